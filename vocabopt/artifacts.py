@@ -1,0 +1,110 @@
+"""The files of a run directory: written whole or not at all, never deleted.
+
+    DIR/run.json        what went in (options, files, versions), what it cost (seconds, peak memory)
+    DIR/counts.parquet  unique chunk -> count per text set (with counts_folds.parquet: per fold of the documents)
+    DIR/curve.parquet   one row per added token
+    DIR/folds.parquet   token counts per fold of the documents at about 100 sizes
+    DIR/sweep.json      base, sets, points, choice
+    DIR/report.html     and DIR/figures/
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import polars as pl
+
+from vocabopt.errors import RunDirectoryError
+
+FORMAT_VERSION = 1
+
+
+def _write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write through a temporary file in the same folder, fsync, rename: readers see all of it or nothing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be written ({error.strerror}). Choose another folder with --out, or free it."
+        ) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; a run directory is shared like any other output.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RunDirectoryError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        raise
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically, making the folder if needed.
+
+    Raises:
+        RunDirectoryError: the folder cannot be made or written.
+    """
+    _write_atomic(path, lambda file: file.write(data))
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, atomically. Raises RunDirectoryError as `write_bytes_atomic`."""
+    write_bytes_atomic(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def write_parquet_atomic(path: Path, frame: pl.DataFrame) -> None:
+    """Write `frame` as parquet, atomically; equal frames give equal bytes. Raises RunDirectoryError."""
+    _write_atomic(path, lambda file: frame.write_parquet(file, compression="zstd", compression_level=1))
+
+
+def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
+    """Read a JSON object of this project.
+
+    Raises:
+        RunDirectoryError: missing or broken; the message ends with `next_step`.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunDirectoryError(f"{path}: not found. {next_step}") from error
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error}). {next_step}") from error
+    if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
+        raise RunDirectoryError(
+            f"{path}: format_version is not {FORMAT_VERSION}, so another version of vocabopt wrote it. {next_step}"
+        )
+    return value
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON-able value, independent of dictionary order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def check_writable(directory: Path) -> None:
+    """Find out before the long work, not after it, that nothing can be written.
+
+    Raises:
+        RunDirectoryError: `directory` is a file, cannot be made, or cannot be written to.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise RunDirectoryError(f"{directory}: is a file, not a folder. Choose another folder with --out.")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{directory}: cannot be written ({error.strerror}). Choose another folder with --out."
+        ) from error

@@ -1,0 +1,273 @@
+"""Count unique chunks, per text set and per fold of the documents, from streamed blocks of text."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vocabopt import chunk_kernel as kernel
+from vocabopt.bases import Base
+from vocabopt.pretokens import cut_at, opening_of, split_added_tokens
+
+T = TypeVar("T")
+
+N_FOLDS = 32
+TRAIN, HELDOUT = "train", "heldout"
+#: Threads that count; more than the readers can feed would only wait.
+N_SHARES = 2
+#: Chunks cut before they are looked up: large enough to overlap cache misses, small enough to stay in the cache.
+_N_CUTS = 1024
+_SPACE_SYMBOL_BYTES = "▁".encode()
+
+
+@dataclass
+class SetStats:
+    """What a text set holds. Words are runs of characters that are not white space."""
+
+    role: str
+    n_documents: int = 0
+    n_bytes: int = 0
+    n_chars: int = 0
+    n_words: int = 0
+    n_added_tokens: int = 0
+    n_blank: int = 0
+    n_skipped: int = 0
+
+
+@dataclass(frozen=True)
+class ChunkCounts:
+    """Unique chunks and how often each occurs, per group; group = index of the text set x N_FOLDS + fold.
+
+    text: uint8 [n_bytes]: the chunks, each followed by NUL. ends: int64 [n_chunks]: where each ends (at its NUL).
+    offsets: int64 [n_chunks + 1] into groups (int32) and counts (int64); a group may come up twice in a chunk.
+    """
+
+    sets: dict[str, SetStats]
+    text: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    groups: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+    @property
+    def n_chunks(self) -> int:
+        return len(self.ends)
+
+    def texts(self) -> pl.Series:
+        """The chunks as strings, in order."""
+        if not self.n_chunks:
+            return pl.Series("chunk", [], dtype=pl.String)
+        joined = self.text[:-1].tobytes().decode()
+        return pl.Series("chunk", [joined]).str.split("\0").explode()
+
+    def weights(self) -> NDArray[np.int64]:
+        """Count of each chunk in each text set, [n_chunks, n_sets]."""
+        totals = np.zeros((self.n_chunks, len(self.sets)), np.int64)
+        rows = np.repeat(np.arange(self.n_chunks), np.diff(self.offsets))
+        flat = rows * len(self.sets) + self.groups // N_FOLDS
+        totals.reshape(-1)[:] = np.bincount(flat, weights=self.counts, minlength=totals.size)
+        return totals
+
+
+@dataclass
+class _Store:
+    """The growing stores of one share of the chunks; see chunk_kernel."""
+
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.array([0, 0, 0, 0, -1, 0, 0], np.int64))
+    cuts: NDArray[np.int64] = field(default_factory=lambda: np.empty((_N_CUTS, 4), np.int64))
+    hashes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(_N_CUTS, np.uint64))
+    table: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 16, np.int64))
+    chunks: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 15, 5), np.int64))
+    arena: NDArray[np.uint8] = field(default_factory=lambda: np.empty(1 << 19, np.uint8))
+    entries: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 16, 3), np.int64))
+
+    def count(self, block: tuple[Any, ...], cut_mode: int, share: int) -> None:
+        while not kernel.count_block(
+            *block, cut_mode, share, N_SHARES, self.sizes, self.cuts, self.hashes,
+            self.table, self.chunks, self.arena, self.entries,
+        ):  # fmt: skip
+            self._enlarge()
+
+    def _enlarge(self) -> None:
+        """Double what may be too small for the chunks that wait."""
+        n_waiting = int(self.sizes[kernel.N_WAITING])
+        waiting = self.cuts[:n_waiting]
+        n_bytes = int((waiting[:, kernel.CUT_END] - waiting[:, kernel.CUT_START] + 2).sum())
+        n_chunks, n_arena, n_entries = (int(size) for size in self.sizes[:3])
+        self.chunks = _enlarged(self.chunks, n_chunks, n_chunks + n_waiting)
+        self.arena = _enlarged(self.arena, n_arena, n_arena + n_bytes)
+        self.entries = _enlarged(self.entries, n_entries, n_entries + n_waiting)
+        if 2 * (n_chunks + n_waiting) > self.table.size:
+            self.table = np.zeros(4 * self.table.size, np.int64)
+            kernel.fill_table(self.table, self.chunks, n_chunks)
+
+    def finish(self) -> tuple[NDArray[Any], ...]:
+        n_chunks, n_arena, n_entries = (int(size) for size in self.sizes[:3])
+        offsets = np.zeros(n_chunks + 1, np.int64)
+        groups = np.empty(n_chunks + n_entries, np.int32)
+        counts = np.empty(n_chunks + n_entries, np.int64)
+        kernel.finish(self.sizes, self.chunks, self.entries, offsets, groups, counts)
+        return self.arena[:n_arena], self.chunks[:n_chunks, kernel.TEXT_END].copy(), offsets, groups, counts
+
+
+def _enlarged(store: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
+    if needed <= len(store):
+        return store
+    larger = np.empty((max(2 * len(store), needed), *store.shape[1:]), store.dtype)
+    larger[:used] = store[:used]
+    return larger
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Documents of one text set: `data[starts[i]:ends[i]]` (UTF-8), and what was left out on the way."""
+
+    text_set: str
+    data: bytes
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    n_blank: int = 0
+    n_skipped: int = 0
+    n_stored_bytes: int = 0
+
+
+def count_chunks(
+    blocks: Iterable[Documents],
+    sets: dict[str, SetStats],
+    base: Base,
+    *,
+    heldout_share: float,
+    seed: int,
+    advance: Callable[[int], None] = lambda n_stored_bytes: None,
+) -> ChunkCounts:
+    """Count the chunks of all documents, in one pass.
+
+    Args:
+        blocks: documents; those of the set `train` whose content hash says so are counted as `heldout`.
+        sets: what is known of each text set, in order; filled in. `train` and `heldout` come first.
+        heldout_share: the share of the training documents to hold out, 0 to 1.
+        seed: picks other documents to hold out, and other folds.
+        advance: told the stored bytes of each block, for a progress bar.
+
+    The sets' `n_words` are left to `count_words`, which can wait.
+    """
+    stores = [_Store() for _ in range(N_SHARES)]
+    mode = cut_at(base)
+    with ThreadPoolExecutor(N_SHARES) as pool:
+        prepare = _Preparer(sets, base, heldout_share, seed)
+        for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
+            if prepared is not None:
+                jobs = [pool.submit(store.count, prepared, mode, share) for share, store in enumerate(stores)]
+                for job in jobs:
+                    job.result()
+            advance(n_stored_bytes)
+        shares = list(pool.map(_Store.finish, stores))
+    del stores
+    return _join(shares, sets)
+
+
+def _ahead(blocks: Iterable[T]) -> Iterator[T]:
+    """Read and prepare the next block in a thread while this one is counted."""
+    iterator = iter(blocks)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, iterator, None)
+        while (block := pending.result()) is not None:
+            pending = pool.submit(next, iterator, None)
+            yield block
+
+
+class _Preparer:
+    """Turns blocks into what the kernel takes: documents grouped, added tokens taken out; keeps the sets' statistics."""
+
+    def __init__(self, sets: dict[str, SetStats], base: Base, heldout_share: float, seed: int) -> None:
+        self.sets, self.names, self.base = sets, list(sets), base
+        self.heldout_below = np.uint64(round(heldout_share * 2**32))
+        self.seed = np.uint64(seed)
+        # An added token is taken out of the text; a literal ▁ is what the SentencePiece family writes for a space.
+        self.needles = [content.encode() for content in base.added_contents if content]
+        if base.family == "sentencepiece-bpe":
+            self.needles.append(_SPACE_SYMBOL_BYTES)
+        self.suspicious = np.zeros(1 << 16, bool)
+        for needle in self.needles:
+            if len(needle) == 1:
+                self.suspicious[needle[0] << 8 : (needle[0] + 1) << 8] = True
+            else:
+                self.suspicious[needle[0] << 8 | needle[1]] = True
+
+    def __call__(self, block: Documents) -> tuple[Any, ...] | None:
+        data, starts, ends = np.frombuffer(block.data, np.uint8), block.starts, block.ends
+        stats = self.sets[block.text_set]
+        stats.n_blank += block.n_blank
+        stats.n_skipped += block.n_skipped
+        if not len(starts):
+            return None
+        hashes, n_chars, suspects = kernel.scan_documents(data, starts, ends, self.seed, self.suspicious)
+        set_index = np.full(len(starts), self.names.index(block.text_set))
+        if block.text_set == TRAIN:
+            set_index[(hashes & np.uint64(0xFFFFFFFF)) < self.heldout_below] = self.names.index(HELDOUT)
+        for index in np.unique(set_index):
+            member, stats = set_index == index, self.sets[self.names[index]]
+            stats.n_documents += int(member.sum())
+            stats.n_bytes += int((ends - starts)[member].sum())
+            stats.n_chars += int(n_chars[member].sum())
+        groups = set_index * N_FOLDS + ((hashes >> np.uint64(32)) % np.uint64(N_FOLDS)).astype(np.int64)
+        openings = np.full(len(starts), opening_of(self.base, is_first=True), np.uint8)
+        odd = [i for i in np.flatnonzero(suspects) if self._is_odd(block.data[starts[i] : ends[i]])]
+        if odd:
+            data, starts, ends, openings, groups = self._rewrite(odd, block, openings, groups)
+        return data, starts, ends, openings, groups, np.argsort(groups, kind="stable")
+
+    def _is_odd(self, document: bytes) -> bool:
+        return any(needle in document for needle in self.needles)
+
+    def _rewrite(
+        self, odd: list[int], block: Documents, openings: NDArray[np.uint8], groups: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], ...]:
+        """Replace odd documents by the parts between their added tokens, with ▁ written as a space."""
+        parts: list[tuple[bytes, int, int]] = []
+        for document in odd:
+            text = block.data[block.starts[document] : block.ends[document]].decode()
+            cut, n_added = split_added_tokens(self.base, text)
+            self.sets[self.names[groups[document] // N_FOLDS]].n_added_tokens += n_added
+            for part, is_first in cut:
+                written = part.replace("▁", " ") if self.base.family == "sentencepiece-bpe" else part
+                parts.append((written.encode(), opening_of(self.base, is_first=is_first), int(groups[document])))
+        keep = np.ones(len(openings), bool)
+        keep[odd] = False
+        lengths = np.array([len(part) for part, _, _ in parts], np.int64)
+        ends = len(block.data) + np.cumsum(lengths)
+        return (
+            np.frombuffer(block.data + b"".join(part for part, _, _ in parts), np.uint8),
+            np.concatenate([block.starts[keep], ends - lengths]),
+            np.concatenate([block.ends[keep], ends]),
+            np.concatenate([openings[keep], np.array([opening for _, opening, _ in parts], np.uint8)]),
+            np.concatenate([groups[keep], np.array([group for _, _, group in parts], np.int64)]),
+        )
+
+
+def _join(shares: list[tuple[NDArray[Any], ...]], sets: dict[str, SetStats]) -> ChunkCounts:
+    texts, ends, offsets, groups, counts = zip(*shares, strict=True)
+    text_starts = np.cumsum([0, *(len(text) for text in texts)])
+    entry_starts = np.cumsum([0, *(len(part) for part in groups)])
+    return ChunkCounts(
+        sets=sets,
+        text=np.concatenate(texts),
+        ends=np.concatenate([part + start for part, start in zip(ends, text_starts[:-1], strict=True)]),
+        offsets=np.concatenate(
+            [[0], *(part[1:] + start for part, start in zip(offsets, entry_starts[:-1], strict=True))]
+        ).astype(np.int64),
+        groups=np.concatenate(groups),
+        counts=np.concatenate(counts),
+    )
+
+
+def count_words(counts: ChunkCounts) -> None:
+    """Fill in the sets' `n_words`. Words never cross a chunk's beginning, so unique chunks are enough."""
+    n_words = counts.texts().str.count_matches(r"\S+").to_numpy().astype(np.int64)
+    totals = n_words @ counts.weights()
+    for stats, total in zip(counts.sets.values(), totals, strict=True):
+        stats.n_words = int(total)

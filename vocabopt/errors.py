@@ -1,0 +1,44 @@
+"""Every error a user can cause or must know of. Only `cli.py` catches them.
+
+    VocaboptError            exit code 2
+    ├── OptionError          an option's value cannot be used
+    ├── CorpusError          the text cannot be found, opened, decoded or learned from
+    ├── BaseTokenizerError   the base tokenizer cannot be loaded, or is of a kind that cannot be grown
+    ├── ModelSpecError       the model's config.json is missing, unreadable or lacks a field
+    ├── RunDirectoryError    the output folder cannot be written, or holds something else
+    └── PromiseError         a promise of the tool did not hold (exit code 1)
+
+A message names the value, the place (file, line, field) and what to do next.
+"""
+
+
+class VocaboptError(Exception):
+    """Base of all errors shown to the user as one message."""
+
+    exit_code = 2
+
+
+class OptionError(VocaboptError):
+    """An option's value cannot be used."""
+
+
+class CorpusError(VocaboptError):
+    """The text cannot be found, opened, decoded or learned from."""
+
+
+class BaseTokenizerError(VocaboptError):
+    """The base tokenizer cannot be loaded, or is of a kind that cannot be grown."""
+
+
+class ModelSpecError(VocaboptError):
+    """The model's config.json is missing, unreadable or lacks a field."""
+
+
+class RunDirectoryError(VocaboptError):
+    """The output folder cannot be written, or holds something else."""
+
+
+class PromiseError(VocaboptError):
+    """A promise of the tool did not hold; the result must not be used."""
+
+    exit_code = 1

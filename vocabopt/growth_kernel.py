@@ -1,0 +1,512 @@
+"""Compiled growth pass: add, one at a time, the token that saves most tokens, and keep every count exact.
+
+Text is a row of slots, [n_slots, 2] int32: a symbol and the chunk it belongs to; symbol 0 stands between chunks. A
+symbol made by a merge covers several slots: the first holds the symbol, the second and the last hold minus the
+length, so that both neighbours are found in one step and mostly in the same cache line.
+
+Two facts make the pass fast and simple.
+  1. A pair (l, r) can only come into being when the younger of its two symbols is made. So all places of a pair are
+     known at once, in order of position, and its count only falls afterwards: nothing is ever appended.
+  2. Counts that only fall can be looked up late. A heap holds an upper bound for each pair; the pair on top is
+     recounted if one of its symbols was used since, and goes back if it lost its lead. Pairs whose count starts
+     below a threshold are not even stored: when no candidate reaches the threshold any more, it is lowered and the
+     remaining text, by then much shorter, is indexed anew.
+
+A closed symbol is a character that the base spells in bytes. It takes part in no pair until it is opened, which
+saves its bytes less one; from then on it is a symbol like any other, "made" at that moment.
+"""
+
+import numpy as np
+from numba import njit
+
+# Columns of `candidates`, one row per pair (or closed symbol, with RIGHT = 0) that may be added.
+LEFT, RIGHT, BOUND, FIRST_PLACE, N_PLACES, COUNTED_AT = 0, 1, 2, 3, 4, 5
+# Columns of `near`: the neighbours met while a merge is applied.
+NEIGHBOUR, PLACE, WEIGHT = 0, 1, 2
+# Columns of `dense`, one row per symbol, all 0 between calls: what one neighbour adds up to, and its candidate.
+SUM, N_NEAR, CANDIDATE = 0, 1, 2
+# Columns of `symbols`. EXTRA: tokens saved when a closed symbol is opened; OK: its bytes satisfy the guard; INSIDE:
+# they begin inside a character; TAIL: guard state after them; USED_AT: last event that consumed it; HASH, POWER: of its
+# bytes, for finding reserved spellings.
+OPEN, EXTRA, OK, INSIDE, TAIL, USED_AT, HASH, POWER, TEXT_START, TEXT_END = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+# Columns of `events`, followed by one column per text set: occurrences merged there.
+EVENT_LEFT, EVENT_RIGHT, EVENT_NEW, EVENT_ROW, EVENT_COUNTS = 0, 1, 2, 3, 4
+# Places of `progress`, shared with the calling thread.
+ROWS_DONE, STOP, N_BLOCKED = 0, 1, 2
+# Bound of a merge without a row: it comes before everything else.
+FREE = np.int64(1) << 62
+HASH_BASE = np.int64(0x5851F42D4C957F2D)
+
+
+@njit(cache=True, nogil=True)
+def _comes_before(candidates, i, j, symbols, text):  # type: ignore[no-untyped-def]
+    """Order of candidates: larger bound first, then smaller piece bytes."""
+    if candidates[i, BOUND] != candidates[j, BOUND]:
+        return candidates[i, BOUND] > candidates[j, BOUND]
+    li, ri, lj, rj = candidates[i, LEFT], candidates[i, RIGHT], candidates[j, LEFT], candidates[j, RIGHT]
+    a, n_a = symbols[li, TEXT_START], symbols[li, TEXT_END] - symbols[li, TEXT_START]
+    b, n_b = symbols[lj, TEXT_START], symbols[lj, TEXT_END] - symbols[lj, TEXT_START]
+    a_rest, b_rest = symbols[ri, TEXT_START] - n_a, symbols[rj, TEXT_START] - n_b
+    a_size = n_a + symbols[ri, TEXT_END] - symbols[ri, TEXT_START]
+    b_size = n_b + symbols[rj, TEXT_END] - symbols[rj, TEXT_START]
+    for k in range(min(a_size, b_size)):
+        x = text[a + k] if k < n_a else text[a_rest + k]
+        y = text[b + k] if k < n_b else text[b_rest + k]
+        if x != y:
+            return x < y
+    return a_size < b_size
+
+
+@njit(cache=True, nogil=True)
+def _push(heap, n_heap, candidate, candidates, symbols, text):  # type: ignore[no-untyped-def]
+    k = n_heap
+    while k > 0:
+        parent = (k - 1) >> 1
+        if not _comes_before(candidates, candidate, heap[parent], symbols, text):
+            break
+        heap[k] = heap[parent]
+        k = parent
+    heap[k] = candidate
+
+
+@njit(cache=True, nogil=True)
+def _replace_top(heap, n_heap, candidate, candidates, symbols, text):  # type: ignore[no-untyped-def]
+    k = 0
+    while True:
+        child = 2 * k + 1
+        if child >= n_heap:
+            break
+        if child + 1 < n_heap and _comes_before(candidates, heap[child + 1], heap[child], symbols, text):
+            child += 1
+        if not _comes_before(candidates, heap[child], candidate, symbols, text):
+            break
+        heap[k] = heap[child]
+        k = child
+    heap[k] = candidate
+
+
+@njit(cache=True, nogil=True)
+def _room(store, n_rows):  # type: ignore[no-untyped-def]
+    """`store`, or a copy at least twice as long when it has fewer than `n_rows` rows."""
+    if n_rows <= store.shape[0]:
+        return store
+    larger = np.empty((max(2 * store.shape[0], n_rows), store.shape[1]), store.dtype)
+    for i in range(store.shape[0]):
+        for j in range(store.shape[1]):
+            larger[i, j] = store[i, j]
+    return larger
+
+
+@njit(cache=True, nogil=True)
+def _room_1d(store, n):  # type: ignore[no-untyped-def]
+    """The same for a store of one dimension."""
+    if n <= store.size:
+        return store
+    larger = np.empty(max(2 * store.size, n), store.dtype)
+    for i in range(store.size):
+        larger[i] = store[i]
+    return larger
+
+
+@njit(cache=True, nogil=True)
+def _is_allowed(left, right, symbols, text, guard_next, guard_accepts):  # type: ignore[no-untyped-def]
+    """Whether the guard lets `left` + `right` be a piece: it begins at a character and shows the target script."""
+    if symbols[left, INSIDE]:
+        return False
+    if symbols[left, OK] or symbols[right, OK]:
+        return True
+    state = symbols[left, TAIL]
+    for k in range(symbols[right, TEXT_START], symbols[right, TEXT_END]):
+        if state == 0:
+            break
+        if guard_accepts[state, text[k]]:
+            return True
+        state = guard_next[state, text[k]]
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _reserved(left, right, symbols, reserved):  # type: ignore[no-untyped-def]
+    """Row of `reserved` (sorted by hash) whose spelling is `left` + `right`, or -1."""
+    h = symbols[left, HASH] * symbols[right, POWER] + symbols[right, HASH]
+    low, high = 0, reserved.shape[0]
+    while low < high:
+        middle = (low + high) >> 1
+        if reserved[middle, 0] < h:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < reserved.shape[0] and reserved[low, 0] == h else -1
+
+
+@njit(cache=True, nogil=True)
+def _collect(  # type: ignore[no-untyped-def]
+    fixed, fixed_is_left, near, begin, end, at, threshold, candidates, places, sizes, dense, symbols, text, rules
+):
+    """Turn near[begin:end], neighbours of `fixed` in order of position, into candidates with their places."""
+    guard_next, guard_accepts, reserved, recount_all, reserved_may_merge = rules
+    for i in range(begin, end):
+        other = near[i, NEIGHBOUR]
+        dense[other, SUM] += near[i, WEIGHT]
+        dense[other, N_NEAR] += 1
+    for i in range(begin, end):
+        other = near[i, NEIGHBOUR]
+        if dense[other, N_NEAR] > 0:
+            left, right = (fixed, other) if fixed_is_left else (other, fixed)
+            bound = dense[other, SUM]
+            if reserved.shape[0] > 0:
+                row = _reserved(left, right, symbols, reserved)
+                if row >= 0:
+                    bound = FREE if reserved_may_merge and reserved[row, 1] > 0 else 0
+            dense[other, CANDIDATE] = 0
+            if bound >= threshold and _is_allowed(left, right, symbols, text, guard_next, guard_accepts):
+                candidate = sizes[0]
+                sizes[0] += 1
+                candidates[candidate, LEFT] = left
+                candidates[candidate, RIGHT] = right
+                candidates[candidate, BOUND] = bound
+                candidates[candidate, FIRST_PLACE] = sizes[1]
+                candidates[candidate, N_PLACES] = 0
+                # l == r may overlap itself and is counted when its turn comes; so is all that protection may forbid.
+                candidates[candidate, COUNTED_AT] = -1 if other == fixed or recount_all else at
+                sizes[1] += dense[other, N_NEAR]
+                dense[other, CANDIDATE] = candidate + 1
+            dense[other, SUM] = 0
+            dense[other, N_NEAR] = 0
+        candidate = dense[other, CANDIDATE] - 1
+        if candidate >= 0:
+            places[candidates[candidate, FIRST_PLACE] + candidates[candidate, N_PLACES]] = near[i, PLACE]
+            candidates[candidate, N_PLACES] += 1
+
+
+@njit(cache=True, nogil=True)
+def _compact(slots, symbols):  # type: ignore[no-untyped-def]
+    """Give every symbol one slot again and drop chunks of one open symbol, which can lose nothing more."""
+    kept, place = 0, 0
+    while place < slots.shape[0] - 1:
+        begin = kept
+        slots[kept, 0] = 0
+        kept += 1
+        place += 1
+        while slots[place, 0] != 0:
+            slots[kept, 0] = slots[place, 0]
+            slots[kept, 1] = slots[place, 1]
+            kept += 1
+            place += -slots[place + 1, 0] if slots[place + 1, 0] < 0 else 1
+        if kept - begin == 2 and symbols[slots[begin + 1, 0], OPEN]:
+            kept = begin
+    slots[kept, 0] = 0
+    return kept + 1
+
+
+@njit(cache=True, nogil=True)
+def _index(slots, weights, n_symbols, at, threshold, candidates, places, sizes, near, dense, symbols, text, rules):  # type: ignore[no-untyped-def]
+    """Find all candidates of the text as it stands that save at least `threshold` tokens.
+
+    Places are grouped by their left symbol (counting sort); a pair occurs no more often than each of its symbols,
+    which spares most places of rare ones.
+    """
+    frequency = np.zeros(n_symbols, np.int64)
+    for place in range(slots.shape[0]):
+        frequency[slots[place, 0]] += weights[slots[place, 1], 0]
+    for symbol in range(n_symbols):
+        if not symbols[symbol, OPEN]:
+            frequency[symbol] *= symbols[symbol, EXTRA] if symbols[symbol, OK] else 0
+    frequency[0] = -1
+    begin = np.zeros(n_symbols + 1, np.int64)
+    fill = begin
+    # Twice over the text: first how many places each left symbol has, then the places themselves.
+    for filling in range(2):
+        for place in range(1, slots.shape[0] - 1):
+            left, right = slots[place, 0], slots[place + 1, 0]
+            if frequency[left] < threshold:
+                continue
+            if symbols[left, OPEN] and (frequency[right] < threshold or not symbols[right, OPEN]):
+                continue
+            if filling:
+                i = fill[left]
+                fill[left] += 1
+                near[i, NEIGHBOUR] = right
+                near[i, PLACE] = place
+                near[i, WEIGHT] = weights[slots[place, 1], 0]
+            else:
+                begin[left + 1] += 1
+        if not filling:
+            for symbol in range(n_symbols):
+                begin[symbol + 1] += begin[symbol]
+            fill = begin.copy()
+            near = _room(near, begin[n_symbols] + 1)
+    places = _room_1d(places, begin[n_symbols] + 1)
+    for left in range(1, n_symbols):
+        first, last = begin[left], begin[left + 1]
+        if first == last:
+            continue
+        candidates = _room(candidates, sizes[0] + last - first + 1)
+        if symbols[left, OPEN]:
+            _collect(
+                left, True, near, first, last, at, threshold, candidates, places, sizes, dense, symbols, text, rules
+            )
+        else:
+            candidate = sizes[0]
+            sizes[0] += 1
+            candidates[candidate, LEFT] = left
+            candidates[candidate, RIGHT] = 0
+            candidates[candidate, BOUND] = frequency[left]
+            candidates[candidate, FIRST_PLACE] = sizes[1]
+            candidates[candidate, N_PLACES] = last - first
+            candidates[candidate, COUNTED_AT] = -1 if rules[3] else at
+            for i in range(first, last):
+                places[sizes[1]] = near[i, PLACE]
+                sizes[1] += 1
+    return candidates, places, near
+
+
+@njit(cache=True, nogil=True)
+def _recount(candidate, candidates, places, slots, weights, protected):  # type: ignore[no-untyped-def]
+    """Count a pair as the text stands, dropping its stale places; -1 where it would change a protected chunk."""
+    left, right = candidates[candidate, LEFT], candidates[candidate, RIGHT]
+    begin, kept, count, covered = candidates[candidate, FIRST_PLACE], candidates[candidate, FIRST_PLACE], 0, -1
+    for i in range(begin, begin + candidates[candidate, N_PLACES]):
+        place = places[i]
+        if slots[place, 0] != left:
+            continue
+        if right != 0:
+            after = place - slots[place + 1, 0] if slots[place + 1, 0] < 0 else place + 1
+            if slots[after, 0] != right:
+                continue
+            places[kept] = place
+            kept += 1
+            if protected[slots[place, 1]]:
+                return -1
+            # In a run of n equal symbols every second place counts: floor(n / 2).
+            if place < covered:
+                continue
+            covered = after + 1 if left == right else -1
+        elif protected[slots[place, 1]]:
+            return -1
+        count += weights[slots[place, 1], 0]
+    if right != 0:
+        candidates[candidate, N_PLACES] = kept - begin
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _apply(candidate, new, saving, candidates, places, slots, weights, near, symbols, counts, saved):  # type: ignore[no-untyped-def]
+    """Merge a pair (or open a symbol) at all its places, leftmost first, and note the neighbours of the new symbol.
+
+    Left neighbours go to near[0:n], right ones to near[m:r], m = places + 1; (new, new) is noted once, as a left
+    neighbour. Returns n, m and r. counts [n_sets] gets the occurrences, saved [n_chunks] the tokens.
+    """
+    left, right = candidates[candidate, LEFT], candidates[candidate, RIGHT]
+    begin, n_places = candidates[candidate, FIRST_PLACE], candidates[candidate, N_PLACES]
+    n_left, right_begin, before = 0, n_places + 1, -1
+    n_right = right_begin
+    for i in range(begin, begin + n_places):
+        place = places[i]
+        if slots[place, 0] != left:
+            continue
+        after = place - slots[place + 1, 0] if slots[place + 1, 0] < 0 else place + 1
+        if right != 0:
+            if slots[after, 0] != right:
+                continue
+            end = after - slots[after + 1, 0] if slots[after + 1, 0] < 0 else after + 1
+            slots[after, 0] = -1
+            slots[place, 0] = new
+            slots[place + 1, 0] = place - end
+            slots[end - 1, 0] = place - end
+            after = end
+        chunk = slots[place, 1]
+        saved[chunk] += saving
+        for text_set in range(counts.size):
+            counts[text_set] += weights[chunk, text_set]
+        previous = place + slots[place - 1, 0] if slots[place - 1, 0] < 0 else place - 1
+        neighbour = slots[previous, 0]
+        if neighbour == new and previous == before:
+            n_right -= 1
+        if symbols[neighbour, OPEN]:
+            near[n_left, NEIGHBOUR] = neighbour
+            near[n_left, PLACE] = previous
+            near[n_left, WEIGHT] = weights[chunk, 0]
+            n_left += 1
+        # Noted even if closed: the next place may have to take it back.
+        near[n_right, NEIGHBOUR] = slots[after, 0]
+        near[n_right, PLACE] = place
+        near[n_right, WEIGHT] = weights[chunk, 0]
+        n_right += 1
+        before = place
+    kept = right_begin
+    for i in range(right_begin, n_right):
+        if symbols[near[i, NEIGHBOUR], OPEN]:
+            for column in range(3):
+                near[kept, column] = near[i, column]
+            kept += 1
+    return n_left, right_begin, kept
+
+
+@njit(cache=True, nogil=True)
+def _make_symbol(left, right, n_symbols, n_text, symbols, text, guard_next):  # type: ignore[no-untyped-def]
+    """Enter the union of two symbols; returns the end of its text."""
+    symbols[n_symbols, TEXT_START] = n_text
+    for part in (left, right):
+        for k in range(symbols[part, TEXT_START], symbols[part, TEXT_END]):
+            text[n_text] = text[k]
+            n_text += 1
+    symbols[n_symbols, TEXT_END] = n_text
+    symbols[n_symbols, OPEN] = 1
+    symbols[n_symbols, EXTRA] = 0
+    symbols[n_symbols, OK] = 1
+    symbols[n_symbols, INSIDE] = symbols[left, INSIDE]
+    state = symbols[left, TAIL]
+    for k in range(symbols[right, TEXT_START], symbols[right, TEXT_END]):
+        state = guard_next[state, text[k]]
+    symbols[n_symbols, TAIL] = state
+    symbols[n_symbols, USED_AT] = -1
+    symbols[n_symbols, HASH] = symbols[left, HASH] * symbols[right, POWER] + symbols[right, HASH]
+    symbols[n_symbols, POWER] = symbols[left, POWER] * symbols[right, POWER]
+    return n_text
+
+
+@njit(cache=True, nogil=True)
+def _add_to_folds(saved, folds, row):  # type: ignore[no-untyped-def]
+    """Add the tokens saved per chunk to `row` [n_groups], and forget them."""
+    offsets, groups, counts = folds
+    for chunk in range(saved.size):
+        if saved[chunk] > 0:
+            for k in range(offsets[chunk], offsets[chunk + 1]):
+                row[groups[k]] += saved[chunk] * counts[k]
+            saved[chunk] = 0
+
+
+@njit(cache=True, nogil=True)
+def grow(  # type: ignore[no-untyped-def]
+    slots, weights, protected, has_protected, symbols, n_symbols, text, n_text, reserved, guard,
+    max_added, min_saving, divisor, fold_sizes, n_groups, folds, progress
+):
+    """Add up to `max_added` tokens, best saving first.
+
+    slots: int32 [n_slots, 2], changed. weights: int64 [n_chunks, n_sets], the training set first. protected: bool
+    [n_chunks]. symbols: int64 [n_symbols + max_added, 10]; text: uint8, their bytes. reserved: int64 [n, 2], hash of
+    a spelling that no new piece may take, and the symbol to merge into instead (0: none). guard: (next states int16
+    [n_states, 256], accepts bool [n_states, 256]). divisor: the threshold is lowered by this factor. fold_sizes:
+    rows after which the tokens saved per group are noted. folds: (offsets, groups, counts) of the chunks.
+    progress: int64 [3], ROWS_DONE and N_BLOCKED are written, STOP is read.
+
+    Returns events [n_events, 4 + n_sets] and tokens saved [n_fold_sizes, n_groups]. The text ran dry when fewer than
+    `max_added` rows were made.
+    """
+    n_sets = weights.shape[1]
+    events = np.empty((1024, 4 + n_sets), np.int64)
+    candidates, near = np.empty((1024, 6), np.int64), np.empty((1024, 3), np.int64)
+    places, heap = np.empty(1024, np.int32), np.empty(1024, np.int32)
+    dense, sizes = np.zeros((symbols.shape[0], 3), np.int64), np.zeros(2, np.int64)
+    saved, counts = np.zeros(weights.shape[0], np.int64), np.zeros(n_sets, np.int64)
+    fold_saved = np.zeros((fold_sizes.size, n_groups), np.int64)
+    index_rules = (guard[0], guard[1], reserved, has_protected, False)
+    growth_rules = (guard[0], guard[1], reserved, has_protected, True)
+    n_rows, n_events, n_folds, threshold = 0, 0, 0, np.int64(0)
+    for chunk_slot in range(slots.shape[0]):
+        # No pair and no opened character saves more than three tokens an occurrence, so this is a fair start.
+        threshold += weights[slots[chunk_slot, 1], 0] if slots[chunk_slot, 0] else 0
+    threshold //= divisor
+    while n_rows < max_added and not progress[STOP]:
+        # 1. Index the text as it stands, for candidates down to a lower threshold than before.
+        threshold = max(threshold // divisor, min_saving)
+        slots = slots[: _compact(slots, symbols)]
+        sizes[0], sizes[1], n_heap = 0, 0, 0
+        candidates, places, near = _index(
+            slots, weights, n_symbols, n_events, threshold, candidates, places, sizes, near, dense, symbols, text, index_rules
+        )
+        heap = _room_1d(heap, sizes[0])
+        for candidate in range(sizes[0]):
+            _push(heap, n_heap, candidate, candidates, symbols, text)
+            n_heap += 1
+        # 2. Take the best candidate, again and again.
+        while n_heap > 0 and not progress[STOP]:
+            best = heap[0]
+            left, right, bound = candidates[best, LEFT], candidates[best, RIGHT], candidates[best, BOUND]
+            if n_rows == max_added and bound < FREE:
+                break
+            # 3. Its count is an upper bound if one of its symbols was used since: count again.
+            counted_at = candidates[best, COUNTED_AT]
+            if counted_at < 0 or counted_at < max(symbols[left, USED_AT], symbols[right, USED_AT]):
+                count = _recount(best, candidates, places, slots, weights, protected)
+                if count < 0:
+                    progress[N_BLOCKED] += 1
+                elif right == 0:
+                    count *= symbols[left, EXTRA]
+                candidates[best, COUNTED_AT] = n_events
+                if count < bound < FREE or count < 0:
+                    candidates[best, BOUND] = count
+                    if count < threshold:
+                        n_heap -= 1
+                        best = heap[n_heap]
+                    if n_heap > 0:
+                        _replace_top(heap, n_heap, best, candidates, symbols, text)
+                    continue
+            n_heap -= 1
+            if n_heap > 0:
+                _replace_top(heap, n_heap, heap[n_heap], candidates, symbols, text)
+            # 4. A new row, unless it only opens the way to a piece that is already there.
+            saving, new = np.int64(1), left
+            if bound < FREE:
+                if n_folds < fold_sizes.size and fold_sizes[n_folds] == n_rows:
+                    _add_to_folds(saved, folds, fold_saved[n_folds])
+                    n_folds += 1
+                n_rows += 1
+                if right == 0:
+                    saving = symbols[left, EXTRA]
+                    symbols[left, OPEN] = 1
+                else:
+                    new = n_symbols
+                    size = symbols[left, TEXT_END] - symbols[left, TEXT_START]
+                    size += symbols[right, TEXT_END] - symbols[right, TEXT_START]
+                    text = _room_1d(text, n_text + size)
+                    n_text = _make_symbol(left, right, new, n_text, symbols, text, guard[0])
+                    n_symbols += 1
+            else:
+                new = reserved[_reserved(left, right, symbols, reserved), 1]
+                symbols[new, OPEN] = 1
+            symbols[left, USED_AT] = n_events + 1
+            if right != 0:
+                symbols[right, USED_AT] = n_events + 1
+            # 5. Apply it everywhere, and collect the candidates it brings.
+            near = _room(near, 2 * candidates[best, N_PLACES] + 2)
+            counts[:] = 0
+            n_left, right_begin, right_end = _apply(
+                best, new, saving, candidates, places, slots, weights, near, symbols, counts, saved
+            )
+            events = _room(events, n_events + 1)
+            events[n_events, EVENT_LEFT] = left
+            events[n_events, EVENT_RIGHT] = right
+            events[n_events, EVENT_NEW] = new
+            events[n_events, EVENT_ROW] = n_rows
+            for text_set in range(n_sets):
+                events[n_events, EVENT_COUNTS + text_set] = counts[text_set]
+            n_events += 1
+            n_new = n_left + right_end - right_begin
+            candidates = _room(candidates, sizes[0] + n_new)
+            places = _room_1d(places, sizes[1] + n_new)
+            first = sizes[0]
+            _collect(
+                new, False, near, 0, n_left, n_events, threshold,
+                candidates, places, sizes, dense, symbols, text, growth_rules
+            )  # fmt: skip
+            _collect(
+                new, True, near, right_begin, right_end, n_events, threshold,
+                candidates, places, sizes, dense, symbols, text, growth_rules
+            )  # fmt: skip
+            heap = _room_1d(heap, n_heap + sizes[0] - first)
+            for candidate in range(first, sizes[0]):
+                _push(heap, n_heap, candidate, candidates, symbols, text)
+                n_heap += 1
+            progress[ROWS_DONE] = n_rows
+        if threshold == min_saving:
+            break
+    # 6. The sizes not yet noted have what there is.
+    while n_folds < fold_sizes.size:
+        _add_to_folds(saved, folds, fold_saved[n_folds])
+        n_folds += 1
+    for row in range(1, fold_sizes.size):
+        for group in range(n_groups):
+            fold_saved[row, group] += fold_saved[row - 1, group]
+    return events[:n_events], fold_saved

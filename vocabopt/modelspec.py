@@ -1,0 +1,166 @@
+"""The model whose embedding parameters are counted: a preset, or what its config.json says."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vocabopt.errors import ModelSpecError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What the embedding parameters of a model depend on."""
+
+    name: str
+    hidden_size: int
+    n_rows: int  # rows of the embedding table: the config's vocab_size, padding included
+    tied_embeddings: bool  # one table for input and output
+    source: str  # "preset", or the path of the config.json
+
+    def n_embedding_params(self, n_rows: int) -> int:
+        """Embedding parameters with `n_rows` rows: input table, and output table unless it is the same one."""
+        return n_rows * self.hidden_size * (1 if self.tied_embeddings else 2)
+
+
+def _preset(name: str, hidden_size: int, n_rows: int, *, tied: bool) -> ModelSpec:
+    return ModelSpec(name=name, hidden_size=hidden_size, n_rows=n_rows, tied_embeddings=tied, source="preset")
+
+
+# From the config.json published with each model.
+PRESETS = {
+    spec.name: spec
+    for spec in (
+        _preset("solar-10.7b", 4096, 32_000, tied=False),
+        _preset("llama-2-7b", 4096, 32_000, tied=False),
+        _preset("llama-2-13b", 5120, 32_000, tied=False),
+        _preset("mistral-7b", 4096, 32_000, tied=False),
+        _preset("llama-3-8b", 4096, 128_256, tied=False),
+        _preset("llama-3.2-1b", 2048, 128_256, tied=True),
+        _preset("qwen2.5-0.5b", 896, 151_936, tied=True),
+        _preset("qwen2.5-7b", 3584, 152_064, tied=False),
+        _preset("gpt2", 768, 50_257, tied=True),
+        _preset("gemma-2-2b", 2304, 256_000, tied=True),
+    )
+}
+
+# Bases that go by another name than their preset, as _plain_name leaves it. Not Mistral v0.3: it has 32,768 rows.
+_BASE_ALIASES = {
+    "gpt-2": "gpt2",
+    "llama-3.1-8b": "llama-3-8b",
+    "mistral-7b-v0.1": "mistral-7b",
+    "mistral-7b-v0.2": "mistral-7b",
+    "mistral-7b-v1": "mistral-7b",
+    "solar-10.7b-v1.0": "solar-10.7b",
+}
+
+# Parts of a model's name that leave its embeddings alone: Meta-Llama-3-8B-Instruct, Llama-2-7b-chat-hf, gemma-2-2b-it.
+_IDLE_NAME_PARTS = {"base", "chat", "hf", "instruct", "it", "meta"}
+
+_HIDDEN_SIZE_FIELDS = ("hidden_size", "n_embd", "d_model", "n_embed")
+
+# The text models that tie when config.json does not say, as transformers 5 has it (config files of transformers 4 leave
+# a true tie_word_embeddings out). All others, and those it does not know, are untied there.
+_TIED_BY_DEFAULT = (
+    "bloom",
+    "cohere",
+    "cohere2",
+    "ernie4_5",
+    "falcon",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gemma3_text",
+    "gemma3n",
+    "gemma3n_text",
+    "gemma4",
+    "gemma4_text",
+    "gpt2",
+    "gpt_bigcode",
+    "gpt_neo",
+    "lfm2",
+    "mpt",
+    "opt",
+    "smollm3",
+    "starcoder2",
+)
+
+
+def preset_for_base(base_name: str) -> str | None:
+    """The preset of a base tokenizer's model, by name, hub id or folder; None when the name says too little."""
+    name = _plain_name(base_name)
+    name = _BASE_ALIASES.get(name, name)
+    return name if name in PRESETS else None
+
+
+def _plain_name(base_name: str) -> str:
+    """The part of a hub id that names the model: "meta-llama/Meta-Llama-3-8B-Instruct" -> "llama-3-8b"."""
+    parts = Path(base_name).name.lower().split("-")
+    return "-".join(part for part in parts if part not in _IDLE_NAME_PARTS)
+
+
+def load_model_spec(value: str) -> ModelSpec:
+    """`--model`: a preset, a config.json, or a folder that holds one. A preset wins over a folder of its name."""
+    if value.lower() in PRESETS:
+        return PRESETS[value.lower()]
+    path = Path(value)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ModelSpecError(f"--model {value}: the folder holds no config.json. {_what_works()}")
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        raise ModelSpecError(f"--model {value}: no such preset and no such file. {_what_works()}")
+    return _spec_of_config(_read_config(path), path)
+
+
+def _what_works() -> str:
+    return f"Give a path to a config.json, a folder that holds one, or a preset: {', '.join(PRESETS)}."
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelSpecError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise ModelSpecError(f"{path}: not JSON: {error}. {_what_works()}") from error
+    if not isinstance(config, dict):
+        raise ModelSpecError(f"{path}: a model's config is a JSON object, this is a {type(config).__name__}")
+    return config
+
+
+def _spec_of_config(config: dict[str, Any], path: Path) -> ModelSpec:
+    # A multimodal model keeps its text model in text_config; older ones leave part of it outside.
+    text = config.get("text_config")
+    parts = [text, config] if isinstance(text, dict) else [config]
+    return ModelSpec(
+        name=path.resolve().parent.name if path.name == "config.json" else path.stem,
+        hidden_size=_positive_int(parts, _HIDDEN_SIZE_FIELDS, path),
+        n_rows=_positive_int(parts, ("vocab_size",), path),
+        tied_embeddings=_is_tied(parts, path),
+        source=str(path),
+    )
+
+
+def _positive_int(parts: list[dict[str, Any]], fields: tuple[str, ...], path: Path) -> int:
+    """The first of `fields` that is set in the first part that sets one."""
+    for part in parts:
+        for field in fields:
+            value = part.get(field)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ModelSpecError(f"{path}: field {field} is {value!r}, not a positive integer")
+            return value
+    also = f" (nor {', '.join(fields[1:])})" if fields[1:] else ""
+    raise ModelSpecError(f"{path}: field {fields[0]} is missing{also}. Add it, or give a preset: {', '.join(PRESETS)}.")
+
+
+def _is_tied(parts: list[dict[str, Any]], path: Path) -> bool:
+    """Tied when either part says so: transformers 4 wrote it into text_config, transformers 5 writes it outside."""
+    said = [part["tie_word_embeddings"] for part in parts if part.get("tie_word_embeddings") is not None]
+    for value in said:
+        if not isinstance(value, bool):
+            raise ModelSpecError(f"{path}: field tie_word_embeddings is {value!r}, not true or false")
+    if said:
+        return any(said)
+    return next((part["model_type"] for part in parts if "model_type" in part), None) in _TIED_BY_DEFAULT

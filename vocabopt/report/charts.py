@@ -1,0 +1,159 @@
+"""The figures: both ratios over every size, every text set's ratio, and the share of added tokens in use."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from vocabopt.report.draw import (
+    BAND,
+    Key,
+    Picture,
+    Style,
+    axis_title,
+    bare,
+    curve,
+    dot,
+    frame,
+    house_style,
+    render,
+    size_axis,
+    upright,
+)
+from vocabopt.report.svg import COLOURS, series_style
+from vocabopt.report.text import count, fixed, percent
+from vocabopt.report.view import Floats, TextSet, View
+
+N_NAME = 15  # characters of a set's name that a legend column holds
+
+
+def draw_all(view: View) -> list[Picture]:
+    """Every figure there is data for, in the page's order."""
+    pictures = []
+    with house_style():
+        for name, draw in (("complexity", draw_complexity), ("sets", draw_sets), ("used", draw_used)):
+            drawn = draw(view)
+            if drawn is not None:
+                pictures.append(render(name, *drawn))
+    return pictures
+
+
+def draw_complexity(view: View) -> tuple[Figure, str]:
+    """Figure 1: input ratio on the left axis, embedding ratio on the right, the choice and its window."""
+    curves: list[tuple[Floats, Style]] = []
+    keys: list[Key] = []
+    for number, name, words in ((1, view.heldout, "held-out text"), (2, view.train, "training text")):
+        values = view.ratio_curve(name)
+        if values is not None:
+            style = _series(number)
+            curves.append((values, style))
+            keys.append(Key(label=f"ratio_input, {words}", style=style))
+    keys.append(Key(label="ratio_embedding (right axis)", style={"color": COLOURS["embedding"]}))
+    if view.window:
+        lo, hi = view.window
+        keys.append(Key(label=f"window {lo:,} to {hi:,}", style={**BAND, "linewidth": 7}))
+
+    figure, ax = frame(3.55, keys, columns=2, right=0.085)
+    n_max = view.curve.height
+    size_axis(ax, n_max)
+    if view.window:
+        ax.axvspan(min(max(lo, 0), n_max), min(max(hi, 0), n_max), clip_on=False, linewidth=0, **BAND)
+    _ratio_axis(ax, curves)
+    axis_title(ax, "ratio_input", "s0")
+
+    right_ax = ax.twinx()
+    bare(right_ax)
+    sizes, ratios = view.embedding_line()
+    right_ax.plot(sizes, ratios, color=COLOURS["embedding"], clip_on=False)
+    right_ax.set_ylim(1, max([1.05, *ratios]))
+    right_ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axis_title(right_ax, "ratio_embedding", "embedding", right=True)
+
+    # Beside an early choice the embedding line runs low, beside a late one high: the label keeps out of its way.
+    _mark_choice(ax, view, label_y=0.94 if _is_early(view) else 0.05)
+    main = view.set_of(view.main)
+    if main and main.ratio_choice is not None and view.n_choice <= n_max:
+        dot(ax, view.n_choice, main.ratio_choice)
+    return figure, _describe_complexity(view)
+
+
+def _describe_complexity(view: View) -> str:
+    heldout, train = view.set_of(view.heldout), view.set_of(view.train)
+    return (
+        f"Line chart over 0 to {count(view.curve.height)} added tokens. At the choice, {count(view.n_choice)} added, "
+        f"ratio_input is {fixed(heldout.ratio_choice if heldout else None)} on held-out text and "
+        f"{fixed(train.ratio_choice if train else None)} on training text; ratio_embedding is "
+        f"{fixed(view.choice_point.get('ratio_embedding'))}. The table of sizes holds the numbers."
+    )
+
+
+def draw_sets(view: View) -> tuple[Figure, str]:
+    """Figure 2: the input ratio of every text set, numbered as in the page's table."""
+    curves: list[tuple[Floats, Style]] = []
+    keys: list[Key] = []
+    for text_set in view.sets:
+        values = view.ratio_curve(text_set.name)
+        if values is not None:
+            style = _series(text_set.number)
+            curves.append((values, style))
+            keys.append(Key(label=_set_label(text_set), style=style))
+    figure, ax = frame(3.0, keys)
+    size_axis(ax, view.curve.height)
+    _ratio_axis(ax, curves)
+    axis_title(ax, "ratio_input")
+    _mark_choice(ax, view)
+    told = "; ".join(f"{text_set.name} {fixed(text_set.ratio_choice)}" for text_set in view.sets)
+    return figure, f"Line chart of ratio_input, one line per text set. At the choice: {told}. A table follows."
+
+
+def draw_used(view: View) -> tuple[Figure, str] | None:
+    """Figure 3: share of the added tokens that occur in held-out text; None where that was not counted."""
+    used = view.used_curve()
+    if used is None:
+        return None
+    figure, ax = frame(2.1)
+    size_axis(ax, view.curve.height)
+    curve(ax, used, _series(1))
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    axis_title(ax, "share of added tokens used in held-out text")
+    _mark_choice(ax, view)
+    last = percent(view.used[-1].share if view.used else None)
+    return (
+        figure,
+        f"Line chart of the share of added tokens that occur in held-out text, {last} at the last size below.",
+    )
+
+
+def _series(number: int) -> Style:
+    colour, dash = series_style(number)
+    return {"color": COLOURS[colour], "linestyle": dash, "linewidth": 1.6 if dash == "solid" else 1.3}
+
+
+def _ratio_axis(ax: Axes, curves: list[tuple[Floats, Style]]) -> None:
+    """Input ratios from 0: the height of a curve is what is left of the tokens."""
+    for values, style in curves:
+        curve(ax, values, style)
+    ax.set_ylim(0, max([1.0, *(float(np.nanmax(values)) for values, _ in curves)]))
+
+
+def _is_early(view: View) -> bool:
+    return view.n_choice <= view.curve.height / 2
+
+
+def _mark_choice(ax: Axes, view: View, *, label_y: float = 0.05) -> None:
+    """The choice as an upright line; its label stands towards the middle of the figure."""
+    if view.n_choice > view.curve.height:
+        return
+    rule = str(view.choice.get("rule", ""))
+    label = f"{rule if rule.isascii() and rule.isprintable() else 'choice'}: {count(view.n_choice)} added"
+    upright(ax, view.n_choice, label, to_right=_is_early(view), label_y=label_y)
+
+
+def _set_label(text_set: TextSet) -> str:
+    """A set's number, and its name where the font surely has it; a long name is cut."""
+    name = text_set.name
+    if not (name.isascii() and name.isprintable()):
+        return f"{text_set.number} (see table)"
+    return f"{text_set.number} {name if len(name) <= N_NAME else name[: N_NAME - 2] + '..'}"

@@ -1,0 +1,188 @@
+"""The look of the figures: frame, axes, legend, marks, and a figure's three forms.
+
+Only ASCII stands in a figure: the font has no glyphs for every corpus's names, and the page names each set in full.
+Nothing is drawn that needs a definition (no clipping, no tick marks, no markers): an SVG then holds no reference at
+all. All text lies level, so that its anchor survives in the SVG and larger letters on a phone stay in place.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
+
+from vocabopt.report.svg import COLOURS, for_file, for_page
+from vocabopt.report.view import Floats
+
+Style = dict[str, Any]  # keyword arguments of a matplotlib line
+
+PNG_DPI = 160
+N_POINTS_DRAWN = 1500
+POINT = 1 / 72  # inches
+WIDTH = 5.8  # inches; the page scales it, a paper takes it as it is
+LEFT = 0.085  # of the width, for the numbers of the left axis
+BELOW = 0.54  # inches under the axes, for the numbers and the title of the size axis
+LINE_HEIGHT = 14.5  # points, in the legend
+BAND: Style = {"color": COLOURS["window"], "alpha": 0.16}
+
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "text.color": COLOURS["ink"],
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "text.usetex": False,
+    "axes.edgecolor": COLOURS["window"],
+    "axes.linewidth": 0.8,
+    "axes.xmargin": 0.0,
+    "axes.axisbelow": True,
+    "grid.color": COLOURS["rule"],
+    "grid.linewidth": 0.6,
+    "grid.linestyle": "-",
+    "xtick.color": COLOURS["ink"],
+    "ytick.color": COLOURS["ink"],
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "butt",
+    "path.simplify": True,
+    "svg.fonttype": "none",  # real text: it can be selected, read aloud, and set in the page's own font
+    "svg.hashsalt": "vocabopt",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One figure in its three forms."""
+
+    name: str
+    svg: bytes
+    inline: str
+    png: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One entry of a legend: a label and the line it explains."""
+
+    label: str
+    style: Style
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """matplotlib draws as this report does, whatever the user's own settings, which come back afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def render(name: str, figure: Figure, label: str) -> Picture:
+    """The figure as SVG without a background and as PNG on white; equal input gives equal bytes."""
+    svg, png = BytesIO(), BytesIO()
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": "vocabopt"})
+    figure.savefig(png, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": "vocabopt"})
+    drawn = svg.getvalue().decode()
+    return Picture(name=name, svg=for_file(drawn, label), inline=for_page(drawn, label), png=png.getvalue())
+
+
+def thin(n: int) -> Any:
+    """Index of the points to draw out of n: all, or a third spread by ratio (the steep start), the rest evenly."""
+    if n <= N_POINTS_DRAWN:
+        return slice(None)
+    by_ratio = np.geomspace(1, n - 1, N_POINTS_DRAWN // 3)
+    evenly = np.linspace(0, n - 1, N_POINTS_DRAWN - len(by_ratio))
+    return np.unique(np.concatenate((by_ratio, evenly)).round().astype(np.int64))
+
+
+def curve(ax: Axes, values: Floats, style: Style) -> None:
+    """One value per size 0, 1, 2 ..."""
+    kept = thin(len(values))
+    ax.plot(np.arange(len(values))[kept], values[kept], clip_on=False, **style)
+
+
+def frame(height: float, keys: Sequence[Key] = (), *, columns: int = 3, right: float = 0.045) -> tuple[Figure, Axes]:
+    """A figure with its legend above empty axes.
+
+    Parameters:
+        height: inches, without the legend.
+        right: share of the width kept free to the right of the axes.
+    """
+    legend_height = LINE_HEIGHT * -(-len(keys) // columns) * POINT
+    total = height + legend_height
+    figure = Figure(figsize=(WIDTH, total))
+    above = 26 * POINT + legend_height
+    ax = figure.add_axes((LEFT, BELOW / total, 1 - LEFT - right, 1 - (BELOW + above) / total))
+    bare(ax)
+    ax.spines["bottom"].set_visible(True)
+    ax.grid(axis="y", clip_on=False)
+    _legend(figure, keys, columns)
+    return figure, ax
+
+
+def bare(ax: Axes) -> None:
+    """Take the box and the tick marks away."""
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.tick_params(length=0, pad=6, bottom=False, left=False, right=False)
+    ax.tick_params(axis="x", pad=8)
+
+
+def _legend(figure: Figure, keys: Sequence[Key], columns: int) -> None:
+    """Row by row, in columns of equal width that leave room for larger text."""
+    point = POINT / figure.get_figheight()
+    for index, key in enumerate(keys):
+        row, column = divmod(index, columns)
+        x = 0.008 + column / columns
+        y = 1 - (8 + LINE_HEIGHT * row) * point
+        figure.add_artist(Line2D([x, x + 0.048], [y, y], transform=figure.transFigure, **key.style))
+        figure.text(x + 0.058, y - 3 * point, key.label)
+
+
+def _figure_of(ax: Axes) -> Figure:
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def _moved(ax: Axes, transform: Transform, x_points: float, y_points: float) -> Transform:
+    return transform + ScaledTranslation(x_points * POINT, y_points * POINT, _figure_of(ax).dpi_scale_trans)
+
+
+def size_axis(ax: Axes, n_max: int) -> None:
+    """The x axis of every figure: tokens added, 0 to n_max."""
+    ax.set_xlim(0, max(n_max, 1))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.text(1, 0, "tokens added", transform=_moved(ax, ax.transAxes, 0, -34), ha="right")
+
+
+def axis_title(ax: Axes, words: str, colour: str = "ink", *, right: bool = False) -> None:
+    """What an axis measures, lying above its end."""
+    figure = _figure_of(ax)
+    top = ax.get_position().y1 + 10 * POINT / figure.get_figheight()
+    figure.text(0.992 if right else 0.008, top, words, ha="right" if right else "left", color=COLOURS[colour])
+
+
+def dot(ax: Axes, x: float, y: float) -> None:
+    """A round mark of 5.8 points, drawn as a plain path."""
+    to_place: Any = ax.transData  # a scale and a shift, as both axes are linear
+    place = Affine2D().scale(2.9 * POINT) + _figure_of(ax).dpi_scale_trans + ScaledTranslation(x, y, to_place)
+    ax.add_artist(PathPatch(Path.unit_circle(), transform=place, color=COLOURS["ink"], clip_on=False, zorder=3))
+
+
+def upright(ax: Axes, x: float, label: str, *, to_right: bool, label_y: float) -> None:
+    """A line from the bottom to the top at x, labelled on one side at a share of the height."""
+    over = ax.get_xaxis_transform()
+    ax.plot([x, x], [0, 1], transform=over, color=COLOURS["ink"], linewidth=0.9, clip_on=False)
+    shift, align = (5, "left") if to_right else (-5, "right")
+    ax.text(x, label_y, label, transform=_moved(ax, over, shift, 0), ha=align, weight="bold")

@@ -1,0 +1,234 @@
+"""What the page and its figures show: rows picked from the sweep and its curve, nothing estimated.
+
+The divisions made here are those of one given integer by another (tokens by base tokens, by words, bytes by tokens).
+What is not given stays None and is shown as a dash.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Floats = npt.NDArray[np.float64]
+
+N_TOKENS_SHOWN = 40
+
+
+def quotient(numerator: float | None, denominator: float | None) -> float | None:
+    if numerator is None or not denominator:
+        return None
+    return numerator / denominator
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSet:
+    """One text set as the sweep gave it, with its tokens at the choice."""
+
+    number: int
+    name: str
+    given: Mapping[str, Any]
+    n_tokens_choice: int | None
+
+    @property
+    def role(self) -> str:
+        return str(self.given.get("role", ""))
+
+    @property
+    def n_tokens_base(self) -> int | None:
+        n_tokens: int | None = self.given.get("n_tokens_base")
+        return n_tokens
+
+    @property
+    def ratio_choice(self) -> float | None:
+        return quotient(self.n_tokens_choice, self.n_tokens_base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointRow:
+    """One row of the table of sizes."""
+
+    given: Mapping[str, Any]
+    main: Mapping[str, Any]  # the counted set: held-out text, or training text where none was held out
+    n_words: int | None
+    n_bytes: int | None
+    ratio_heldout: float | None
+    ratio_train: float | None
+    is_choice: bool
+
+    @property
+    def n_tokens(self) -> int | None:
+        n_tokens: int | None = self.main.get("n_tokens")
+        return n_tokens
+
+    @property
+    def tokens_per_word(self) -> float | None:
+        return quotient(self.n_tokens, self.n_words)
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        return quotient(self.n_bytes, self.n_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsedRow:
+    n_added: int
+    n_used: int | None
+
+    @property
+    def share(self) -> float | None:
+        return quotient(self.n_used, self.n_added)
+
+
+class View:
+    """The sweep, its curve and the run, asked in the words of the page."""
+
+    def __init__(self, sweep: Mapping[str, Any], curve: pl.DataFrame, run: Mapping[str, Any]) -> None:
+        self.sweep, self.curve, self.run = sweep, curve, run
+        self.given_sets: Mapping[str, Mapping[str, Any]] = sweep["sets"]
+        self.given_points: list[Mapping[str, Any]] = sweep["points"]
+        self.choice: Mapping[str, Any] = sweep["choice"]
+        self.n_choice = int(self.choice["n_added"])
+        self.train = self._named("train")
+        self.heldout = self._named("heldout")
+        # Columns that name one set: held-out text where there is some.
+        self.main = self.heldout if self.heldout is not None else self.train
+
+    def _named(self, role: str) -> str | None:
+        """The set of this role, the one the choice was made on first."""
+        names = [name for name, given in self.given_sets.items() if given.get("role") == role]
+        chosen_on = self.choice.get("set")
+        return chosen_on if chosen_on in names else next(iter(names), None)
+
+    def _cell(self, column: str, n_added: int) -> int | None:
+        if column not in self.curve.columns or not 0 < n_added <= self.curve.height:
+            return None
+        value: int | None = self.curve.item(n_added - 1, column)
+        return value
+
+    def _point(self, n_added: int) -> Mapping[str, Any]:
+        return next((point for point in self.given_points if point["n_added"] == n_added), {})
+
+    def n_tokens(self, name: str, n_added: int) -> int | None:
+        if n_added == 0:
+            base: int | None = self.given_sets[name].get("n_tokens_base")
+            return base
+        from_point: int | None = self._point(n_added).get("sets", {}).get(name, {}).get("n_tokens")
+        return self._cell(f"n_tokens_{name}", n_added) if from_point is None else from_point
+
+    @cached_property
+    def base_point(self) -> Mapping[str, Any]:
+        return self._point(0)
+
+    @cached_property
+    def choice_point(self) -> Mapping[str, Any]:
+        return self._point(self.n_choice)
+
+    @cached_property
+    def sets(self) -> list[TextSet]:
+        """Held-out and training text first, numbered 1 and 2 even where one is missing; then the others as given."""
+        others = [name for name in self.given_sets if name not in (self.heldout, self.train)]
+        return [
+            TextSet(
+                number=number,
+                name=name,
+                given=self.given_sets[name],
+                n_tokens_choice=self.n_tokens(name, self.n_choice),
+            )
+            for number, name in enumerate([self.heldout, self.train, *others], start=1)
+            if name is not None
+        ]
+
+    def set_of(self, name: str | None) -> TextSet | None:
+        return next((text_set for text_set in self.sets if text_set.name == name), None)
+
+    @property
+    def saved_share(self) -> float | None:
+        text_set = self.set_of(self.heldout)
+        ratio = None if text_set is None else text_set.ratio_choice
+        return None if ratio is None else 1 - ratio
+
+    @property
+    def n_embedding_added(self) -> int | None:
+        before = self.base_point.get("n_embedding_params")
+        after = self.choice_point.get("n_embedding_params")
+        return None if before is None or after is None else after - before
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        window = self.choice.get("window")
+        return (int(window[0]), int(window[1])) if window else None
+
+    @property
+    def points(self) -> list[PointRow]:
+        main = self.given_sets.get(self.main or "", {})
+        return [
+            PointRow(
+                given=point,
+                main=point.get("sets", {}).get(self.main, {}),
+                n_words=main.get("n_words"),
+                n_bytes=main.get("n_bytes"),
+                ratio_heldout=point.get("sets", {}).get(self.heldout, {}).get("ratio_input"),
+                ratio_train=point.get("sets", {}).get(self.train, {}).get("ratio_input"),
+                is_choice=point["n_added"] == self.n_choice,
+            )
+            for point in self.given_points
+        ]
+
+    @property
+    def used(self) -> list[UsedRow]:
+        """Used tokens on held-out text at the table's sizes."""
+        sizes = [point["n_added"] for point in self.given_points if 0 < point["n_added"] <= self.curve.height]
+        return [UsedRow(n_added=size, n_used=self._cell(f"n_used_{self.heldout}", size)) for size in sizes]
+
+    @property
+    def scaffold(self) -> list[tuple[int, int]]:
+        given: Mapping[str, int] = self.sweep.get("n_scaffold") or {}
+        return sorted((int(size), int(n_rows)) for size, n_rows in given.items())
+
+    @property
+    def first_tokens(self) -> list[dict[str, Any]]:
+        return self.curve.head(N_TOKENS_SHOWN).to_dicts()
+
+    @property
+    def last_tokens(self) -> list[dict[str, Any]]:
+        """The last tokens, leaving out those already among the first."""
+        return self.curve.tail(max(0, min(N_TOKENS_SHOWN, self.curve.height - N_TOKENS_SHOWN))).to_dicts()
+
+    # Columns for the figures: one value per size 0, 1, 2 ... or None where the curve does not hold them.
+
+    def _column(self, column: str) -> Floats | None:
+        if column not in self.curve.columns:
+            return None
+        return self.curve.get_column(column).cast(pl.Float64).to_numpy()
+
+    def ratio_curve(self, name: str | None) -> Floats | None:
+        base = self.given_sets.get(name or "", {}).get("n_tokens_base")
+        tokens = self._column(f"n_tokens_{name}")
+        if tokens is None or not base:
+            return None
+        return np.concatenate(([1.0], tokens / base))
+
+    def used_curve(self) -> Floats | None:
+        """Share of added tokens that occur in held-out text; size 0 has none and is NaN."""
+        used = self._column(f"n_used_{self.heldout}")
+        if used is None:
+            return None
+        return np.concatenate(([np.nan], used / np.arange(1, len(used) + 1)))
+
+    def embedding_line(self) -> tuple[Floats, Floats]:
+        """ratio_embedding at the given sizes; a line through them is cut where the curve ends."""
+        given = sorted(
+            (point["n_added"], point["ratio_embedding"])
+            for point in self.given_points
+            if point.get("ratio_embedding") is not None
+        )
+        if not given:
+            return np.empty(0), np.empty(0)
+        sizes, ratios = np.array(given, dtype=np.float64).T
+        end = min(float(self.curve.height), sizes[-1])
+        kept = sizes < end
+        return np.append(sizes[kept], end), np.append(ratios[kept], np.interp(end, sizes, ratios))

@@ -1,0 +1,147 @@
+"""The base tokenizer's own segmentation of unique chunks, as the rows of symbols that the growth pass works on."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from vocabopt.bases import Base
+from vocabopt.counts import ChunkCounts
+
+#: Chunks encoded at a time: bounds the memory that an encoder's results take.
+_BATCH_BYTES = 8 << 20
+#: Unique chunks of each run on which the fast encoder must agree with `tokenizers`.
+N_CHECKED = 2_000
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Unique chunks as symbols.
+
+    slots: int32 [n_slots, 2]: (symbol, chunk), symbol 0 before, between and after chunks; a base token is its id + 1.
+    closed: int32 [n_closed]: code points of the characters that the base spells in bytes; closed[i] is symbol
+    n_tokens + 1 + i. tokens_per_chunk: int64 [n_chunks]. token_counts: int64 [n_sets, n_tokens], base tokens per text
+    set. encoder: which library encoded.
+    """
+
+    slots: NDArray[np.int32]
+    closed: NDArray[np.int32]
+    tokens_per_chunk: NDArray[np.int64]
+    token_counts: NDArray[np.int64]
+    encoder: str
+
+
+@njit(cache=True, nogil=True)
+def _fill_slots(ids, ends, first_chunk, byte_values, weights, slots, n_slots, closed_symbols, closed, sizes, counts):  # type: ignore[no-untyped-def]
+    """Write one batch of encoded chunks as slots. sizes: [n_closed]; closed_symbols: int32 [0x110000], 0 = not met."""
+    n_tokens = byte_values.size
+    position = 0
+    for batch_chunk in range(ends.size):
+        chunk = first_chunk + batch_chunk
+        while position < ends[batch_chunk]:
+            token = ids[position]
+            byte = byte_values[token]
+            n_units = 1
+            symbol = token + 1
+            if byte >= 0:
+                n_units = 1 + (byte >= 0xC0) + (byte >= 0xE0) + (byte >= 0xF0)
+                code_point = byte if n_units == 1 else byte & (0x7F >> n_units)
+                for k in range(1, n_units):
+                    code_point = code_point << 6 | (byte_values[ids[position + k]] & 0x3F)
+                if closed_symbols[code_point] == 0:
+                    closed[sizes[0]] = code_point
+                    closed_symbols[code_point] = n_tokens + 1 + sizes[0]
+                    sizes[0] += 1
+                symbol = closed_symbols[code_point]
+            for k in range(n_units):
+                for text_set in range(counts.shape[0]):
+                    counts[text_set, ids[position + k]] += weights[chunk, text_set]
+            slots[n_slots, 0] = symbol
+            slots[n_slots, 1] = chunk
+            n_slots += 1
+            position += n_units
+        slots[n_slots, 0] = 0
+        slots[n_slots, 1] = 0
+        n_slots += 1
+    return n_slots
+
+
+def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segmentation:
+    """Encode every unique chunk with the base tokenizer.
+
+    gigatoken encodes if it is installed and agrees with the `tokenizers` library on a sample of this run's chunks;
+    otherwise `tokenizers` does.
+    """
+    byte_values = np.array(base.byte_values, np.int32)
+    token_counts = np.zeros((weights.shape[1], base.n_tokens), np.int64)
+    closed_symbols, closed = np.zeros(0x110000, np.int32), np.empty(0x110000, np.int32)
+    sizes = np.zeros(1, np.int64)
+    slots = np.zeros((max(1024, 2 * len(counts.text)), 2), np.int32)
+    tokens_per_chunk = np.zeros(counts.n_chunks, np.int64)
+    n_slots, first_chunk = 1, 0
+    encoder = "gigatoken" if _fast_encoder_agrees(base, counts) else "tokenizers"
+    encode = _encode_fast if encoder == "gigatoken" else _encode
+    for ids, ends in encode(base, counts):
+        n_slots = _fill_slots(
+            ids, ends, first_chunk, byte_values, weights, slots, n_slots, closed_symbols, closed, sizes, token_counts
+        )
+        tokens_per_chunk[first_chunk : first_chunk + len(ends)] = np.diff(ends, prepend=0)
+        first_chunk += len(ends)
+    return Segmentation(slots[:n_slots].copy(), closed[: sizes[0]].copy(), tokens_per_chunk, token_counts, encoder)
+
+
+def _batches(counts: ChunkCounts) -> Iterator[tuple[bytes, int]]:
+    """Runs of whole chunks as NUL-separated bytes, and the number of chunks in each."""
+    first, begin = 0, 0
+    while first < counts.n_chunks:
+        last = int(np.searchsorted(counts.ends, begin + _BATCH_BYTES, side="left"))
+        last = min(max(last, first + 1), counts.n_chunks)
+        end = int(counts.ends[last - 1])
+        yield counts.text[begin:end].tobytes(), last - first
+        first, begin = last, end + 1
+
+
+def _encode(base: Base, counts: ChunkCounts) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    tokenizer = Tokenizer.from_str(json.dumps(base.chunk_json))
+    for data, _ in _batches(counts):
+        encodings = tokenizer.encode_batch_fast(data.decode().split("\0"), add_special_tokens=False)
+        rows = [encoding.ids for encoding in encodings]
+        yield (
+            np.fromiter((token for row in rows for token in row), np.int64),
+            np.cumsum(np.fromiter(map(len, rows), np.int64)),
+        )
+
+
+def _encode_fast(base: Base, counts: ChunkCounts) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    import gigatoken
+
+    tokenizer = gigatoken.Tokenizer.from_json(json.dumps(base.chunk_json))
+    for data, _ in _batches(counts):
+        yield _arrays(tokenizer.encode_batch(gigatoken.BytesSource([data], separator="\0")))
+
+
+def _arrays(encoded: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids and the end of each chunk from gigatoken's awkward array."""
+    layout = encoded.layout
+    return np.asarray(layout.content.data).astype(np.int64), np.asarray(layout.offsets.data)[1:].astype(np.int64)
+
+
+def _fast_encoder_agrees(base: Base, counts: ChunkCounts) -> bool:
+    """Whether gigatoken is here and gives the ids of `tokenizers` on chunks spread evenly over this run's."""
+    try:
+        import gigatoken
+
+        fast = gigatoken.Tokenizer.from_json(json.dumps(base.chunk_json))
+    except Exception:  # not installed, or a tokenizer it does not know: its errors are of many kinds
+        return False
+    texts = counts.texts()
+    sample = texts.gather_every(max(1, len(texts) // N_CHECKED)).to_list()
+    authority = Tokenizer.from_str(json.dumps(base.chunk_json))
+    expected = authority.encode_batch_fast(sample, add_special_tokens=False)
+    found = fast.encode_batch_list(sample)
+    return all(a.ids == b for a, b in zip(expected, found, strict=True))
