@@ -2,6 +2,8 @@
 
 import re
 import struct
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -73,6 +75,16 @@ def fake_point(n_added: int, sets: dict[str, dict[str, Any]], curve: pl.DataFram
     }
 
 
+def fake_sets(roles: dict[str, tuple[str, float]]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "role": role, "n_documents": 1000 * i, "n_bytes": 7_654_321 * i, "n_chars": 2_600_000 * i,
+            "n_words": 812_345 * i, "n_tokens_base": 4_000_003 * i, "n_special_tokens": 0, "n_blank": 0, "n_skipped": 0,
+        }
+        for i, (name, (role, _)) in enumerate(roles.items(), start=1)
+    }  # fmt: skip
+
+
 def fake_run(
     n_added: int = 900,
     sizes: tuple[int, ...] = (0, 200, 400, 800),
@@ -86,13 +98,7 @@ def fake_run(
         "en": ("protected", 1.0),
         "news": ("eval", 0.31),
     }
-    sets = {
-        name: {
-            "role": role, "n_documents": 1000 * i, "n_bytes": 7_654_321 * i, "n_chars": 2_600_000 * i,
-            "n_words": 812_345 * i, "n_tokens_base": 4_000_003 * i, "n_special_tokens": 0, "n_blank": 0, "n_skipped": 0,
-        }
-        for i, (name, (role, _)) in enumerate(roles.items(), start=1)
-    }  # fmt: skip
+    sets = fake_sets(roles)
     curve = fake_curve(n_added, sets, {name: floor for name, (_, floor) in roles.items()})
     points = [fake_point(size, sets, curve) for size in sizes]
     dry = any(point["dry"] for point in points)
@@ -406,6 +412,16 @@ def test_figures_in_the_page_take_their_colours_from_it(report: tuple[Path, str,
     styles = [value for name, value in report[2].attributes() if name == "style"]
     assert any("var(--s0)" in style for style in styles)
     assert not [style for style in styles if re.search("#[0-9a-f]{6}", style)]
+
+
+def test_importing_the_report_does_not_wait_for_matplotlib() -> None:
+    code = "import sys, vocabopt.report; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nothing_half_written_is_left(report: tuple[Path, str, Page]) -> None:
+    assert {path.name for path in report[0].iterdir()} == {"report.html", "figures"}
+    assert {path.suffix for path in (report[0] / "figures").iterdir()} == {".svg", ".png"}
 
 
 def test_two_renderings_are_equal_byte_for_byte(report: tuple[Path, str, Page], tmp_path: Path) -> None:

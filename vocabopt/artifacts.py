@@ -1,11 +1,11 @@
 """The files of a run directory: written whole or not at all, never deleted.
 
-    DIR/run.json        what went in (options, files, versions), what it cost (seconds, peak memory)
-    DIR/counts.parquet  unique chunk -> count per text set (with counts_folds.parquet: per fold of the documents)
-    DIR/curve.parquet   one row per added token
-    DIR/folds.parquet   token counts per fold of the documents at about 100 sizes
-    DIR/sweep.json      base, sets, points, choice
-    DIR/report.html     and DIR/figures/
+DIR/run.json        what went in (options, files, versions), what it cost (seconds, peak memory)
+DIR/counts.parquet  unique chunk -> count per text set (with counts_folds.parquet: per fold of the documents)
+DIR/curve.parquet   one row per added token
+DIR/folds.parquet   token counts per fold of the documents at about 100 sizes
+DIR/sweep.json      base, sets, points, choice
+DIR/report.html     and DIR/figures/
 """
 
 import hashlib
@@ -63,9 +63,11 @@ def write_json_atomic(path: Path, value: Any) -> None:
     write_bytes_atomic(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
 
 
-def write_parquet_atomic(path: Path, frame: pl.DataFrame) -> None:
+def write_parquet_atomic(path: Path, frame: pl.DataFrame, *, metadata: dict[str, str] | None = None) -> None:
     """Write `frame` as parquet, atomically; equal frames give equal bytes. Raises RunDirectoryError."""
-    _write_atomic(path, lambda file: frame.write_parquet(file, compression="zstd", compression_level=1))
+    _write_atomic(
+        path, lambda file: frame.write_parquet(file, compression="zstd", compression_level=1, metadata=metadata)
+    )
 
 
 def read_json(path: Path, *, next_step: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ _UNICODE_NORMALIZERS = frozenset({"NFC", "NFD", "NFKC", "NFKD"})
 class Base:
     """A base tokenizer that can be grown.
 
+    source: what `load_base` loads it from again: a built-in name, an absolute path, or a hub id.
     `pieces[id]` are the bytes of text a token stands for (▁ as a space), empty for special and byte tokens of the
     SentencePiece family; `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
     """
@@ -102,21 +103,33 @@ class Base:
 
     @functools.cached_property
     def chunk_json(self) -> dict[str, Any]:
-        """tokenizer.json reduced to what happens inside one chunk: no added tokens, no prefix, no template.
+        """tokenizer.json reduced to what happens inside one chunk of text: no added tokens, no prefix, no splitting.
 
-        A chunk of the SentencePiece family is text with its spaces; one of the byte-level family is a pre-token in
-        the printable alphabet, so neither normaliser nor pre-tokenizer may touch it again.
+        Chunks of the byte-level family are pre-tokens, normalised already.
         """
         spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
+        to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+        is_sentencepiece = self.family == "sentencepiece-bpe"
         return {
             **self.tokenizer_json,
             "added_tokens": [],
-            "normalizer": spaces if self.family == "sentencepiece-bpe" else None,
-            "pre_tokenizer": None,
+            "normalizer": spaces if is_sentencepiece else None,
+            "pre_tokenizer": None if is_sentencepiece else to_bytes,
             "post_processor": None,
             "truncation": None,
             "padding": None,
         }
+
+    @functools.cached_property
+    def fast_json(self) -> dict[str, Any]:
+        """The same for gigatoken, which knows whole pipelines only: a byte-level one keeps its split pattern.
+
+        A pre-token is not split again: an alternative that could match a part of it would have matched in context.
+        """
+        if self.family == "sentencepiece-bpe":
+            return self.chunk_json
+        kept = {key: self.tokenizer_json[key] for key in ("normalizer", "pre_tokenizer")}
+        return {**self.chunk_json, **kept}
 
 
 @functools.cache
@@ -148,12 +161,12 @@ def load_base(value: str) -> Base:
         return _load_builtin_mistral()
     path = Path(value)
     if path.is_dir():
-        return _load_folder(path, name=path.resolve().name)
+        return _load_folder(path, name=path.resolve().name, source=str(path.resolve()))
     if path.is_file():
         name = path.resolve().parent.name if path.name.startswith("tokenizer.") else path.stem
-        return _load_file(path, name=name)
+        return _load_file(path, name=name, source=str(path.resolve()))
     if re.fullmatch(r"[\w.-]+/[\w.-]+", value) and not value.startswith((".", "/")):
-        return _load_folder(_download(value), name=value.split("/")[-1])
+        return _load_folder(_download(value), name=value.split("/")[-1], source=value)
     raise BaseTokenizerError(
         f"{value}: no such base tokenizer. Pass {DEFAULT_BASE} (built in), a Hugging Face folder, a tokenizer.json, "
         "a SentencePiece .model, or a hub id (organisation/name)."
@@ -166,19 +179,21 @@ def _load_builtin_mistral() -> Base:
 
     spec = find_spec("mistral_common")
     if spec is None or not spec.submodule_search_locations:
-        raise BaseTokenizerError("mistral-7b-v1: the package mistral-common is not installed. pip install mistral-common")
+        raise BaseTokenizerError(
+            "mistral-7b-v1: the package mistral-common is not installed. pip install mistral-common"
+        )
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / "tokenizer.model.v1"
     if not path.is_file():
         raise BaseTokenizerError(f"{path}: missing from the package mistral-common. pip install -U mistral-common")
-    return _load_file(path, name=DEFAULT_BASE)
+    return _load_file(path, name=DEFAULT_BASE, source=DEFAULT_BASE)
 
 
-def _load_folder(folder: Path, *, name: str) -> Base:
+def _load_folder(folder: Path, *, name: str, source: str) -> Base:
     n_rows = _model_n_rows(folder / "config.json")
     companions = {file: (folder / file).read_bytes() for file in COMPANION_FILES if (folder / file).is_file()}
     for file in ("tokenizer.json", "tokenizer.model"):
         if (folder / file).is_file():
-            return _load_file(folder / file, name=name, companions=companions, model_n_rows=n_rows)
+            return _load_file(folder / file, name=name, source=source, companions=companions, model_n_rows=n_rows)
     raise BaseTokenizerError(
         f"{folder}: no tokenizer.json or tokenizer.model in this folder. Pass the folder of a Hugging Face tokenizer."
     )
@@ -208,7 +223,12 @@ def _download(hub_id: str) -> Path:
 
 
 def _load_file(
-    path: Path, *, name: str, companions: Mapping[str, bytes] | None = None, model_n_rows: int | None = None
+    path: Path,
+    *,
+    name: str,
+    source: str,
+    companions: Mapping[str, bytes] | None = None,
+    model_n_rows: int | None = None,
 ) -> Base:
     try:
         data = path.read_bytes()
@@ -230,7 +250,7 @@ def _load_file(
     return Base(
         name=name,
         family=family,
-        source=str(path),
+        source=source,
         sha256=hashlib.sha256(data).hexdigest(),
         tokenizer_json=tokenizer_json,
         companions=companions or {},
@@ -320,9 +340,9 @@ def _recognise_sentencepiece(
     idle = [step for step in steps if step["type"] == "Split" and step["pattern"] == {"String": " "}]
     if normalizers == [replace] and len(idle) == len(steps):
         return "sentencepiece-bpe", "never", False
-    if not normalizers and len(steps) == 1 and steps[0]["type"] == "Metaspace" and not steps[0].get("split", True):
-        if steps[0].get("replacement") == SPACE_SYMBOL:
-            return "sentencepiece-bpe", steps[0].get("prepend_scheme", "always"), True
+    metaspace = steps[0] if len(steps) == 1 and steps[0]["type"] == "Metaspace" and not normalizers else {}
+    if metaspace.get("replacement") == SPACE_SYMBOL and not metaspace.get("split", True):
+        return "sentencepiece-bpe", metaspace.get("prepend_scheme", "always"), True
     kinds = [step["type"] for step in normalizers], [step["type"] for step in steps]
     raise BaseTokenizerError(
         f"{place}: has byte fallback, but its normaliser {kinds[0]} and pre-tokenizer {kinds[1]} are not those of "

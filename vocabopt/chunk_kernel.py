@@ -288,3 +288,27 @@ def finish(sizes, chunks, entries, offsets, groups, counts):  # type: ignore[no-
         groups[fill[chunk]] = entries[entry, GROUP]
         counts[fill[chunk]] = entries[entry, COUNT]
         fill[chunk] += 1
+
+
+@njit(cache=True, nogil=True)
+def count_code_points(text, ends, weight):  # type: ignore[no-untyped-def]
+    """Occurrences of each code point, int64 [0x110000], in NUL-terminated UTF-8 chunks with weights."""
+    totals = np.zeros(0x110000, np.int64)
+    position = 0
+    for chunk in range(ends.size):
+        code_point, n_to_come = 0, 0
+        while position < ends[chunk]:
+            byte = np.int64(text[position])
+            if n_to_come > 0:
+                code_point = code_point << 6 | (byte & 0x3F)
+                n_to_come -= 1
+            elif byte < 0x80:
+                code_point = byte
+            else:
+                n_to_come = 1 + (byte >= 0xE0) + (byte >= 0xF0)
+                code_point = byte & (0x3F >> n_to_come)
+            if n_to_come == 0:
+                totals[code_point] += weight[chunk]
+            position += 1
+        position += 1
+    return totals

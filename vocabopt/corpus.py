@@ -15,6 +15,8 @@ from vocabopt.errors import CorpusError, OptionError
 from vocabopt.readers import STDIN, ReadOptions, file_format, open_stored, read_blocks, reading
 from vocabopt.scripts import dominant_script
 
+Role: TypeAlias = Literal["train", "protected", "eval"]
+
 SUFFIXES = ".txt, .jsonl, .ndjson (each also with .gz or .zst) and .parquet"
 ONLY_SET = "text"  # the name of the set when no folder names a language
 
@@ -26,9 +28,6 @@ _RESERVED_NAMES = ("train", "heldout")
 _REMOTE_IDENTITY = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 _N_SAMPLE_FILES = 4
 _SAMPLE_BYTES = 64 << 10  # per file; characters are cut at the same number
-
-
-Role: TypeAlias = Literal["train", "protected", "eval"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +71,15 @@ def find_text_sets(
         CorpusError: a path is missing, unreadable or holds no text.
         OptionError: a file is named twice, a name is taken or cannot be used, or the target is not there or not clear.
     """
+    if not paths:
+        raise OptionError("no text given: name a file, a folder, or - for standard input")
     found: dict[str, list[_Found]] = {}
     for path in paths:
         for name, files in _by_language(path).items():
             found.setdefault(name, []).extend(files)
     seen: set[str] = set()
     for url in (file.url for files in found.values() for file in files):
-        identity = url if url == STDIN or "://" in url else os.path.realpath(url)
+        identity = re.sub("/+", "/", url) if url == STDIN or "://" in url else os.path.realpath(url)
         if identity in seen:
             raise OptionError(f"{url}: this file is named twice; name each file once")
         seen.add(identity)

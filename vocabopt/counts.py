@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
-from vocabopt.pretokens import cut_at, opening_of, split_added_tokens
+from vocabopt.documents import cut_at, opening_of, split_added_tokens
 
 T = TypeVar("T")
 
@@ -265,9 +265,14 @@ def _join(shares: list[tuple[NDArray[Any], ...]], sets: dict[str, SetStats]) -> 
     )
 
 
-def count_words(counts: ChunkCounts) -> None:
+def count_words(counts: ChunkCounts, weights: NDArray[np.int64]) -> None:
     """Fill in the sets' `n_words`. Words never cross a chunk's beginning, so unique chunks are enough."""
     n_words = counts.texts().str.count_matches(r"\S+").to_numpy().astype(np.int64)
-    totals = n_words @ counts.weights()
-    for stats, total in zip(counts.sets.values(), totals, strict=True):
+    for stats, total in zip(counts.sets.values(), n_words @ weights, strict=True):
         stats.n_words = int(total)
+
+
+def char_counts(counts: ChunkCounts, weight: NDArray[np.int64]) -> dict[str, int]:
+    """How often each character occurs, chunks weighted by `weight` [n_chunks]."""
+    totals = kernel.count_code_points(counts.text, counts.ends, weight)
+    return {chr(code_point): int(totals[code_point]) for code_point in np.flatnonzero(totals)}

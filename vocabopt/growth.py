@@ -126,8 +126,8 @@ class Symbols:
                 spelled[piece.encode()] = 0
             elif self.allows(base, base.pieces[index], options):
                 candidates[piece] = index
-        model = {**base.chunk_json, "model": {**base.chunk_json["model"], "ignore_merges": False}}
-        encoder = Tokenizer.from_str(json.dumps(model))
+        model = {**base.chunk_json["model"], "ignore_merges": False}
+        encoder = Tokenizer.from_str(json.dumps({**base.chunk_json, "model": model, "pre_tokenizer": None}))
         for piece, encoding in zip(candidates, encoder.encode_batch_fast(list(candidates)), strict=True):
             index = candidates[piece]
             if encoding.ids != [index]:
@@ -175,9 +175,9 @@ def protected_chunks(
     """Chunks of the protected sets; with a script guard only those without characters of the target script."""
     protected = (weights[:, set_indices] > 0).any(axis=1)
     if scripts and protected.any():
-        texts = counts.texts()
-        for chunk in np.flatnonzero(protected):
-            protected[chunk] = not contains_target(texts[int(chunk)], scripts)
+        chosen = np.flatnonzero(protected)
+        texts = counts.texts().gather(chosen).to_list()
+        protected[chosen] = [not contains_target(text, scripts) for text in texts]
     return protected
 
 
@@ -398,7 +398,11 @@ def _nan_to_none(value: float) -> float | None:
 
 
 def _fold_frame(
-    counts: ChunkCounts, segmentation: Segmentation, fold_sizes: NDArray[np.int64], n_rows: int, saved: NDArray[np.int64]
+    counts: ChunkCounts,
+    segmentation: Segmentation,
+    fold_sizes: NDArray[np.int64],
+    n_rows: int,
+    saved: NDArray[np.int64],
 ) -> pl.DataFrame:
     """Tokens per fold of the documents at up to about 100 sizes, added tokens of the base not included.
 

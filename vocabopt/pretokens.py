@@ -1,102 +1,79 @@
-r"""Where a base tokenizer provably treats text apart: documents -> chunks -> pre-tokens.
+"""Chunks -> pre-tokens, for byte-level bases: the unit that their merges never leave."""
 
-Chunks are what is counted. Both families are cut before a run of spaces that follows another character:
+import json
+from array import array
+from collections.abc import Callable, Iterator
 
-    sentencepiece-bpe   no piece holds a ▁ after another character (checked when the base is loaded), so no merge
-                        crosses that place; where no piece holds a newline beside another character, newlines are
-                        chunks of their own as well
-    byte-level-bpe      where that character is not white space: the split patterns named below never match across
-                        it, since none of their alternatives takes a space after such a character, none looks
-                        behind, and the end of the text satisfies (?!\S) as a space does
+import numpy as np
+import polars as pl
+from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import PreTokenizer
 
-With an unknown split pattern the chunk is the whole document: slower, and just as exact. Chunks of the byte-level
-family are then cut into pre-tokens by the base's own normaliser and pre-tokenizer, once per unique chunk.
-"""
-
-from collections.abc import Iterator
-from typing import Any
-
-from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
+from vocabopt.counts import ChunkCounts
 
-_CL100K = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN2 = _CL100K.replace(r"\p{N}{1,3}", r"\p{N}")
-_O200K_WORD = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-_O200K = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_O200K_WORD[0]}*{_O200K_WORD[1]}+{_ENDINGS}"
-    rf"|[^\r\n\p{{L}}\p{{N}}]?{_O200K_WORD[0]}+{_O200K_WORD[1]}*{_ENDINGS}"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_TEKKEN = _O200K.replace(_ENDINGS, "").replace(r"\p{N}{1,3}", r"\p{N}")
-#: Split patterns that never match across a space that follows a character which is not white space.
-PATTERNS_CUT_AT_SPACES = frozenset({_CL100K, _QWEN2, _O200K, _TEKKEN})
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+_BATCH_CHUNKS = 50_000
 
 
-def cut_at(base: Base) -> int:
-    """Where documents may be cut into chunks for this base: one of the kernel's CUT_ constants."""
-    if base.family == "sentencepiece-bpe":
-        pieces = base.pieces
-        if any(b" " in piece.lstrip(b" ") for piece in pieces):
-            return kernel.CUT_NOWHERE
-        if any(b"\n" in piece for piece in pieces):
-            return kernel.CUT_AT_SPACES
-        return kernel.CUT_AT_SPACES_AND_NEWLINES
-    if _splits_at_spaces(base.tokenizer_json["pre_tokenizer"]):
-        return kernel.CUT_AT_SPACES_AFTER_TEXT
-    return kernel.CUT_NOWHERE
-
-
-def _splits_at_spaces(pre_tokenizer: dict[str, Any]) -> bool:
-    """Whether the first splitting step is a known pattern: later steps only split further."""
-    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
-    first = steps[0]
-    if first["type"] == "ByteLevel":
-        # GPT-2's own pattern, built into the step.
-        return bool(first.get("use_regex", True))
-    return (
-        first["type"] == "Split"
-        and first["pattern"].get("Regex") in PATTERNS_CUT_AT_SPACES
-        and first["behavior"] == "Isolated"
-        and not first.get("invert", False)
-    )
-
-
-def opening_of(base: Base, *, is_first: bool) -> int:
-    """How a document, or a part of it after an added token, starts: one of the kernel's opening constants."""
-    if base.prefix == "never" or (base.prefix == "first" and not is_first):
-        return kernel.BARE
-    return kernel.PREFIXED_UNLESS_SPACE if base.prefix_unless_space else kernel.PREFIXED
-
-
-def split_added_tokens(base: Base, text: str) -> tuple[list[tuple[str, bool]], int]:
-    """Take out the added tokens of tokenizer.json (special-token strings) as the library itself does.
-
-    Returns:
-        The parts of `text` between them, each with whether it is the beginning of the document, and the number of
-        added tokens found.
-    """
-    parts: list[tuple[str, bool]] = []
-    position, n_added = 0, 0
-    encoding = base.full.encode(text, add_special_tokens=False)
-    for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-        if token not in base.added_ids:
-            continue
-        n_added += 1
-        if start > position:
-            parts.append((text[position:start], position == 0))
-        position = end
-    if position < len(text):
-        parts.append((text[position:], position == 0))
-    return parts, n_added
-
-
-def pretokens(base: Base, chunks: list[str]) -> Iterator[list[str]]:
-    """Cut chunks into the pre-tokens of a byte-level base, written in its printable alphabet."""
-    normalizer, pre_tokenizer = base.full.normalizer, base.full.pre_tokenizer
+def split_pretokens(base: Base, chunks: list[str]) -> Iterator[list[str]]:
+    """Cut chunks of text into the (normalised) pre-tokens of a byte-level base."""
+    normalizer, splitter = base.full.normalizer, _splitter(base)
     for chunk in chunks:
         text = normalizer.normalize_str(chunk) if normalizer is not None else chunk
-        yield [piece for piece, _ in pre_tokenizer.pre_tokenize_str(text)]
+        yield [piece for piece, _ in splitter.pre_tokenize_str(text)]
+
+
+def _splitter(base: Base) -> PreTokenizer:
+    """The base's pre-tokenizer without its last step, ByteLevel, which writes bytes as printable characters."""
+    pre_tokenizer = base.tokenizer_json["pre_tokenizer"]
+    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    splits = list(steps[:-1])
+    if steps[-1].get("use_regex", True):
+        splits.append({"type": "Split", "pattern": {"Regex": GPT2_PATTERN}, "behavior": "Isolated", "invert": False})
+    document = {**base.chunk_json, "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits}}
+    return Tokenizer.from_str(json.dumps(document)).pre_tokenizer
+
+
+def refine(base: Base, counts: ChunkCounts, advance: Callable[[int], None] = lambda n_chunks: None) -> ChunkCounts:
+    """Chunk counts -> pre-token counts, for a byte-level base: the unit that its merges never leave.
+
+    Args:
+        advance: told the number of chunks done at each step, for a progress bar.
+    """
+    number_of: dict[str, int] = {}
+    chunk_of_piece, pieces = array("q"), array("q")
+    texts = counts.texts()
+    for first in range(0, counts.n_chunks, _BATCH_CHUNKS):
+        batch = texts[first : first + _BATCH_CHUNKS].to_list()
+        for chunk, split in enumerate(split_pretokens(base, batch), first):
+            for piece in split:
+                pieces.append(number_of.setdefault(piece, len(number_of)))
+                chunk_of_piece.append(chunk)
+        advance(len(batch))
+    entries = pl.DataFrame(
+        {
+            "chunk": np.repeat(np.arange(counts.n_chunks), np.diff(counts.offsets)),
+            "group": counts.groups,
+            "n": counts.counts,
+        }
+    )
+    pairs = pl.DataFrame({"chunk": np.frombuffer(chunk_of_piece, np.int64), "piece": np.frombuffer(pieces, np.int64)})
+    totals = (
+        pairs.lazy()
+        .join(entries.lazy(), on="chunk")
+        .group_by("piece", "group")
+        .agg(pl.col("n").sum())
+        .sort("piece", "group")
+        .collect()
+    )
+    text = np.frombuffer("\0".join([*number_of, ""]).encode(), np.uint8)
+    return ChunkCounts(
+        sets=counts.sets,
+        text=text,
+        ends=np.flatnonzero(text == 0),
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(totals["piece"].to_numpy(), minlength=len(number_of)))]),
+        groups=totals["group"].to_numpy().astype(np.int32),
+        counts=totals["n"].to_numpy(),
+    )

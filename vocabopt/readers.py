@@ -1,7 +1,7 @@
 """Opening, decoding and splitting files: from stored bytes to blocks of documents.
 
     stored bytes -> decompressed bytes -> UTF-8 bytes -> whole lines -> documents
-    (open_stored)   (_chunks)             (_transcoded)  (_line_blocks) (_text_block, _json_blocks)
+    (open_stored)   (_chunks)             (_transcoded)  (_line_blocks) (_text_blocks, _json_blocks)
 
 Parquet has its own way in (_parquet_blocks). All ways end in _block, which holds the one rule for blank documents.
 """
@@ -35,6 +35,7 @@ STDIN = "-"
 _WHITE_SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 _ZST_STEP_BYTES = 1 << 14  # small, because a few bytes of zstd can unpack to 128 KiB
 _PARQUET_ROWS = 50_000
+_MAX_DOCUMENT_BYTES = (1 << 32) - 1  # what a polars string can hold
 _MARK = "vocabopt.mark"
 _OR_SKIP = "or leave such documents out with --on-error skip"
 _NUL = "a NUL character: probably a binary file, or UTF-16 (try --encoding utf-16, utf-16-le or utf-16-be)"
@@ -70,7 +71,8 @@ class Block:
     """Some documents of one file, in order.
 
     documents: String, without nulls and blank ones.
-    n_blank, n_skipped: documents dropped because str.strip() leaves nothing, or because they cannot be read.
+    n_blank: dropped because str.strip() leaves nothing; nulls and empty lines of jsonl count too.
+    n_skipped: left out because they cannot be read.
     n_stored_bytes: bytes of the stored (compressed) file used up by this block; a file's blocks add up to its size.
     """
 
@@ -143,17 +145,21 @@ def reading(url: str) -> Iterator[None]:
         raise CorpusError(f"{url}: cannot be read ({error})") from error
 
 
-def open_stored(url: str) -> IO[bytes]:
+@contextmanager
+def open_stored(url: str) -> Iterator[IO[bytes]]:
     """The stored bytes of a local or remote file, or of standard input ("-").
 
     Raises:
         CorpusError: it cannot be opened.
     """
     with reading(url):
-        if "://" not in url:
-            return open(spooled_stdin() if url == STDIN else url, "rb")
-        filesystem, path = url_to_fs(url)
-        return cast(IO[bytes], filesystem.open(path, "rb"))
+        if "://" in url:
+            filesystem, path = url_to_fs(url)  # this name keeps it alive: archives close their files when they go
+            stored = cast(IO[bytes], filesystem.open(path, "rb"))
+        else:
+            stored = open(spooled_stdin() if url == STDIN else url, "rb")  # noqa: SIM115 (closed below)
+    with stored:
+        yield stored
 
 
 @functools.cache
@@ -238,6 +244,10 @@ def _clean_text(raw: _Raw, n_lines: int, url: str, options: ReadOptions, *, whol
     if not whole:
         data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
         data = data if data.endswith(b"\n") or not data else data + b"\n"
+    if len(data) > _MAX_DOCUMENT_BYTES:
+        raise CorpusError(
+            f"{url}: a document of {len(data)} bytes is too long (at most {_MAX_DOCUMENT_BYTES}); split it"
+        )
     text = _utf8(data)
     if text is not None and b"\0" not in data:
         return text, 0
@@ -286,7 +296,7 @@ def _suspected_encoding(data: bytes, at: int, offset: int) -> str | None:
     near = data[start : at + 2048]
     # Spaces, digits and line ends put a zero into every second byte of UTF-16: the odd ones if the low byte is first.
     n_zero, n_odd = near.count(0), near[(offset + start + 1) % 2 :: 2].count(0)
-    if n_zero and n_zero * 20 >= len(near) and not n_zero < 5 * n_odd < 4 * n_zero:
+    if n_zero and n_zero * 20 >= len(near) and not (n_zero < 5 * n_odd < 4 * n_zero):
         return "utf-16-le" if 2 * n_odd > n_zero else "utf-16-be"
     # Neither LF nor space is ever the second byte of a cp949 character.
     whole_from = max(near.rfind(b"\n", 0, at - start), near.rfind(b" ", 0, at - start)) + 1

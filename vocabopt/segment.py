@@ -120,7 +120,7 @@ def _encode(base: Base, counts: ChunkCounts) -> Iterator[tuple[NDArray[np.int64]
 def _encode_fast(base: Base, counts: ChunkCounts) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     import gigatoken
 
-    tokenizer = gigatoken.Tokenizer.from_json(json.dumps(base.chunk_json))
+    tokenizer = gigatoken.Tokenizer.from_json(json.dumps(base.fast_json))
     for data, _ in _batches(counts):
         yield _arrays(tokenizer.encode_batch(gigatoken.BytesSource([data], separator="\0")))
 
@@ -136,7 +136,7 @@ def _fast_encoder_agrees(base: Base, counts: ChunkCounts) -> bool:
     try:
         import gigatoken
 
-        fast = gigatoken.Tokenizer.from_json(json.dumps(base.chunk_json))
+        fast = gigatoken.Tokenizer.from_json(json.dumps(base.fast_json))
     except Exception:  # not installed, or a tokenizer it does not know: its errors are of many kinds
         return False
     texts = counts.texts()

@@ -65,7 +65,8 @@ def draw_complexity(view: View) -> tuple[Figure, str]:
     bare(right_ax)
     sizes, ratios = view.embedding_line()
     right_ax.plot(sizes, ratios, color=COLOURS["embedding"], clip_on=False)
-    right_ax.set_ylim(1, max([1.05, *ratios]))
+    highest = max([1.0, *ratios])
+    right_ax.set_ylim(1, highest if highest > 1 else 1.05)
     right_ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis_title(right_ax, "ratio_embedding", "embedding", right=True)
 

@@ -42,7 +42,7 @@ _PAINT = re.compile(r"\b(fill|stroke): (#[0-9a-f]{6})\b")
 _PROLOGUE = re.compile(r"^.*?(?=<svg\b)", re.DOTALL)
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 _STYLE = re.compile(r"\s*<defs>\s*<style\b.*?</style>\s*</defs>", re.DOTALL)
-_ID = re.compile(r' id="[^"]*"')
+_GROUP = re.compile(r'<g id="[^"]*">')
 _SIZE = re.compile(r' (?:width|height)="[0-9.]+pt"')
 
 
@@ -72,7 +72,7 @@ def for_page(svg: str, label: str) -> str:
     svg = _STYLE.sub("", _METADATA.sub("", _PROLOGUE.sub("", svg)), count=1)
     head, tag_end, rest = svg.partition(">")
     head = _SIZE.sub("", head)
-    rest = _ID.sub("", rest)
+    rest = _GROUP.sub("<g>", rest)
     rest = _PAINT.sub(
         lambda paint: f"{paint[1]}: var(--{_NAME_OF[paint[2]]})" if paint[2] in _NAME_OF else paint[0], rest
     )

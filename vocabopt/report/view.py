@@ -220,15 +220,17 @@ class View:
         return np.concatenate(([np.nan], used / np.arange(1, len(used) + 1)))
 
     def embedding_line(self) -> tuple[Floats, Floats]:
-        """ratio_embedding at the given sizes; a line through them is cut where the curve ends."""
+        """ratio_embedding at the given sizes, as a line that ends where the curve does: every row costs the same."""
         given = sorted(
             (point["n_added"], point["ratio_embedding"])
             for point in self.given_points
             if point.get("ratio_embedding") is not None
         )
-        if not given:
-            return np.empty(0), np.empty(0)
+        if len(given) < 2:
+            return np.array([size for size, _ in given], float), np.array([ratio for _, ratio in given], float)
         sizes, ratios = np.array(given, dtype=np.float64).T
-        end = min(float(self.curve.height), sizes[-1])
+        end = float(self.curve.height)
+        per_row = (ratios[-1] - ratios[0]) / (sizes[-1] - sizes[0])
+        at_end = np.interp(end, sizes, ratios) if end <= sizes[-1] else ratios[-1] + per_row * (end - sizes[-1])
         kept = sizes < end
-        return np.append(sizes[kept], end), np.append(ratios[kept], np.interp(end, sizes, ratios))
+        return np.append(sizes[kept], end), np.append(ratios[kept], at_end)

@@ -1,0 +1,102 @@
+"""What a person sees while a command works: progress bars on a terminal, plain lines elsewhere, nothing with --quiet.
+
+Progress goes to standard error, so that results on standard output can be piped.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+Unit = Literal["bytes", "tokens", "chunks"]
+_PLAIN_EVERY_SECONDS = 5.0
+
+
+class Console:
+    """Steps with progress. `advance` functions take the new total done so far."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.rich = RichConsole(stderr=True)
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None, unit: Unit = "tokens") -> Iterator[Callable[[int], None]]:
+        """Time a step of the work, and show how far it is."""
+        start = time.perf_counter()
+        try:
+            if self.quiet:
+                yield lambda done: None
+            elif self.rich.is_terminal:
+                with self._bar() as bar:
+                    task = bar.add_task(name, total=total, unit=unit)
+                    yield lambda done: bar.update(task, completed=done)
+                    if total is not None:
+                        bar.update(task, completed=total)
+            else:
+                yield _PlainProgress(name, total, unit)
+                print(f"{name}: done in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+    def _bar(self) -> Progress:
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            _RateColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.rich,
+        )
+
+    def say(self, message: str) -> None:
+        """One line for people."""
+        if not self.quiet:
+            self.rich.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{_amount(speed, task.fields['unit'])}/s" if speed else "")
+
+
+class _PlainProgress:
+    """A line at most every few seconds: share done, rate, time left."""
+
+    def __init__(self, name: str, total: int | None, unit: Unit) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.start = self.last = time.perf_counter()
+
+    def __call__(self, done: int) -> None:
+        now = time.perf_counter()
+        if now - self.last < _PLAIN_EVERY_SECONDS:
+            return
+        self.last = now
+        rate = done / (now - self.start)
+        line = f"{self.name}: {_amount(done, self.unit)}"
+        if self.total and rate:
+            left = max(0.0, self.total - done) / rate
+            line += f" of {_amount(self.total, self.unit)} ({done / self.total:.0%}), {left:.0f} s left"
+        print(f"{line}, {_amount(rate, self.unit)}/s", file=sys.stderr, flush=True)
+
+
+def _amount(value: float, unit: Unit) -> str:
+    return f"{value / 1e6:.1f} MB" if unit == "bytes" else f"{value:,.0f} {unit}"

@@ -1,0 +1,93 @@
+r"""Where a base tokenizer provably treats text apart: documents -> chunks -> pre-tokens.
+
+Chunks are what is counted. Both families are cut before a run of spaces that follows another character:
+
+    sentencepiece-bpe   no piece holds a ▁ after another character (checked when the base is loaded), so no merge
+                        crosses that place; where no piece holds a newline beside another character, newlines are
+                        chunks of their own as well
+    byte-level-bpe      where that character is not white space: the split patterns named below never match across
+                        it, since none of their alternatives takes a space after such a character, none looks
+                        behind, and the end of the text satisfies (?!\S) as a space does
+
+With an unknown split pattern the chunk is the whole document: slower, and just as exact. Chunks of the byte-level
+family are then cut into pre-tokens by the base's own normaliser and pre-tokenizer, once per unique chunk.
+"""
+
+from typing import Any
+
+from vocabopt import chunk_kernel as kernel
+from vocabopt.bases import Base
+
+_CL100K = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2 = _CL100K.replace(r"\p{N}{1,3}", r"\p{N}")
+_O200K_WORD = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_O200K = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_O200K_WORD[0]}*{_O200K_WORD[1]}+{_ENDINGS}"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_O200K_WORD[0]}+{_O200K_WORD[1]}*{_ENDINGS}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_TEKKEN = _O200K.replace(_ENDINGS, "").replace(r"\p{N}{1,3}", r"\p{N}")
+#: Split patterns that never match across a space that follows a character which is not white space.
+PATTERNS_CUT_AT_SPACES = frozenset({_CL100K, _QWEN2, _O200K, _TEKKEN})
+
+
+def cut_at(base: Base) -> int:
+    """Where documents may be cut into chunks for this base: one of the kernel's CUT_ constants."""
+    if base.family == "sentencepiece-bpe":
+        pieces = base.pieces
+        if any(b" " in piece.lstrip(b" ") for piece in pieces):
+            return kernel.CUT_NOWHERE
+        if any(b"\n" in piece for piece in pieces):
+            return kernel.CUT_AT_SPACES
+        return kernel.CUT_AT_SPACES_AND_NEWLINES
+    if _splits_at_spaces(base.tokenizer_json["pre_tokenizer"]):
+        return kernel.CUT_AT_SPACES_AFTER_TEXT
+    return kernel.CUT_NOWHERE
+
+
+def _splits_at_spaces(pre_tokenizer: dict[str, Any]) -> bool:
+    """Whether the first splitting step is a known pattern: later steps only split further."""
+    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    first = steps[0]
+    if first["type"] == "ByteLevel":
+        # GPT-2's own pattern, built into the step.
+        return bool(first.get("use_regex", True))
+    return (
+        first["type"] == "Split"
+        and first["pattern"].get("Regex") in PATTERNS_CUT_AT_SPACES
+        and first["behavior"] == "Isolated"
+        and not first.get("invert", False)
+    )
+
+
+def opening_of(base: Base, *, is_first: bool) -> int:
+    """How a document, or a part of it after an added token, starts: one of the kernel's opening constants."""
+    if base.prefix == "never" or (base.prefix == "first" and not is_first):
+        return kernel.BARE
+    return kernel.PREFIXED_UNLESS_SPACE if base.prefix_unless_space else kernel.PREFIXED
+
+
+def split_added_tokens(base: Base, text: str) -> tuple[list[tuple[str, bool]], int]:
+    """Take out the added tokens of tokenizer.json (special-token strings) as the library itself does.
+
+    Returns:
+        The parts of `text` between them, each with whether it is the beginning of the document, and the number of
+        added tokens found.
+    """
+    parts: list[tuple[str, bool]] = []
+    position, n_added = 0, 0
+    encoding = base.full.encode(text, add_special_tokens=False)
+    for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        if token not in base.added_ids:
+            continue
+        n_added += 1
+        if start > position:
+            parts.append((text[position:start], position == 0))
+        position = end
+    if position < len(text):
+        parts.append((text[position:], position == 0))
+    return parts, n_added

@@ -1,0 +1,119 @@
+"""One run directory: whose it is, and the counts that a second run on the same inputs need not make again."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, read_json, write_json_atomic, write_parquet_atomic
+from vocabopt.bases import Base
+from vocabopt.corpus import TextSet, fingerprint
+from vocabopt.counts import ChunkCounts, SetStats, count_words
+from vocabopt.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    from vocabopt.sweep import SweepOptions
+
+#: Options that decide which documents there are, and in which set; the rest may change between runs.
+_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error")
+
+
+@dataclass
+class RunDirectory:
+    """The folder of one run. `record` is what run.json says of its inputs from the start."""
+
+    path: Path
+    record: dict[str, Any]
+    counts_reused: bool = False
+
+    @classmethod
+    def open(cls, options: "SweepOptions", base: Base, text_sets: tuple[TextSet, ...]) -> "RunDirectory":
+        """Take an empty folder, or that of an earlier run on the same inputs.
+
+        Raises:
+            RunDirectoryError: the folder cannot be written, or holds another run or other files.
+        """
+        check_writable(options.out)
+        inputs = [
+            {**asdict(file), "role": text_set.role, "fingerprint": fingerprint(file)}
+            for text_set in text_sets
+            for file in text_set.files
+        ]
+        identity = {
+            "base": base.sha256,
+            "inputs": sorted([entry["text_set"], entry["role"], entry["fingerprint"]] for entry in inputs),
+            "options": {name: getattr(options, name) for name in _COUNT_OPTIONS},
+        }
+        run = cls(
+            options.out, {"format_version": FORMAT_VERSION, "inputs": inputs, "inputs_sha256": digest(identity)}
+        )
+        run._check_owner()
+        if not (run.path / "run.json").exists():
+            write_json_atomic(run.path / "run.json", run.record)
+        return run
+
+    def _check_owner(self) -> None:
+        marker = self.path / "run.json"
+        if marker.exists():
+            earlier = read_json(marker, next_step="Choose another folder with --out.")
+            if earlier.get("inputs_sha256") != self.record["inputs_sha256"]:
+                raise RunDirectoryError(
+                    f"{self.path}: holds another run (other text, base or reading options). "
+                    "Choose another folder with --out, or remove this one."
+                )
+        elif found := sorted(entry.name for entry in self.path.iterdir()):
+            raise RunDirectoryError(
+                f"{self.path}: is not empty and holds no run (found {', '.join(found[:3])}). "
+                "Choose a new or empty folder with --out."
+            )
+
+    def save_counts(self, counts: ChunkCounts, weights: NDArray[np.int64]) -> None:
+        """Write counts.parquet (chunk -> count per set) and counts_folds.parquet (the same per fold)."""
+        if self.counts_reused:
+            return
+        count_words(counts, weights)
+        frame = pl.DataFrame(
+            {"chunk": counts.texts()} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)}
+        )
+        folds = pl.DataFrame(
+            {
+                "chunk": np.repeat(np.arange(counts.n_chunks), np.diff(counts.offsets)),
+                "group": counts.groups,
+                "n": counts.counts,
+            }
+        )
+        write_parquet_atomic(self.path / "counts_folds.parquet", folds)
+        # Last, and with what a later run needs to know: its presence means that the counts are whole.
+        metadata = {
+            "inputs_sha256": self.record["inputs_sha256"],
+            "sets": json.dumps({name: asdict(stats) for name, stats in counts.sets.items()}),
+        }
+        write_parquet_atomic(self.path / "counts.parquet", frame, metadata=metadata)
+
+    def load_counts(self) -> ChunkCounts | None:
+        """The counts of an earlier run on the same inputs, None if there are none or they are not whole."""
+        path, folds_path = self.path / "counts.parquet", self.path / "counts_folds.parquet"
+        if not path.is_file() or not folds_path.is_file():
+            return None
+        try:
+            metadata = pl.read_parquet_metadata(path)
+            if metadata.get("inputs_sha256") != self.record["inputs_sha256"]:
+                return None
+            texts, folds = pl.read_parquet(path, columns=["chunk"])["chunk"], pl.read_parquet(folds_path)
+        except (OSError, pl.exceptions.PolarsError):
+            return None
+        self.counts_reused = True
+        text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8)
+        n_entries = np.bincount(folds["chunk"].to_numpy(), minlength=len(texts))
+        return ChunkCounts(
+            sets={name: SetStats(**stats) for name, stats in json.loads(metadata["sets"]).items()},
+            text=text,
+            ends=np.flatnonzero(text == 0),
+            offsets=np.concatenate([[0], np.cumsum(n_entries)]),
+            groups=folds["group"].to_numpy().astype(np.int32),
+            counts=folds["n"].to_numpy(),
+        )

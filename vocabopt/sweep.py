@@ -1,0 +1,305 @@
+"""The sweep: corpus -> counts -> growth curve -> complexity -> choice -> report, each step leaving its file."""
+
+import importlib.metadata
+import platform
+import re
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocabopt import __version__
+from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
+from vocabopt.bases import DEFAULT_BASE, Base, load_base
+from vocabopt.choose import choose
+from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points
+from vocabopt.console import Console
+from vocabopt.corpus import TextSet, find_text_sets
+from vocabopt.counts import HELDOUT, TRAIN, ChunkCounts, Documents, SetStats, char_counts, count_chunks
+from vocabopt.errors import CorpusError, OptionError
+from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
+from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
+from vocabopt.pretokens import refine
+from vocabopt.readers import ReadOptions, read_blocks
+from vocabopt.report import write_report
+from vocabopt.run_directory import RunDirectory
+from vocabopt.scripts import find_target_scripts, parse_scripts
+from vocabopt.segment import Segmentation, segment
+
+METHOD = "grow"
+_BLOCK_BYTES = 32 << 20
+_VERSIONED = ("vocabopt", "tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """Everything that moves the result of a sweep, as given on the command line.
+
+    paths: files, folders, globs, URLs or "-". out: the run directory. target: the set to learn from. evals, protects:
+    NAME -> PATH. scripts: "auto", "none" or script names. sizes: None for the default grid. heldout: share of the
+    training documents, picked by content hash. min_saving: stop when the best token saves fewer.
+    """
+
+    paths: tuple[str, ...]
+    out: Path
+    base: str = DEFAULT_BASE
+    target: str | None = None
+    evals: Mapping[str, str] = field(default_factory=dict)
+    protects: Mapping[str, str] = field(default_factory=dict)
+    scripts: str = "auto"
+    sizes: str | None = None
+    max_added: int = 40_000
+    heldout: float = 0.05
+    model: str | None = None
+    min_saving: int = 2
+    seed: int = 0
+    unit: Literal["line", "file"] = "line"
+    column: str | None = None
+    encoding: str = "utf-8"
+    on_error: Literal["fail", "skip"] = "fail"
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
+        if not 0 <= self.heldout < 1:
+            raise OptionError(f"--heldout {self.heldout}: must be at least 0 and below 1 (0.05 holds out 5 %).")
+        if self.max_added < 1:
+            raise OptionError(f"--max-added {self.max_added}: must be at least 1.")
+        if self.min_saving < 1:
+            raise OptionError(f"--min-saving {self.min_saving}: must be at least 1 token.")
+        if not 0 <= self.seed < 2**64:
+            raise OptionError(f"--seed {self.seed}: must be between 0 and 2**64 - 1.")
+
+    def as_record(self) -> dict[str, Any]:
+        record = asdict(self)
+        return {**record, "paths": list(self.paths), "out": str(self.out)}
+
+
+def default_out(paths: tuple[str, ...], base: str) -> Path:
+    """reports/<corpus>-<base>, from the first path."""
+    corpus = Path(paths[0].rstrip("/*")).name if paths and paths[0] != "-" else "stdin"
+    names = (re.sub(r"[^\w.-]+", "_", name) for name in (corpus or "corpus", Path(base).name))
+    return Path("reports") / "-".join(names)
+
+
+def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
+    """Run a sweep and write its run directory.
+
+    Returns:
+        What sweep.json holds.
+
+    Raises:
+        VocaboptError: any of its kinds; the message names the value, the place and the next step.
+    """
+    started_at, start = datetime.now(UTC), time.perf_counter()
+    sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
+    base = load_base(options.base)
+    table = _embedding_table(base, options.model)
+    text_sets = _find_text(options)
+    run = RunDirectory.open(options, base, text_sets)
+    with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
+        counts, weights = _count(run, base, text_sets, options, console)
+        scripts = scripts if scripts is not None else find_target_scripts(char_counts(counts, weights[:, 0]))
+        saving = background.submit(run.save_counts, counts, weights)
+        growth, segmentation = _grow(base, counts, weights, text_sets, scripts, options, console)
+        saving.result()
+    sweep = _sweep_record(base, table, counts, growth, segmentation, scripts, sizes, options)
+    with console.step("report"):
+        write_parquet_atomic(options.out / "curve.parquet", growth.curve)
+        write_parquet_atomic(options.out / "folds.parquet", growth.folds)
+        write_json_atomic(options.out / "sweep.json", sweep)
+        record = _run_record(run, options, segmentation, console, started_at, start)
+        write_report(options.out, {**sweep, "points": _points_with_choice(sweep)}, growth.curve, record)
+    write_json_atomic(options.out / "run.json", _run_record(run, options, segmentation, console, started_at, start))
+    return sweep
+
+
+def _embedding_table(base: Base, model: str | None) -> EmbeddingTable:
+    name = model or preset_for_base(base.name)
+    spec: ModelSpec | None = load_model_spec(name) if name else None
+    return embedding_table(base, spec, model_is_chosen=model is not None)
+
+
+def _find_text(options: SweepOptions) -> tuple[TextSet, ...]:
+    return find_text_sets(
+        options.paths,
+        target=options.target,
+        evals=options.evals,
+        protects=options.protects,
+        options=_read_options(options),
+    )
+
+
+def _read_options(options: SweepOptions) -> ReadOptions:
+    return ReadOptions(
+        unit=options.unit, column=options.column, encoding=options.encoding, on_error=options.on_error
+    )
+
+
+def _count(
+    run: RunDirectory, base: Base, text_sets: tuple[TextSet, ...], options: SweepOptions, console: Console
+) -> tuple[ChunkCounts, NDArray[np.int64]]:
+    """Counts of unique chunks: those of an earlier run on the same inputs, or counted now."""
+    counts = run.load_counts()
+    if counts is None:
+        train, *others = text_sets
+        sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
+        sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
+        n_stored = [file.n_bytes for text_set in text_sets for file in text_set.files]
+        total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
+        with console.step("count", total, "bytes") as advance:
+            counts = count_chunks(
+                _documents(text_sets, _read_options(options)),
+                sets,
+                base,
+                heldout_share=options.heldout,
+                seed=options.seed,
+                advance=advance,
+            )
+        if not counts.sets[TRAIN].n_documents:
+            raise CorpusError(_no_text(counts.sets, train, options))
+    return counts, counts.weights()
+
+
+def _no_text(sets: Mapping[str, SetStats], train: TextSet, options: SweepOptions) -> str:
+    stats = sets[TRAIN]
+    files = ", ".join(file.url for file in train.files[:3]) + (", ..." if len(train.files) > 3 else "")
+    if sets[HELDOUT].n_documents:
+        return (
+            f"{files}: all {sets[HELDOUT].n_documents:,} documents were held out, none is left to learn from. "
+            "Lower --heldout, or give more text."
+        )
+    if stats.n_skipped:
+        return f"{files}: all {stats.n_skipped:,} documents were unreadable and skipped; nothing to learn from."
+    return f"{files}: only blank lines ({stats.n_blank:,}); nothing to learn from. Name files that hold text."
+
+
+def _documents(text_sets: tuple[TextSet, ...], options: ReadOptions) -> Iterator[Documents]:
+    """Blocks of documents of all sets, joined by NUL, which no document holds."""
+    for text_set in text_sets:
+        name = TRAIN if text_set.role == "train" else text_set.name
+        for file in text_set.files:
+            for block in read_blocks(file, options, block_bytes=_BLOCK_BYTES):
+                empty = np.empty(0, np.int64)
+                data, starts, ends = b"", empty, empty
+                if len(block.documents):
+                    data = block.documents.str.join("\0").item().encode()
+                    ends = np.append(np.flatnonzero(np.frombuffer(data, np.uint8) == 0), len(data))
+                    starts = np.concatenate([[0], ends[:-1] + 1])
+                yield Documents(name, data, starts, ends, block.n_blank, block.n_skipped, block.n_stored_bytes)
+
+
+def _grow(
+    base: Base,
+    counts: ChunkCounts,
+    weights: NDArray[np.int64],
+    text_sets: tuple[TextSet, ...],
+    scripts: tuple[str, ...],
+    options: SweepOptions,
+    console: Console,
+) -> tuple[Growth, Segmentation]:
+    names = list(counts.sets)
+    protected_sets = [names.index(text_set.name) for text_set in text_sets if text_set.role == "protected"]
+    if base.family == "byte-level-bpe":
+        with console.step("split", counts.n_chunks, "chunks") as advance:
+            counts = refine(base, counts, advance)
+            weights = counts.weights()
+    with console.step("encode"):
+        segmentation = segment(base, counts, weights)
+        protected = protected_chunks(counts, weights, protected_sets, scripts)
+    growth_options = GrowthOptions(scripts=scripts, max_added=options.max_added, min_saving=options.min_saving)
+    with console.step("grow", options.max_added, "tokens") as advance:
+        growth = grow(base, counts, segmentation, weights, protected, growth_options, advance)
+    return growth, segmentation
+
+
+def _sweep_record(
+    base: Base,
+    table: EmbeddingTable,
+    counts: ChunkCounts,
+    growth: Growth,
+    segmentation: Segmentation,
+    scripts: tuple[str, ...],
+    sizes: tuple[int, ...] | None,
+    options: SweepOptions,
+) -> dict[str, Any]:
+    """What sweep.json holds."""
+    base_tokens = {
+        name: int(n_tokens) + stats.n_added_tokens
+        for (name, stats), n_tokens in zip(counts.sets.items(), segmentation.token_counts.sum(axis=1), strict=True)
+    }
+    choice = choose(growth.curve, base_tokens, table, growth.exhausted_at)
+    shown = grid(sizes, growth.exhausted_at, options.max_added)
+    n_used = [0, *growth.curve[f"n_used_{TRAIN}"]]
+    (chosen,) = points((choice.n_added,), growth.curve, base_tokens, table)
+    return {
+        "format_version": FORMAT_VERSION,
+        "method": METHOD,
+        "base": {
+            "name": base.name,
+            "family": base.family,
+            "n_tokens": base.n_tokens,
+            "n_rows": table.base_n_rows,
+            "sha256": base.sha256,
+            "source": base.source,
+        },
+        "model": asdict(table.model) if table.model else None,
+        "scripts": list(scripts),
+        "options": options.as_record(),
+        "sets": {
+            name: {**asdict(stats), "n_tokens_base": base_tokens[name], "entropy_bits_base": growth.entropy_bits[name]}
+            for name, stats in counts.sets.items()
+        },
+        "points": points(shown, growth.curve, base_tokens, table),
+        "max_added": options.max_added,
+        "exhausted_at": growth.exhausted_at,
+        "n_blocked": growth.n_blocked,
+        "n_scaffold": {
+            str(size): size - n_used[size] for size in (*shown, choice.n_added) if 0 < size <= len(growth.curve)
+        },
+        "choice": {**choice.as_record(), "point": chosen},
+    }
+
+
+def _points_with_choice(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The points of the grid and the choice's own, for tables."""
+    by_size = {point["n_added"]: point for point in [sweep["choice"]["point"], *sweep["points"]]}
+    return [by_size[size] for size in sorted(by_size)]
+
+
+def _run_record(
+    run: RunDirectory,
+    options: SweepOptions,
+    segmentation: Segmentation,
+    console: Console,
+    started_at: datetime,
+    start: float,
+) -> dict[str, Any]:
+    """What run.json holds: what went in and what it cost."""
+    versions = {"python": platform.python_version(), "vocabopt": __version__}
+    for name in _VERSIONED[1:]:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        **run.record,
+        "command": shlex.join(["vocabopt", *sys.argv[1:]]),
+        "started_at": started_at.isoformat(timespec="seconds"),
+        "versions": versions,
+        "encoder": segmentation.encoder,
+        "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
+        "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+        "counts_reused": run.counts_reused,
+        "options": options.as_record(),
+    }
