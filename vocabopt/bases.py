@@ -59,8 +59,7 @@ class Base:
     @functools.cached_property
     def n_tokens(self) -> int:
         """One more than the largest id, added tokens included: new ids start here."""
-        vocab: dict[str, int] = self.full.get_vocab(with_added_tokens=True)
-        return max(vocab.values()) + 1
+        return max(*self.tokenizer_json["model"]["vocab"].values(), *self.added_ids) + 1
 
     @functools.cached_property
     def added_contents(self) -> tuple[str, ...]:

@@ -312,3 +312,19 @@ def count_code_points(text, ends, weight):  # type: ignore[no-untyped-def]
             position += 1
         position += 1
     return totals
+
+
+@njit(cache=True, nogil=True)
+def add_up(offsets, columns, counts, weights):  # type: ignore[no-untyped-def]
+    """weights[chunk, columns[k]] += counts[k] for each chunk's entries k."""
+    for chunk in range(offsets.size - 1):
+        for k in range(offsets[chunk], offsets[chunk + 1]):
+            weights[chunk, columns[k]] += counts[k]
+
+
+@njit(cache=True, nogil=True)
+def add_up_groups(offsets, groups, counts, factors, totals):  # type: ignore[no-untyped-def]
+    """totals[groups[k]] += counts[k] x factors[chunk] for each chunk's entries k."""
+    for chunk in range(offsets.size - 1):
+        for k in range(offsets[chunk], offsets[chunk + 1]):
+            totals[groups[k]] += counts[k] * factors[chunk]

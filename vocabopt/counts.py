@@ -66,11 +66,15 @@ class ChunkCounts:
 
     def weights(self) -> NDArray[np.int64]:
         """Count of each chunk in each text set, [n_chunks, n_sets]."""
-        totals = np.zeros((self.n_chunks, len(self.sets)), np.int64)
-        rows = np.repeat(np.arange(self.n_chunks), np.diff(self.offsets))
-        flat = rows * len(self.sets) + self.groups // N_FOLDS
-        totals.reshape(-1)[:] = np.bincount(flat, weights=self.counts, minlength=totals.size)
-        return totals
+        weights = np.zeros((self.n_chunks, len(self.sets)), np.int64)
+        kernel.add_up(self.offsets, self.groups // N_FOLDS, self.counts, weights)
+        return weights
+
+    def sample(self, n_chunks: int) -> list[str]:
+        """At least `n_chunks` chunks (all, if there are fewer), spread evenly."""
+        chosen = np.arange(0, self.n_chunks, max(1, self.n_chunks // n_chunks))
+        starts = np.concatenate([[0], self.ends[:-1] + 1])[chosen]
+        return [self.text[start:end].tobytes().decode() for start, end in zip(starts, self.ends[chosen], strict=True)]
 
 
 @dataclass

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from vocabopt import growth_kernel as kernel
 from vocabopt.bases import Base
+from vocabopt.chunk_kernel import add_up_groups
 from vocabopt.counts import N_FOLDS, ChunkCounts
 from vocabopt.errors import CorpusError
 from vocabopt.scripts import ByteGuard, byte_guard, contains_target, piece_is_guarded
@@ -68,12 +69,13 @@ class Symbols:
         self.text = np.zeros(int(ends[-1]) + 1024, np.uint8)
         self.text[: ends[-1]] = np.frombuffer(b"".join(texts), np.uint8)
         self.n_text = int(ends[-1])
-        table = np.zeros((self.n_symbols + options.max_added + 1, 10), np.int64)
+        table = np.zeros((self.n_symbols + options.max_added + 1, 9), np.int64)
         table[: self.n_symbols, kernel.TEXT_END] = ends
         table[1 : self.n_symbols, kernel.TEXT_START] = ends[:-1]
         table[:, kernel.USED_AT] = -1
         # Tokens without text of their own (special tokens, byte pieces) take part in nothing.
-        table[1 : self.first_closed, kernel.OPEN] = [bool(text) for text in texts[1 : self.first_closed]]
+        self.is_open = np.zeros(len(table), bool)
+        self.is_open[: self.first_closed] = [bool(text) for text in texts[: self.first_closed]]
         table[self.first_closed : self.n_symbols, kernel.EXTRA] = [len(text) - 1 for text in closed_texts]
         self.guard = _guard_arrays(base, options)
         self._mark(table, base, options)
@@ -210,7 +212,7 @@ def grow(
     fold_sizes = np.unique((options.max_added * np.linspace(0, 1, N_FOLD_SIZES + 1) ** 2).astype(np.int64))
     progress = np.zeros(3, np.int64)
     arguments = (
-        segmentation.slots, weights, protected, bool(protected.any()), symbols.table, symbols.n_symbols, symbols.text,
+        segmentation.slots, np.pad(weights, ((0, 0), (0, 1))), protected, bool(protected.any()), symbols.table, symbols.is_open, symbols.n_symbols, symbols.text,
         symbols.n_text, symbols.reserved(base, options), symbols.guard, options.max_added, options.min_saving,
         THRESHOLD_DIVISOR, fold_sizes, len(counts.sets) * N_FOLDS, (counts.offsets, counts.groups, counts.counts),
         progress,
@@ -410,10 +412,8 @@ def _fold_frame(
     """
     sizes = np.append(fold_sizes[fold_sizes < n_rows], n_rows)
     n_groups = len(counts.sets) * N_FOLDS
-    rows = np.repeat(np.arange(counts.n_chunks), np.diff(counts.offsets))
-    start = np.bincount(
-        counts.groups, weights=segmentation.tokens_per_chunk[rows] * counts.counts, minlength=n_groups
-    ).astype(np.int64)
+    start = np.zeros(n_groups, np.int64)
+    add_up_groups(counts.offsets, counts.groups, counts.counts, segmentation.tokens_per_chunk, start)
     n_tokens = start - saved[: len(sizes)]
     columns = {
         "n_added": np.repeat(sizes, N_FOLDS),

@@ -28,13 +28,19 @@ SUM, N_NEAR, CANDIDATE = 0, 1, 2
 # Columns of `symbols`. EXTRA: tokens saved when a closed symbol is opened; OK: its bytes satisfy the guard; INSIDE:
 # they begin inside a character; TAIL: guard state after them; USED_AT: last event that consumed it; HASH, POWER: of its
 # bytes, for finding reserved spellings.
-OPEN, EXTRA, OK, INSIDE, TAIL, USED_AT, HASH, POWER, TEXT_START, TEXT_END = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+EXTRA, OK, INSIDE, TAIL, USED_AT, HASH, POWER, TEXT_START, TEXT_END = 0, 1, 2, 3, 4, 5, 6, 7, 8
 # Columns of `events`, followed by one column per text set: occurrences merged there.
 EVENT_LEFT, EVENT_RIGHT, EVENT_NEW, EVENT_ROW, EVENT_COUNTS = 0, 1, 2, 3, 4
+# Places of `sizes`: how full the stores are, and a sink for what is only touched.
+N_CANDIDATES, N_PLACES_USED, TOUCHED, N_CHANGED = 0, 1, 2, 3
 # Places of `progress`, shared with the calling thread.
 ROWS_DONE, STOP, N_BLOCKED = 0, 1, 2
+# Saving of the last token, guessed from the one at hand: a power of the ratio of their ranks.
+GUESSED_EXPONENT = 1.3
 # Bound of a merge without a row: it comes before everything else.
 FREE = np.int64(1) << 62
+# Places fetched ahead: enough to overlap cache misses, few enough to stay in the first-level cache.
+N_FETCHED = 64
 HASH_BASE = np.int64(0x5851F42D4C957F2D)
 
 
@@ -160,16 +166,16 @@ def _collect(  # type: ignore[no-untyped-def]
                     bound = FREE if reserved_may_merge and reserved[row, 1] > 0 else 0
             dense[other, CANDIDATE] = 0
             if bound >= threshold and _is_allowed(left, right, symbols, text, guard_next, guard_accepts):
-                candidate = sizes[0]
-                sizes[0] += 1
+                candidate = sizes[N_CANDIDATES]
+                sizes[N_CANDIDATES] += 1
                 candidates[candidate, LEFT] = left
                 candidates[candidate, RIGHT] = right
                 candidates[candidate, BOUND] = bound
-                candidates[candidate, FIRST_PLACE] = sizes[1]
+                candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
                 candidates[candidate, N_PLACES] = 0
                 # l == r may overlap itself and is counted when its turn comes; so is all that protection may forbid.
                 candidates[candidate, COUNTED_AT] = -1 if other == fixed or recount_all else at
-                sizes[1] += dense[other, N_NEAR]
+                sizes[N_PLACES_USED] += dense[other, N_NEAR]
                 dense[other, CANDIDATE] = candidate + 1
             dense[other, SUM] = 0
             dense[other, N_NEAR] = 0
@@ -180,27 +186,33 @@ def _collect(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _compact(slots, symbols):  # type: ignore[no-untyped-def]
-    """Give every symbol one slot again and drop chunks of one open symbol, which can lose nothing more."""
+def _compact(slots, symbols, is_open):  # type: ignore[no-untyped-def]
+    """Give every symbol one slot again, and drop chunks that can lose nothing more.
+
+    Those are chunks of one open symbol, and chunks in which nothing satisfies the guard or may begin to.
+    """
     kept, place = 0, 0
     while place < slots.shape[0] - 1:
         begin = kept
+        may_change = False
         slots[kept, 0] = 0
         kept += 1
         place += 1
         while slots[place, 0] != 0:
-            slots[kept, 0] = slots[place, 0]
+            symbol = slots[place, 0]
+            slots[kept, 0] = symbol
             slots[kept, 1] = slots[place, 1]
             kept += 1
+            may_change |= symbols[symbol, OK] != 0 or symbols[symbol, TAIL] != 0
             place += -slots[place + 1, 0] if slots[place + 1, 0] < 0 else 1
-        if kept - begin == 2 and symbols[slots[begin + 1, 0], OPEN]:
+        if not may_change or (kept - begin == 2 and is_open[slots[begin + 1, 0]]):
             kept = begin
     slots[kept, 0] = 0
     return kept + 1
 
 
 @njit(cache=True, nogil=True)
-def _index(slots, weights, n_symbols, at, threshold, candidates, places, sizes, near, dense, symbols, text, rules):  # type: ignore[no-untyped-def]
+def _index(slots, weights, n_symbols, at, threshold, candidates, places, sizes, near, dense, symbols, is_open, text, rules):  # type: ignore[no-untyped-def]
     """Find all candidates of the text as it stands that save at least `threshold` tokens.
 
     Places are grouped by their left symbol (counting sort); a pair occurs no more often than each of its symbols,
@@ -210,7 +222,7 @@ def _index(slots, weights, n_symbols, at, threshold, candidates, places, sizes, 
     for place in range(slots.shape[0]):
         frequency[slots[place, 0]] += weights[slots[place, 1], 0]
     for symbol in range(n_symbols):
-        if not symbols[symbol, OPEN]:
+        if not is_open[symbol]:
             frequency[symbol] *= symbols[symbol, EXTRA] if symbols[symbol, OK] else 0
     frequency[0] = -1
     begin = np.zeros(n_symbols + 1, np.int64)
@@ -221,7 +233,7 @@ def _index(slots, weights, n_symbols, at, threshold, candidates, places, sizes, 
             left, right = slots[place, 0], slots[place + 1, 0]
             if frequency[left] < threshold:
                 continue
-            if symbols[left, OPEN] and (frequency[right] < threshold or not symbols[right, OPEN]):
+            if is_open[left] and (frequency[right] < threshold or not is_open[right]):
                 continue
             if filling:
                 i = fill[left]
@@ -241,32 +253,46 @@ def _index(slots, weights, n_symbols, at, threshold, candidates, places, sizes, 
         first, last = begin[left], begin[left + 1]
         if first == last:
             continue
-        candidates = _room(candidates, sizes[0] + last - first + 1)
-        if symbols[left, OPEN]:
+        candidates = _room(candidates, sizes[N_CANDIDATES] + last - first + 1)
+        if is_open[left]:
             _collect(
                 left, True, near, first, last, at, threshold, candidates, places, sizes, dense, symbols, text, rules
             )
         else:
-            candidate = sizes[0]
-            sizes[0] += 1
+            candidate = sizes[N_CANDIDATES]
+            sizes[N_CANDIDATES] += 1
             candidates[candidate, LEFT] = left
             candidates[candidate, RIGHT] = 0
             candidates[candidate, BOUND] = frequency[left]
-            candidates[candidate, FIRST_PLACE] = sizes[1]
+            candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
             candidates[candidate, N_PLACES] = last - first
             candidates[candidate, COUNTED_AT] = -1 if rules[3] else at
             for i in range(first, last):
-                places[sizes[1]] = near[i, PLACE]
-                sizes[1] += 1
+                places[sizes[N_PLACES_USED]] = near[i, PLACE]
+                sizes[N_PLACES_USED] += 1
     return candidates, places, near
 
 
 @njit(cache=True, nogil=True)
-def _recount(candidate, candidates, places, slots, weights, protected):  # type: ignore[no-untyped-def]
+def _fetch(places, begin, end, slots, weights):  # type: ignore[no-untyped-def]
+    """Touch the text at some places. These loads do not wait for each other, so their cache misses overlap."""
+    touched = np.int64(0)
+    for i in range(begin, end):
+        touched += slots[places[i], 0]
+    for i in range(begin, end):
+        touched += weights[slots[places[i], 1], 0]
+    return touched
+
+
+@njit(cache=True, nogil=True)
+def _recount(candidate, candidates, places, sizes, slots, weights, protected):  # type: ignore[no-untyped-def]
     """Count a pair as the text stands, dropping its stale places; -1 where it would change a protected chunk."""
     left, right = candidates[candidate, LEFT], candidates[candidate, RIGHT]
     begin, kept, count, covered = candidates[candidate, FIRST_PLACE], candidates[candidate, FIRST_PLACE], 0, -1
-    for i in range(begin, begin + candidates[candidate, N_PLACES]):
+    end = begin + candidates[candidate, N_PLACES]
+    for i in range(begin, end):
+        if (i - begin) % N_FETCHED == 0:
+            sizes[TOUCHED] += _fetch(places, i, min(i + N_FETCHED, end), slots, weights)
         place = places[i]
         if slots[place, 0] != left:
             continue
@@ -291,17 +317,20 @@ def _recount(candidate, candidates, places, slots, weights, protected):  # type:
 
 
 @njit(cache=True, nogil=True)
-def _apply(candidate, new, saving, candidates, places, slots, weights, near, symbols, counts, saved):  # type: ignore[no-untyped-def]
+def _apply(candidate, new, saving, candidates, places, sizes, slots, weights, near, is_open, counts, changed):  # type: ignore[no-untyped-def]
     """Merge a pair (or open a symbol) at all its places, leftmost first, and note the neighbours of the new symbol.
 
     Left neighbours go to near[0:n], right ones to near[m:r], m = places + 1; (new, new) is noted once, as a left
-    neighbour. Returns n, m and r. counts [n_sets] gets the occurrences, saved [n_chunks] the tokens.
+    neighbour. Returns n, m and r. counts [n_sets] gets the occurrences, the last column of weights the tokens saved,
+    and `changed` the chunks.
     """
     left, right = candidates[candidate, LEFT], candidates[candidate, RIGHT]
     begin, n_places = candidates[candidate, FIRST_PLACE], candidates[candidate, N_PLACES]
     n_left, right_begin, before = 0, n_places + 1, -1
     n_right = right_begin
     for i in range(begin, begin + n_places):
+        if (i - begin) % N_FETCHED == 0:
+            sizes[TOUCHED] += _fetch(places, i, min(i + N_FETCHED, begin + n_places), slots, weights)
         place = places[i]
         if slots[place, 0] != left:
             continue
@@ -316,14 +345,17 @@ def _apply(candidate, new, saving, candidates, places, slots, weights, near, sym
             slots[end - 1, 0] = place - end
             after = end
         chunk = slots[place, 1]
-        saved[chunk] += saving
+        if weights[chunk, counts.size] == 0:
+            changed[sizes[N_CHANGED]] = chunk
+            sizes[N_CHANGED] += 1
+        weights[chunk, counts.size] += saving
         for text_set in range(counts.size):
             counts[text_set] += weights[chunk, text_set]
         previous = place + slots[place - 1, 0] if slots[place - 1, 0] < 0 else place - 1
         neighbour = slots[previous, 0]
         if neighbour == new and previous == before:
             n_right -= 1
-        if symbols[neighbour, OPEN]:
+        if is_open[neighbour]:
             near[n_left, NEIGHBOUR] = neighbour
             near[n_left, PLACE] = previous
             near[n_left, WEIGHT] = weights[chunk, 0]
@@ -336,7 +368,7 @@ def _apply(candidate, new, saving, candidates, places, slots, weights, near, sym
         before = place
     kept = right_begin
     for i in range(right_begin, n_right):
-        if symbols[near[i, NEIGHBOUR], OPEN]:
+        if is_open[near[i, NEIGHBOUR]]:
             for column in range(3):
                 near[kept, column] = near[i, column]
             kept += 1
@@ -352,7 +384,6 @@ def _make_symbol(left, right, n_symbols, n_text, symbols, text, guard_next):  # 
             text[n_text] = text[k]
             n_text += 1
     symbols[n_symbols, TEXT_END] = n_text
-    symbols[n_symbols, OPEN] = 1
     symbols[n_symbols, EXTRA] = 0
     symbols[n_symbols, OK] = 1
     symbols[n_symbols, INSIDE] = symbols[left, INSIDE]
@@ -367,25 +398,27 @@ def _make_symbol(left, right, n_symbols, n_text, symbols, text, guard_next):  # 
 
 
 @njit(cache=True, nogil=True)
-def _add_to_folds(saved, folds, row):  # type: ignore[no-untyped-def]
-    """Add the tokens saved per chunk to `row` [n_groups], and forget them."""
+def _add_to_folds(weights, changed, n_changed, folds, row):  # type: ignore[no-untyped-def]
+    """Add the tokens saved in chunks changed[:n_changed] to `row` [n_groups], and forget them."""
     offsets, groups, counts = folds
-    for chunk in range(saved.size):
-        if saved[chunk] > 0:
-            for k in range(offsets[chunk], offsets[chunk + 1]):
-                row[groups[k]] += saved[chunk] * counts[k]
-            saved[chunk] = 0
+    saved = weights.shape[1] - 1
+    for i in range(n_changed):
+        chunk = changed[i]
+        for k in range(offsets[chunk], offsets[chunk + 1]):
+            row[groups[k]] += weights[chunk, saved] * counts[k]
+        weights[chunk, saved] = 0
 
 
 @njit(cache=True, nogil=True)
 def grow(  # type: ignore[no-untyped-def]
-    slots, weights, protected, has_protected, symbols, n_symbols, text, n_text, reserved, guard,
+    slots, weights, protected, has_protected, symbols, is_open, n_symbols, text, n_text, reserved, guard,
     max_added, min_saving, divisor, fold_sizes, n_groups, folds, progress
 ):
     """Add up to `max_added` tokens, best saving first.
 
-    slots: int32 [n_slots, 2], changed. weights: int64 [n_chunks, n_sets], the training set first. protected: bool
-    [n_chunks]. symbols: int64 [n_symbols + max_added, 10]; text: uint8, their bytes. reserved: int64 [n, 2], hash of
+    slots: int32 [n_slots, 2], changed. weights: int64 [n_chunks, n_sets + 1], the training set first; the last column, 0 at the
+    start, is where tokens saved per chunk are kept, since a chunk's row is at hand then. protected: bool
+    [n_chunks]. symbols: int64 [n_symbols + max_added, 9]; is_open: bool, one a symbol (apart, since every neighbour is asked); text: uint8, their bytes. reserved: int64 [n, 2], hash of
     a spelling that no new piece may take, and the symbol to merge into instead (0: none). guard: (next states int16
     [n_states, 256], accepts bool [n_states, 256]). divisor: the threshold is lowered by this factor. fold_sizes:
     rows after which the tokens saved per group are noted. folds: (offsets, groups, counts) of the chunks.
@@ -394,12 +427,13 @@ def grow(  # type: ignore[no-untyped-def]
     Returns events [n_events, 4 + n_sets] and tokens saved [n_fold_sizes, n_groups]. The text ran dry when fewer than
     `max_added` rows were made.
     """
-    n_sets = weights.shape[1]
+    n_sets = weights.shape[1] - 1
     events = np.empty((1024, 4 + n_sets), np.int64)
     candidates, near = np.empty((1024, 6), np.int64), np.empty((1024, 3), np.int64)
     places, heap = np.empty(1024, np.int32), np.empty(1024, np.int32)
-    dense, sizes = np.zeros((symbols.shape[0], 3), np.int64), np.zeros(2, np.int64)
-    saved, counts = np.zeros(weights.shape[0], np.int64), np.zeros(n_sets, np.int64)
+    dense, sizes = np.zeros((symbols.shape[0], 3), np.int64), np.zeros(4, np.int64)
+    changed = np.empty(weights.shape[0], np.int32)
+    counts = np.zeros(n_sets, np.int64)
     fold_saved = np.zeros((fold_sizes.size, n_groups), np.int64)
     index_rules = (guard[0], guard[1], reserved, has_protected, False)
     growth_rules = (guard[0], guard[1], reserved, has_protected, True)
@@ -410,14 +444,16 @@ def grow(  # type: ignore[no-untyped-def]
     threshold //= divisor
     while n_rows < max_added and not progress[STOP]:
         # 1. Index the text as it stands, for candidates down to a lower threshold than before.
-        threshold = max(threshold // divisor, min_saving)
-        slots = slots[: _compact(slots, symbols)]
-        sizes[0], sizes[1], n_heap = 0, 0, 0
+        # Savings fall about as a power of the rank, so the last one can be guessed; a wrong guess costs one more index.
+        guess = threshold * (max(n_rows, 1) / max_added) ** GUESSED_EXPONENT / 2
+        threshold = max(threshold // divisor, np.int64(guess), min_saving)
+        slots = slots[: _compact(slots, symbols, is_open)]
+        sizes[N_CANDIDATES], sizes[N_PLACES_USED], n_heap = 0, 0, 0
         candidates, places, near = _index(
-            slots, weights, n_symbols, n_events, threshold, candidates, places, sizes, near, dense, symbols, text, index_rules
+            slots, weights, n_symbols, n_events, threshold, candidates, places, sizes, near, dense, symbols, is_open, text, index_rules
         )
-        heap = _room_1d(heap, sizes[0])
-        for candidate in range(sizes[0]):
+        heap = _room_1d(heap, sizes[N_CANDIDATES])
+        for candidate in range(sizes[N_CANDIDATES]):
             _push(heap, n_heap, candidate, candidates, symbols, text)
             n_heap += 1
         # 2. Take the best candidate, again and again.
@@ -429,7 +465,7 @@ def grow(  # type: ignore[no-untyped-def]
             # 3. Its count is an upper bound if one of its symbols was used since: count again.
             counted_at = candidates[best, COUNTED_AT]
             if counted_at < 0 or counted_at < max(symbols[left, USED_AT], symbols[right, USED_AT]):
-                count = _recount(best, candidates, places, slots, weights, protected)
+                count = _recount(best, candidates, places, sizes, slots, weights, protected)
                 if count < 0:
                     progress[N_BLOCKED] += 1
                 elif right == 0:
@@ -450,22 +486,24 @@ def grow(  # type: ignore[no-untyped-def]
             saving, new = np.int64(1), left
             if bound < FREE:
                 if n_folds < fold_sizes.size and fold_sizes[n_folds] == n_rows:
-                    _add_to_folds(saved, folds, fold_saved[n_folds])
+                    _add_to_folds(weights, changed, sizes[N_CHANGED], folds, fold_saved[n_folds])
+                    sizes[N_CHANGED] = 0
                     n_folds += 1
                 n_rows += 1
                 if right == 0:
                     saving = symbols[left, EXTRA]
-                    symbols[left, OPEN] = 1
+                    is_open[left] = True
                 else:
                     new = n_symbols
                     size = symbols[left, TEXT_END] - symbols[left, TEXT_START]
                     size += symbols[right, TEXT_END] - symbols[right, TEXT_START]
                     text = _room_1d(text, n_text + size)
                     n_text = _make_symbol(left, right, new, n_text, symbols, text, guard[0])
+                    is_open[new] = True
                     n_symbols += 1
             else:
                 new = reserved[_reserved(left, right, symbols, reserved), 1]
-                symbols[new, OPEN] = 1
+                is_open[new] = True
             symbols[left, USED_AT] = n_events + 1
             if right != 0:
                 symbols[right, USED_AT] = n_events + 1
@@ -473,7 +511,7 @@ def grow(  # type: ignore[no-untyped-def]
             near = _room(near, 2 * candidates[best, N_PLACES] + 2)
             counts[:] = 0
             n_left, right_begin, right_end = _apply(
-                best, new, saving, candidates, places, slots, weights, near, symbols, counts, saved
+                best, new, saving, candidates, places, sizes, slots, weights, near, is_open, counts, changed
             )
             events = _room(events, n_events + 1)
             events[n_events, EVENT_LEFT] = left
@@ -484,9 +522,9 @@ def grow(  # type: ignore[no-untyped-def]
                 events[n_events, EVENT_COUNTS + text_set] = counts[text_set]
             n_events += 1
             n_new = n_left + right_end - right_begin
-            candidates = _room(candidates, sizes[0] + n_new)
-            places = _room_1d(places, sizes[1] + n_new)
-            first = sizes[0]
+            candidates = _room(candidates, sizes[N_CANDIDATES] + n_new)
+            places = _room_1d(places, sizes[N_PLACES_USED] + n_new)
+            first = sizes[N_CANDIDATES]
             _collect(
                 new, False, near, 0, n_left, n_events, threshold,
                 candidates, places, sizes, dense, symbols, text, growth_rules
@@ -495,8 +533,8 @@ def grow(  # type: ignore[no-untyped-def]
                 new, True, near, right_begin, right_end, n_events, threshold,
                 candidates, places, sizes, dense, symbols, text, growth_rules
             )  # fmt: skip
-            heap = _room_1d(heap, n_heap + sizes[0] - first)
-            for candidate in range(first, sizes[0]):
+            heap = _room_1d(heap, n_heap + sizes[N_CANDIDATES] - first)
+            for candidate in range(first, sizes[N_CANDIDATES]):
                 _push(heap, n_heap, candidate, candidates, symbols, text)
                 n_heap += 1
             progress[ROWS_DONE] = n_rows
@@ -504,7 +542,8 @@ def grow(  # type: ignore[no-untyped-def]
             break
     # 6. The sizes not yet noted have what there is.
     while n_folds < fold_sizes.size:
-        _add_to_folds(saved, folds, fold_saved[n_folds])
+        _add_to_folds(weights, changed, sizes[N_CHANGED], folds, fold_saved[n_folds])
+        sizes[N_CHANGED] = 0
         n_folds += 1
     for row in range(1, fold_sizes.size):
         for group in range(n_groups):

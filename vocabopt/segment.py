@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -81,67 +82,59 @@ def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segm
     token_counts = np.zeros((weights.shape[1], base.n_tokens), np.int64)
     closed_symbols, closed = np.zeros(0x110000, np.int32), np.empty(0x110000, np.int32)
     sizes = np.zeros(1, np.int64)
-    slots = np.zeros((max(1024, 2 * len(counts.text)), 2), np.int32)
+    # A chunk has at most as many symbols as bytes, and one slot between it and the next; pages not used cost nothing.
+    slots = np.empty((len(counts.text) + 1, 2), np.int32)
+    slots[0] = 0
     tokens_per_chunk = np.zeros(counts.n_chunks, np.int64)
     n_slots, first_chunk = 1, 0
-    encoder = "gigatoken" if _fast_encoder_agrees(base, counts) else "tokenizers"
-    encode = _encode_fast if encoder == "gigatoken" else _encode
-    for ids, ends in encode(base, counts):
+    authority = Tokenizer.from_str(json.dumps(base.chunk_json))
+    fast = _fast_encoder(base, counts, authority)
+    for data in _batches(counts):
+        ids, ends = _encode_fast(fast, data) if fast else _encode(authority, data)
         n_slots = _fill_slots(
             ids, ends, first_chunk, byte_values, weights, slots, n_slots, closed_symbols, closed, sizes, token_counts
         )
         tokens_per_chunk[first_chunk : first_chunk + len(ends)] = np.diff(ends, prepend=0)
         first_chunk += len(ends)
+    encoder = "gigatoken" if fast else "tokenizers"
     return Segmentation(slots[:n_slots].copy(), closed[: sizes[0]].copy(), tokens_per_chunk, token_counts, encoder)
 
 
-def _batches(counts: ChunkCounts) -> Iterator[tuple[bytes, int]]:
-    """Runs of whole chunks as NUL-separated bytes, and the number of chunks in each."""
+def _batches(counts: ChunkCounts) -> Iterator[bytes]:
+    """Runs of whole chunks, NUL-separated."""
     first, begin = 0, 0
     while first < counts.n_chunks:
         last = int(np.searchsorted(counts.ends, begin + _BATCH_BYTES, side="left"))
         last = min(max(last, first + 1), counts.n_chunks)
         end = int(counts.ends[last - 1])
-        yield counts.text[begin:end].tobytes(), last - first
+        yield counts.text[begin:end].tobytes()
         first, begin = last, end + 1
 
 
-def _encode(base: Base, counts: ChunkCounts) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    tokenizer = Tokenizer.from_str(json.dumps(base.chunk_json))
-    for data, _ in _batches(counts):
-        encodings = tokenizer.encode_batch_fast(data.decode().split("\0"), add_special_tokens=False)
-        rows = [encoding.ids for encoding in encodings]
-        yield (
-            np.fromiter((token for row in rows for token in row), np.int64),
-            np.cumsum(np.fromiter(map(len, rows), np.int64)),
-        )
+def _encode(tokenizer: Tokenizer, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids of the chunks in `data`, and where each chunk's end."""
+    encodings = tokenizer.encode_batch_fast(data.decode().split("\0"), add_special_tokens=False)
+    rows = [encoding.ids for encoding in encodings]
+    return np.fromiter(chain.from_iterable(rows), np.int64), np.cumsum(np.fromiter(map(len, rows), np.int64))
 
 
-def _encode_fast(base: Base, counts: ChunkCounts) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    import gigatoken
+def _encode_fast(tokenizer: Any, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same with gigatoken, whose result is an awkward array."""
+    from gigatoken import BytesSource
 
-    tokenizer = gigatoken.Tokenizer.from_json(json.dumps(base.fast_json))
-    for data, _ in _batches(counts):
-        yield _arrays(tokenizer.encode_batch(gigatoken.BytesSource([data], separator="\0")))
-
-
-def _arrays(encoded: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and the end of each chunk from gigatoken's awkward array."""
-    layout = encoded.layout
+    layout = tokenizer.encode_batch(BytesSource([data], separator="\0")).layout
     return np.asarray(layout.content.data).astype(np.int64), np.asarray(layout.offsets.data)[1:].astype(np.int64)
 
 
-def _fast_encoder_agrees(base: Base, counts: ChunkCounts) -> bool:
-    """Whether gigatoken is here and gives the ids of `tokenizers` on chunks spread evenly over this run's."""
+def _fast_encoder(base: Base, counts: ChunkCounts, authority: Tokenizer) -> Any:
+    """A gigatoken tokenizer that gives the ids of `tokenizers` on chunks spread evenly over this run's, or None."""
     try:
-        import gigatoken
+        from gigatoken import Tokenizer as FastTokenizer
 
-        fast = gigatoken.Tokenizer.from_json(json.dumps(base.fast_json))
+        fast = FastTokenizer.from_json(json.dumps(base.fast_json))
     except Exception:  # not installed, or a tokenizer it does not know: its errors are of many kinds
-        return False
-    texts = counts.texts()
-    sample = texts.gather_every(max(1, len(texts) // N_CHECKED)).to_list()
-    authority = Tokenizer.from_str(json.dumps(base.chunk_json))
+        return None
+    sample = counts.sample(N_CHECKED)
     expected = authority.encode_batch_fast(sample, add_special_tokens=False)
     found = fast.encode_batch_list(sample)
-    return all(a.ids == b for a, b in zip(expected, found, strict=True))
+    return fast if all(a.ids == b for a, b in zip(expected, found, strict=True)) else None
