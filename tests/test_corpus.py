@@ -14,7 +14,7 @@ import pytest
 import xxhash
 from moto.server import ThreadedMotoServer
 
-from vocabopt import readers
+from vocabopt import storage
 from vocabopt.corpus import TextFile, TextSet, find_text_sets, fingerprint
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.readers import ReadOptions, read_blocks
@@ -364,11 +364,11 @@ def test_a_local_fingerprint_is_the_digest_of_the_stored_bytes(tmp_path: Path) -
 
 def test_the_fingerprint_of_standard_input_is_that_of_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(KOREAN.encode())))
-    readers.spooled_stdin.cache_clear()
+    storage.spooled_stdin.cache_clear()
     (file,) = find("-")[0].files
     assert fingerprint(file) == xxhash.xxh3_128(KOREAN.encode()).hexdigest()
     assert [block.documents.to_list() for block in read_blocks(file, ReadOptions())] == [[KOREAN.strip()]]
-    readers.spooled_stdin.cache_clear()
+    storage.spooled_stdin.cache_clear()
 
 
 def test_a_remote_fingerprint_changes_with_the_content(memory: fsspec.AbstractFileSystem) -> None:

@@ -16,10 +16,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocabopt import readers
+from vocabopt import readers, storage
 from vocabopt.corpus import TextFile
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.readers import Block, ReadOptions, file_format, read_blocks
+from vocabopt.readers import Block, ReadOptions, read_blocks
+from vocabopt.storage import file_format
 
 PLAIN = ReadOptions()
 SKIP = ReadOptions(on_error="skip")
@@ -234,9 +235,9 @@ def test_remote_files_are_read_like_local_ones(memory: fsspec.AbstractFileSystem
 
 def test_standard_input_is_read_once_and_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("가\n나".encode())))
-    readers.spooled_stdin.cache_clear()
+    storage.spooled_stdin.cache_clear()
     assert documents_of("-") == documents_of("-") == ["가", "나"]
-    readers.spooled_stdin.cache_clear()
+    storage.spooled_stdin.cache_clear()
 
 
 def test_a_missing_file_or_package_or_protocol_is_named(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_a_missing_file_or_package_or_protocol_is_named(memory: fsspec.AbstractF
         blocks_of("nosuch://a.txt")
     with (
         pytest.raises(OptionError, match=r"s3://b/a.txt: no s3fs here. .*pip install 'vocabopt\[s3\]'"),
-        readers.reading("s3://b/a.txt"),
+        storage.reading("s3://b/a.txt"),
     ):
         raise ImportError("no s3fs here")
 

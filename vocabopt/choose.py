@@ -58,9 +58,7 @@ def chord_knee(sizes: Sequence[int], cost: Sequence[float], gain: Sequence[float
     return int(sizes[best]) if distance[best] > 1e-9 else None
 
 
-def choose(
-    curve: pl.DataFrame, base_tokens: dict[str, int], table: EmbeddingTable, exhausted_at: int | None
-) -> Choice:
+def choose(curve: pl.DataFrame, base_tokens: dict[str, int], table: EmbeddingTable, exhausted_at: int | None) -> Choice:
     """The recommended size: the chord knee over the window, rounded to whole multiples of rows.
 
     Decided on held-out text; on training text where too little was held out to have tokens.

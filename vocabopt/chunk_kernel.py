@@ -90,7 +90,9 @@ def _white_before(data, start, position):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _cut(data, starts, ends, openings, groups, order, cut_at, share, n_shares, sizes, cuts, hashes):  # type: ignore[no-untyped-def]
+def _cut(  # type: ignore[no-untyped-def]
+    data, starts, ends, openings, groups, order, cut_at, share, n_shares, sizes, cuts, hashes
+):
     """Cut documents into chunks from where `sizes` stands until `cuts` is full; returns how many were cut."""
     n_cuts = 0
     while sizes[AT_DOCUMENT] < order.size and n_cuts < hashes.size:
@@ -219,8 +221,9 @@ def _count(data, cuts, hashes, n_cuts, sizes, table, chunks, arena, entries):  #
 
 @njit(cache=True, nogil=True)
 def count_block(  # type: ignore[no-untyped-def]
-    data, starts, ends, openings, groups, order, cut_at, share, n_shares, sizes, cuts, hashes, table, chunks, arena, entries
-):
+    data, starts, ends, openings, groups, order, cut_at, share, n_shares,
+    sizes, cuts, hashes, table, chunks, arena, entries
+):  # fmt: skip
     """Count the chunks of a block of documents that fall into this share.
 
     The stores (`table`, `chunks`, `arena`, `entries`) may be too small for what comes next. Then False is returned

@@ -57,35 +57,77 @@ def _named_paths(option: str) -> Callable[[click.Context, click.Parameter, Itera
 
 @main.command()
 @click.argument("paths", nargs=-1, metavar="PATH...")
-@click.option("--base", default="mistral-7b-v1", show_default=True,
-              help="Base tokenizer: mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, or a "
-                   "SentencePiece .model.")
+@click.option(
+    "--base",
+    default="mistral-7b-v1",
+    show_default=True,
+    help="Base tokenizer: mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, or a "
+    "SentencePiece .model.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: reports/<corpus>-<base>]")
 @click.option("--target", metavar="SET", help="Text set to learn from, where folders are named by language.")
-@click.option("--eval", "evals", multiple=True, metavar="NAME=PATH", callback=_named_paths("eval"),
-              help="Text to measure only; may be repeated.")
-@click.option("--protect", "protects", multiple=True, metavar="NAME=PATH", callback=_named_paths("protect"),
-              help="Text that must tokenise as before; may be repeated.")
-@click.option("--script", "scripts", default="auto", show_default=True, metavar="auto|none|NAME[,NAME]",
-              help="Script every new token must show, e.g. Hangul.")
-@click.option("--sizes", metavar="START:STOP:STEP|LIST",
-              help="Added tokens to tabulate.  [default: 8000:40000:4000, or nine steps to where the text runs dry]")
+@click.option(
+    "--eval",
+    "evals",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=_named_paths("eval"),
+    help="Text to measure only; may be repeated.",
+)
+@click.option(
+    "--protect",
+    "protects",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=_named_paths("protect"),
+    help="Text that must tokenise as before; may be repeated.",
+)
+@click.option(
+    "--script",
+    "scripts",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|NAME[,NAME]",
+    help="Script every new token must show, e.g. Hangul.",
+)
+@click.option(
+    "--sizes",
+    metavar="START:STOP:STEP|LIST",
+    help="Added tokens to tabulate.  [default: 8000:40000:4000, or nine steps to where the text runs dry]",
+)
 @click.option("--max-added", default=40_000, show_default=True, help="Tokens to add at most.")
 @click.option("--heldout", default=0.05, show_default=True, help="Share of documents held out, picked by content.")
-@click.option("--model", metavar="MODEL",
-              help="Model whose embedding is counted: config.json, folder, or preset.  [default: the base's preset]")
-@click.option("--min-saving", default=2, show_default=True,
-              help="Stop when the best token saves fewer tokens of the training text.")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Model whose embedding is counted: config.json, folder, or preset.  [default: the base's preset]",
+)
+@click.option(
+    "--min-saving",
+    default=2,
+    show_default=True,
+    help="Stop when the best token saves fewer tokens of the training text.",
+)
 @click.option("--seed", default=0, show_default=True, help="Picks other held-out documents and folds.")
-@click.option("--unit", type=click.Choice(["line", "file"]), default="line", show_default=True,
-              help="What a document is in a text file.")
+@click.option(
+    "--unit",
+    type=click.Choice(["line", "file"]),
+    default="line",
+    show_default=True,
+    help="What a document is in a text file.",
+)
 @click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text, e.g. cp949.")
-@click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-              help="What to do with a record that cannot be read.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="What to do with a record that cannot be read.",
+)
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
 @click.option("--json", "as_json", is_flag=True, help="Print sweep.json instead of the table.")
-def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:  # fmt: skip
+def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
     """Measure every vocabulary size on your text, choose one, and write a report.
 
     PATH: .txt, .jsonl or .parquet files (also .gz, .zst), folders, globs, URLs, or - for standard input. In a folder
@@ -99,12 +141,14 @@ def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None: 
       vocabopt sweep ko.txt --protect en=english.txt --eval kobest=kobest.txt --sizes 0,5000,20000
     """
     from vocabopt.console import Console
-    from vocabopt.sweep import SweepOptions, default_out, run_sweep
+    from vocabopt.options import SweepOptions, default_out
+    from vocabopt.sweep import run_sweep
 
     options = SweepOptions(out=out or default_out(values["paths"], values["base"]), **values)
     record = run_sweep(options, Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1))
+        # Bytes: JSON is UTF-8 whatever the terminal's encoding.
+        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
     elif not quiet:
         _print_sweep(record, options.out)
 
@@ -136,17 +180,14 @@ def merge(run_dir: Path, n_added: int | None, out: Path, quiet: bool) -> None:
 def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
     from rich.console import Console
 
-    from vocabopt.table import sweep_table
+    from vocabopt.table import sweep_notes, sweep_table
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 120))
-    console.print(sweep_table(record))
-    if record["exhausted_at"] is not None:
-        note = f"The text ran dry at {record['exhausted_at']:,} added tokens; larger sizes are marked *."
+    console.print(sweep_table(record, width=console.width))
+    for note in (*sweep_notes(record), record["choice"]["reason"], f"Report: {out / 'report.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    console.print(record["choice"]["reason"], markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class EmbeddingTable:
     model: ModelSpec | None
 
     def n_rows(self, n_added: int) -> int:
-        """Rows with `n_added` new tokens: they fill padding rows first (Qwen2.5 has 151,936 rows for 151,665 tokens)."""
+        """Rows with `n_added` new tokens, which fill padding rows first: Qwen2.5 has 151,936 rows, 151,665 tokens."""
         return max(self.base_n_rows, self.base_n_tokens + n_added)
 
     def ratio(self, n_added: int) -> float:
@@ -78,7 +78,7 @@ def parse_sizes(value: str | None) -> tuple[int, ...] | None:
     try:
         if ":" in value:
             start, stop, step = (int(part) for part in value.split(":"))
-            sizes = range(start, stop + 1, step)
+            sizes = list(range(start, stop + 1, step))
         else:
             sizes = [int(part) for part in value.split(",")]
     except ValueError as error:

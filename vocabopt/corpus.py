@@ -12,8 +12,9 @@ import xxhash
 from fsspec.core import url_to_fs
 
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.readers import STDIN, ReadOptions, file_format, open_stored, read_blocks, reading
+from vocabopt.readers import ReadOptions, read_blocks
 from vocabopt.scripts import dominant_script
+from vocabopt.storage import STDIN, file_format, open_stored, reading
 
 Role: TypeAlias = Literal["train", "protected", "eval"]
 

@@ -90,10 +90,11 @@ class _Store:
     entries: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 16, 3), np.int64))
 
     def count(self, block: tuple[Any, ...], cut_mode: int, share: int) -> None:
-        while not kernel.count_block(
-            *block, cut_mode, share, N_SHARES, self.sizes, self.cuts, self.hashes,
-            self.table, self.chunks, self.arena, self.entries,
-        ):  # fmt: skip
+        """Count the chunks of a prepared block that fall into this share."""
+        while True:
+            stores = self.sizes, self.cuts, self.hashes, self.table, self.chunks, self.arena, self.entries
+            if kernel.count_block(*block, cut_mode, share, N_SHARES, *stores):  # type: ignore[call-arg]
+                return
             self._enlarge()
 
     def _enlarge(self) -> None:
@@ -185,7 +186,7 @@ def _ahead(blocks: Iterable[T]) -> Iterator[T]:
 
 
 class _Preparer:
-    """Turns blocks into what the kernel takes: documents grouped, added tokens taken out; keeps the sets' statistics."""
+    """Turns blocks into what the kernel takes: documents grouped, added tokens taken out. Keeps the statistics."""
 
     def __init__(self, sets: dict[str, SetStats], base: Base, heldout_share: float, seed: int) -> None:
         self.sets, self.names, self.base = sets, list(sets), base

@@ -14,6 +14,9 @@ Two facts make the pass fast and simple.
 
 A closed symbol is a character that the base spells in bytes. It takes part in no pair until it is opened, which
 saves its bytes less one; from then on it is a symbol like any other, "made" at that moment.
+
+One file, long as it is: numba's cache looks at the file of a function only, so a changed callee in another file would
+go unnoticed.
 """
 
 import numpy as np
@@ -212,7 +215,9 @@ def _compact(slots, symbols, is_open):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _index(slots, weights, n_symbols, at, threshold, candidates, places, sizes, near, dense, symbols, is_open, text, rules):  # type: ignore[no-untyped-def]
+def _index(  # type: ignore[no-untyped-def]
+    slots, weights, n_symbols, at, threshold, candidates, places, sizes, near, dense, symbols, is_open, text, rules
+):
     """Find all candidates of the text as it stands that save at least `threshold` tokens.
 
     Places are grouped by their left symbol (counting sort); a pair occurs no more often than each of its symbols,
@@ -411,17 +416,37 @@ def _add_to_folds(weights, changed, n_changed, folds, row):  # type: ignore[no-u
 
 @njit(cache=True, nogil=True)
 def grow(  # type: ignore[no-untyped-def]
-    slots, weights, protected, has_protected, symbols, is_open, n_symbols, text, n_text, reserved, guard,
-    max_added, min_saving, divisor, fold_sizes, n_groups, folds, progress
+    slots,
+    weights,
+    protected,
+    has_protected,
+    symbols,
+    is_open,
+    n_symbols,
+    text,
+    n_text,
+    reserved,
+    guard,
+    max_added,
+    min_saving,
+    divisor,
+    fold_sizes,
+    n_groups,
+    folds,
+    progress,
 ):
     """Add up to `max_added` tokens, best saving first.
 
-    slots: int32 [n_slots, 2], changed. weights: int64 [n_chunks, n_sets + 1], the training set first; the last column, 0 at the
-    start, is where tokens saved per chunk are kept, since a chunk's row is at hand then. protected: bool
-    [n_chunks]. symbols: int64 [n_symbols + max_added, 9]; is_open: bool, one a symbol (apart, since every neighbour is asked); text: uint8, their bytes. reserved: int64 [n, 2], hash of
-    a spelling that no new piece may take, and the symbol to merge into instead (0: none). guard: (next states int16
-    [n_states, 256], accepts bool [n_states, 256]). divisor: the threshold is lowered by this factor. fold_sizes:
-    rows after which the tokens saved per group are noted. folds: (offsets, groups, counts) of the chunks.
+    slots: int32 [n_slots, 2], changed.
+    weights: int64 [n_chunks, n_sets + 1], the training set first; the last column, 0 at the start, is where tokens
+        saved per chunk are kept, since a chunk's row is at hand then.
+    protected: bool [n_chunks].
+    symbols: int64 [n_symbols + max_added, 9]; is_open: bool, one a symbol (apart, since every neighbour is asked);
+        text: uint8, their bytes.
+    reserved: int64 [n, 2], hash of a spelling that no new piece may take, and the symbol to merge into (0: none).
+    guard: (next states int16 [n_states, 256], accepts bool [n_states, 256]).
+    divisor: the threshold is lowered by this factor.
+    fold_sizes: rows after which the tokens saved per group are noted; folds: (offsets, groups, counts) of the chunks.
     progress: int64 [3], ROWS_DONE and N_BLOCKED are written, STOP is read.
 
     Returns events [n_events, 4 + n_sets] and tokens saved [n_fold_sizes, n_groups]. The text ran dry when fewer than
@@ -450,8 +475,9 @@ def grow(  # type: ignore[no-untyped-def]
         slots = slots[: _compact(slots, symbols, is_open)]
         sizes[N_CANDIDATES], sizes[N_PLACES_USED], n_heap = 0, 0, 0
         candidates, places, near = _index(
-            slots, weights, n_symbols, n_events, threshold, candidates, places, sizes, near, dense, symbols, is_open, text, index_rules
-        )
+            slots, weights, n_symbols, n_events, threshold,
+            candidates, places, sizes, near, dense, symbols, is_open, text, index_rules
+        )  # fmt: skip
         heap = _room_1d(heap, sizes[N_CANDIDATES])
         for candidate in range(sizes[N_CANDIDATES]):
             _push(heap, n_heap, candidate, candidates, symbols, text)

@@ -85,7 +85,7 @@ def merge_run(run_dir: Path, n_added: int | None, out: Path) -> int:
     if n_added is None:
         n_added = int(sweep["choice"]["n_added"])
     if not 0 <= n_added <= len(curve):
-        end = f"the text ran dry at {len(curve):,}" if sweep["exhausted_at"] is not None else f"it ends at {len(curve):,}"
+        end = ("it ends" if sweep["exhausted_at"] is None else "the text ran dry") + f" at {len(curve):,}"
         raise OptionError(
             f"--size {n_added}: outside the curve of {run_dir}: {end}. Choose 0 to {len(curve):,}, or sweep again "
             "with more text or a larger --max-added."

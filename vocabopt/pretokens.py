@@ -27,13 +27,14 @@ def split_pretokens(base: Base, chunks: list[str]) -> Iterator[list[str]]:
 
 def _splitter(base: Base) -> PreTokenizer:
     """The base's pre-tokenizer without its last step, ByteLevel, which writes bytes as printable characters."""
-    pre_tokenizer = base.tokenizer_json["pre_tokenizer"]
-    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    whole = base.tokenizer_json["pre_tokenizer"]
+    steps = whole["pretokenizers"] if whole["type"] == "Sequence" else [whole]
     splits = list(steps[:-1])
     if steps[-1].get("use_regex", True):
         splits.append({"type": "Split", "pattern": {"Regex": GPT2_PATTERN}, "behavior": "Isolated", "invert": False})
     document = {**base.chunk_json, "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits}}
-    return Tokenizer.from_str(json.dumps(document)).pre_tokenizer
+    pre_tokenizer: PreTokenizer = Tokenizer.from_str(json.dumps(document)).pre_tokenizer
+    return pre_tokenizer
 
 
 def refine(base: Base, counts: ChunkCounts, advance: Callable[[int], None] = lambda n_chunks: None) -> ChunkCounts:

@@ -1,39 +1,30 @@
 """Opening, decoding and splitting files: from stored bytes to blocks of documents.
 
     stored bytes -> decompressed bytes -> UTF-8 bytes -> whole lines -> documents
-    (open_stored)   (_chunks)             (_transcoded)  (_line_blocks) (_text_blocks, _json_blocks)
+    (storage)       (storage.chunks)      (_transcoded)  (_line_blocks) (_text_blocks, _json_blocks)
 
 Parquet has its own way in (_parquet_blocks). All ways end in _block, which holds the one rule for blank documents.
 """
 
-import atexit
 import codecs
-import functools
-import gzip
 import json
 import os
-import shutil
-import sys
-import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import polars as pl
-import zstandard
-from fsspec.core import url_to_fs
 
-from vocabopt.errors import CorpusError, OptionError, VocaboptError
+from vocabopt.errors import CorpusError, OptionError
+from vocabopt.storage import chunks as decompressed
+from vocabopt.storage import file_format, local_path, reading
 
 if TYPE_CHECKING:
     from vocabopt.corpus import TextFile
 
-STDIN = "-"
 # What Python's str.strip() strips; polars' own white space lacks U+001C to U+001F.
 _WHITE_SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
-_ZST_STEP_BYTES = 1 << 14  # small, because a few bytes of zstd can unpack to 128 KiB
 _PARQUET_ROWS = 50_000
 _MAX_DOCUMENT_BYTES = (1 << 32) - 1  # what a polars string can hold
 _MARK = "vocabopt.mark"
@@ -104,98 +95,13 @@ def read_blocks(file: "TextFile", options: ReadOptions, *, block_bytes: int = 8 
     kind, packed = file_format(file.url)
     if kind == "parquet":
         return _parquet_blocks(file.url, options, block_bytes)
-    chunks = _chunks(file.url, packed, block_bytes)
+    chunks = decompressed(file.url, packed, block_bytes)
     if codecs.lookup(options.encoding).name != "utf-8":
         chunks = _transcoded(chunks, file.url, options)
     if kind == "jsonl":
         return _json_blocks(_line_blocks(chunks, block_bytes, whole=False), file.url, options)
     whole = options.unit == "file"
     return _text_blocks(_line_blocks(chunks, block_bytes, whole=whole), file.url, options, whole=whole)
-
-
-def file_format(url: str) -> tuple[str, str]:
-    """Kind ("text", "jsonl", "parquet", "" when the suffix is unknown) and compression ("gz", "zst", "") of a file."""
-    name = next((link for link in url.split("::") if "://" in link), url).lower().rpartition("/")[2]
-    stem, _, packed = name.rpartition(".")
-    name, packed = (stem, packed) if packed in ("gz", "zst") else (name, "")
-    kinds = {"txt": "text", "jsonl": "jsonl", "ndjson": "jsonl"} | ({} if packed else {"parquet": "parquet"})
-    return kinds.get(name.rpartition(".")[2], "") if "." in name else "", packed
-
-
-# --- Stored bytes ----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def reading(url: str) -> Iterator[None]:
-    """Turn what goes wrong while `url` is opened or read into our errors; remote libraries raise kinds of their own."""
-    try:
-        yield
-    except VocaboptError:
-        raise
-    except ImportError as error:
-        raise OptionError(f"{url}: {error}. For s3:// that is pip install 'vocabopt[s3]'") from error
-    except FileNotFoundError as error:
-        raise CorpusError(f"{error.filename or url}: no such file or folder") from error
-    except PermissionError as error:
-        where = error.filename or url
-        raise CorpusError(f"{where}: no permission to read it; check its mode, or your credentials") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise CorpusError(f"{url}: the compressed file ended early or is damaged ({error}); fetch it again") from error
-    except Exception as error:
-        raise CorpusError(f"{url}: cannot be read ({error})") from error
-
-
-@contextmanager
-def open_stored(url: str) -> Iterator[IO[bytes]]:
-    """The stored bytes of a local or remote file, or of standard input ("-").
-
-    Raises:
-        CorpusError: it cannot be opened.
-    """
-    with reading(url):
-        if "://" in url:
-            filesystem, path = url_to_fs(url)  # this name keeps it alive: archives close their files when they go
-            stored = cast(IO[bytes], filesystem.open(path, "rb"))
-        else:
-            stored = open(spooled_stdin() if url == STDIN else url, "rb")  # noqa: SIM115 (closed below)
-    with stored:
-        yield stored
-
-
-@functools.cache
-def spooled_stdin() -> str:
-    """Path of a copy of standard input, which itself can be read only once; the copy is removed at exit."""
-    with tempfile.NamedTemporaryFile(prefix="vocabopt-stdin-", delete=False) as spool:
-        atexit.register(os.unlink, spool.name)
-        shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
-    return spool.name
-
-
-def _chunks(url: str, packed: str, n_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Decompressed bytes, and how many stored bytes are read by then. The last bytes, and only they, are empty."""
-    with open_stored(url) as stored, reading(url):
-        if packed == "zst":
-            yield from _unpacked_zst(stored)
-        else:
-            stream = gzip.GzipFile(fileobj=stored) if packed == "gz" else stored
-            while data := stream.read(n_bytes):
-                yield data, stored.tell()
-        yield b"", stored.tell()
-
-
-def _unpacked_zst(stored: IO[bytes]) -> Iterator[tuple[bytes, int]]:
-    """All frames of a zstd file; zstandard's own stream_reader takes a file cut inside a frame for a shorter one."""
-    frames = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-    frame = None
-    while data := stored.read(_ZST_STEP_BYTES):
-        while data:
-            frame = frame or frames.decompressobj()
-            if text := frame.decompress(data):
-                yield text, stored.tell()
-            data = frame.unused_data
-            frame = None if frame.eof else frame
-    if frame is not None:
-        raise EOFError("it stops inside a zstd frame")
 
 
 # --- Lines of UTF-8 --------------------------------------------------------------------------------------------------
@@ -387,22 +293,8 @@ def _text_of(record: dict[str, object], column: str) -> str | None:
     return text
 
 
-@contextmanager
-def _local_path(url: str) -> Iterator[str]:
-    """A path for polars, which reads remote files whole into memory: they are copied to disk for the time being."""
-    with open_stored(url) as stored:  # a local file too: what cannot be opened is told in our words
-        if "://" not in url:
-            yield url
-            return
-        with tempfile.NamedTemporaryFile(prefix="vocabopt-", suffix=".parquet") as copy:
-            with reading(url):
-                shutil.copyfileobj(stored, copy, 1 << 20)
-                copy.flush()
-            yield copy.name
-
-
 def _parquet_blocks(url: str, options: ReadOptions, block_bytes: int) -> Iterator[Block]:
-    with _local_path(url) as path, reading(url):
+    with local_path(url) as path, reading(url):
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
         column = _text_column(schema.names(), url, options)

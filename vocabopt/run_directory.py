@@ -3,20 +3,25 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, read_json, write_json_atomic, write_parquet_atomic
+from vocabopt.artifacts import (
+    FORMAT_VERSION,
+    check_writable,
+    digest,
+    read_json,
+    write_json_atomic,
+    write_parquet_atomic,
+)
 from vocabopt.bases import Base
 from vocabopt.corpus import TextSet, fingerprint
 from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
-
-if TYPE_CHECKING:
-    from vocabopt.sweep import SweepOptions
+from vocabopt.options import SweepOptions
 
 #: Options that decide which documents there are, and in which set; the rest may change between runs.
 _COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error")
@@ -31,7 +36,7 @@ class RunDirectory:
     counts_reused: bool = False
 
     @classmethod
-    def open(cls, options: "SweepOptions", base: Base, text_sets: tuple[TextSet, ...]) -> "RunDirectory":
+    def open(cls, options: SweepOptions, base: Base, text_sets: tuple[TextSet, ...]) -> "RunDirectory":
         """Take an empty folder, or that of an earlier run on the same inputs.
 
         Raises:
@@ -48,9 +53,7 @@ class RunDirectory:
             "inputs": sorted([entry["text_set"], entry["role"], entry["fingerprint"]] for entry in inputs),
             "options": {name: getattr(options, name) for name in _COUNT_OPTIONS},
         }
-        run = cls(
-            options.out, {"format_version": FORMAT_VERSION, "inputs": inputs, "inputs_sha256": digest(identity)}
-        )
+        run = cls(options.out, {"format_version": FORMAT_VERSION, "inputs": inputs, "inputs_sha256": digest(identity)})
         run._check_owner()
         if not (run.path / "run.json").exists():
             write_json_atomic(run.path / "run.json", run.record)

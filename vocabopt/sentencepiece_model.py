@@ -17,7 +17,7 @@ def parse_model(data: bytes, place: str) -> Any:
     Raises:
         BaseTokenizerError: not a SentencePiece model, or one whose encoder cannot be grown exactly.
     """
-    model = sp_pb2.ModelProto()
+    model = sp_pb2.ModelProto()  # type: ignore[attr-defined]
     try:
         model.ParseFromString(data)
     except Exception as error:  # protobuf's own DecodeError is private to its backend
@@ -78,9 +78,7 @@ def to_tokenizer_json(model: Any) -> dict[str, Any]:
     """
     vocab = {piece.piece: index for index, piece in enumerate(model.pieces)}
     special = [
-        (index, piece)
-        for index, piece in enumerate(model.pieces)
-        if piece.type in (_UNKNOWN, _CONTROL, _USER_DEFINED)
+        (index, piece) for index, piece in enumerate(model.pieces) if piece.type in (_UNKNOWN, _CONTROL, _USER_DEFINED)
     ]
     unknown = next((piece.piece for _, piece in special if piece.type == _UNKNOWN), None)
     prefix = model.normalizer_spec.add_dummy_prefix

@@ -2,32 +2,31 @@
 
 import importlib.metadata
 import platform
-import re
 import resource
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vocabopt import __version__
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
-from vocabopt.bases import DEFAULT_BASE, Base, load_base
+from vocabopt.bases import Base, load_base
 from vocabopt.choose import choose
 from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets
 from vocabopt.counts import HELDOUT, TRAIN, ChunkCounts, Documents, SetStats, char_counts, count_chunks
-from vocabopt.errors import CorpusError, OptionError
+from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
 from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
+from vocabopt.options import SweepOptions
 from vocabopt.pretokens import refine
 from vocabopt.readers import ReadOptions, read_blocks
 from vocabopt.report import write_report
@@ -38,57 +37,6 @@ from vocabopt.segment import Segmentation, segment
 METHOD = "grow"
 _BLOCK_BYTES = 32 << 20
 _VERSIONED = ("vocabopt", "tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepOptions:
-    """Everything that moves the result of a sweep, as given on the command line.
-
-    paths: files, folders, globs, URLs or "-". out: the run directory. target: the set to learn from. evals, protects:
-    NAME -> PATH. scripts: "auto", "none" or script names. sizes: None for the default grid. heldout: share of the
-    training documents, picked by content hash. min_saving: stop when the best token saves fewer.
-    """
-
-    paths: tuple[str, ...]
-    out: Path
-    base: str = DEFAULT_BASE
-    target: str | None = None
-    evals: Mapping[str, str] = field(default_factory=dict)
-    protects: Mapping[str, str] = field(default_factory=dict)
-    scripts: str = "auto"
-    sizes: str | None = None
-    max_added: int = 40_000
-    heldout: float = 0.05
-    model: str | None = None
-    min_saving: int = 2
-    seed: int = 0
-    unit: Literal["line", "file"] = "line"
-    column: str | None = None
-    encoding: str = "utf-8"
-    on_error: Literal["fail", "skip"] = "fail"
-
-    def __post_init__(self) -> None:
-        if not self.paths:
-            raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
-        if not 0 <= self.heldout < 1:
-            raise OptionError(f"--heldout {self.heldout}: must be at least 0 and below 1 (0.05 holds out 5 %).")
-        if self.max_added < 1:
-            raise OptionError(f"--max-added {self.max_added}: must be at least 1.")
-        if self.min_saving < 1:
-            raise OptionError(f"--min-saving {self.min_saving}: must be at least 1 token.")
-        if not 0 <= self.seed < 2**64:
-            raise OptionError(f"--seed {self.seed}: must be between 0 and 2**64 - 1.")
-
-    def as_record(self) -> dict[str, Any]:
-        record = asdict(self)
-        return {**record, "paths": list(self.paths), "out": str(self.out)}
-
-
-def default_out(paths: tuple[str, ...], base: str) -> Path:
-    """reports/<corpus>-<base>, from the first path."""
-    corpus = Path(paths[0].rstrip("/*")).name if paths and paths[0] != "-" else "stdin"
-    names = (re.sub(r"[^\w.-]+", "_", name) for name in (corpus or "corpus", Path(base).name))
-    return Path("reports") / "-".join(names)
 
 
 def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
@@ -135,13 +83,7 @@ def _find_text(options: SweepOptions) -> tuple[TextSet, ...]:
         target=options.target,
         evals=options.evals,
         protects=options.protects,
-        options=_read_options(options),
-    )
-
-
-def _read_options(options: SweepOptions) -> ReadOptions:
-    return ReadOptions(
-        unit=options.unit, column=options.column, encoding=options.encoding, on_error=options.on_error
+        options=options.read_options(),
     )
 
 
@@ -158,7 +100,7 @@ def _count(
         total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
         with console.step("count", total, "bytes") as advance:
             counts = count_chunks(
-                _documents(text_sets, _read_options(options)),
+                _documents(text_sets, options.read_options()),
                 sets,
                 base,
                 heldout_share=options.heldout,

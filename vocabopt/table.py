@@ -1,30 +1,57 @@
-"""The table of a sweep in the terminal."""
+"""The table of a sweep in the terminal, and what is to be said about it."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 DASH = "-"
+# Heads break where they are told to, so that the table fits into 80 characters.
+_HEADERS = (
+    "added", "total\nrows", "tokens\nheld-out", "ratio_\ninput\nheld-out", "ratio_\ninput\ntrain", "ratio_\nembedding",
+    "tokens\nper word", "bytes\nper token", "million\nembedding\nparams",
+)  # fmt: skip
+_WIDE = 100  # characters from which on there is room for wider gaps
 
 
-def sweep_table(sweep: Mapping[str, Any]) -> Table:
+def sweep_table(sweep: Mapping[str, Any], *, width: int = 80) -> Table:
     """One row per size shown; the choice is in it, in bold. Sizes beyond a dry text are marked *."""
     base, model = sweep["base"], sweep["model"]
     title = f"{base['name']}: {base['n_tokens']:,} tokens"
     title += f", embedding of {model['name']}" if model else ", no model known: pass --model for parameters"
-    table = Table(title=title, title_justify="left", header_style="bold")
-    headers = (
-        "added", "total rows", "tokens held-out", "ratio_input held-out", "ratio_input train", "ratio_embedding",
-        "tokens per word", "bytes per token", "embedding params",
-    )  # fmt: skip
-    for header in headers:
-        table.add_column(header, justify="right")
+    table = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1 if width >= _WIDE else 0),
+    )
+    for header in _HEADERS:
+        table.add_column(header, justify="right", vertical="bottom", overflow="fold")
     choice = sweep["choice"]["n_added"]
-    by_size = {point["n_added"]: point for point in [sweep["choice"]["point"], *sweep["points"]]}
-    for size, point in sorted(by_size.items()):
-        table.add_row(*_cells(point, sweep["sets"]), style="bold" if size == choice else "")
+    for point in _points(sweep):
+        table.add_row(*_cells(point, sweep["sets"]), style="bold" if point["n_added"] == choice else "")
     return table
+
+
+def sweep_notes(sweep: Mapping[str, Any]) -> list[str]:
+    """Sentences that belong under the table."""
+    notes = []
+    if sweep["exhausted_at"] is not None:
+        note = f"The text ran dry at {sweep['exhausted_at']:,} added tokens"
+        is_marked = any(point["dry"] for point in _points(sweep))
+        notes.append(f"{note}; larger sizes are marked * and repeat it." if is_marked else f"{note}.")
+    if sweep["n_blocked"]:
+        notes.append(f"{sweep['n_blocked']:,} candidates were left out because they would change protected text.")
+    return notes
+
+
+def _points(sweep: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sizes of the grid and the choice, in order."""
+    by_size = {point["n_added"]: point for point in [sweep["choice"]["point"], *sweep["points"]]}
+    return [by_size[size] for size in sorted(by_size)]
 
 
 def _cells(point: Mapping[str, Any], sets: Mapping[str, Any]) -> list[str]:
@@ -32,6 +59,7 @@ def _cells(point: Mapping[str, Any], sets: Mapping[str, Any]) -> list[str]:
     # Words and bytes are of the held-out text, or of the training text where nothing was held out.
     shown = "heldout" if heldout["n_tokens"] else "train"
     n_tokens, stats = point["sets"][shown]["n_tokens"], sets[shown]
+    n_params = point["n_embedding_params"]
     return [
         f"{point['n_added']:,}{'*' if point['dry'] else ''}",
         f"{point['n_rows_total']:,}",
@@ -41,7 +69,7 @@ def _cells(point: Mapping[str, Any], sets: Mapping[str, Any]) -> list[str]:
         _number(point["ratio_embedding"], ".3f"),
         _number(n_tokens / stats["n_words"] if stats["n_words"] else None, ".3f"),
         _number(stats["n_bytes"] / n_tokens if n_tokens else None, ".3f"),
-        _number(point["n_embedding_params"], ",d"),
+        _number(None if n_params is None else n_params / 1e6, ",.1f"),
     ]
 
 

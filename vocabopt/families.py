@@ -1,0 +1,104 @@
+"""The two families of base tokenizers that merges can grow, told by their tokenizer.json; all others are refused."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from vocabopt.errors import BaseTokenizerError
+from vocabopt.sentencepiece_model import SPACE_SYMBOL
+
+Family = Literal["sentencepiece-bpe", "byte-level-bpe"]
+Prefix = Literal["always", "first", "never"]
+
+_UNICODE_NORMALIZERS = frozenset({"NFC", "NFD", "NFKC", "NFKD"})
+
+
+@functools.cache
+def char_of_byte() -> tuple[str, ...]:
+    """GPT-2's printable alphabet: byte -> character (github.com/openai/gpt-2, encoder.py, bytes_to_unicode)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    table = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(rest)}
+    return tuple(table[byte] for byte in range(256))
+
+
+@functools.cache
+def byte_of_char() -> dict[str, int]:
+    """Character of GPT-2's printable alphabet -> byte."""
+    return {char: byte for byte, char in enumerate(char_of_byte())}
+
+
+def recognise(value: Mapping[str, Any], place: str) -> tuple[Family, Prefix, bool]:
+    """Family of a tokenizer.json, how its documents start, and whether a leading space stands for the prefix."""
+    model = value["model"]
+    kind = model.get("type", "unknown")
+    if kind != "BPE":
+        raise BaseTokenizerError(
+            f"{place}: its model is {kind}. Only BPE can be grown by merges: other models choose splits by their "
+            "whole vocabulary, so one new piece would change how old text is split."
+        )
+    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        if model.get(option):
+            raise BaseTokenizerError(f"{place}: its BPE uses {option} = {model[option]!r}, which is not supported.")
+    steps = _steps(value.get("pre_tokenizer"), "pretokenizers")
+    if any(step["type"] == "ByteLevel" for step in steps):
+        return _recognise_byte_level(value, steps, place)
+    return _recognise_sentencepiece(value, steps, place)
+
+
+def _steps(part: Any, key: str) -> list[dict[str, Any]]:
+    if part is None:
+        return []
+    return [step for inner in part[key] for step in _steps(inner, key)] if part["type"] == "Sequence" else [part]
+
+
+def _recognise_byte_level(
+    value: Mapping[str, Any], steps: list[dict[str, Any]], place: str
+) -> tuple[Family, Prefix, bool]:
+    if steps[-1]["type"] != "ByteLevel":
+        raise BaseTokenizerError(f"{place}: its pre-tokenizer does not end with ByteLevel, which is not supported.")
+    for step in _steps(value.get("normalizer"), "normalizers"):
+        if step["type"] not in _UNICODE_NORMALIZERS:
+            raise BaseTokenizerError(
+                f"{place}: its normaliser has a step {step['type']}; byte-level bases are supported with Unicode "
+                "normal forms (NFC, NFD, NFKC, NFKD) only."
+            )
+    missing = [char for char in char_of_byte() if char not in value["model"]["vocab"]]
+    if missing:
+        raise BaseTokenizerError(
+            f"{place}: its vocabulary lacks {len(missing)} of the 256 byte tokens, so some text cannot be encoded."
+        )
+    add_prefix: bool = steps[-1].get("add_prefix_space", False)
+    if add_prefix and len(steps) > 1:
+        raise BaseTokenizerError(
+            f"{place}: its ByteLevel step adds a space before every earlier split, which is not supported."
+        )
+    return "byte-level-bpe", ("always" if add_prefix else "never"), True
+
+
+def _recognise_sentencepiece(
+    value: Mapping[str, Any], steps: list[dict[str, Any]], place: str
+) -> tuple[Family, Prefix, bool]:
+    model = value["model"]
+    if not model.get("byte_fallback") or any(f"<0x{byte:02X}>" not in model["vocab"] for byte in range(256)):
+        raise BaseTokenizerError(
+            f"{place}: its BPE is neither byte-level nor has byte fallback, so plain text can become <unk> and be "
+            "lost. Pass a base with byte fallback (Mistral, Llama 2) or a byte-level one (GPT-2, Qwen, Llama 3)."
+        )
+    normalizers = _steps(value.get("normalizer"), "normalizers")
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
+    prepend = {"type": "Prepend", "prepend": SPACE_SYMBOL}
+    if not steps and normalizers == [prepend, replace]:
+        return "sentencepiece-bpe", "always", False
+    # Gemma splits at spaces after replacing them, which finds none: the step does nothing.
+    idle = [step for step in steps if step["type"] == "Split" and step["pattern"] == {"String": " "}]
+    if normalizers == [replace] and len(idle) == len(steps):
+        return "sentencepiece-bpe", "never", False
+    metaspace = steps[0] if len(steps) == 1 and steps[0]["type"] == "Metaspace" and not normalizers else {}
+    if metaspace.get("replacement") == SPACE_SYMBOL and not metaspace.get("split", True):
+        return "sentencepiece-bpe", metaspace.get("prepend_scheme", "always"), True
+    kinds = [step["type"] for step in normalizers], [step["type"] for step in steps]
+    raise BaseTokenizerError(
+        f"{place}: has byte fallback, but its normaliser {kinds[0]} and pre-tokenizer {kinds[1]} are not those of "
+        "Llama, Mistral or Gemma, so its chunks cannot be told."
+    )

@@ -1,0 +1,117 @@
+"""Stored bytes: opening local and remote files and standard input, decompressing, and saying what went wrong."""
+
+import atexit
+import functools
+import gzip
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, cast
+
+import zstandard
+from fsspec.core import url_to_fs
+
+from vocabopt.errors import CorpusError, OptionError, VocaboptError
+
+STDIN = "-"
+_ZST_STEP_BYTES = 1 << 14  # small, because a few bytes of zstd can unpack to 128 KiB
+
+
+def file_format(url: str) -> tuple[str, str]:
+    """Kind ("text", "jsonl", "parquet", "" when the suffix is unknown) and compression ("gz", "zst", "") of a file."""
+    name = next((link for link in url.split("::") if "://" in link), url).lower().rpartition("/")[2]
+    stem, _, packed = name.rpartition(".")
+    name, packed = (stem, packed) if packed in ("gz", "zst") else (name, "")
+    kinds = {"txt": "text", "jsonl": "jsonl", "ndjson": "jsonl"} | ({} if packed else {"parquet": "parquet"})
+    return kinds.get(name.rpartition(".")[2], "") if "." in name else "", packed
+
+
+@contextmanager
+def reading(url: str) -> Iterator[None]:
+    """Turn what goes wrong while `url` is opened or read into our errors; remote libraries raise kinds of their own."""
+    try:
+        yield
+    except VocaboptError:
+        raise
+    except ImportError as error:
+        raise OptionError(f"{url}: {error}. For s3:// that is pip install 'vocabopt[s3]'") from error
+    except FileNotFoundError as error:
+        raise CorpusError(f"{error.filename or url}: no such file or folder") from error
+    except PermissionError as error:
+        where = error.filename or url
+        raise CorpusError(f"{where}: no permission to read it; check its mode, or your credentials") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise CorpusError(f"{url}: the compressed file ended early or is damaged ({error}); fetch it again") from error
+    except Exception as error:
+        raise CorpusError(f"{url}: cannot be read ({error})") from error
+
+
+@contextmanager
+def open_stored(url: str) -> Iterator[IO[bytes]]:
+    """The stored bytes of a local or remote file, or of standard input ("-").
+
+    Raises:
+        CorpusError: it cannot be opened.
+    """
+    with reading(url):
+        if "://" in url:
+            filesystem, path = url_to_fs(url)  # this name keeps it alive: archives close their files when they go
+            stored = cast(IO[bytes], filesystem.open(path, "rb"))
+        else:
+            stored = open(spooled_stdin() if url == STDIN else url, "rb")  # noqa: SIM115 (closed below)
+    with stored:
+        yield stored
+
+
+@functools.cache
+def spooled_stdin() -> str:
+    """Path of a copy of standard input, which itself can be read only once; the copy is removed at exit."""
+    with tempfile.NamedTemporaryFile(prefix="vocabopt-stdin-", delete=False) as spool:
+        atexit.register(os.unlink, spool.name)
+        shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
+    return spool.name
+
+
+def chunks(url: str, packed: str, n_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """Decompressed bytes, and how many stored bytes are read by then. The last bytes, and only they, are empty."""
+    with open_stored(url) as stored, reading(url):
+        if packed == "zst":
+            yield from _unpacked_zst(stored)
+        else:
+            stream = gzip.GzipFile(fileobj=stored) if packed == "gz" else stored
+            while data := stream.read(n_bytes):
+                yield data, stored.tell()
+        yield b"", stored.tell()
+
+
+def _unpacked_zst(stored: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """All frames of a zstd file; zstandard's own stream_reader takes a file cut inside a frame for a shorter one."""
+    frames = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    frame = None
+    while data := stored.read(_ZST_STEP_BYTES):
+        while data:
+            frame = frame or frames.decompressobj()
+            if text := frame.decompress(data):
+                yield text, stored.tell()
+            data = frame.unused_data
+            frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError("it stops inside a zstd frame")
+
+
+@contextmanager
+def local_path(url: str) -> Iterator[str]:
+    """A path for polars, which reads remote files whole into memory: they are copied to disk for the time being."""
+    with open_stored(url) as stored:  # a local file too: what cannot be opened is told in our words
+        if "://" not in url:
+            yield url
+            return
+        with tempfile.NamedTemporaryFile(prefix="vocabopt-", suffix=".parquet") as copy:
+            with reading(url):
+                shutil.copyfileobj(stored, copy, 1 << 20)
+                copy.flush()
+            yield copy.name
