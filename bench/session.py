@@ -1,12 +1,14 @@
 """One benchmark run: rows measured one at a time, in rounds, then checked."""
 
 import importlib.metadata
+import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,6 @@ class Session:
 
     def __init__(self, folder: Path, cache: Path, text: Text, settings: Settings, console: Console) -> None:
         self.folder, self.cache, self.text, self.settings, self.console = folder, cache, text, settings, console
-        self.numba_cache = cache.parent / "numba"
-        self.environment = {"NUMBA_CACHE_DIR": str(self.numba_cache)}
         self.rows: dict[str, Row] = {}
         self.folders: dict[str, Path] = {}
         self.checks: list[Check] = []
@@ -79,19 +79,14 @@ class Session:
         """One run; once more if numba compiled in it, since times are those of compiled code."""
         for attempt in ("", "-again"):
             folder = self._new_folder(f"{plan.name}-{number}{attempt}")
-            before = self._compiled()
-            environment = {**self.environment, **plan.environment(folder)}
-            done = run(plan.command(folder), log=folder / "log.txt", environment=environment)
+            before = _compiled()
+            done = run(plan.command(folder), log=folder / "log.txt", environment=plan.environment(folder))
             self._say(f"{plan.name} {number}/{wanted}: {done.seconds:.1f} s, {done.peak_bytes / 1e9:.2f} GB")
-            if not (has_compiled := self._compiled() != before):
+            if not (has_compiled := _compiled() != before):
                 break
             self._say(f"{plan.name}: numba compiled in this run{'; once more' if not attempt else ''}")
         self.rows[plan.name].runs.append(replace(done, details={**plan.read(folder), "has_compiled": has_compiled}))
         self.folders[plan.name] = folder
-
-    def _compiled(self) -> dict[Path, int]:
-        """Compiled code in numba's cache, and when it was written."""
-        return {path: path.stat().st_mtime_ns for path in self.numba_cache.rglob("*.nb?")}
 
     def _warm_up(self) -> None:
         """Untimed: fill numba's cache by a sweep over the head of the text, and the page cache by reading it all."""
@@ -101,10 +96,12 @@ class Session:
             while file.read(1 << 20):
                 pass
         self._untimed(rows.vocabopt_sweep(head, out=self.folder / "warm-up"), "warm-up")
+        if not _compiled():
+            self._say("numba's cache is not where it is looked for: runs that compile will not be told from others")
 
     def _untimed(self, command: list[str], name: str) -> None:
         self._say(f"{name} (untimed)")
-        run(command, log=self.folder / f"{name}.log", environment=self.environment)
+        run(command, log=self.folder / f"{name}.log")
 
     def _new_folder(self, name: str) -> Path:
         folder = self.folder / name
@@ -145,6 +142,14 @@ class Session:
             "text": self.text.as_record(),
             **results.as_record(self.rows, self.checks),
         }
+
+
+def _compiled() -> dict[Path, int]:
+    """Compiled code of vocabopt in numba's cache, and when it was written."""
+    spec = find_spec("vocabopt")  # found, not imported: see measure.run
+    folders = spec.submodule_search_locations if spec else None
+    cache = os.environ.get("NUMBA_CACHE_DIR") or next(iter(folders or ["."]))
+    return {path: path.stat().st_mtime_ns for path in Path(cache).rglob("*.nb[ci]")}
 
 
 def _commit() -> str | None:

@@ -85,9 +85,9 @@ def tokenizers_encode(arguments: argparse.Namespace) -> dict[str, Any]:
     from bench.union import batches
 
     if arguments.tokenizer is None:
-        from vocabopt.bases import DEFAULT_BASE, load_base
+        from vocabopt.bases import load_base
 
-        tokenizer = load_base(DEFAULT_BASE).full
+        tokenizer = load_base("mistral-7b-v1").full
     else:
         tokenizer = Tokenizer.from_file(str(arguments.tokenizer))
     n_tokens = sum(

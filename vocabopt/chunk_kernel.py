@@ -13,6 +13,9 @@ the group it is being counted for, and an entry (chunk, group, count) is written
 import numpy as np
 from numba import njit
 
+# Functions called from compiled code alone need no way in from Python, which takes time to compile.
+_inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 SPACE = 0x20
 NEWLINE = 0x0A
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)
@@ -37,7 +40,7 @@ N_CHUNKS, N_ARENA, N_ENTRIES, AT_DOCUMENT, AT_POSITION, N_WAITING, TOUCHED = 0, 
 CUT_NOWHERE, CUT_AT_SPACES, CUT_AT_SPACES_AND_NEWLINES, CUT_AT_SPACES_AFTER_TEXT = 0, 1, 2, 3
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _finalise(h):  # type: ignore[no-untyped-def]
     """The finaliser of splitmix64: every bit of the result depends on every bit of `h`."""
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -69,7 +72,7 @@ def scan_documents(data, starts, ends, seed, suspicious):  # type: ignore[no-unt
     return hashes, n_chars, suspects
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _white_before(data, start, position):  # type: ignore[no-untyped-def]
     """Whether the character that ends before `position` (and begins at `start` or later) is Unicode white space."""
     last = data[position - 1]
@@ -89,7 +92,7 @@ def _white_before(data, start, position):  # type: ignore[no-untyped-def]
     return last == 0x80 and ((lead == 0xE1 and before == 0x9A) or (lead == 0xE3 and before == 0x80))
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _cut(  # type: ignore[no-untyped-def]
     data, starts, ends, openings, groups, order, cut_at, share, n_shares, sizes, cuts, hashes
 ):
@@ -141,7 +144,7 @@ def _cut(  # type: ignore[no-untyped-def]
     return n_cuts
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _fetch(hashes, n_cuts, table, chunks, arena):  # type: ignore[no-untyped-def]
     """Touch the memory that `_count` will need. These loads do not wait for each other, so their cache misses overlap:
     counting takes 0.6 times as long with it."""
@@ -160,7 +163,7 @@ def _fetch(hashes, n_cuts, table, chunks, arena):  # type: ignore[no-untyped-def
     return touched
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _same(data, a, b, virtual, arena, start, end):  # type: ignore[no-untyped-def]
     if end - start != b - a + virtual or (virtual and arena[start] != SPACE):
         return False
@@ -171,7 +174,7 @@ def _same(data, a, b, virtual, arena, start, end):  # type: ignore[no-untyped-de
     return True
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _count(data, cuts, hashes, n_cuts, sizes, table, chunks, arena, entries):  # type: ignore[no-untyped-def]
     """Look each chunk up, add it if it is new, and count it for its group."""
     mask = np.uint64(table.size - 1)

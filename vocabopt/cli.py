@@ -15,6 +15,10 @@ from vocabopt.errors import OptionError, VocaboptError
 class _Group(click.Group):
     """Turns the project's errors into one message and their exit code, and Ctrl-C into a plain sentence."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of use, not of the alphabet."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -70,11 +70,12 @@ class ChunkCounts:
         kernel.add_up(self.offsets, self.groups // N_FOLDS, self.counts, weights)
         return weights
 
-    def sample(self, n_chunks: int) -> list[str]:
-        """At least `n_chunks` chunks (all, if there are fewer), spread evenly."""
-        chosen = np.arange(0, self.n_chunks, max(1, self.n_chunks // n_chunks))
-        starts = np.concatenate([[0], self.ends[:-1] + 1])[chosen]
-        return [self.text[start:end].tobytes().decode() for start, end in zip(starts, self.ends[chosen], strict=True)]
+    def sample(self, n_chunks: int, *, max_bytes: int) -> list[str]:
+        """About `n_chunks` chunks of at most `max_bytes` (all of those, if there are fewer), spread evenly."""
+        starts = np.concatenate([[0], self.ends[:-1] + 1])
+        short = np.flatnonzero(self.ends - starts <= max_bytes)
+        chosen = short[:: max(1, len(short) // n_chunks)]
+        return [self.text[starts[chunk] : self.ends[chunk]].tobytes().decode() for chunk in chosen]
 
 
 @dataclass

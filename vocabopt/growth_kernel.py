@@ -22,6 +22,9 @@ go unnoticed.
 import numpy as np
 from numba import njit
 
+# Functions called from compiled code alone need no way in from Python, which takes time to compile.
+_inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 # Columns of `candidates`, one row per pair (or closed symbol, with RIGHT = 0) that may be added.
 LEFT, RIGHT, BOUND, FIRST_PLACE, N_PLACES, COUNTED_AT = 0, 1, 2, 3, 4, 5
 # Columns of `near`: the neighbours met while a merge is applied.
@@ -36,6 +39,8 @@ EXTRA, OK, INSIDE, TAIL, USED_AT, HASH, POWER, TEXT_START, TEXT_END = 0, 1, 2, 3
 EVENT_LEFT, EVENT_RIGHT, EVENT_NEW, EVENT_ROW, EVENT_COUNTS = 0, 1, 2, 3, 4
 # Places of `sizes`: how full the stores are, and a sink for what is only touched.
 N_CANDIDATES, N_PLACES_USED, TOUCHED, N_CHANGED = 0, 1, 2, 3
+# Places of `flags`: candidates are counted again before they are taken; reserved spellings may be merged into.
+RECOUNT_ALL, RESERVED_MAY_MERGE = 0, 1
 # Places of `progress`, shared with the calling thread.
 ROWS_DONE, STOP, N_BLOCKED = 0, 1, 2
 # Saving of the last token, guessed from the one at hand: a power of the ratio of their ranks.
@@ -44,10 +49,12 @@ GUESSED_EXPONENT = 1.3
 FREE = np.int64(1) << 62
 # Places fetched ahead: enough to overlap cache misses, few enough to stay in the first-level cache.
 N_FETCHED = 64
+# Typed, since numba compiles a callee anew for each literal it is called with.
+NO, YES = np.int64(0), np.int64(1)
 HASH_BASE = np.int64(0x5851F42D4C957F2D)
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _comes_before(candidates, i, j, symbols, text):  # type: ignore[no-untyped-def]
     """Order of candidates: larger bound first, then smaller piece bytes."""
     if candidates[i, BOUND] != candidates[j, BOUND]:
@@ -66,7 +73,7 @@ def _comes_before(candidates, i, j, symbols, text):  # type: ignore[no-untyped-d
     return a_size < b_size
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _push(heap, n_heap, candidate, candidates, symbols, text):  # type: ignore[no-untyped-def]
     k = n_heap
     while k > 0:
@@ -78,7 +85,7 @@ def _push(heap, n_heap, candidate, candidates, symbols, text):  # type: ignore[n
     heap[k] = candidate
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _replace_top(heap, n_heap, candidate, candidates, symbols, text):  # type: ignore[no-untyped-def]
     k = 0
     while True:
@@ -94,7 +101,7 @@ def _replace_top(heap, n_heap, candidate, candidates, symbols, text):  # type: i
     heap[k] = candidate
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _room(store, n_rows):  # type: ignore[no-untyped-def]
     """`store`, or a copy at least twice as long when it has fewer than `n_rows` rows."""
     if n_rows <= store.shape[0]:
@@ -106,7 +113,7 @@ def _room(store, n_rows):  # type: ignore[no-untyped-def]
     return larger
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _room_1d(store, n):  # type: ignore[no-untyped-def]
     """The same for a store of one dimension."""
     if n <= store.size:
@@ -117,7 +124,7 @@ def _room_1d(store, n):  # type: ignore[no-untyped-def]
     return larger
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _is_allowed(left, right, symbols, text, guard_next, guard_accepts):  # type: ignore[no-untyped-def]
     """Whether the guard lets `left` + `right` be a piece: it begins at a character and shows the target script."""
     if symbols[left, INSIDE]:
@@ -134,7 +141,7 @@ def _is_allowed(left, right, symbols, text, guard_next, guard_accepts):  # type:
     return False
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _reserved(left, right, symbols, reserved):  # type: ignore[no-untyped-def]
     """Row of `reserved` (sorted by hash) whose spelling is `left` + `right`, or -1."""
     h = symbols[left, HASH] * symbols[right, POWER] + symbols[right, HASH]
@@ -148,12 +155,12 @@ def _reserved(left, right, symbols, reserved):  # type: ignore[no-untyped-def]
     return low if low < reserved.shape[0] and reserved[low, 0] == h else -1
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _collect(  # type: ignore[no-untyped-def]
     fixed, fixed_is_left, near, begin, end, at, threshold, candidates, places, sizes, dense, symbols, text, rules
 ):
     """Turn near[begin:end], neighbours of `fixed` in order of position, into candidates with their places."""
-    guard_next, guard_accepts, reserved, recount_all, reserved_may_merge = rules
+    guard_next, guard_accepts, reserved, flags = rules
     for i in range(begin, end):
         other = near[i, NEIGHBOUR]
         dense[other, SUM] += near[i, WEIGHT]
@@ -166,7 +173,7 @@ def _collect(  # type: ignore[no-untyped-def]
             if reserved.shape[0] > 0:
                 row = _reserved(left, right, symbols, reserved)
                 if row >= 0:
-                    bound = FREE if reserved_may_merge and reserved[row, 1] > 0 else 0
+                    bound = FREE if flags[RESERVED_MAY_MERGE] and reserved[row, 1] > 0 else 0
             dense[other, CANDIDATE] = 0
             if bound >= threshold and _is_allowed(left, right, symbols, text, guard_next, guard_accepts):
                 candidate = sizes[N_CANDIDATES]
@@ -177,7 +184,7 @@ def _collect(  # type: ignore[no-untyped-def]
                 candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
                 candidates[candidate, N_PLACES] = 0
                 # l == r may overlap itself and is counted when its turn comes; so is all that protection may forbid.
-                candidates[candidate, COUNTED_AT] = -1 if other == fixed or recount_all else at
+                candidates[candidate, COUNTED_AT] = -1 if other == fixed or flags[RECOUNT_ALL] else at
                 sizes[N_PLACES_USED] += dense[other, N_NEAR]
                 dense[other, CANDIDATE] = candidate + 1
             dense[other, SUM] = 0
@@ -188,7 +195,7 @@ def _collect(  # type: ignore[no-untyped-def]
             candidates[candidate, N_PLACES] += 1
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _compact(slots, symbols, is_open):  # type: ignore[no-untyped-def]
     """Give every symbol one slot again, and drop chunks that can lose nothing more.
 
@@ -214,7 +221,7 @@ def _compact(slots, symbols, is_open):  # type: ignore[no-untyped-def]
     return kept + 1
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _index(  # type: ignore[no-untyped-def]
     slots, weights, n_symbols, at, threshold, candidates, places, sizes, near, dense, symbols, is_open, text, rules
 ):
@@ -261,7 +268,7 @@ def _index(  # type: ignore[no-untyped-def]
         candidates = _room(candidates, sizes[N_CANDIDATES] + last - first + 1)
         if is_open[left]:
             _collect(
-                left, True, near, first, last, at, threshold, candidates, places, sizes, dense, symbols, text, rules
+                left, YES, near, first, last, at, threshold, candidates, places, sizes, dense, symbols, text, rules
             )
         else:
             candidate = sizes[N_CANDIDATES]
@@ -271,14 +278,14 @@ def _index(  # type: ignore[no-untyped-def]
             candidates[candidate, BOUND] = frequency[left]
             candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
             candidates[candidate, N_PLACES] = last - first
-            candidates[candidate, COUNTED_AT] = -1 if rules[3] else at
+            candidates[candidate, COUNTED_AT] = -1 if rules[3][RECOUNT_ALL] else at
             for i in range(first, last):
                 places[sizes[N_PLACES_USED]] = near[i, PLACE]
                 sizes[N_PLACES_USED] += 1
     return candidates, places, near
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _fetch(places, begin, end, slots, weights):  # type: ignore[no-untyped-def]
     """Touch the text at some places. These loads do not wait for each other, so their cache misses overlap."""
     touched = np.int64(0)
@@ -289,7 +296,7 @@ def _fetch(places, begin, end, slots, weights):  # type: ignore[no-untyped-def]
     return touched
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _recount(candidate, candidates, places, sizes, slots, weights, protected):  # type: ignore[no-untyped-def]
     """Count a pair as the text stands, dropping its stale places; -1 where it would change a protected chunk."""
     left, right = candidates[candidate, LEFT], candidates[candidate, RIGHT]
@@ -321,7 +328,7 @@ def _recount(candidate, candidates, places, sizes, slots, weights, protected):  
     return count
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _apply(candidate, new, saving, candidates, places, sizes, slots, weights, near, is_open, counts, changed):  # type: ignore[no-untyped-def]
     """Merge a pair (or open a symbol) at all its places, leftmost first, and note the neighbours of the new symbol.
 
@@ -380,7 +387,7 @@ def _apply(candidate, new, saving, candidates, places, sizes, slots, weights, ne
     return n_left, right_begin, kept
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _make_symbol(left, right, n_symbols, n_text, symbols, text, guard_next):  # type: ignore[no-untyped-def]
     """Enter the union of two symbols; returns the end of its text."""
     symbols[n_symbols, TEXT_START] = n_text
@@ -402,7 +409,7 @@ def _make_symbol(left, right, n_symbols, n_text, symbols, text, guard_next):  # 
     return n_text
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _add_to_folds(weights, changed, n_changed, folds, row):  # type: ignore[no-untyped-def]
     """Add the tokens saved in chunks changed[:n_changed] to `row` [n_groups], and forget them."""
     offsets, groups, counts = folds
@@ -455,33 +462,36 @@ def grow(  # type: ignore[no-untyped-def]
     n_sets = weights.shape[1] - 1
     events = np.empty((1024, 4 + n_sets), np.int64)
     candidates, near = np.empty((1024, 6), np.int64), np.empty((1024, 3), np.int64)
-    places, heap = np.empty(1024, np.int32), np.empty(1024, np.int32)
+    places, heap = np.empty(1024, np.int32), np.empty(1024, np.int64)
     dense, sizes = np.zeros((symbols.shape[0], 3), np.int64), np.zeros(4, np.int64)
     changed = np.empty(weights.shape[0], np.int32)
     counts = np.zeros(n_sets, np.int64)
     fold_saved = np.zeros((fold_sizes.size, n_groups), np.int64)
-    index_rules = (guard[0], guard[1], reserved, has_protected, False)
-    growth_rules = (guard[0], guard[1], reserved, has_protected, True)
-    n_rows, n_events, n_folds, threshold = 0, 0, 0, np.int64(0)
+    flags = np.zeros(2, np.int64)
+    flags[RECOUNT_ALL] = has_protected
+    rules = (guard[0], guard[1], reserved, flags)
+    n_rows, n_events, n_folds, threshold = NO, NO, NO, NO
     for chunk_slot in range(slots.shape[0]):
         # No pair and no opened character saves more than three tokens an occurrence, so this is a fair start.
         threshold += weights[slots[chunk_slot, 1], 0] if slots[chunk_slot, 0] else 0
     threshold //= divisor
     while n_rows < max_added and not progress[STOP]:
         # 1. Index the text as it stands, for candidates down to a lower threshold than before.
+        flags[RESERVED_MAY_MERGE] = NO
         # Savings fall about as a power of the rank, so the last one can be guessed; a wrong guess costs one more index.
         guess = threshold * (max(n_rows, 1) / max_added) ** GUESSED_EXPONENT / 2
         threshold = max(threshold // divisor, np.int64(guess), min_saving)
         slots = slots[: _compact(slots, symbols, is_open)]
-        sizes[N_CANDIDATES], sizes[N_PLACES_USED], n_heap = 0, 0, 0
+        sizes[N_CANDIDATES], sizes[N_PLACES_USED], n_heap = 0, 0, NO
         candidates, places, near = _index(
             slots, weights, n_symbols, n_events, threshold,
-            candidates, places, sizes, near, dense, symbols, is_open, text, index_rules
+            candidates, places, sizes, near, dense, symbols, is_open, text, rules
         )  # fmt: skip
         heap = _room_1d(heap, sizes[N_CANDIDATES])
         for candidate in range(sizes[N_CANDIDATES]):
             _push(heap, n_heap, candidate, candidates, symbols, text)
             n_heap += 1
+        flags[RESERVED_MAY_MERGE] = YES
         # 2. Take the best candidate, again and again.
         while n_heap > 0 and not progress[STOP]:
             best = heap[0]
@@ -535,7 +545,8 @@ def grow(  # type: ignore[no-untyped-def]
                 symbols[right, USED_AT] = n_events + 1
             # 5. Apply it everywhere, and collect the candidates it brings.
             near = _room(near, 2 * candidates[best, N_PLACES] + 2)
-            counts[:] = 0
+            for text_set in range(n_sets):
+                counts[text_set] = 0
             n_left, right_begin, right_end = _apply(
                 best, new, saving, candidates, places, sizes, slots, weights, near, is_open, counts, changed
             )
@@ -552,12 +563,12 @@ def grow(  # type: ignore[no-untyped-def]
             places = _room_1d(places, sizes[N_PLACES_USED] + n_new)
             first = sizes[N_CANDIDATES]
             _collect(
-                new, False, near, 0, n_left, n_events, threshold,
-                candidates, places, sizes, dense, symbols, text, growth_rules
+                new, NO, near, NO, n_left, n_events, threshold,
+                candidates, places, sizes, dense, symbols, text, rules
             )  # fmt: skip
             _collect(
-                new, True, near, right_begin, right_end, n_events, threshold,
-                candidates, places, sizes, dense, symbols, text, growth_rules
+                new, YES, near, right_begin, right_end, n_events, threshold,
+                candidates, places, sizes, dense, symbols, text, rules
             )  # fmt: skip
             heap = _room_1d(heap, n_heap + sizes[N_CANDIDATES] - first)
             for candidate in range(first, sizes[N_CANDIDATES]):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets
 from vocabopt.counts import HELDOUT, TRAIN, ChunkCounts, Documents, SetStats, char_counts, count_chunks
 from vocabopt.errors import CorpusError
-from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
+from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
 from vocabopt.options import SweepOptions
 from vocabopt.pretokens import refine
@@ -50,13 +50,17 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
     sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
+    # A size that is asked for is grown.
+    options = replace(options, max_added=max((options.max_added, *(sizes or ()))))
     base = load_base(options.base)
     table = _embedding_table(base, options.model)
     text_sets = _find_text(options)
     run = RunDirectory.open(options, base, text_sets)
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
+        warming = background.submit(warm_up)
         counts, weights = _count(run, base, text_sets, options, console)
         scripts = scripts if scripts is not None else find_target_scripts(char_counts(counts, weights[:, 0]))
+        warming.result()
         saving = background.submit(run.save_counts, counts, weights)
         growth, segmentation = _grow(base, counts, weights, text_sets, scripts, options, console)
         saving.result()

@@ -10,8 +10,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from vocabopt.families import char_of_byte
 from vocabopt.console import Console
+from vocabopt.families import char_of_byte
 from vocabopt.options import DEFAULT_BASE, SweepOptions
 from vocabopt.sweep import run_sweep
 

@@ -1,0 +1,73 @@
+# `make` lists the targets. PYTHON makes the environment; everything after that runs in .venv.
+PYTHON ?= python3
+CORPUS ?= corpus/
+BASE ?=
+OUT ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+# What is done already: made again when what it rests on changes.
+MADE := $(VENV)/.made
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+COMPILED := $(VENV)/.compiled
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep test check check-lint check-format check-types check-docs docs bench adapt
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  Variables: PYTHON=python3 CORPUS=corpus/ BASE=mistral-7b-v1 OUT=reports/<corpus>-<base> ARGS='--sizes 0,1000'"
+
+setup: $(COMPILED) ## Make .venv with every version pinned, and compile the kernels
+
+sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choice, a report
+	$(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS)
+
+test: $(INSTALLED_DEV) ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: check-lint check-format check-types check-docs ## Lint, format, types, generated docs
+
+check-lint: $(INSTALLED_DEV)
+	$(BIN)/ruff check .
+
+check-format: $(INSTALLED_DEV)
+	$(BIN)/ruff format --check .
+
+check-types: $(INSTALLED_DEV)
+	$(BIN)/mypy
+
+check-docs: $(INSTALLED_DEV)
+	$(BIN)/python docs/generate.py --check
+
+docs: $(INSTALLED) ## Write docs/cli.md anew from the commands' help
+	$(BIN)/python docs/generate.py
+
+bench: $(COMPILED) ## Time vocabopt against sentencepiece and tokenizers; BENCH_CORPUS picks the text
+	$(BIN)/python -m bench $(ARGS)
+
+adapt: ## Train a model on the merged tokenizer (announced for a later version)
+	@echo "make adapt: not in this version. It will initialise the new rows and train in stages; see CHANGELOG.md." >&2
+	@exit 2
+
+$(MADE):
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found. Install Python 3.11 or newer, or name one: make setup PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON): is older than Python 3.11. Name a newer one: make setup PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(INSTALLED): $(MADE) pyproject.toml constraints.txt
+	$(PIP) -e '.[fast]'
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(COMPILED): $(INSTALLED) $(wildcard vocabopt/*.py)
+	@echo "Compiling the kernels, once ..."
+	@$(BIN)/python -m vocabopt.warmup
+	@touch $@
