@@ -59,16 +59,18 @@ def scan_documents(data, starts, ends, seed, suspicious):  # type: ignore[no-unt
     n_chars = np.zeros(starts.size, np.int64)
     suspects = np.zeros(starts.size, np.bool_)
     for document in range(starts.size):
+        # Kept in variables of their own: adding to an array at every byte takes twice the time.
         h = FNV_OFFSET ^ seed
-        before = np.int64(0)
+        before, n_continuations, suspect = np.int64(0), np.int64(0), False
         for position in range(starts[document], ends[document]):
             byte = np.int64(data[position])
-            n_chars[document] += (byte & 0xC0) != 0x80
-            suspects[document] |= suspicious[before << 8 | byte]
+            n_continuations += (byte & 0xC0) == 0x80
+            suspect |= suspicious[before << 8 | byte]
             before = byte
             h = (h ^ np.uint64(byte)) * FNV_PRIME
-        suspects[document] |= suspicious[before << 8]
         hashes[document] = _finalise(h)
+        n_chars[document] = ends[document] - starts[document] - n_continuations
+        suspects[document] = suspect | suspicious[before << 8]
     return hashes, n_chars, suspects
 
 

@@ -80,15 +80,15 @@ class ChunkCounts:
 
 @dataclass
 class _Store:
-    """The growing stores of one share of the chunks; see chunk_kernel."""
+    """The growing stores of one share of the chunks; see chunk_kernel. Pages that are not used cost nothing."""
 
     sizes: NDArray[np.int64] = field(default_factory=lambda: np.array([0, 0, 0, 0, -1, 0, 0], np.int64))
     cuts: NDArray[np.int64] = field(default_factory=lambda: np.empty((_N_CUTS, 4), np.int64))
     hashes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(_N_CUTS, np.uint64))
-    table: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 16, np.int64))
-    chunks: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 15, 5), np.int64))
-    arena: NDArray[np.uint8] = field(default_factory=lambda: np.empty(1 << 19, np.uint8))
-    entries: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 16, 3), np.int64))
+    table: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 21, np.int64))
+    chunks: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 20, 5), np.int64))
+    arena: NDArray[np.uint8] = field(default_factory=lambda: np.empty(1 << 25, np.uint8))
+    entries: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 21, 3), np.int64))
 
     def count(self, block: tuple[Any, ...], cut_mode: int, share: int) -> None:
         """Count the chunks of a prepared block that fall into this share."""
@@ -271,9 +271,9 @@ def _join(shares: list[tuple[NDArray[Any], ...]], sets: dict[str, SetStats]) -> 
     )
 
 
-def count_words(counts: ChunkCounts, weights: NDArray[np.int64]) -> None:
-    """Fill in the sets' `n_words`. Words never cross a chunk's beginning, so unique chunks are enough."""
-    n_words = counts.texts().str.count_matches(r"\S+").to_numpy().astype(np.int64)
+def count_words(counts: ChunkCounts, texts: pl.Series, weights: NDArray[np.int64]) -> None:
+    """Fill in the sets' `n_words` from the chunks' texts; words never cross a chunk's beginning."""
+    n_words = texts.str.count_matches(r"\S+").to_numpy().astype(np.int64)
     for stats, total in zip(counts.sets.values(), n_words @ weights, strict=True):
         stats.n_words = int(total)
 

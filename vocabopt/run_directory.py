@@ -78,9 +78,10 @@ class RunDirectory:
         """Write counts.parquet (chunk -> count per set) and counts_folds.parquet (the same per fold)."""
         if self.counts_reused:
             return
-        count_words(counts, weights)
+        texts = counts.texts()
+        count_words(counts, texts, weights)
         frame = pl.DataFrame(
-            {"chunk": counts.texts()} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)}
+            {"chunk": texts} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)}
         )
         folds = pl.DataFrame(
             {

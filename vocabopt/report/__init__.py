@@ -8,7 +8,13 @@ import polars as pl
 
 from vocabopt.artifacts import write_bytes_atomic
 
-__all__ = ["write_report"]
+__all__ = ["load_renderer", "write_report"]
+
+
+def load_renderer() -> None:
+    """Import what draws and renders, which takes half a second: for a thread that has time while others count."""
+    import vocabopt.report.charts
+    import vocabopt.report.page  # noqa: F401
 
 
 def write_report(out: Path, sweep: Mapping[str, Any], curve: pl.DataFrame, run: Mapping[str, Any]) -> Path:

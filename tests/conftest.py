@@ -1,0 +1,145 @@
+"""Fixtures: bases of both families, sweeps of the sample corpus with them, and the development data."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from helpers import CORPUS, base_of, lines_of, train_byte_level, train_sentencepiece
+
+from vocabopt.bases import Base, load_base
+from vocabopt.console import Console
+from vocabopt.merge import read_curve
+from vocabopt.sweep import SweepOptions, run_sweep
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
+CONFIGS: dict[str, dict[str, Any]] = {
+    "llama-like": {
+        "tokenizer_class": "LlamaTokenizer",
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "legacy": True,
+        "model_max_length": 4096,
+    },
+    "gpt2-like": {
+        "tokenizer_class": "GPT2Tokenizer",
+        "add_prefix_space": False,
+        "bos_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "model_max_length": 1024,
+    },
+    "qwen2-like": {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "add_prefix_space": False,
+        "additional_special_tokens": ["<|im_start|>", "<|im_end|>"],
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "errors": "replace",
+        "split_special_tokens": False,
+    },
+}
+N_PADDING_ROWS = 48
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished sweep: its folder, its base, what sweep.json holds, and the curve."""
+
+    out: Path
+    base: Base
+    sweep: dict[str, Any]
+    curve: pl.DataFrame
+
+
+def sweep(out: Path, base: str, *paths: Path, **options: Any) -> Run:
+    record = run_sweep(
+        SweepOptions(paths=tuple(map(str, paths)), out=out, base=base, **options), Console(quiet=True)
+    )
+    return Run(out, load_base(base), record, read_curve(out))
+
+
+@pytest.fixture(scope="session")
+def run_on() -> Callable[..., Run]:
+    """Run a sweep: run_on(out, base, path, ..., option=value)."""
+    return sweep
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hugging Face folders, one per entry of CONFIGS, of bases trained here; English, and some Korean."""
+    lines = lines_of("en") + lines_of("ko")[:200]
+    spaced = [line.replace(" ", "  ", 3).replace(" ", "    ", 1) for line in lines[:300]]
+    tokenizers = {
+        "llama-like": dict(base_of(train_sentencepiece(lines + spaced, 2_000)).tokenizer_json),
+        "gpt2-like": train_byte_level(lines, 2_000),
+        "qwen2-like": train_byte_level(lines, 2_000, llama3=True),
+    }
+    root = tmp_path_factory.mktemp("bases")
+    for name, tokenizer in tokenizers.items():
+        model = {"vocab_size": 2_000 + N_PADDING_ROWS, "hidden_size": 64, "tie_word_embeddings": True}
+        config = {**CONFIGS[name], "clean_up_tokenization_spaces": False}
+        (root / name).mkdir()
+        for file, value in {"tokenizer.json": tokenizer, "tokenizer_config.json": config, "config.json": model}.items():
+            (root / name / file).write_text(json.dumps(value), encoding="utf-8")
+        (root / name / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="session")
+def mistral() -> Base:
+    return load_base("mistral-7b-v1")
+
+
+@pytest.fixture(scope="session")
+def llama_like(folders: Path) -> Base:
+    return load_base(str(folders / "llama-like"))
+
+
+@pytest.fixture(scope="session")
+def gpt2_like(folders: Path) -> Base:
+    return load_base(str(folders / "gpt2-like"))
+
+
+@pytest.fixture(scope="session")
+def qwen2_like(folders: Path) -> Base:
+    return load_base(str(folders / "qwen2-like"))
+
+
+@pytest.fixture(scope="session", params=["mistral-7b-v1", *CONFIGS])
+def run(request: pytest.FixtureRequest, folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A sweep of the sample corpus, with each base in turn."""
+    out = tmp_path_factory.mktemp("runs") / request.param
+    if request.param in CONFIGS:
+        return sweep(out, str(folders / request.param), CORPUS, model=str(folders / request.param))
+    return sweep(out, request.param, CORPUS)
+
+
+# --- The development data, not part of the project -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the development data: VOCABOPT_DATA, else ../shared/data."""
+    folder = Path(os.environ.get("VOCABOPT_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"no development data in {folder}; name its folder in VOCABOPT_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gpt2(data: Path) -> Base:
+    return load_base(str(data / "tok_gpt2" / "tokenizer.json"))
+
+
+@pytest.fixture(scope="session")
+def llama2(data: Path) -> Base:
+    return load_base(str(data / "tok_llama2" / "tokenizer.model"))

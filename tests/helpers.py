@@ -1,0 +1,352 @@
+"""What the tests of bases, growth and promises share: small bases, the engine on documents in memory, a slow reference.
+
+The reference is growth in plain Python, by the rules of design section 4 and nothing clever: documents are encoded
+whole by the `tokenizers` library, and after every row all candidates are counted again.
+"""
+
+import io
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import log2
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import regex
+import sentencepiece
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from vocabopt.bases import Base, load_base
+from vocabopt.counts import HELDOUT, TRAIN, Documents, SetStats, count_chunks
+from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
+from vocabopt.merge import merged_tokenizer_json
+from vocabopt.pretokens import refine
+from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.segment import segment
+
+CORPUS = Path(__file__).parent.parent / "corpus"
+HANGUL = ("Hangul",)
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def lines_of(language: str) -> list[str]:
+    """The sample corpus, a document per line."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((CORPUS / language).glob("*.txt"))]
+    return [line for text in texts for line in text.split("\n") if line.strip()]
+
+
+def has_hangul(text: str) -> bool:
+    """As the `regex` module sees it, which is not where the project looks."""
+    return regex.search(r"\p{Script=Hangul}", text) is not None
+
+
+# --- Small bases -----------------------------------------------------------------------------------------------------
+
+
+def train_byte_level(lines: Sequence[str], vocab_size: int, *, llama3: bool = False) -> dict[str, Any]:
+    """tokenizer.json of a byte-level BPE: GPT-2's pipeline, or Llama 3's split pattern with Qwen's NFC."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if llama3:
+        tokenizer.normalizer = normalizers.NFC()
+        split = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), behavior="isolated", invert=False)
+        to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|im_start|>", "<|im_end|>", "<|endoftext|>"] if llama3 else ["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(lines, trainer)
+    value: dict[str, Any] = json.loads(tokenizer.to_str())
+    return value
+
+
+def train_sentencepiece(lines: Sequence[str], vocab_size: int, **options: Any) -> bytes:
+    """A SentencePiece model as Llama 2's: BPE, byte fallback, no normalisation, a dummy prefix."""
+    settings = {
+        "model_type": "bpe",
+        "byte_fallback": True,
+        "normalization_rule_name": "identity",
+        "remove_extra_whitespaces": False,
+        "allow_whitespace_only_pieces": True,
+        "character_coverage": 0.98,
+        "minloglevel": 2,
+    }
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=model, vocab_size=vocab_size, **{**settings, **options}
+    )
+    return model.getvalue()
+
+
+def toy_sentencepiece(characters: str, *pieces: str) -> dict[str, Any]:
+    """tokenizer.json of Llama 2's kind that knows these characters, and `pieces` to which no merge leads."""
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *characters, *pieces]
+    tokenizer = Tokenizer(
+        models.BPE({name: i for i, name in enumerate(names)}, [], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    value: dict[str, Any] = json.loads(tokenizer.to_str())
+    return value
+
+
+def base_of(value: dict[str, Any] | bytes, name: str = "small") -> Base:
+    """The base that a tokenizer.json, or the bytes of a .model, makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name / ("tokenizer.model" if isinstance(value, bytes) else "tokenizer.json")
+        path.parent.mkdir()
+        path.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
+        return load_base(str(path))
+
+
+# --- The engine and the authorities on documents in memory ------------------------------------------------------------
+
+
+def grow_documents(
+    base: Base,
+    documents: Mapping[str, Sequence[str]],
+    *,
+    protected: Sequence[str] = (),
+    scripts: tuple[str, ...] = HANGUL,
+    max_added: int = 10_000,
+    min_saving: int = 2,
+) -> Growth:
+    """The growth curve of documents by set name, `train` among them, through the real pipeline without files."""
+    sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
+    sets |= {name: SetStats("protected" if name in protected else "eval") for name in documents if name != TRAIN}
+    blocks = [_block_of(name, texts) for name, texts in documents.items() if texts]
+    counts = count_chunks(blocks, sets, base, heldout_share=0.0, seed=0)
+    if base.family == "byte-level-bpe":
+        counts = refine(base, counts)
+    weights = counts.weights()
+    mask = protected_chunks(counts, weights, [list(sets).index(name) for name in protected], scripts)
+    options = GrowthOptions(scripts=scripts, max_added=max_added, min_saving=min_saving)
+    return grow(base, counts, segment(base, counts, weights), weights, mask, options)
+
+
+def _block_of(name: str, texts: Sequence[str]) -> Documents:
+    data = "\0".join(texts).encode()
+    ends = np.append(np.flatnonzero(np.frombuffer(data, np.uint8) == 0), len(data))
+    return Documents(name, data, np.concatenate([[0], ends[:-1] + 1]), ends)
+
+
+def merged(base: Base, curve: pl.DataFrame, n_added: int) -> Tokenizer:
+    """The tokenizer with the first `n_added` tokens, as `vocabopt merge` writes it."""
+    return Tokenizer.from_str(json.dumps(merged_tokenizer_json(base, curve, n_added)))
+
+
+def all_ids(tokenizer: Tokenizer, documents: Iterable[str]) -> list[list[int]]:
+    encodings = tokenizer.encode_batch_fast(list(documents), add_special_tokens=False)
+    return [encoding.ids for encoding in encodings]
+
+
+def n_tokens(tokenizer: Tokenizer, documents: Iterable[str]) -> int:
+    """What promise P1 compares a curve's count with."""
+    return sum(map(len, all_ids(tokenizer, documents)))
+
+
+# --- The reference ----------------------------------------------------------------------------------------------------
+
+
+class Closed(bytes):
+    """A character that the base spells in byte pieces; equal to no other bytes."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Closed) and bytes.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        return hash((Closed, bytes(self)))
+
+
+@dataclass
+class Chunk:
+    symbols: list[bytes]
+    n_of_set: Counter[str] = field(default_factory=Counter)
+
+
+def cut(base: Base, text: str) -> tuple[list[tuple[bytes, ...]], int]:
+    """The chunks of a document as symbols, and how many added tokens stand between them."""
+    encoding = base.full.encode(text, add_special_tokens=False)
+    chunks: list[list[bytes]] = [[]]
+    pending, before, n_added = b"", None, 0
+    for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+        if token in base.added_ids:
+            n_added += 1
+            chunks.append([])
+            continue
+        if base.family == "byte-level-bpe":
+            if word != before:
+                chunks.append([])
+            chunks[-1].append(base.pieces[token])
+            before = word
+            continue
+        symbol: bytes = base.pieces[token]
+        if base.byte_values[token] >= 0:
+            pending += bytes([base.byte_values[token]])
+            try:
+                pending.decode()
+            except UnicodeDecodeError:
+                continue
+            symbol, pending = Closed(pending), b""
+        last = chunks[-1][-1] if chunks[-1] else b""
+        if b"\n" in (bytes(symbol), bytes(last)) or (symbol[:1] == b" " and last[-1:] not in (b"", b" ")):
+            chunks.append([])
+        chunks[-1].append(symbol)
+    return [tuple(chunk) for chunk in chunks if chunk], n_added
+
+
+Pair = tuple[bytes, bytes]
+
+
+def occurrences(symbols: Sequence[bytes]) -> Counter[Pair]:
+    """How often each pair would be merged in a row of symbols, leftmost first; (c, b"") for a closed character."""
+    counts: Counter[Pair] = Counter()
+    free_from: dict[bytes, int] = {}
+    for i, left in enumerate(symbols):
+        if isinstance(left, Closed):
+            counts[left, b""] += 1
+        elif i + 1 < len(symbols) and not isinstance(symbols[i + 1], Closed) and i >= free_from.get(left, 0):
+            counts[left, symbols[i + 1]] += 1
+            if left == symbols[i + 1]:
+                free_from[left] = i + 2
+    return counts
+
+
+class Reference:
+    """Growth after some rows.
+
+    rows: (piece, tokens saved). opened: per row, the base's own pieces that it made reachable. blocked: pieces that
+    would have been a row but for the protected text.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        documents: Mapping[str, Sequence[str]],
+        *,
+        protected: Sequence[str] = (),
+        scripts: tuple[str, ...] = HANGUL,
+    ) -> None:
+        self.base, self.scripts = base, scripts
+        self.n_added_tokens: Counter[str] = Counter()
+        chunks: dict[tuple[bytes, ...], Chunk] = {}
+        for name, texts in documents.items():
+            for text in texts:
+                cuts, n_added = cut(base, text)
+                self.n_added_tokens[name] += n_added
+                for symbols in cuts:
+                    chunks.setdefault(symbols, Chunk(list(symbols))).n_of_set[name] += 1
+        self.chunks = list(chunks.values())
+        self.protected = [
+            chunk
+            for chunk in self.chunks
+            if any(chunk.n_of_set[name] for name in protected)
+            and not (scripts and contains_target(b"".join(chunk.symbols).decode(), scripts))
+        ]
+        self.of_base = {piece for piece in base.pieces if piece}
+        self.taken = self.of_base | {text.encode() for text in base.added_contents}
+        self.rows: list[tuple[bytes, int]] = []
+        self.opened: list[list[bytes]] = []
+        self.grown: set[bytes] = set()
+        self.blocked: set[bytes] = set()
+
+    def allows(self, piece: bytes) -> bool:
+        if self.base.family == "byte-level-bpe":
+            starts_inside = 0x80 <= piece[0] < 0xC0
+            return not starts_inside and (not self.scripts or piece_is_guarded(piece, byte_guard(self.scripts)))
+        return not self.scripts or contains_target(piece.decode(), self.scripts)
+
+    def candidates(self) -> dict[bytes, tuple[int, Pair]]:
+        """Piece -> tokens of the training text saved, and its parts."""
+        found: dict[bytes, tuple[int, Pair]] = {}
+        for chunk in self.chunks:
+            for pair, n in occurrences(chunk.symbols).items():
+                piece = b"".join(pair)
+                saving, parts = found.get(piece, (0, pair))
+                assert parts == pair, "a string has one split at any time"
+                each = 1 if pair[1] else len(pair[0]) - 1
+                found[piece] = (saving + each * n * chunk.n_of_set[TRAIN], pair)
+        return {piece: candidate for piece, candidate in found.items() if self.allows(piece)}
+
+    def changes_protected(self, pair: Pair) -> bool:
+        return any(pair in occurrences(chunk.symbols) for chunk in self.protected)
+
+    def step(self, min_saving: int = 2) -> bool:
+        """Add the best row and open what it opens; False when nothing saves enough."""
+        candidates = {piece: found for piece, found in self.candidates().items() if piece not in self.taken}
+        for piece in sorted(candidates, key=lambda piece: (-candidates[piece][0], piece)):
+            saving, pair = candidates[piece]
+            if saving < min_saving:
+                return False
+            if self.changes_protected(pair):
+                self.blocked.add(piece)
+                continue
+            self.rows.append((piece, saving))
+            self.opened.append([])
+            self.taken.add(piece)
+            self._apply(piece, pair)
+            self._open_base_pieces()
+            return True
+        return False
+
+    def _open_base_pieces(self) -> None:
+        """Merge pairs that hold a grown symbol and spell a piece of the base, by their bytes, until none is left."""
+        while True:
+            ways = {
+                piece: pair
+                for piece, (_, pair) in self.candidates().items()
+                if pair[1] and piece in self.of_base and self.grown.intersection(pair)
+            }
+            ways = {piece: pair for piece, pair in ways.items() if not self.changes_protected(pair)}
+            if not ways:
+                return
+            piece = min(ways)
+            self.opened[-1].append(piece)
+            self._apply(piece, ways[piece])
+
+    def _apply(self, piece: bytes, pair: Pair) -> None:
+        self.grown.add(piece)
+        for chunk in self.chunks:
+            old, chunk.symbols = chunk.symbols, []
+            while old:
+                if old[:2] == list(pair) or (not pair[1] and old[0] == pair[0]):
+                    del old[: 2 if pair[1] else 1]
+                    chunk.symbols.append(piece)
+                else:
+                    chunk.symbols.append(old.pop(0))
+
+    def uses(self, name: str) -> Counter[tuple[bool, bytes]]:
+        """How often each token stands in the text of a set; (True, byte) is a byte piece of a closed character."""
+        counts: Counter[tuple[bool, bytes]] = Counter()
+        for chunk in self.chunks:
+            for symbol in chunk.symbols if chunk.n_of_set[name] else ():
+                closed = isinstance(symbol, Closed)
+                for token in [bytes([byte]) for byte in symbol] if closed else [symbol]:
+                    counts[closed, token] += chunk.n_of_set[name]
+        return counts
+
+    def n_tokens(self, name: str) -> int:
+        return sum(self.uses(name).values()) + self.n_added_tokens[name]
+
+    def n_used(self, name: str) -> int:
+        uses = self.uses(name)
+        return sum((False, piece) in uses for piece, _ in self.rows)
+
+    def entropy_bits(self, name: str) -> float | None:
+        counts = self.uses(name).values()
+        total = sum(counts)
+        return -sum(n / total * log2(n / total) for n in counts) if total else None
