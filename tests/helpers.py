@@ -215,14 +215,14 @@ Pair = tuple[bytes, bytes]
 def occurrences(symbols: Sequence[bytes]) -> Counter[Pair]:
     """How often each pair would be merged in a row of symbols, leftmost first; (c, b"") for a closed character."""
     counts: Counter[Pair] = Counter()
-    free_from: dict[bytes, int] = {}
+    free_from = 0
     for i, left in enumerate(symbols):
+        right = symbols[i + 1] if i + 1 < len(symbols) else b""
         if isinstance(left, Closed):
             counts[left, b""] += 1
-        elif i + 1 < len(symbols) and not isinstance(symbols[i + 1], Closed) and i >= free_from.get(left, 0):
-            counts[left, symbols[i + 1]] += 1
-            if left == symbols[i + 1]:
-                free_from[left] = i + 2
+        elif right and not isinstance(right, Closed) and (left != right or i >= free_from):
+            counts[left, right] += 1
+            free_from = i + 2 if left == right else 0
     return counts
 
 

@@ -302,6 +302,16 @@ def test_sizes_beyond_the_text_are_marked_with_the_reason(tmp_path: Path) -> Non
     assert [attrs["class"] for tag, attrs in page.elements if tag == "tr" and "dry" in (attrs.get("class") or "")]
 
 
+def test_an_unknown_model_leaves_dashes_and_says_what_to_pass(tmp_path: Path) -> None:
+    sweep, curve, run = fake_run()
+    sweep["model"] = None
+    for point in sweep["points"]:
+        point["n_embedding_params"] = None
+    page = write_report(tmp_path, sweep, curve, run).read_text(encoding="utf-8")
+    assert "no model known (--model)" in page
+    assert "None" not in page
+
+
 def test_missing_heldout_is_a_dash_and_never_a_number(tmp_path: Path) -> None:
     sweep, curve, run = fake_run(roles={"train": ("train", 0.2)})
     sweep["choice"]["set"] = "train"

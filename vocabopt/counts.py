@@ -33,7 +33,7 @@ class SetStats:
     n_bytes: int = 0
     n_chars: int = 0
     n_words: int = 0
-    n_added_tokens: int = 0
+    n_special_tokens: int = 0
     n_blank: int = 0
     n_skipped: int = 0
 
@@ -238,7 +238,7 @@ class _Preparer:
         for document in odd:
             text = block.data[block.starts[document] : block.ends[document]].decode()
             cut, n_added = split_added_tokens(self.base, text)
-            self.sets[self.names[groups[document] // N_FOLDS]].n_added_tokens += n_added
+            self.sets[self.names[groups[document] // N_FOLDS]].n_special_tokens += n_added
             for part, is_first in cut:
                 written = part.replace("▁", " ") if self.base.family == "sentencepiece-bpe" else part
                 parts.append((written.encode(), opening_of(self.base, is_first=is_first), int(groups[document])))

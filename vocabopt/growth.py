@@ -119,7 +119,7 @@ def grow(
     trace = Trace(base, segmentation, symbols, events, n_rows)
     names = list(counts.sets)
     base_tokens = {
-        name: int(segmentation.token_counts[i].sum()) + counts.sets[name].n_added_tokens for i, name in enumerate(names)
+        name: int(segmentation.token_counts[i].sum()) + counts.sets[name].n_special_tokens for i, name in enumerate(names)
     }
     return Growth(
         curve=trace.curve_frame(base, names, base_tokens),

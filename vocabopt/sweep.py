@@ -203,7 +203,7 @@ def _sweep_record(
 ) -> dict[str, Any]:
     """What sweep.json holds."""
     base_tokens = {
-        name: int(n_tokens) + stats.n_added_tokens
+        name: int(n_tokens) + stats.n_special_tokens
         for (name, stats), n_tokens in zip(counts.sets.items(), segmentation.token_counts.sum(axis=1), strict=True)
     }
     choice = choose(growth.curve, base_tokens, table, growth.exhausted_at)
