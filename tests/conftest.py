@@ -61,9 +61,7 @@ class Run:
 
 
 def sweep(out: Path, base: str, *paths: Path, **options: Any) -> Run:
-    record = run_sweep(
-        SweepOptions(paths=tuple(map(str, paths)), out=out, base=base, **options), Console(quiet=True)
-    )
+    record = run_sweep(SweepOptions(paths=tuple(map(str, paths)), out=out, base=base, **options), Console(quiet=True))
     return Run(out, load_base(base), record, read_curve(out))
 
 

@@ -69,6 +69,12 @@ class Base:
         return frozenset(token["id"] for token in self.tokenizer_json.get("added_tokens", []))
 
     @functools.cached_property
+    def normalized_ids(self) -> frozenset[int]:
+        """Added tokens that tokenizer.json looks for in normalised text."""
+        tokens = self.tokenizer_json.get("added_tokens", [])
+        return frozenset(token["id"] for token in tokens if token.get("normalized"))
+
+    @functools.cached_property
     def byte_values(self) -> list[int]:
         values = [-1] * self.n_tokens
         if self.family == "sentencepiece-bpe":

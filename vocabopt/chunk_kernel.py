@@ -336,3 +336,21 @@ def add_up_groups(offsets, groups, counts, factors, totals):  # type: ignore[no-
     for chunk in range(offsets.size - 1):
         for k in range(offsets[chunk], offsets[chunk + 1]):
             totals[groups[k]] += counts[k] * factors[chunk]
+
+
+@njit(cache=True, nogil=True)
+def count_words(text, ends):  # type: ignore[no-untyped-def]
+    """Runs of characters that are not white space, per NUL-terminated UTF-8 chunk."""
+    n_words = np.zeros(ends.size, np.int64)
+    start = 0
+    for chunk in range(ends.size):
+        inside = False
+        for position in range(start + 1, ends[chunk] + 1):
+            # Only where a character ends: `position` is behind the chunk, or at a character's first byte.
+            if position < ends[chunk] and (text[position] & 0xC0) == 0x80:
+                continue
+            white = _white_before(text, start, position)
+            n_words[chunk] += not white and not inside
+            inside = not white
+        start = ends[chunk] + 1
+    return n_words

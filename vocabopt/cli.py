@@ -1,6 +1,7 @@
 """The command line: options in, one call per command, tables and messages out. Only this module catches errors."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -148,6 +149,7 @@ def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
     from vocabopt.options import SweepOptions, default_out
     from vocabopt.sweep import run_sweep
 
+    _interrupt_reads()
     options = SweepOptions(out=out or default_out(values["paths"], values["base"]), **values)
     record = run_sweep(options, Console(quiet=quiet or as_json))
     if as_json:
@@ -179,6 +181,12 @@ def merge(run_dir: Path, n_added: int | None, out: Path, quiet: bool) -> None:
     if not quiet:
         click.echo(f"{out}: the base tokenizer with {n_merged:,} added tokens.")
         click.echo(f"Load it with: AutoTokenizer.from_pretrained({str(out)!r})")
+
+
+def _interrupt_reads() -> None:
+    """Let Ctrl-C end a read that waits for a pipe: polars, when imported, has such reads started again instead."""
+    if hasattr(signal, "siginterrupt"):
+        signal.siginterrupt(signal.SIGINT, True)
 
 
 def _print_sweep(record: Mapping[str, Any], out: Path) -> None:

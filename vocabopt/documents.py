@@ -71,23 +71,34 @@ def opening_of(base: Base, *, is_first: bool) -> int:
     return kernel.PREFIXED_UNLESS_SPACE if base.prefix_unless_space else kernel.PREFIXED
 
 
-def split_added_tokens(base: Base, text: str) -> tuple[list[tuple[str, bool]], int]:
+def split_added_tokens(base: Base, text: str) -> tuple[list[tuple[str, int]], int]:
     """Take out the added tokens of tokenizer.json (special-token strings) as the library itself does.
 
+    An added token that is `normalized` is looked for after the normaliser ran, so what follows it is not normalised,
+    and not given the normaliser's prefix, a second time.
+
     Returns:
-        The parts of `text` between them, each with whether it is the beginning of the document, and the number of
+        The parts of `text` between them, each with how it starts (the kernel's opening constants), and the number of
         added tokens found.
     """
-    parts: list[tuple[str, bool]] = []
-    position, n_added = 0, 0
+    parts: list[tuple[str, int]] = []
+    position, n_added, opening = 0, 0, opening_of(base, is_first=True)
+    if base.normalized_ids and base.family == "byte-level-bpe" and base.full.normalizer is not None:
+        # The library's offsets are wrong where its normaliser made an added token out of more characters.
+        text = base.full.normalizer.normalize_str(text)
     encoding = base.full.encode(text, add_special_tokens=False)
     for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
         if token not in base.added_ids:
             continue
         n_added += 1
         if start > position:
-            parts.append((text[position:start], position == 0))
+            parts.append((text[position:start], opening))
         position = end
+        prefix_is_normalizers = base.prefix == "always" and not base.prefix_unless_space
+        if prefix_is_normalizers and token in base.normalized_ids:
+            opening = kernel.BARE
+        else:
+            opening = opening_of(base, is_first=False)
     if position < len(text):
-        parts.append((text[position:], position == 0))
+        parts.append((text[position:], opening))
     return parts, n_added

@@ -69,6 +69,12 @@ def _recognise_byte_level(
             f"{place}: its vocabulary lacks {len(missing)} of the 256 byte tokens, so some text cannot be encoded."
         )
     add_prefix: bool = steps[-1].get("add_prefix_space", False)
+    normal_forms = {step["type"] for step in _steps(value.get("normalizer"), "normalizers")}
+    if add_prefix and normal_forms & {"NFKC", "NFKD"}:
+        raise BaseTokenizerError(
+            f"{place}: it adds a space before text that does not begin with one, after {normal_forms} may have made "
+            "other characters a space, which is not supported."
+        )
     if add_prefix and len(steps) > 1:
         raise BaseTokenizerError(
             f"{place}: its ByteLevel step adds a space before every earlier split, which is not supported."

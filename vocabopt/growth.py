@@ -93,7 +93,7 @@ def grow(
     symbols = Symbols(base, segmentation.closed, options.scripts, n_new=options.max_added)
     # Denser where the curve is steeper, and where a small text runs dry.
     fold_sizes = np.unique((options.max_added * np.linspace(0, 1, N_FOLD_SIZES + 1) ** 2).astype(np.int64))
-    progress = np.zeros(3, np.int64)
+    progress = np.zeros(2, np.int64)
     arguments = (
         segmentation.slots,
         np.pad(weights, ((0, 0), (0, 1))),
@@ -114,18 +114,19 @@ def grow(
         (counts.offsets, counts.groups, counts.counts),
         progress,
     )
-    events, fold_saved = _run_watched(arguments, progress, advance)
+    events, fold_saved, blocked = _run_watched(arguments, progress, advance)
     n_rows = int(progress[kernel.ROWS_DONE])
     trace = Trace(base, segmentation, symbols, events, n_rows)
     names = list(counts.sets)
     base_tokens = {
-        name: int(segmentation.token_counts[i].sum()) + counts.sets[name].n_special_tokens for i, name in enumerate(names)
+        name: int(segmentation.token_counts[i].sum()) + counts.sets[name].n_special_tokens
+        for i, name in enumerate(names)
     }
     return Growth(
         curve=trace.curve_frame(base, names, base_tokens),
         folds=fold_frame(counts, segmentation, fold_sizes, n_rows, fold_saved),
         exhausted_at=n_rows if n_rows < options.max_added else None,
-        n_blocked=int(progress[kernel.N_BLOCKED]),
+        n_blocked=len(np.unique(blocked, axis=0)),
         entropy_bits=dict(
             zip(names, (None if np.isnan(value) else float(value) for value in trace.entropy_bits[0]), strict=True)
         ),
@@ -140,15 +141,15 @@ def warm_up() -> None:
     kernel.grow(
         np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, np.zeros((1, 9), np.int64), np.zeros(1, bool), 1,
         np.zeros(1, np.uint8), 0, no_rows[:0], guard, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
-        np.zeros(3, np.int64),
+        np.zeros(2, np.int64),
     )  # fmt: skip
 
 
 def _run_watched(
     arguments: tuple[object, ...], progress: NDArray[np.int64], advance: Callable[[int], None]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Run the kernel in a thread, so that progress is shown and Ctrl-C is heard."""
-    result: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    result: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
     failure: list[BaseException] = []
 
     def work() -> None:

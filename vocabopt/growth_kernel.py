@@ -26,7 +26,7 @@ from numba import njit
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 # Columns of `candidates`, one row per pair (or closed symbol, with RIGHT = 0) that may be added.
-LEFT, RIGHT, BOUND, FIRST_PLACE, N_PLACES, COUNTED_AT = 0, 1, 2, 3, 4, 5
+LEFT, RIGHT, BOUND, FIRST_PLACE, N_PLACES, COUNTED_AT, IS_BLOCKED = 0, 1, 2, 3, 4, 5, 6
 # Columns of `near`: the neighbours met while a merge is applied.
 NEIGHBOUR, PLACE, WEIGHT = 0, 1, 2
 # Columns of `dense`, one row per symbol, all 0 between calls: what one neighbour adds up to, and its candidate.
@@ -42,7 +42,7 @@ N_CANDIDATES, N_PLACES_USED, TOUCHED, N_CHANGED = 0, 1, 2, 3
 # Places of `flags`: candidates are counted again before they are taken; reserved spellings may be merged into.
 RECOUNT_ALL, RESERVED_MAY_MERGE = 0, 1
 # Places of `progress`, shared with the calling thread.
-ROWS_DONE, STOP, N_BLOCKED = 0, 1, 2
+ROWS_DONE, STOP = 0, 1
 # Saving of the last token, guessed from the one at hand: a power of the ratio of their ranks.
 GUESSED_EXPONENT = 1.3
 # Bound of a merge without a row: it comes before everything else.
@@ -183,6 +183,7 @@ def _collect(  # type: ignore[no-untyped-def]
                 candidates[candidate, BOUND] = bound
                 candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
                 candidates[candidate, N_PLACES] = 0
+                candidates[candidate, IS_BLOCKED] = 0
                 # l == r may overlap itself and is counted when its turn comes; so is all that protection may forbid.
                 candidates[candidate, COUNTED_AT] = -1 if other == fixed or flags[RECOUNT_ALL] else at
                 sizes[N_PLACES_USED] += dense[other, N_NEAR]
@@ -278,6 +279,7 @@ def _index(  # type: ignore[no-untyped-def]
             candidates[candidate, BOUND] = frequency[left]
             candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
             candidates[candidate, N_PLACES] = last - first
+            candidates[candidate, IS_BLOCKED] = 0
             candidates[candidate, COUNTED_AT] = -1 if rules[3][RECOUNT_ALL] else at
             for i in range(first, last):
                 places[sizes[N_PLACES_USED]] = near[i, PLACE]
@@ -298,7 +300,7 @@ def _fetch(places, begin, end, slots, weights):  # type: ignore[no-untyped-def]
 
 @_inner
 def _recount(candidate, candidates, places, sizes, slots, weights, protected):  # type: ignore[no-untyped-def]
-    """Count a pair as the text stands, dropping its stale places; -1 where it would change a protected chunk."""
+    """Count a pair as the text stands, drop its stale places, and note whether it would change a protected chunk."""
     left, right = candidates[candidate, LEFT], candidates[candidate, RIGHT]
     begin, kept, count, covered = candidates[candidate, FIRST_PLACE], candidates[candidate, FIRST_PLACE], 0, -1
     end = begin + candidates[candidate, N_PLACES]
@@ -314,14 +316,13 @@ def _recount(candidate, candidates, places, sizes, slots, weights, protected):  
                 continue
             places[kept] = place
             kept += 1
-            if protected[slots[place, 1]]:
-                return -1
+        if protected[slots[place, 1]]:
+            candidates[candidate, IS_BLOCKED] = 1
+        if right != 0:
             # In a run of n equal symbols every second place counts: floor(n / 2).
             if place < covered:
                 continue
             covered = after + 1 if left == right else -1
-        elif protected[slots[place, 1]]:
-            return -1
         count += weights[slots[place, 1], 0]
     if right != 0:
         candidates[candidate, N_PLACES] = kept - begin
@@ -454,14 +455,14 @@ def grow(  # type: ignore[no-untyped-def]
     guard: (next states int16 [n_states, 256], accepts bool [n_states, 256]).
     divisor: the threshold is lowered by this factor.
     fold_sizes: rows after which the tokens saved per group are noted; folds: (offsets, groups, counts) of the chunks.
-    progress: int64 [3], ROWS_DONE and N_BLOCKED are written, STOP is read.
+    progress: int64 [2], ROWS_DONE is written, STOP is read.
 
-    Returns events [n_events, 4 + n_sets] and tokens saved [n_fold_sizes, n_groups]. The text ran dry when fewer than
-    `max_added` rows were made.
+    Returns events [n_events, 4 + n_sets], tokens saved [n_fold_sizes, n_groups], and the pairs [n, 2] that were best
+    but would change protected text, once per index. The text ran dry when fewer than `max_added` rows were made.
     """
     n_sets = weights.shape[1] - 1
     events = np.empty((1024, 4 + n_sets), np.int64)
-    candidates, near = np.empty((1024, 6), np.int64), np.empty((1024, 3), np.int64)
+    candidates, near = np.empty((1024, 7), np.int64), np.empty((1024, 3), np.int64)
     places, heap = np.empty(1024, np.int32), np.empty(1024, np.int64)
     dense, sizes = np.zeros((symbols.shape[0], 3), np.int64), np.zeros(4, np.int64)
     changed = np.empty(weights.shape[0], np.int32)
@@ -470,7 +471,8 @@ def grow(  # type: ignore[no-untyped-def]
     flags = np.zeros(2, np.int64)
     flags[RECOUNT_ALL] = has_protected
     rules = (guard[0], guard[1], reserved, flags)
-    n_rows, n_events, n_folds, threshold = NO, NO, NO, NO
+    n_rows, n_events, n_folds, n_blocked, threshold = NO, NO, NO, NO, NO
+    blocked = np.empty((16, 2), np.int64)
     for chunk_slot in range(slots.shape[0]):
         # No pair and no opened character saves more than three tokens an occurrence, so this is a fair start.
         threshold += weights[slots[chunk_slot, 1], 0] if slots[chunk_slot, 0] else 0
@@ -502,12 +504,10 @@ def grow(  # type: ignore[no-untyped-def]
             counted_at = candidates[best, COUNTED_AT]
             if counted_at < 0 or counted_at < max(symbols[left, USED_AT], symbols[right, USED_AT]):
                 count = _recount(best, candidates, places, sizes, slots, weights, protected)
-                if count < 0:
-                    progress[N_BLOCKED] += 1
-                elif right == 0:
+                if right == 0:
                     count *= symbols[left, EXTRA]
                 candidates[best, COUNTED_AT] = n_events
-                if count < bound < FREE or count < 0:
+                if count < bound < FREE:
                     candidates[best, BOUND] = count
                     if count < threshold:
                         n_heap -= 1
@@ -518,6 +518,11 @@ def grow(  # type: ignore[no-untyped-def]
             n_heap -= 1
             if n_heap > 0:
                 _replace_top(heap, n_heap, heap[n_heap], candidates, symbols, text)
+            if candidates[best, IS_BLOCKED]:
+                blocked = _room(blocked, n_blocked + 1)
+                blocked[n_blocked, 0], blocked[n_blocked, 1] = left, right
+                n_blocked += 1
+                continue
             # 4. A new row, unless it only opens the way to a piece that is already there.
             saving, new = np.int64(1), left
             if bound < FREE:
@@ -585,4 +590,4 @@ def grow(  # type: ignore[no-untyped-def]
     for row in range(1, fold_sizes.size):
         for group in range(n_groups):
             fold_saved[row, group] += fold_saved[row - 1, group]
-    return events[:n_events], fold_saved
+    return events[:n_events], fold_saved, blocked[:n_blocked]

@@ -26,6 +26,9 @@ def merged_tokenizer_json(base: Base, curve: pl.DataFrame, n_added: int) -> dict
     """tokenizer.json of the base with the first `n_added` rows of `curve` merged in."""
     model = base.tokenizer_json["model"]
     vocab = dict(model["vocab"])
+    # tokenizers numbers added tokens that the vocabulary lacks anew, after its last: so it is given them all.
+    for token in base.tokenizer_json.get("added_tokens", []):
+        vocab.setdefault(token["content"], token["id"])
     spelling = {index: piece for piece, index in vocab.items()}
     merges = [list(pair) for pair in model["merges"]]
     rows = curve.head(n_added).select("rank", "piece", "left", "right", "opened")

@@ -78,10 +78,9 @@ class RunDirectory:
         """Write counts.parquet (chunk -> count per set) and counts_folds.parquet (the same per fold)."""
         if self.counts_reused:
             return
-        texts = counts.texts()
-        count_words(counts, texts, weights)
+        count_words(counts, weights)
         frame = pl.DataFrame(
-            {"chunk": texts} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)}
+            {"chunk": counts.texts()} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)}
         )
         folds = pl.DataFrame(
             {

@@ -48,8 +48,28 @@ def _refuse_unsupported(model: Any, place: str) -> None:
             f"{place}: normalises text ({normalizer.name or 'custom'}; extra white space removed: "
             f"{normalizer.remove_extra_whitespaces}). Only identity normalisation is supported."
         )
+    if unused := [piece.piece for piece in model.pieces if piece.type == _UNUSED]:
+        raise BaseTokenizerError(
+            f"{place}: {len(unused)} pieces are marked UNUSED ({unused[0]!r}, ...): sentencepiece builds them and "
+            "takes them apart again, which merges cannot do. Remove them from the model."
+        )
+    if tied := _tied_pieces(model):
+        raise BaseTokenizerError(
+            f"{place}: {len(tied)} pieces share their score with another ({tied[0]!r}, ...): sentencepiece then merges "
+            "the leftmost first, whichever piece it is, and tokenizer.json cannot. Give each its own score, added "
+            "pieces below the lowest: -1e9 - 64 x (i + 1)."
+        )
     if trainer.treat_whitespace_as_suffix:
         raise BaseTokenizerError(f"{place}: writes white space as a suffix of words, which is not supported.")
+
+
+def _tied_pieces(model: Any) -> list[str]:
+    """Pieces that a merge makes and whose score is not their own; runs of spaces may share theirs (`merges_of`)."""
+    by_score: dict[float, list[str]] = {}
+    for piece in model.pieces:
+        if piece.type == _NORMAL and len(piece.piece) > 1 and piece.piece.strip(SPACE_SYMBOL):
+            by_score.setdefault(piece.score, []).append(piece.piece)
+    return [piece for pieces in by_score.values() if len(pieces) > 1 for piece in pieces]
 
 
 def merges_of(model: Any) -> list[tuple[str, str]]:
@@ -60,7 +80,7 @@ def merges_of(model: Any) -> list[tuple[str, str]]:
     and Mistral, all at -1e9) are merged leftmost first by sentencepiece; ranking them by the length of the left
     part, longest first, gives the same: a run of spaces grows from its left end.
     """
-    scores = {piece.piece: piece.score for piece in model.pieces if piece.type in (_NORMAL, _UNUSED)}
+    scores = {piece.piece: piece.score for piece in model.pieces if piece.type == _NORMAL}
     ranked = []
     for piece, score in scores.items():
         for cut in range(1, len(piece)):

@@ -1,5 +1,6 @@
 """The symbols of the growth pass: base tokens, characters spelled in bytes, and what the guard says of each."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -78,6 +79,8 @@ class Symbols:
         spelled: dict[bytes, int] = {}
         for content in base.added_contents:
             spelled[content.encode()] = 0
+            with contextlib.suppress(KeyError):  # not every content can be a spelling of the byte-level alphabet
+                spelled[base.piece_bytes(content)] = 0
         candidates = {}
         for piece, index in vocab.items():
             if index in base.added_ids or base.byte_values[index] >= 0:

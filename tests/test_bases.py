@@ -1,0 +1,293 @@
+"""Base tokenizers: as loaded they encode as the original library does, and what cannot be grown is refused."""
+
+import copy
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentencepiece
+from conftest import N_PADDING_ROWS, Run
+from helpers import (
+    all_ids,
+    base_of,
+    grow_documents,
+    lines_of,
+    merged,
+    n_tokens,
+    train_sentencepiece,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2
+
+from vocabopt.bases import Base, load_base
+from vocabopt.complexity import embedding_table
+from vocabopt.errors import BaseTokenizerError
+
+# --- Exactness against sentencepiece ---------------------------------------------------------------------------------
+
+ODD_PARTS = [" ", "  ", "   ", "        ", "▁", "▁▁", "\t", "\n", "\r", " \n", "x  y", "the", " def", "한국", "뷁"]
+ODD_PARTS += [
+    "é",
+    "e\u0301",
+    "\u1112\u1161\u11ab",
+    "😀",
+    "👨‍👩‍👧‍👦",
+    "🇰🇷",
+    "\x01",
+    "\x7f",
+    "\u00a0",
+    "\u3000",
+    "\u200b",
+    "\ufeff",
+]
+ODD_PARTS += ["<0x41>", "<s", "//", "{}", "0x1F"]
+any_text = st.one_of(
+    st.text(), st.lists(st.one_of(st.sampled_from(ODD_PARTS), st.text(max_size=3)), max_size=20).map("".join)
+)
+
+
+def model_file(name: str) -> Path:
+    """A .model file: of the package mistral-common, or of the development data."""
+    spec = find_spec("mistral_common")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(next(iter(spec.submodule_search_locations))) / "data" / name
+
+
+def differing(base: Base, original: sentencepiece.SentencePieceProcessor, documents: list[str]) -> list[str]:
+    """Documents without special-token strings that the base encodes otherwise than sentencepiece."""
+    plain = [text for text in documents if not any(content in text for content in base.added_contents)]
+    assert len(plain) > 0.9 * len(documents)
+    pairs = zip(plain, all_ids(base.full, plain), original.encode(plain), strict=True)
+    return [text for text, found, expected in pairs if found != expected]
+
+
+def code_lines(n_lines: int) -> list[str]:
+    """Whitespace-heavy lines of Python's own library."""
+    lines: list[str] = []
+    for path in sorted(Path(json.__file__).parent.parent.glob("*.py")):
+        lines += [line for line in path.read_text(encoding="utf-8", errors="ignore").split("\n") if "    " in line]
+        if len(lines) >= n_lines:
+            return lines[:n_lines]
+    raise AssertionError("Python's library is shorter than that")
+
+
+@pytest.fixture(scope="module", params=["tokenizer.model.v1", "mistral_instruct_tokenizer_240323.model.v3", "small"])
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Base, Any]:
+    """A base loaded from a .model file, and sentencepiece with the same file."""
+    path = tmp_path_factory.mktemp("original") / "tokenizer.model"
+    if request.param == "small":
+        path.write_bytes(train_sentencepiece(lines_of("en")[:300] + lines_of("ko")[:60] + ["a  b   c    d"], 600))
+    else:
+        path.write_bytes(model_file(request.param).read_bytes())
+    return load_base(str(path)), sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+
+def test_a_base_from_a_model_file_encodes_the_sample_corpus_as_sentencepiece_does(original: tuple[Base, Any]) -> None:
+    assert differing(*original, lines_of("ko") + lines_of("en")) == []
+
+
+def test_a_base_from_a_model_file_encodes_code_as_sentencepiece_does(original: tuple[Base, Any]) -> None:
+    lines = code_lines(5_000)
+    assert differing(*original, lines + ["\n".join(lines[i : i + 40]) for i in range(0, len(lines), 40)]) == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts=st.lists(any_text, min_size=20, max_size=40))
+def test_a_base_from_a_model_file_encodes_any_text_as_sentencepiece_does(
+    original: tuple[Base, Any], texts: list[str]
+) -> None:
+    assert differing(*original, texts + [f" {text}" for text in texts]) == []
+
+
+@pytest.mark.data
+def test_llama_2_encodes_as_sentencepiece_does(llama2: Base, data: Path) -> None:
+    original = sentencepiece.SentencePieceProcessor(model_file=str(data / "tok_llama2" / "tokenizer.model"))
+    spaces = ["".join(" " * (seed * k % 17) + "x" for k in range(1, 9)) for seed in range(1, 200)]
+    assert differing(llama2, original, lines_of("ko") + lines_of("en") + code_lines(5_000) + spaces) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"add_dummy_prefix": False},
+        {"split_by_whitespace": False},
+        {"split_by_unicode_script": False, "split_by_number": False},
+        {"control_symbols": ["[INST]"]},
+        {"bos_id": -1, "eos_id": -1},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_other_settings_of_sentencepiece_are_followed(options: dict[str, Any]) -> None:
+    lines = lines_of("en")[:300] + lines_of("ko")[:60]
+    model = train_sentencepiece(lines, 600, **options)
+    original = sentencepiece.SentencePieceProcessor(model_proto=model)
+    documents = [*lines_of("ko"), *lines_of("en"), *code_lines(500), "a   b", "   a", "a   "]
+    assert differing(base_of(model), original, documents) == []
+
+
+@pytest.mark.parametrize("change", ["tied", "unused"])
+def test_a_model_that_tokenizer_json_cannot_follow_is_exact_or_refused(change: str) -> None:
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(train_sentencepiece(lines_of("en")[:300], 500))
+    for piece in model.pieces[300:340]:
+        # Chinese-LLaMA and its like append all their pieces with score 0: sentencepiece then merges leftmost first.
+        piece.score, piece.type = (0.0, piece.type) if change == "tied" else (piece.score, piece.UNUSED)
+    original = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+    try:
+        base = base_of(model.SerializeToString())
+    except BaseTokenizerError:
+        return
+    assert differing(base, original, lines_of("en")) == []
+
+
+# --- Forms of input --------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_a_model_file_and_the_built_in_base_are_one_base(mistral: Base, tmp_path: Path) -> None:
+    folder = tmp_path / "Mistral-7B-v0.1"
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(model_file("tokenizer.model.v1").read_bytes())
+    (tmp_path / "renamed.model").write_bytes(model_file("tokenizer.model.v1").read_bytes())
+    for path, name in [
+        (folder, "Mistral-7B-v0.1"),
+        (folder / "tokenizer.model", "Mistral-7B-v0.1"),
+        (tmp_path / "renamed.model", "renamed"),
+    ]:
+        base = load_base(str(path))
+        assert (base.name, base.family, base.n_tokens) == (name, "sentencepiece-bpe", 32_000)
+        assert base.tokenizer_json == mistral.tokenizer_json
+        assert base.sha256 == mistral.sha256
+        assert load_base(base.source).sha256 == base.sha256
+
+
+def test_tokenizer_json_wins_over_tokenizer_model_in_one_folder(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    (tmp_path / "tokenizer.model").write_bytes(b"not looked at")
+    assert load_base(str(tmp_path)).family == "byte-level-bpe"
+
+
+def test_a_folder_brings_its_template_its_config_and_its_padding_rows(folders: Path) -> None:
+    base = load_base(str(folders / "qwen2-like"))
+    assert set(base.companions) == {"tokenizer_config.json", "chat_template.jinja"}
+    assert base.n_tokens == 2_000
+    table = embedding_table(base, None, model_is_chosen=False)
+    assert (table.base_n_tokens, table.base_n_rows) == (2_000, 2_000 + N_PADDING_ROWS)
+    assert table.n_rows(N_PADDING_ROWS) == 2_000 + N_PADDING_ROWS
+    assert table.n_rows(N_PADDING_ROWS + 1) == 2_000 + N_PADDING_ROWS + 1
+
+
+def test_merges_may_be_written_as_strings(gpt2_like: Base) -> None:
+    value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
+    value["model"]["merges"] = [" ".join(pair) for pair in value["model"]["merges"]]
+    assert base_of(value).tokenizer_json == gpt2_like.tokenizer_json
+
+
+def test_pieces_and_their_bytes_are_told_apart_and_back(
+    mistral: Base, gpt2_like: Base, llama_like: Base, qwen2_like: Base
+) -> None:
+    for base in (mistral, gpt2_like, llama_like, qwen2_like):
+        pieces = {piece: i for piece, i in base.tokenizer_json["model"]["vocab"].items() if base.pieces[i]}
+        assert len(pieces) > 1_500
+        assert {base.piece_string(base.pieces[i]): i for i in pieces.values()} == pieces
+        assert sorted(value for value in base.byte_values if value >= 0) in ([], list(range(256)))
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "pre_tokenizer", "prefix"),
+    [
+        ("replace", {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious"}, "never"),
+        (None, {"type": "Metaspace", "prepend_scheme": "always"}, "always"),
+        (None, {"type": "Metaspace", "prepend_scheme": "first"}, "first"),
+        (None, {"type": "Metaspace", "prepend_scheme": "never"}, "never"),
+    ],
+    ids=["gemma", "metaspace-always", "metaspace-first", "metaspace-never"],
+)
+def test_other_ways_to_write_spaces_are_counted_as_they_encode(
+    normalizer: str | None, pre_tokenizer: dict[str, Any], prefix: str, llama_like: Base
+) -> None:
+    settings_of = {"Split": {"invert": False}, "Metaspace": {"replacement": "▁", "split": False}}
+    value = {
+        **llama_like.tokenizer_json,
+        "normalizer": normalizer and {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "pre_tokenizer": {**pre_tokenizer, **settings_of[pre_tokenizer["type"]]},
+    }
+    base = base_of(value)
+    assert base.prefix == prefix
+    documents = ["가나", " 가나", "  가나", "▁가나", "가나</s>가나", "</s> 가나", "</s>▁가나", "a\n 가나", "\n가나"] * 3
+    grown = grow_documents(base, {"train": documents})
+    for size in range(1, len(grown.curve) + 1):
+        assert n_tokens(merged(base, grown.curve, size), documents) == grown.curve["n_tokens_train"][size - 1]
+
+
+def test_a_base_whose_model_is_not_known_is_swept_to_its_report(
+    folders: Path, tmp_path: Path, run_on: Callable[..., Run]
+) -> None:
+    (tmp_path / "ko.txt").write_text("\n".join(lines_of("ko")[:100]), encoding="utf-8")
+    run = run_on(tmp_path / "run", str(folders / "gpt2-like" / "tokenizer.json"), tmp_path / "ko.txt")
+    assert run.sweep["model"] is None
+    assert (run.out / "report.html").is_file()
+
+
+# --- Added tokens and normal forms that change what a chunk is -------------------------------------------------------
+
+
+def added(content: str, **options: bool) -> dict[str, Any]:
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    return {"content": content, **plain, **options}
+
+
+@pytest.mark.parametrize("name", ["llama_like", "gpt2_like", "qwen2_like"])
+@pytest.mark.parametrize("options", [{}, {"normalized": True}, {"lstrip": True}, {"rstrip": True}, {"special": True}])
+def test_added_tokens_are_counted_as_they_encode(
+    name: str, options: dict[str, bool], request: pytest.FixtureRequest
+) -> None:
+    base = request.getfixturevalue(name)
+    value = copy.deepcopy(dict(base.tokenizer_json))
+    value["added_tokens"].append({"id": base.n_tokens, **added("한국", **options)})
+    value["added_tokens"].append({"id": base.n_tokens + 1, **added("▁가", **options)})
+    # The second spelling of 한국 is in jamo: a normaliser may compose it.
+    documents = [
+        "한국 가나",
+        "나 한국 가",
+        "가 한국한국",
+        "a \u1112\u1161\u11ab\u1100\u116e\u11a8 b",
+        "x▁가",
+        "x 가",
+    ] * 3
+    try:
+        base = base_of(value)
+    except BaseTokenizerError:
+        return
+    grown = grow_documents(base, {"train": documents})
+    tokenizer = merged(base, grown.curve, len(grown.curve))
+    assert n_tokens(tokenizer, documents) == grown.curve["n_tokens_train"][-1]
+    assert [tokenizer.token_to_id(token) for token in ("한국", "▁가")] == [base.n_tokens - 2, base.n_tokens - 1]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+@pytest.mark.parametrize("add_prefix_space", [False, True])
+def test_normal_forms_are_counted_as_they_encode_or_refused(form: str, add_prefix_space: bool, gpt2_like: Base) -> None:
+    value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
+    value["normalizer"] = {"type": form}
+    value["pre_tokenizer"]["add_prefix_space"] = add_prefix_space
+    try:
+        base = base_of(value)
+    except BaseTokenizerError:
+        return
+    # U+00A0, U+3000 and U+00A8 are spaces, or begin with one, once NFKC or NFKD has seen them.
+    documents = [
+        "\u00a0가나 다",
+        "\u3000가나",
+        "가나\u00a0가나",
+        "\u00a8가",
+        "각 \u1100\u1161\u11a8 ㈀ ﾡ",
+        "x\u3000 가나",
+    ] * 3
+    grown = grow_documents(base, {"train": documents})
+    for size in (1, len(grown.curve)):
+        assert n_tokens(merged(base, grown.curve, size), documents) == grown.curve["n_tokens_train"][size - 1]

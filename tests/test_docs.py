@@ -1,0 +1,239 @@
+"""The documents say what is so: commands, options, printed output, columns, dependencies and files."""
+
+import importlib.util
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from vocabopt import __version__
+from vocabopt.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+PAGES = sorted(
+    {*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "corpus" / "README.md", ROOT / "reports" / "LOG.md"}
+)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def code_blocks(text: str) -> str:
+    return "\n".join(re.findall(r"^```(?:sh|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
+def targets() -> dict[str, str]:
+    """Makefile targets meant for people, and what `make help` says of them."""
+    return dict(re.findall(r"^([a-z-]+):.*?## (.+)$", MAKEFILE, re.MULTILINE))
+
+
+def commands() -> dict[str, click.Command]:
+    return {name: main.commands[name] for name in main.list_commands(click.Context(main))}
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+
+
+# --- Commands --------------------------------------------------------------------------------------------------------
+
+
+def test_docs_cli_md_is_what_the_commands_say() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert generate.PAGE.read_text("utf-8") == generate.page(), "docs/cli.md is stale: make docs"
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_and_option_is_documented(name: str) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    section = page.partition(f"\n## vocabopt {name}\n")[2].partition("\n## ")[0]
+    assert section
+    assert all(option in section for option in options_of(commands()[name]) - {"--version"} if option.startswith("--"))
+    assert f"vocabopt {name}" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_make_targets_named_in_the_documents_exist(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    named = set(re.findall(r"`make ([a-z-]+)", text)) | set(
+        re.findall(r"^make ([a-z-]+)", code_blocks(text), re.MULTILINE)
+    )
+    assert named
+    assert named <= targets().keys()
+
+
+def test_the_readme_names_the_two_commands_first() -> None:
+    assert re.findall(r"^make ([a-z-]+)", code_blocks(README), re.MULTILINE) == ["sweep", "test"]
+
+
+def test_every_make_target_has_help_and_the_promised_ones_exist() -> None:
+    assert {"setup", "sweep", "test", "check", "bench", "adapt", "help"} <= targets().keys()
+    phony = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
+    assert phony is not None
+    assert targets().keys() <= set(phony[1].split())
+
+
+def test_make_and_ci_remove_nothing() -> None:
+    for text in (MAKEFILE, (ROOT / ".ci" / "run").read_text("utf-8")):
+        assert not re.search(r"\b(rm|rmdir|clean|git)\b", text)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "CONTRIBUTING.md"])
+def test_command_lines_in_the_documents_use_commands_and_options_that_exist(page: str) -> None:
+    for line in code_blocks((ROOT / page).read_text("utf-8")).splitlines():
+        called = re.match(r"(?:\.venv/bin/)?vocabopt (\S+)(.*)", line)
+        if called:
+            assert called[1] in commands(), line
+            assert set(re.findall(r"--[a-z-]+", called[2])) <= options_of(commands()[called[1]]), line
+
+
+def test_options_in_the_readme_s_table_exist() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", README, re.MULTILINE)
+    named = {option for row in rows for option in re.findall(r"--[a-z-]+", row)}
+    assert len(named) > 8
+    assert named <= options_of(commands()["sweep"])
+
+
+# --- Output and files ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What `make sweep` prints, and the folder it writes."""
+    out = tmp_path_factory.mktemp("docs") / "run"
+    result = CliRunner().invoke(main, ["sweep", str(ROOT / "corpus"), "--out", str(out)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout, out
+
+
+def test_the_output_in_the_readme_is_what_is_printed(sample: tuple[str, Path]) -> None:
+    block = re.search(r"<!-- output:start -->\n```text\n(.*?)```\n<!-- output:end -->", README, re.DOTALL)
+    assert block is not None
+    printed = [line.rstrip() for line in sample[0].splitlines()]
+    assert block[1].splitlines() == printed[:-1]
+    assert printed[-1].startswith("Report: ")
+
+
+def test_the_numbers_in_the_readme_s_first_sentence_are_measured(sample: tuple[str, Path]) -> None:
+    sweep = json.loads((sample[1] / "sweep.json").read_text("utf-8"))
+    point = sweep["choice"]["point"]
+    first = README.partition("```")[0].replace("\n", " ")
+    assert f"{point['n_added']:,} added tokens" in first
+    assert f"{point['sets']['heldout']['ratio_input']:.1%}".replace("%", " %") in first
+    assert f"{point['ratio_embedding']:.2f} times its embedding" in first
+    assert f"{sweep['exhausted_at']:,} sizes" in first
+
+
+def test_every_file_of_a_run_is_in_the_documents(sample: tuple[str, Path]) -> None:
+    for path in sample[1].iterdir():
+        assert path.name in DESIGN
+        assert path.name.partition("_")[0] in README
+
+
+def test_every_column_and_field_is_in_the_design(sample: tuple[str, Path]) -> None:
+    out = sample[1]
+    sweep: dict[str, Any] = json.loads((out / "sweep.json").read_text("utf-8"))
+    names = {*sweep, *sweep["base"], *sweep["model"], *sweep["choice"], *sweep["points"][0]}
+    names |= {*sweep["sets"]["train"], *sweep["points"][0]["sets"]["train"]}
+    for name in ("curve", "folds", "counts", "counts_folds"):
+        names |= set(pl.read_parquet_schema(out / f"{name}.parquet"))
+    general = {re.sub("_(train|heldout|en)$", "_<set>", name) for name in names}
+    missing = {name for name in general if not re.search(rf"\b{re.escape(name)}", DESIGN)}
+    # Fields whose meaning is in their name.
+    assert missing <= {"name"}
+
+
+def test_every_module_is_in_the_readme_s_tree() -> None:
+    tree = README.partition("## Where things are")[2]
+    for path in (ROOT / "vocabopt").glob("*.py"):
+        assert path.name == "__init__.py" or path.name in tree
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("mark", ["bench", "output"])
+def test_marks_for_generated_parts_come_in_pairs(mark: str) -> None:
+    assert README.count(f"<!-- {mark}:start -->") == README.count(f"<!-- {mark}:end -->") == 1
+
+
+def test_the_changelog_has_this_version_and_a_head_for_the_next() -> None:
+    heads = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert heads[0] == "Unreleased"
+    assert heads[1] == __version__ == PROJECT["version"]
+
+
+def test_the_corpus_is_what_its_readme_says() -> None:
+    text = (ROOT / "corpus" / "README.md").read_text("utf-8")
+    korean, english = (sorted((ROOT / "corpus" / language).glob("*.txt")) for language in ("ko", "en"))
+    assert [path.name for path in korean] == [path.name for path in english]
+    assert re.search(rf"\b{', '.join(path.stem for path in korean)}\b", " ".join(text.split()))
+    n_lines = 0
+    for pair in zip(korean, english, strict=True):
+        left, right = (path.read_text("utf-8").removesuffix("\n").split("\n") for path in pair)
+        assert len(left) == len(right)
+        assert all(line.strip() for line in (*left, *right))
+        n_lines += len(left)
+    assert f"{n_lines:,} lines in each language" in text
+    assert sum(path.stat().st_size for path in korean) >= 100_000
+
+
+# --- Dependencies ----------------------------------------------------------------------------------------------------
+
+
+def requirements() -> Iterator[tuple[str, Requirement]]:
+    """Every dependency, with the extra that asks for it ("" for none)."""
+    for extra, lines in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items():
+        for line in lines:
+            requirement = Requirement(line)
+            if requirement.name != PROJECT["name"]:
+                yield extra, requirement
+
+
+def pins() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {name: Version(version) for name, version in pinned}
+
+
+def test_constraints_pin_each_package_once_and_exactly() -> None:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    names = [line.partition("==")[0] for line in lines if line and not line.startswith("#")]
+    assert len(names) == len(set(names))
+    assert all(name == canonicalize_name(name) for name in names)
+
+
+@pytest.mark.parametrize(("extra", "requirement"), requirements(), ids=str)
+def test_every_dependency_is_pinned_and_justified(extra: str, requirement: Requirement) -> None:
+    name = canonicalize_name(requirement.name)
+    assert requirement.specifier.contains(pins()[name]), "the pin is below pyproject.toml's bound"
+    rows = re.findall(rf"^\| {re.escape(requirement.name)} \|(.+)\|$", CONTRIBUTING, re.MULTILINE)
+    assert len(rows) == 1
+    cells = [cell.strip() for cell in rows[0].split("|")]
+    assert len(cells[-1]) > 5
+    assert extra == "" if len(cells) == 1 else extra in cells[0].split(", ")
+
+
+def test_no_justification_outlives_its_dependency() -> None:
+    section = CONTRIBUTING.partition("## Dependencies")[2]
+    rows = set(re.findall(r"^\| ([\w-]+) \|", section, re.MULTILINE)) - {"package"}
+    assert rows == {requirement.name for _, requirement in requirements()}
