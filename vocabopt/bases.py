@@ -124,6 +124,21 @@ class Base:
         }
 
     @functools.cached_property
+    def chunk_tokenizer(self) -> Tokenizer:
+        """The `tokenizers` encoder of single chunks."""
+        return Tokenizer.from_str(json.dumps(self.chunk_json))
+
+    @functools.cached_property
+    def fast_chunk_tokenizer(self) -> Any:
+        """The gigatoken encoder of single chunks; None where it is not installed or does not know this tokenizer."""
+        try:
+            from gigatoken import Tokenizer as FastTokenizer
+
+            return FastTokenizer.from_json(json.dumps(self.fast_json))
+        except Exception:  # its errors are of many kinds
+            return None
+
+    @functools.cached_property
     def fast_json(self) -> dict[str, Any]:
         """The same for gigatoken, which knows whole pipelines only: a byte-level one keeps its split pattern.
 

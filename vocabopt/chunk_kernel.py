@@ -58,18 +58,27 @@ def scan_documents(data, starts, ends, seed, suspicious):  # type: ignore[no-unt
     hashes = np.empty(starts.size, np.uint64)
     n_chars = np.zeros(starts.size, np.int64)
     suspects = np.zeros(starts.size, np.bool_)
+    # Most bytes begin nothing suspicious, and this table stays in the first-level cache.
+    begins = np.zeros(256, np.bool_)
+    for pair in range(suspicious.size):
+        begins[pair >> 8] |= suspicious[pair]
     for document in range(starts.size):
-        # Kept in variables of their own: adding to an array at every byte takes twice the time.
+        # A loop each: together they take three times as long, since only the hash has to go byte by byte.
+        text = data[starts[document] : ends[document]]
         h = FNV_OFFSET ^ seed
-        before, n_continuations, suspect = np.int64(0), np.int64(0), False
-        for position in range(starts[document], ends[document]):
-            byte = np.int64(data[position])
-            n_continuations += (byte & 0xC0) == 0x80
-            suspect |= suspicious[before << 8 | byte]
-            before = byte
-            h = (h ^ np.uint64(byte)) * FNV_PRIME
+        for position in range(text.size):
+            h = (h ^ np.uint64(text[position])) * FNV_PRIME
         hashes[document] = _finalise(h)
-        n_chars[document] = ends[document] - starts[document] - n_continuations
+        n_continuations = 0
+        for position in range(text.size):
+            n_continuations += (text[position] & 0xC0) == 0x80
+        n_chars[document] = text.size - n_continuations
+        before, suspect = np.int64(0), False
+        for position in range(text.size):
+            byte = np.int64(text[position])
+            if begins[before]:
+                suspect |= suspicious[before << 8 | byte]
+            before = byte
         suspects[document] = suspect | suspicious[before << 8]
     return hashes, n_chars, suspects
 
@@ -273,11 +282,10 @@ def fill_table(table, chunks, n_chunks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def finish(sizes, chunks, entries, offsets, groups, counts):  # type: ignore[no-untyped-def]
-    """Group entries by chunk (counting sort), the count under way included.
+def finish(sizes, chunks, entries, n_groups, offsets, groups, counts):  # type: ignore[no-untyped-def]
+    """Group entries by chunk (counting sort), the count under way included, each group once.
 
-    offsets: int64 [n_chunks + 1], zeros; groups, counts: [n_entries + n_chunks]. Entries of one chunk may repeat a
-    group (once a block).
+    offsets: int64 [n_chunks + 1], zeros; groups, counts: [n_entries + n_chunks]. Returns how many of these are used.
     """
     n_chunks, n_entries = sizes[N_CHUNKS], sizes[N_ENTRIES]
     for chunk in range(n_chunks):
@@ -296,6 +304,23 @@ def finish(sizes, chunks, entries, offsets, groups, counts):  # type: ignore[no-
         groups[fill[chunk]] = entries[entry, GROUP]
         counts[fill[chunk]] = entries[entry, COUNT]
         fill[chunk] += 1
+    # A group comes up once a block of text: add those up.
+    place_of = np.full(n_groups, -1, np.int64)
+    kept, begin = 0, 0
+    for chunk in range(n_chunks):
+        first, end = kept, offsets[chunk + 1]
+        for k in range(begin, end):
+            group = groups[k]
+            if place_of[group] >= first:
+                counts[place_of[group]] += counts[k]
+                continue
+            place_of[group] = kept
+            groups[kept] = group
+            counts[kept] = counts[k]
+            kept += 1
+        offsets[chunk + 1] = kept
+        begin = end
+    return kept
 
 
 @njit(cache=True, nogil=True)

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import xxhash
-from fsspec.core import url_to_fs
 
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.readers import ReadOptions, read_blocks
 from vocabopt.scripts import dominant_script
-from vocabopt.storage import STDIN, file_format, open_stored, reading
+from vocabopt.storage import STDIN, file_format, open_stored, reading, remote
 
 Role: TypeAlias = Literal["train", "protected", "eval"]
 
@@ -109,7 +108,7 @@ def fingerprint(file: TextFile) -> str:
                 digest.update(data)
         return str(digest.hexdigest())
     with reading(file.url):
-        filesystem, path = url_to_fs(file.url)
+        filesystem, path = remote(file.url)
         info = filesystem.info(path)
         kept = next((f"{info.get('size')} {info[key]}" for key in _REMOTE_IDENTITY if info.get(key)), None)
         return str(xxhash.xxh3_128_hexdigest(f"{file.url} {kept or filesystem.ukey(path)}".encode()))
@@ -190,7 +189,7 @@ def _expanded(path: str) -> list[str]:
 
 def _remote_glob(url: str) -> list[str]:
     with reading(url):
-        filesystem, path = url_to_fs(url)
+        filesystem, path = remote(url)
         before, link, after = _links(url)
         scheme = link.partition("://")[0]
         return [f"{before}{m if '://' in m else f'{scheme}://{m}'}{after}" for m in filesystem.glob(path)]
@@ -229,7 +228,7 @@ def _info(path: str) -> tuple[Literal["file", "directory", "other"], int | None]
     with reading(path):
         try:
             if "://" in path:
-                filesystem, inside = url_to_fs(path)
+                filesystem, inside = remote(path)
                 info: dict[str, Any] = filesystem.info(inside)
                 return ("directory" if info["type"] == "directory" else "file"), info.get("size")
             status = os.stat(path)
@@ -253,7 +252,7 @@ def _walk_local(root: str) -> Iterator[tuple[str, int | None]]:
 
 
 def _walk_remote(url: str) -> Iterator[tuple[str, int | None]]:
-    filesystem, start = url_to_fs(url)
+    filesystem, start = remote(url)
     root = None  # as the file system spells it, which need not be as the URL does
     for folder, folders, files in filesystem.walk(start, detail=True, on_error="raise"):
         for name in [name for name in folders if _is_hidden(name)]:

@@ -43,7 +43,7 @@ class ChunkCounts:
     """Unique chunks and how often each occurs, per group; group = index of the text set x N_FOLDS + fold.
 
     text: uint8 [n_bytes]: the chunks, each followed by NUL. ends: int64 [n_chunks]: where each ends (at its NUL).
-    offsets: int64 [n_chunks + 1] into groups (int32) and counts (int64); a group may come up twice in a chunk.
+    offsets: int64 [n_chunks + 1] into groups (int32) and counts (int64).
     """
 
     sets: dict[str, SetStats]
@@ -112,13 +112,15 @@ class _Store:
             self.table = np.zeros(4 * self.table.size, np.int64)
             kernel.fill_table(self.table, self.chunks, n_chunks)
 
-    def finish(self) -> tuple[NDArray[Any], ...]:
+    def finish(self, n_groups: int) -> tuple[NDArray[Any], ...]:
+        """Text, ends, offsets, groups and counts of this share, as ChunkCounts holds them."""
         n_chunks, n_arena, n_entries = (int(size) for size in self.sizes[:3])
         offsets = np.zeros(n_chunks + 1, np.int64)
         groups = np.empty(n_chunks + n_entries, np.int32)
         counts = np.empty(n_chunks + n_entries, np.int64)
-        kernel.finish(self.sizes, self.chunks, self.entries, offsets, groups, counts)
-        return self.arena[:n_arena], self.chunks[:n_chunks, kernel.TEXT_END].copy(), offsets, groups, counts
+        n_kept = kernel.finish(self.sizes, self.chunks, self.entries, n_groups, offsets, groups, counts)
+        ends = self.chunks[:n_chunks, kernel.TEXT_END].copy()
+        return self.arena[:n_arena], ends, offsets, groups[:n_kept], counts[:n_kept]
 
 
 def _enlarged(store: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
@@ -172,7 +174,7 @@ def count_chunks(
                 for job in jobs:
                     job.result()
             advance(n_stored_bytes)
-        shares = list(pool.map(_Store.finish, stores))
+        shares = list(pool.map(lambda store: store.finish(len(sets) * N_FOLDS), stores))
     del stores
     return _join(shares, sets)
 

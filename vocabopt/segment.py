@@ -1,6 +1,5 @@
 """The base tokenizer's own segmentation of unique chunks, as the rows of symbols that the growth pass works on."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -89,8 +88,7 @@ def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segm
     slots[0] = 0
     tokens_per_chunk = np.zeros(counts.n_chunks, np.int64)
     n_slots, first_chunk = 1, 0
-    authority = Tokenizer.from_str(json.dumps(base.chunk_json))
-    fast = _fast_encoder(base, counts, authority)
+    authority, fast = base.chunk_tokenizer, _fast_encoder(base, counts)
     for data in _batches(counts):
         ids, ends = _encode_fast(fast, data) if fast else _encode(authority, data)
         n_slots = _fill_slots(
@@ -99,7 +97,7 @@ def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segm
         tokens_per_chunk[first_chunk : first_chunk + len(ends)] = np.diff(ends, prepend=0)
         first_chunk += len(ends)
     encoder = "gigatoken" if fast else "tokenizers"
-    return Segmentation(slots[:n_slots].copy(), closed[: sizes[0]].copy(), tokens_per_chunk, token_counts, encoder)
+    return Segmentation(slots[:n_slots], closed[: sizes[0]].copy(), tokens_per_chunk, token_counts, encoder)
 
 
 def _batches(counts: ChunkCounts) -> Iterator[bytes]:
@@ -128,15 +126,12 @@ def _encode_fast(tokenizer: Any, data: bytes) -> tuple[NDArray[np.int64], NDArra
     return np.asarray(layout.content.data).astype(np.int64), np.asarray(layout.offsets.data)[1:].astype(np.int64)
 
 
-def _fast_encoder(base: Base, counts: ChunkCounts, authority: Tokenizer) -> Any:
+def _fast_encoder(base: Base, counts: ChunkCounts) -> Any:
     """A gigatoken tokenizer that gives the ids of `tokenizers` on chunks spread evenly over this run's, or None."""
-    try:
-        from gigatoken import Tokenizer as FastTokenizer
-
-        fast = FastTokenizer.from_json(json.dumps(base.fast_json))
-    except Exception:  # not installed, or a tokenizer it does not know: its errors are of many kinds
+    fast = base.fast_chunk_tokenizer
+    if fast is None:
         return None
     sample = counts.sample(N_CHECKED, max_bytes=_MAX_CHECKED_BYTES)
-    expected = authority.encode_batch_fast(sample, add_special_tokens=False)
+    expected = base.chunk_tokenizer.encode_batch_fast(sample, add_special_tokens=False)
     found = fast.encode_batch_list(sample)
     return fast if all(a.ids == b for a, b in zip(expected, found, strict=True)) else None

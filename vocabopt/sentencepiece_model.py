@@ -84,9 +84,9 @@ def merges_of(model: Any) -> list[tuple[str, str]]:
     ranked = []
     for piece, score in scores.items():
         for cut in range(1, len(piece)):
-            left, right = piece[:cut], piece[cut:]
-            if left in scores and right in scores:
-                ranked.append((-score, -len(left), -len(right), left, right))
+            left = piece[:cut]
+            if left in scores and (right := piece[cut:]) in scores:
+                ranked.append((-score, -cut, cut - len(piece), left, right))
     ranked.sort()
     return [(left, right) for *_, left, right in ranked]
 

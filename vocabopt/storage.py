@@ -10,10 +10,9 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import zstandard
-from fsspec.core import url_to_fs
 
 from vocabopt.errors import CorpusError, OptionError, VocaboptError
 
@@ -28,6 +27,14 @@ def file_format(url: str) -> tuple[str, str]:
     name, packed = (stem, packed) if packed in ("gz", "zst") else (name, "")
     kinds = {"txt": "text", "jsonl": "jsonl", "ndjson": "jsonl"} | ({} if packed else {"parquet": "parquet"})
     return kinds.get(name.rpartition(".")[2], "") if "." in name else "", packed
+
+
+def remote(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a remote URL, and the path in it."""
+    from fsspec.core import url_to_fs  # most text is local, and fsspec takes 60 ms to import
+
+    filesystem, path = url_to_fs(url)
+    return filesystem, path
 
 
 @contextmanager
@@ -59,7 +66,7 @@ def open_stored(url: str) -> Iterator[IO[bytes]]:
     """
     with reading(url):
         if "://" in url:
-            filesystem, path = url_to_fs(url)  # this name keeps it alive: archives close their files when they go
+            filesystem, path = remote(url)  # this name keeps it alive: archives close their files when they go
             stored = cast(IO[bytes], filesystem.open(path, "rb"))
         else:
             stored = open(spooled_stdin() if url == STDIN else url, "rb")  # noqa: SIM115 (closed below)

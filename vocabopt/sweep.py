@@ -61,7 +61,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     text_sets = _find_text(options)
     run = RunDirectory.open(options, base, text_sets)
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
-        warming = background.submit(warm_up)
+        warming = background.submit(_prepare_growth, base)
         counts, weights = _count(run, base, text_sets, options, console)
         scripts = scripts if scripts is not None else find_target_scripts(char_counts(counts, weights[:, 0]))
         warming.result()
@@ -77,6 +77,12 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         write_report(options.out, {**sweep, "points": _points_with_choice(sweep)}, growth.curve, record)
     write_json_atomic(options.out / "run.json", _run_record(run, options, segmentation, console, started_at, start))
     return sweep
+
+
+def _prepare_growth(base: Base) -> None:
+    """What the steps after the counting need and do not need the counts for."""
+    warm_up()
+    _ = base.chunk_tokenizer, base.fast_chunk_tokenizer
 
 
 def _embedding_table(base: Base, model: str | None) -> EmbeddingTable:
