@@ -24,10 +24,10 @@ help: ## List the targets
 setup: $(COMPILED) ## Make .venv with every version pinned, and compile the kernels
 
 sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choice, a report
-	$(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS)
+	$(strip $(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS))
 
 test: $(INSTALLED_DEV) ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(strip $(BIN)/python -m pytest $(ARGS))
 
 check: check-lint check-format check-types check-docs ## Lint, format, types, generated docs
 
@@ -47,7 +47,7 @@ docs: $(INSTALLED) ## Write docs/cli.md anew from the commands' help
 	$(BIN)/python docs/generate.py
 
 bench: $(COMPILED) ## Time vocabopt against sentencepiece and tokenizers; BENCH_CORPUS picks the text
-	$(BIN)/python -m bench $(ARGS)
+	$(strip $(BIN)/python -m bench $(ARGS))
 
 adapt: ## Train a model on the merged tokenizer (announced for a later version)
 	@echo "make adapt: not in this version. It will initialise the new rows and train in stages; see CHANGELOG.md." >&2

@@ -2,19 +2,26 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from helpers import CORPUS, base_of, lines_of, train_byte_level, train_sentencepiece
+from helpers import CORPUS, base_of, lines_of, n_tokens, train_byte_level, train_sentencepiece
+from hypothesis import settings
+from tokenizers import Tokenizer
 
 from vocabopt.bases import Base, load_base
 from vocabopt.console import Console
-from vocabopt.merge import read_curve
+from vocabopt.merge import merge_run, read_curve
 from vocabopt.sweep import SweepOptions, run_sweep
+
+# The same examples in every run, and nothing left behind; HYPOTHESIS_PROFILE=random looks for new ones.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.register_profile("random", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
@@ -43,6 +50,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "additional_special_tokens": ["<|im_start|>", "<|im_end|>"],
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
+        "unk_token": None,
         "errors": "replace",
         "split_special_tokens": False,
     },
@@ -58,6 +66,39 @@ class Run:
     base: Base
     sweep: dict[str, Any]
     curve: pl.DataFrame
+
+    def exported(self, n_added: int) -> Path:
+        """The folder that `vocabopt merge` writes for this size."""
+        folder = self.out / f"tokenizer-{n_added}"
+        if not folder.exists():
+            merge_run(self.out, n_added, folder)
+        return folder
+
+    def tokenizer(self, n_added: int) -> Tokenizer:
+        """The exported tokenizer of this size, as the `tokenizers` library loads it."""
+        return Tokenizer.from_file(str(self.exported(n_added) / "tokenizer.json"))
+
+    def sizes(self) -> list[int]:
+        """Those of the sweep's grid that the curve reaches; 0 and the curve's end among them."""
+        return sorted(
+            {point["n_added"] for point in self.sweep["points"]} & set(range(len(self.curve))) | {len(self.curve)}
+        )
+
+    def count(self, name: str, n_added: int) -> int:
+        """Tokens of a text set, as the curve says."""
+        if n_added == 0:
+            return int(self.sweep["sets"][name]["n_tokens_base"])
+        return int(self.curve[f"n_tokens_{name}"][n_added - 1])
+
+    def assert_exact(self, documents: Mapping[str, Sequence[str]], sizes: Iterable[int]) -> None:
+        """Promise P1: at each size the curve's count is that of whole documents encoded with the exported tokenizer."""
+        assert {name: len(texts) for name, texts in documents.items()} == {
+            name: stats["n_documents"] for name, stats in self.sweep["sets"].items()
+        }
+        for size in sizes:
+            tokenizer = self.tokenizer(size)
+            found = {name: n_tokens(tokenizer, texts) for name, texts in documents.items()}
+            assert found == {name: self.count(name, size) for name in documents}, size
 
 
 def sweep(out: Path, base: str, *paths: Path, **options: Any) -> Run:

@@ -21,6 +21,7 @@ import sentencepiece
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from vocabopt.bases import Base, load_base
+from vocabopt.chunk_kernel import scan_documents
 from vocabopt.counts import HELDOUT, TRAIN, Documents, SetStats, count_chunks
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
 from vocabopt.merge import merged_tokenizer_json
@@ -51,7 +52,11 @@ def has_hangul(text: str) -> bool:
 
 
 def train_byte_level(lines: Sequence[str], vocab_size: int, *, llama3: bool = False) -> dict[str, Any]:
-    """tokenizer.json of a byte-level BPE: GPT-2's pipeline, or Llama 3's split pattern with Qwen's NFC."""
+    """tokenizer.json of a byte-level BPE: GPT-2's pipeline, or Llama 3's split pattern with Qwen's NFC.
+
+    GPT-2 has its special token in the model's vocabulary; Llama 3 and Qwen have theirs outside it, after the last id.
+    """
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] if llama3 else ["<|endoftext|>"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if llama3:
@@ -61,12 +66,13 @@ def train_byte_level(lines: Sequence[str], vocab_size: int, *, llama3: bool = Fa
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=["<|im_start|>", "<|im_end|>", "<|endoftext|>"] if llama3 else ["<|endoftext|>"],
+        vocab_size=vocab_size - len(special) if llama3 else vocab_size,
+        special_tokens=[] if llama3 else special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer)
+    tokenizer.add_special_tokens(special)
     value: dict[str, Any] = json.loads(tokenizer.to_str())
     return value
 
@@ -155,8 +161,22 @@ def all_ids(tokenizer: Tokenizer, documents: Iterable[str]) -> list[list[int]]:
 
 
 def n_tokens(tokenizer: Tokenizer, documents: Iterable[str]) -> int:
-    """What promise P1 compares a curve's count with."""
-    return sum(map(len, all_ids(tokenizer, documents)))
+    """What promise P1 compares a curve's count with: whole documents, encoded."""
+    texts = list(documents)
+    batches = (texts[i : i + 4_096] for i in range(0, len(texts), 4_096))
+    return sum(len(e) for batch in batches for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False))
+
+
+def split_heldout(texts: Sequence[str], share: float = 0.05, seed: int = 0) -> dict[str, list[str]]:
+    """The training documents of a sweep by set: which are held out, their content says."""
+    block = _block_of(TRAIN, texts)
+    data = np.frombuffer(block.data, np.uint8)
+    hashes, *_ = scan_documents(data, block.starts, block.ends, np.uint64(seed), np.zeros(1 << 16, bool))
+    is_heldout = (hashes & np.uint64(0xFFFFFFFF)) < np.uint64(round(share * 2**32))
+    return {
+        TRAIN: [text for text, held in zip(texts, is_heldout, strict=True) if not held],
+        HELDOUT: [text for text, held in zip(texts, is_heldout, strict=True) if held],
+    }
 
 
 # --- The reference ----------------------------------------------------------------------------------------------------

@@ -130,19 +130,130 @@ def test_other_settings_of_sentencepiece_are_followed(options: dict[str, Any]) -
     assert differing(base_of(model), original, documents) == []
 
 
-@pytest.mark.parametrize("change", ["tied", "unused"])
-def test_a_model_that_tokenizer_json_cannot_follow_is_exact_or_refused(change: str) -> None:
+# --- Refusals --------------------------------------------------------------------------------------------------------
+
+
+def refusal(path: Path | str) -> str:
+    """The message with which a base is refused; it names the base."""
+    with pytest.raises(BaseTokenizerError) as caught:
+        load_base(str(path))
+    assert str(caught.value).startswith(f"{path}")
+    return str(caught.value)
+
+
+def written(path: Path, data: bytes | dict[str, Any]) -> Path:
+    path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
+    return path
+
+
+def tokenizer_json(model: dict[str, Any]) -> dict[str, Any]:
+    return {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": model}
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ({"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0]]}, "its model is Unigram. Only BPE"),
+        (
+            {
+                "type": "WordPiece",
+                "vocab": {"[UNK]": 0, "a": 1},
+                "unk_token": "[UNK]",
+                "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+            },
+            "its model is WordPiece. Only BPE",
+        ),
+        ({"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}, "its model is WordLevel. Only BPE"),
+        (
+            {"type": "BPE", "vocab": {"<unk>": 0, "a": 1}, "merges": [], "unk_token": "<unk>"},
+            "neither byte-level nor has byte fallback, so plain text can become <unk>",
+        ),
+    ],
+    ids=["unigram", "wordpiece", "wordlevel", "bpe without byte fallback"],
+)
+def test_a_tokenizer_json_of_another_kind_is_refused(model: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    assert reason in refusal(written(tmp_path / "tokenizer.json", tokenizer_json(model)))
+
+
+def test_byte_fallback_that_lacks_a_byte_is_refused(llama_like: Base, tmp_path: Path) -> None:
+    value = copy.deepcopy(dict(llama_like.tokenizer_json))
+    value["model"]["vocab"]["instead"] = value["model"]["vocab"].pop("<0xEA>")
+    assert "nor has byte fallback" in refusal(written(tmp_path / "tokenizer.json", value))
+
+
+def test_a_byte_level_base_that_lacks_a_byte_is_refused(gpt2_like: Base, tmp_path: Path) -> None:
+    value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
+    value["model"]["vocab"]["instead of a control character"] = value["model"]["vocab"].pop("\u0100")
+    value["model"]["merges"] = [pair for pair in value["model"]["merges"] if "\u0100" not in "".join(pair)]
+    assert "its vocabulary lacks 1 of the 256 byte tokens" in refusal(written(tmp_path / "tokenizer.json", value))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"model_type": "unigram"}, "is a SentencePiece unigram model. Only BPE can be grown by merges"),
+        ({"model_type": "char"}, "is a SentencePiece char model. Only BPE can be grown by merges"),
+        ({"byte_fallback": False}, "has no byte fallback, so text outside its alphabet becomes <unk>"),
+        ({"normalization_rule_name": "nfkc"}, "normalises text (nfkc;"),
+        ({"remove_extra_whitespaces": True}, "extra white space removed: True"),
+        ({"treat_whitespace_as_suffix": True}, "writes white space as a suffix of words"),
+    ],
+    ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
+)
+def test_a_sentencepiece_model_of_another_kind_is_refused(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    model = train_sentencepiece(lines_of("en")[:300], 400, **{"hard_vocab_limit": False, **options})
+    assert reason in refusal(written(tmp_path / "tokenizer.model", model))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [("tied", "pieces share their score with another"), ("unused", "40 pieces are marked UNUSED")],
+)
+def test_a_model_that_tokenizer_json_cannot_follow_is_refused(change: str, reason: str, tmp_path: Path) -> None:
     model = sentencepiece_model_pb2.ModelProto()
     model.ParseFromString(train_sentencepiece(lines_of("en")[:300], 500))
     for piece in model.pieces[300:340]:
         # Chinese-LLaMA and its like append all their pieces with score 0: sentencepiece then merges leftmost first.
         piece.score, piece.type = (0.0, piece.type) if change == "tied" else (piece.score, piece.UNUSED)
-    original = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
-    try:
-        base = base_of(model.SerializeToString())
-    except BaseTokenizerError:
-        return
-    assert differing(base, original, lines_of("en")) == []
+    assert reason in refusal(written(tmp_path / "tokenizer.model", model.SerializeToString()))
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "reason"),
+    [
+        ("tokenizer.json", b"{", "is not a tokenizer.json that the tokenizers library can read"),
+        ("tokenizer.json", b"{}", "is not a tokenizer.json that the tokenizers library can read"),
+        (
+            "tokenizer.json",
+            b'{"model": {"type": "BPE"}}',
+            "is not a tokenizer.json that the tokenizers library can read",
+        ),
+        ("tokenizer.json", b"\xff{", "is not a SentencePiece model"),
+        ("tokenizer.model", b"\x00\x01nonsense", "is not a SentencePiece model"),
+        ("tokenizer.model", b"", "holds no pieces"),
+        ("qwen.tiktoken", b"IQ== 0\nIg== 1\nIw== 2\n", "is a tiktoken rank file"),
+    ],
+)
+def test_a_file_that_is_no_tokenizer_is_refused(file: str, data: bytes, reason: str, tmp_path: Path) -> None:
+    assert reason in refusal(written(tmp_path / file, data))
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    assert "no tokenizer.json or tokenizer.model in this folder" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mistral-7b-v9", "./nowhere/tokenizer.json", "/nowhere"])
+def test_an_unknown_name_is_refused_without_the_network(name: str) -> None:
+    assert "no such base tokenizer. Pass mistral-7b-v1 (built in)" in refusal(name)
+
+
+@pytest.mark.data
+def test_real_tokenizers_of_other_kinds_are_refused(data: Path) -> None:
+    assert "is a tiktoken rank file" in refusal(data / "tok_qwen" / "qwen.tiktoken")
+    assert "is a tiktoken rank file" in refusal(data / "tok_llama3" / "tokenizer.model")
+    assert "is a SentencePiece unigram model" in refusal(data / "tok_t5" / "sentencepiece.model")
 
 
 # --- Forms of input --------------------------------------------------------------------------------------------------

@@ -545,6 +545,19 @@ def test_a_long_line_without_a_single_space_takes_bounded_time(tmp_path: Path) -
     assert time.monotonic() - start < SECONDS_FOR_100_MB
 
 
+def test_after_the_warm_up_a_sweep_compiles_nothing(tmp_path: Path) -> None:
+    """Neither a first run nor one that reuses the counts: set-up has done it."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    warm_up = [sys.executable, "-m", "vocabopt.warmup"]
+    done = subprocess.run(warm_up, capture_output=True, text=True, env=environment, cwd=ROOT, check=True)
+    assert done.stdout + done.stderr == ""
+    compiled = {path.name for path in (tmp_path / "cache").rglob("*.nbc")}
+    assert compiled
+    for _ in range(2):
+        assert process("sweep", CORPUS, "--out", tmp_path / "out", "--quiet", env=environment).returncode == 0
+        assert {path.name for path in (tmp_path / "cache").rglob("*.nbc")} == compiled
+
+
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 

@@ -249,7 +249,7 @@ def assert_same_growth(base: Base, texts: Mapping[str, Sequence[str]], min_savin
     return grown
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     name=st.sampled_from(sorted(VARIANTS)),
     extra=extra_pieces,

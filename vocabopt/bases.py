@@ -163,7 +163,7 @@ def load_base(value: str) -> Base:
     if value == DEFAULT_BASE:
         return _load_builtin_mistral()
     path = Path(value)
-    if path.is_dir():
+    if value and path.is_dir():
         return _load_folder(path, name=path.resolve().name, source=str(path.resolve()))
     if path.is_file():
         name = path.resolve().parent.name if path.name.startswith("tokenizer.") else path.stem
@@ -240,7 +240,7 @@ def _load_file(
     special_names: dict[str, str] = {}
     if data.lstrip()[:1] == b"{":
         tokenizer_json = _parse_tokenizer_json(data, path)
-    elif re.match(rb"[A-Za-z0-9+/=]+ \d+\n", data[:200]):
+    elif re.match(rb"[A-Za-z0-9+/=]+ \d+\r?\n", data[:200]):
         raise BaseTokenizerError(
             f"{path}: is a tiktoken rank file: it holds no split pattern and no special tokens. "
             "Pass the tokenizer.json of the same model."

@@ -112,6 +112,8 @@ def grow(
         fold_sizes,
         len(counts.sets) * N_FOLDS,
         (counts.offsets, counts.groups, counts.counts),
+        np.empty((len(segmentation.slots) // 2 + 1, 3), np.int64),
+        np.empty(len(segmentation.slots) // 2 + 1, np.int32),
         progress,
     )
     events, fold_saved, blocked = _run_watched(arguments, progress, advance)
@@ -141,7 +143,7 @@ def warm_up() -> None:
     kernel.grow(
         np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, np.zeros((1, 9), np.int64), np.zeros(1, bool), 1,
         np.zeros(1, np.uint8), 0, no_rows[:0], guard, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
-        np.zeros(2, np.int64),
+        np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros(2, np.int64),
     )  # fmt: skip
 
 

@@ -438,6 +438,8 @@ def grow(  # type: ignore[no-untyped-def]
     fold_sizes,
     n_groups,
     folds,
+    near,
+    places,
     progress,
 ):
     """Add up to `max_added` tokens, best saving first.
@@ -452,6 +454,7 @@ def grow(  # type: ignore[no-untyped-def]
     guard: (next states int16 [n_states, 256], accepts bool [n_states, 256]).
     divisor: the threshold is lowered by this factor.
     fold_sizes: rows after which the tokens saved per group are noted; folds: (offsets, groups, counts) of the chunks.
+    near: int64 [any, 3], places: int32 [any]: stores to begin with; NumPy's own large ones lie in huge pages.
     progress: int64 [2], ROWS_DONE is written, STOP is read.
 
     Returns events [n_events, 4 + n_sets], tokens saved [n_fold_sizes, n_groups], and the pairs [n, 2] that were best
@@ -459,8 +462,7 @@ def grow(  # type: ignore[no-untyped-def]
     """
     n_sets = weights.shape[1] - 1
     events = np.empty((1024, 4 + n_sets), np.int64)
-    candidates, near = np.empty((1024, 7), np.int64), np.empty((1024, 3), np.int64)
-    places, heap = np.empty(1024, np.int32), np.empty(1024, np.int64)
+    candidates, heap = np.empty((1024, 7), np.int64), np.empty(1024, np.int64)
     dense, sizes = np.zeros((symbols.shape[0], 3), np.int64), np.zeros(4, np.int64)
     changed = np.empty(weights.shape[0] + 1, np.int32)
     counts = np.zeros(n_sets, np.int64)

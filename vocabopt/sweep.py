@@ -39,7 +39,7 @@ from vocabopt.segment import Segmentation, segment
 
 METHOD = "grow"
 #: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
-_COUNTED_BYTES = 32 << 20
+_COUNTED_BYTES = 16 << 20
 _VERSIONED = ("vocabopt", "tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
 
 
