@@ -61,7 +61,7 @@ def model_file(name: str) -> Path:
 def differing(base: Base, original: sentencepiece.SentencePieceProcessor, documents: list[str]) -> list[str]:
     """Documents without special-token strings that the base encodes otherwise than sentencepiece."""
     plain = [text for text in documents if not any(content in text for content in base.added_contents)]
-    assert len(plain) > 0.9 * len(documents)
+    assert len(plain) > 0.5 * len(documents)
     pairs = zip(plain, all_ids(base.full, plain), original.encode(plain), strict=True)
     return [text for text, found, expected in pairs if found != expected]
 

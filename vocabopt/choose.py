@@ -72,7 +72,9 @@ def choose(curve: pl.DataFrame, base_tokens: dict[str, int], table: EmbeddingTab
     n_tokens = [base_tokens[text_set], *curve[f"n_tokens_{text_set}"]]
     gain = [n_tokens[size] / n_tokens[0] for size in sizes] if n_tokens[0] else []
     knee = chord_knee(sizes, [table.ratio(size) for size in sizes], gain) if gain else None
-    n_added = _rounded(knee, table, end) if knee is not None else 0
+    # Where padding rows take all of the window, tokens cost nothing and there is no knee: take them.
+    is_free = knee is None and bool(gain) and gain[-1] < gain[0] and table.n_rows(window[1]) == table.base_n_rows
+    n_added = window[1] if is_free else 0 if knee is None else _rounded(knee, table, end)
     return Choice(
         rule="knee",
         n_added=n_added,
@@ -85,6 +87,8 @@ def choose(curve: pl.DataFrame, base_tokens: dict[str, int], table: EmbeddingTab
 
 def _rounded(knee: int, table: EmbeddingTable, end: int) -> int:
     """The size nearest to the knee, at least 1 and within the curve, whose total rows are a multiple of 128."""
+    if table.n_rows(knee) == table.base_n_rows:
+        return knee
     below = (table.base_n_tokens + knee) // ROW_MULTIPLE * ROW_MULTIPLE - table.base_n_tokens
     within = [size for size in (below, below + ROW_MULTIPLE) if 1 <= size <= end]
     return min(within, key=lambda size: abs(size - knee)) if within else knee
@@ -105,15 +109,26 @@ def _reason(
         of_window += f" (the text ran dry at {exhausted_at:,}, so the window starts at a fifth of that)"
     elif window != DEFAULT_WINDOW:
         of_window += " (the curve ends there, so the window starts at a fifth of that)"
+    outcome = (
+        (
+            f"{text} text then takes {n_tokens[n_added] / n_tokens[0]:.1%} of the base's tokens, and the embedding "
+            f"{table.ratio(n_added):.2f} times its rows."
+        )
+        if n_tokens[0]
+        else ""
+    )
+    if knee is None and n_added:
+        return f"Add {n_added:,} tokens: all of them fit into padding rows that the table has already; {outcome}"
     if knee is None:
         return f"Add no tokens: the {text} input ratio has no knee {of_window}."
     rows = table.n_rows(n_added)
-    if n_added == knee:
+    if rows == table.base_n_rows:
+        rounding = ", which fills padding rows that the table has already"
+    elif n_added == knee:
         rounding = "" if rows % ROW_MULTIPLE == 0 else ", not rounded because the curve is too short"
     else:
         rounding = f", rounded so that the total of {rows:,} rows is a multiple of {ROW_MULTIPLE}"
     return (
         f"Add {n_added:,} tokens: the knee of the {text} input ratio against the embedding ratio {of_window} is at "
-        f"{knee:,}{rounding}; {text} text then takes {n_tokens[n_added] / n_tokens[0]:.1%} of the base's tokens, and "
-        f"the embedding {table.ratio(n_added):.2f} times its rows."
+        f"{knee:,}{rounding}; {outcome}"
     )

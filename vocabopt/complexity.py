@@ -19,6 +19,7 @@ import polars as pl
 from vocabopt.bases import Base
 from vocabopt.errors import OptionError
 from vocabopt.modelspec import ModelSpec
+from vocabopt.options import MAX_ADDED
 
 #: The paper's grid, in added tokens.
 PAPER_SIZES = range(8_000, 40_001, 4_000)
@@ -78,15 +79,15 @@ def parse_sizes(value: str | None) -> tuple[int, ...] | None:
     try:
         if ":" in value:
             start, stop, step = (int(part) for part in value.split(":"))
-            sizes = list(range(start, stop + 1, step))
+            sizes = list(range(start, min(stop, MAX_ADDED + 1) + 1, step))
         else:
             sizes = [int(part) for part in value.split(",")]
     except ValueError as error:
         raise OptionError(
             f"--sizes {value}: write start:stop:step (8000:40000:4000) or a list (0,1000,5000) of added tokens."
         ) from error
-    if not sizes or min(sizes) < 0:
-        raise OptionError(f"--sizes {value}: needs at least one size, and none below 0.")
+    if not sizes or min(sizes) < 0 or max(sizes) > MAX_ADDED:
+        raise OptionError(f"--sizes {value}: needs at least one size, and none below 0 or above {MAX_ADDED:,}.")
     return tuple(sorted(set(sizes)))
 
 

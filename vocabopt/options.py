@@ -10,6 +10,8 @@ from vocabopt.errors import OptionError
 from vocabopt.readers import ReadOptions
 
 DEFAULT_BASE = "mistral-7b-v1"
+#: More rows than any text could fill, and fewer than would take all memory.
+MAX_ADDED = 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,8 @@ class SweepOptions:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
         if not 0 <= self.heldout < 1:
             raise OptionError(f"--heldout {self.heldout}: must be at least 0 and below 1 (0.05 holds out 5 %).")
-        if self.max_added < 1:
-            raise OptionError(f"--max-added {self.max_added}: must be at least 1.")
+        if not 1 <= self.max_added <= MAX_ADDED:
+            raise OptionError(f"--max-added {self.max_added}: must be between 1 and {MAX_ADDED:,}.")
         if self.min_saving < 1:
             raise OptionError(f"--min-saving {self.min_saving}: must be at least 1 token.")
         if not 0 <= self.seed < 2**64:

@@ -55,15 +55,16 @@ class RunDirectory:
         }
         run = cls(options.out, {"format_version": FORMAT_VERSION, "inputs": inputs, "inputs_sha256": digest(identity)})
         run._check_owner()
-        if not (run.path / "run.json").exists():
-            write_json_atomic(run.path / "run.json", run.record)
+        write_json_atomic(run.path / "run.json", run.record)
         return run
 
     def _check_owner(self) -> None:
         marker = self.path / "run.json"
         if marker.exists():
             earlier = read_json(marker, next_step="Choose another folder with --out.")
-            if earlier.get("inputs_sha256") != self.record["inputs_sha256"]:
+            # A run that failed before it had counts left nothing to lose: its mended command may take the folder.
+            has_results = any((self.path / name).exists() for name in ("counts.parquet", "sweep.json"))
+            if has_results and earlier.get("inputs_sha256") != self.record["inputs_sha256"]:
                 raise RunDirectoryError(
                     f"{self.path}: holds another run (other text, base or reading options). "
                     "Choose another folder with --out, or remove this one."
@@ -110,13 +111,14 @@ class RunDirectory:
         except (OSError, pl.exceptions.PolarsError):
             return None
         self.counts_reused = True
-        text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8)
+        # Copies, since numba compiles its functions anew for arrays that are read-only.
+        text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8).copy()
         n_entries = np.bincount(folds["chunk"].to_numpy(), minlength=len(texts))
         return ChunkCounts(
             sets={name: SetStats(**stats) for name, stats in json.loads(metadata["sets"]).items()},
             text=text,
             ends=np.flatnonzero(text == 0),
             offsets=np.concatenate([[0], np.cumsum(n_entries)]),
-            groups=folds["group"].to_numpy().astype(np.int32),
-            counts=folds["n"].to_numpy(),
+            groups=folds["group"].to_numpy().astype(np.int32, copy=True),
+            counts=folds["n"].to_numpy().copy(),
         )
