@@ -402,3 +402,16 @@ def test_normal_forms_are_counted_as_they_encode_or_refused(form: str, add_prefi
     grown = grow_documents(base, {"train": documents})
     for size in (1, len(grown.curve)):
         assert n_tokens(merged(base, grown.curve, size), documents) == grown.curve["n_tokens_train"][size - 1]
+
+
+def test_a_nested_pre_tokenizer_is_split_like_a_flat_one(gpt2_like: Base) -> None:
+    value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
+    split = {"type": "Split", "pattern": {"Regex": "\\p{N}{1,3}"}, "behavior": "Isolated", "invert": False}
+    to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    inner = {"type": "Sequence", "pretokenizers": [split, to_bytes]}
+    value["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [inner]}
+    documents = ["don't 12345 가나다", "가나다 가나 1234"] * 3
+    base = base_of(value)
+    grown = grow_documents(base, {"train": documents})
+    tokenizer = merged(base, grown.curve, len(grown.curve))
+    assert n_tokens(tokenizer, documents) == grown.curve["n_tokens_train"][-1]

@@ -778,3 +778,15 @@ def test_sweep_json_holds_the_choice(sample: dict[str, Any]) -> None:
     first, last = choice["window"]
     assert first < choice["knee"] < last == sample["exhausted_at"]
     assert choice["reason"].startswith(f"Add {choice['n_added']:,} tokens: the knee")
+
+
+def test_every_default_of_the_command_line_is_that_of_the_options() -> None:
+    from vocabopt.options import SweepOptions
+
+    fields = SweepOptions.__dataclass_fields__
+    shared = [parameter for parameter in main.commands["sweep"].params if parameter.name in fields]
+    assert len(shared) > 10
+    for parameter in shared:
+        default = fields[parameter.name].default
+        if parameter.name not in ("out", "evals", "protects", "paths"):
+            assert parameter.default == default or not isinstance(parameter.default, str | int | float), parameter.name

@@ -11,6 +11,7 @@ The embedding ratio does not depend on the hidden size or on tying. Left out: po
 between the embedding and the output head, which do not change with the vocabulary.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +122,12 @@ def points(
         for n_added in sizes
         for reached in [min(n_added, len(curve))]
     ]
+
+
+def points_shown(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The points of sweep.json and the choice's own, by size: the rows of its tables."""
+    by_size = {point["n_added"]: point for point in [sweep["choice"]["point"], *sweep["points"]]}
+    return [by_size[size] for size in sorted(by_size)]
 
 
 def ratio(n_tokens: int, n_tokens_base: int) -> float | None:

@@ -66,11 +66,6 @@ class Console:
             console=self.rich,
         )
 
-    def say(self, message: str) -> None:
-        """One line for people."""
-        if not self.quiet:
-            self.rich.print(message, markup=False, highlight=False, soft_wrap=True)
-
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:

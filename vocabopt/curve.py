@@ -9,13 +9,15 @@ from vocabopt import growth_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.chunk_kernel import add_up_groups
 from vocabopt.counts import N_FOLDS, ChunkCounts
+from vocabopt.errors import PromiseError
 from vocabopt.segment import Segmentation
 from vocabopt.symbols import Symbols
 
 
 @njit(cache=True)
-def _follow_usage(events, n_rows, first_added, unit_symbols, first_closed, counts, n_used, entropy_bits):  # type: ignore[no-untyped-def]
-    """Per row and set: added tokens in use, and the entropy of the token distribution in bits.
+def _follow_usage(events, n_rows, unit_symbols, first_closed, counts, n_used, entropy_bits):  # type: ignore[no-untyped-def]
+    """Per row and set: added tokens in use (opened characters are, opened pieces of the base are not), and the entropy
+    of the token distribution in bits.
 
     counts: float64 [n_sets, n_symbols], base tokens at the start. unit_symbols: int64 [n_closed, 4], the byte
     pieces of a closed character, 0 where there are fewer. Uses H = log2 N - (sum c log2 c) / N, kept up to date.
@@ -44,11 +46,11 @@ def _follow_usage(events, n_rows, first_added, unit_symbols, first_closed, count
                     total -= merged
                     if c[symbol] > 0:
                         weighted += c[symbol] * np.log2(c[symbol])
-                    elif symbol >= first_added:
+                    elif symbol >= first_closed:
                         used -= 1
                 if c[new] > 0:
                     weighted -= c[new] * np.log2(c[new])
-                elif new >= first_added:
+                elif new >= first_closed:
                     used += 1
                 c[new] += merged
                 total += merged
@@ -73,9 +75,7 @@ class Trace:
             units[row, : len(text)] = [symbol_of_byte[byte] for byte in text]
         self.n_used = np.zeros((n_rows + 1, n_sets), np.int64)
         self.entropy_bits = np.zeros((n_rows + 1, n_sets))
-        _follow_usage(
-            events, n_rows, symbols.first_closed, units, symbols.first_closed, counts, self.n_used, self.entropy_bits
-        )
+        _follow_usage(events, n_rows, units, symbols.first_closed, counts, self.n_used, self.entropy_bits)
 
     def curve_frame(self, base: Base, names: list[str], base_tokens: dict[str, int]) -> pl.DataFrame:
         """One row per added token.
@@ -127,7 +127,12 @@ class Trace:
     def _texts(self, events: NDArray[np.int64]) -> dict[int, bytes]:
         texts = dict(enumerate(self.symbols.texts))
         for left, right, new in events[:, :3].tolist():
-            texts[new] = texts[left] + texts[right]
+            text = texts[left] + texts[right]
+            # Only here are the bytes of an opened piece compared: the kernel finds it by a 64-bit hash.
+            if texts.setdefault(new, text) != text:
+                raise PromiseError(
+                    f"{text!r} was merged into the piece {texts[new]!r}: please report this with the base."
+                )
         return texts
 
     def _opened(self, ids: NDArray[np.int64], is_row: NDArray[np.bool_]) -> pl.Series:
@@ -148,10 +153,6 @@ def _kind(text: bytes) -> str:
     except UnicodeDecodeError:
         return "step"
     return "merge"
-
-
-def _nan_to_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def fold_frame(

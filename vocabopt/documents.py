@@ -17,6 +17,7 @@ from typing import Any
 
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
+from vocabopt.families import steps_of
 
 _CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -36,7 +37,10 @@ PATTERNS_CUT_AT_SPACES = frozenset({_CL100K, _QWEN2, _O200K, _TEKKEN})
 
 
 def cut_at(base: Base) -> int:
-    """Where documents may be cut into chunks for this base: one of the kernel's CUT_ constants."""
+    """Where documents may be cut into chunks for this base: one of the kernel's CUT_ constants.
+
+    A change here, or in how chunks are cut or documents held out, raises run_directory.COUNTS_VERSION.
+    """
     if base.family == "sentencepiece-bpe":
         pieces = base.pieces
         if any(b" " in piece.lstrip(b" ") for piece in pieces):
@@ -51,8 +55,7 @@ def cut_at(base: Base) -> int:
 
 def _splits_at_spaces(pre_tokenizer: dict[str, Any]) -> bool:
     """Whether the first splitting step is a known pattern: later steps only split further."""
-    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
-    first = steps[0]
+    first = steps_of(pre_tokenizer, "pretokenizers")[0]
     if first["type"] == "ByteLevel":
         # GPT-2's own pattern, built into the step.
         return bool(first.get("use_regex", True))

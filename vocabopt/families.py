@@ -40,16 +40,17 @@ def recognise(value: Mapping[str, Any], place: str) -> tuple[Family, Prefix, boo
     for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(option):
             raise BaseTokenizerError(f"{place}: its BPE uses {option} = {model[option]!r}, which is not supported.")
-    steps = _steps(value.get("pre_tokenizer"), "pretokenizers")
+    steps = steps_of(value.get("pre_tokenizer"), "pretokenizers")
     if any(step["type"] == "ByteLevel" for step in steps):
         return _recognise_byte_level(value, steps, place)
     return _recognise_sentencepiece(value, steps, place)
 
 
-def _steps(part: Any, key: str) -> list[dict[str, Any]]:
+def steps_of(part: Any, key: str) -> list[dict[str, Any]]:
+    """The steps of a normaliser ("normalizers") or pre-tokenizer ("pretokenizers"), sequences in it flattened."""
     if part is None:
         return []
-    return [step for inner in part[key] for step in _steps(inner, key)] if part["type"] == "Sequence" else [part]
+    return [step for inner in part[key] for step in steps_of(inner, key)] if part["type"] == "Sequence" else [part]
 
 
 def _recognise_byte_level(
@@ -57,7 +58,7 @@ def _recognise_byte_level(
 ) -> tuple[Family, Prefix, bool]:
     if steps[-1]["type"] != "ByteLevel":
         raise BaseTokenizerError(f"{place}: its pre-tokenizer does not end with ByteLevel, which is not supported.")
-    for step in _steps(value.get("normalizer"), "normalizers"):
+    for step in steps_of(value.get("normalizer"), "normalizers"):
         if step["type"] not in _UNICODE_NORMALIZERS:
             raise BaseTokenizerError(
                 f"{place}: its normaliser has a step {step['type']}; byte-level bases are supported with Unicode "
@@ -69,11 +70,11 @@ def _recognise_byte_level(
             f"{place}: its vocabulary lacks {len(missing)} of the 256 byte tokens, so some text cannot be encoded."
         )
     add_prefix: bool = steps[-1].get("add_prefix_space", False)
-    normal_forms = {step["type"] for step in _steps(value.get("normalizer"), "normalizers")}
+    normal_forms = {step["type"] for step in steps_of(value.get("normalizer"), "normalizers")}
     if add_prefix and normal_forms & {"NFKC", "NFKD"}:
         raise BaseTokenizerError(
-            f"{place}: it adds a space before text that does not begin with one, after {normal_forms} may have made "
-            "other characters a space, which is not supported."
+            f"{place}: it adds a space before text that does not begin with one, after its normaliser "
+            f"({', '.join(sorted(normal_forms))}) may have made other characters a space. Pass a base without one of these."
         )
     if add_prefix and len(steps) > 1:
         raise BaseTokenizerError(
@@ -91,7 +92,7 @@ def _recognise_sentencepiece(
             f"{place}: its BPE is neither byte-level nor has byte fallback, so plain text can become <unk> and be "
             "lost. Pass a base with byte fallback (Mistral, Llama 2) or a byte-level one (GPT-2, Qwen, Llama 3)."
         )
-    normalizers = _steps(value.get("normalizer"), "normalizers")
+    normalizers = steps_of(value.get("normalizer"), "normalizers")
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
     prepend = {"type": "Prepend", "prepend": SPACE_SYMBOL}
     if not steps and normalizers == [prepend, replace]:

@@ -140,10 +140,12 @@ def warm_up() -> None:
     no_rows, no_folds = np.zeros((1, 2), np.int64), np.zeros(1, np.int64)
     guard = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
     folds = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
+    symbols, is_open = np.zeros((1, kernel.N_SYMBOL_COLUMNS), np.int64), np.zeros(1, bool)
+    near, places = np.zeros((1, 3), np.int64), np.zeros(1, np.int32)
     kernel.grow(
-        np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, np.zeros((1, 9), np.int64), np.zeros(1, bool), 1,
+        np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, symbols, is_open, 1,
         np.zeros(1, np.uint8), 0, no_rows[:0], guard, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
-        np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros(2, np.int64),
+        near, places, np.zeros(2, np.int64),
     )  # fmt: skip
 
 

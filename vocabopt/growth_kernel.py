@@ -35,6 +35,7 @@ SUM, N_NEAR, CANDIDATE = 0, 1, 2
 # they begin inside a character; TAIL: guard state after them; USED_AT: last event that consumed it; HASH, POWER: of its
 # bytes, for finding reserved spellings.
 EXTRA, OK, INSIDE, TAIL, USED_AT, HASH, POWER, TEXT_START, TEXT_END = 0, 1, 2, 3, 4, 5, 6, 7, 8
+N_SYMBOL_COLUMNS = 9
 # Columns of `events`, followed by one column per text set: occurrences merged there.
 EVENT_LEFT, EVENT_RIGHT, EVENT_NEW, EVENT_ROW, EVENT_COUNTS = 0, 1, 2, 3, 4
 # Places of `sizes`: how full the stores are, and a sink for what is only touched.

@@ -4,6 +4,8 @@ Nothing of the base changes: its ids, merges, added tokens, normaliser, pre-toke
 get the ids after its last, new merges come after its last, in the order in which the curve added them.
 """
 
+import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from tokenizers import Tokenizer
 
 from vocabopt.artifacts import check_writable, read_json, write_bytes_atomic, write_json_atomic
 from vocabopt.bases import Base, load_base
-from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.errors import OptionError, PromiseError, RunDirectoryError
 
 #: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the
 #: pipeline, and drop spaces on some tokenizers.
@@ -59,7 +61,9 @@ def write_tokenizer(base: Base, curve: pl.DataFrame, n_added: int, out: Path) ->
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
     """
-    merged = Tokenizer.from_str(json.dumps(merged_tokenizer_json(base, curve, n_added))).to_str(pretty=True).encode()
+    tokenizer = Tokenizer.from_str(json.dumps(merged_tokenizer_json(base, curve, n_added)))
+    _check_ids(base, tokenizer, n_added)
+    merged = tokenizer.to_str(pretty=True).encode()
     existing = out / "tokenizer.json"
     if existing.is_file() and existing.read_bytes() != merged:
         raise RunDirectoryError(
@@ -73,6 +77,23 @@ def write_tokenizer(base: Base, curve: pl.DataFrame, n_added: int, out: Path) ->
     write_bytes_atomic(existing, merged)
 
 
+def _check_ids(base: Base, merged: Tokenizer, n_added: int) -> None:
+    """P2, as the library has it once loaded: base ids spell what they did, and the new ids follow them without a gap.
+
+    Raises:
+        PromiseError: they do not.
+    """
+    before, after = base.full.get_vocab(with_added_tokens=True), merged.get_vocab(with_added_tokens=True)
+    changed = [piece for piece, index in before.items() if after.get(piece) != index]
+    new = sorted(index for piece, index in after.items() if piece not in before)
+    if changed or new != list(range(base.n_tokens, base.n_tokens + n_added)):
+        raise PromiseError(
+            f"{base.name} with {n_added:,} added tokens: {len(changed)} ids of the base changed "
+            f"({', '.join(map(repr, changed[:3]))}), {len(new):,} ids are new. Nothing was written; please report this "
+            "with the base."
+        )
+
+
 def merge_run(run_dir: Path, n_added: int | None, out: Path) -> int:
     """Merge the first `n_added` tokens of a finished sweep (None: its choice) and write the tokenizer to `out`.
 
@@ -84,7 +105,7 @@ def merge_run(run_dir: Path, n_added: int | None, out: Path) -> int:
         OptionError: the size is outside the curve.
     """
     sweep = read_json(run_dir / "sweep.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
-    curve = read_curve(run_dir)
+    curve = read_curve(run_dir, sweep["curve_sha256"])
     if n_added is None:
         n_added = int(sweep["choice"]["n_added"])
     if not 0 <= n_added <= len(curve):
@@ -103,10 +124,21 @@ def merge_run(run_dir: Path, n_added: int | None, out: Path) -> int:
     return n_added
 
 
-def read_curve(run_dir: Path) -> pl.DataFrame:
-    """The growth curve of a finished sweep. Raises RunDirectoryError if it is not there or broken."""
+def read_curve(run_dir: Path, sha256: str) -> pl.DataFrame:
+    """The growth curve of a finished sweep, which sweep.json names by its hash.
+
+    Raises:
+        RunDirectoryError: it is not there, broken, or of another run than sweep.json.
+    """
     path = run_dir / "curve.parquet"
     try:
-        return pl.read_parquet(path)
+        data = path.read_bytes()
+        curve = pl.read_parquet(io.BytesIO(data))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunDirectoryError(f"{path}: cannot be read ({error}). Sweep again into this folder.") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise RunDirectoryError(
+            f"{path}: is not the curve that sweep.json was made from (a run was interrupted between the two). "
+            "Sweep again into this folder."
+        )
+    return curve

@@ -11,6 +11,7 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 from vocabopt.bases import Base
 from vocabopt.counts import ChunkCounts
+from vocabopt.families import steps_of
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -27,8 +28,7 @@ def split_pretokens(base: Base, chunks: list[str]) -> Iterator[list[str]]:
 
 def _splitter(base: Base) -> PreTokenizer:
     """The base's pre-tokenizer without its last step, ByteLevel, which writes bytes as printable characters."""
-    whole = base.tokenizer_json["pre_tokenizer"]
-    steps = whole["pretokenizers"] if whole["type"] == "Sequence" else [whole]
+    steps = steps_of(base.tokenizer_json["pre_tokenizer"], "pretokenizers")
     splits = list(steps[:-1])
     if steps[-1].get("use_regex", True):
         splits.append({"type": "Split", "pattern": {"Regex": GPT2_PATTERN}, "behavior": "Isolated", "invert": False})

@@ -23,6 +23,8 @@ from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
 from vocabopt.options import SweepOptions
 
+#: Raised when the same text gives other counts: other chunks, held-out documents or folds.
+COUNTS_VERSION = 1
 #: Options that decide which documents there are, and in which set; the rest may change between runs.
 _COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error")
 
@@ -49,6 +51,7 @@ class RunDirectory:
             for file in text_set.files
         ]
         identity = {
+            "counts_version": COUNTS_VERSION,
             "base": base.sha256,
             "inputs": sorted([entry["text_set"], entry["role"], entry["fingerprint"]] for entry in inputs),
             "options": {name: getattr(options, name) for name in _COUNT_OPTIONS},

@@ -1,6 +1,6 @@
 """The base tokenizer's own segmentation of unique chunks, as the rows of symbols that the growth pass works on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from vocabopt.bases import Base
-from vocabopt.counts import ChunkCounts
+from vocabopt.counts import ChunkCounts, SetStats
 
 #: Chunks encoded at a time: bounds the memory that an encoder's results take.
 _BATCH_BYTES = 8 << 20
@@ -36,6 +36,11 @@ class Segmentation:
     tokens_per_chunk: NDArray[np.int64]
     token_counts: NDArray[np.int64]
     encoder: str
+
+    def base_tokens(self, sets: Mapping[str, SetStats]) -> dict[str, int]:
+        """Tokens of each text set with the base tokenizer, special tokens in the text included: size 0 of the curve."""
+        n_plain = self.token_counts.sum(axis=1)
+        return {name: int(n) + stats.n_special_tokens for (name, stats), n in zip(sets.items(), n_plain, strict=True)}
 
 
 @njit(cache=True, nogil=True)

@@ -1,5 +1,6 @@
 """The sweep: corpus -> counts -> growth curve -> complexity -> choice -> report, each step leaving its file."""
 
+import hashlib
 import importlib.metadata
 import platform
 import resource
@@ -22,7 +23,7 @@ from vocabopt import __version__
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
 from vocabopt.choose import choose
-from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points
+from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, points_shown
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets
 from vocabopt.counts import HELDOUT, TRAIN, ChunkCounts, Documents, SetStats, char_counts, count_chunks
@@ -40,7 +41,7 @@ from vocabopt.segment import Segmentation, segment
 METHOD = "grow"
 #: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
 _COUNTED_BYTES = 16 << 20
-_VERSIONED = ("vocabopt", "tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
+_VERSIONED = ("tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
 
 
 def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
@@ -54,8 +55,8 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
     sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
-    # A size that is asked for is grown.
-    options = replace(options, max_added=max((options.max_added, *(sizes or ()))))
+    # A size that is asked for is grown, also beyond --max-added.
+    given, options = options, replace(options, max_added=max((options.max_added, *(sizes or ()))))
     base = load_base(options.base)
     table = _embedding_table(base, options.model)
     text_sets = _find_text(options)
@@ -65,17 +66,19 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         counts, weights = _count(run, base, text_sets, options, console)
         scripts = scripts if scripts is not None else find_target_scripts(char_counts(counts, weights[:, 0]))
         warming.result()
-        # One core grows; the other has time for what is needed later.
+        # Growing takes one core; another has time for what is needed later.
         later: list[Callable[[], object]] = [partial(run.save_counts, counts, weights), load_renderer]
         growth, segmentation = _grow(base, counts, weights, text_sets, scripts, options, console, background, later)
-    sweep = _sweep_record(base, table, counts, growth, segmentation, scripts, sizes, options)
+    sweep = _sweep_record(base, table, counts, growth, segmentation, scripts, sizes, options.max_added)
     with console.step("report"):
         write_parquet_atomic(options.out / "curve.parquet", growth.curve)
         write_parquet_atomic(options.out / "folds.parquet", growth.folds)
+        curve_sha256 = hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest()
+        sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256}
         write_json_atomic(options.out / "sweep.json", sweep)
-        record = _run_record(run, options, segmentation, console, started_at, start)
-        write_report(options.out, {**sweep, "points": _points_with_choice(sweep)}, growth.curve, record)
-    write_json_atomic(options.out / "run.json", _run_record(run, options, segmentation, console, started_at, start))
+        record = _run_record(run, given, segmentation, console, started_at, start)
+        write_report(options.out, {**sweep, "points": points_shown(sweep)}, growth.curve, record)
+    write_json_atomic(options.out / "run.json", _run_record(run, given, segmentation, console, started_at, start))
     return sweep
 
 
@@ -205,15 +208,12 @@ def _sweep_record(
     segmentation: Segmentation,
     scripts: tuple[str, ...],
     sizes: tuple[int, ...] | None,
-    options: SweepOptions,
+    max_added: int,
 ) -> dict[str, Any]:
-    """What sweep.json holds."""
-    base_tokens = {
-        name: int(n_tokens) + stats.n_special_tokens
-        for (name, stats), n_tokens in zip(counts.sets.items(), segmentation.token_counts.sum(axis=1), strict=True)
-    }
+    """What sweep.json holds, but for the options and the hash of the curve."""
+    base_tokens = segmentation.base_tokens(counts.sets)
     choice = choose(growth.curve, base_tokens, table, growth.exhausted_at)
-    shown = grid(sizes, growth.exhausted_at, options.max_added)
+    shown = grid(sizes, growth.exhausted_at, max_added)
     n_used = [0, *growth.curve[f"n_used_{TRAIN}"]]
     (chosen,) = points((choice.n_added,), growth.curve, base_tokens, table)
     return {
@@ -229,13 +229,12 @@ def _sweep_record(
         },
         "model": asdict(table.model) if table.model else None,
         "scripts": list(scripts),
-        "options": options.as_record(),
         "sets": {
             name: {**asdict(stats), "n_tokens_base": base_tokens[name], "entropy_bits_base": growth.entropy_bits[name]}
             for name, stats in counts.sets.items()
         },
         "points": points(shown, growth.curve, base_tokens, table),
-        "max_added": options.max_added,
+        "max_added": max_added,
         "exhausted_at": growth.exhausted_at,
         "n_blocked": growth.n_blocked,
         "n_scaffold": {
@@ -243,12 +242,6 @@ def _sweep_record(
         },
         "choice": {**choice.as_record(), "point": chosen},
     }
-
-
-def _points_with_choice(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The points of the grid and the choice's own, for tables."""
-    by_size = {point["n_added"]: point for point in [sweep["choice"]["point"], *sweep["points"]]}
-    return [by_size[size] for size in sorted(by_size)]
 
 
 def _run_record(
@@ -261,7 +254,7 @@ def _run_record(
 ) -> dict[str, Any]:
     """What run.json holds: what went in and what it cost."""
     versions = {"python": platform.python_version(), "vocabopt": __version__}
-    for name in _VERSIONED[1:]:
+    for name in _VERSIONED:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

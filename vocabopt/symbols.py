@@ -26,7 +26,7 @@ class Symbols:
         self.text = np.zeros(int(ends[-1]) + 1024, np.uint8)
         self.text[: ends[-1]] = np.frombuffer(b"".join(texts), np.uint8)
         self.n_text = int(ends[-1])
-        table = np.zeros((self.n_symbols + n_new + 1, 9), np.int64)
+        table = np.zeros((self.n_symbols + n_new + 1, kernel.N_SYMBOL_COLUMNS), np.int64)
         table[: self.n_symbols, kernel.TEXT_END] = ends
         table[1 : self.n_symbols, kernel.TEXT_START] = ends[:-1]
         table[:, kernel.USED_AT] = -1

@@ -6,6 +6,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from vocabopt.complexity import points_shown
+
 DASH = "-"
 # Heads break where they are told to, so that the table fits into 80 characters.
 _HEADERS = (
@@ -31,7 +33,7 @@ def sweep_table(sweep: Mapping[str, Any], *, width: int = 80) -> Table:
     for header in _HEADERS:
         table.add_column(header, justify="right", vertical="bottom", overflow="fold")
     choice = sweep["choice"]["n_added"]
-    for point in _points(sweep):
+    for point in points_shown(sweep):
         table.add_row(*_cells(point, sweep["sets"]), style="bold" if point["n_added"] == choice else "")
     return table
 
@@ -41,17 +43,11 @@ def sweep_notes(sweep: Mapping[str, Any]) -> list[str]:
     notes = []
     if sweep["exhausted_at"] is not None:
         note = f"The text ran dry at {sweep['exhausted_at']:,} added tokens"
-        is_marked = any(point["dry"] for point in _points(sweep))
+        is_marked = any(point["dry"] for point in points_shown(sweep))
         notes.append(f"{note}; larger sizes are marked * and repeat it." if is_marked else f"{note}.")
     if sweep["n_blocked"]:
         notes.append(f"{sweep['n_blocked']:,} candidates were left out because they would change protected text.")
     return notes
-
-
-def _points(sweep: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The sizes of the grid and the choice, in order."""
-    by_size = {point["n_added"]: point for point in [sweep["choice"]["point"], *sweep["points"]]}
-    return [by_size[size] for size in sorted(by_size)]
 
 
 def _cells(point: Mapping[str, Any], sets: Mapping[str, Any]) -> list[str]:
