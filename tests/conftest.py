@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 
 from vocabopt.bases import Base, load_base
 from vocabopt.console import Console
-from vocabopt.merge import merge_run, read_curve
-from vocabopt.sweep import SweepOptions, run_sweep
+from vocabopt.merge import merge_run
+from vocabopt.options import SweepOptions
+from vocabopt.sweep import run_sweep
 
 # The same examples in every run, and nothing left behind; HYPOTHESIS_PROFILE=random looks for new ones.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -103,7 +104,7 @@ class Run:
 
 def sweep(out: Path, base: str, *paths: Path, **options: Any) -> Run:
     record = run_sweep(SweepOptions(paths=tuple(map(str, paths)), out=out, base=base, **options), Console(quiet=True))
-    return Run(out, load_base(base), record, read_curve(out))
+    return Run(out, load_base(base), record, pl.read_parquet(out / "curve.parquet"))
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def _recognise_byte_level(
     if add_prefix and normal_forms & {"NFKC", "NFKD"}:
         raise BaseTokenizerError(
             f"{place}: it adds a space before text that does not begin with one, after its normaliser "
-            f"({', '.join(sorted(normal_forms))}) may have made other characters a space. Pass a base without one of these."
+            f"({', '.join(sorted(normal_forms))}) may have made other characters a space. Pass another base."
         )
     if add_prefix and len(steps) > 1:
         raise BaseTokenizerError(
