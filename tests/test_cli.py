@@ -790,3 +790,13 @@ def test_every_default_of_the_command_line_is_that_of_the_options() -> None:
         default = fields[parameter.name].default
         if parameter.name not in ("out", "evals", "protects", "paths"):
             assert parameter.default == default or not isinstance(parameter.default, str | int | float), parameter.name
+
+
+def test_merging_into_the_run_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ko.txt").write_text("가나다라 마바사\n" * 50 + "가나 다라\n" * 50, encoding="utf-8")
+    out = tmp_path / "run"
+    assert CliRunner().invoke(main, ["sweep", str(tmp_path / "ko.txt"), "--out", str(out), "--quiet"]).exit_code == 0
+    refused = CliRunner().invoke(main, ["merge", str(out), "--out", str(out)])
+    assert refused.exit_code == 2
+    assert "is the run directory itself" in refused.output
+    assert not (out / "tokenizer.json").exists()

@@ -85,7 +85,7 @@ def _named_paths(option: str) -> Callable[[click.Context, click.Parameter, Itera
     multiple=True,
     metavar="NAME=PATH",
     callback=_named_paths("protect"),
-    help="Text that must tokenise as before; may be repeated.",
+    help="Text that must tokenise as before; with a script guard, all of it that lacks the script. May be repeated.",
 )
 @click.option(
     "--script",

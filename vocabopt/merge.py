@@ -104,6 +104,10 @@ def merge_run(run_dir: Path, n_added: int | None, out: Path) -> int:
         RunDirectoryError: no finished sweep in `run_dir`, or the base changed since.
         OptionError: the size is outside the curve.
     """
+    if out.resolve() == run_dir.resolve():
+        raise RunDirectoryError(
+            f"--out {out}: is the run directory itself. Name a folder of its own, for example {out / 'tokenizer'}."
+        )
     sweep = read_json(run_dir / "sweep.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
     curve = read_curve(run_dir, sweep["curve_sha256"])
     if n_added is None:

@@ -67,6 +67,7 @@ def draw_complexity(view: View) -> tuple[Figure, str]:
     right_ax.plot(sizes, ratios, color=COLOURS["embedding"], clip_on=False)
     highest = max([1.0, *ratios])
     right_ax.set_ylim(1, highest if highest > 1 else 1.05)
+    right_ax.ticklabel_format(axis="y", useOffset=False)
     right_ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis_title(right_ax, "ratio_embedding", "embedding", right=True)
 
