@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from vocabopt.bases import Base, load_base
 from vocabopt.console import Console
-from vocabopt.merge import merge_run
+from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.sweep import run_sweep
 
@@ -72,7 +72,7 @@ class Run:
         """The folder that `vocabopt merge` writes for this size."""
         folder = self.out / f"tokenizer-{n_added}"
         if not folder.exists():
-            merge_run(self.out, n_added, folder)
+            merge_run(self.out, folder, n_added=n_added)
         return folder
 
     def tokenizer(self, n_added: int) -> Tokenizer:

@@ -24,7 +24,8 @@ from vocabopt.bases import Base, load_base
 from vocabopt.chunk_kernel import scan_documents
 from vocabopt.counts import HELDOUT, TRAIN, Documents, SetStats, count_chunks
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
-from vocabopt.merge import merged_tokenizer_json
+from vocabopt.merge.addition import grown as grown_addition
+from vocabopt.merge.export import merged_tokenizer_json
 from vocabopt.pretokens import refine
 from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.segment import segment
@@ -152,7 +153,7 @@ def _block_of(name: str, texts: Sequence[str]) -> Documents:
 
 def merged(base: Base, curve: pl.DataFrame, n_added: int) -> Tokenizer:
     """The tokenizer with the first `n_added` tokens, as `vocabopt merge` writes it."""
-    return Tokenizer.from_str(json.dumps(merged_tokenizer_json(base, curve, n_added)))
+    return Tokenizer.from_str(json.dumps(merged_tokenizer_json(base, grown_addition(base, curve, n_added))))
 
 
 def all_ids(tokenizer: Tokenizer, documents: Iterable[str]) -> list[list[int]]:

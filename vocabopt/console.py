@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-Unit = Literal["bytes", "tokens", "chunks"]
+Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies"]
 _PLAIN_EVERY_SECONDS = 5.0
 
 

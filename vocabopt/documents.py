@@ -5,9 +5,9 @@ Chunks are what is counted. Both families are cut before a run of spaces that fo
     sentencepiece-bpe   no piece holds a ▁ after another character (checked when the base is loaded), so no merge
                         crosses that place; where no piece holds a newline beside another character, newlines are
                         chunks of their own as well
-    byte-level-bpe      where that character is not white space: the split patterns named below never match across
-                        it, since none of their alternatives takes a space after such a character, none looks
-                        behind, and the end of the text satisfies (?!\S) as a space does
+    byte-level-bpe      where that character is not white space: the split patterns of bases/patterns.py never match
+                        across it, since none of their alternatives takes a space after such a character, none
+                        looks behind, and the end of the text satisfies (?!\S) as a space does
 
 With an unknown split pattern the chunk is the whole document: slower, and just as exact. Chunks of the byte-level
 family are then cut into pre-tokens by the base's own normaliser and pre-tokenizer, once per unique chunk.
@@ -17,23 +17,8 @@ from typing import Any
 
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
-from vocabopt.families import steps_of
-
-_CL100K = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN2 = _CL100K.replace(r"\p{N}{1,3}", r"\p{N}")
-_O200K_WORD = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-_O200K = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_O200K_WORD[0]}*{_O200K_WORD[1]}+{_ENDINGS}"
-    rf"|[^\r\n\p{{L}}\p{{N}}]?{_O200K_WORD[0]}+{_O200K_WORD[1]}*{_ENDINGS}"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_TEKKEN = _O200K.replace(_ENDINGS, "").replace(r"\p{N}{1,3}", r"\p{N}")
-#: Split patterns that never match across a space that follows a character which is not white space.
-PATTERNS_CUT_AT_SPACES = frozenset({_CL100K, _QWEN2, _O200K, _TEKKEN})
+from vocabopt.bases.families import steps_of
+from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
 
 
 def cut_at(base: Base) -> int:

@@ -20,7 +20,9 @@ class SweepOptions:
 
     paths: files, folders, globs, URLs or "-". out: the run directory. target: the set to learn from. evals, protects:
     NAME -> PATH. scripts: "auto", "none" or script names. sizes: None for the default grid. heldout: share of the
-    training documents, picked by content hash. min_saving: stop when the best token saves fewer.
+    training documents, picked by content hash. min_saving: stop when the best token saves fewer. pattern, specials:
+    what a tiktoken rank file leaves out. method: "union" measures the paper's method beside the curve, with the
+    vocabulary `vocab` or one trained on the text, its pieces scored as `scores` says.
     """
 
     paths: tuple[str, ...]
@@ -40,6 +42,11 @@ class SweepOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    pattern: str | None = None
+    specials: str | None = None
+    method: Literal["grow", "union"] = "grow"
+    vocab: str | None = None
+    scores: Literal["unique", "zero"] = "unique"
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -50,6 +57,9 @@ class SweepOptions:
             raise OptionError(f"--max-added {self.max_added}: must be between 1 and {MAX_ADDED:,}.")
         if self.min_saving < 1:
             raise OptionError(f"--min-saving {self.min_saving}: must be at least 1 token.")
+        if self.method == "grow" and (self.vocab is not None or self.scores != "unique"):
+            option = f"--vocab {self.vocab}" if self.vocab is not None else f"--scores {self.scores}"
+            raise OptionError(f"{option}: is about the union method. Add --method union, or leave it out.")
         if not 0 <= self.seed < 2**64:
             raise OptionError(f"--seed {self.seed}: must be between 0 and 2**64 - 1.")
 

@@ -11,9 +11,8 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 from vocabopt.bases import Base
 from vocabopt.counts import ChunkCounts
-from vocabopt.families import steps_of
-
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+from vocabopt.bases.families import steps_of
+from vocabopt.bases.patterns import GPT2_PATTERN
 
 _BATCH_CHUNKS = 50_000
 

@@ -103,25 +103,31 @@ class RunDirectory:
 
     def load_counts(self) -> ChunkCounts | None:
         """The counts of an earlier run on the same inputs, None if there are none or they are not whole."""
-        path, folds_path = self.path / "counts.parquet", self.path / "counts_folds.parquet"
-        if not path.is_file() or not folds_path.is_file():
+        counts = read_counts(self.path, self.record["inputs_sha256"])
+        self.counts_reused = counts is not None
+        return counts
+
+
+def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
+    """counts.parquet and counts_folds.parquet of a run; None where they are not there, not whole, or of other inputs."""
+    path, folds_path = run_dir / "counts.parquet", run_dir / "counts_folds.parquet"
+    if not path.is_file() or not folds_path.is_file():
+        return None
+    try:
+        metadata = pl.read_parquet_metadata(path)
+        if metadata.get("inputs_sha256") != inputs_sha256:
             return None
-        try:
-            metadata = pl.read_parquet_metadata(path)
-            if metadata.get("inputs_sha256") != self.record["inputs_sha256"]:
-                return None
-            texts, folds = pl.read_parquet(path, columns=["chunk"])["chunk"], pl.read_parquet(folds_path)
-        except (OSError, pl.exceptions.PolarsError):
-            return None
-        self.counts_reused = True
-        # Copies, since numba compiles its functions anew for arrays that are read-only.
-        text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8).copy()
-        n_entries = np.bincount(folds["chunk"].to_numpy(), minlength=len(texts))
-        return ChunkCounts(
-            sets={name: SetStats(**stats) for name, stats in json.loads(metadata["sets"]).items()},
-            text=text,
-            ends=np.flatnonzero(text == 0),
-            offsets=np.concatenate([[0], np.cumsum(n_entries)]),
-            groups=folds["group"].to_numpy().astype(np.int32, copy=True),
-            counts=folds["n"].to_numpy().copy(),
-        )
+        texts, folds = pl.read_parquet(path, columns=["chunk"])["chunk"], pl.read_parquet(folds_path)
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+    # Copies, since numba compiles its functions anew for arrays that are read-only.
+    text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8).copy()
+    n_entries = np.bincount(folds["chunk"].to_numpy(), minlength=len(texts))
+    return ChunkCounts(
+        sets={name: SetStats(**stats) for name, stats in json.loads(metadata["sets"]).items()},
+        text=text,
+        ends=np.flatnonzero(text == 0),
+        offsets=np.concatenate([[0], np.cumsum(n_entries)]),
+        groups=folds["group"].to_numpy().astype(np.int32, copy=True),
+        counts=folds["n"].to_numpy().copy(),
+    )

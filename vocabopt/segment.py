@@ -1,24 +1,15 @@
 """The base tokenizer's own segmentation of unique chunks, as the rows of symbols that the growth pass works on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from vocabopt.bases import Base
 from vocabopt.counts import ChunkCounts, SetStats
-
-#: Chunks encoded at a time: bounds the memory that an encoder's results take.
-_BATCH_BYTES = 8 << 20
-#: Unique chunks of each run on which the fast encoder must agree with `tokenizers`.
-N_CHECKED = 2_000
-#: Longer ones are left out of that: `tokenizers` takes gigabytes for a chunk of 100 MB.
-_MAX_CHECKED_BYTES = 4_096
+from vocabopt.encode import ChunkEncoder, batches
 
 
 @dataclass(frozen=True)
@@ -81,8 +72,7 @@ def _fill_slots(ids, ends, first_chunk, byte_values, weights, slots, n_slots, cl
 def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segmentation:
     """Encode every unique chunk with the base tokenizer.
 
-    gigatoken encodes if it is installed and agrees with the `tokenizers` library on a sample of this run's chunks;
-    otherwise `tokenizers` does.
+    Which library encodes: `ChunkEncoder`.
     """
     byte_values = np.array(base.byte_values, np.int32)
     token_counts = np.zeros((weights.shape[1], base.n_tokens), np.int64)
@@ -93,50 +83,12 @@ def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segm
     slots[0] = 0
     tokens_per_chunk = np.zeros(counts.n_chunks, np.int64)
     n_slots, first_chunk = 1, 0
-    authority, fast = base.chunk_tokenizer, _fast_encoder(base, counts)
-    for data in _batches(counts):
-        ids, ends = _encode_fast(fast, data) if fast else _encode(authority, data)
+    encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer, counts)
+    for data in batches(counts):
+        ids, ends = encoder.encode(data)
         n_slots = _fill_slots(
             ids, ends, first_chunk, byte_values, weights, slots, n_slots, closed_symbols, closed, sizes, token_counts
         )
         tokens_per_chunk[first_chunk : first_chunk + len(ends)] = np.diff(ends, prepend=0)
         first_chunk += len(ends)
-    encoder = "gigatoken" if fast else "tokenizers"
-    return Segmentation(slots[:n_slots], closed[: sizes[0]].copy(), tokens_per_chunk, token_counts, encoder)
-
-
-def _batches(counts: ChunkCounts) -> Iterator[bytes]:
-    """Runs of whole chunks, NUL-separated."""
-    first, begin = 0, 0
-    while first < counts.n_chunks:
-        last = int(np.searchsorted(counts.ends, begin + _BATCH_BYTES, side="left"))
-        last = min(max(last, first + 1), counts.n_chunks)
-        end = int(counts.ends[last - 1])
-        yield counts.text[begin:end].tobytes()
-        first, begin = last, end + 1
-
-
-def _encode(tokenizer: Tokenizer, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids of the chunks in `data`, and where each chunk's end."""
-    encodings = tokenizer.encode_batch_fast(data.decode().split("\0"), add_special_tokens=False)
-    rows = [encoding.ids for encoding in encodings]
-    return np.fromiter(chain.from_iterable(rows), np.int64), np.cumsum(np.fromiter(map(len, rows), np.int64))
-
-
-def _encode_fast(tokenizer: Any, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The same with gigatoken, whose result is an awkward array."""
-    from gigatoken import BytesSource
-
-    layout = tokenizer.encode_batch(BytesSource([data], separator="\0")).layout
-    return np.asarray(layout.content.data).astype(np.int64), np.asarray(layout.offsets.data)[1:].astype(np.int64)
-
-
-def _fast_encoder(base: Base, counts: ChunkCounts) -> Any:
-    """A gigatoken tokenizer that gives the ids of `tokenizers` on chunks spread evenly over this run's, or None."""
-    fast = base.fast_chunk_tokenizer
-    if fast is None:
-        return None
-    sample = counts.sample(N_CHECKED, max_bytes=_MAX_CHECKED_BYTES)
-    expected = base.chunk_tokenizer.encode_batch_fast(sample, add_special_tokens=False)
-    found = fast.encode_batch_list(sample)
-    return fast if all(a.ids == b for a, b in zip(expected, found, strict=True)) else None
+    return Segmentation(slots[:n_slots], closed[: sizes[0]].copy(), tokens_per_chunk, token_counts, encoder.name)

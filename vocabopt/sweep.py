@@ -37,8 +37,9 @@ from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.segment import Segmentation, segment
+from vocabopt.union.measure import Measure
+from vocabopt.union.run import read_union, run_union
 
-METHOD = "grow"
 #: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
 _COUNTED_BYTES = 16 << 20
 _VERSIONED = ("tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
@@ -55,9 +56,9 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
     sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
-    # A size that is asked for is grown, also beyond --max-added.
+    # A size that is asked for is grown, also beyond --max-added; with the union it is that of the other vocabulary.
     given, options = options, replace(options, max_added=max((options.max_added, *(sizes or ()))))
-    base = load_base(options.base)
+    base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     table = _embedding_table(base, options.model)
     text_sets = _find_text(options)
     run = RunDirectory.open(options, base, text_sets)
@@ -69,17 +70,56 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         # Growing takes one core; another has time for what is needed later.
         later: list[Callable[[], object]] = [partial(run.save_counts, counts, weights), load_renderer]
         growth, segmentation = _grow(base, counts, weights, text_sets, scripts, options, console, background, later)
-    sweep = _sweep_record(base, table, counts, growth, segmentation, scripts, sizes, options.max_added)
-    with console.step("report"):
+    sweep = _sweep_record(base, table, counts, growth, segmentation, scripts, sizes, options)
+    with console.step("write"):
         write_parquet_atomic(options.out / "curve.parquet", growth.curve)
         write_parquet_atomic(options.out / "folds.parquet", growth.folds)
         curve_sha256 = hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest()
         sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256}
         write_json_atomic(options.out / "sweep.json", sweep)
+    if options.method == "union":
+        run_union(
+            _measure(base, table, counts, weights, segmentation, scripts, text_sets, options),
+            options.out,
+            sizes=sizes,
+            vocab=options.vocab,
+            scores=options.scores,
+            console=console,
+        )
+    with console.step("report"):
+        union = read_union(options.out)
         record = _run_record(run, given, segmentation, console, started_at, start)
-        write_report(options.out, {**sweep, "points": points_shown(sweep)}, growth.curve, record)
+        write_report(options.out, {**sweep, "points": points_shown(sweep)}, growth.curve, record, union)
     write_json_atomic(options.out / "run.json", _run_record(run, given, segmentation, console, started_at, start))
-    return sweep
+    return {**sweep, "union": union}
+
+
+def _measure(
+    base: Base,
+    table: EmbeddingTable,
+    counts: ChunkCounts,
+    weights: NDArray[np.int64],
+    segmentation: Segmentation,
+    scripts: tuple[str, ...],
+    text_sets: tuple[TextSet, ...],
+    options: SweepOptions,
+) -> Measure:
+    protected = [text_set for text_set in text_sets if text_set.role == "protected"]
+    return Measure(
+        base=base,
+        counts=counts,
+        weights=weights,
+        base_tokens=segmentation.base_tokens(counts.sets),
+        scripts=scripts,
+        table=table,
+        protected={text_set.name: partial(_texts_of, text_set, options.read_options()) for text_set in protected},
+    )
+
+
+def _texts_of(text_set: TextSet, options: ReadOptions) -> Iterator[pl.Series]:
+    """The documents of a text set, in blocks."""
+    for file in text_set.files:
+        yield from (block.documents for block in read_blocks(file, options))
 
 
 def _prepare_growth(base: Base) -> None:
@@ -208,25 +248,18 @@ def _sweep_record(
     segmentation: Segmentation,
     scripts: tuple[str, ...],
     sizes: tuple[int, ...] | None,
-    max_added: int,
+    options: SweepOptions,
 ) -> dict[str, Any]:
     """What sweep.json holds, but for the options and the hash of the curve."""
     base_tokens = segmentation.base_tokens(counts.sets)
     choice = choose(growth.curve, base_tokens, table, growth.exhausted_at)
-    shown = grid(sizes, growth.exhausted_at, max_added)
+    shown = grid(sizes, growth.exhausted_at, options.max_added)
     n_used = [0, *growth.curve[f"n_used_{TRAIN}"]]
     (chosen,) = points((choice.n_added,), growth.curve, base_tokens, table)
     return {
         "format_version": FORMAT_VERSION,
-        "method": METHOD,
-        "base": {
-            "name": base.name,
-            "family": base.family,
-            "n_tokens": base.n_tokens,
-            "n_rows": table.base_n_rows,
-            "sha256": base.sha256,
-            "source": base.source,
-        },
+        "method": options.method,
+        "base": {**base.as_record(), "n_rows": table.base_n_rows},
         "model": asdict(table.model) if table.model else None,
         "scripts": list(scripts),
         "sets": {
@@ -234,7 +267,7 @@ def _sweep_record(
             for name, stats in counts.sets.items()
         },
         "points": points(shown, growth.curve, base_tokens, table),
-        "max_added": max_added,
+        "max_added": options.max_added,
         "exhausted_at": growth.exhausted_at,
         "n_blocked": growth.n_blocked,
         "n_scaffold": {

@@ -1,12 +1,10 @@
 """The symbols of the growth pass: base tokens, characters spelled in bytes, and what the guard says of each."""
 
 import contextlib
-import json
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from vocabopt import growth_kernel as kernel
 from vocabopt.bases import Base
@@ -87,7 +85,7 @@ class Symbols:
                 spelled[piece.encode()] = 0
             elif self.allows(base, base.pieces[index], scripts):
                 candidates[piece] = index
-        encoder = _merging_tokenizer(base)
+        encoder = base.merging_tokenizer
         for piece, encoding in zip(candidates, encoder.encode_batch_fast(list(candidates)), strict=True):
             index = candidates[piece]
             if encoding.ids != [index]:
@@ -100,15 +98,6 @@ class Symbols:
 
     def _allows_any(self, base: Base, text: bytes, scripts: tuple[str, ...]) -> bool:
         return bool(text) and self.allows(base, text, scripts)
-
-
-def _merging_tokenizer(base: Base) -> Tokenizer:
-    """An encoder of pieces as tokenizer.json spells them, by merges alone."""
-    model = base.chunk_json["model"]
-    if base.family == "sentencepiece-bpe" and not model.get("ignore_merges"):
-        return base.chunk_tokenizer
-    document = {**base.chunk_json, "model": {**model, "ignore_merges": False}, "pre_tokenizer": None}
-    return Tokenizer.from_str(json.dumps(document))
 
 
 def _guard_arrays(base: Base, scripts: tuple[str, ...]) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from vocabopt.console import Console
-from vocabopt.families import char_of_byte
+from vocabopt.bases.families import char_of_byte
 from vocabopt.options import DEFAULT_BASE, SweepOptions
 from vocabopt.sweep import run_sweep
 

@@ -17,7 +17,13 @@ def load_renderer() -> None:
     import vocabopt.report.page  # noqa: F401
 
 
-def write_report(out: Path, sweep: Mapping[str, Any], curve: pl.DataFrame, run: Mapping[str, Any]) -> Path:
+def write_report(
+    out: Path,
+    sweep: Mapping[str, Any],
+    curve: pl.DataFrame,
+    run: Mapping[str, Any],
+    union: Mapping[str, Any] | None = None,
+) -> Path:
     """Write DIR/report.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
 
     Parameters:
@@ -27,6 +33,7 @@ def write_report(out: Path, sweep: Mapping[str, Any], curve: pl.DataFrame, run: 
         curve: one row per added token, as curve.parquet. A column `count` (occurrences in training text when the
             token was added) is shown where there is one.
         run: what run.json holds.
+        union: what union.json holds, where the union method was measured.
 
     Returns:
         The path of the page.
@@ -36,7 +43,7 @@ def write_report(out: Path, sweep: Mapping[str, Any], curve: pl.DataFrame, run: 
     from vocabopt.report.page import render
     from vocabopt.report.view import View
 
-    view = View(sweep, curve, run)
+    view = View(sweep, curve, run, union)
     pictures = draw_all(view)
     for picture in pictures:
         write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)

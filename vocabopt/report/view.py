@@ -83,11 +83,34 @@ class UsedRow:
         return quotient(self.n_used, self.n_added)
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnionRow:
+    """One size of the union."""
+
+    given: Mapping[str, Any]
+    ratio_union: float | None
+    ratio_grown: float | None
+    n_changed: int | None
+    is_choice: bool
+
+    @property
+    def more_tokens(self) -> float | None:
+        """Tokens of the union for each of the grown ones, less one."""
+        share = quotient(self.ratio_union, self.ratio_grown)
+        return None if share is None else share - 1
+
+
 class View:
     """The sweep, its curve and the run, asked in the words of the page."""
 
-    def __init__(self, sweep: Mapping[str, Any], curve: pl.DataFrame, run: Mapping[str, Any]) -> None:
-        self.sweep, self.curve, self.run = sweep, curve, run
+    def __init__(
+        self,
+        sweep: Mapping[str, Any],
+        curve: pl.DataFrame,
+        run: Mapping[str, Any],
+        union: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
         self.given_sets: Mapping[str, Mapping[str, Any]] = sweep["sets"]
         self.given_points: list[Mapping[str, Any]] = sweep["points"]
         self.choice: Mapping[str, Any] = sweep["choice"]
@@ -183,6 +206,25 @@ class View:
         """Used tokens on held-out text at the table's sizes."""
         sizes = [point["n_added"] for point in self.given_points if 0 < point["n_added"] <= self.curve.height]
         return [UsedRow(n_added=size, n_used=self._cell(f"n_used_{self.heldout}", size)) for size in sizes]
+
+    @property
+    def union_rows(self) -> list[UnionRow]:
+        """The union at each of its sizes, the grown tokens of as many rows beside it."""
+        if self.union is None or self.main is None:
+            return []
+        base = self.given_sets[self.main].get("n_tokens_base")
+        return [
+            UnionRow(
+                given=point,
+                ratio_union=point["sets"][self.main]["ratio_input"],
+                ratio_grown=quotient(self.n_tokens(self.main, point["n_added"]), base),
+                n_changed=sum(counted["n_changed"] for counted in point["protected"].values())
+                if point["protected"]
+                else None,
+                is_choice=point["vocab_size"] == self.union["choice"]["vocab_size"],
+            )
+            for point in self.union["points"]
+        ]
 
     @property
     def scaffold(self) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 
 Family = Literal["sentencepiece-bpe", "byte-level-bpe"]
 Prefix = Literal["always", "first", "never"]

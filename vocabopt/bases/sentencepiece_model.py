@@ -1,9 +1,12 @@
 """SentencePiece BPE models: read the .model file and write the tokenizer.json that encodes exactly as it does."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from sentencepiece import sentencepiece_model_pb2 as sp_pb2
 
+from vocabopt.bases.pipeline import added_token, bos_first, bpe_model, tokenizer_json
 from vocabopt.errors import BaseTokenizerError
 
 SPACE_SYMBOL = "▁"
@@ -17,16 +20,32 @@ def parse_model(data: bytes, place: str) -> Any:
     Raises:
         BaseTokenizerError: not a SentencePiece model, or one whose encoder cannot be grown exactly.
     """
-    model = sp_pb2.ModelProto()  # type: ignore[attr-defined]
+    model = parse_any_model(data, place)
+    _refuse_unsupported(model, place)
+    return model
+
+
+def parse_any_model(data: bytes, place: str) -> Any:
+    """Parse a SentencePiece model file of any kind.
+
+    Raises:
+        BaseTokenizerError: not a SentencePiece model, or one without pieces.
+    """
     try:
-        model.ParseFromString(data)
+        model = read_model(data)
     except Exception as error:  # protobuf's own DecodeError is private to its backend
         raise BaseTokenizerError(
             f"{place}: is not a SentencePiece model ({error}). Pass a SentencePiece BPE .model or a tokenizer.json."
         ) from error
     if not model.pieces:
         raise BaseTokenizerError(f"{place}: holds no pieces. Pass a SentencePiece BPE .model or a tokenizer.json.")
-    _refuse_unsupported(model, place)
+    return model
+
+
+def read_model(data: bytes) -> Any:
+    """The protocol buffer message of a SentencePiece model that is known to be one."""
+    model = sp_pb2.ModelProto()  # type: ignore[attr-defined]
+    model.ParseFromString(data)
     return model
 
 
@@ -105,29 +124,16 @@ def to_tokenizer_json(model: Any) -> dict[str, Any]:
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
     bos = "<s>" if "<s>" in vocab else None
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": index,
-                "content": piece.piece,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": piece.type != _USER_DEFINED,
-            }
-            for index, piece in special
-        ],
-        "normalizer": {
+    return tokenizer_json(
+        bpe_model(vocab, merges_of(model), unk_token=unknown, fuse_unk=True, byte_fallback=True),
+        [added_token(index, piece.piece, special=piece.type != _USER_DEFINED) for index, piece in special],
+        normalizer={
             "type": "Sequence",
             "normalizers": [*([{"type": "Prepend", "prepend": SPACE_SYMBOL}] if prefix else []), replace],
         },
-        "pre_tokenizer": None,
-        "post_processor": _bos_first(bos, vocab[bos]) if bos else None,
-        "decoder": {
+        pre_tokenizer=None,
+        post_processor=bos_first(bos, vocab[bos]) if bos else None,
+        decoder={
             "type": "Sequence",
             "decoders": [
                 {"type": "Replace", "pattern": {"String": SPACE_SYMBOL}, "content": " "},
@@ -136,30 +142,7 @@ def to_tokenizer_json(model: Any) -> dict[str, Any]:
                 *strip,
             ],
         },
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": unknown,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": True,
-            "byte_fallback": True,
-            "ignore_merges": False,
-            "vocab": vocab,
-            "merges": [list(pair) for pair in merges_of(model)],
-        },
-    }
-
-
-def _bos_first(bos: str, bos_id: int) -> dict[str, Any]:
-    token = {"SpecialToken": {"id": bos, "type_id": 0}}
-    first, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
-    return {
-        "type": "TemplateProcessing",
-        "single": [token, first],
-        "pair": [token, first, {"SpecialToken": {"id": bos, "type_id": 1}}, second],
-        "special_tokens": {bos: {"id": bos, "ids": [bos_id], "tokens": [bos]}},
-    }
+    )
 
 
 def special_token_names(model: Any) -> dict[str, str]:
@@ -168,3 +151,52 @@ def special_token_names(model: Any) -> dict[str, str]:
     trainer = model.trainer_spec
     names = {"bos_token": trainer.bos_piece, "eos_token": trainer.eos_piece, "unk_token": trainer.unk_piece}
     return {name: piece for name, piece in names.items() if piece in pieces}
+
+
+def normal_pieces(model: Any) -> list[str]:
+    """The pieces that text is made of, in the order of their ids; no control, unknown, byte or user-defined ones."""
+    return [piece.piece for piece in model.pieces if piece.type == _NORMAL]
+
+
+def extended_model(
+    data: bytes,
+    pieces: Sequence[str],
+    *,
+    first_id: int,
+    added_tokens: Sequence[Mapping[str, Any]] = (),
+    zero: bool = False,
+) -> bytes:
+    """A SentencePiece model with `pieces` after its own, the first with the id `first_id`.
+
+    Ids between the model's last and `first_id` belong to `added_tokens` of a tokenizer.json: control pieces where they
+    are special, user-defined ones where not; an id without a token is a control piece too, which text never gives.
+
+    Args:
+        zero: give all new pieces the score 0, as Chinese-LLaMA does (arXiv 2304.08177), which merges them before
+            the base's own; otherwise they come after all of its pieces, each with a score of its own.
+    """
+    model = read_model(data)
+    content = {token["id"]: token for token in added_tokens}
+    for index in range(len(model.pieces), first_id):
+        token = content.get(index, {"content": f"<unused_{index}>", "special": True})
+        model.pieces.add(piece=token["content"], score=0.0, type=_CONTROL if token["special"] else _USER_DEFINED)
+    lowest = min(piece.score for piece in model.pieces)
+    scores = [0.0] * len(pieces) if zero else scores_below(lowest, len(pieces))
+    for piece, score in zip(pieces, scores, strict=True):
+        model.pieces.add(piece=piece, score=score, type=_NORMAL)
+    model.trainer_spec.vocab_size = len(model.pieces)
+    return bytes(model.SerializeToString())
+
+
+def scores_below(lowest: float, n: int) -> list[float]:
+    """`n` falling scores below `lowest`, one apart or as near as float32 (the type of scores in a model) can hold.
+
+    Llama 2 and Mistral keep their white-space pieces at -1e9. A score between those and the ordinary pieces would merge
+    new pieces before them, so the absolute minimum counts; there float32's steps are 64.
+    """
+    scores = []
+    score = np.float32(lowest)
+    for _ in range(n):
+        score = min(np.float32(score - 1), np.nextafter(score, np.float32(-np.inf)))
+        scores.append(float(score))
+    return scores

@@ -1,0 +1,173 @@
+"""The record of a base tokenizer that can be grown. Two families can, by merges, without touching other text:
+
+    sentencepiece-bpe   BPE over characters, spaces written as ▁, unknown characters spelled in byte pieces
+                        (Mistral, Llama 2)
+    byte-level-bpe      BPE over the bytes of pre-tokens, each byte written as one printable character
+                        (GPT-2, Qwen, Llama 3)
+"""
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tokenizers import Tokenizer
+
+from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte
+from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
+
+OriginalKind = Literal["sentencepiece", "tiktoken", "tekken"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """A file in which the base's publisher wrote the same tokenizer, and in which a merged one is written as well."""
+
+    kind: OriginalKind
+    file_name: str
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A base tokenizer that can be grown.
+
+    source, pattern, specials: what `load_base` loads it from again: a built-in name, an absolute path or a hub id, and
+    for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
+    instead of tokenizer.json.
+    `pieces[id]` are the bytes of text a token stands for (▁ as a space), empty for special and byte tokens of the
+    SentencePiece family; `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
+    """
+
+    name: str
+    family: Family
+    source: str
+    sha256: str
+    tokenizer_json: Mapping[str, Any]
+    companions: Mapping[str, bytes] = field(default_factory=dict)
+    originals: tuple[Original, ...] = ()
+    pattern: str | None = None
+    specials: str | None = None
+    special_names: Mapping[str, str] = field(default_factory=dict)
+    model_n_rows: int | None = None
+    prefix: Prefix
+    prefix_unless_space: bool
+
+    def as_record(self) -> dict[str, Any]:
+        """Which base it is, and how to load it again."""
+        names = ("name", "family", "source", "pattern", "specials", "sha256", "n_tokens")
+        return {name: getattr(self, name) for name in names}
+
+    @functools.cached_property
+    def full(self) -> Tokenizer:
+        """The tokenizer as loaded, the outside authority every count is checked against."""
+        return Tokenizer.from_str(json.dumps(self.tokenizer_json))
+
+    @functools.cached_property
+    def n_tokens(self) -> int:
+        """One more than the largest id, added tokens included: new ids start here."""
+        vocab: dict[str, int] = self.tokenizer_json["model"]["vocab"]
+        return max(*vocab.values(), *self.added_ids) + 1
+
+    @functools.cached_property
+    def added_contents(self) -> tuple[str, ...]:
+        """Strings that tokenizer.json takes out of text before the model sees it (special and other added tokens)."""
+        return tuple(token["content"] for token in self.tokenizer_json.get("added_tokens", []))
+
+    @functools.cached_property
+    def added_ids(self) -> frozenset[int]:
+        return frozenset(token["id"] for token in self.tokenizer_json.get("added_tokens", []))
+
+    @functools.cached_property
+    def normalized_ids(self) -> frozenset[int]:
+        """Added tokens that tokenizer.json looks for in normalised text."""
+        tokens = self.tokenizer_json.get("added_tokens", [])
+        return frozenset(token["id"] for token in tokens if token.get("normalized"))
+
+    @functools.cached_property
+    def byte_values(self) -> list[int]:
+        values = [-1] * self.n_tokens
+        if self.family == "sentencepiece-bpe":
+            for piece, index in self.tokenizer_json["model"]["vocab"].items():
+                if re.fullmatch(r"<0x[0-9A-F]{2}>", piece):
+                    values[index] = int(piece[3:5], 16)
+        return values
+
+    @functools.cached_property
+    def pieces(self) -> list[bytes]:
+        pieces = [b""] * self.n_tokens
+        for piece, index in self.tokenizer_json["model"]["vocab"].items():
+            if index in self.added_ids or self.byte_values[index] >= 0:
+                continue
+            pieces[index] = self.piece_bytes(piece)
+        return pieces
+
+    def piece_bytes(self, piece: str) -> bytes:
+        """The bytes of text that a piece, spelled as in tokenizer.json, stands for."""
+        if self.family == "sentencepiece-bpe":
+            return piece.replace(SPACE_SYMBOL, " ").encode()
+        return bytes(byte_of_char()[char] for char in piece)
+
+    def piece_string(self, data: bytes) -> str:
+        """The inverse of `piece_bytes`: how tokenizer.json spells the piece that stands for `data`."""
+        if self.family == "sentencepiece-bpe":
+            return data.decode().replace(" ", SPACE_SYMBOL)
+        return "".join(char_of_byte()[byte] for byte in data)
+
+    @functools.cached_property
+    def chunk_json(self) -> dict[str, Any]:
+        """tokenizer.json reduced to what happens inside one chunk of text: no added tokens, no prefix, no splitting.
+
+        Chunks of the byte-level family are pre-tokens, normalised already.
+        """
+        spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
+        to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+        is_sentencepiece = self.family == "sentencepiece-bpe"
+        return {
+            **self.tokenizer_json,
+            "added_tokens": [],
+            "normalizer": spaces if is_sentencepiece else None,
+            "pre_tokenizer": None if is_sentencepiece else to_bytes,
+            "post_processor": None,
+            "truncation": None,
+            "padding": None,
+        }
+
+    @functools.cached_property
+    def chunk_tokenizer(self) -> Tokenizer:
+        """The `tokenizers` encoder of single chunks."""
+        return Tokenizer.from_str(json.dumps(self.chunk_json))
+
+    @functools.cached_property
+    def merging_tokenizer(self) -> Tokenizer:
+        """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised, split or known."""
+        model = {**self.chunk_json["model"], "ignore_merges": False}
+        return Tokenizer.from_str(json.dumps({**self.chunk_json, "model": model, "normalizer": None, "pre_tokenizer": None}))
+
+    @functools.cached_property
+    def whole_chunk_tokenizer(self) -> Tokenizer:
+        """The `tokenizers` encoder of chunks that are not yet cut into pre-tokens."""
+        return self.chunk_tokenizer if self.family == "sentencepiece-bpe" else Tokenizer.from_str(json.dumps(self.fast_json))
+
+    @functools.cached_property
+    def fast_chunk_tokenizer(self) -> Any:
+        """The gigatoken encoder of single chunks; None where it is not installed or does not know this tokenizer."""
+        try:
+            from gigatoken import Tokenizer as FastTokenizer
+
+            return FastTokenizer.from_json(json.dumps(self.fast_json))
+        except Exception:  # its errors are of many kinds
+            return None
+
+    @functools.cached_property
+    def fast_json(self) -> dict[str, Any]:
+        """The same for gigatoken, which knows whole pipelines only: a byte-level one keeps its split pattern.
+
+        A pre-token is not split again: an alternative that could match a part of it would have matched in context.
+        """
+        if self.family == "sentencepiece-bpe":
+            return self.chunk_json
+        kept = {key: self.tokenizer_json[key] for key in ("normalizer", "pre_tokenizer")}
+        return {**self.chunk_json, **kept}

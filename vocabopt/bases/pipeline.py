@@ -1,0 +1,52 @@
+"""Parts of tokenizer.json that more than one kind of base is made of."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def added_token(index: int, content: str, *, special: bool) -> dict[str, Any]:
+    """An added token that is taken out of the text exactly as it stands, before anything else happens to it."""
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": index, "content": content, **plain, "special": special}
+
+
+def bos_first(bos: str, bos_id: int) -> dict[str, Any]:
+    """The post-processor that puts the token `bos` first."""
+    token = {"SpecialToken": {"id": bos, "type_id": 0}}
+    first, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [token, first],
+        "pair": [token, first, {"SpecialToken": {"id": bos, "type_id": 1}}, second],
+        "special_tokens": {bos: {"id": bos, "ids": [bos_id], "tokens": [bos]}},
+    }
+
+
+def bpe_model(vocab: Mapping[str, int], merges: Iterable[tuple[str, str]], **settings: Any) -> dict[str, Any]:
+    """The model part: BPE without dropout, prefix or suffix; `settings` are those that tell the families apart."""
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        **settings,
+        "vocab": dict(vocab),
+        "merges": [list(pair) for pair in merges],
+    }
+
+
+def tokenizer_json(model: Mapping[str, Any], added_tokens: list[dict[str, Any]], **parts: Any) -> dict[str, Any]:
+    """The whole document; `parts`: normalizer, pre_tokenizer, post_processor, decoder."""
+    assert parts.keys() == {"normalizer", "pre_tokenizer", "post_processor", "decoder"}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added_tokens,
+        **parts,
+        "model": dict(model),
+    }

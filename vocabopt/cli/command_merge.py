@@ -1,0 +1,92 @@
+"""`vocabopt merge`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vocabopt.cli.shared import BASES, rank_file_options
+from vocabopt.errors import OptionError
+
+if TYPE_CHECKING:
+    from vocabopt.merge.run import Merged
+
+
+@click.command()
+@click.argument("run_dir", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--size", "n_added", type=int, metavar="N", help="Tokens to add.  [default: the size the sweep chose]")
+@click.option(
+    "--method",
+    type=click.Choice(["grow", "union"]),
+    help="Tokens of the curve, or of the union measured beside it.  [default: what the sweep was run with]",
+)
+@click.option(
+    "--base", help=f"Without DIR: the base to join --vocab to: {BASES}. With DIR: the base that the sweep must be of."
+)
+@rank_file_options
+@click.option("--vocab", metavar="FILE.model", help="SentencePiece vocabulary to join to --base; needs no sweep.")
+@click.option(
+    "--scores",
+    type=click.Choice(["unique", "zero"]),
+    help="Scores of the pieces of --vocab: each its own below the base's, or all zero as Chinese-LLaMA has them, to "
+    "compare with.  [default: unique]",
+)
+@click.option(
+    "--pad-to",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Rows of the model's table are to be a multiple of this: recorded in extension.json, no token is made of it.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the merged tokenizer.")
+@click.option("--quiet", is_flag=True, help="Print nothing.")
+def merge(run_dir: Path | None, out: Path, quiet: bool, base: str | None, vocab: str | None, **values: Any) -> None:
+    """Write the base tokenizer with new tokens merged in, and the proof that nothing else changed.
+
+    DIR is the run directory of a sweep; or name --base and --vocab. Writes tokenizer.json, tokenizer_config.json, which
+    AutoTokenizer loads, extension.json (each new token, what it replaces, how often it occurs) and the publisher's own
+    form of the base: tokenizer.model, a .tiktoken file, tekken.json. Ids, merges and special tokens of the base stay as
+    they are; the new ids follow its last. Then `vocabopt verify` runs on the two, and its table is printed.
+
+    \b
+    Examples:
+      vocabopt merge reports/corpus-mistral-7b-v1 --out my-tokenizer
+      vocabopt merge reports/corpus-mistral-7b-v1 --size 2000 --pad-to 128 --out my-tokenizer
+      vocabopt merge --base ./Llama-2-7b --vocab chinese_sp.model --out joined
+    """
+    from vocabopt.console import Console
+
+    console = Console(quiet=quiet)
+    merged = _merge(run_dir, out, base, vocab, console, **values)
+    if not quiet:
+        click.echo(f"{out}: {merged.base.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}.")
+        click.echo(f"Load it with: AutoTokenizer.from_pretrained({str(out)!r})")
+
+
+def _merge(
+    run_dir: Path | None,
+    out: Path,
+    base: str | None,
+    vocab: str | None,
+    console: Any,
+    *,
+    pattern: str | None,
+    specials: str | None,
+    scores: Any,
+    pad_to: int | None,
+    **of_run: Any,
+) -> "Merged":
+    from vocabopt.bases import load_base
+    from vocabopt.merge.run import merge_run, merge_vocabulary
+
+    loaded = None if base is None else load_base(base, pattern=pattern, specials=specials)
+    if run_dir is not None:
+        for option, value in (("--vocab", vocab), ("--scores", scores)):
+            if value is not None:
+                raise OptionError(f"{option} {value}: a sweep has its own. Leave it out, or leave DIR out and name --base.")
+        return merge_run(run_dir, out, expected_base=loaded, pad_to=pad_to, console=console, **of_run)
+    if loaded is None or vocab is None:
+        raise OptionError("Nothing to merge. Name the folder of a sweep, or --base and --vocab.")
+    for option, value in (("--size", of_run["n_added"]), ("--method", of_run["method"])):
+        if value is not None:
+            raise OptionError(f"{option} {value}: is for a sweep's folder; all new pieces of --vocab are joined.")
+    return merge_vocabulary(loaded, Path(vocab), out, scores=scores or "unique", pad_to=pad_to, console=console)

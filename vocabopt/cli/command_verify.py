@@ -1,0 +1,53 @@
+"""`vocabopt verify`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vocabopt.cli.shared import named_paths, rank_file_options
+
+
+@click.command()
+@click.argument("base")
+@click.argument("new")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=named_paths("text"),
+    help="Text to check with: its lines without the target script must not change, the others show which tokens are "
+    "used. May be repeated.",
+)
+@click.option(
+    "--protect",
+    "protects",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=named_paths("protect"),
+    help="Text of which no line may change (with a script guard: none without the target script). May be repeated.",
+)
+@click.option(
+    "--script",
+    "scripts",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|NAME[,NAME]",
+    help="Target script of the new tokens; auto asks extension.json, else the tokens.",
+)
+@rank_file_options
+@click.option("--json", "as_json", is_flag=True, help="Print verify.json instead of the table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write verify.json.  [default: into NEW's folder]")
+@click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
+def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **values: Any) -> None:
+    """Prove that NEW is BASE with new tokens and nothing else changed: a table of what passes and what fails.
+
+    BASE and NEW: Hugging Face folders, files, hub ids as --base takes them; NEW need not be made here. Exit code 1 if
+    anything fails; each failure shows three examples. Writes verify.json.
+
+    \b
+    Examples:
+      vocabopt verify mistral-7b-v1 my-tokenizer
+      vocabopt verify ./Llama-2-7b ./my-tokenizer --text ko=korean.txt --text en=english.txt
+    """

@@ -1,0 +1,47 @@
+"""What more than one command takes: repeated NAME=PATH options, the options that complete a rank file."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from vocabopt.errors import OptionError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+BASES = (
+    "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken rank "
+    "file or a Tekken .json"
+)
+
+
+def named_paths(option: str) -> Callable[[click.Context, click.Parameter, Iterable[str]], dict[str, str]]:
+    """A parser of repeated NAME=PATH options."""
+
+    def parse(ctx: click.Context, parameter: click.Parameter, values: Iterable[str]) -> dict[str, str]:
+        named: dict[str, str] = {}
+        for value in values:
+            name, separator, path = value.partition("=")
+            if not separator or not name or not path:
+                raise OptionError(f"--{option} {value}: write NAME=PATH, for example --{option} news=news.txt")
+            if name in named:
+                raise OptionError(f"--{option} {value}: the name {name!r} is given twice.")
+            named[name] = path
+        return named
+
+    return parse
+
+
+def rank_file_options(command: Command) -> Command:
+    """--pattern and --specials."""
+    command = click.option(
+        "--specials",
+        metavar="NAME|FILE|none",
+        help="For a tiktoken rank file whose name does not tell: its special tokens, by name (llama3, qwen ...), or in a "
+        "file: JSON {content: id}, or a line each.",
+    )(command)
+    return click.option(
+        "--pattern",
+        metavar="NAME|REGEX",
+        help="For such a file: its split pattern, by name or as a regular expression.",
+    )(command)

@@ -1,0 +1,58 @@
+"""What a merge adds to a base: pieces with their ids in order, the merges that make them, how they were found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+from vocabopt.bases import Base
+
+Method = Literal["grow", "union"]
+Scores = Literal["unique", "zero"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """New pieces of a base tokenizer.
+
+    pieces: as tokenizer.json spells them; the first gets the id `base.n_tokens`. texts: the bytes they stand for.
+    merges: behind the base's own, in this order; None where every split of a piece into two pieces is one (union).
+    scores: what tokenizer.model is given: "unique" ones below all of the base's, or "zero". details: for each piece what
+    extension.json says beside its counts (kind, parts).
+    """
+
+    method: Method
+    pieces: Sequence[str]
+    texts: Sequence[bytes]
+    merges: Sequence[tuple[str, str]] | None
+    scores: Scores = "unique"
+    details: Sequence[Mapping[str, Any]]
+
+    @property
+    def n_added(self) -> int:
+        return len(self.pieces)
+
+
+def grown(base: Base, curve: pl.DataFrame, n_added: int) -> Addition:
+    """The first `n_added` rows of a growth curve: one merge a piece, and those that open pieces of the base."""
+    spelling = {index: piece for piece, index in base.tokenizer_json["model"]["vocab"].items()}
+    rows = curve.head(n_added)
+    merges: list[tuple[str, str]] = []
+    details = []
+    for rank, piece, kind, left, right, opened in rows.select(
+        "rank", "piece", "kind", "left", "right", "opened"
+    ).iter_rows():
+        spelling[base.n_tokens + rank - 1] = piece
+        if left >= 0:
+            merges.append((spelling[left], spelling[right]))
+        # Pieces that the base had but its merges could not reach, and now can.
+        merges += [(spelling[a], spelling[b]) for a, b, _ in opened]
+        details.append({"rank": rank, "kind": kind, "parts": [left, right] if left >= 0 else None})
+    return Addition(
+        method="grow",
+        pieces=rows["piece"].to_list(),
+        texts=rows["bytes"].to_list(),
+        merges=merges,
+        details=details,
+    )

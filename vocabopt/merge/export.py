@@ -1,0 +1,133 @@
+"""The files of a merged tokenizer: tokenizer.json, its config, and the publisher's own form of it where there is one.
+
+Nothing of the base changes: its ids, merges, added tokens, normaliser, pre-tokenizer and template stay; new pieces get the
+ids after its last, new merges come after its last.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vocabopt.bases import Base, Original
+from vocabopt.bases.ranks import merges_of_ranks, parse_ranks, rank_file, spelled
+from vocabopt.bases.sentencepiece_model import extended_model, merges_of, read_model
+from vocabopt.bases.tekken import parse_tekken
+from vocabopt.errors import BaseTokenizerError
+from vocabopt.merge.addition import Addition
+
+#: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the
+#: pipeline, and drop spaces on some tokenizers.
+TOKENIZER_CLASS = "PreTrainedTokenizerFast"
+#: Names of Python code that would be run instead of tokenizer.json.
+_CODE_FIELDS = ("auto_map", "tokenizer_file", "vocab_file", "merges_file")
+_END = "<|endoftext|>"
+_LLAMA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+#: Special tokens that a named class of transformers 5 supplies where tokenizer_config.json does not name them.
+CLASS_DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "GPT2Tokenizer": {"bos_token": _END, "eos_token": _END, "unk_token": _END},
+    "Qwen2Tokenizer": {"eos_token": _END, "pad_token": _END, "unk_token": _END},
+    "GPTNeoXTokenizer": {"bos_token": _END, "eos_token": _END, "unk_token": _END, "pad_token": "<|padding|>"},
+    "GemmaTokenizer": {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"},
+    "LlamaTokenizer": _LLAMA,
+    "CodeLlamaTokenizer": _LLAMA,
+}
+
+
+def merged_base(base: Base, addition: Addition) -> Base:
+    """The merged tokenizer as a base of its own: what encodes with it, and what it could be grown from further."""
+    return replace(base, tokenizer_json=merged_tokenizer_json(base, addition))
+
+
+def merged_files(base: Base, addition: Addition, tokenizer_json: Mapping[str, Any]) -> dict[str, bytes]:
+    """Every file of the merged tokenizer but extension.json, by its path in the folder; tokenizer.json comes last."""
+    files = {name: data for name, data in base.companions.items() if name != "tokenizer_config.json"}
+    files["tokenizer_config.json"] = _json_bytes(tokenizer_config(base))
+    for original in base.originals:
+        files[original.file_name] = extended_original(base, original, addition)
+    return {**files, "tokenizer.json": _json_bytes(tokenizer_json)}
+
+
+def _json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def merged_tokenizer_json(base: Base, addition: Addition) -> dict[str, Any]:
+    """tokenizer.json of the base with the addition merged in."""
+    model = base.tokenizer_json["model"]
+    vocab = dict(model["vocab"])
+    # tokenizers numbers added tokens that the vocabulary lacks anew, after its last: so it is given them all.
+    for token in base.tokenizer_json.get("added_tokens", []):
+        vocab.setdefault(token["content"], token["id"])
+    vocab |= {piece: base.n_tokens + i for i, piece in enumerate(addition.pieces)}
+    if addition.merges is not None:
+        merges = [list(pair) for pair in (*model["merges"], *addition.merges)]
+    else:
+        merges = [list(pair) for pair in _merges_of_every_split(base, addition)]
+    return {**base.tokenizer_json, "model": {**model, "vocab": vocab, "merges": merges}}
+
+
+def _merges_of_every_split(base: Base, addition: Addition) -> list[tuple[str, str]]:
+    """Merges where any two pieces that spell a third become it, as sentencepiece and tiktoken have it.
+
+    With the publisher's file at hand its own rules order all of them; without it the base's merges stay first.
+    """
+    form = next(iter(base.originals), None)
+    if form is not None and form.kind == "sentencepiece":
+        return merges_of(read_model(extended_original(base, form, addition)))
+    if form is not None:
+        ranks = _ranks(form)
+        last = max(ranks.values())
+        ranks |= {text: last + 1 + i for i, text in enumerate(addition.texts)}
+        return [(spelled(left), spelled(right)) for left, right in merges_of_ranks(ranks)]
+    merges = [(left, right) for left, right in base.tokenizer_json["model"]["merges"]]
+    known = {*base.tokenizer_json["model"]["vocab"], *addition.pieces}
+    for piece in addition.pieces:
+        cuts = ((piece[:cut], piece[cut:]) for cut in range(len(piece) - 1, 0, -1))
+        merges += [(left, right) for left, right in cuts if left in known and right in known]
+    return merges
+
+
+def _ranks(original: Original) -> dict[bytes, int]:
+    if original.kind == "tiktoken":
+        return parse_ranks(original.data, original.file_name)
+    return dict(parse_tekken(json.loads(original.data), original.file_name).ranks)
+
+
+def extended_original(base: Base, original: Original, addition: Addition) -> bytes:
+    """The publisher's own form of the base with the addition merged in, with the ids of the merged tokenizer.json.
+
+    Raises:
+        BaseTokenizerError: it does not hold the base's tokens, so no form of it could have those ids.
+    """
+    if original.kind == "sentencepiece":
+        return extended_model(
+            original.data,
+            addition.pieces,
+            first_id=base.n_tokens,
+            added_tokens=base.tokenizer_json.get("added_tokens", []),
+            zero=addition.scores == "zero",
+        )
+    if original.kind == "tiktoken":
+        ranks = parse_ranks(original.data, original.file_name)
+        return rank_file(ranks | {text: base.n_tokens + i for i, text in enumerate(addition.texts)})
+    tekken = parse_tekken(json.loads(original.data), original.file_name)
+    if len(tekken.ranks) + len(tekken.specials) != base.n_tokens:
+        raise BaseTokenizerError(
+            f"{base.source}: its tekken.json has {len(tekken.ranks) + len(tekken.specials):,} tokens, its tokenizer.json "
+            f"{base.n_tokens:,}. Remove the one that is not the model's from the folder."
+        )
+    return tekken.extended(addition.texts)
+
+
+def tokenizer_config(base: Base) -> dict[str, Any]:
+    """tokenizer_config.json of the merged tokenizer: the base's own, made to load tokenizer.json as it is."""
+    if "tokenizer_config.json" not in base.companions:
+        plain = {"clean_up_tokenization_spaces": False, "model_max_length": 10**30}
+        return {**plain, **base.special_names, "tokenizer_class": TOKENIZER_CLASS}
+    config: dict[str, Any] = json.loads(base.companions["tokenizer_config.json"])
+    config = {key: value for key, value in config.items() if key not in _CODE_FIELDS}
+    supplied = CLASS_DEFAULTS.get(str(config.get("tokenizer_class")).removesuffix("Fast"), {})
+    known = {*base.tokenizer_json["model"]["vocab"], *base.added_contents}
+    missing = {name: content for name, content in supplied.items() if name not in config and content in known}
+    return {**config, **missing, "tokenizer_class": TOKENIZER_CLASS}

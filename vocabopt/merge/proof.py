@@ -1,0 +1,76 @@
+"""What is proved of a merged tokenizer before a file of it is written: on its ids, and on the text that was counted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vocabopt.artifacts import read_json
+from vocabopt.bases import Base
+from vocabopt.errors import PromiseError
+from vocabopt.growth import protected_chunks
+from vocabopt.recount import changed_chunks, recount
+from vocabopt.run_directory import read_counts
+
+_REPORT = "Nothing was written; please report this with the base."
+
+
+def check_ids(base: Base, merged: Base, n_added: int) -> None:
+    """P2, as the library has it once loaded: base ids spell what they did, and the new ids follow them without a gap.
+
+    Raises:
+        PromiseError: they do not.
+    """
+    before, after = base.full.get_vocab(with_added_tokens=True), merged.full.get_vocab(with_added_tokens=True)
+    changed = [piece for piece, index in before.items() if after.get(piece) != index]
+    new = sorted(index for piece, index in after.items() if piece not in before)
+    if changed or new != list(range(base.n_tokens, base.n_tokens + n_added)):
+        raise PromiseError(
+            f"{base.name} with {n_added:,} added tokens: {len(changed)} ids of the base changed "
+            f"({', '.join(map(repr, changed[:3]))}), {len(new):,} ids are new. {_REPORT}"
+        )
+
+
+def prove(
+    run_dir: Path,
+    base: Base,
+    merged: Base,
+    *,
+    scripts: tuple[str, ...],
+    promised: Mapping[str, int] | None,
+) -> tuple[dict[str, list[int]], dict[str, Any] | None]:
+    """Encode the counted text of a run with the merged tokenizer: its counts must be those promised (P1), and protected
+    chunks must not change (P3).
+
+    Args:
+        promised: tokens per text set; None where the sweep promised none, and then protected chunks may change.
+
+    Returns:
+        Per text set how often each new token occurs, and the proof as extension.json holds it; nothing and None where
+        the counts of the run are not there.
+
+    Raises:
+        PromiseError: a count or a protected chunk differs.
+    """
+    run = read_json(run_dir / "run.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
+    counts = read_counts(run_dir, run["inputs_sha256"])
+    if counts is None:
+        return {}, None
+    weights = counts.weights()
+    counted = recount(merged, counts, weights)
+    found = counted.n_tokens(counts)
+    if promised is not None and found != promised:
+        raise PromiseError(f"{base.name}: the sweep counted {promised}, the merged tokenizer gives {found}. {_REPORT}")
+    protected_sets = [i for i, stats in enumerate(counts.sets.values()) if stats.role == "protected"]
+    protected = counts.texts().filter(protected_chunks(counts, weights, protected_sets, scripts)).to_list()
+    changed = changed_chunks(base, merged, protected)
+    if promised is not None and changed:
+        raise PromiseError(f"{base.name}: {len(changed):,} protected chunks changed, {changed[:3]}. {_REPORT}")
+    new = counted.token_counts[:, base.n_tokens :]
+    proof = {
+        "encoder": counted.encoder,
+        "n_tokens": found,
+        "n_tokens_promised": None if promised is None else dict(promised),
+        "n_protected_chunks": len(protected),
+        "n_changed_chunks": len(changed),
+    }
+    return {name: new[i].tolist() for i, name in enumerate(counts.sets)}, proof

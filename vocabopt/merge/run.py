@@ -1,0 +1,194 @@
+"""`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer, with its proof."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vocabopt.artifacts import check_writable, read_json, write_bytes_atomic
+from vocabopt.bases import Base, load_base
+from vocabopt.console import Console
+from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.merge.addition import Addition, Method, Scores, grown
+from vocabopt.merge.export import merged_base, merged_files
+from vocabopt.merge.extension import extension_bytes, extension_record
+from vocabopt.merge.proof import check_ids, prove
+from vocabopt.union.files import UNION_JSON, UNION_MODEL
+from vocabopt.union.vocabulary import read_vocabulary, union_addition
+
+#: Files that make a tokenizer what it is: one that is there already and differs is never replaced.
+_TOKEN_FILES = ("tokenizer.json", "extension.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What a merge wrote: `record` is extension.json, `files` the names in the folder."""
+
+    base: Base
+    addition: Addition
+    record: Mapping[str, Any]
+    files: tuple[str, ...]
+
+
+def merge_run(
+    run_dir: Path,
+    out: Path,
+    *,
+    n_added: int | None = None,
+    expected_base: Base | None = None,
+    method: Method | None = None,
+    pad_to: int | None = None,
+    console: Console | None = None,
+) -> Merged:
+    """Merge the tokens of a finished sweep and write the tokenizer to `out`.
+
+    Args:
+        n_added: tokens to add; None for the sweep's choice.
+        expected_base: the base that the caller takes the sweep to be of; None for any.
+        method: "grow" for the first tokens of the curve, "union" for those of the vocabulary trained apart; None for
+            what the sweep was run with.
+        pad_to: rows of the embedding are to be a multiple of this; recorded in extension.json.
+
+    Raises:
+        RunDirectoryError: no finished sweep in `run_dir`, it is of another base, or the base changed since.
+        OptionError: the size is outside the curve, or the sweep has no union.
+        PromiseError: the finished tokenizer does not give the counts that the sweep promised; nothing is written.
+    """
+    console = console or Console(quiet=True)
+    if out.resolve() == run_dir.resolve():
+        raise RunDirectoryError(
+            f"--out {out}: is the run directory itself. Name a folder of its own, for example {out / 'tokenizer'}."
+        )
+    sweep = read_json(run_dir / "sweep.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
+    scripts = tuple(sweep["scripts"])
+    with console.step("load"):
+        base = _base_of(sweep, run_dir, expected_base)
+        addition: Addition
+        promised: dict[str, int] | None
+        if (method or sweep["method"]) == "union":
+            addition, promised = _union_of(run_dir, base, n_added), None
+        else:
+            addition, promised = _curve_of(sweep, run_dir, base, n_added)
+        merged = merged_base(base, addition)
+        check_ids(base, merged, addition.n_added)
+    with console.step("prove"):
+        counts, proof = prove(run_dir, base, merged, scripts=scripts, promised=promised)
+    with console.step("write"):
+        record = extension_record(base, addition, scripts=scripts, pad_to=pad_to, counts=counts, proof=proof)
+        return _write(base, merged, addition, record, out)
+
+
+def merge_vocabulary(
+    base: Base,
+    vocabulary: Path,
+    out: Path,
+    *,
+    scores: Scores = "unique",
+    pad_to: int | None = None,
+    console: Console | None = None,
+) -> Merged:
+    """Join a SentencePiece vocabulary trained elsewhere to a base and write the tokenizer to `out`; needs no sweep.
+
+    Raises:
+        OptionError: the vocabulary cannot be read, has nothing new, or a piece of it is a special token of the base.
+    """
+    console = console or Console(quiet=True)
+    with console.step("load"):
+        addition = union_addition(base, read_vocabulary(vocabulary).pieces, scores=scores, place=str(vocabulary))
+        if not addition.n_added:
+            raise OptionError(f"--vocab {vocabulary}: {base.name} has all of its pieces already; nothing to add.")
+        merged = merged_base(base, addition)
+        check_ids(base, merged, addition.n_added)
+    with console.step("write"):
+        record = extension_record(base, addition, scripts=None, pad_to=pad_to, counts={}, proof=None)
+        return _write(base, merged, addition, record, out)
+
+
+def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> Base:
+    """The base of a sweep, loaded again, and still the same."""
+    told = sweep["base"]
+    if expected is not None and expected.sha256 != told["sha256"]:
+        raise RunDirectoryError(
+            f"{run_dir}: is a sweep of {told['name']} ({told['source']}), not of {expected.source}. Leave --base out, or "
+            "name the folder of a sweep of that base."
+        )
+    base = expected or load_base(told["source"], pattern=told.get("pattern"), specials=told.get("specials"))
+    if base.sha256 != told["sha256"]:
+        raise RunDirectoryError(
+            f"{told['source']}: changed since the sweep in {run_dir} (sha256 {base.sha256[:12]}..., then "
+            f"{told['sha256'][:12]}...). Sweep again, or restore the base."
+        )
+    return base
+
+
+def _curve_of(
+    sweep: Mapping[str, Any], run_dir: Path, base: Base, n_added: int | None
+) -> tuple[Addition, dict[str, int]]:
+    curve = read_curve(run_dir, sweep["curve_sha256"])
+    if n_added is None:
+        n_added = int(sweep["choice"]["n_added"])
+    if not 0 <= n_added <= len(curve):
+        end = ("it ends" if sweep["exhausted_at"] is None else "the text ran dry") + f" at {len(curve):,}"
+        raise OptionError(
+            f"--size {n_added}: outside the curve of {run_dir}: {end}. Choose 0 to {len(curve):,}, or sweep again "
+            "with more text or a larger --max-added."
+        )
+    if n_added == 0:
+        promised = {name: int(stats["n_tokens_base"]) for name, stats in sweep["sets"].items()}
+    else:
+        promised = {name: int(curve[f"n_tokens_{name}"][n_added - 1]) for name in sweep["sets"]}
+    return grown(base, curve, n_added), promised
+
+
+def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
+    union = read_json(run_dir / UNION_JSON, next_step="Sweep into this folder with --method union first.")
+    vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union["sha256"])
+    n_added = union["choice"]["n_added"] if n_added is None else n_added
+    if n_added is None:
+        raise OptionError(f"--method union: {union['choice']['reason']} Name a number of new rows with --size.")
+    pieces = vocabulary.with_rows(base, n_added, place=str(run_dir)) if vocabulary.is_bpe else vocabulary.pieces
+    return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
+
+
+def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, Any], out: Path) -> Merged:
+    """Write the folder, tokenizer.json last: its presence means that all is there.
+
+    Raises:
+        RunDirectoryError: `out` cannot be written, or holds another tokenizer.
+    """
+    files = merged_files(base, addition, merged.tokenizer_json)
+    files = {"extension.json": extension_bytes(record), **files}
+    for name in _TOKEN_FILES:
+        existing = out / name
+        if existing.is_file() and existing.read_bytes() != files[name]:
+            raise RunDirectoryError(
+                f"{existing}: is there already and differs. Choose another folder with --out, or remove that one."
+            )
+    check_writable(out)
+    for name, data in files.items():
+        write_bytes_atomic(out / name, data)
+    return Merged(base=base, addition=addition, record=record, files=tuple(files))
+
+
+def read_curve(run_dir: Path, sha256: str) -> pl.DataFrame:
+    """The growth curve of a finished sweep, which sweep.json names by its hash.
+
+    Raises:
+        RunDirectoryError: it is not there, broken, or of another run than sweep.json.
+    """
+    path = run_dir / "curve.parquet"
+    try:
+        data = path.read_bytes()
+        curve = pl.read_parquet(io.BytesIO(data))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error}). Sweep again into this folder.") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise RunDirectoryError(
+            f"{path}: is not the curve that sweep.json was made from (a run was interrupted between the two). "
+            "Sweep again into this folder."
+        )
+    return curve

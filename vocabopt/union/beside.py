@@ -1,0 +1,19 @@
+"""The union beside the curve: the same text, the same number of new rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+
+def grown_beside(union: Mapping[str, Any], curve: pl.DataFrame, base_tokens: Mapping[str, int]) -> list[dict[str, int]]:
+    """For each point of union.json the tokens per text set with as many grown rows; empty where the curve ends before."""
+    return [
+        {
+            name: int(curve[f"n_tokens_{name}"][point["n_added"] - 1]) if point["n_added"] else n_tokens
+            for name, n_tokens in base_tokens.items()
+        }
+        if point["n_added"] <= len(curve)
+        else {}
+        for point in union["points"]
+    ]

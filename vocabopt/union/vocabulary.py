@@ -1,0 +1,136 @@
+"""A SentencePiece vocabulary trained apart, and what of it is new to a base.
+
+sentencepiece's BPE trainer puts pieces into a vocabulary in the order in which it merged them, and behind them all single
+characters that the coverage asks for; its size is only where it stops (bpe_model_trainer.cc). So the vocabulary of a smaller
+size is the first merged pieces of a larger one with the same characters, and one training gives every size.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocabopt.bases import Base
+from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, normal_pieces, parse_any_model
+from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
+from vocabopt.merge.addition import Addition, Scores
+
+_BPE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """pieces: those that text is made of, in the order of their ids. n_other: control, unknown and byte pieces.
+
+    sha256: of the .model file. is_bpe: only then are smaller sizes prefixes.
+    """
+
+    pieces: Sequence[str]
+    n_other: int
+    is_bpe: bool
+    sha256: str
+
+    @property
+    def size(self) -> int:
+        """Pieces in all, as sentencepiece's --vocab_size counts them."""
+        return len(self.pieces) + self.n_other
+
+    @property
+    def n_chars(self) -> int:
+        """Single characters, which every size has."""
+        return sum(len(piece) == 1 for piece in self.pieces)
+
+    @property
+    def smallest(self) -> int:
+        """The smallest size that the same training could have given."""
+        return self.n_other + self.n_chars
+
+    def at(self, size: int) -> list[str]:
+        """The pieces of the vocabulary of `size`, in the order of their ids."""
+        assert self.is_bpe
+        assert self.smallest <= size <= self.size
+        merged = [piece for piece in self.pieces if len(piece) > 1]
+        return merged[: size - self.smallest] + [piece for piece in self.pieces if len(piece) == 1]
+
+    def with_rows(self, base: Base, n_added: int, *, place: str) -> list[str]:
+        """The pieces of the smallest vocabulary that has exactly `n_added` pieces which the base lacks.
+
+        One piece more is one new row or none, so there is one for every number between the ends.
+
+        Raises:
+            OptionError: fewer than its characters alone, or more than there are.
+        """
+        held = base.tokenizer_json["model"]["vocab"]
+        n_new = sum(len(piece) == 1 and piece not in held for piece in self.pieces)
+        first, size = n_new, self.smallest
+        for piece in (piece for piece in self.pieces if len(piece) > 1):
+            if n_new == n_added:
+                break
+            n_new += piece not in held
+            size += 1
+        if n_new != n_added:
+            raise OptionError(
+                f"--size {n_added}: the union of {place} has {first:,} to {n_new:,} new rows. Choose one of these."
+            )
+        return self.at(size)
+
+
+def read_vocabulary(path: Path, *, sha256: str | None = None) -> Vocabulary:
+    """Read a SentencePiece .model of any kind as a list of pieces.
+
+    Args:
+        sha256: what the file's must be, where sweep.json names it.
+
+    Raises:
+        OptionError: no such file, or no SentencePiece model.
+        RunDirectoryError: another file than sweep.json names.
+    """
+    try:
+        data = path.read_bytes()
+        model = parse_any_model(data, str(path))
+    except (OSError, BaseTokenizerError) as error:
+        raise OptionError(f"--vocab {path}: no SentencePiece .model could be read there ({error}).") from error
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise RunDirectoryError(f"{path}: is not the vocabulary that sweep.json was made from. Sweep again.")
+    pieces = normal_pieces(model)
+    return Vocabulary(
+        pieces=pieces,
+        n_other=len(model.pieces) - len(pieces),
+        is_bpe=model.trainer_spec.model_type == _BPE,
+        sha256=found,
+    )
+
+
+def union_addition(base: Base, pieces: Sequence[str], *, scores: Scores, place: str) -> Addition:
+    """The pieces that the base lacks, in their order, to be appended.
+
+    Args:
+        pieces: as SentencePiece spells them, a space as ▁.
+        place: where they come from, for messages.
+
+    Raises:
+        OptionError: a piece is spelled like a special token of the base, or `scores` cannot be had with this base.
+    """
+    if scores == "zero" and not any(original.kind == "sentencepiece" for original in base.originals):
+        raise OptionError(
+            f"--scores zero: is about the scores of a SentencePiece model, and {base.name} is not one. Leave it out."
+        )
+    vocab = base.tokenizer_json["model"]["vocab"]
+    spelled = [base.piece_string(piece.replace(SPACE_SYMBOL, " ").encode()) for piece in pieces]
+    special = {*base.added_contents}
+    if clash := [piece for piece, spelling in zip(pieces, spelled, strict=True) if {piece, spelling} & special]:
+        raise OptionError(
+            f"{place}: {len(clash)} pieces are spelled like special tokens of {base.name} ({clash[0]!r}, ...): text would "
+            "be taken for them. Train the vocabulary without them (sentencepiece: as control symbols, or leave the lines "
+            "that hold them out)."
+        )
+    kept = [(piece, base.piece_bytes(piece)) for piece in dict.fromkeys(spelled) if piece not in vocab]
+    return Addition(
+        method="union",
+        pieces=[piece for piece, _ in kept],
+        texts=[text for _, text in kept],
+        merges=None,
+        scores=scores,
+        details=[{"rank": rank} for rank in range(1, len(kept) + 1)],
+    )

@@ -1,0 +1,190 @@
+"""Checks on the vocabularies: ids, special tokens, spelling, and what llama.cpp makes of them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vocabopt.scripts import contains_target
+from vocabopt.verify.hard_strings import LLAMA_CPP_TEXT
+from vocabopt.verify.pair import Pair
+from vocabopt.verify.report import N_EXAMPLES, Check, Example
+from vocabopt.verify.sides import Side
+
+BASE_IDS = "Base ids spell the same pieces, and new ids follow them"
+SPECIAL_TOKENS = "Special tokens are unchanged"
+SPELLING = "No new token is spelled like another"
+LLAMA_CPP = "llama.cpp recognises the same pre-tokenizer"
+
+#: Flags of an added token that decide where in a text it is found.
+_MATCHING_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
+_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+
+
+def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """As many of them as a check keeps."""
+    return tuple(example for example, _ in zip(examples, range(N_EXAMPLES), strict=False))
+
+
+def base_ids(pair: Pair) -> Check:
+    """Every id of BASE spells in NEW what it did; the ids that BASE lacks follow its last without a hole."""
+    before, after = pair.base.spelling, pair.new.spelling
+    changed = [index for index in sorted(before) if after.get(index) != before[index]]
+    expected = range(pair.base.n_tokens, pair.base.n_tokens + len(pair.new_ids))
+    strays = sorted({*pair.new_ids} ^ {*expected})
+    examples = [
+        *(Example(what=f"id {i}", base=repr(before[i]), new=_or_none(after.get(i))) for i in changed),
+        *(Example(what=f"new id {i}", base="no token", new=_or_none(after.get(i))) for i in strays),
+    ]
+    found = f"{len(before):,} ids of the base, {len(pair.new_ids):,} new ones"
+    if changed or strays:
+        found += f": {len(changed):,} changed, {len(strays):,} out of order or missing"
+    return Check(
+        name=BASE_IDS,
+        status="fail" if changed or strays else "pass",
+        summary=found,
+        counts={
+            "n_base": len(before),
+            "n_new": len(pair.new_ids),
+            "n_changed": len(changed),
+            "n_out_of_order": len(strays),
+        },
+        examples=first_examples(examples),
+    )
+
+
+def _or_none(piece: str | None) -> str:
+    return "no token" if piece is None else repr(piece)
+
+
+def special_tokens(pair: Pair) -> Check:
+    """Added, control and user-defined tokens keep content, id and flags; bos_token and its like keep their names."""
+    wrong: list[Example] = []
+    doubtful: list[Example] = []
+    for index, token in pair.base.added.items():
+        if (now := pair.new.added.get(index)) is None or _identity(now) != _identity(token):
+            wrong.append(_token_example(index, token, now))
+        elif any(bool(token.get(flag)) != bool(now.get(flag)) for flag in _MATCHING_FLAGS):
+            (wrong if pair.has_same_writing else doubtful).append(_token_example(index, token, now))
+    more = {index: token for index, token in pair.new.added.items() if index not in pair.base.added}
+    # A piece of the base that has become an added token is taken out of text everywhere.
+    wrong += [_token_example(i, None, token) for i, token in more.items() if i in pair.base.spelling]
+    named, named_now = names_of(pair.base), names_of(pair.new)
+    if named and named_now:
+        for name in (name for name in _NAMES if named.get(name) is not None):
+            if named_now.get(name) != named[name]:
+                wrong.append(Example(what=name, base=repr(named[name]), new=_or_none(named_now.get(name))))
+    n_more = sum(index not in pair.base.spelling for index in more)
+    summary = f"{len(pair.base.added):,} tokens"
+    summary += f", {n_more:,} more in the new one" if n_more else ""
+    summary += f": {len(wrong):,} changed" if wrong else ""
+    summary += f"; {len(doubtful):,} are matched by other rules, as another form of file has them" if doubtful else ""
+    return Check(
+        name=SPECIAL_TOKENS,
+        status="fail" if wrong else "warn" if doubtful else "pass",
+        summary=summary,
+        counts={
+            "n_base": len(pair.base.added),
+            "n_changed": len(wrong),
+            "n_matched_otherwise": len(doubtful),
+            "n_new": n_more,
+        },
+        examples=first_examples([*wrong, *doubtful]),
+    )
+
+
+def _identity(token: Mapping[str, Any]) -> tuple[str, bool]:
+    return token["content"], bool(token.get("special"))
+
+
+def _token_example(index: int, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Example:
+    return Example(what=f"id {index}", base=_told(before), new=_told(after))
+
+
+def _told(token: Mapping[str, Any] | None) -> str:
+    if token is None:
+        return "no added token"
+    flags = [flag for flag in ("special", *_MATCHING_FLAGS) if token.get(flag)]
+    return f"{token['content']!r} ({', '.join(flags) or 'plain'})"
+
+
+def names_of(side: Side) -> dict[str, str | None]:
+    """bos_token and its like, as tokenizer_config.json or special_tokens_map.json name them; {} without these files."""
+    names: dict[str, str | None] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        try:
+            config = json.loads(side.companions.get(file, b"{}"))
+        except ValueError:
+            continue
+        for name in _NAMES:
+            if config.get(name) is not None:
+                value = config[name]
+                names[name] = value.get("content") if isinstance(value, dict) else value
+    return names
+
+
+def spelling(pair: Pair) -> Check:
+    """A new token has bytes of its own: no token of the base, no other new one and no special token has the same."""
+    owners: dict[bytes, list[int]] = {}
+    for index in pair.new.spelling:
+        token = pair.new.added.get(index)
+        text = token["content"].encode() if token is not None else pair.new.texts.get(index)
+        if text is not None:
+            owners.setdefault(text, []).append(index)
+    new = {*pair.new_ids}
+    twice = {text: sorted(ids) for text, ids in owners.items() if len(ids) > 1 and not new.isdisjoint(ids)}
+    return Check(
+        name=SPELLING,
+        status="fail" if twice else "pass",
+        summary=f"{len(twice):,} of {len(new):,} new tokens" if twice else f"{len(new):,} new tokens",
+        counts={"n_new": len(new), "n_twice": len(twice)},
+        examples=first_examples(
+            Example(
+                what=repr(text.decode(errors="backslashreplace")),
+                base=pair.base.show([index for index in ids if index in pair.base.spelling]) or "no token",
+                new=pair.new.show(ids),
+            )
+            for text, ids in sorted(twice.items(), key=lambda item: item[1])
+        ),
+    )
+
+
+def llama_cpp_hash(ids: list[int]) -> str:
+    """What llama.cpp's converter computes from the ids of `LLAMA_CPP_TEXT`, special tokens included."""
+    return hashlib.sha256(str(ids).encode()).hexdigest()
+
+
+def llama_cpp(pair: Pair) -> Check:
+    """The ids by which convert_hf_to_gguf.py of llama.cpp recognises a pre-tokenizer."""
+    before, after = (_recognised_by(side) for side in (pair.base, pair.new))
+    is_used = pair.base.is_byte_level
+    summary = f"hash {llama_cpp_hash(after)[:16]}..."
+    if before == after:
+        note = "" if is_used else "; not used for SentencePiece tokenizers"
+        return Check(name=LLAMA_CPP, status="pass", summary=f"{summary} as before{note}", counts={"n_changed": 0})
+    summary += f", before {llama_cpp_hash(before)[:16]}...: "
+    is_target = not pair.scripts or contains_target(LLAMA_CPP_TEXT, pair.scripts)
+    if is_used and is_target:
+        summary += (
+            "its fixed text holds what the new tokens are for. Add the new hash to get_vocab_base_pre in "
+            "convert_hf_to_gguf.py, with the name the base has there (its tokenizer.ggml.pre)"
+        )
+    elif is_used:
+        summary += "the converter would not know it, or take it for another"
+    else:
+        summary += "not used for SentencePiece tokenizers"
+    base, new = pair.show(before, after)
+    return Check(
+        name=LLAMA_CPP,
+        status="fail" if is_used and not is_target else "warn",
+        summary=summary,
+        counts={"n_changed": 1},
+        examples=(Example(what="llama.cpp's fixed text", base=base, new=new),),
+    )
+
+
+def _recognised_by(side: Side) -> list[int]:
+    if side.full is not None:
+        return side.full.encode(LLAMA_CPP_TEXT).ids
+    encoder = next(iter(side.encoders.values()))
+    return encoder.encode([LLAMA_CPP_TEXT])[0]

@@ -1,0 +1,175 @@
+"""Checks on text: what must not change does not, what is decoded is the same, and which new tokens are used."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import chain
+
+from vocabopt.verify.encoders import Ids
+from vocabopt.verify.pair import Pair, View
+from vocabopt.verify.pieces import Usage
+from vocabopt.verify.report import N_EXAMPLES, Check, Example
+from vocabopt.verify.text_files import Role
+from vocabopt.verify.text_pass import Batch, shown
+
+OTHER_TEXT = "Other text gives the same ids"
+ROUND_TRIP = "Text decodes as with the base"
+
+
+@dataclass
+class _Tally:
+    n_lines: int = 0
+    n_bytes: int = 0
+    n_changed: int = 0
+
+
+@dataclass
+class OtherText:
+    """Lines without characters of the target must not change; without a guard those of --protect must not.
+
+    Where the two share no form, lines with strings of special tokens are left out.
+    """
+
+    pair: Pair
+    judged: dict[Role, _Tally] = field(default_factory=dict)
+    changed_in: Counter[str] = field(default_factory=Counter)
+    n_target: int = 0
+    n_left: int = 0
+    n_left_changed: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+    def see(self, batch: Batch) -> None:
+        other = [i for i, is_target in enumerate(batch.is_target) if not is_target]
+        self.n_target += len(batch) - len(other)
+        changed: set[int] = set()
+        # Without a guard the text may be what the new tokens are for: only protected text says that it is not.
+        is_judged = bool(self.pair.scripts) or not self.pair.new_ids or batch.role == "protect"
+        for view in self.pair.views:
+            here = self._changed(batch, view, other)
+            changed.update(here)
+            if is_judged:
+                self._keep(batch, view, here)
+        if not is_judged:
+            self.n_left += len(other)
+            self.n_left_changed += len(changed)
+            return
+        tally = self.judged.setdefault(batch.role, _Tally())
+        tally.n_lines += len(other)
+        tally.n_bytes += sum(len(batch.documents[i].encode()) for i in other)
+        tally.n_changed += len(changed)
+
+    def _changed(self, batch: Batch, view: View, rows: list[int]) -> list[int]:
+        before, after = batch.ids(view)
+        return [i for i in rows if before[i] != after[i] and not (view.kind is None and batch.has_special[i])]
+
+    def _keep(self, batch: Batch, view: View, changed: list[int]) -> None:
+        self.changed_in[view.name] += len(changed)
+        before, after = batch.ids(view)
+        for i in changed[: N_EXAMPLES - len(self.examples)]:
+            base, new = self.pair.show(before[i], after[i])
+            self.examples.append(Example(what=f"{view.name}: {shown(batch.documents[i])}", base=base, new=new))
+
+    def check(self) -> Check:
+        tallies = self.judged.values()
+        n_lines, n_bytes = sum(tally.n_lines for tally in tallies), sum(tally.n_bytes for tally in tallies)
+        n_changed = sum(tally.n_changed for tally in tallies)
+        counts = {"n_lines": n_lines, "n_bytes": n_bytes, "n_changed": n_changed, "n_with_target": self.n_target}
+        counts |= {f"n_lines_{role}": tally.n_lines for role, tally in self.judged.items()}
+        counts |= {f"n_changed_{role}": tally.n_changed for role, tally in self.judged.items()}
+        counts |= {"n_not_judged": self.n_left, "n_not_judged_changed": self.n_left_changed}
+        counts |= {f"n_changed ({name})": n for name, n in self.changed_in.items()}
+        notes = []
+        if n_lines:
+            notes.append(f"{n_changed:,} of {n_lines:,} lines changed ({n_bytes:,} bytes)")
+        if n_changed and len(self.changed_in) > 1:
+            notes.append(", ".join(f"{n:,} in {name}" for name, n in self.changed_in.items()))
+        if self.n_target:
+            notes.append(f"{self.n_target:,} lines with {', '.join(self.pair.scripts)} not judged")
+        if self.n_left:
+            left = f"{self.n_left:,} lines are not known to be other text ({self.n_left_changed:,} changed)"
+            notes.append(f"no script guard: {left}; name some with --protect")
+        return Check(
+            name=OTHER_TEXT,
+            status="fail" if n_changed else "pass" if n_lines else "not_checked",
+            summary="; ".join(notes),
+            counts=counts,
+            examples=tuple(self.examples),
+        )
+
+
+@dataclass
+class RoundTrip:
+    """What decoding gives back, with special tokens and without.
+
+    Lines in which no form sees a special token decode alike both ways, so they are decoded once; the built-in lines are
+    decoded both ways whatever they hold, and once more with the special tokens that documents begin and end with.
+    """
+
+    pair: Pair
+    n_lines: int = 0
+    n_changed: int = 0
+    n_lossy: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+    def see(self, batch: Batch) -> None:
+        self.n_lines += len(batch)
+        changed: set[int] = set()
+        for view in self.pair.views:
+            before, after = batch.ids(view)
+            every = list(range(len(batch)))
+            some = [i for i in every if batch.role == "hard" or batch.has_special[i]]
+            changed |= self._changed(batch, view, (before, after), every, skip_special=False)
+            changed |= self._changed(batch, view, (before, after), some, skip_special=True)
+        full = self.pair.base.full, self.pair.new.full
+        if batch.role == "hard" and full[0] is not None and full[1] is not None:
+            wrapped = [
+                [encoding.ids for encoding in tokenizer.encode_batch_fast(list(batch.documents))]
+                for tokenizer in full
+                if tokenizer is not None
+            ]
+            view = self.pair.views[0]
+            for skip in (True, False):
+                changed |= self._changed(batch, view, (wrapped[0], wrapped[1]), every, skip_special=skip)
+        self.n_changed += len(changed)
+
+    def _changed(
+        self, batch: Batch, view: View, ids: tuple[Ids, Ids], rows: list[int], *, skip_special: bool
+    ) -> set[int]:
+        before = view.base.decode([ids[0][i] for i in rows], skip_special=skip_special)
+        after = view.new.decode([ids[1][i] for i in rows], skip_special=skip_special)
+        if view is self.pair.views[0] and not skip_special and len(rows) == len(batch):
+            self.n_lossy += sum(text != batch.documents[i] for i, text in zip(rows, after, strict=True))
+        changed = [(i, a, b) for i, a, b in zip(rows, before, after, strict=True) if a != b]
+        for i, old, new in changed[: N_EXAMPLES - len(self.examples)]:
+            what = f"{view.name}: {shown(batch.documents[i])}"
+            self.examples.append(Example(what=what, base=shown(old), new=shown(new)))
+        return {i for i, _, _ in changed}
+
+    def check(self) -> Check:
+        return Check(
+            name=ROUND_TRIP,
+            status="fail" if self.n_changed else "pass",
+            summary=f"{self.n_changed:,} of {self.n_lines:,} lines decode to something else than with the base",
+            counts={"n_lines": self.n_lines, "n_changed": self.n_changed},
+            examples=tuple(self.examples),
+        )
+
+
+@dataclass
+class UsageCounter:
+    """Which tokens the target text uses: lines of --text with characters of the target, all where nothing guards."""
+
+    pair: Pair
+    used: set[int] = field(default_factory=set)
+    n_lines: int = 0
+
+    def see(self, batch: Batch) -> None:
+        if batch.role != "text":
+            return
+        rows = next(iter(batch.new.values()))
+        if self.pair.scripts:
+            rows = [ids for ids, is_target in zip(rows, batch.is_target, strict=True) if is_target]
+        self.n_lines += len(rows)
+        self.used.update(chain.from_iterable(rows))
+
+    def usage(self) -> Usage:
+        return Usage(used=frozenset(self.used), n_lines=self.n_lines)

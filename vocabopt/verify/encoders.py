@@ -1,0 +1,186 @@
+"""What encodes and decodes with a tokenizer in one of its forms: the library that each form was made for."""
+
+import importlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import sentencepiece
+from tokenizers import Tokenizer, normalizers
+
+from vocabopt.bases.families import steps_of
+from vocabopt.bases.patterns import GPT2_PATTERN
+from vocabopt.bases.ranks import parse_ranks
+from vocabopt.bases.sentencepiece_model import read_model
+
+#: A form of a tokenizer, by the name of its file.
+Kind = Literal["tokenizer.json", "tokenizer.model", "tiktoken", "tekken.json"]
+Ids = list[list[int]]
+
+
+class Encoder(Protocol):
+    """Ids of texts without the special tokens that documents begin or end with, and the text of ids."""
+
+    def encode(self, texts: Sequence[str]) -> Ids: ...
+
+    def decode(self, rows: Ids, *, skip_special: bool) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class JsonEncoder:
+    """The `tokenizers` library."""
+
+    tokenizer: Tokenizer
+
+    def encode(self, texts: Sequence[str]) -> Ids:
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
+        return self.tokenizer.decode_batch(rows, skip_special_tokens=skip_special)
+
+
+@dataclass(frozen=True)
+class ModelEncoder:
+    """sentencepiece. Control pieces stand for no text there, so `skip_special` changes nothing."""
+
+    processor: sentencepiece.SentencePieceProcessor
+
+    @classmethod
+    def of(cls, data: bytes, *, prefix: bool = True) -> "ModelEncoder":
+        """An encoder with the model `data`; without its dummy prefix unless `prefix`."""
+        if not prefix:
+            model = read_model(data)
+            model.normalizer_spec.add_dummy_prefix = False
+            data = model.SerializeToString()
+        return cls(sentencepiece.SentencePieceProcessor(model_proto=data))
+
+    def encode(self, texts: Sequence[str]) -> Ids:
+        rows: Ids = self.processor.encode(list(texts), num_threads=-1)
+        return rows
+
+    def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
+        texts: list[str] = self.processor.decode(rows)
+        return texts
+
+
+@dataclass(frozen=True)
+class RankEncoder:
+    """tiktoken; the normaliser stands for what the publisher's code does before it."""
+
+    encoding: Any
+    normalizer: normalizers.Normalizer | None
+
+    def encode(self, texts: Sequence[str]) -> Ids:
+        if self.normalizer is not None:
+            texts = [self.normalizer.normalize_str(text) for text in texts]
+        rows: Ids = self.encoding.encode_ordinary_batch(list(texts))
+        return rows
+
+    def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
+        texts: list[str] = self.encoding.decode_batch(rows)
+        return texts
+
+
+@dataclass(frozen=True)
+class TekkenEncoder:
+    """mistral_common."""
+
+    tekkenizer: Any
+
+    def encode(self, texts: Sequence[str]) -> Ids:
+        return [self.tekkenizer.encode(text, bos=False, eos=False) for text in texts]
+
+    def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
+        return [self.tekkenizer.decode(row) for row in rows]
+
+
+class MissingLibrary(Exception):  # noqa: N818 - no error of the user's
+    """The library of a form is not installed; its name is the argument."""
+
+
+def encoder_of(kind: Kind, data: bytes, tokenizer_json: Mapping[str, Any] | None) -> Encoder:
+    """The encoder of a form other than tokenizer.json.
+
+    Args:
+        tokenizer_json: of the same tokenizer; a rank file leaves its split pattern and normaliser to it.
+
+    Raises:
+        MissingLibrary: tiktoken or mistral_common is not installed.
+    """
+    if kind == "tokenizer.model":
+        return ModelEncoder.of(data)
+    if kind == "tekken.json":
+        tekken = _library("mistral_common.tokens.tokenizers.tekken", "mistral-common")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tekken.json"
+            path.write_bytes(data)
+            return TekkenEncoder(tekken.Tekkenizer.from_file(path))
+    assert tokenizer_json is not None, "a rank file alone is no tokenizer"
+    tiktoken = _library("tiktoken", "tiktoken")
+    normalizer = tokenizer_json.get("normalizer")
+    return RankEncoder(
+        tiktoken.Encoding(
+            "verify", pat_str=split_pattern(tokenizer_json), mergeable_ranks=parse_ranks(data, kind), special_tokens={}
+        ),
+        None if normalizer is None else _with_empty_model(tokenizer_json).normalizer,
+    )
+
+
+def _library(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingLibrary(package) from error
+
+
+def split_pattern(tokenizer_json: Mapping[str, Any]) -> str:
+    """The regular expression by which a byte-level tokenizer.json splits text."""
+    for step in steps_of(tokenizer_json.get("pre_tokenizer"), "pretokenizers"):
+        if step["type"] == "Split" and "Regex" in step["pattern"]:
+            return str(step["pattern"]["Regex"])
+    return GPT2_PATTERN
+
+
+def canonical_parts(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
+    """Normaliser, pre-tokenizer, post-processor and decoder as the library writes them, whoever wrote the file."""
+    value = json.loads(_with_empty_model(tokenizer_json).to_str())
+    return {part: value.get(part) for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
+
+
+def _with_empty_model(tokenizer_json: Mapping[str, Any]) -> Tokenizer:
+    model = {"type": "BPE", "vocab": {}, "merges": []}
+    return Tokenizer.from_str(json.dumps({**tokenizer_json, "added_tokens": [], "model": model}))
+
+
+def without_prefix(tokenizer_json: Mapping[str, Any]) -> JsonEncoder:
+    """The whole pipeline, but for what it puts before a text."""
+    value = {
+        **tokenizer_json,
+        "normalizer": _bare(tokenizer_json.get("normalizer")),
+        "pre_tokenizer": _bare(tokenizer_json.get("pre_tokenizer")),
+        "post_processor": None,
+    }
+    return JsonEncoder(Tokenizer.from_str(json.dumps(value)))
+
+
+def by_merges_alone(tokenizer_json: Mapping[str, Any]) -> JsonEncoder:
+    """An encoder of pieces as tokenizer.json spells them: nothing is normalised, split or known."""
+    nothing = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor"))
+    model = {**tokenizer_json["model"], "ignore_merges": False}
+    value = {**tokenizer_json, **nothing, "added_tokens": [], "model": model}
+    return JsonEncoder(Tokenizer.from_str(json.dumps(value)))
+
+
+def _bare(part: Any) -> Any:
+    """A normaliser or pre-tokenizer without the steps that put something first."""
+    if part is None or part["type"] == "Prepend":
+        return None
+    for key in ("normalizers", "pretokenizers"):
+        if part["type"] == "Sequence" and key in part:
+            return {**part, key: [kept for step in part[key] if (kept := _bare(step)) is not None]}
+    if part["type"] == "Metaspace":
+        return {**part, "prepend_scheme": "never"}
+    return {**part, "add_prefix_space": False} if part.get("add_prefix_space") else part

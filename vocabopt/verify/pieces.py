@@ -1,0 +1,206 @@
+"""Checks on single tokens: those of the base still come from their own text, and every new one comes from its own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vocabopt.bases.sentencepiece_model import read_model
+from vocabopt.verify.checks_ids import first_examples
+from vocabopt.verify.encoders import Encoder, Ids, Kind, ModelEncoder, by_merges_alone, without_prefix
+from vocabopt.verify.pair import Pair
+from vocabopt.verify.report import Check, Example
+from vocabopt.verify.sides import Side
+
+BASE_PIECES = "Base pieces still come from their own text"
+REACHABILITY = "Every new token comes from its own text"
+
+_SHORT: Mapping[Kind, str] = {"tokenizer.json": "json", "tokenizer.model": "model"}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Which new tokens the target text gives; n_lines: of that text."""
+
+    used: frozenset[int]
+    n_lines: int
+
+
+def _piece_encoder(side: Side, kind: Kind) -> Encoder | None:
+    """What encodes single pieces in a form: without dummy prefix; None where the side lacks the form."""
+    if kind == "tokenizer.json" and side.tokenizer_json is not None:
+        return without_prefix(side.tokenizer_json)
+    if kind == "tokenizer.model" and kind in side.forms:
+        return ModelEncoder.of(side.forms[kind], prefix=False)
+    return None
+
+
+def base_pieces(pair: Pair) -> Check:
+    """Tokens of the base that their own text (no dummy prefix) gave before, and does not give any more."""
+    counts: dict[str, int] = {}
+    examples: list[Example] = []
+    for kind, short in _SHORT.items():
+        before, after = (_piece_encoder(side, kind) for side in (pair.base, pair.new))
+        if before is None or after is None:
+            continue
+        texts = _whole_texts(pair.base)
+        old, new = before.encode([*texts.values()]), after.encode([*texts.values()])
+        judged = [row for row in zip(texts.items(), old, new, strict=True) if row[1] == [row[0][0]]]
+        broken = [(text, a, b) for (_, text), a, b in judged if b != a]
+        if kind == "tokenizer.json" and pair.base.tokenizer_json and pair.new.tokenizer_json:
+            spelled = {i: pair.base.spelling[i] for i in _cut_pieces(pair.base)}
+            encoders = (by_merges_alone(value) for value in (pair.base.tokenizer_json, pair.new.tokenizer_json))
+            rows = zip(spelled.items(), *(encoder.encode([*spelled.values()]) for encoder in encoders), strict=True)
+            kept = [(piece, a, b) for (index, piece), a, b in rows if a == [index]]
+            broken += [row for row in kept if row[1] != row[2]]
+            counts[f"n_judged_{short}"] = len(judged) + len(kept)
+        else:
+            counts[f"n_judged_{short}"] = len(judged)
+        counts[f"n_broken_{short}"] = len(broken)
+        examples += [_piece_example(pair, f"{kind}: {text!r}", a, b) for text, a, b in broken]
+    return _check_by_form(BASE_PIECES, counts, "broken", "base pieces broken", examples)
+
+
+def _piece_example(pair: Pair, what: str, before: list[int], after: list[int]) -> Example:
+    base, new = pair.show(before, after)
+    return Example(what=what, base=base, new=new)
+
+
+def _check_by_form(name: str, counts: dict[str, int], key: str, told: str, examples: list[Example]) -> Check:
+    bad = {short: counts[f"n_{key}_{short}"] for short in _SHORT.values() if f"n_{key}_{short}" in counts}
+    if not bad:
+        return Check(name=name, status="not_checked", summary="there is no form in which single pieces can be encoded")
+    said: dict[str, list[str]] = {}
+    for kind, short in _SHORT.items():
+        if short in bad:
+            said.setdefault(f"{bad[short]:,} of {counts[f'n_judged_{short}']:,} {told}", []).append(kind)
+    notes = [f"{found} ({', '.join(kinds)})" for found, kinds in said.items()]
+    return Check(
+        name=name,
+        status="fail" if any(bad.values()) else "pass",
+        summary="; ".join(notes),
+        counts=counts,
+        examples=first_examples(examples),
+    )
+
+
+def _whole_texts(side: Side) -> dict[int, str]:
+    """Id -> text, of pieces that are text: those that end or begin inside a character are not."""
+    return {index: data.decode() for index, data in side.texts.items() if data and _is_whole(data)}
+
+
+def _cut_pieces(side: Side) -> list[int]:
+    return [index for index, data in side.texts.items() if data and not _is_whole(data)]
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# --- New tokens ------------------------------------------------------------------------------------------------------
+
+
+def reachability(pair: Pair, usage: Usage | None) -> Check:
+    """A new token that its own text does not give is unreachable, unless a reachable one is built through it.
+
+    Args:
+        usage: what the target text given uses; None where none was given, so that scaffold and unused are not known.
+    """
+    counts: dict[str, int] = {}
+    examples: list[Example] = []
+    steps: set[int] = set()
+    n_whole = 0
+    for kind, short in _SHORT.items():
+        encoder = _piece_encoder(pair.new, kind)
+        if encoder is None:
+            continue
+        found = _encoded_alone(pair, kind, encoder)
+        reached = [index for index, ids in found.items() if ids == [index]]
+        steps_here, whole_here = _steps(pair, kind, reached)
+        steps, n_whole = steps | steps_here, n_whole + whole_here
+        missed = [index for index, ids in found.items() if ids != [index]]
+        lost = [index for index in missed if index not in steps_here]
+        counts |= {f"n_judged_{short}": len(found), f"n_unreachable_{short}": len(missed)}
+        counts |= {f"n_steps_unreachable_{short}": len(missed) - len(lost), f"n_lost_{short}": len(lost)}
+        before = _piece_encoder(pair.base, kind) or next(iter(pair.base.encoders.values()))
+        for index in lost[:3]:
+            text = pair.new.texts[index].decode(errors="replace")
+            base = pair.base.show(before.encode([text])[0])
+            examples.append(Example(what=f"{kind}: {text!r}", base=base, new=pair.new.show(found[index])))
+    check = _check_by_form(REACHABILITY, counts, "lost", "new tokens unreachable", examples)
+    notes = [check.summary] if check.counts else []
+    if n_whole:
+        counts["n_whole_pretokens_only"] = n_whole
+        notes.append(f"{n_whole:,} come only as a whole pre-token (ignore_merges), not from their merges")
+    notes.append(_use(pair, usage, steps, counts))
+    status = "warn" if check.status == "pass" and n_whole else check.status
+    return Check(name=REACHABILITY, status=status, summary="; ".join(notes), counts=counts, examples=check.examples)
+
+
+def _encoded_alone(pair: Pair, kind: Kind, encoder: Encoder) -> dict[int, list[int]]:
+    """New id -> what its own text gives; one that is cut inside a character is judged by merges alone."""
+    new = {*pair.new_ids}
+    whole = {index: text for index, text in _whole_texts(pair.new).items() if index in new}
+    rows: Ids = encoder.encode([*whole.values()])
+    found = dict(zip(whole, rows, strict=True))
+    cut = [index for index in _cut_pieces(pair.new) if index in new]
+    if cut and kind == "tokenizer.json" and pair.new.tokenizer_json is not None:
+        rows = by_merges_alone(pair.new.tokenizer_json).encode([pair.new.spelling[index] for index in cut])
+        found |= dict(zip(cut, rows, strict=True))
+    return dict(sorted(found.items()))
+
+
+def _use(pair: Pair, usage: Usage | None, steps: set[int], counts: dict[str, int]) -> str:
+    if usage is None or not usage.n_lines:
+        return "scaffold: not checked (give target text with --text)"
+    unused = [index for index in pair.new_ids if index not in usage.used]
+    n_scaffold = sum(index in steps for index in unused)
+    counts |= {"n_target_lines": usage.n_lines, "n_unused": len(unused), "n_scaffold": n_scaffold}
+    steps_told = f"{n_scaffold:,} of them scaffold (steps to other new tokens)"
+    return f"{len(unused):,} not used on {usage.n_lines:,} lines of target text, {steps_told}"
+
+
+def _steps(pair: Pair, kind: Kind, reached: list[int]) -> tuple[set[int], int]:
+    """New tokens through which the new ones in `reached` are built; and how many of those no merges build."""
+    rank = _rank(pair.new, kind)
+    if rank is None:
+        return set(), 0
+    id_of = {pair.new.spelling[index]: index for index in pair.new_ids}
+    steps: set[int] = set()
+    n_whole = 0
+    for index in reached:
+        piece = pair.new.spelling[index]
+        made = built_through(piece, rank)
+        if len(piece) > 1 and made[-1:] != [piece]:
+            n_whole += 1
+        steps |= {id_of[step] for step in made[:-1] if step in id_of}
+    return steps, n_whole
+
+
+def _rank(side: Side, kind: Kind) -> Callable[[str, str], float | None] | None:
+    """The order of merges in a form: lower first; None where it has none."""
+    if kind == "tokenizer.model":
+        model = read_model(side.forms[kind])
+        scores = {piece.piece: -piece.score for piece in model.pieces if piece.type == 1}
+        return lambda left, right: scores.get(left + right)
+    assert side.tokenizer_json is not None
+    if side.tokenizer_json["model"].get("type") != "BPE":
+        return None
+    ranks = {(left, right): i for i, (left, right) in enumerate(side.tokenizer_json["model"]["merges"])}
+    return lambda left, right: ranks.get((left, right))
+
+
+def built_through(piece: str, rank: Callable[[str, str], float | None]) -> list[str]:
+    """The pieces that BPE makes of the characters of `piece`, in order; the last is `piece` if merges lead to it."""
+    symbols = list(piece)
+    made: list[str] = []
+    while True:
+        pairs = zip(symbols, symbols[1:], range(len(symbols)), strict=False)
+        ranked = [(found, i) for left, right, i in pairs if (found := rank(left, right)) is not None]
+        if not ranked:
+            return made
+        _, i = min(ranked)
+        symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
+        made.append(symbols[i])

@@ -1,0 +1,111 @@
+"""What a verification asks for and what it finds: options, checks with their examples, and verify.json."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
+from vocabopt.readers import ReadOptions
+
+Status = Literal["pass", "fail", "warn", "not_checked"]
+
+#: Examples of a check that are kept.
+N_EXAMPLES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """Everything that a verification depends on beside the two tokenizers.
+
+    texts, protects: NAME -> PATH; lines of `protects` must not change, of `texts` those without the target script.
+    scripts: "auto" (what extension.json says, else what the new tokens are written in), "none", or script names.
+    pattern, specials: what a tiktoken rank file leaves out. unit, column, encoding, on_error: as in `ReadOptions`.
+    """
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    protects: Mapping[str, str] = field(default_factory=dict)
+    scripts: str = "auto"
+    pattern: str | None = None
+    specials: str | None = None
+    unit: Literal["line", "file"] = "line"
+    column: str | None = None
+    encoding: str = "utf-8"
+    on_error: Literal["fail", "skip"] = "fail"
+
+    def __post_init__(self) -> None:
+        self.read_options()
+
+    def read_options(self) -> ReadOptions:
+        """The part that says how text is read."""
+        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A line, piece or setting, and what each of the two makes of it, in words ready to be shown."""
+
+    what: str
+    base: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One check. name: the sentence that holds where it passes. summary: what was found. examples: of what is wrong."""
+
+    name: str
+    status: Status
+    summary: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The outcome. base, new: names, sources and hashes. n_new: tokens that BASE lacks.
+
+    scripts: the target of the new tokens; scripts_from: what told them.
+    """
+
+    base: Mapping[str, Any]
+    new: Mapping[str, Any]
+    scripts: tuple[str, ...]
+    scripts_from: str
+    n_new: int
+    checks: tuple[Check, ...]
+    options: Mapping[str, Any]
+    versions: Mapping[str, str]
+    seconds: Mapping[str, float]
+
+    @property
+    def passed(self) -> bool:
+        """Did nothing fail? Warnings and checks that could not be made do not count."""
+        return not any(check.status == "fail" for check in self.checks)
+
+    def check(self, name: str) -> Check:
+        """The check of that name."""
+        return next(check for check in self.checks if check.name == name)
+
+    def as_record(self) -> dict[str, Any]:
+        """What verify.json holds."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "passed": self.passed,
+            "base": dict(self.base),
+            "new": dict(self.new),
+            "n_new": self.n_new,
+            "scripts": list(self.scripts),
+            "scripts_from": self.scripts_from,
+            "options": dict(self.options),
+            "checks": [
+                {**asdict(check), "examples": [asdict(example) for example in check.examples]} for check in self.checks
+            ],
+            "versions": dict(self.versions),
+            "seconds": dict(self.seconds),
+        }
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write verify.json, whole or not at all. Raises RunDirectoryError where it cannot be written."""
+    write_json_atomic(path, report.as_record())

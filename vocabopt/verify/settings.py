@@ -1,0 +1,214 @@
+"""The check that a tokenizer's settings and merges are the base's: in tokenizer.json, and in the publisher's form."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from typing import Any
+
+from vocabopt.bases.ranks import parse_ranks
+from vocabopt.bases.sentencepiece_model import read_model
+from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.verify.checks_ids import first_examples
+from vocabopt.verify.encoders import canonical_parts
+from vocabopt.verify.pair import Pair
+from vocabopt.verify.report import Check, Example
+
+SETTINGS = "Model settings and base merges are unchanged"
+
+#: Settings of the model that change ids however the rest is written.
+_ALWAYS = ("byte_fallback", "fuse_unk", "ignore_merges")
+_USUALLY = ("unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
+_TRAINER_FIELDS = ("model_type", "byte_fallback", "treat_whitespace_as_suffix", "unk_id", "bos_id", "eos_id", "pad_id")
+
+Merge = tuple[str, str]
+
+
+@dataclass
+class _Findings:
+    """What differs, by kind: certainly wrong, or perhaps only written in another way."""
+
+    wrong: dict[str, list[Example]] = field(default_factory=dict)
+    doubtful: dict[str, list[Example]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def differs(self, kind: str, what: str, base: Any, new: Any, *, certain: bool) -> None:
+        old, now = (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            for value in (base, new)
+        )
+        examples = self.wrong if certain else self.doubtful
+        examples.setdefault(kind, []).append(Example(what=what, base=old, new=now))
+
+    def setting(self, what: str, base: Any, new: Any, *, certain: bool) -> None:
+        if base != new:
+            self.differs("settings changed", what, base, new, certain=certain)
+
+
+def settings(pair: Pair) -> Check:
+    """Normaliser, pre-tokenizer, decoder, post-processor, the model's flags, and the base's merges in their order."""
+    found = _Findings()
+    forms = []
+    before, after = pair.base.tokenizer_json, pair.new.tokenizer_json
+    if before is not None and after is not None:
+        forms.append("tokenizer.json")
+        _compare_parts(pair, before, after, found)
+        _compare_merges(pair, before["model"], after["model"], found)
+    for kind in (kind for kind in pair.base.forms if kind in pair.new.forms):
+        forms.append(kind)
+        old, new = pair.base.forms[kind], pair.new.forms[kind]
+        if kind == "tokenizer.model":
+            _compare_models(pair, read_model(old), read_model(new), found)
+        elif kind == "tiktoken":
+            _compare_ranks(parse_ranks(old, kind), parse_ranks(new, kind), found)
+        else:
+            _compare_tekken(json.loads(old), json.loads(new), found)
+    if not forms:
+        summary = f"{pair.base.written} and {pair.new.written} share no form in which they could be compared"
+        return Check(name=SETTINGS, status="not_checked", summary=summary)
+    notes = [f"{len(examples):,} {kind}" for kind, examples in found.wrong.items()]
+    notes += [
+        f"{len(examples):,} {kind}, perhaps only written in another way: the checks on text judge"
+        for kind, examples in found.doubtful.items()
+    ]
+    every = (*found.wrong.values(), *found.doubtful.values())
+    # One of each kind first.
+    examples = [example for example in chain.from_iterable(zip_longest(*every)) if example is not None]
+    n_wrong, n_doubtful = (sum(map(len, kinds.values())) for kinds in (found.wrong, found.doubtful))
+    return Check(
+        name=SETTINGS,
+        status="fail" if n_wrong else "warn" if n_doubtful else "pass",
+        summary="; ".join(notes) or ", ".join(forms),
+        counts={**found.counts, "n_different": n_wrong, "n_written_otherwise": n_doubtful},
+        examples=first_examples(examples),
+    )
+
+
+def _compare_parts(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+    old, new = canonical_parts(before), canonical_parts(after)
+    for part in old:
+        found.setting(part, old[part], new[part], certain=pair.has_same_writing)
+    old, new = before["model"], after["model"]
+    found.setting("model", old.get("type"), new.get("type"), certain=True)
+    for flag in (*_ALWAYS, *_USUALLY):
+        certain = pair.has_same_writing or flag in _ALWAYS
+        found.setting(flag, old.get(flag) or None, new.get(flag) or None, certain=certain)
+
+
+# --- Merges of tokenizer.json ----------------------------------------------------------------------------------------
+
+
+def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+    """The base's merges are all there, in their order, and no new merge can take their parts away first."""
+    if before.get("type") != "BPE" or after.get("type") != "BPE":
+        return
+    merges: list[Merge] = [(left, right) for left, right in before["merges"]]
+    rank: dict[Merge, int] = {(left, right): i for i, (left, right) in enumerate(after["merges"])}
+    made = {left + right for left, right in rank}
+    lost = [merge for merge in merges if merge not in rank]
+    for left, right in lost:
+        # Another form of file may have other ways to one piece; a piece without a way is lost.
+        certain = pair.has_same_writing or left + right not in made
+        found.differs("base merges missing", _told(left, right), "is there", "is missing", certain=certain)
+    last, n_moved = -1, 0
+    for left, right in (merge for merge in merges if merge in rank):
+        place = rank[left, right]
+        if place < last:
+            n_moved += 1
+            told = "in its place", "before merges that it came after"
+            found.differs("base merges moved", _told(left, right), *told, certain=pair.has_same_writing)
+        last = max(last, place)
+    ahead = _ahead(pair, {*merges}, rank, last)
+    for left, right in ahead:
+        told = "no such merge", f"merge {rank[left, right]:,}, before the base's last ({last:,})"
+        kind = "new merges without target characters come before base merges"
+        found.differs(kind, _told(left, right), *told, certain=pair.has_same_writing)
+    found.counts |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
+    found.counts |= {"n_merges_moved": n_moved, "n_new_merges_ahead": len(ahead)}
+
+
+def _told(left: str, right: str) -> str:
+    return f"merge {left!r} + {right!r}"
+
+
+def _ahead(pair: Pair, known: set[Merge], rank: Mapping[Merge, int], last: int) -> list[Merge]:
+    """New merges that apply before the base's last, to text without target characters.
+
+    One whose parts come into being only behind the base's last merge has nothing to apply to until then.
+    """
+    waiting = [
+        merge
+        for merge, place in rank.items()
+        if place < last and merge not in known and not _is_target(pair, "".join(merge))
+    ]
+    early = {*pair.base.spelling.values()}
+    found: list[Merge] = []
+    while ready := [merge for merge in waiting if early.issuperset(merge)]:
+        found += ready
+        early.update("".join(merge) for merge in ready)
+        waiting = [merge for merge in waiting if merge not in {*ready}]
+    return sorted(found, key=lambda merge: rank[merge])
+
+
+def _is_target(pair: Pair, piece: str) -> bool:
+    """Does the piece hold what only target text has?"""
+    if not pair.scripts:
+        return False
+    text = pair.new.text_of(piece)
+    if pair.new.is_byte_level and piece_is_guarded(text, byte_guard(pair.scripts)):
+        return True
+    return contains_target(text.decode(errors="ignore"), pair.scripts)
+
+
+# --- The publisher's forms -------------------------------------------------------------------------------------------
+
+
+def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> None:
+    """The pieces of a .model begin with the base's, and new ones that other text can hold score below all of them."""
+    old, new = (str(model.normalizer_spec).strip()[:300] for model in (before, after))
+    if before.normalizer_spec != after.normalizer_spec:
+        found.differs("settings changed", "tokenizer.model: normalizer_spec", old, new, certain=True)
+    for name in _TRAINER_FIELDS:
+        old, new = getattr(before.trainer_spec, name), getattr(after.trainer_spec, name)
+        found.setting(f"tokenizer.model: {name}", old, new, certain=True)
+    n = len(before.pieces)
+    was, now = ([(piece.piece, piece.type, piece.score) for piece in model.pieces[:n]] for model in (before, after))
+    changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue=None)) if a != b]
+    for index, a, b in changed:
+        what = f"tokenizer.model: piece {index} (piece, type, score)"
+        found.differs("pieces of tokenizer.model changed", what, str(a), str(b), certain=True)
+    lowest = min((score for _, kind, score in was if kind == 1), default=0.0)
+    added = [piece for piece in after.pieces[n:] if piece.type == 1 and len(piece.piece) > 1]
+    high = [piece for piece in added if piece.score >= lowest]
+    harmful = [piece for piece in high if not _is_target(pair, piece.piece)]
+    for piece in harmful:
+        told = f"lowest score {lowest:g}", f"score {piece.score:g}"
+        kind = "new pieces of tokenizer.model without target characters do not score below the base's"
+        found.differs(kind, f"tokenizer.model: {piece.piece!r}", *told, certain=True)
+    found.counts |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
+    found.counts |= {"n_model_pieces_not_below_without_target": len(harmful)}
+
+
+def _compare_ranks(before: Mapping[bytes, int], after: Mapping[bytes, int], found: _Findings) -> None:
+    changed = [token for token, rank in before.items() if after.get(token) != rank]
+    for token in changed:
+        now = after.get(token)
+        told = str(before[token]), "no rank" if now is None else str(now)
+        found.differs("ranks changed", f"rank file: {token!r}", *told, certain=True)
+    found.counts["n_ranks_changed"] = len(changed)
+
+
+def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+    for name in ("pattern", "default_num_special_tokens", "version"):
+        old, new = before["config"].get(name), after["config"].get(name)
+        found.setting(f"tekken.json: {name}", old, new, certain=True)
+    found.setting(
+        "tekken.json: special_tokens", before.get("special_tokens"), after.get("special_tokens"), certain=True
+    )
+    n_used = before["config"]["default_vocab_size"] - before["config"]["default_num_special_tokens"]
+    was, now = ([entry["token_bytes"] for entry in value["vocab"][:n_used]] for value in (before, after))
+    changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now)) if a != b]
+    for rank, a, b in changed:
+        told = str(a), "no token" if b is None else str(b)
+        found.differs("ranks changed", f"tekken.json: rank {rank} (base64)", *told, certain=True)
+    found.counts["n_ranks_changed"] = len(changed)

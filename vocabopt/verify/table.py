@@ -1,0 +1,52 @@
+"""What a person reads of a verification: a row a check, and the examples of what failed."""
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from vocabopt.verify.report import Check, Report, Status
+
+_SHOWN: dict[Status, tuple[str, str]] = {
+    "pass": ("PASS", "green"),
+    "fail": ("FAIL", "bold red"),
+    "warn": ("WARN", "yellow"),
+    "not_checked": ("-", "dim"),
+}
+
+
+def report_table(report: Report) -> Table:
+    """A row per check: what should hold, whether it does, what was found."""
+    guard = ", ".join(report.scripts) or "none"
+    title = f"{report.new['name']} against {report.base['name']}; target script: {guard} ({report.scripts_from})"
+    # As text, since names of files can look like rich's markup.
+    table = Table(title=Text(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("")
+    table.add_column("check", overflow="fold")
+    table.add_column("found", overflow="fold")
+    for check in report.checks:
+        word, style = _SHOWN[check.status]
+        table.add_row(Text(word, style=style), Text(check.name), Text(check.summary))
+    return table
+
+
+def failures(report: Report) -> list[str]:
+    """Plain lines: what failed, then what was only warned of, each with its examples; last the outcome."""
+    lines: list[str] = []
+    for status in ("fail", "warn"):
+        for check in report.checks:
+            if check.status == status and check.examples:
+                lines += _lines_of(check)
+    n_failed = sum(check.status == "fail" for check in report.checks)
+    n_left = sum(check.status == "not_checked" for check in report.checks)
+    if n_failed:
+        outcome = f"FAIL: {n_failed} of {len(report.checks)} checks."
+    else:
+        outcome = f"PASS: {report.new['name']} is {report.base['name']} plus {report.n_new:,} new tokens."
+    return [*lines, outcome + (f" Not checked: {n_left}." if n_left else "")]
+
+
+def _lines_of(check: Check) -> list[str]:
+    lines = [f"{_SHOWN[check.status][0]}  {check.name}"]
+    for example in check.examples:
+        lines += [f"  {example.what}", f"    base: {example.base}", f"    new:  {example.new}"]
+    return lines

@@ -1,0 +1,57 @@
+"""Reading the text to check with: the built-in strings, then every document of --text and --protect, in batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+# The package's one way from a path to files; it has no public name yet.
+from vocabopt.corpus import TextFile, _expanded, _find
+from vocabopt.readers import read_blocks
+from vocabopt.verify.hard_strings import hard_strings
+from vocabopt.verify.report import VerifyOptions
+
+Role = Literal["hard", "text", "protect"]
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Some documents. n_stored_bytes: of the file that they come from."""
+
+    role: Role
+    documents: list[str]
+    n_stored_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    role: Role
+    file: TextFile
+
+
+class Texts:
+    """What there is to read. Raises CorpusError where a path is missing or holds no text."""
+
+    def __init__(self, options: VerifyOptions) -> None:
+        self._options = options
+        named: list[tuple[Role, str, str]] = [("text", name, path) for name, path in options.texts.items()]
+        named += [("protect", name, path) for name, path in options.protects.items()]
+        self._sources = [
+            _Source(role=role, file=TextFile(url=found.url, text_set=name, n_bytes=found.n_bytes))
+            for role, name, path in named
+            for match in _expanded(path)
+            for found in _find(match)
+        ]
+
+    @property
+    def n_bytes(self) -> int | None:
+        """Stored bytes of all files; None where a size is not known."""
+        sizes = [source.file.n_bytes for source in self._sources]
+        return None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
+
+    def __iter__(self) -> Iterator[Lines]:
+        yield Lines(role="hard", documents=list(hard_strings()))
+        for source in self._sources:
+            for block in read_blocks(source.file, self._options.read_options(), block_bytes=_BLOCK_BYTES):
+                yield Lines(role=source.role, documents=block.documents.to_list(), n_stored_bytes=block.n_stored_bytes)

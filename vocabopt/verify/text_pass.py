@@ -1,0 +1,83 @@
+"""One pass over the text: every document is encoded once in every form, and each check on text looks at the ids."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from vocabopt.console import Console
+from vocabopt.scripts import contains_target
+from vocabopt.verify.encoders import Ids, Kind
+from vocabopt.verify.pair import Pair, View
+from vocabopt.verify.text_files import Lines, Role, Texts
+
+_MAX_SHOWN = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Documents with their ids, by form; of BASE only the forms that NEW has too, if there are any.
+
+    is_target: has characters of the target script. has_special: holds the string of an added token of either side,
+    which not every form takes for one.
+    """
+
+    role: Role
+    documents: Sequence[str]
+    is_target: Sequence[bool]
+    has_special: Sequence[bool]
+    base: Mapping[Kind, Ids]
+    new: Mapping[Kind, Ids]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def ids(self, view: View) -> tuple[Ids, Ids]:
+        """What both give in a view."""
+        if view.kind is not None:
+            return self.base[view.kind], self.new[view.kind]
+        return next(iter(self.base.values())), next(iter(self.new.values()))
+
+
+class Observer(Protocol):
+    """A check that sees all text, batch by batch."""
+
+    def see(self, batch: Batch) -> None: ...
+
+
+def read_through(pair: Pair, texts: Texts, observers: Iterable[Observer], console: Console) -> None:
+    """Show all text to the observers.
+
+    Raises:
+        CorpusError: a document cannot be read.
+    """
+    observers = tuple(observers)
+    with console.step("encode", texts.n_bytes or None, "bytes") as advance:
+        n_bytes = 0
+        for lines in texts:
+            batch = batch_of(pair, lines)
+            for observer in observers:
+                observer.see(batch)
+            n_bytes += lines.n_stored_bytes
+            advance(n_bytes)
+
+
+def batch_of(pair: Pair, lines: Lines) -> Batch:
+    """Encode some documents in every form."""
+    texts = lines.documents
+    before, after = pair.base.encoders, pair.new.encoders
+    kinds = [kind for kind in before if kind in after] or list(before)[:1]
+    return Batch(
+        role=lines.role,
+        documents=texts,
+        is_target=[contains_target(text, pair.scripts) for text in texts] if pair.scripts else [False] * len(texts),
+        has_special=pl.Series(texts, dtype=pl.String).str.contains_any(pair.special_strings).to_list(),
+        base={kind: before[kind].encode(texts) for kind in kinds},
+        new={kind: encoder.encode(texts) for kind, encoder in after.items()},
+    )
+
+
+def shown(text: str) -> str:
+    """A document as an example shows it: on one line, not too long."""
+    return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}... ({len(text):,} characters)"
