@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vocabopt.cli.command_verify import print_report
 from vocabopt.cli.shared import BASES, rank_file_options
 from vocabopt.errors import OptionError
 
@@ -54,12 +55,20 @@ def merge(run_dir: Path | None, out: Path, quiet: bool, base: str | None, vocab:
       vocabopt merge --base ./Llama-2-7b --vocab chinese_sp.model --out joined
     """
     from vocabopt.console import Console
+    from vocabopt.verify import VerifyOptions, verify, write_report
 
     console = Console(quiet=quiet)
     merged = _merge(run_dir, out, base, vocab, console, **values)
+    told = merged.base
+    report = verify(told.source, str(out), VerifyOptions(pattern=told.pattern, specials=told.specials), console)
+    write_report(report, out / "verify.json")
     if not quiet:
-        click.echo(f"{out}: {merged.base.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}.")
+        print_report(report)
+        click.echo(f"{out}: {told.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}.")
         click.echo(f"Load it with: AutoTokenizer.from_pretrained({str(out)!r})")
+    # The union promises nothing of other text: its table tells.
+    if not report.passed and merged.addition.method == "grow":
+        raise click.exceptions.Exit(1)
 
 
 def _merge(

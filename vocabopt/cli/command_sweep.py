@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import BASES, named_paths, rank_file_options
+from vocabopt.cli.shared import BASES, named_paths, plain_console, rank_file_options, reading_options
 
 
 @click.command()
@@ -65,22 +65,7 @@ from vocabopt.cli.shared import BASES, named_paths, rank_file_options
     help="Stop when the best token saves fewer tokens of the training text.",
 )
 @click.option("--seed", default=0, show_default=True, help="Picks other held-out documents and folds.")
-@click.option(
-    "--unit",
-    type=click.Choice(["line", "file"]),
-    default="line",
-    show_default=True,
-    help="What a document is in a text file.",
-)
-@click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]")
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text, e.g. cp949.")
-@click.option(
-    "--on-error",
-    type=click.Choice(["fail", "skip"]),
-    default="fail",
-    show_default=True,
-    help="What to do with a record that cannot be read.",
-)
+@reading_options
 @click.option(
     "--method",
     type=click.Choice(["grow", "union"]),
@@ -138,13 +123,10 @@ def _interrupt_reads() -> None:
 
 def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
     import polars as pl
-    from rich.console import Console
 
     from vocabopt.tables import sweep_notes, sweep_table, union_notes, union_table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 120))
+    console = plain_console()
     console.print(sweep_table(record, width=console.width))
     notes = [*sweep_notes(record), record["choice"]["reason"]]
     if record["method"] == "union":

@@ -1,11 +1,15 @@
 """`vocabopt verify`."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vocabopt.cli.shared import named_paths, rank_file_options
+from vocabopt.cli.shared import named_paths, plain_console, rank_file_options, reading_options
+
+if TYPE_CHECKING:
+    from vocabopt.verify import Report
 
 
 @click.command()
@@ -37,6 +41,7 @@ from vocabopt.cli.shared import named_paths, rank_file_options
     help="Target script of the new tokens; auto asks extension.json, else the tokens.",
 )
 @rank_file_options
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print verify.json instead of the table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write verify.json.  [default: into NEW's folder]")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
@@ -51,3 +56,29 @@ def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **
       vocabopt verify mistral-7b-v1 my-tokenizer
       vocabopt verify ./Llama-2-7b ./my-tokenizer --text ko=korean.txt --text en=english.txt
     """
+    from vocabopt.console import Console
+    from vocabopt.verify import VerifyOptions, write_report
+    from vocabopt.verify import verify as compare
+
+    report = compare(base, new, VerifyOptions(**values), Console(quiet=quiet or as_json))
+    target = out or (Path(new) / "verify.json" if Path(new).is_dir() else None)
+    if target is not None:
+        write_report(report, target)
+    if as_json:
+        click.echo(json.dumps(report.as_record(), ensure_ascii=False, indent=1).encode())
+    elif not quiet:
+        print_report(report)
+        if target is not None:
+            click.echo(f"Written: {target}")
+    if not report.passed:
+        raise click.exceptions.Exit(1)
+
+
+def print_report(report: "Report") -> None:
+    """The table, and the examples of what failed."""
+    from vocabopt.verify.table import failures, report_table
+
+    console = plain_console()
+    console.print(report_table(report))
+    for line in failures(report):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,11 +1,14 @@
 """What more than one command takes: repeated NAME=PATH options, the options that complete a rank file."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from vocabopt.errors import OptionError
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,3 +48,36 @@ def rank_file_options(command: Command) -> Command:
         metavar="NAME|REGEX",
         help="For such a file: its split pattern, by name or as a regular expression.",
     )(command)
+
+
+def reading_options(command: Command) -> Command:
+    """--unit, --column, --encoding, --on-error: how text is read."""
+    options = (
+        click.option(
+            "--unit",
+            type=click.Choice(["line", "file"]),
+            default="line",
+            show_default=True,
+            help="What a document is in a text file.",
+        ),
+        click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]"),
+        click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text, e.g. cp949."),
+        click.option(
+            "--on-error",
+            type=click.Choice(["fail", "skip"]),
+            default="fail",
+            show_default=True,
+            help="What to do with a record that cannot be read.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def plain_console(width: int = 120) -> "RichConsole":
+    """Standard output for tables: wide enough where it is not a terminal."""
+    from rich.console import Console as RichConsole
+
+    console = RichConsole()
+    return console if console.is_terminal else RichConsole(width=max(console.width, width))
