@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from command_line import vocabopt
 from helpers import CORPUS, base_of, lines_of, n_tokens, train_byte_level, train_sentencepiece
 from hypothesis import settings
 from tokenizers import Tokenizer
@@ -104,7 +105,8 @@ class Run:
 
 def sweep(out: Path, base: str, *paths: Path, **options: Any) -> Run:
     record = run_sweep(SweepOptions(paths=tuple(map(str, paths)), out=out, base=base, **options), Console(quiet=True))
-    return Run(out, load_base(base), record, pl.read_parquet(out / "curve.parquet"))
+    loaded = load_base(base, pattern=options.get("pattern"), specials=options.get("specials"))
+    return Run(out, loaded, record, pl.read_parquet(out / "curve.parquet"))
 
 
 @pytest.fixture(scope="session")
@@ -161,6 +163,14 @@ def run(request: pytest.FixtureRequest, folders: Path, tmp_path_factory: pytest.
     if request.param in CONFIGS:
         return sweep(out, str(folders / request.param), CORPUS, model=str(folders / request.param))
     return sweep(out, request.param, CORPUS)
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on one file of the sample corpus, made by the command line."""
+    out = tmp_path_factory.mktemp("swept") / "run"
+    assert vocabopt("sweep", CORPUS / "ko" / "news.txt", "--out", out, "--quiet").exit_code == 0
+    return out
 
 
 # --- The development data, not part of the project -------------------------------------------------------------------

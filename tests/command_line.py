@@ -1,0 +1,70 @@
+"""Running commands in tests: in this process or as one of their own, and what a refusal must look like."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from vocabopt.cli import main
+
+
+def vocabopt(*arguments: object) -> Result:
+    """Run a command in this process; a bug shows as its own traceback."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def command_of(*arguments: object) -> list[str]:
+    code = "from vocabopt.cli import main; main()"
+    return [sys.executable, "-c", code, *(str(argument) for argument in arguments)]
+
+
+def process(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a command as a process of its own, not on a terminal."""
+    return subprocess.run(command_of(*arguments), capture_output=True, text=True, check=False, timeout=300, **options)
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> "Iterator[subprocess.Popen[Any]]":
+    """A process that does not outlive its test."""
+    with subprocess.Popen(command, **options) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def read_terminal(descriptor: int) -> bytes:
+    """Some output; nothing when the other side is closed, which Linux tells by an error."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:
+        return b""
+
+
+def written(path: Path, data: bytes | str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def half_written(folder: Path) -> list[Path]:
+    """Temporary files, and files that stand for a finished sweep."""
+    return [path for path in folder.rglob("*") if path.name.endswith(".partial") or path.name == "sweep.json"]
+
+
+def assert_refused(result: Result, match: str, folder: Path) -> None:
+    """One message that matches, exit code 2, nothing on standard output, nothing half-written."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert re.search(match, result.stderr), result.stderr
+    assert "Traceback" not in result.stderr
+    assert half_written(folder) == []

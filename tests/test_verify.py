@@ -1,0 +1,610 @@
+"""Verification: what vocabopt merges passes every check, and each way to spoil it fails the check that names it."""
+
+import copy
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CONFIGS, TEMPLATE, Run, sweep
+from helpers import CORPUS, all_ids, has_hangul, lines_of, train_sentencepiece
+from rich.console import Console as RichConsole
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from vocabopt.artifacts import read_json
+from vocabopt.bases.sentencepiece_model import extended_model, read_model
+from vocabopt.console import Console
+from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
+from vocabopt.scripts import contains_target
+from vocabopt.verify import Check, Report, VerifyOptions, verify, write_report
+from vocabopt.verify.checks_ids import BASE_IDS, LLAMA_CPP, SPECIAL_TOKENS, SPELLING
+from vocabopt.verify.checks_text import OTHER_TEXT, ROUND_TRIP
+from vocabopt.verify.forms import FORMS
+from vocabopt.verify.hard_strings import LLAMA_CPP_TEXT, hard_strings
+from vocabopt.verify.pieces import BASE_PIECES, REACHABILITY, built_through
+from vocabopt.verify.reload import RELOAD
+from vocabopt.verify.settings import SETTINGS
+from vocabopt.verify.table import failures, report_table
+from vocabopt.verify.templates import TEMPLATES
+
+Json = dict[str, Any]
+N_ADDED = 300
+
+
+def verified(base: object, new: object, **options: Any) -> Report:
+    return verify(str(base), str(new), VerifyOptions(**options), Console(quiet=True))
+
+
+def failed(report: Report) -> set[str]:
+    return {check.name for check in report.checks if check.status == "fail"}
+
+
+def add_token(value: Json, piece: str) -> None:
+    """Give a tokenizer.json one more token, without a merge."""
+    vocab = value["model"]["vocab"]
+    assert piece not in vocab
+    vocab[piece] = max(*vocab.values(), *(token["id"] for token in value["added_tokens"])) + 1
+
+
+def found(report: Report, name: str) -> Check:
+    """A check, which failed with examples of what is wrong."""
+    check = report.check(name)
+    assert check.status == "fail"
+    assert 1 <= len(check.examples) <= 3
+    assert all(example.what and example.base != example.new for example in check.examples)
+    return check
+
+
+@pytest.fixture(scope="module")
+def grown(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Merged tokenizers with 300 new tokens, by the name of their base."""
+    root = tmp_path_factory.mktemp("grown")
+    return {
+        name: sweep(root / name, str(folders / name), CORPUS).exported(N_ADDED) for name in ("llama-like", "qwen2-like")
+    }
+
+
+@pytest.fixture
+def spoil(grown: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
+    """Copy a merged tokenizer and change its tokenizer.json: spoil(change, name of the base)."""
+
+    def make(change: Callable[[Json], None] = lambda value: None, name: str = "llama-like") -> Path:
+        folder = tmp_path / "spoilt"
+        shutil.copytree(grown[name], folder, dirs_exist_ok=True)
+        value = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+        change(value)
+        (folder / "tokenizer.json").write_text(json.dumps(value), "utf-8")
+        return folder
+
+    return make
+
+
+# --- What passes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_grown_tokenizer_passes_every_check(run: Run) -> None:
+    size = len(run.curve) // 2
+    report = verified(
+        run.base.source, run.exported(size), texts={"ko": str(CORPUS / "ko")}, protects={"en": str(CORPUS / "en")}
+    )
+    statuses = {check.name: check.status for check in report.checks}
+    is_builtin = run.base.name not in CONFIGS
+    # One file has no template; a tokenizer that comes as tokenizer.json alone has no other form.
+    not_checked = {TEMPLATES} if is_builtin else {FORMS}
+    assert {name for name, status in statuses.items() if status != "pass"} == not_checked
+    assert all(statuses[name] == "not_checked" for name in not_checked)
+    assert report.passed
+    assert (report.scripts, report.scripts_from, report.n_new) == (("Hangul",), "extension.json", size)
+    lines = [*lines_of("ko"), *lines_of("en"), *hard_strings()]
+    others = [line for line in lines if not contains_target(line, ("Hangul",))]
+    counts = report.check(OTHER_TEXT).counts
+    assert (counts["n_lines"], counts["n_changed"]) == (len(others), 0)
+    assert counts["n_with_target"] == len(lines) - len(others)
+    assert counts["n_bytes"] == sum(len(line.encode()) for line in others)
+    assert report.check(ROUND_TRIP).counts == {"n_lines": len(lines), "n_changed": 0}
+
+
+def test_unused_tokens_and_scaffold_are_counted_on_target_text(run: Run) -> None:
+    size, n = len(run.curve), run.base.n_tokens
+    korean = [line for line in lines_of("ko") if has_hangul(line)]
+    used = {token for ids in all_ids(run.tokenizer(size), korean) for token in ids}
+    parts = {part for pair in run.curve.select("left", "right").rows() for part in pair}
+    unused = [n + row for row in range(size) if n + row not in used]
+    check = verified(run.base.source, run.exported(size), texts={"ko": str(CORPUS / "ko")}).check(REACHABILITY)
+    assert check.status == "pass"
+    assert check.counts["n_target_lines"] == len(korean)
+    assert check.counts["n_unused"] == len(unused)
+    assert check.counts["n_scaffold"] == sum(index in parts for index in unused)
+
+
+def test_without_target_text_scaffold_is_not_checked(folders: Path, grown: dict[str, Path]) -> None:
+    check = verified(folders / "llama-like", grown["llama-like"]).check(REACHABILITY)
+    assert check.status == "pass"
+    assert "scaffold: not checked" in check.summary
+    assert "n_scaffold" not in check.counts
+
+
+def test_a_tokenizer_is_itself_and_no_new_tokens(folders: Path) -> None:
+    report = verified(folders / "qwen2-like", folders / "qwen2-like")
+    assert report.passed
+    assert report.n_new == 0
+    assert report.check(OTHER_TEXT).counts["n_lines"] == len(hard_strings())
+
+
+def test_two_verifications_find_the_same(folders: Path, spoil: Callable[..., Path]) -> None:
+    def shuffled(value: Json) -> None:
+        value["model"]["merges"].reverse()
+
+    folder = spoil(shuffled)
+    first, second = (verified(folders / "llama-like", folder).as_record() for _ in range(2))
+    assert first["checks"] == second["checks"]
+
+
+# --- What is spoilt, and where it shows -------------------------------------------------------------------------------
+
+
+def test_two_base_ids_that_changed_places(folders: Path, spoil: Callable[..., Path]) -> None:
+    def swap(value: Json) -> None:
+        vocab = value["model"]["vocab"]
+        vocab["▁the"], vocab["▁and"] = vocab["▁and"], vocab["▁the"]
+
+    check = found(verified(folders / "llama-like", spoil(swap)), BASE_IDS)
+    assert check.counts["n_changed"] == 2
+    assert {example.base for example in check.examples} == {"'▁the'", "'▁and'"}
+
+
+def test_a_hole_in_the_new_ids(folders: Path, spoil: Callable[..., Path]) -> None:
+    def leave_out(value: Json) -> None:
+        vocab = value["model"]["vocab"]
+        last = max(vocab, key=vocab.__getitem__)
+        vocab[last] += 1
+
+    check = found(verified(folders / "llama-like", spoil(leave_out)), BASE_IDS)
+    assert (check.counts["n_changed"], check.counts["n_out_of_order"]) == (0, 2)
+
+
+def test_a_special_token_that_moved(folders: Path, spoil: Callable[..., Path]) -> None:
+    def swap(value: Json) -> None:
+        tokens = {token["content"]: token for token in value["added_tokens"]}
+        tokens["<s>"]["id"], tokens["</s>"]["id"] = tokens["</s>"]["id"], tokens["<s>"]["id"]
+        vocab = value["model"]["vocab"]
+        vocab["<s>"], vocab["</s>"] = vocab["</s>"], vocab["<s>"]
+        value["added_tokens"].sort(key=lambda token: token["id"])
+
+    report = verified(folders / "llama-like", spoil(swap))
+    assert found(report, SPECIAL_TOKENS).counts["n_changed"] == 2
+    assert found(report, BASE_IDS).counts["n_changed"] == 2
+
+
+@pytest.mark.parametrize("flag", ["special", "lstrip", "content"])
+def test_a_special_token_with_another_flag(folders: Path, spoil: Callable[..., Path], flag: str) -> None:
+    def change(value: Json) -> None:
+        token = value["added_tokens"][-1]
+        token[flag] = "<|other|>" if flag == "content" else not token[flag]
+
+    assert found(verified(folders / "qwen2-like", spoil(change, "qwen2-like")), SPECIAL_TOKENS)
+
+
+def test_another_eos_token_in_the_config(folders: Path, spoil: Callable[..., Path]) -> None:
+    folder = spoil(name="qwen2-like")
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "eos_token": "<|im_start|>"}), "utf-8")
+    (example,) = found(verified(folders / "qwen2-like", folder), SPECIAL_TOKENS).examples
+    assert (example.what, example.base, example.new) == ("eos_token", "'<|im_end|>'", "'<|im_start|>'")
+
+
+def test_a_base_piece_that_became_an_added_token(folders: Path, spoil: Callable[..., Path]) -> None:
+    def add(value: Json) -> None:
+        token = copy.deepcopy(value["added_tokens"][-1])
+        value["added_tokens"].append({**token, "id": value["model"]["vocab"]["the"], "content": "the"})
+
+    report = verified(folders / "qwen2-like", spoil(add, "qwen2-like"))
+    assert found(report, SPECIAL_TOKENS).examples[0].base == "no added token"
+    assert OTHER_TEXT in failed(report)
+
+
+def test_a_base_merge_that_is_missing(folders: Path, spoil: Callable[..., Path]) -> None:
+    deleted: list[list[str]] = []
+    report = verified(folders / "llama-like", spoil(lambda value: deleted.append(value["model"]["merges"].pop(0))))
+    check = found(report, SETTINGS)
+    assert check.counts["n_merges_lost"] == 1
+    assert check.examples[0].what == "merge {!r} + {!r}".format(*deleted[0])
+    assert BASE_PIECES in failed(report)
+
+
+def test_a_base_merge_that_lost_its_place(folders: Path, spoil: Callable[..., Path]) -> None:
+    def move(value: Json) -> None:
+        merges = value["model"]["merges"]
+        merges.insert(0, merges.pop(100))
+
+    check = found(verified(folders / "llama-like", spoil(move)), SETTINGS)
+    assert (check.counts["n_merges_moved"], check.counts["n_merges_lost"]) == (100, 0)
+
+
+def test_a_new_merge_that_is_missing(folders: Path, spoil: Callable[..., Path]) -> None:
+    report = verified(folders / "llama-like", spoil(lambda value: value["model"]["merges"].pop()))
+    assert failed(report) == {REACHABILITY}
+    check = found(report, REACHABILITY)
+    assert (check.counts["n_lost_json"], check.counts["n_judged_json"]) == (1, N_ADDED)
+
+
+def test_a_byte_level_piece_cut_inside_a_character_is_judged_by_its_merges(
+    folders: Path, spoil: Callable[..., Path]
+) -> None:
+    def cut(value: Json) -> None:
+        # EA BA BD are bytes of no character together; the base has each, and no merge makes one of the three.
+        add_token(value, "êº½")
+
+    folder = spoil(cut, "qwen2-like")
+    assert found(verified(folders / "qwen2-like", folder), REACHABILITY).counts["n_lost_json"] == 1
+
+
+def add_merge(left: str, right: str, place: int | None) -> Callable[[Json], None]:
+    """Add a token made of two others, its merge at `place` or after all others."""
+
+    def change(value: Json) -> None:
+        add_token(value, left + right)
+        merges = value["model"]["merges"]
+        merges.insert(len(merges) if place is None else place, [left, right])
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def english_pair(folders: Path) -> tuple[str, str]:
+    """Two neighbouring tokens of the base in an English line that no merge joins."""
+    tokenizer = Tokenizer.from_file(str(folders / "llama-like" / "tokenizer.json"))
+    left, right = tokenizer.encode(lines_of("en")[0], add_special_tokens=False).tokens[:2]
+    assert not has_hangul(left + right)
+    return left, right
+
+
+def test_a_new_merge_behind_those_of_the_base_that_changes_other_text(
+    folders: Path, spoil: Callable[..., Path], english_pair: tuple[str, str]
+) -> None:
+    folder = spoil(add_merge(*english_pair, None))
+    report = verified(folders / "llama-like", folder, texts={"en": str(CORPUS / "en")})
+    assert failed(report) == {OTHER_TEXT}
+    check = found(report, OTHER_TEXT)
+    tokenizers = [Tokenizer.from_file(str(each / "tokenizer.json")) for each in (folders / "llama-like", folder)]
+    lines = [line for line in lines_of("en") if not has_hangul(line)]
+    before, after = (all_ids(tokenizer, lines) for tokenizer in tokenizers)
+    n_changed = sum(a != b for a, b in zip(before, after, strict=True))
+    assert check.counts["n_changed_text"] == n_changed >= 1
+    assert "".join(english_pair) in check.examples[-1].new
+
+
+def test_a_new_merge_before_those_of_the_base(
+    folders: Path, spoil: Callable[..., Path], english_pair: tuple[str, str]
+) -> None:
+    check = found(verified(folders / "llama-like", spoil(add_merge(*english_pair, 0))), SETTINGS)
+    assert check.counts["n_new_merges_ahead"] == 1
+    assert check.counts["n_different"] == 1
+
+
+def test_a_new_merge_before_those_of_the_base_may_be_of_the_target(folders: Path, spoil: Callable[..., Path]) -> None:
+    def move(value: Json) -> None:
+        value["model"]["merges"].insert(0, value["model"]["merges"].pop())
+
+    assert SETTINGS not in failed(verified(folders / "llama-like", spoil(move)))
+
+
+def test_without_a_guard_only_protected_text_is_judged(
+    folders: Path, spoil: Callable[..., Path], english_pair: tuple[str, str]
+) -> None:
+    base, folder, english = folders / "llama-like", spoil(add_merge(*english_pair, None)), str(CORPUS / "en")
+    report = verified(base, folder, texts={"en": english}, scripts="none")
+    assert (report.scripts, report.scripts_from) == ((), "--script")
+    check = report.check(OTHER_TEXT)
+    assert check.status == "not_checked"
+    assert check.counts["n_not_judged"] == len(hard_strings()) + len(lines_of("en"))
+    assert check.counts["n_not_judged_changed"] >= 1
+    check = found(verified(base, folder, protects={"en": english}, scripts="none"), OTHER_TEXT)
+    assert check.counts["n_lines_protect"] == len(lines_of("en"))
+
+
+@pytest.mark.parametrize("part", ["normalizer", "byte_fallback", "fuse_unk", "ignore_merges", "decoder"])
+def test_a_setting_that_changed(folders: Path, spoil: Callable[..., Path], part: str) -> None:
+    def change(value: Json) -> None:
+        if part == "normalizer":
+            value["normalizer"]["normalizers"].insert(0, {"type": "NFC"})
+        elif part == "decoder":
+            value["decoder"]["decoders"].pop()
+        else:
+            value["model"][part] = not value["model"][part]
+
+    report = verified(folders / "llama-like", spoil(change))
+    check = found(report, SETTINGS)
+    assert [example.what for example in check.examples] == [part]
+    also = {"normalizer": {OTHER_TEXT, ROUND_TRIP}, "byte_fallback": {OTHER_TEXT, ROUND_TRIP}, "decoder": {ROUND_TRIP}}
+    assert also.get(part, set()) <= failed(report)
+    if part == "decoder":
+        assert found(report, ROUND_TRIP).counts["n_changed"] > 1_000
+
+
+def test_a_new_token_spelled_like_one_of_the_base(folders: Path, spoil: Callable[..., Path]) -> None:
+    report = verified(folders / "llama-like", spoil(lambda value: add_token(value, " the")))
+    (example,) = found(report, SPELLING).examples
+    assert example.what == "' the'"
+    assert "▁the" in example.base
+
+
+def test_an_added_token_spelled_like_another(folders: Path, spoil: Callable[..., Path]) -> None:
+    """What the added token spells as text, "한" in the vocabulary spells as bytes."""
+
+    def add(value: Json) -> None:
+        assert "íķľ" in value["model"]["vocab"]
+        token = {**value["added_tokens"][-1], "id": max(value["model"]["vocab"].values()) + 1, "content": "한"}
+        value["added_tokens"].append({**token, "special": False})
+
+    check = found(verified(folders / "qwen2-like", spoil(add, "qwen2-like")), SPELLING)
+    assert (check.counts["n_twice"], check.examples[0].what) == (1, "'한'")
+
+
+# --- Templates, files, transformers, llama.cpp ------------------------------------------------------------------------
+
+
+def test_a_chat_template_that_renders_otherwise(folders: Path, spoil: Callable[..., Path]) -> None:
+    folder = spoil()
+    (folder / "chat_template.jinja").write_text(TEMPLATE.replace("[", "<"), "utf-8")
+    report = verified(folders / "llama-like", folder)
+    assert failed(report) == {TEMPLATES}
+    example = found(report, TEMPLATES).examples[0]
+    assert (example.what, example.base) == ("default: user", repr("[user] Hello, who are you?\n"))
+
+
+def test_a_chat_template_written_in_another_way_renders_the_same(folders: Path, spoil: Callable[..., Path]) -> None:
+    folder = spoil()
+    (folder / "chat_template.jinja").unlink()
+    config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    config["chat_template"] = "{%- for m in messages -%}\n[{{ m['role'] }}] {{ m['content'] + '\\n' }}\n{%- endfor -%}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
+    assert verified(folders / "llama-like", folder).check(TEMPLATES).status == "pass"
+
+
+def test_a_chat_template_that_is_missing_or_one_too_many(folders: Path, spoil: Callable[..., Path]) -> None:
+    folder = spoil()
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools | tojson }}", "utf-8")
+    (example,) = found(verified(folders / "llama-like", folder), TEMPLATES).examples
+    assert (example.what, example.new) == ("tool_use", "has this template")
+    (folder / "chat_template.jinja").unlink()
+    assert [example.what for example in found(verified(folders / "llama-like", folder), TEMPLATES).examples] == [
+        *("default", "tool_use")
+    ]
+
+
+def test_templates_that_raise_must_raise_the_same(folders: Path, spoil: Callable[..., Path], tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(folders / "llama-like", base)
+    folder = spoil()
+    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ bos_token }}"
+    (base / "chat_template.jinja").write_text(strict, "utf-8")
+    (folder / "chat_template.jinja").write_text(strict.replace("{{ bos_token }}", "<s>"), "utf-8")
+    assert verified(base, folder).check(TEMPLATES).status == "pass"
+    (folder / "chat_template.jinja").write_text("{{ bos_token }}", "utf-8")
+    check = found(verified(base, folder), TEMPLATES)
+    assert check.examples[0].base == repr("TemplateError: no system")
+
+
+def test_a_lone_file_cannot_say_what_template_it_has(folders: Path, grown: dict[str, Path]) -> None:
+    report = verified(folders / "llama-like" / "tokenizer.json", grown["llama-like"])
+    assert report.check(TEMPLATES).status == "warn"
+    assert report.passed
+
+
+def test_a_model_file_with_other_scores_disagrees(run: Run, tmp_path: Path) -> None:
+    if run.base.name in CONFIGS:
+        pytest.skip("this base has no tokenizer.model")
+    folder = tmp_path / "spoilt"
+    shutil.copytree(run.exported(N_ADDED), folder)
+    original = run.base.originals[0]
+    pieces = run.curve["piece"][:N_ADDED].to_list()
+    (folder / "tokenizer.model").write_bytes(
+        extended_model(original.data, pieces, first_id=run.base.n_tokens, zero=True)
+    )
+    report = verified("mistral-7b-v1", folder, texts={"ko": str(CORPUS / "ko")})
+    check = found(report, FORMS)
+    assert failed(report) == {FORMS}
+    assert check.counts["n_by_new_token (tokenizer.model)"] == check.counts["n_different (tokenizer.model)"] > 0
+    assert report.check(SETTINGS).counts["n_model_pieces_not_below"] > 0
+
+
+def test_a_config_that_makes_transformers_rebuild_the_tokenizer(folders: Path, spoil: Callable[..., Path]) -> None:
+    folder = spoil(name="qwen2-like")
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "tokenizer_class": "LlamaTokenizer"}), "utf-8")
+    report = verified(folders / "qwen2-like", folder)
+    assert failed(report) == {RELOAD}
+    assert found(report, RELOAD).counts["n_different"] > 0
+
+
+def test_without_transformers_the_reload_is_not_checked(
+    folders: Path, grown: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    report = verified(folders / "llama-like", grown["llama-like"])
+    check = report.check(RELOAD)
+    assert (check.status, report.passed) == ("not_checked", True)
+    assert "pip install 'vocabopt[verify]'" in check.summary
+
+
+def test_llama_cpp_may_see_target_text_change_and_no_other(folders: Path, spoil: Callable[..., Path]) -> None:
+    """Its fixed text holds Cyrillic: a new token for it changes the hash, and the remedy is named."""
+    left, right = "Ð½", "Ðµ"
+
+    def add(value: Json) -> None:
+        for piece in (left, right):
+            add_token(value, piece) if piece not in value["model"]["vocab"] else None
+        value["model"]["merges"] += [pair for pair in (["Ð", "½"], ["Ð", "µ"]) if pair not in value["model"]["merges"]]
+        add_merge(left, right, None)(value)
+
+    folder = spoil(add, "qwen2-like")
+    check = verified(folders / "qwen2-like", folder, scripts="Cyrillic,Hangul").check(LLAMA_CPP)
+    assert check.status == "warn"
+    assert "get_vocab_base_pre" in check.summary
+    assert LLAMA_CPP in failed(verified(folders / "qwen2-like", folder, scripts="Hangul"))
+
+
+# --- Tokenizers that cannot be grown ----------------------------------------------------------------------------------
+
+
+def test_tied_scores_are_judged_by_sentencepiece_itself(tmp_path: Path) -> None:
+    data = train_sentencepiece(lines_of("en"), 1_000)
+    known = {piece.piece for piece in read_model(data).pieces}
+    pieces = [piece for piece in ("qz", "ㄱㄴ", "가나", "가나다") if piece not in known]
+    for name, zero in (("base", False), ("tied", True)):
+        (tmp_path / name).mkdir()
+        value = data if name == "base" else extended_model(data, pieces, first_id=1_000, zero=zero)
+        (tmp_path / name / "tokenizer.model").write_bytes(value)
+    report = verified(tmp_path / "base", tmp_path / "tied", scripts="Hangul")
+    assert "share their score" in report.new["refusal"]
+    assert found(report, REACHABILITY).counts["n_judged_model"] == len(pieces)
+    assert report.check(RELOAD).status == report.check(FORMS).status == "not_checked"
+    assert found(report, SETTINGS).counts["n_model_pieces_not_below_without_target"] == 1
+
+
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece", "json-unigram"])
+def test_other_kinds_of_tokenizers_are_compared(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "tokenizer.json"
+    if kind == "unigram":
+        path = tmp_path / "tokenizer.model"
+        path.write_bytes(train_sentencepiece(lines_of("en"), 800, model_type="unigram", byte_fallback=False))
+    else:
+        path.write_text(_other_tokenizer(kind).to_str(), "utf-8")
+    report = verified(path, path)
+    assert report.passed
+    assert report.base["refusal"]
+    assert report.check(OTHER_TEXT).counts["n_lines"] == len(hard_strings())
+
+
+def _other_tokenizer(kind: str) -> Tokenizer:
+    if kind == "wordpiece":
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer: Any = trainers.WordPieceTrainer(vocab_size=800, special_tokens=["[UNK]"], show_progress=False)
+    else:
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=800, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False
+        )
+    tokenizer.train_from_iterator(lines_of("en"), trainer)
+    return tokenizer
+
+
+def test_tokenizers_without_a_common_form_are_compared_by_what_encodes(tmp_path: Path) -> None:
+    data = train_sentencepiece(lines_of("en"), 800, model_type="unigram")
+    (tmp_path / "tokenizer.model").write_bytes(data)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(_other_tokenizer("wordpiece").to_str(), "utf-8")
+    report = verified(tmp_path / "tokenizer.model", path)
+    assert report.check(SETTINGS).status == "not_checked"
+    assert {BASE_IDS, OTHER_TEXT} <= failed(report)
+
+
+# --- Options, records, the table --------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_used_is_refused(folders: Path, grown: dict[str, Path], spoil: Callable[..., Path]) -> None:
+    base, new = folders / "llama-like", grown["llama-like"]
+    with pytest.raises(OptionError, match="--pattern: is for tiktoken rank files, and neither"):
+        verified(base, new, pattern="llama3")
+    with pytest.raises(OptionError, match="--script 'Hangull': 'Hangull' is not a Unicode script"):
+        verified(base, new, scripts="Hangull")
+    with pytest.raises(CorpusError, match="nowhere: no such file"):
+        verified(base, new, texts={"ko": "nowhere"})
+    with pytest.raises(OptionError, match="--encoding klingon"):
+        verified(base, new, encoding="klingon")
+    with pytest.raises(BaseTokenizerError, match="nowhere: no such base tokenizer"):
+        verified("nowhere", new)
+    folder = spoil()
+    (folder / "tokenizer.json").write_text("{}", "utf-8")
+    with pytest.raises(BaseTokenizerError, match=r"is not a tokenizer\.json"):
+        verified(base, folder)
+
+
+def test_scripts_of_extension_json_are_checked(folders: Path, spoil: Callable[..., Path]) -> None:
+    folder = spoil()
+    path = folder / "extension.json"
+    path.write_text(path.read_text("utf-8").replace('"Hangul"', '"Hangull"'), "utf-8")
+    with pytest.raises(OptionError, match=r"extension\.json, scripts: .*'Hangull' is not a Unicode script"):
+        verified(folders / "llama-like", folder)
+    assert verified(folders / "llama-like", folder, scripts="Hangul").scripts_from == "--script"
+    path.unlink()
+    report = verified(folders / "llama-like", folder)
+    assert (report.scripts, report.scripts_from) == (("Hangul",), "the new tokens")
+
+
+def test_verify_json_holds_what_was_checked(folders: Path, spoil: Callable[..., Path], tmp_path: Path) -> None:
+    folder = spoil(lambda value: value["model"]["merges"].pop())
+    report = verified(folders / "llama-like", folder, texts={"en": str(CORPUS / "en")})
+    write_report(report, tmp_path / "verify.json")
+    record = read_json(tmp_path / "verify.json", next_step="")
+    assert record == json.loads(json.dumps(report.as_record()))
+    assert record["passed"] is False
+    assert record["base"]["source"] == str(folders / "llama-like")
+    assert record["new"]["sha256"]
+    assert record["scripts"] == ["Hangul"]
+    assert len(record["checks"]) == 12
+    for check in record["checks"]:
+        assert check.keys() == {"name", "status", "summary", "counts", "examples"}
+        assert check["status"] in ("pass", "fail", "warn", "not_checked")
+        assert all(type(count) is int for count in check["counts"].values())
+        assert len(check["examples"]) <= 3
+    assert record["versions"].keys() >= {"vocabopt", "tokenizers", "sentencepiece", "python"}
+    assert record["seconds"]["total"] > 0
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(RunDirectoryError, match="cannot be written"):
+        write_report(report, tmp_path / "file" / "verify.json")
+
+
+def test_the_table_shows_each_check_and_examples_of_each_failure(folders: Path, spoil: Callable[..., Path]) -> None:
+    folder = spoil(lambda value: value["model"]["merges"].pop())
+    report = verified(folders / "llama-like", folder)
+    console = RichConsole(file=io.StringIO(), width=200)
+    console.print(report_table(report))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert [shown.count(word) for word in ("PASS", "FAIL")] == [10, 1]
+    assert all(check.name in shown for check in report.checks)
+    lines = failures(report)
+    assert lines[0] == f"FAIL  {REACHABILITY}"
+    assert [line[:10] for line in lines[2:4]] == ["    base: ", "    new:  "]
+    assert lines[-1] == "FAIL: 1 of 12 checks. Not checked: 1."
+    assert failures(verified(folders / "llama-like", folders / "llama-like")) == [
+        "PASS: llama-like is llama-like plus 0 new tokens. Not checked: 1."
+    ]
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(folders / "llama-like", tmp_path / "[red]")
+    console = RichConsole(file=io.StringIO(), width=200)
+    console.print(report_table(verified(folders / "llama-like", tmp_path / "[red]")))
+    assert "[red] against llama-like" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_pieces_on_the_way_to_a_piece_by_hand() -> None:
+    ranks = {("a", "b"): 0, ("b", "c"): 1, ("ab", "c"): 2, ("abc", "abc"): 3}
+
+    def rank(left: str, right: str) -> float | None:
+        return ranks.get((left, right))
+
+    assert built_through("abcabc", rank) == ["ab", "ab", "abc", "abc", "abcabc"]
+    assert built_through("bcd", rank) == ["bc"]
+    assert built_through("x", rank) == []
+
+
+def test_the_built_in_lines_are_text_of_every_kind() -> None:
+    lines = hard_strings()
+    assert len(set(lines)) == len(lines) > 1_000
+    assert LLAMA_CPP_TEXT in lines
+    for line in lines:
+        line.encode()
+    text = "".join(lines)
+    for needed in ("\0", "\u2581", "\ufeff", "\u3000", "\u200d", "\u1100", "\u0301", "\ud7ff", "\ue000", "\u202e"):
+        assert needed in text
+    assert any(normalizers.NFC().normalize_str(line) != line for line in lines)
