@@ -232,7 +232,7 @@ def test_a_model_that_tokenizer_json_cannot_follow_is_refused(change: str, reaso
         ("tokenizer.json", b"\xff{", "is not a SentencePiece model"),
         ("tokenizer.model", b"\x00\x01nonsense", "is not a SentencePiece model"),
         ("tokenizer.model", b"", "holds no pieces"),
-        ("qwen.tiktoken", b"IQ== 0\nIg== 1\nIw== 2\n", "is a tiktoken rank file"),
+        ("qwen.tiktoken", b"IQ== 0\nIg== 1\nIw== 2\n", "is a tiktoken rank file of 3 ranks, and neither"),
     ],
 )
 def test_a_file_that_is_no_tokenizer_is_refused(file: str, data: bytes, reason: str, tmp_path: Path) -> None:
@@ -251,8 +251,6 @@ def test_an_unknown_name_is_refused_without_the_network(name: str) -> None:
 
 @pytest.mark.data
 def test_real_tokenizers_of_other_kinds_are_refused(data: Path) -> None:
-    assert "is a tiktoken rank file" in refusal(data / "tok_qwen" / "qwen.tiktoken")
-    assert "is a tiktoken rank file" in refusal(data / "tok_llama3" / "tokenizer.model")
     assert "is a SentencePiece unigram model" in refusal(data / "tok_t5" / "sentencepiece.model")
 
 

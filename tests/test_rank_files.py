@@ -1,0 +1,304 @@
+"""tiktoken rank files and Tekken: as loaded they encode as their own libraries do; what they leave out is told."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiktoken
+from command_line import assert_refused, vocabopt
+from conftest import Run
+from helpers import all_ids, lines_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_bases import code_lines, model_file, refusal
+from test_promises import any_text
+from tokenizers import Tokenizer
+
+from vocabopt.bases import Base, load_base
+from vocabopt.bases.known import KNOWN, complete
+from vocabopt.bases.patterns import CL100K_PATTERN
+from vocabopt.bases.ranks import byte_level_json, merges_of_ranks, parse_ranks, rank_file
+from vocabopt.errors import BaseTokenizerError, OptionError
+
+ODD = [
+    "",
+    " ",
+    "   a",
+    "a   ",
+    "\n\n \n",
+    "\t\tx",
+    "12345678",
+    "don't I'LL",
+    "한국어는",
+    "ㅋㅋㅋㅋ",
+    "\u1112\u1161\u11ab",
+    "é",
+]
+ODD += [
+    "e\u0301",
+    "👨‍👩‍👧‍👦",
+    "\u3000가",
+    "<|endoftext|",
+    "[INST]x",
+    "x" * 300,
+    "가" * 300,
+    "\x00\x01",
+    "\ufeff",
+    "  가\n 나",
+]
+
+
+def ranks_by_hand(*tokens: str) -> dict[bytes, int]:
+    """The 256 bytes, then `tokens`."""
+    return {bytes([i]): i for i in range(256)} | {token.encode(): 256 + i for i, token in enumerate(tokens)}
+
+
+def written(path: Path, ranks: dict[bytes, int]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(rank_file(ranks))
+    return path
+
+
+# --- The form --------------------------------------------------------------------------------------------------------
+
+
+def test_a_rank_file_is_read_as_tiktoken_reads_it(tmp_path: Path) -> None:
+    from tiktoken.load import load_tiktoken_bpe
+
+    path = written(tmp_path / "a.tiktoken", ranks_by_hand("ab", "abc", " 가"))
+    assert parse_ranks(path.read_bytes(), "") == load_tiktoken_bpe(str(path)) == ranks_by_hand("ab", "abc", " 가")
+
+
+def test_every_split_of_a_token_into_two_is_a_merge() -> None:
+    """By hand: abc is a + bc and ab + c, the lower-ranked left part first; abcd has no split into two tokens."""
+    ranks = {b"a": 0, b"b": 1, b"c": 2, b"d": 3, b"ab": 4, b"bc": 5, b"abc": 6, b"dabcd": 7}
+    assert merges_of_ranks(ranks) == [(b"a", b"b"), (b"b", b"c"), (b"a", b"bc"), (b"ab", b"c")]
+
+
+@settings(max_examples=200)
+@given(
+    text=st.text("abc", max_size=30), tokens=st.lists(st.text("abc", min_size=2, max_size=5), unique=True, max_size=12)
+)
+def test_any_ranks_encode_as_tiktoken_does_where_merges_can_reach_them(text: str, tokens: list[str]) -> None:
+    """Tokens that no merge reaches are taken as whole pre-tokens only, by both."""
+    ranks = ranks_by_hand(*tokens)
+    encoding = tiktoken.Encoding(name="a", pat_str=CL100K_PATTERN, mergeable_ranks=ranks, special_tokens={})
+    reachable = {
+        token for token in tokens if encoding.encode_ordinary(f"{token}{token}") == [ranks[token.encode()]] * 2
+    }
+    if reachable != {*tokens}:
+        return
+    tokenizer = Tokenizer.from_str(json.dumps(byte_level_json(ranks, {}, pattern=CL100K_PATTERN)))
+    assert tokenizer.encode(text, add_special_tokens=False).ids == encoding.encode_ordinary(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("IQ== x", r"line 3: b'IQ== x' is not a token in base64 and its rank"),
+        ("I 7", r"line 3: b'I 7' is not a token in base64 and its rank"),
+        ("IQ== 9", r"line 3: the token b'!' or its rank 9 comes twice"),
+        ("Iw== 1", r"line 3: the token b'#' or its rank 1 comes twice"),
+    ],
+)
+def test_a_broken_rank_file_is_refused(line: str, match: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tiktoken"
+    path.write_text(f"IQ== 0\nIg== 1\n{line}\n", encoding="ascii")
+    with pytest.raises(BaseTokenizerError, match=match):
+        load_base(str(path))
+
+
+def test_a_rank_file_without_all_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiktoken"
+    path.write_text("IQ== 0\nIg== 1\n", encoding="ascii")
+    with pytest.raises(BaseTokenizerError, match="lacks 254 of the 256 byte tokens"):
+        load_base(str(path), pattern="llama3", specials="none")
+
+
+# --- What a rank file leaves out -------------------------------------------------------------------------------------
+
+
+def test_neither_pattern_nor_special_tokens_known_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.tiktoken", ranks_by_hand())
+    told = refusal(path)
+    assert (
+        "neither its name nor the options tell its split pattern (--pattern NAME or REGEX) and special tokens" in told
+    )
+    assert "Names known: llama3.1, llama3, qwen," in told
+
+
+def test_special_tokens_alone_or_a_pattern_alone_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.tiktoken", ranks_by_hand())
+    with pytest.raises(BaseTokenizerError, match=r"the options tell its split pattern \(--pattern NAME or REGEX\)\."):
+        load_base(str(path), specials="none")
+    with pytest.raises(
+        BaseTokenizerError, match=r"the options tell its special tokens \(--specials NAME, FILE or none\)"
+    ):
+        load_base(str(path), pattern=r"\p{L}+|\P{L}+")
+    with pytest.raises(BaseTokenizerError, match="special tokens"):
+        load_base(str(path), pattern="llama3")  # the pattern is known; 256 ranks are not Llama 3's, nor its specials
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("<|a|>\n<|b|>\n", {"<|a|>": 256, "<|b|>": 257}),
+        ('{"<|a|>": 300, "<|b|>": 260}', {"<|a|>": 300, "<|b|>": 260}),
+        ('{"added_tokens_decoder": {"256": {"content": "<|a|>", "special": true}}}', {"<|a|>": 256}),
+    ],
+)
+def test_special_tokens_from_a_file(content: str, expected: dict[str, int], tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.tiktoken", ranks_by_hand())
+    (tmp_path / "specials").write_text(content, encoding="utf-8")
+    base = load_base(str(path), pattern="qwen", specials=str(tmp_path / "specials"))
+    assert {token["content"]: token["id"] for token in base.tokenizer_json["added_tokens"]} == expected
+    assert base.n_tokens == max(expected.values()) + 1
+    assert {content: base.full.token_to_id(content) for content in expected} == expected
+    assert base.full.encode("x<|a|>", add_special_tokens=False).ids[-1] == expected["<|a|>"]
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ('{"<|a|>": 7}', r"'<\|a\|>' has the id 7, which is a rank of .* Special tokens of this file come after 255"),
+        ('{"<|a|>": "x"}', r"'<\|a\|>' has no id of its own"),
+        ('{"<|a|>": 300, "<|b|>": 300}', r"an id comes twice"),
+        ("{", r"is not JSON of the form"),
+    ],
+)
+def test_a_file_of_special_tokens_that_cannot_be_used_is_refused(content: str, match: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.tiktoken", ranks_by_hand())
+    (tmp_path / "specials").write_text(content, encoding="utf-8")
+    with pytest.raises(OptionError, match=match):
+        load_base(str(path), pattern="qwen", specials=str(tmp_path / "specials"))
+
+
+def test_the_options_of_rank_files_are_refused_with_other_bases(tmp_path: Path) -> None:
+    result = vocabopt("sweep", "corpus", "--pattern", "qwen", "--out", tmp_path / "out")
+    assert_refused(result, r"--pattern: is for tiktoken rank files, and mistral-7b-v1 is not one", tmp_path)
+
+
+def test_a_regular_expression_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.tiktoken", ranks_by_hand())
+    with pytest.raises(
+        BaseTokenizerError, match=r"with the pattern '\(' : makes no tokenizer|with the pattern '\(': makes"
+    ):
+        load_base(str(path), pattern="(", specials="none")
+
+
+def test_what_is_known_by_name_is_as_published() -> None:
+    """Ids as the publishers' files and cards give them."""
+    assert len(KNOWN["llama3"].specials) == len(KNOWN["llama3.1"].specials) == 256
+    assert [*KNOWN["llama3"].specials.values()] == [*KNOWN["llama3.1"].specials.values()] == [*range(128_000, 128_256)]
+    for content, index in {"<|begin_of_text|>": 128_000, "<|end_of_text|>": 128_001, "<|eot_id|>": 128_009}.items():
+        assert KNOWN["llama3"].specials[content] == KNOWN["llama3.1"].specials[content] == index
+    assert KNOWN["llama3"].specials["<|reserved_special_token_250|>"] == 128_255
+    assert KNOWN["llama3.1"].specials["<|finetune_right_pad_id|>"] == 128_004
+    assert KNOWN["llama3.1"].specials["<|python_tag|>"] == 128_010
+    assert KNOWN["llama3.1"].specials["<|reserved_special_token_247|>"] == 128_255
+    assert KNOWN["qwen"].specials["<|im_end|>"] == 151_645
+    assert KNOWN["qwen"].specials["<|extra_204|>"] == 151_850
+    assert KNOWN["cl100k_base"].specials["<|endofprompt|>"] == 100_276
+
+
+def test_a_name_is_believed_only_with_its_number_of_ranks(tmp_path: Path) -> None:
+    with pytest.raises(BaseTokenizerError, match="neither its name nor the options tell"):
+        complete(tmp_path / "qwen" / "qwen.tiktoken", ranks_by_hand(), None, None)
+
+
+def test_a_sweep_remembers_how_its_rank_file_was_completed(
+    tmp_path: Path, qwen2_like: Base, run_on: Callable[..., Run]
+) -> None:
+    tokens = [qwen2_like.pieces[i] for i in range(qwen2_like.n_tokens) if qwen2_like.pieces[i]]
+    path = written(tmp_path / "mine.tiktoken", {token: i for i, token in enumerate(tokens)})
+    (tmp_path / "ko.txt").write_text("\n".join(lines_of("ko")[:100]), encoding="utf-8")
+    run = run_on(tmp_path / "run", str(path), tmp_path / "ko.txt", pattern="llama3", specials="none")
+    assert (run.sweep["base"]["pattern"], run.sweep["base"]["specials"]) == ("llama3", "none")
+    assert run.tokenizer(10).get_vocab_size() == run.base.n_tokens + 10
+
+
+# --- Real ones -------------------------------------------------------------------------------------------------------
+
+
+def tekken_texts() -> list[str]:
+    return [*lines_of("ko"), *lines_of("en"), *code_lines(1_000), *ODD]
+
+
+@pytest.mark.parametrize("name", ["tekken_240718.json", "tekken_240911.json"])
+def test_tekken_encodes_as_mistral_common_does(name: str) -> None:
+    from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+    path = model_file(name)
+    base, original = load_base(str(path)), Tekkenizer.from_file(path)
+    texts = [text for text in tekken_texts() if not any(content in text for content in base.added_contents)]
+    assert all_ids(base.full, texts) == [original.encode(text, bos=False, eos=False) for text in texts]
+    assert (base.n_tokens, base.special_names["bos_token"]) == (131_072, "<s>")
+    assert base.full.encode("a").ids[0] == original.bos_id
+    contents = {token["content"]: token["id"] for token in base.tokenizer_json["added_tokens"]}
+    assert contents == {content: original.get_special_token(content) for content in contents}
+
+
+def test_a_tekken_file_whose_sizes_do_not_fit_is_refused(tmp_path: Path) -> None:
+    document = json.loads(model_file("tekken_240911.json").read_bytes())
+    document["vocab"] = document["vocab"][:1_000]
+    (tmp_path / "tekken.json").write_text(json.dumps(document), encoding="utf-8")
+    assert "whose sizes do not fit: 1,000 ranks and 1,000 special tokens" in refusal(tmp_path / "tekken.json")
+    del document["config"]["pattern"]
+    (tmp_path / "tekken.json").write_text(json.dumps(document), encoding="utf-8")
+    assert "is not a whole Tekken file (KeyError: 'pattern')" in refusal(tmp_path / "tekken.json")
+
+
+@pytest.fixture(scope="module", params=["tok_llama3/tokenizer.model", "tok_qwen/qwen.tiktoken"])
+def real(request: pytest.FixtureRequest, data: Path) -> tuple[Base, tiktoken.Encoding]:
+    """A base of the development data, and tiktoken with the same ranks and what is known of them."""
+    base = load_base(str(data / request.param))
+    known = KNOWN["llama3" if "llama3" in request.param else "qwen"]
+    lines = (line.split() for line in (data / request.param).read_bytes().splitlines())
+    ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
+    return base, tiktoken.Encoding(
+        name=known.name, pat_str=known.pattern, mergeable_ranks=ranks, special_tokens=dict(known.specials)
+    )
+
+
+@pytest.mark.data
+def test_real_rank_files_encode_as_tiktoken_does(real: tuple[Base, tiktoken.Encoding]) -> None:
+    base, encoding = real
+    assert base.n_tokens == encoding.n_vocab
+    texts = [text for text in tekken_texts() if not any(content in text for content in base.added_contents)]
+    normalizer = base.full.normalizer
+    normal = texts if normalizer is None else [normalizer.normalize_str(text) for text in texts]
+    assert all_ids(base.full, texts) == encoding.encode_ordinary_batch(normal)
+
+
+@pytest.mark.data
+@settings(max_examples=150)
+@given(text=any_text)
+def test_real_rank_files_encode_any_text_as_tiktoken_does(real: tuple[Base, tiktoken.Encoding], text: str) -> None:
+    base, encoding = real
+    if any(content in text for content in base.added_contents):
+        return
+    normalizer = base.full.normalizer
+    normal = text if normalizer is None else normalizer.normalize_str(text)
+    assert all_ids(base.full, [text]) == [encoding.encode_ordinary(normal)]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        ("tok_llama2/tokenizer.model", "llama-spm"),
+        ("tok_llama3/tokenizer.model", "llama-bpe"),
+        ("tok_gpt2/tokenizer.json", "gpt-2"),
+        ("tok_qwen/qwen.tiktoken", "qwen2"),
+    ],
+)
+def test_the_test_cases_of_llama_cpp(base: str, name: str, data: Path) -> None:
+    """47 inputs with the ids that llama.cpp expects."""
+    files = data / "tok_llamacpp_vocab"
+    inputs = (files / f"ggml-vocab-{name}.gguf.inp").read_text("utf-8").split("\n__ggml_vocab_test__\n")
+    rows = (files / f"ggml-vocab-{name}.gguf.out").read_text("utf-8").splitlines()
+    expected = [[int(index) for index in row.split()] for row in rows]
+    assert len(inputs) == len(expected) == 47
+    assert all_ids(load_base(str(data / base)).full, inputs) == expected
