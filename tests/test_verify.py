@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 from conftest import CONFIGS, TEMPLATE, Run, sweep
-from helpers import CORPUS, all_ids, has_hangul, lines_of, train_sentencepiece
+from helpers import CORPUS, all_ids, has_hangul, lines_of, train_byte_level, train_sentencepiece
 from rich.console import Console as RichConsole
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from vocabopt.artifacts import read_json
+from vocabopt.bases.families import byte_of_char
+from vocabopt.bases.patterns import GPT2_PATTERN
+from vocabopt.bases.ranks import rank_file
 from vocabopt.bases.sentencepiece_model import extended_model, read_model
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
@@ -55,21 +58,44 @@ def found(report: Report, name: str) -> Check:
     check = report.check(name)
     assert check.status == "fail"
     assert 1 <= len(check.examples) <= 3
-    assert all(example.what and example.base != example.new for example in check.examples)
+    assert all(example.what and example.base and example.new for example in check.examples)
     return check
 
 
 @pytest.fixture(scope="module")
 def grown(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Merged tokenizers with 300 new tokens, by the name of their base."""
+    """Merged tokenizers with 300 new tokens, by the name of their base; two bases are in forms of their publishers."""
     root = tmp_path_factory.mktemp("grown")
-    return {
-        name: sweep(root / name, str(folders / name), CORPUS).exported(N_ADDED) for name in ("llama-like", "qwen2-like")
+    (root / "tokenizer.model").write_bytes(train_sentencepiece(lines_of("en"), 1_000))
+    (root / "small.tiktoken").write_bytes(rank_file(small_ranks(lines_of("en"))))
+    told = {"pattern": GPT2_PATTERN, "specials": "none"}
+    runs = {
+        "llama-like": sweep(root / "llama", str(folders / "llama-like"), CORPUS),
+        "qwen2-like": sweep(root / "qwen2", str(folders / "qwen2-like"), CORPUS),
+        "model-like": sweep(root / "model", str(root / "tokenizer.model"), CORPUS),
+        "ranks-like": sweep(root / "ranks", str(root / "small.tiktoken"), CORPUS, **told),
     }
+    return {name: run.exported(N_ADDED) for name, run in runs.items()}
+
+
+def small_ranks(lines: list[str]) -> dict[bytes, int]:
+    """Ranks as a rank file has them: the bytes, then what was merged of them in order."""
+    vocab = train_byte_level(lines, 600)["model"]["vocab"]
+    table = byte_of_char()
+    pieces = sorted(
+        (piece for piece in vocab if piece != "<|endoftext|>"), key=lambda piece: (len(piece) > 1, vocab[piece])
+    )
+    return {bytes(table[char] for char in piece): rank for rank, piece in enumerate(pieces)}
 
 
 @pytest.fixture
-def spoil(grown: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
+def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if transformers were not installed: it takes most of the time of verifying a small tokenizer."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+
+
+@pytest.fixture
+def spoil(grown: dict[str, Path], tmp_path: Path, no_reload: None) -> Callable[..., Path]:
     """Copy a merged tokenizer and change its tokenizer.json: spoil(change, name of the base)."""
 
     def make(change: Callable[[Json], None] = lambda value: None, name: str = "llama-like") -> Path:
@@ -87,7 +113,7 @@ def spoil(grown: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_a_grown_tokenizer_passes_every_check(run: Run) -> None:
-    size = len(run.curve) // 2
+    size, n = len(run.curve), run.base.n_tokens
     report = verified(
         run.base.source, run.exported(size), texts={"ko": str(CORPUS / "ko")}, protects={"en": str(CORPUS / "en")}
     )
@@ -106,29 +132,24 @@ def test_a_grown_tokenizer_passes_every_check(run: Run) -> None:
     assert counts["n_with_target"] == len(lines) - len(others)
     assert counts["n_bytes"] == sum(len(line.encode()) for line in others)
     assert report.check(ROUND_TRIP).counts == {"n_lines": len(lines), "n_changed": 0}
-
-
-def test_unused_tokens_and_scaffold_are_counted_on_target_text(run: Run) -> None:
-    size, n = len(run.curve), run.base.n_tokens
+    # What the target text uses, counted apart.
     korean = [line for line in lines_of("ko") if has_hangul(line)]
     used = {token for ids in all_ids(run.tokenizer(size), korean) for token in ids}
     parts = {part for pair in run.curve.select("left", "right").rows() for part in pair}
     unused = [n + row for row in range(size) if n + row not in used]
-    check = verified(run.base.source, run.exported(size), texts={"ko": str(CORPUS / "ko")}).check(REACHABILITY)
-    assert check.status == "pass"
-    assert check.counts["n_target_lines"] == len(korean)
-    assert check.counts["n_unused"] == len(unused)
-    assert check.counts["n_scaffold"] == sum(index in parts for index in unused)
+    counts = report.check(REACHABILITY).counts
+    assert (counts["n_target_lines"], counts["n_unused"]) == (len(korean), len(unused))
+    assert counts["n_scaffold"] == sum(index in parts for index in unused)
 
 
-def test_without_target_text_scaffold_is_not_checked(folders: Path, grown: dict[str, Path]) -> None:
+def test_without_target_text_scaffold_is_not_checked(folders: Path, grown: dict[str, Path], no_reload: None) -> None:
     check = verified(folders / "llama-like", grown["llama-like"]).check(REACHABILITY)
     assert check.status == "pass"
     assert "scaffold: not checked" in check.summary
     assert "n_scaffold" not in check.counts
 
 
-def test_a_tokenizer_is_itself_and_no_new_tokens(folders: Path) -> None:
+def test_a_tokenizer_is_itself_and_no_new_tokens(folders: Path, no_reload: None) -> None:
     report = verified(folders / "qwen2-like", folders / "qwen2-like")
     assert report.passed
     assert report.n_new == 0
@@ -222,7 +243,7 @@ def test_a_base_merge_that_lost_its_place(folders: Path, spoil: Callable[..., Pa
         merges.insert(0, merges.pop(100))
 
     check = found(verified(folders / "llama-like", spoil(move)), SETTINGS)
-    assert (check.counts["n_merges_moved"], check.counts["n_merges_lost"]) == (100, 0)
+    assert (check.counts["n_merges_moved"], check.counts["n_merges_lost"]) == (1, 0)
 
 
 def test_a_new_merge_that_is_missing(folders: Path, spoil: Callable[..., Path]) -> None:
@@ -236,8 +257,7 @@ def test_a_byte_level_piece_cut_inside_a_character_is_judged_by_its_merges(
     folders: Path, spoil: Callable[..., Path]
 ) -> None:
     def cut(value: Json) -> None:
-        # EA BA BD are bytes of no character together; the base has each, and no merge makes one of the three.
-        add_token(value, "êº½")
+        add_token(value, "êº½êº")  # U+AEBD, and the first two bytes of a character
 
     folder = spoil(cut, "qwen2-like")
     assert found(verified(folders / "qwen2-like", folder), REACHABILITY).counts["n_lost_json"] == 1
@@ -391,42 +411,70 @@ def test_templates_that_raise_must_raise_the_same(folders: Path, spoil: Callable
     assert check.examples[0].base == repr("TemplateError: no system")
 
 
-def test_a_lone_file_cannot_say_what_template_it_has(folders: Path, grown: dict[str, Path]) -> None:
+def test_a_lone_file_cannot_say_what_template_it_has(folders: Path, grown: dict[str, Path], no_reload: None) -> None:
     report = verified(folders / "llama-like" / "tokenizer.json", grown["llama-like"])
     assert report.check(TEMPLATES).status == "warn"
     assert report.passed
 
 
-def test_a_model_file_with_other_scores_disagrees(run: Run, tmp_path: Path) -> None:
-    if run.base.name in CONFIGS:
-        pytest.skip("this base has no tokenizer.model")
-    folder = tmp_path / "spoilt"
-    shutil.copytree(run.exported(N_ADDED), folder)
-    original = run.base.originals[0]
-    pieces = run.curve["piece"][:N_ADDED].to_list()
-    (folder / "tokenizer.model").write_bytes(
-        extended_model(original.data, pieces, first_id=run.base.n_tokens, zero=True)
+def test_a_model_file_with_other_scores_disagrees(grown: dict[str, Path], spoil: Callable[..., Path]) -> None:
+    folder = spoil(name="model-like")
+    base = grown["model-like"].parent.parent / "tokenizer.model"
+    data, pieces = (
+        base.read_bytes(),
+        [piece.piece for piece in read_model((folder / "tokenizer.model").read_bytes()).pieces],
     )
-    report = verified("mistral-7b-v1", folder, texts={"ko": str(CORPUS / "ko")})
+    n = len(read_model(data).pieces)
+    assert verified(base, folder).check(FORMS).status == "pass"
+    (folder / "tokenizer.model").write_bytes(extended_model(data, pieces[n:], first_id=n, zero=True))
+    report = verified(base, folder, texts={"ko": str(CORPUS / "ko")})
+    assert FORMS in failed(report)
     check = found(report, FORMS)
-    assert failed(report) == {FORMS}
     assert check.counts["n_by_new_token (tokenizer.model)"] == check.counts["n_different (tokenizer.model)"] > 0
+    # Every new piece holds Hangul, so that its score is no danger to other text.
+    assert OTHER_TEXT not in failed(report)
+    assert SETTINGS not in failed(report)
     assert report.check(SETTINGS).counts["n_model_pieces_not_below"] > 0
 
 
-def test_a_config_that_makes_transformers_rebuild_the_tokenizer(folders: Path, spoil: Callable[..., Path]) -> None:
-    folder = spoil(name="qwen2-like")
-    path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "tokenizer_class": "LlamaTokenizer"}), "utf-8")
-    report = verified(folders / "qwen2-like", folder)
-    assert failed(report) == {RELOAD}
-    assert found(report, RELOAD).counts["n_different"] > 0
-
-
-def test_without_transformers_the_reload_is_not_checked(
-    folders: Path, grown: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+def test_a_rank_file_is_read_by_tiktoken(
+    grown: dict[str, Path], spoil: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    folder, base = spoil(name="ranks-like"), grown["ranks-like"].parent.parent / "small.tiktoken"
+    options = {"pattern": GPT2_PATTERN, "specials": "none", "texts": {"ko": str(CORPUS / "ko")}}
+    report = verified(base, folder, **options)
+    assert report.passed
+    n_lines = len(lines_of("ko")) + len(hard_strings())
+    assert report.check(FORMS).counts["n_lines (tiktoken)"] == n_lines
+    assert report.base["written"] == "tiktoken"
+    lines = (folder / "small.tiktoken").read_bytes().splitlines()
+    first, last = (line.split()[0] for line in (lines[300], lines[-1]))
+    lines[300], lines[-1] = lines[300].replace(first, last), lines[-1].replace(last, first)
+    (folder / "small.tiktoken").write_bytes(b"\n".join(lines))
+    report = verified(base, folder, **options)
+    assert found(report, SETTINGS).counts["n_ranks_changed"] == 1
+    assert {FORMS, OTHER_TEXT} <= failed(report)
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+    check = verified(base, folder, **options).check(FORMS)
+    assert (check.status, check.summary) == ("not_checked", "tiktoken not checked: pip install tiktoken")
+
+
+def test_a_config_that_makes_transformers_rebuild_the_tokenizer(
+    folders: Path, grown: dict[str, Path], tmp_path: Path
+) -> None:
+    """LlamaTokenizer makes a pipeline of its own, of the base as well: a lone tokenizer.json excuses nothing."""
+    shutil.copytree(grown["llama-like"], tmp_path / "new")
+    path = tmp_path / "new" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "tokenizer_class": "LlamaTokenizer"}), "utf-8")
+    report = verified(folders / "llama-like" / "tokenizer.json", tmp_path / "new")
+    assert failed(report) == {RELOAD}
+    n_different = found(report, RELOAD).counts["n_different"]
+    check = verified(folders / "llama-like", tmp_path / "new").check(RELOAD)
+    assert check.status == "warn"
+    assert check.counts["n_base_as_well"] == n_different > 0
+
+
+def test_without_transformers_the_reload_is_not_checked(folders: Path, grown: dict[str, Path], no_reload: None) -> None:
     report = verified(folders / "llama-like", grown["llama-like"])
     check = report.check(RELOAD)
     assert (check.status, report.passed) == ("not_checked", True)
@@ -455,17 +503,21 @@ def test_llama_cpp_may_see_target_text_change_and_no_other(folders: Path, spoil:
 
 def test_tied_scores_are_judged_by_sentencepiece_itself(tmp_path: Path) -> None:
     data = train_sentencepiece(lines_of("en"), 1_000)
-    known = {piece.piece for piece in read_model(data).pieces}
-    pieces = [piece for piece in ("qz", "ㄱㄴ", "가나", "가나다") if piece not in known]
-    for name, zero in (("base", False), ("tied", True)):
+    known = [piece.piece for piece in read_model(data).pieces if piece.type == 1]
+    # Two letters inside a piece of the base, which no piece joins: with the score 0 they are joined first.
+    inside = (piece[i : i + 2] for piece in known if len(piece) > 3 for i in range(1, len(piece) - 1))
+    pieces = [next(pair for pair in inside if pair not in known), "가나", "나다", "가나다라"]
+    for name in ("base", "tied"):
         (tmp_path / name).mkdir()
-        value = data if name == "base" else extended_model(data, pieces, first_id=1_000, zero=zero)
+        value = data if name == "base" else extended_model(data, pieces, first_id=1_000, zero=True)
         (tmp_path / name / "tokenizer.model").write_bytes(value)
     report = verified(tmp_path / "base", tmp_path / "tied", scripts="Hangul")
     assert "share their score" in report.new["refusal"]
-    assert found(report, REACHABILITY).counts["n_judged_model"] == len(pieces)
-    assert report.check(RELOAD).status == report.check(FORMS).status == "not_checked"
+    assert found(report, BASE_PIECES).counts["n_broken_model"] >= 1
+    # No two pieces make the last one: 가나 takes the letters of 나다.
+    assert found(report, REACHABILITY).counts["n_lost_model"] == 1
     assert found(report, SETTINGS).counts["n_model_pieces_not_below_without_target"] == 1
+    assert report.check(RELOAD).status == report.check(FORMS).status == "not_checked"
 
 
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece", "json-unigram"])
@@ -569,18 +621,18 @@ def test_the_table_shows_each_check_and_examples_of_each_failure(folders: Path, 
     console = RichConsole(file=io.StringIO(), width=200)
     console.print(report_table(report))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert [shown.count(word) for word in ("PASS", "FAIL")] == [10, 1]
+    assert [shown.count(word) for word in ("PASS", "FAIL")] == [9, 1]
     assert all(check.name in shown for check in report.checks)
     lines = failures(report)
     assert lines[0] == f"FAIL  {REACHABILITY}"
     assert [line[:10] for line in lines[2:4]] == ["    base: ", "    new:  "]
-    assert lines[-1] == "FAIL: 1 of 12 checks. Not checked: 1."
+    assert lines[-1] == "FAIL: 1 of 12 checks. Not checked: 2."
     assert failures(verified(folders / "llama-like", folders / "llama-like")) == [
-        "PASS: llama-like is llama-like plus 0 new tokens. Not checked: 1."
+        "PASS: llama-like is llama-like plus 0 new tokens. Not checked: 2."
     ]
 
 
-def test_names_that_look_like_markup_are_shown_as_they_are(folders: Path, tmp_path: Path) -> None:
+def test_names_that_look_like_markup_are_shown_as_they_are(folders: Path, tmp_path: Path, no_reload: None) -> None:
     shutil.copytree(folders / "llama-like", tmp_path / "[red]")
     console = RichConsole(file=io.StringIO(), width=200)
     console.print(report_table(verified(folders / "llama-like", tmp_path / "[red]")))

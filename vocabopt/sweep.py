@@ -91,7 +91,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         record = _run_record(run, given, segmentation, console, started_at, start)
         write_report(options.out, {**sweep, "points": points_shown(sweep)}, growth.curve, record, union)
     write_json_atomic(options.out / "run.json", _run_record(run, given, segmentation, console, started_at, start))
-    return {**sweep, "union": union}
+    return {**sweep, "union": union} if options.method == "union" else sweep
 
 
 def _measure(

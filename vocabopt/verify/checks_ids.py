@@ -34,7 +34,7 @@ def base_ids(pair: Pair) -> Check:
     strays = sorted({*pair.new_ids} ^ {*expected})
     examples = [
         *(Example(what=f"id {i}", base=repr(before[i]), new=_or_none(after.get(i))) for i in changed),
-        *(Example(what=f"new id {i}", base="no token", new=_or_none(after.get(i))) for i in strays),
+        *(Example(what=f"new id {i}", base="no token", new=repr(after[i]) if i in after else "a hole") for i in strays),
     ]
     found = f"{len(before):,} ids of the base, {len(pair.new_ids):,} new ones"
     if changed or strays:
@@ -75,9 +75,9 @@ def special_tokens(pair: Pair) -> Check:
             if named_now.get(name) != named[name]:
                 wrong.append(Example(what=name, base=repr(named[name]), new=_or_none(named_now.get(name))))
     n_more = sum(index not in pair.base.spelling for index in more)
-    summary = f"{len(pair.base.added):,} tokens"
-    summary += f", {n_more:,} more in the new one" if n_more else ""
-    summary += f": {len(wrong):,} changed" if wrong else ""
+    summary = f"special and added tokens: {len(pair.base.added):,}"
+    summary += f", in the new one {n_more:,} more" if n_more else ""
+    summary += f"; {len(wrong):,} changed" if wrong else ""
     summary += f"; {len(doubtful):,} are matched by other rules, as another form of file has them" if doubtful else ""
     return Check(
         name=SPECIAL_TOKENS,
@@ -156,7 +156,7 @@ def llama_cpp_hash(ids: list[int]) -> str:
 
 def llama_cpp(pair: Pair) -> Check:
     """The ids by which convert_hf_to_gguf.py of llama.cpp recognises a pre-tokenizer."""
-    before, after = (_recognised_by(side) for side in (pair.base, pair.new))
+    before, after = _ids_of_llama_cpp_text(pair)
     is_used = pair.base.is_byte_level
     summary = f"hash {llama_cpp_hash(after)[:16]}..."
     if before == after:
@@ -183,8 +183,9 @@ def llama_cpp(pair: Pair) -> Check:
     )
 
 
-def _recognised_by(side: Side) -> list[int]:
-    if side.full is not None:
-        return side.full.encode(LLAMA_CPP_TEXT).ids
-    encoder = next(iter(side.encoders.values()))
-    return encoder.encode([LLAMA_CPP_TEXT])[0]
+def _ids_of_llama_cpp_text(pair: Pair) -> tuple[list[int], list[int]]:
+    """With special tokens, as the converter has it; without them where sentencepiece encodes for one of the two."""
+    if pair.base.full is not None and pair.new.full is not None:
+        return pair.base.full.encode(LLAMA_CPP_TEXT).ids, pair.new.full.encode(LLAMA_CPP_TEXT).ids
+    view = pair.views[0]
+    return view.base.encode([LLAMA_CPP_TEXT])[0], view.new.encode([LLAMA_CPP_TEXT])[0]

@@ -50,10 +50,11 @@ class ModelEncoder:
 
     @classmethod
     def of(cls, data: bytes, *, prefix: bool = True) -> "ModelEncoder":
-        """An encoder with the model `data`; without its dummy prefix unless `prefix`."""
+        """An encoder with the model `data`; unless `prefix`, a text begins as it stands, with a space or without."""
         if not prefix:
             model = read_model(data)
             model.normalizer_spec.add_dummy_prefix = False
+            model.normalizer_spec.remove_extra_whitespaces = False
             data = model.SerializeToString()
         return cls(sentencepiece.SentencePieceProcessor(model_proto=data))
 

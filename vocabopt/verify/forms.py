@@ -81,7 +81,7 @@ class FormsAgree:
         missing = {kind: package for kind, package in self.pair.new.missing.items() if self.pair.new.folder is not None}
         told = [f"{kind} not checked: pip install {package}" for kind, package in missing.items()]
         if not self.tallies:
-            reason = "a single form" if self.pair.new.folder is not None else "a file, not a folder"
+            reason = "in a single form" if self.pair.new.folder is not None else "a file, not a folder"
             summary = "; ".join(told) or f"{self.pair.new.name} is {reason}"
             return Check(name=FORMS, status="not_checked", summary=summary)
         counts = {"n_skipped": self.n_skipped}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from vocabopt.bases.sentencepiece_model import read_model
 from vocabopt.verify.checks_ids import first_examples
-from vocabopt.verify.encoders import Encoder, Ids, Kind, ModelEncoder, by_merges_alone, without_prefix
+from vocabopt.verify.encoders import Kind
 from vocabopt.verify.pair import Pair
-from vocabopt.verify.report import Check, Example
+from vocabopt.verify.report import N_EXAMPLES, Check, Example
 from vocabopt.verify.sides import Side
 
 BASE_PIECES = "Base pieces still come from their own text"
@@ -24,39 +24,32 @@ class Usage:
     n_lines: int
 
 
-def _piece_encoder(side: Side, kind: Kind) -> Encoder | None:
-    """What encodes single pieces in a form: without dummy prefix; None where the side lacks the form."""
-    if kind == "tokenizer.json" and side.tokenizer_json is not None:
-        return without_prefix(side.tokenizer_json)
-    if kind == "tokenizer.model" and kind in side.forms:
-        return ModelEncoder.of(side.forms[kind], prefix=False)
-    return None
-
-
 def base_pieces(pair: Pair) -> Check:
     """Tokens of the base that their own text (no dummy prefix) gave before, and does not give any more."""
     counts: dict[str, int] = {}
     examples: list[Example] = []
     for kind, short in _SHORT.items():
-        before, after = (_piece_encoder(side, kind) for side in (pair.base, pair.new))
-        if before is None or after is None:
+        if kind not in pair.base.bare or kind not in pair.new.bare:
             continue
         texts = _whole_texts(pair.base)
-        old, new = before.encode([*texts.values()]), after.encode([*texts.values()])
-        judged = [row for row in zip(texts.items(), old, new, strict=True) if row[1] == [row[0][0]]]
-        broken = [(text, a, b) for (_, text), a, b in judged if b != a]
-        if kind == "tokenizer.json" and pair.base.tokenizer_json and pair.new.tokenizer_json:
-            spelled = {i: pair.base.spelling[i] for i in _cut_pieces(pair.base)}
-            encoders = (by_merges_alone(value) for value in (pair.base.tokenizer_json, pair.new.tokenizer_json))
-            rows = zip(spelled.items(), *(encoder.encode([*spelled.values()]) for encoder in encoders), strict=True)
-            kept = [(piece, a, b) for (index, piece), a, b in rows if a == [index]]
-            broken += [row for row in kept if row[1] != row[2]]
-            counts[f"n_judged_{short}"] = len(judged) + len(kept)
-        else:
-            counts[f"n_judged_{short}"] = len(judged)
+        old, new = (side.bare[kind].encode([*texts.values()]) for side in (pair.base, pair.new))
+        judged = [(text, a, b) for (index, text), a, b in zip(texts.items(), old, new, strict=True) if a == [index]]
+        if kind == "tokenizer.json":
+            judged += _cut_before_and_after(pair)
+        broken = [row for row in judged if row[1] != row[2]]
+        counts[f"n_judged_{short}"] = len(judged)
         counts[f"n_broken_{short}"] = len(broken)
         examples += [_piece_example(pair, f"{kind}: {text!r}", a, b) for text, a, b in broken]
     return _check_by_form(BASE_PIECES, counts, "broken", "base pieces broken", examples)
+
+
+def _cut_before_and_after(pair: Pair) -> list[tuple[str, list[int], list[int]]]:
+    """Pieces that are cut inside a character, which have no text of their own, by merges alone: spelling and ids."""
+    if pair.base.by_merges is None or pair.new.by_merges is None:
+        return []
+    spelled = {index: pair.base.spelling[index] for index in _cut_pieces(pair.base)}
+    old, new = (encoder.encode([*spelled.values()]) for encoder in (pair.base.by_merges, pair.new.by_merges))
+    return [(piece, a, b) for (index, piece), a, b in zip(spelled.items(), old, new, strict=True) if a == [index]]
 
 
 def _piece_example(pair: Pair, what: str, before: list[int], after: list[int]) -> Example:
@@ -113,10 +106,9 @@ def reachability(pair: Pair, usage: Usage | None) -> Check:
     steps: set[int] = set()
     n_whole = 0
     for kind, short in _SHORT.items():
-        encoder = _piece_encoder(pair.new, kind)
-        if encoder is None:
+        if kind not in pair.new.bare:
             continue
-        found = _encoded_alone(pair, kind, encoder)
+        found = _encoded_alone(pair, kind)
         reached = [index for index, ids in found.items() if ids == [index]]
         steps_here, whole_here = _steps(pair, kind, reached)
         steps, n_whole = steps | steps_here, n_whole + whole_here
@@ -124,9 +116,9 @@ def reachability(pair: Pair, usage: Usage | None) -> Check:
         lost = [index for index in missed if index not in steps_here]
         counts |= {f"n_judged_{short}": len(found), f"n_unreachable_{short}": len(missed)}
         counts |= {f"n_steps_unreachable_{short}": len(missed) - len(lost), f"n_lost_{short}": len(lost)}
-        before = _piece_encoder(pair.base, kind) or next(iter(pair.base.encoders.values()))
-        for index in lost[:3]:
-            text = pair.new.texts[index].decode(errors="replace")
+        before = pair.base.bare.get(kind) or next(iter(pair.base.encoders.values()))
+        for index in lost[:N_EXAMPLES]:
+            text = pair.new.texts[index].decode(errors="backslashreplace")
             base = pair.base.show(before.encode([text])[0])
             examples.append(Example(what=f"{kind}: {text!r}", base=base, new=pair.new.show(found[index])))
     check = _check_by_form(REACHABILITY, counts, "lost", "new tokens unreachable", examples)
@@ -139,15 +131,19 @@ def reachability(pair: Pair, usage: Usage | None) -> Check:
     return Check(name=REACHABILITY, status=status, summary="; ".join(notes), counts=counts, examples=check.examples)
 
 
-def _encoded_alone(pair: Pair, kind: Kind, encoder: Encoder) -> dict[int, list[int]]:
+def _encoded_alone(pair: Pair, kind: Kind) -> dict[int, list[int]]:
     """New id -> what its own text gives; one that is cut inside a character is judged by merges alone."""
-    new = {*pair.new_ids}
-    whole = {index: text for index, text in _whole_texts(pair.new).items() if index in new}
-    rows: Ids = encoder.encode([*whole.values()])
-    found = dict(zip(whole, rows, strict=True))
-    cut = [index for index in _cut_pieces(pair.new) if index in new]
-    if cut and kind == "tokenizer.json" and pair.new.tokenizer_json is not None:
-        rows = by_merges_alone(pair.new.tokenizer_json).encode([pair.new.spelling[index] for index in cut])
+    side, new = pair.new, {*pair.new_ids}
+    whole = {index: text for index, text in _whole_texts(side).items() if index in new}
+    found = dict(zip(whole, side.bare[kind].encode([*whole.values()]), strict=True))
+    if side.base is None:
+        # Some pipelines drop spaces and let the dummy prefix stand for one.
+        spaced = [index for index, ids in found.items() if ids != [index] and whole[index].startswith(" ")]
+        rows = side.encoders[kind].encode([whole[index][1:] for index in spaced])
+        found |= {index: ids for index, ids in zip(spaced, rows, strict=True) if ids == [index]}
+    cut = [index for index in _cut_pieces(side) if index in new]
+    if cut and kind == "tokenizer.json" and side.by_merges is not None:
+        rows = side.by_merges.encode([side.spelling[index] for index in cut])
         found |= dict(zip(cut, rows, strict=True))
     return dict(sorted(found.items()))
 
@@ -172,10 +168,11 @@ def _steps(pair: Pair, kind: Kind, reached: list[int]) -> tuple[set[int], int]:
     n_whole = 0
     for index in reached:
         piece = pair.new.spelling[index]
+        if len(piece) == 1:
+            continue
         made = built_through(piece, rank)
-        if len(piece) > 1 and made[-1:] != [piece]:
-            n_whole += 1
-        steps |= {id_of[step] for step in made[:-1] if step in id_of}
+        n_whole += made[-1:] != [piece]
+        steps |= {id_of[step] for step in (*piece, *made[:-1]) if step in id_of}
     return steps, n_whole
 
 

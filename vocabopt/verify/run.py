@@ -11,12 +11,12 @@ from vocabopt.errors import OptionError
 from vocabopt.verify.checks_ids import base_ids, llama_cpp, special_tokens, spelling
 from vocabopt.verify.checks_text import OtherText, RoundTrip, UsageCounter
 from vocabopt.verify.forms import FormsAgree
+from vocabopt.verify.load import load_side
 from vocabopt.verify.pair import Pair, make_pair
 from vocabopt.verify.pieces import base_pieces, reachability
 from vocabopt.verify.reload import Reload
 from vocabopt.verify.report import Report, VerifyOptions
 from vocabopt.verify.settings import settings
-from vocabopt.verify.sides import load_side
 from vocabopt.verify.templates import chat_templates
 from vocabopt.verify.text_files import Texts
 from vocabopt.verify.text_pass import read_through

@@ -1,5 +1,6 @@
 """The check that a tokenizer's settings and merges are the base's: in tokenizer.json, and in the publisher's form."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,16 @@ SETTINGS = "Model settings and base merges are unchanged"
 #: Settings of the model that change ids however the rest is written.
 _ALWAYS = ("byte_fallback", "fuse_unk", "ignore_merges")
 _USUALLY = ("unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
-_TRAINER_FIELDS = ("model_type", "byte_fallback", "treat_whitespace_as_suffix", "unk_id", "bos_id", "eos_id", "pad_id")
+_MODEL_FIELDS = {
+    "normalizer_spec": (
+        *("precompiled_charsmap", "add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces"),
+        "normalization_rule_tsv",
+    ),
+    "trainer_spec": (
+        *("model_type", "byte_fallback", "treat_whitespace_as_suffix", "unk_id", "bos_id", "eos_id", "pad_id"),
+        *("unk_piece", "bos_piece", "eos_piece", "pad_piece"),
+    ),
+}
 
 Merge = tuple[str, str]
 
@@ -165,12 +175,10 @@ def _is_target(pair: Pair, piece: str) -> bool:
 
 def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> None:
     """The pieces of a .model begin with the base's, and new ones that other text can hold score below all of them."""
-    old, new = (str(model.normalizer_spec).strip()[:300] for model in (before, after))
-    if before.normalizer_spec != after.normalizer_spec:
-        found.differs("settings changed", "tokenizer.model: normalizer_spec", old, new, certain=True)
-    for name in _TRAINER_FIELDS:
-        old, new = getattr(before.trainer_spec, name), getattr(after.trainer_spec, name)
-        found.setting(f"tokenizer.model: {name}", old, new, certain=True)
+    for spec, names in _MODEL_FIELDS.items():
+        for name in names:
+            old, new = (getattr(getattr(model, spec), name) for model in (before, after))
+            found.setting(f"tokenizer.model: {name}", _short(old), _short(new), certain=True)
     n = len(before.pieces)
     was, now = ([(piece.piece, piece.type, piece.score) for piece in model.pieces[:n]] for model in (before, after))
     changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue=None)) if a != b]
@@ -187,6 +195,11 @@ def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> No
         found.differs(kind, f"tokenizer.model: {piece.piece!r}", *told, certain=True)
     found.counts |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
     found.counts |= {"n_model_pieces_not_below_without_target": len(harmful)}
+
+
+def _short(value: Any) -> Any:
+    """A field as it can be shown: tables of a normaliser by their hash."""
+    return f"{len(value):,} bytes, sha256 {hashlib.sha256(value).hexdigest()}" if isinstance(value, bytes) else value
 
 
 def _compare_ranks(before: Mapping[bytes, int], after: Mapping[bytes, int], found: _Findings) -> None:

@@ -72,10 +72,17 @@ def batch_of(pair: Pair, lines: Lines) -> Batch:
         role=lines.role,
         documents=texts,
         is_target=[contains_target(text, pair.scripts) for text in texts] if pair.scripts else [False] * len(texts),
-        has_special=pl.Series(texts, dtype=pl.String).str.contains_any(pair.special_strings).to_list(),
+        has_special=_hold_any(texts, pair.special_strings),
         base={kind: before[kind].encode(texts) for kind in kinds},
         new={kind: encoder.encode(texts) for kind, encoder in after.items()},
     )
+
+
+def _hold_any(texts: list[str], strings: list[str]) -> list[bool]:
+    """Which of the texts hold one of the strings."""
+    if not strings:
+        return [False] * len(texts)
+    return pl.Series(texts, dtype=pl.String).str.contains_any(strings).to_list()
 
 
 def shown(text: str) -> str:
