@@ -295,7 +295,7 @@ def test_real_rank_files_encode_any_text_as_tiktoken_does(real: tuple[Base, tikt
     ],
 )
 def test_the_test_cases_of_llama_cpp(base: str, name: str, data: Path) -> None:
-    """Inputs with the ids that llama.cpp expects; a separator follows each, so there are 46, and nothing after the last."""
+    """Inputs with the ids that llama.cpp expects; a separator follows each, so there are 46."""
     files = data / "tok_llamacpp_vocab"
     inputs = (files / f"ggml-vocab-{name}.gguf.inp").read_text("utf-8").split("\n__ggml_vocab_test__\n")[:-1]
     rows = (files / f"ggml-vocab-{name}.gguf.out").read_text("utf-8").splitlines()

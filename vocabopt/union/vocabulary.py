@@ -61,12 +61,13 @@ class Vocabulary:
             OptionError: fewer than its characters alone, or more than there are.
         """
         held = base.tokenizer_json["model"]["vocab"]
-        n_new = sum(len(piece) == 1 and piece not in held for piece in self.pieces)
+        is_new = {piece: _spelled(base, piece) not in held for piece in self.pieces}
+        n_new = sum(new for piece, new in is_new.items() if len(piece) == 1)
         first, size = n_new, self.smallest
-        for piece in (piece for piece in self.pieces if len(piece) > 1):
+        for new in (new for piece, new in is_new.items() if len(piece) > 1):
             if n_new == n_added:
                 break
-            n_new += piece not in held
+            n_new += new
             size += 1
         if n_new != n_added:
             raise OptionError(
@@ -117,7 +118,7 @@ def union_addition(base: Base, pieces: Sequence[str], *, scores: Scores, place: 
             f"--scores zero: is about the scores of a SentencePiece model, and {base.name} is not one. Leave it out."
         )
     vocab = base.tokenizer_json["model"]["vocab"]
-    spelled = [base.piece_string(piece.replace(SPACE_SYMBOL, " ").encode()) for piece in pieces]
+    spelled = [_spelled(base, piece) for piece in pieces]
     special = {*base.added_contents}
     if clash := [piece for piece, spelling in zip(pieces, spelled, strict=True) if {piece, spelling} & special]:
         raise OptionError(
@@ -134,3 +135,8 @@ def union_addition(base: Base, pieces: Sequence[str], *, scores: Scores, place: 
         scores=scores,
         details=[{"rank": rank} for rank in range(1, len(kept) + 1)],
     )
+
+
+def _spelled(base: Base, piece: str) -> str:
+    """A piece of SentencePiece, a space as ▁, as the base's tokenizer.json spells it."""
+    return base.piece_string(piece.replace(SPACE_SYMBOL, " ").encode())
