@@ -1,4 +1,4 @@
-"""Encoding unique chunks in bulk: by gigatoken where it gives the ids of the `tokenizers` library, else by that library."""
+"""Encoding unique chunks in bulk: by gigatoken where it gives the ids of the `tokenizers` library, else by that."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -10,9 +10,9 @@ from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import PreTokenizer
 
 from vocabopt.bases import Base
-from vocabopt.counts import ChunkCounts
 from vocabopt.bases.families import steps_of
 from vocabopt.bases.patterns import GPT2_PATTERN
+from vocabopt.counts import ChunkCounts
 
 _BATCH_CHUNKS = 50_000
 

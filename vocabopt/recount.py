@@ -1,4 +1,4 @@
-"""Counting again: the unique chunks of a run, encoded with a finished tokenizer. The proof of a curve's counts (P1, P3).
+"""Counting again: the unique chunks of a run, encoded with a finished tokenizer. The proof of a curve's counts (P1).
 
 The growth pass never encodes with the tokenizers it makes. Here their own encoder does, on the same chunks, so that a
 fault in the pass or in the export shows as a difference.
@@ -69,5 +69,7 @@ def recount(
 
 def changed_chunks(before: Base, after: Base, texts: list[str]) -> list[str]:
     """Those of `texts` that the two tokenizers encode differently, by the `tokenizers` library."""
-    old, new = (base.whole_chunk_tokenizer.encode_batch_fast(texts, add_special_tokens=False) for base in (before, after))
+    old, new = (
+        base.whole_chunk_tokenizer.encode_batch_fast(texts, add_special_tokens=False) for base in (before, after)
+    )
     return [text for text, a, b in zip(texts, old, new, strict=True) if a.ids != b.ids]

@@ -109,7 +109,7 @@ class RunDirectory:
 
 
 def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
-    """counts.parquet and counts_folds.parquet of a run; None where they are not there, not whole, or of other inputs."""
+    """The counts of a run; None where they are not there, not whole, or of other inputs."""
     path, folds_path = run_dir / "counts.parquet", run_dir / "counts_folds.parquet"
     if not path.is_file() or not folds_path.is_file():
         return None

@@ -83,7 +83,9 @@ def union_notes(sweep: Mapping[str, Any]) -> list[str]:
     """Sentences that belong under the table of the union."""
     protected = sweep["union"]["points"][0]["protected"]
     if not protected:
-        return ["No text was protected, so what the union changes in other text is not known: name some with --protect."]
+        return [
+            "No text was protected, so what the union changes in other text is not known: name some with --protect."
+        ]
     names = ", ".join(f"{counted['n_documents']:,} of {name}" for name, counted in protected.items())
     return [f"Lines changed are among those without the target script: {names}. The grown tokens change none."]
 

@@ -10,8 +10,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from vocabopt.console import Console
 from vocabopt.bases.families import char_of_byte
+from vocabopt.console import Console
 from vocabopt.options import DEFAULT_BASE, SweepOptions
 from vocabopt.sweep import run_sweep
 

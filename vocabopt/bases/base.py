@@ -1,9 +1,9 @@
 """The record of a base tokenizer that can be grown. Two families can, by merges, without touching other text:
 
-    sentencepiece-bpe   BPE over characters, spaces written as ▁, unknown characters spelled in byte pieces
-                        (Mistral, Llama 2)
-    byte-level-bpe      BPE over the bytes of pre-tokens, each byte written as one printable character
-                        (GPT-2, Qwen, Llama 3)
+sentencepiece-bpe   BPE over characters, spaces written as ▁, unknown characters spelled in byte pieces
+                    (Mistral, Llama 2)
+byte-level-bpe      BPE over the bytes of pre-tokens, each byte written as one printable character
+                    (GPT-2, Qwen, Llama 3)
 """
 
 import functools
@@ -142,14 +142,20 @@ class Base:
 
     @functools.cached_property
     def merging_tokenizer(self) -> Tokenizer:
-        """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised, split or known."""
+        """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised or split."""
         model = {**self.chunk_json["model"], "ignore_merges": False}
-        return Tokenizer.from_str(json.dumps({**self.chunk_json, "model": model, "normalizer": None, "pre_tokenizer": None}))
+        return Tokenizer.from_str(
+            json.dumps({**self.chunk_json, "model": model, "normalizer": None, "pre_tokenizer": None})
+        )
 
     @functools.cached_property
     def whole_chunk_tokenizer(self) -> Tokenizer:
         """The `tokenizers` encoder of chunks that are not yet cut into pre-tokens."""
-        return self.chunk_tokenizer if self.family == "sentencepiece-bpe" else Tokenizer.from_str(json.dumps(self.fast_json))
+        return (
+            self.chunk_tokenizer
+            if self.family == "sentencepiece-bpe"
+            else Tokenizer.from_str(json.dumps(self.fast_json))
+        )
 
     @functools.cached_property
     def fast_chunk_tokenizer(self) -> Any:

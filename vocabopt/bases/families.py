@@ -4,8 +4,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from vocabopt.errors import BaseTokenizerError
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.errors import BaseTokenizerError
 
 Family = Literal["sentencepiece-bpe", "byte-level-bpe"]
 Prefix = Literal["always", "first", "never"]

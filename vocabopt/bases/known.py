@@ -168,8 +168,8 @@ def _by_name(path: Path, ranks: Mapping[bytes, int]) -> RankFamily | None:
 def read_specials(path: Path, ranks: Mapping[bytes, int]) -> dict[str, int]:
     """Special tokens from a file: content -> id.
 
-    A JSON object {content: id}, a tokenizer_config.json with `added_tokens_decoder`, or a line each, numbered from after
-    the last rank.
+    A JSON object {content: id}, a tokenizer_config.json with `added_tokens_decoder`, or a line each, numbered from
+    after the last rank.
 
     Raises:
         OptionError: the file is not there, or of another form.

@@ -289,7 +289,9 @@ def _check_readable(value: dict[str, Any], place: str) -> None:
     try:
         Tokenizer.from_str(json.dumps(value))
     except Exception as error:  # tokenizers raises bare Exception
-        raise BaseTokenizerError(f"{place}: makes no tokenizer that the tokenizers library can read ({error}).") from error
+        raise BaseTokenizerError(
+            f"{place}: makes no tokenizer that the tokenizers library can read ({error})."
+        ) from error
 
 
 def _unreadable(path: Path, error: Exception) -> BaseTokenizerError:

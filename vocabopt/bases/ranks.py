@@ -1,9 +1,9 @@
 """Rank files of tiktoken (a line a token: base64 of its bytes, its rank), and the tokenizer.json that encodes alike.
 
-tiktoken takes a pre-token that is a token as it is; otherwise it joins, among all neighbours whose bytes together are a
-token, those of the lowest rank, leftmost first (openai/tiktoken, src/lib.rs, byte_pair_merge). So every split of a token
-into two tokens is a merge of that token's rank, and `ignore_merges` is on. A rank file holds neither the split pattern
-nor the special tokens: known.py has those that are published.
+tiktoken takes a pre-token that is a token as it is; otherwise it joins, among all neighbours whose bytes together are
+a token, those of the lowest rank, leftmost first (openai/tiktoken, src/lib.rs, byte_pair_merge). So every split of a
+token into two tokens is a merge of that token's rank, and `ignore_merges` is on. A rank file holds neither the split
+pattern nor the special tokens: known.py has those that are published.
 """
 
 import base64
@@ -80,8 +80,8 @@ def byte_level_json(
     """tokenizer.json of ranks: same ids as tiktoken gives for ordinary text.
 
     Args:
-        specials: content -> id; they are added tokens, and in the vocabulary too, since the `tokenizers` library numbers
-            anew what the vocabulary lacks.
+        specials: content -> id; they are added tokens, and in the vocabulary too, since the `tokenizers` library
+            numbers anew what the vocabulary lacks.
         normalizer: a Unicode normal form that the publisher's code applies first.
         bos: the special token that documents begin with.
         first_id: id of rank 0.
@@ -92,7 +92,7 @@ def byte_level_json(
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
     return tokenizer_json(
         bpe_model(
-            vocab | specials,
+            {**vocab, **specials},
             ((spelling[left], spelling[right]) for left, right in merges_of_ranks(ranks)),
             ignore_merges=True,
         ),

@@ -91,7 +91,9 @@ def _merge(
     if run_dir is not None:
         for option, value in (("--vocab", vocab), ("--scores", scores)):
             if value is not None:
-                raise OptionError(f"{option} {value}: a sweep has its own. Leave it out, or leave DIR out and name --base.")
+                raise OptionError(
+                    f"{option} {value}: a sweep has its own. Leave it out, or leave DIR out and name --base."
+                )
         return merge_run(run_dir, out, expected_base=loaded, pad_to=pad_to, console=console, **of_run)
     if loaded is None or vocab is None:
         raise OptionError("Nothing to merge. Name the folder of a sweep, or --base and --vocab.")

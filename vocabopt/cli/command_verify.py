@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 @rank_file_options
 @reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print verify.json instead of the table.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write verify.json.  [default: into NEW's folder]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to write verify.json.  [default: into NEW's folder]"
+)
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
 def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **values: Any) -> None:
     """Prove that NEW is BASE with new tokens and nothing else changed: a table of what passes and what fails.

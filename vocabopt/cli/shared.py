@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 BASES = (
-    "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken rank "
-    "file or a Tekken .json"
+    "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
+    "rank file or a Tekken .json"
 )
 
 
@@ -40,8 +40,8 @@ def rank_file_options(command: Command) -> Command:
     command = click.option(
         "--specials",
         metavar="NAME|FILE|none",
-        help="For a tiktoken rank file whose name does not tell: its special tokens, by name (llama3, qwen ...), or in a "
-        "file: JSON {content: id}, or a line each.",
+        help="For a tiktoken rank file whose name does not tell: its special tokens, by name (llama3, qwen ...), or in "
+        "a file: JSON {content: id}, or a line each.",
     )(command)
     return click.option(
         "--pattern",

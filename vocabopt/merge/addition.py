@@ -18,8 +18,8 @@ class Addition:
 
     pieces: as tokenizer.json spells them; the first gets the id `base.n_tokens`. texts: the bytes they stand for.
     merges: behind the base's own, in this order; None where every split of a piece into two pieces is one (union).
-    scores: what tokenizer.model is given: "unique" ones below all of the base's, or "zero". details: for each piece what
-    extension.json says beside its counts (kind, parts).
+    scores: what tokenizer.model is given: "unique" ones below all of the base's, or "zero". details: for each piece
+    what extension.json says beside its counts (kind, parts).
     """
 
     method: Method

@@ -1,7 +1,7 @@
 """The files of a merged tokenizer: tokenizer.json, its config, and the publisher's own form of it where there is one.
 
-Nothing of the base changes: its ids, merges, added tokens, normaliser, pre-tokenizer and template stay; new pieces get the
-ids after its last, new merges come after its last.
+Nothing of the base changes: its ids, merges, added tokens, normaliser, pre-tokenizer and template stay; new pieces get
+the ids after its last, new merges come after its last.
 """
 
 import json
@@ -114,8 +114,8 @@ def extended_original(base: Base, original: Original, addition: Addition) -> byt
     tekken = parse_tekken(json.loads(original.data), original.file_name)
     if len(tekken.ranks) + len(tekken.specials) != base.n_tokens:
         raise BaseTokenizerError(
-            f"{base.source}: its tekken.json has {len(tekken.ranks) + len(tekken.specials):,} tokens, its tokenizer.json "
-            f"{base.n_tokens:,}. Remove the one that is not the model's from the folder."
+            f"{base.source}: its tekken.json has {len(tekken.ranks) + len(tekken.specials):,} tokens, its "
+            f"tokenizer.json {base.n_tokens:,}. Remove the one that is not the model's from the folder."
         )
     return tekken.extended(addition.texts)
 

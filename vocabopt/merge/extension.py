@@ -1,4 +1,4 @@
-"""extension.json: what each new token is, what it replaces, how often it occurs; and what was proved when it was made."""
+"""extension.json: what each new token is, what it replaces, how often it occurs, and what was proved of it."""
 
 import json
 from collections.abc import Mapping

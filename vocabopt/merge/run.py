@@ -1,4 +1,4 @@
-"""`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer, with its proof."""
+"""`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
 import hashlib
 import io
@@ -113,8 +113,8 @@ def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> 
     told = sweep["base"]
     if expected is not None and expected.sha256 != told["sha256"]:
         raise RunDirectoryError(
-            f"{run_dir}: is a sweep of {told['name']} ({told['source']}), not of {expected.source}. Leave --base out, or "
-            "name the folder of a sweep of that base."
+            f"{run_dir}: is a sweep of {told['name']} ({told['source']}), not of {expected.source}. Leave --base out, "
+            "or name the folder of a sweep of that base."
         )
     base = expected or load_base(told["source"], pattern=told.get("pattern"), specials=told.get("specials"))
     if base.sha256 != told["sha256"]:

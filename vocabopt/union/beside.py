@@ -7,7 +7,7 @@ import polars as pl
 
 
 def grown_beside(union: Mapping[str, Any], curve: pl.DataFrame, base_tokens: Mapping[str, int]) -> list[dict[str, int]]:
-    """For each point of union.json the tokens per text set with as many grown rows; empty where the curve ends before."""
+    """For each point of union.json the tokens per text set with as many grown rows; empty beyond the curve."""
     return [
         {
             name: int(curve[f"n_tokens_{name}"][point["n_added"] - 1]) if point["n_added"] else n_tokens

@@ -52,8 +52,8 @@ class ScoredEncoder:
     def of(cls, data: bytes) -> "ScoredEncoder":
         model = read_model(data)
         model.normalizer_spec.add_dummy_prefix = False
-        protos = (data, model.SerializeToString())
-        return cls(*(sentencepiece.SentencePieceProcessor(model_proto=proto) for proto in protos))
+        load = sentencepiece.SentencePieceProcessor
+        return cls(whole=load(model_proto=data), bare=load(model_proto=model.SerializeToString()))
 
     def chunk_ids(self, texts: Sequence[str]) -> list[list[int]]:
         ids: list[list[int]] = self.bare.encode(list(texts), num_threads=-1)

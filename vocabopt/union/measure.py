@@ -43,9 +43,9 @@ class Measure:
         """The record of one size, as union.json holds it.
 
         n_unreachable: new pieces that their own text, without a dummy prefix, does not give. n_unused: those that
-        held-out text never gives; None where nothing was held out. n_base_broken: tokens of the base that their own text
-        gave before and gives no more. protected: per set its documents without characters of the target, and how many
-        of them changed.
+        held-out text never gives; None where nothing was held out. n_base_broken: tokens of the base that their own
+        text gave before and gives no more. protected: per set its documents without characters of the target, and how
+        many of them changed.
         """
         pieces = vocabulary.at(size) if vocabulary.is_bpe else list(vocabulary.pieces)
         addition = union_addition(self.base, pieces, scores=scores, place=f"the vocabulary of {size:,} pieces")

@@ -89,8 +89,9 @@ def _sizes(vocabulary: Vocabulary, asked: tuple[int, ...], vocab: str | None) ->
     within = [size for size in asked or PAPER_SIZES if first <= size <= last]
     if asked and not within:
         raise OptionError(
-            f"--sizes: {', '.join(f'{size:,}' for size in asked)}: the {'given' if vocab else 'trained'} vocabulary can "
-            f"have {first:,} to {last:,} pieces (with --method union a size is that of the vocabulary). Choose some of these."
+            f"--sizes: {', '.join(f'{size:,}' for size in asked)}: the {'given' if vocab else 'trained'} vocabulary "
+            f"can have {first:,} to {last:,} pieces (with --method union a size is that of the vocabulary). Choose "
+            "some of these."
         )
     if asked or (within and vocab is None and last >= PAPER_SIZES[-1]):
         return within
@@ -116,9 +117,9 @@ def _choice(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     else:
         why = "the only size measured" if len(points) == 1 else f"the knee over {window[0]:,}..{window[1]:,} pieces"
         reason = (
-            f"Union: a vocabulary of {point['vocab_size']:,} pieces, {why}; the base has {point['n_overlap']:,} of them, "
-            f"so {point['n_added']:,} rows are new, and {text} text takes {point['sets'][text_set]['ratio_input']:.1%} of "
-            "the base's tokens."
+            f"Union: a vocabulary of {point['vocab_size']:,} pieces, {why}; the base has {point['n_overlap']:,} of "
+            f"them, so {point['n_added']:,} rows are new, and {text} text takes "
+            f"{point['sets'][text_set]['ratio_input']:.1%} of the base's tokens."
         )
     return {
         "rule": "knee",

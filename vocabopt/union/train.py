@@ -1,15 +1,15 @@
 """Training a SentencePiece BPE vocabulary on the chunks that a sweep counted: once, at the largest size asked for.
 
-The trainer works on words and their counts, whatever lines they stood in (trainer_interface.cc, SplitSentencesByWhitespace;
-bpe_model_trainer.cc), so unique chunks with their counts give the vocabulary that the documents would give, without the
-lines that it leaves out silently (over 4,192 bytes; with a tab), in less time, and of the same documents that the
-curve was grown on.
+The trainer works on words and their counts, whatever lines they stood in (sentencepiece, trainer_interface.cc,
+SplitSentencesByWhitespace; bpe_model_trainer.cc). So unique chunks with their counts give the vocabulary that the
+documents would give, of the same documents that the curve was grown on, and no line is left out silently for being
+longer than 4,192 bytes or holding a tab.
 """
 
 import re
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def train(counts: ChunkCounts, weight: NDArray[np.int64], size: int) -> bytes:
 
 
 def _write_chunks(path: Path, counts: ChunkCounts, weight: NDArray[np.int64]) -> None:
-    """A line a chunk: its text, a tab, its count. In order of the text, so that nothing depends on that of the input."""
+    """A line a chunk: its text, a tab, its count. In order of the text, not of the input."""
     frame = pl.DataFrame({"chunk": counts.texts(), "n": weight}).lazy().filter(pl.col("n") > 0)
     parts = (
         frame.with_columns(pl.col("chunk").str.replace_all(_RESERVED, "\n").str.split("\n"))
@@ -97,6 +97,6 @@ def _write_chunks(path: Path, counts: ChunkCounts, weight: NDArray[np.int64]) ->
     )
 
 
-def unsupported_piece(pieces: list[str]) -> str | None:
-    """A piece with a space behind another character: chunks end there, so their counts would not be those of documents."""
+def unsupported_piece(pieces: Iterable[str]) -> str | None:
+    """A piece with a space behind another character: chunks end there, so it would not be counted."""
     return next((piece for piece in pieces if re.search(r"[^▁]▁", piece)), None)

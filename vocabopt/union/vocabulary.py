@@ -1,8 +1,9 @@
 """A SentencePiece vocabulary trained apart, and what of it is new to a base.
 
-sentencepiece's BPE trainer puts pieces into a vocabulary in the order in which it merged them, and behind them all single
-characters that the coverage asks for; its size is only where it stops (bpe_model_trainer.cc). So the vocabulary of a smaller
-size is the first merged pieces of a larger one with the same characters, and one training gives every size.
+sentencepiece's BPE trainer puts pieces into a vocabulary in the order in which it merged them, and behind them all
+single characters that the coverage asks for; its size is only where it stops (bpe_model_trainer.cc). So the vocabulary
+of a smaller size is the first merged pieces of a larger one with the same characters, and one training gives every
+size.
 """
 
 import hashlib
@@ -122,9 +123,9 @@ def union_addition(base: Base, pieces: Sequence[str], *, scores: Scores, place: 
     special = {*base.added_contents}
     if clash := [piece for piece, spelling in zip(pieces, spelled, strict=True) if {piece, spelling} & special]:
         raise OptionError(
-            f"{place}: {len(clash)} pieces are spelled like special tokens of {base.name} ({clash[0]!r}, ...): text would "
-            "be taken for them. Train the vocabulary without them (sentencepiece: as control symbols, or leave the lines "
-            "that hold them out)."
+            f"{place}: {len(clash)} pieces are spelled like special tokens of {base.name} ({clash[0]!r}, ...): text "
+            "would be taken for them. Train the vocabulary without them (sentencepiece: as control symbols, or leave "
+            "the lines that hold them out)."
         )
     kept = [(piece, base.piece_bytes(piece)) for piece in dict.fromkeys(spelled) if piece not in vocab]
     return Addition(
