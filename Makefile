@@ -60,7 +60,7 @@ $(MADE):
 	@touch $@
 
 $(INSTALLED): $(MADE) pyproject.toml constraints.txt
-	$(PIP) -e '.[fast]'
+	$(PIP) -e '.[fast,verify]'
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)

@@ -17,7 +17,7 @@ import sentencepiece
 import tiktoken
 from command_line import assert_refused, vocabopt, written
 from conftest import Run
-from helpers import CORPUS, all_ids, lines_of, train_sentencepiece
+from helpers import CORPUS, all_ids, base_of, grow_documents, lines_of, toy_sentencepiece, train_sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from test_bases import model_file
 from tokenizers import Tokenizer
@@ -28,7 +28,8 @@ from vocabopt.bases.ranks import rank_file
 from vocabopt.bases.sentencepiece_model import scores_below
 from vocabopt.errors import PromiseError
 from vocabopt.merge import proof
-from vocabopt.merge.export import CLASS_DEFAULTS, tokenizer_config
+from vocabopt.merge.addition import grown
+from vocabopt.merge.export import CLASS_DEFAULTS, merged_tokenizer_json, tokenizer_config
 from vocabopt.merge.run import merge_run
 
 RunOn = Callable[..., Run]
@@ -392,3 +393,17 @@ def test_merging_twice_from_one_run_gives_the_same_bytes(swept: Path, tmp_path: 
         merge_run(swept, tmp_path / name, n_added=20)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_a_merge_of_the_base_that_a_new_token_makes_possible_keeps_its_place() -> None:
+    """The base has 가나다 + 라 but no way to 가나다. A new piece opens it; the base's merge is not written twice."""
+    value = toy_sentencepiece("가나다라마", "가나다", "가나다라")
+    value["model"]["merges"] = [["가나다", "라"]]
+    base = base_of(value)
+    curve = grow_documents(base, {"train": ["가나다라", "마나다", "라나다"] * 9}).curve
+    assert curve["piece"][0] == "나다"
+    opened = [pair for row in curve["opened"].to_list() for pair in row]
+    assert len(opened) > 1
+    merges = [tuple(pair) for pair in merged_tokenizer_json(base, grown(base, curve, len(curve)))["model"]["merges"]]
+    assert merges[0] == ("가나다", "라")
+    assert len(set(merges)) == len(merges)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.bases import Base
@@ -67,9 +68,18 @@ def recount(
     return Recount(token_counts=token_counts, encoder=encoder.name)
 
 
-def changed_chunks(before: Base, after: Base, texts: list[str]) -> list[str]:
-    """Those of `texts` that the two tokenizers encode differently, by the `tokenizers` library."""
-    old, new = (
-        base.whole_chunk_tokenizer.encode_batch_fast(texts, add_special_tokens=False) for base in (before, after)
-    )
-    return [text for text, a, b in zip(texts, old, new, strict=True) if a.ids != b.ids]
+def changed_chunks(before: Base, after: Base, counts: ChunkCounts, chosen: NDArray[np.int64]) -> list[str]:
+    """The chunks, of those `chosen` by number, that the two tokenizers encode differently."""
+    if not len(chosen):
+        return []
+    texts = counts.texts().gather(chosen)
+    data = texts.str.join("\0").cast(pl.Binary).item()
+    sides = []
+    for base in (before, after):
+        encoder = ChunkEncoder.of(base.whole_chunk_tokenizer, base.fast_chunk_tokenizer, counts)
+        sides.append(encoder.encode(data))
+    (old, old_ends), (new, new_ends) = sides
+    if np.array_equal(old, new) and np.array_equal(old_ends, new_ends):
+        return []
+    rows = zip(texts.to_list(), np.split(old, old_ends[:-1]), np.split(new, new_ends[:-1]), strict=True)
+    return [text for text, a, b in rows if not np.array_equal(a, b)]

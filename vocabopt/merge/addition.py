@@ -38,6 +38,7 @@ def grown(base: Base, curve: pl.DataFrame, n_added: int) -> Addition:
     """The first `n_added` rows of a growth curve: one merge a piece, and those that open pieces of the base."""
     spelling = {index: piece for piece, index in base.tokenizer_json["model"]["vocab"].items()}
     rows = curve.head(n_added)
+    known = {(left, right) for left, right in base.tokenizer_json["model"]["merges"]}
     merges: list[tuple[str, str]] = []
     details = []
     for rank, piece, kind, left, right, opened in rows.select(
@@ -46,8 +47,9 @@ def grown(base: Base, curve: pl.DataFrame, n_added: int) -> Addition:
         spelling[base.n_tokens + rank - 1] = piece
         if left >= 0:
             merges.append((spelling[left], spelling[right]))
-        # Pieces that the base had but its merges could not reach, and now can.
-        merges += [(spelling[a], spelling[b]) for a, b, _ in opened]
+        # Pieces that the base had but its merges could not reach, and now can. A merge that the base has already (its
+        # parts could not be reached) keeps its rank: written a second time it would move to the later one.
+        merges += [pair for a, b, _ in opened if (pair := (spelling[a], spelling[b])) not in known]
         details.append({"rank": rank, "kind": kind, "parts": [left, right] if left >= 0 else None})
     return Addition(
         method="grow",

@@ -39,17 +39,14 @@ def merged_base(base: Base, addition: Addition) -> Base:
     return replace(base, tokenizer_json=merged_tokenizer_json(base, addition))
 
 
-def merged_files(base: Base, addition: Addition, tokenizer_json: Mapping[str, Any]) -> dict[str, bytes]:
+def merged_files(base: Base, addition: Addition, merged: Base) -> dict[str, bytes]:
     """Every file of the merged tokenizer but extension.json, by its path in the folder; tokenizer.json comes last."""
     files = {name: data for name, data in base.companions.items() if name != "tokenizer_config.json"}
-    files["tokenizer_config.json"] = _json_bytes(tokenizer_config(base))
+    files["tokenizer_config.json"] = (json.dumps(tokenizer_config(base), ensure_ascii=False, indent=2) + "\n").encode()
     for original in base.originals:
         files[original.file_name] = extended_original(base, original, addition)
-    return {**files, "tokenizer.json": _json_bytes(tokenizer_json)}
-
-
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
+    # As the library itself writes it.
+    return {**files, "tokenizer.json": merged.full.to_str(pretty=True).encode()}
 
 
 def merged_tokenizer_json(base: Base, addition: Addition) -> dict[str, Any]:

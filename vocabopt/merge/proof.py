@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vocabopt.artifacts import read_json
 from vocabopt.bases import Base
 from vocabopt.errors import PromiseError
@@ -61,8 +63,8 @@ def prove(
     if promised is not None and found != promised:
         raise PromiseError(f"{base.name}: the sweep counted {promised}, the merged tokenizer gives {found}. {_REPORT}")
     protected_sets = [i for i, stats in enumerate(counts.sets.values()) if stats.role == "protected"]
-    protected = counts.texts().filter(protected_chunks(counts, weights, protected_sets, scripts)).to_list()
-    changed = changed_chunks(base, merged, protected)
+    protected = np.flatnonzero(protected_chunks(counts, weights, protected_sets, scripts))
+    changed = changed_chunks(base, merged, counts, protected)
     if promised is not None and changed:
         raise PromiseError(f"{base.name}: {len(changed):,} protected chunks changed, {changed[:3]}. {_REPORT}")
     new = counted.token_counts[:, base.n_tokens :]

@@ -160,7 +160,7 @@ def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, An
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
     """
-    files = merged_files(base, addition, merged.tokenizer_json)
+    files = merged_files(base, addition, merged)
     files = {"extension.json": extension_bytes(record), **files}
     for name in _TOKEN_FILES:
         existing = out / name

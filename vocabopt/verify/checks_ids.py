@@ -29,26 +29,22 @@ def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
 def base_ids(pair: Pair) -> Check:
     """Every id of BASE spells in NEW what it did; the ids that BASE lacks follow its last without a hole."""
     before, after = pair.base.spelling, pair.new.spelling
-    changed = [index for index in sorted(before) if after.get(index) != before[index]]
+    changed = [index for index in before if after.get(index) != before[index]]
     expected = range(pair.base.n_tokens, pair.base.n_tokens + len(pair.new_ids))
     strays = sorted({*pair.new_ids} ^ {*expected})
     examples = [
         *(Example(what=f"id {i}", base=repr(before[i]), new=_or_none(after.get(i))) for i in changed),
         *(Example(what=f"new id {i}", base="no token", new=repr(after[i]) if i in after else "a hole") for i in strays),
     ]
-    found = f"{len(before):,} ids of the base, {len(pair.new_ids):,} new ones"
+    summary = f"{len(before):,} ids of the base, {len(pair.new_ids):,} new ones"
     if changed or strays:
-        found += f": {len(changed):,} changed, {len(strays):,} out of order or missing"
+        summary += f": {len(changed):,} changed, {len(strays):,} out of order or missing"
+    counts = {"n_base": len(before), "n_new": len(pair.new_ids)}
     return Check(
         name=BASE_IDS,
         status="fail" if changed or strays else "pass",
-        summary=found,
-        counts={
-            "n_base": len(before),
-            "n_new": len(pair.new_ids),
-            "n_changed": len(changed),
-            "n_out_of_order": len(strays),
-        },
+        summary=summary,
+        counts={**counts, "n_changed": len(changed), "n_out_of_order": len(strays)},
         examples=first_examples(examples),
     )
 

@@ -8,7 +8,6 @@ from vocabopt.verify.encoders import Ids
 from vocabopt.verify.pair import Pair, View
 from vocabopt.verify.pieces import Usage
 from vocabopt.verify.report import N_EXAMPLES, Check, Example
-from vocabopt.verify.text_files import Role
 from vocabopt.verify.text_pass import Batch, shown
 
 OTHER_TEXT = "Other text gives the same ids"
@@ -30,7 +29,7 @@ class OtherText:
     """
 
     pair: Pair
-    judged: dict[Role, _Tally] = field(default_factory=dict)
+    judged: dict[str, _Tally] = field(default_factory=dict)
     changed_in: Counter[str] = field(default_factory=Counter)
     n_target: int = 0
     n_left: int = 0
@@ -52,7 +51,7 @@ class OtherText:
             self.n_left += len(other)
             self.n_left_changed += len(changed)
             return
-        tally = self.judged.setdefault(batch.role, _Tally())
+        tally = self.judged.setdefault(batch.name, _Tally())
         tally.n_lines += len(other)
         tally.n_bytes += sum(len(batch.documents[i].encode()) for i in other)
         tally.n_changed += len(changed)
@@ -66,15 +65,16 @@ class OtherText:
         before, after = batch.ids(view)
         for i in changed[: N_EXAMPLES - len(self.examples)]:
             base, new = self.pair.show(before[i], after[i])
-            self.examples.append(Example(what=f"{view.name}: {shown(batch.documents[i])}", base=base, new=new))
+            what = f"{view.name}, {batch.name}: {shown(batch.documents[i])}"
+            self.examples.append(Example(what=what, base=base, new=new))
 
     def check(self) -> Check:
         tallies = self.judged.values()
         n_lines, n_bytes = sum(tally.n_lines for tally in tallies), sum(tally.n_bytes for tally in tallies)
         n_changed = sum(tally.n_changed for tally in tallies)
         counts = {"n_lines": n_lines, "n_bytes": n_bytes, "n_changed": n_changed, "n_with_target": self.n_target}
-        counts |= {f"n_lines_{role}": tally.n_lines for role, tally in self.judged.items()}
-        counts |= {f"n_changed_{role}": tally.n_changed for role, tally in self.judged.items()}
+        counts |= {f"n_lines ({name})": tally.n_lines for name, tally in self.judged.items()}
+        counts |= {f"n_changed ({name})": tally.n_changed for name, tally in self.judged.items()}
         counts |= {"n_not_judged": self.n_left, "n_not_judged_changed": self.n_left_changed}
         counts |= {f"n_changed ({name})": n for name, n in self.changed_in.items()}
         notes = []
@@ -100,44 +100,43 @@ class OtherText:
 class RoundTrip:
     """What decoding gives back, with special tokens and without.
 
-    Lines in which no form sees a special token decode alike both ways, so they are decoded once; the built-in lines are
-    decoded both ways whatever they hold, and once more with the special tokens that documents begin and end with.
+    The two can differ only for lines that hold a special token, so that others are decoded once. The built-in lines are
+    decoded with the special tokens as well that documents begin and end with.
     """
 
     pair: Pair
     n_lines: int = 0
     n_changed: int = 0
-    n_lossy: int = 0
     examples: list[Example] = field(default_factory=list)
 
     def see(self, batch: Batch) -> None:
         self.n_lines += len(batch)
+        every = list(range(len(batch)))
         changed: set[int] = set()
         for view in self.pair.views:
-            before, after = batch.ids(view)
-            every = list(range(len(batch)))
-            some = [i for i in every if batch.role == "hard" or batch.has_special[i]]
-            changed |= self._changed(batch, view, (before, after), every, skip_special=False)
-            changed |= self._changed(batch, view, (before, after), some, skip_special=True)
-        full = self.pair.base.full, self.pair.new.full
-        if batch.role == "hard" and full[0] is not None and full[1] is not None:
-            wrapped = [
-                [encoding.ids for encoding in tokenizer.encode_batch_fast(list(batch.documents))]
-                for tokenizer in full
-                if tokenizer is not None
-            ]
+            ids = batch.ids(view)
+            changed |= self._changed(batch, view, ids, every, skip_special=True)
+            changed |= self._changed(batch, view, ids, [i for i in every if batch.has_special[i]], skip_special=False)
+        before, after = self.pair.base.full, self.pair.new.full
+        if batch.role == "hard" and before is not None and after is not None:
             view = self.pair.views[0]
-            for skip in (True, False):
-                changed |= self._changed(batch, view, (wrapped[0], wrapped[1]), every, skip_special=skip)
+            old, new = (
+                [encoding.ids for encoding in tokenizer.encode_batch_fast(list(batch.documents))]
+                for tokenizer in (before, after)
+            )
+            plain = batch.ids(view)
+            rows = [i for i in every if (old[i], new[i]) != (plain[0][i], plain[1][i])]
+            for skip_special in (True, False):
+                changed |= self._changed(batch, view, (old, new), rows, skip_special=skip_special)
         self.n_changed += len(changed)
 
     def _changed(
         self, batch: Batch, view: View, ids: tuple[Ids, Ids], rows: list[int], *, skip_special: bool
     ) -> set[int]:
+        if not rows:
+            return set()
         before = view.base.decode([ids[0][i] for i in rows], skip_special=skip_special)
         after = view.new.decode([ids[1][i] for i in rows], skip_special=skip_special)
-        if view is self.pair.views[0] and not skip_special and len(rows) == len(batch):
-            self.n_lossy += sum(text != batch.documents[i] for i, text in zip(rows, after, strict=True))
         changed = [(i, a, b) for i, a, b in zip(rows, before, after, strict=True) if a != b]
         for i, old, new in changed[: N_EXAMPLES - len(self.examples)]:
             what = f"{view.name}: {shown(batch.documents[i])}"

@@ -32,7 +32,11 @@ class FormsAgree:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The forms in NEW's folder that can be encoded with; the others are compared with the first."""
-        return tuple(self.pair.new.encoders) if self.pair.new.folder is not None else ()
+        side = self.pair.new
+        if side.folder is None:
+            return ()
+        # A folder without tokenizer.json is compared as it is, not with what would be made of it.
+        return tuple(kind for kind in side.encoders if kind in side.forms or side.written == "tokenizer.json")
 
     def see(self, batch: Batch) -> None:
         if len(self.kinds) < 2:

@@ -40,6 +40,8 @@ def load_side(value: str, *, pattern: str | None = None, specials: str | None = 
     except BaseTokenizerError as error:
         refused = error
     place = local if local is not None or value == DEFAULT_BASE else _downloaded(value)
+    if place is not None:
+        _refuse_shared_ids(place)
     folder = place if place is not None and place.is_dir() else None
     forms = {} if folder is None else _forms(folder)
     if base is not None:
@@ -60,6 +62,25 @@ def load_side(value: str, *, pattern: str | None = None, specials: str | None = 
     if file is None:
         raise refused
     return _refused_side(file, folder, value, refused, forms)
+
+
+def _refuse_shared_ids(place: Path) -> None:
+    """Of two pieces with one id the `tokenizers` library drops one, now this and now that."""
+    file = _main_file(place)
+    try:
+        vocab = json.loads(file.read_bytes())["model"]["vocab"] if file is not None and file.suffix == ".json" else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if not isinstance(vocab, dict):
+        return
+    owners: dict[int, str] = {}
+    shared = [(piece, index) for piece, index in vocab.items() if owners.setdefault(index, piece) != piece]
+    if shared:
+        piece, index = shared[0]
+        raise BaseTokenizerError(
+            f"{file}: {len(shared):,} pieces share their id with another ({index}: {owners[index]!r} and {piece!r}, ...), "
+            "of which the tokenizers library keeps one at random. Give each piece an id of its own."
+        )
 
 
 def _load(value: str, local: Path | None, pattern: str | None, specials: str | None) -> Base:

@@ -126,7 +126,8 @@ def reachability(pair: Pair, usage: Usage | None) -> Check:
     if n_whole:
         counts["n_whole_pretokens_only"] = n_whole
         notes.append(f"{n_whole:,} come only as a whole pre-token (ignore_merges), not from their merges")
-    notes.append(_use(pair, usage, steps, counts))
+    if pair.new_ids:
+        notes.append(_use(pair, usage, steps, counts))
     status = "warn" if check.status == "pass" and n_whole else check.status
     return Check(name=REACHABILITY, status=status, summary="; ".join(notes), counts=counts, examples=check.examples)
 

@@ -101,9 +101,11 @@ def _loaded_twice(
     texts = list(documents)
     wrong: dict[str, tuple[str, str, list[int], list[int]]] = {}
     with tempfile.TemporaryDirectory() as again:
-        loaded = auto.from_pretrained(str(folder))
+        # Code that a folder brings along is not run; asked for nothing, transformers would ask the user.
+        options = {"local_files_only": True, "trust_remote_code": False}
+        loaded = auto.from_pretrained(str(folder), **options)
         loaded.save_pretrained(again)
-        for how, each in (("loaded", loaded), ("saved and loaded", auto.from_pretrained(again))):
+        for how, each in (("loaded", loaded), ("saved and loaded", auto.from_pretrained(again, **options))):
             for special in (False, True):
                 expected = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
                 found = each(texts, add_special_tokens=special)["input_ids"]

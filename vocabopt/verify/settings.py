@@ -56,7 +56,7 @@ class _Findings:
 
 
 def settings(pair: Pair) -> Check:
-    """Normaliser, pre-tokenizer, decoder, post-processor, the model's flags, and the base's merges in their order."""
+    """Normaliser, pre-tokenizer, decoder, post-processor, truncation, the model's flags; the base's merges in order."""
     found = _Findings()
     forms = []
     before, after = pair.base.tokenizer_json, pair.new.tokenizer_json
@@ -98,6 +98,8 @@ def _compare_parts(pair: Pair, before: Mapping[str, Any], after: Mapping[str, An
     old, new = canonical_parts(before), canonical_parts(after)
     for part in old:
         found.setting(part, old[part], new[part], certain=pair.has_same_writing)
+    for part in ("truncation", "padding"):
+        found.setting(part, before.get(part), after.get(part), certain=pair.has_same_writing)
     old, new = before["model"], after["model"]
     found.setting("model", old.get("type"), new.get("type"), certain=True)
     for flag in (*_ALWAYS, *_USUALLY):

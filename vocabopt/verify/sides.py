@@ -53,10 +53,10 @@ class Side:
 
     @functools.cached_property
     def full(self) -> Tokenizer | None:
-        """The tokenizer as the `tokenizers` library has it."""
+        """The tokenizer as the `tokenizers` library has it, of text as long as it is."""
         if not self.encodes_as_json:
             return None
-        return self.base.full if self.base is not None else Tokenizer.from_str(json.dumps(self.vocabulary_json))
+        return Tokenizer.from_str(json.dumps({**self.vocabulary_json, "truncation": None, "padding": None}))
 
     @functools.cached_property
     def encoders(self) -> Mapping[Kind, Encoder]:
@@ -97,13 +97,18 @@ class Side:
         return by_merges_alone(self.tokenizer_json)
 
     @functools.cached_property
-    def spelling(self) -> Mapping[int, str]:
-        """Id -> piece as tokenizer.json spells it, added tokens included, in the order of ids."""
+    def vocab(self) -> Mapping[str, int]:
+        """Piece as tokenizer.json spells it -> id, added tokens included, in the order of ids."""
         if self.full is not None:
             vocab = self.full.get_vocab(with_added_tokens=True)
         else:
             vocab = self.vocabulary_json["model"]["vocab"]
-        return dict(sorted((index, piece) for piece, index in vocab.items()))
+        return dict(sorted(vocab.items(), key=lambda item: (item[1], item[0])))
+
+    @functools.cached_property
+    def spelling(self) -> Mapping[int, str]:
+        """Id -> piece."""
+        return {index: piece for piece, index in self.vocab.items()}
 
     @functools.cached_property
     def n_tokens(self) -> int:
@@ -115,8 +120,7 @@ class Side:
         """Added tokens (special or not) by id, with their flags."""
         tokens = self.vocabulary_json.get("added_tokens", [])
         # The library numbers anew what the vocabulary lacks, so the ids are its own.
-        ids = {piece: index for index, piece in self.spelling.items()}
-        return {ids.get(token["content"], token["id"]): token for token in tokens}
+        return {self.vocab.get(token["content"], token["id"]): token for token in tokens}
 
     @functools.cached_property
     def is_byte_level(self) -> bool:

@@ -17,9 +17,10 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """Some documents. n_stored_bytes: of the file that they come from."""
+    """Some documents. name: of the text, as it was given. n_stored_bytes: of the file that they come from."""
 
     role: Role
+    name: str
     documents: list[str]
     n_stored_bytes: int = 0
 
@@ -51,7 +52,12 @@ class Texts:
         return None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
 
     def __iter__(self) -> Iterator[Lines]:
-        yield Lines(role="hard", documents=list(hard_strings()))
+        yield Lines(role="hard", name="built-in", documents=list(hard_strings()))
         for source in self._sources:
             for block in read_blocks(source.file, self._options.read_options(), block_bytes=_BLOCK_BYTES):
-                yield Lines(role=source.role, documents=block.documents.to_list(), n_stored_bytes=block.n_stored_bytes)
+                yield Lines(
+                    role=source.role,
+                    name=f"--{source.role} {source.file.text_set}",
+                    documents=block.documents.to_list(),
+                    n_stored_bytes=block.n_stored_bytes,
+                )

@@ -19,11 +19,12 @@ _MAX_SHOWN = 120
 class Batch:
     """Documents with their ids, by form; of BASE only the forms that NEW has too, if there are any.
 
-    is_target: has characters of the target script. has_special: holds the string of an added token of either side,
-    which not every form takes for one.
+    name: of the text, as it was given. is_target: has characters of the target script. has_special: holds the string of
+    an added token of either side, which not every form takes for one.
     """
 
     role: Role
+    name: str
     documents: Sequence[str]
     is_target: Sequence[bool]
     has_special: Sequence[bool]
@@ -66,12 +67,15 @@ def read_through(pair: Pair, texts: Texts, observers: Iterable[Observer], consol
 def batch_of(pair: Pair, lines: Lines) -> Batch:
     """Encode some documents in every form."""
     texts = lines.documents
+    # Where nothing is new, no text is what new tokens are for.
+    scripts = pair.scripts if pair.new_ids else ()
     before, after = pair.base.encoders, pair.new.encoders
     kinds = [kind for kind in before if kind in after] or list(before)[:1]
     return Batch(
         role=lines.role,
+        name=lines.name,
         documents=texts,
-        is_target=[contains_target(text, pair.scripts) for text in texts] if pair.scripts else [False] * len(texts),
+        is_target=[contains_target(text, scripts) for text in texts] if scripts else [False] * len(texts),
         has_special=_hold_any(texts, pair.special_strings),
         base={kind: before[kind].encode(texts) for kind in kinds},
         new={kind: encoder.encode(texts) for kind, encoder in after.items()},
