@@ -28,11 +28,13 @@ from vocabopt.verify.checks_ids import BASE_IDS, LLAMA_CPP, SPECIAL_TOKENS, SPEL
 from vocabopt.verify.checks_text import OTHER_TEXT, ROUND_TRIP
 from vocabopt.verify.forms import FORMS
 from vocabopt.verify.hard_strings import LLAMA_CPP_TEXT, hard_strings
+from vocabopt.verify.load import load_side
+from vocabopt.verify.pair import Pair, make_pair
 from vocabopt.verify.pieces import BASE_PIECES, REACHABILITY, built_through
 from vocabopt.verify.reload import RELOAD
 from vocabopt.verify.settings import SETTINGS
 from vocabopt.verify.table import failures, report_table
-from vocabopt.verify.templates import TEMPLATES
+from vocabopt.verify.templates import TEMPLATES, chat_templates
 
 Json = dict[str, Any]
 N_ADDED = 300
@@ -40,6 +42,11 @@ N_ADDED = 300
 
 def verified(base: object, new: object, **options: Any) -> Report:
     return verify(str(base), str(new), VerifyOptions(**options), Console(quiet=True))
+
+
+def pair_of(base: object, new: object, scripts: str = "auto") -> Pair:
+    """The two loaded, for one check alone."""
+    return make_pair(load_side(str(base)), load_side(str(new)), scripts)
 
 
 def failed(report: Report) -> set[str]:
@@ -188,6 +195,14 @@ def test_a_hole_in_the_new_ids(folders: Path, spoil: Callable[..., Path]) -> Non
     assert (check.counts["n_changed"], check.counts["n_out_of_order"]) == (0, 2)
 
 
+def test_two_pieces_with_one_id_are_refused(folders: Path, spoil: Callable[..., Path]) -> None:
+    def double(value: Json) -> None:
+        value["model"]["vocab"]["▁theq"] = value["model"]["vocab"]["▁the"]
+
+    with pytest.raises(BaseTokenizerError, match=r"1 pieces share an id with another .*'▁the' and '▁theq'"):
+        verified(folders / "llama-like", spoil(double))
+
+
 def test_a_special_token_that_moved(folders: Path, spoil: Callable[..., Path]) -> None:
     def swap(value: Json) -> None:
         tokens = {token["content"]: token for token in value["added_tokens"]}
@@ -294,7 +309,7 @@ def test_a_new_merge_behind_those_of_the_base_that_changes_other_text(
     lines = [line for line in lines_of("en") if not has_hangul(line)]
     before, after = (all_ids(tokenizer, lines) for tokenizer in tokenizers)
     n_changed = sum(a != b for a, b in zip(before, after, strict=True))
-    assert check.counts["n_changed_text"] == n_changed >= 1
+    assert check.counts["n_changed (--text en)"] == n_changed >= 1
     assert "".join(english_pair) in check.examples[-1].new
 
 
@@ -324,16 +339,18 @@ def test_without_a_guard_only_protected_text_is_judged(
     assert check.counts["n_not_judged"] == len(hard_strings()) + len(lines_of("en"))
     assert check.counts["n_not_judged_changed"] >= 1
     check = found(verified(base, folder, protects={"en": english}, scripts="none"), OTHER_TEXT)
-    assert check.counts["n_lines_protect"] == len(lines_of("en"))
+    assert check.counts["n_lines (--protect en)"] == len(lines_of("en"))
 
 
-@pytest.mark.parametrize("part", ["normalizer", "byte_fallback", "fuse_unk", "ignore_merges", "decoder"])
+@pytest.mark.parametrize("part", ["normalizer", "byte_fallback", "fuse_unk", "ignore_merges", "decoder", "truncation"])
 def test_a_setting_that_changed(folders: Path, spoil: Callable[..., Path], part: str) -> None:
     def change(value: Json) -> None:
         if part == "normalizer":
             value["normalizer"]["normalizers"].insert(0, {"type": "NFC"})
         elif part == "decoder":
             value["decoder"]["decoders"].pop()
+        elif part == "truncation":
+            value["truncation"] = {"max_length": 8, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
         else:
             value["model"][part] = not value["model"][part]
 
@@ -383,19 +400,19 @@ def test_a_chat_template_written_in_another_way_renders_the_same(folders: Path, 
     config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     config["chat_template"] = "{%- for m in messages -%}\n[{{ m['role'] }}] {{ m['content'] + '\\n' }}\n{%- endfor -%}"
     (folder / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
-    assert verified(folders / "llama-like", folder).check(TEMPLATES).status == "pass"
+    assert chat_templates(pair_of(folders / "llama-like", folder)).status == "pass"
 
 
 def test_a_chat_template_that_is_missing_or_one_too_many(folders: Path, spoil: Callable[..., Path]) -> None:
     folder = spoil()
     (folder / "additional_chat_templates").mkdir()
     (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools | tojson }}", "utf-8")
-    (example,) = found(verified(folders / "llama-like", folder), TEMPLATES).examples
-    assert (example.what, example.new) == ("tool_use", "has this template")
+    check = chat_templates(pair_of(folders / "llama-like", folder))
+    (example,) = check.examples
+    assert (check.status, example.what, example.new) == ("fail", "tool_use", "has this template")
     (folder / "chat_template.jinja").unlink()
-    assert [example.what for example in found(verified(folders / "llama-like", folder), TEMPLATES).examples] == [
-        *("default", "tool_use")
-    ]
+    check = chat_templates(pair_of(folders / "llama-like", folder))
+    assert [example.what for example in check.examples] == ["default", "tool_use"]
 
 
 def test_templates_that_raise_must_raise_the_same(folders: Path, spoil: Callable[..., Path], tmp_path: Path) -> None:
@@ -405,9 +422,10 @@ def test_templates_that_raise_must_raise_the_same(folders: Path, spoil: Callable
     strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ bos_token }}"
     (base / "chat_template.jinja").write_text(strict, "utf-8")
     (folder / "chat_template.jinja").write_text(strict.replace("{{ bos_token }}", "<s>"), "utf-8")
-    assert verified(base, folder).check(TEMPLATES).status == "pass"
+    assert chat_templates(pair_of(base, folder)).status == "pass"
     (folder / "chat_template.jinja").write_text("{{ bos_token }}", "utf-8")
-    check = found(verified(base, folder), TEMPLATES)
+    check = chat_templates(pair_of(base, folder))
+    assert check.status == "fail"
     assert check.examples[0].base == repr("TemplateError: no system")
 
 
@@ -441,10 +459,11 @@ def test_a_rank_file_is_read_by_tiktoken(
     grown: dict[str, Path], spoil: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, base = spoil(name="ranks-like"), grown["ranks-like"].parent.parent / "small.tiktoken"
-    options = {"pattern": GPT2_PATTERN, "specials": "none", "texts": {"ko": str(CORPUS / "ko")}}
+    texts = {name: str(CORPUS / name) for name in ("ko", "en")}
+    options = {"pattern": GPT2_PATTERN, "specials": "none", "texts": texts}
     report = verified(base, folder, **options)
     assert report.passed
-    n_lines = len(lines_of("ko")) + len(hard_strings())
+    n_lines = len(lines_of("ko")) + len(lines_of("en")) + len(hard_strings())
     assert report.check(FORMS).counts["n_lines (tiktoken)"] == n_lines
     assert report.base["written"] == "tiktoken"
     lines = (folder / "small.tiktoken").read_bytes().splitlines()
@@ -586,10 +605,10 @@ def test_scripts_of_extension_json_are_checked(folders: Path, spoil: Callable[..
     path.write_text(path.read_text("utf-8").replace('"Hangul"', '"Hangull"'), "utf-8")
     with pytest.raises(OptionError, match=r"extension\.json, scripts: .*'Hangull' is not a Unicode script"):
         verified(folders / "llama-like", folder)
-    assert verified(folders / "llama-like", folder, scripts="Hangul").scripts_from == "--script"
+    assert pair_of(folders / "llama-like", folder, "Hangul").scripts_from == "--script"
     path.unlink()
-    report = verified(folders / "llama-like", folder)
-    assert (report.scripts, report.scripts_from) == (("Hangul",), "the new tokens")
+    pair = pair_of(folders / "llama-like", folder)
+    assert (pair.scripts, pair.scripts_from) == (("Hangul",), "the new tokens")
 
 
 def test_verify_json_holds_what_was_checked(folders: Path, spoil: Callable[..., Path], tmp_path: Path) -> None:

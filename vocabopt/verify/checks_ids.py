@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from itertools import chain, zip_longest
 from typing import Any
 
 from vocabopt.scripts import contains_target
@@ -24,6 +25,12 @@ _NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_
 def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
     """As many of them as a check keeps."""
     return tuple(example for example, _ in zip(examples, range(N_EXAMPLES), strict=False))
+
+
+def one_of_each(kinds: Iterable[Iterable[Example]]) -> tuple[Example, ...]:
+    """As many examples as a check keeps, the first of each kind before the second of any."""
+    rows = chain.from_iterable(zip_longest(*kinds))
+    return first_examples(example for example in rows if example is not None)
 
 
 def base_ids(pair: Pair) -> Check:

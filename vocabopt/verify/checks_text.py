@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain
 
+from vocabopt.verify.checks_ids import one_of_each
 from vocabopt.verify.encoders import Ids
 from vocabopt.verify.pair import Pair, View
 from vocabopt.verify.pieces import Usage
@@ -34,7 +35,7 @@ class OtherText:
     n_target: int = 0
     n_left: int = 0
     n_left_changed: int = 0
-    examples: list[Example] = field(default_factory=list)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def see(self, batch: Batch) -> None:
         other = [i for i, is_target in enumerate(batch.is_target) if not is_target]
@@ -63,10 +64,11 @@ class OtherText:
     def _keep(self, batch: Batch, view: View, changed: list[int]) -> None:
         self.changed_in[view.name] += len(changed)
         before, after = batch.ids(view)
-        for i in changed[: N_EXAMPLES - len(self.examples)]:
+        kept = self.examples.setdefault(batch.name, [])
+        for i in changed[: N_EXAMPLES - len(kept)]:
             base, new = self.pair.show(before[i], after[i])
             what = f"{view.name}, {batch.name}: {shown(batch.documents[i])}"
-            self.examples.append(Example(what=what, base=base, new=new))
+            kept.append(Example(what=what, base=base, new=new))
 
     def check(self) -> Check:
         tallies = self.judged.values()
@@ -92,7 +94,8 @@ class OtherText:
             status="fail" if n_changed else "pass" if n_lines else "not_checked",
             summary="; ".join(notes),
             counts=counts,
-            examples=tuple(self.examples),
+            # The user's text says more than the built-in lines, which were read first.
+            examples=one_of_each(reversed(self.examples.values())),
         )
 
 

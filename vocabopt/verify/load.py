@@ -78,8 +78,8 @@ def _refuse_shared_ids(place: Path) -> None:
     if shared:
         piece, index = shared[0]
         raise BaseTokenizerError(
-            f"{file}: {len(shared):,} pieces share their id with another ({index}: {owners[index]!r} and {piece!r}, ...), "
-            "of which the tokenizers library keeps one at random. Give each piece an id of its own."
+            f"{file}: {len(shared):,} pieces share an id with another ({index}: {owners[index]!r} and {piece!r}), of "
+            "which the tokenizers library keeps one at random. Give each piece an id of its own."
         )
 
 

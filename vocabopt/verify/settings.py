@@ -4,13 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any
 
 from vocabopt.bases.ranks import parse_ranks
 from vocabopt.bases.sentencepiece_model import read_model
 from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
-from vocabopt.verify.checks_ids import first_examples
+from vocabopt.verify.checks_ids import one_of_each
 from vocabopt.verify.encoders import canonical_parts
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import Check, Example
@@ -81,16 +81,13 @@ def settings(pair: Pair) -> Check:
         f"{len(examples):,} {kind}, perhaps only written in another way: the checks on text judge"
         for kind, examples in found.doubtful.items()
     ]
-    every = (*found.wrong.values(), *found.doubtful.values())
-    # One of each kind first.
-    examples = [example for example in chain.from_iterable(zip_longest(*every)) if example is not None]
     n_wrong, n_doubtful = (sum(map(len, kinds.values())) for kinds in (found.wrong, found.doubtful))
     return Check(
         name=SETTINGS,
         status="fail" if n_wrong else "warn" if n_doubtful else "pass",
         summary="; ".join(notes) or ", ".join(forms),
         counts={**found.counts, "n_different": n_wrong, "n_written_otherwise": n_doubtful},
-        examples=first_examples(examples),
+        examples=one_of_each([*found.wrong.values(), *found.doubtful.values()]),
     )
 
 

@@ -1,0 +1,67 @@
+"""Every kind of real base, grown by 10,000 Korean tokens: counts are exact (P1), and `verify` finds nothing wrong."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from conftest import Run, sweep
+from helpers import split_heldout
+from test_bases import model_file
+from test_promises_data import first, records, write_records
+
+from vocabopt.console import Console
+from vocabopt.verify import VerifyOptions, verify
+
+pytestmark = pytest.mark.data
+N_ADDED = 10_000
+SIZES = (0, 2_000, 4_000, 7_000, N_ADDED)
+BASES = {
+    "mistral-v3": "mistral_instruct_tokenizer_240323.model.v3",
+    "mistral-v7": "mistral_instruct_tokenizer_241114.model.v7",
+    "tekken": "tekken_240911.json",
+    "llama2": "tok_llama2/tokenizer.model",
+    "llama3": "tok_llama3/tokenizer.model",
+    "qwen": "tok_qwen/qwen.tiktoken",
+    "gpt2": "tok_gpt2/tokenizer.json",
+}
+
+
+@pytest.fixture(scope="module")
+def documents(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+    """1.5 MB of reviews, 1.5 MB of encyclopedia and 0.5 MB of English: the folder, and the documents by set."""
+    with gzip.open(data / "ko_nsmc_reviews" / "reviews.txt.gz", "rt", encoding="utf-8", newline="\n") as lines:
+        reviews = first((line.rstrip("\n") for line in lines), 1_500_000)
+    wiki = first(records(data / "ko_wiki" / "kowiki.jsonl.gz"), 1_500_000)
+    articles = records(data / "en_wiki" / "enwiki.jsonl.gz")
+    english = first((line for text in articles for line in text.split("\n")), 500_000)
+    root = tmp_path_factory.mktemp("text")
+    write_records(root / "ko" / "wiki.jsonl", wiki)
+    (root / "ko" / "reviews.txt").write_text("\n".join(reviews), encoding="utf-8", newline="\n")
+    write_records(root / "en" / "wiki.jsonl", english)
+    return root, {**split_heldout(reviews + wiki), "en": english}
+
+
+@pytest.fixture(scope="module", params=BASES)
+def grown(
+    request: pytest.FixtureRequest,
+    data: Path,
+    documents: tuple[Path, dict[str, list[str]]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    file = BASES[request.param]
+    base = data / file if "/" in file else model_file(file)
+    out = tmp_path_factory.mktemp("grown") / request.param
+    return sweep(out, str(base), documents[0], sizes=",".join(map(str, SIZES)), max_added=N_ADDED)
+
+
+def test_p1_counts_are_exact_on_every_kind_of_base(grown: Run, documents: tuple[Path, dict[str, list[str]]]) -> None:
+    assert len(grown.curve) == N_ADDED
+    grown.assert_exact(documents[1], SIZES)
+
+
+def test_verify_passes_on_every_kind_of_base(grown: Run, documents: tuple[Path, dict[str, list[str]]]) -> None:
+    texts = {language: str(documents[0] / language) for language in ("ko", "en")}
+    report = verify(grown.base.source, str(grown.exported(N_ADDED)), VerifyOptions(texts=texts), Console(quiet=True))
+    assert [(check.name, check.summary) for check in report.checks if check.status in ("fail", "warn")] == []
+    # A lone file has no chat template; GPT-2's tokenizer.json no second form.
+    assert sum(check.status == "pass" for check in report.checks) >= 10
