@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -413,3 +414,26 @@ def test_a_nested_pre_tokenizer_is_split_like_a_flat_one(gpt2_like: Base) -> Non
     grown = grow_documents(base, {"train": documents})
     tokenizer = merged(base, grown.curve, len(grown.curve))
     assert n_tokens(tokenizer, documents) == grown.curve["n_tokens_train"][-1]
+
+
+def test_two_pieces_with_one_id_are_refused(gpt2_like: Base, tmp_path: Path) -> None:
+    value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
+    value["model"]["vocab"]["Ġof"] = value["model"]["vocab"]["Ġthe"]
+    assert re.search(
+        r"2 pieces have the id \d+ \('Ġ\w+', 'Ġ\w+'\)", refusal(written(tmp_path / "tokenizer.json", value))
+    )
+
+
+def test_a_tokenizer_model_beside_tokenizer_json_is_an_original_where_the_ids_agree(tmp_path: Path) -> None:
+    """Also one whose own scores could not be grown from: tokenizer.json is what is grown."""
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(train_sentencepiece(lines_of("en")[:300], 500))
+    base = base_of(model.SerializeToString())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(dict(base.tokenizer_json)), encoding="utf-8")
+    for piece in model.pieces[400:440]:
+        piece.score = 0.0
+    (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
+    assert [original.kind for original in load_base(str(tmp_path)).originals] == ["sentencepiece"]
+    model.pieces[400].piece, model.pieces[401].piece = model.pieces[401].piece, model.pieces[400].piece
+    (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
+    assert load_base(str(tmp_path)).originals == ()

@@ -91,8 +91,17 @@ def find_text_sets(
     for role, option, named in others:
         for name, path in named.items():
             _check_name(name, f"{option} {name}={path}", sets)
-            sets[name] = _text_set(name, role, [file for match in _expanded(path) for file in _find(match)])
+            sets[name] = named_set(name, path, role)
     return (sets.pop(train), *(sets[name] for name in sorted(sets)))
+
+
+def named_set(name: str, path: str, role: Role) -> TextSet:
+    """The text files at one path, or that match it as a glob, as a set of that name.
+
+    Raises:
+        CorpusError: the path is missing, unreadable or holds no text.
+    """
+    return _text_set(name, role, [file for match in _expanded(path) for file in _find(match)])
 
 
 def fingerprint(file: TextFile) -> str:

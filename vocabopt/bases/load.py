@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -17,7 +18,13 @@ from vocabopt.bases.families import recognise
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.bases.pipeline import added_token
 from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks
-from vocabopt.bases.sentencepiece_model import parse_model, special_token_names, to_tokenizer_json
+from vocabopt.bases.sentencepiece_model import (
+    is_bpe,
+    parse_any_model,
+    parse_model,
+    special_token_names,
+    to_tokenizer_json,
+)
 from vocabopt.bases.tekken import is_tekken, parse_tekken
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
@@ -176,7 +183,7 @@ def _load_file(
     family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
     originals = [] if content.original is None else [content.original]
     for other in beside or []:
-        original = _original_of(_read_bytes(other), other)
+        original = _original_of(_read_bytes(other), other, content.tokenizer_json)
         originals += [] if original is None else [original]
     sha256 = hashlib.sha256(data)
     if content.also is not None:
@@ -238,19 +245,25 @@ def _content_of(data: bytes, path: Path, pattern: str | None, specials: str | No
     return _Content(tokenizer_json=to_tokenizer_json(model), original=original, names=special_token_names(model))
 
 
-def _original_of(data: bytes, path: Path) -> Original | None:
-    """A file beside tokenizer.json, if it is one that a merged tokenizer is written in as well."""
+def _original_of(data: bytes, path: Path, tokenizer_json: Mapping[str, Any]) -> Original | None:
+    """A file beside tokenizer.json, if it is one that a merged tokenizer is written in as well.
+
+    A .model is, whatever its scores, where its pieces have the ids that tokenizer.json gives them.
+    """
     if path.name == "tekken.json":
         return Original(kind="tekken", file_name=path.name, data=data)
     if is_rank_file(data):
         file_name = path.name if path.suffix == ".tiktoken" else "tokenizer.tiktoken"
         return Original(kind="tiktoken", file_name=file_name, data=data)
     try:
-        parse_model(data, str(path))
+        model = parse_any_model(data, str(path))
     except BaseTokenizerError:
-        # tokenizer.json is what counts; a .model that could not be grown does not stand in its way.
+        # tokenizer.json is what counts; a file that is no model does not stand in its way.
         return None
-    return Original(kind="sentencepiece", file_name="tokenizer.model", data=data)
+    ids = tokenizer_json["model"]["vocab"]
+    ids = {**ids, **{token["content"]: token["id"] for token in tokenizer_json.get("added_tokens", [])}}
+    is_same = is_bpe(model) and all(ids.get(piece.piece) == index for index, piece in enumerate(model.pieces))
+    return Original(kind="sentencepiece", file_name="tokenizer.model", data=data) if is_same else None
 
 
 def _add_token(value: dict[str, Any], content: str, index: int, *, special: bool, path: Path) -> None:
@@ -279,8 +292,16 @@ def _parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
     try:
         # The library's own reader is the judge, and turns old string-form merges into pairs.
         value = json.loads(Tokenizer.from_str(data.decode()).to_str())
+        stored = json.loads(data)["model"]["vocab"]
     except Exception as error:  # tokenizers raises bare Exception
         raise _unreadable(path, error) from error
+    if isinstance(stored, dict) and len(set(stored.values())) != len(stored):
+        index, n = Counter(stored.values()).most_common(1)[0]
+        pieces = [piece for piece, i in stored.items() if i == index]
+        raise BaseTokenizerError(
+            f"{path}: {n} pieces have the id {index} ({', '.join(map(repr, pieces[:3]))}), and the tokenizers library "
+            "keeps one of them by chance. Give each piece an id of its own."
+        )
     assert isinstance(value, dict)
     return value
 

@@ -153,6 +153,11 @@ def special_token_names(model: Any) -> dict[str, str]:
     return {name: piece for name, piece in names.items() if piece in pieces}
 
 
+def is_bpe(model: Any) -> bool:
+    """Is the model's encoder BPE?"""
+    return bool(model.trainer_spec.model_type == _BPE)
+
+
 def normal_pieces(model: Any) -> list[str]:
     """The pieces that text is made of, in the order of their ids; no control, unknown, byte or user-defined ones."""
     return [piece.piece for piece in model.pieces if piece.type == _NORMAL]

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocabopt.bases import Base
-from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, normal_pieces, parse_any_model
+from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model
 from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
 from vocabopt.merge.addition import Addition, Scores
-
-_BPE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +97,7 @@ def read_vocabulary(path: Path, *, sha256: str | None = None) -> Vocabulary:
     return Vocabulary(
         pieces=pieces,
         n_other=len(model.pieces) - len(pieces),
-        is_bpe=model.trainer_spec.model_type == _BPE,
+        is_bpe=is_bpe(model),
         sha256=found,
     )
 

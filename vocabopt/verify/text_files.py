@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-# The package's one way from a path to files; it has no public name yet.
-from vocabopt.corpus import TextFile, _expanded, _find
+from vocabopt.corpus import TextFile, named_set
 from vocabopt.readers import read_blocks
 from vocabopt.verify.hard_strings import hard_strings
 from vocabopt.verify.report import VerifyOptions
@@ -39,10 +38,9 @@ class Texts:
         named: list[tuple[Role, str, str]] = [("text", name, path) for name, path in options.texts.items()]
         named += [("protect", name, path) for name, path in options.protects.items()]
         self._sources = [
-            _Source(role=role, file=TextFile(url=found.url, text_set=name, n_bytes=found.n_bytes))
+            _Source(role=role, file=file)
             for role, name, path in named
-            for match in _expanded(path)
-            for found in _find(match)
+            for file in named_set(name, path, "protected" if role == "protect" else "eval").files
         ]
 
     @property
