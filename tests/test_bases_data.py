@@ -14,7 +14,7 @@ from vocabopt.verify import VerifyOptions, verify
 
 pytestmark = pytest.mark.data
 N_ADDED = 10_000
-SIZES = (0, 2_000, 4_000, 7_000, N_ADDED)
+SIZES = (0, 3_000, N_ADDED)
 BASES = {
     "mistral-v3": "mistral_instruct_tokenizer_240323.model.v3",
     "mistral-v7": "mistral_instruct_tokenizer_241114.model.v7",
@@ -28,12 +28,12 @@ BASES = {
 
 @pytest.fixture(scope="module")
 def documents(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
-    """1.5 MB of reviews, 1.5 MB of encyclopedia and 0.5 MB of English: the folder, and the documents by set."""
+    """0.8 MB of reviews, 0.8 MB of encyclopedia and 0.3 MB of English: the folder, and the documents by set."""
     with gzip.open(data / "ko_nsmc_reviews" / "reviews.txt.gz", "rt", encoding="utf-8", newline="\n") as lines:
-        reviews = first((line.rstrip("\n") for line in lines), 1_500_000)
-    wiki = first(records(data / "ko_wiki" / "kowiki.jsonl.gz"), 1_500_000)
+        reviews = first((line.rstrip("\n") for line in lines), 800_000)
+    wiki = first(records(data / "ko_wiki" / "kowiki.jsonl.gz"), 800_000)
     articles = records(data / "en_wiki" / "enwiki.jsonl.gz")
-    english = first((line for text in articles for line in text.split("\n")), 500_000)
+    english = first((line for text in articles for line in text.split("\n")), 300_000)
     root = tmp_path_factory.mktemp("text")
     write_records(root / "ko" / "wiki.jsonl", wiki)
     (root / "ko" / "reviews.txt").write_text("\n".join(reviews), encoding="utf-8", newline="\n")
