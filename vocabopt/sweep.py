@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ from vocabopt.run_directory import RunDirectory
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.segment import Segmentation, segment
 from vocabopt.union.measure import Measure
-from vocabopt.union.run import read_union, run_union
+from vocabopt.union.run import check_vocabulary, read_union, run_union
 
 #: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
 _COUNTED_BYTES = 16 << 20
@@ -59,6 +60,8 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     # A size that is asked for is grown, also beyond --max-added; with the union it is that of the other vocabulary.
     given, options = options, replace(options, max_added=max((options.max_added, *(sizes or ()))))
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
+    if options.vocab is not None:
+        check_vocabulary(base, Path(options.vocab), options.scores)
     table = _embedding_table(base, options.model)
     text_sets = _find_text(options)
     run = RunDirectory.open(options, base, text_sets)

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from vocabopt.complexity import points_shown, ratio
 from vocabopt.counts import HELDOUT, TRAIN
@@ -38,7 +39,7 @@ def sweep_table(sweep: Mapping[str, Any], *, width: int = 80) -> Table:
 
 def _table(title: str, headers: tuple[str, ...], width: int) -> Table:
     table = Table(
-        title=title,
+        title=Text(title),
         title_justify="left",
         header_style="bold",
         box=box.SIMPLE_HEAD,

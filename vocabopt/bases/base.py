@@ -36,7 +36,7 @@ class Base:
 
     source, pattern, specials: what `load_base` loads it from again: a built-in name, an absolute path or a hub id, and
     for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
-    instead of tokenizer.json.
+    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file.
     `pieces[id]` are the bytes of text a token stands for (▁ as a space), empty for special and byte tokens of the
     SentencePiece family; `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
     """
@@ -52,6 +52,7 @@ class Base:
     specials: str | None = None
     special_names: Mapping[str, str] = field(default_factory=dict)
     model_n_rows: int | None = None
+    is_from_ranks: bool = False
     prefix: Prefix
     prefix_unless_space: bool
 
@@ -62,8 +63,8 @@ class Base:
 
     @functools.cached_property
     def full(self) -> Tokenizer:
-        """The tokenizer as loaded, the outside authority every count is checked against."""
-        return Tokenizer.from_str(json.dumps(self.tokenizer_json))
+        """The tokenizer as loaded, without truncation and padding: the authority every count is checked against."""
+        return Tokenizer.from_str(json.dumps({**self.tokenizer_json, "truncation": None, "padding": None}))
 
     @functools.cached_property
     def n_tokens(self) -> int:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class RankFamily:
     pattern: str
     specials: Mapping[str, int]
     normalizer: str | None = None
+    begins_with_bos: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,6 +65,7 @@ KNOWN = {
             n_ranks=128_000,
             pattern=CL100K_PATTERN,
             specials=_numbered(128_000, _LLAMA_3_1),
+            begins_with_bos=True,
             names=_LLAMA_NAMES,
         ),
         RankFamily(
@@ -71,6 +74,7 @@ KNOWN = {
             n_ranks=128_000,
             pattern=CL100K_PATTERN,
             specials=_numbered(128_000, _LLAMA_3),
+            begins_with_bos=True,
             names=_LLAMA_NAMES,
         ),
         RankFamily(
@@ -110,10 +114,13 @@ KNOWN = {
 }
 
 
-def complete(path: Path, ranks: Mapping[bytes, int], pattern: str | None, specials: str | None) -> RankFamily:
+def complete(
+    path: Path, ranks: Mapping[bytes, int], pattern: str | None, specials: str | None, *, name: str = ""
+) -> RankFamily:
     """What the rank file at `path` leaves out: told by --pattern and --specials, else by its name.
 
     Args:
+        name: the base's, where it says more than the path, as a hub id does.
         pattern: a name of `KNOWN`, or a regular expression.
         specials: a name of `KNOWN`, "none", or a file (`read_specials`).
 
@@ -121,7 +128,13 @@ def complete(path: Path, ranks: Mapping[bytes, int], pattern: str | None, specia
         BaseTokenizerError: neither is told nor known; then new ids could collide with special tokens.
         OptionError: an option's value cannot be used.
     """
-    hinted = _by_name(path, ranks)
+    hinted = _by_name(path, name, ranks)
+    if pattern is not None and pattern not in KNOWN and re.fullmatch(r"[\w.-]+", pattern):
+        close = get_close_matches(pattern, KNOWN, n=2, cutoff=0.6)
+        raise OptionError(
+            f"--pattern {pattern}: is no known name, and a regular expression of letters alone would split nothing. "
+            f"{f'Did you mean {close[0]}? ' if close else ''}Names known: {', '.join(KNOWN)}."
+        )
     named = KNOWN.get(pattern or "", hinted)
     told = KNOWN.get(specials or "")
     regex = named.pattern if named is not None and (pattern is None or pattern in KNOWN) else pattern
@@ -142,6 +155,12 @@ def complete(path: Path, ranks: Mapping[bytes, int], pattern: str | None, specia
             f"{path}: is a tiktoken rank file of {len(ranks):,} ranks, and neither its name nor the options tell its "
             f"{' and '.join(missing)}. Without them new ids could collide. Names known: {', '.join(KNOWN)}."
         )
+    taken = {token.decode(errors="replace") for token in ranks} & contents.keys()
+    if spelled_alike := sorted(taken):
+        raise OptionError(
+            f"--specials {specials}: {spelled_alike[0]!r} is an ordinary token of {path} too. Text would be taken for it; "
+            "name special tokens that no text holds."
+        )
     if clash := sorted(set(contents.values()) & set(ranks.values())):
         names = [content for content, index in contents.items() if index == clash[0]]
         raise OptionError(
@@ -155,13 +174,15 @@ def complete(path: Path, ranks: Mapping[bytes, int], pattern: str | None, specia
         pattern=regex,
         specials=contents,
         normalizer=named.normalizer if named is not None else None,
+        begins_with_bos=named is not None and named.begins_with_bos and told is not None,
         names={key: content for key, content in (told.names if told else {}).items() if content in contents},
     )
 
 
-def _by_name(path: Path, ranks: Mapping[bytes, int]) -> RankFamily | None:
-    """The first family whose hint the file's or its folder's name bears, and which has as many ranks."""
-    names = f"{path.resolve().parent.name}/{path.name}".lower()
+def _by_name(path: Path, name: str, ranks: Mapping[bytes, int]) -> RankFamily | None:
+    """The first family whose hint the file's, its folder's or the base's name bears, and which has as many ranks."""
+    # As it was named and as it lies: in the hub's cache the file is a link to a name without meaning.
+    names = "/".join((path.absolute().parent.name, path.name, path.resolve().parent.name, name)).lower()
     return next((f for f in KNOWN.values() if re.search(f.hint, names) and f.n_ranks == len(ranks)), None)
 
 
@@ -175,11 +196,14 @@ def read_specials(path: Path, ranks: Mapping[bytes, int]) -> dict[str, int]:
         OptionError: the file is not there, or of another form.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"--specials {path}: cannot be read ({error}). Known by name: {', '.join(KNOWN)}.") from error
     if not text.lstrip().startswith("{"):
-        return _numbered(max(ranks.values()) + 1, [line for line in text.splitlines() if line.strip()])
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(set(lines)) != len(lines):
+            raise OptionError(f"--specials {path}: a special token comes twice.")
+        return _numbered(max(ranks.values()) + 1, lines)
     try:
         value: dict[str, Any] = json.loads(text)
         if "added_tokens_decoder" in value:

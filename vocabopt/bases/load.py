@@ -13,11 +13,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from vocabopt.bases import known
-from vocabopt.bases.base import Base, Original
+from vocabopt.bases.base import Base, Original, OriginalKind
 from vocabopt.bases.families import recognise
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.bases.pipeline import added_token
-from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks
+from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks, spelled
 from vocabopt.bases.sentencepiece_model import (
     is_bpe,
     parse_any_model,
@@ -44,7 +44,7 @@ class _Content:
     tokenizer_json: dict[str, Any]
     original: Original | None = None
     names: Mapping[str, str] = field(default_factory=dict)
-    #: What the tokenizer depends on beside the file.
+    #: What a rank file leaves out; None for all other files.
     also: Any = None
 
 
@@ -62,7 +62,7 @@ def load_base(value: str, *, pattern: str | None = None, specials: str | None = 
         OptionError: `pattern` or `specials` cannot be used, or the base is no rank file.
     """
     base = _load(value, pattern, specials)
-    if (pattern or specials) and not any(original.kind == "tiktoken" for original in base.originals):
+    if (pattern or specials) and not base.is_from_ranks:
         option = "--pattern" if pattern else "--specials"
         raise OptionError(f"{option}: is for tiktoken rank files, and {value} is not one. Leave it out.")
     return base
@@ -129,20 +129,22 @@ def _model_n_rows(config: Path) -> int | None:
         value = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    n_rows = value.get("vocab_size") or value.get("text_config", {}).get("vocab_size")
+    parts = (value, value.get("text_config")) if isinstance(value, dict) else ()
+    n_rows = next((part["vocab_size"] for part in parts if isinstance(part, dict) and part.get("vocab_size")), None)
     return n_rows if isinstance(n_rows, int) else None
 
 
-def _added_tokens(folder: Path) -> dict[str, tuple[int, bool]]:
-    """Tokens that a folder adds to its tokenizer.model: content -> id, whether special."""
-    added: dict[str, tuple[int, bool]] = {}
+def _added_tokens(folder: Path) -> dict[str, dict[str, Any]]:
+    """Tokens that a folder adds to its tokenizer.model: content -> the entry of tokenizer.json, its flags included."""
+    added: dict[str, dict[str, Any]] = {}
     for name in ("added_tokens.json", "tokenizer_config.json"):
         try:
             value = json.loads((folder / name).read_text(encoding="utf-8"))
             if name == "added_tokens.json":
-                added |= {content: (int(index), True) for content, index in value.items()}
+                added |= {content: added_token(int(i), content, special=True) for content, i in value.items()}
             for index, token in value.get("added_tokens_decoder", {}).items():
-                added[token["content"]] = int(index), bool(token.get("special", False))
+                plain = added_token(int(index), token["content"], special=False)
+                added[token["content"]] = {**plain, **{key: token[key] for key in plain if key in token}}
         except FileNotFoundError:
             continue
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -173,21 +175,21 @@ def _load_file(
     companions: Mapping[str, bytes] | None = None,
     model_n_rows: int | None = None,
     beside: list[Path] | None = None,
-    more_added: Mapping[str, tuple[int, bool]] | None = None,
+    more_added: Mapping[str, dict[str, Any]] | None = None,
 ) -> Base:
     """The base in the file at `path`; `beside` are files that may hold the same tokenizer in another form."""
     data = _read_bytes(path)
-    content = _content_of(data, path, pattern, specials)
-    for added, (index, special) in (more_added or {}).items():
-        _add_token(content.tokenizer_json, added, index, special=special, path=path)
+    content = _content_of(data, path, name, pattern, specials)
+    for added in (more_added or {}).values():
+        _add_token(content.tokenizer_json, added, path)
     family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
     originals = [] if content.original is None else [content.original]
     for other in beside or []:
         original = _original_of(_read_bytes(other), other, content.tokenizer_json)
         originals += [] if original is None else [original]
     sha256 = hashlib.sha256(data)
-    if content.also is not None:
-        sha256.update(json.dumps(content.also, sort_keys=True).encode())
+    if content.also or more_added:
+        sha256.update(json.dumps([content.also, more_added], sort_keys=True).encode())
     return Base(
         name=name,
         family=family,
@@ -199,6 +201,7 @@ def _load_file(
         pattern=pattern,
         specials=str(Path(specials).resolve()) if specials and Path(specials).is_file() else specials,
         special_names=content.names,
+        is_from_ranks=content.also is not None,
         model_n_rows=model_n_rows,
         prefix=prefix,
         prefix_unless_space=unless_space,
@@ -212,7 +215,7 @@ def _read_bytes(path: Path) -> bytes:
         raise BaseTokenizerError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def _content_of(data: bytes, path: Path, pattern: str | None, specials: str | None) -> _Content:
+def _content_of(data: bytes, path: Path, name: str, pattern: str | None, specials: str | None) -> _Content:
     """What kind of file this is, its content says, not its name."""
     if data.lstrip()[:1] == b"{":
         value = _parse_json(data, path)
@@ -223,22 +226,21 @@ def _content_of(data: bytes, path: Path, pattern: str | None, specials: str | No
         return _Content(tokenizer_json=_parse_tokenizer_json(data, path))
     if is_rank_file(data):
         ranks = parse_ranks(data, str(path))
-        family = known.complete(path, ranks, pattern, specials)
+        family = known.complete(path, ranks, pattern, specials, name=name)
         tokenizer_json = byte_level_json(
             ranks,
             family.specials,
             pattern=family.pattern,
             normalizer=family.normalizer,
-            bos=family.names.get("bos_token") if family.name.startswith("llama") else None,
+            bos=family.names.get("bos_token") if family.begins_with_bos else None,
         )
         if family.pattern not in PATTERNS_CUT_AT_SPACES:
             _check_readable(tokenizer_json, f"{path} with the pattern {family.pattern!r}")
-        file_name = path.name if path.suffix == ".tiktoken" else "tokenizer.tiktoken"
         return _Content(
             tokenizer_json=tokenizer_json,
-            original=Original(kind="tiktoken", file_name=file_name, data=data),
+            original=Original(kind="tiktoken", file_name=_rank_file_name(path), data=data),
             names=family.names,
-            also=[family.pattern, dict(family.specials), family.normalizer],
+            also=[family.pattern, dict(family.specials), family.normalizer, family.begins_with_bos],
         )
     model = parse_model(data, str(path))
     original = Original(kind="sentencepiece", file_name="tokenizer.model", data=data)
@@ -246,29 +248,45 @@ def _content_of(data: bytes, path: Path, pattern: str | None, specials: str | No
 
 
 def _original_of(data: bytes, path: Path, tokenizer_json: Mapping[str, Any]) -> Original | None:
-    """A file beside tokenizer.json, if it is one that a merged tokenizer is written in as well.
+    """A file beside tokenizer.json, if a merged tokenizer is to be written in its form as well.
 
-    A .model is, whatever its scores, where its pieces have the ids that tokenizer.json gives them.
+    It is where all its tokens have the ids that tokenizer.json gives them (a .model whatever its scores). tokenizer.json
+    is what counts: a file that says otherwise, or nothing, does not stand in its way.
     """
-    if path.name == "tekken.json":
-        return Original(kind="tekken", file_name=path.name, data=data)
-    if is_rank_file(data):
-        file_name = path.name if path.suffix == ".tiktoken" else "tokenizer.tiktoken"
-        return Original(kind="tiktoken", file_name=file_name, data=data)
     try:
-        model = parse_any_model(data, str(path))
+        kind, ids = _ids_of(data, path)
     except BaseTokenizerError:
-        # tokenizer.json is what counts; a file that is no model does not stand in its way.
         return None
-    ids = tokenizer_json["model"]["vocab"]
-    ids = {**ids, **{token["content"]: token["id"] for token in tokenizer_json.get("added_tokens", [])}}
-    is_same = is_bpe(model) and all(ids.get(piece.piece) == index for index, piece in enumerate(model.pieces))
-    return Original(kind="sentencepiece", file_name="tokenizer.model", data=data) if is_same else None
+    known = {token["content"]: token["id"] for token in tokenizer_json.get("added_tokens", [])}
+    known |= tokenizer_json["model"]["vocab"]
+    if not ids or any(known.get(piece) != index for piece, index in ids.items()):
+        return None
+    name = {"sentencepiece": "tokenizer.model", "tekken": "tekken.json"}.get(kind) or _rank_file_name(path)
+    return Original(kind=kind, file_name=name, data=data)
 
 
-def _add_token(value: dict[str, Any], content: str, index: int, *, special: bool, path: Path) -> None:
+def _ids_of(data: bytes, path: Path) -> tuple[OriginalKind, dict[str, int]]:
+    """The form of a publisher's file, and its pieces as tokenizer.json spells them with their ids."""
+    if path.suffix == ".json":
+        tekken = parse_tekken(_parse_json(data, path), str(path))
+        n_special = len(tekken.specials)
+        return "tekken", {spelled(token): n_special + rank for token, rank in tekken.ranks.items()} | dict(
+            tekken.specials
+        )
+    if is_rank_file(data):
+        return "tiktoken", {spelled(token): rank for token, rank in parse_ranks(data, str(path)).items()}
+    model = parse_any_model(data, str(path))
+    pieces = {piece.piece: index for index, piece in enumerate(model.pieces)}
+    return "sentencepiece", pieces if is_bpe(model) else {}
+
+
+def _rank_file_name(path: Path) -> str:
+    return path.name if path.suffix == ".tiktoken" else "tokenizer.tiktoken"
+
+
+def _add_token(value: dict[str, Any], token: dict[str, Any], path: Path) -> None:
     """Give tokenizer.json a token that the folder adds beside its tokenizer.model."""
-    vocab = value["model"]["vocab"]
+    vocab, content, index = value["model"]["vocab"], token["content"], token["id"]
     taken = {i: piece for piece, i in vocab.items()}.get(index)
     if vocab.get(content, index) != index or (taken not in (None, content)):
         raise BaseTokenizerError(
@@ -276,9 +294,8 @@ def _add_token(value: dict[str, Any], content: str, index: int, *, special: bool
             f"({content!r}: {vocab.get(content)}). Make the two agree, or pass the tokenizer.json of the same model."
         )
     vocab[content] = index
-    if content not in {token["content"] for token in value["added_tokens"]}:
-        value["added_tokens"].append(added_token(index, content, special=special))
-        value["added_tokens"].sort(key=lambda token: token["id"])
+    others = [other for other in value["added_tokens"] if other["content"] != content]
+    value["added_tokens"] = sorted([*others, token], key=lambda other: int(other["id"]))
 
 
 def _parse_json(data: bytes, path: Path) -> Any:

@@ -123,7 +123,8 @@ def to_tokenizer_json(model: Any) -> dict[str, Any]:
     prefix = model.normalizer_spec.add_dummy_prefix
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
-    bos = "<s>" if "<s>" in vocab else None
+    # protobuf gives the default, <s>, where the model does not name one.
+    bos = model.trainer_spec.bos_piece if model.trainer_spec.bos_piece in vocab else None
     return tokenizer_json(
         bpe_model(vocab, merges_of(model), unk_token=unknown, fuse_unk=True, byte_fallback=True),
         [added_token(index, piece.piece, special=piece.type != _USER_DEFINED) for index, piece in special],

@@ -68,6 +68,8 @@ def merge(run_dir: Path | None, out: Path, quiet: bool, base: str | None, vocab:
         click.echo(f"Load it with: AutoTokenizer.from_pretrained({str(out)!r})")
     # The union promises nothing of other text: its table tells.
     if not report.passed and merged.addition.method == "grow":
+        failed = ", ".join(check.name for check in report.checks if check.status == "fail")
+        click.echo(f"Error: {out}: failed: {failed}. See {out / 'verify.json'}.", err=True)
         raise click.exceptions.Exit(1)
 
 
@@ -87,6 +89,9 @@ def _merge(
     from vocabopt.bases import load_base
     from vocabopt.merge.run import merge_run, merge_vocabulary
 
+    for option, value in (("--pattern", pattern), ("--specials", specials)):
+        if value is not None and base is None:
+            raise OptionError(f"{option} {value}: completes --base; a sweep's folder remembers its own. Leave it out.")
     loaded = None if base is None else load_base(base, pattern=pattern, specials=specials)
     if run_dir is not None:
         for option, value in (("--vocab", vocab), ("--scores", scores)):

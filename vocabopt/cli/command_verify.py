@@ -64,13 +64,14 @@ def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **
 
     report = compare(base, new, VerifyOptions(**values), Console(quiet=quiet or as_json))
     target = out or (Path(new) / "verify.json" if Path(new).is_dir() else None)
-    if target is not None:
-        write_report(report, target)
     if as_json:
         click.echo(json.dumps(report.as_record(), ensure_ascii=False, indent=1).encode())
     elif not quiet:
         print_report(report)
-        if target is not None:
+    if target is not None:
+        # After the table, so that what was found is not lost where nothing can be written.
+        write_report(report, target)
+        if not (as_json or quiet):
             click.echo(f"Written: {target}")
     if not report.passed:
         raise click.exceptions.Exit(1)

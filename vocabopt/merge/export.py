@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from vocabopt.bases import Base, Original
 from vocabopt.bases.ranks import merges_of_ranks, parse_ranks, rank_file, spelled
 from vocabopt.bases.sentencepiece_model import extended_model, merges_of, read_model
@@ -45,8 +47,10 @@ def merged_files(base: Base, addition: Addition, merged: Base) -> dict[str, byte
     files["tokenizer_config.json"] = (json.dumps(tokenizer_config(base), ensure_ascii=False, indent=2) + "\n").encode()
     for original in base.originals:
         files[original.file_name] = extended_original(base, original, addition)
-    # As the library itself writes it.
-    return {**files, "tokenizer.json": merged.full.to_str(pretty=True).encode()}
+    # As the library itself writes it, with the base's own truncation and padding.
+    is_cut = any(merged.tokenizer_json.get(key) for key in ("truncation", "padding"))
+    tokenizer = Tokenizer.from_str(json.dumps(merged.tokenizer_json)) if is_cut else merged.full
+    return {**files, "tokenizer.json": tokenizer.to_str(pretty=True).encode()}
 
 
 def merged_tokenizer_json(base: Base, addition: Addition) -> dict[str, Any]:
@@ -67,22 +71,25 @@ def merged_tokenizer_json(base: Base, addition: Addition) -> dict[str, Any]:
 def _merges_of_every_split(base: Base, addition: Addition) -> list[tuple[str, str]]:
     """Merges where any two pieces that spell a third become it, as sentencepiece and tiktoken have it.
 
-    With the publisher's file at hand its own rules order all of them; without it the base's merges stay first.
+    With the publisher's file at hand its own rules order all of them, if they are the base's merges; otherwise those stay
+    first.
     """
-    form = next(iter(base.originals), None)
-    if form is not None and form.kind == "sentencepiece":
-        return merges_of(read_model(extended_original(base, form, addition)))
-    if form is not None:
-        ranks = _ranks(form)
-        last = max(ranks.values())
-        ranks |= {text: last + 1 + i for i, text in enumerate(addition.texts)}
-        return [(spelled(left), spelled(right)) for left, right in merges_of_ranks(ranks)]
     merges = [(left, right) for left, right in base.tokenizer_json["model"]["merges"]]
+    form = next(iter(base.originals), None)
+    if form is not None and form.kind == "sentencepiece" and merges_of(read_model(form.data)) == merges:
+        return merges_of(read_model(extended_original(base, form, addition)))
+    if form is not None and form.kind != "sentencepiece" and _merges_of_ranks(ranks := _ranks(form)) == merges:
+        last = max(ranks.values())
+        return _merges_of_ranks(ranks | {text: last + 1 + i for i, text in enumerate(addition.texts)})
     known = {*base.tokenizer_json["model"]["vocab"], *addition.pieces}
     for piece in addition.pieces:
         cuts = ((piece[:cut], piece[cut:]) for cut in range(len(piece) - 1, 0, -1))
         merges += [(left, right) for left, right in cuts if left in known and right in known]
     return merges
+
+
+def _merges_of_ranks(ranks: Mapping[bytes, int]) -> list[tuple[str, str]]:
+    return [(spelled(left), spelled(right)) for left, right in merges_of_ranks(ranks)]
 
 
 def _ranks(original: Original) -> dict[bytes, int]:
@@ -122,8 +129,13 @@ def tokenizer_config(base: Base) -> dict[str, Any]:
     if "tokenizer_config.json" not in base.companions:
         plain = {"clean_up_tokenization_spaces": False, "model_max_length": 10**30}
         return {**plain, **base.special_names, "tokenizer_class": TOKENIZER_CLASS}
-    config: dict[str, Any] = json.loads(base.companions["tokenizer_config.json"])
-    config = {key: value for key, value in config.items() if key not in _CODE_FIELDS}
+    try:
+        stored: dict[str, Any] = dict(json.loads(base.companions["tokenizer_config.json"]))
+    except (ValueError, TypeError) as error:
+        raise BaseTokenizerError(
+            f"{base.source}: its tokenizer_config.json is not a JSON object ({error}). Mend it, or remove it."
+        ) from error
+    config = {key: value for key, value in stored.items() if key not in _CODE_FIELDS}
     supplied = CLASS_DEFAULTS.get(str(config.get("tokenizer_class")).removesuffix("Fast"), {})
     known = {*base.tokenizer_json["model"]["vocab"], *base.added_contents}
     missing = {name: content for name, content in supplied.items() if name not in config and content in known}

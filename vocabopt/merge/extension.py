@@ -20,6 +20,7 @@ def extension_record(
     addition: Addition,
     *,
     scripts: tuple[str, ...] | None,
+    base_n_rows: int,
     pad_to: int | None,
     counts: Mapping[str, list[int]],
     proof: Mapping[str, Any] | None,
@@ -28,12 +29,13 @@ def extension_record(
 
     Args:
         scripts: the guard's; None where none was set.
+        base_n_rows: rows of the model's table before, padding included.
         pad_to: rows of the model's table are to be a multiple of this; recorded, not a token.
         counts: text set -> how often each new token occurs in it; empty where no text was counted.
         proof: what was checked on the counted text (`run.prove`); None where no text was counted.
     """
     n_tokens = base.n_tokens + addition.n_added
-    n_rows = max(base.model_n_rows or 0, n_tokens)
+    n_rows = max(base_n_rows, n_tokens)
     tokens = [
         {
             "id": base.n_tokens + i,

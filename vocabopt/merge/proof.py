@@ -8,7 +8,7 @@ import numpy as np
 
 from vocabopt.artifacts import read_json
 from vocabopt.bases import Base
-from vocabopt.errors import PromiseError
+from vocabopt.errors import PromiseError, RunDirectoryError
 from vocabopt.growth import protected_chunks
 from vocabopt.recount import changed_chunks, recount
 from vocabopt.run_directory import read_counts
@@ -39,7 +39,7 @@ def prove(
     *,
     scripts: tuple[str, ...],
     promised: Mapping[str, int] | None,
-) -> tuple[dict[str, list[int]], dict[str, Any] | None]:
+) -> tuple[dict[str, list[int]], dict[str, Any]]:
     """Encode the counted text of a run with the merged tokenizer: its counts must be those promised (P1), and protected
     chunks must not change (P3).
 
@@ -47,16 +47,19 @@ def prove(
         promised: tokens per text set; None where the sweep promised none, and then protected chunks may change.
 
     Returns:
-        Per text set how often each new token occurs, and the proof as extension.json holds it; nothing and None where
-        the counts of the run are not there.
+        Per text set how often each new token occurs, and the proof as extension.json holds it.
 
     Raises:
+        RunDirectoryError: the counts of the run are not there, or not whole.
         PromiseError: a count or a protected chunk differs.
     """
     run = read_json(run_dir / "run.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
     counts = read_counts(run_dir, run["inputs_sha256"])
     if counts is None:
-        return {}, None
+        raise RunDirectoryError(
+            f"{run_dir / 'counts.parquet'}: is missing, broken or of another run, so nothing could be proved of the "
+            "merged tokenizer. Sweep again into this folder."
+        )
     weights = counts.weights()
     counted = recount(merged, counts, weights)
     found = counted.n_tokens(counts)

@@ -20,9 +20,6 @@ from vocabopt.merge.proof import check_ids, prove
 from vocabopt.union.files import UNION_JSON, UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 
-#: Files that make a tokenizer what it is: one that is there already and differs is never replaced.
-_TOKEN_FILES = ("tokenizer.json", "extension.json")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
@@ -78,7 +75,15 @@ def merge_run(
     with console.step("prove"):
         counts, proof = prove(run_dir, base, merged, scripts=scripts, promised=promised)
     with console.step("write"):
-        record = extension_record(base, addition, scripts=scripts, pad_to=pad_to, counts=counts, proof=proof)
+        record = extension_record(
+            base,
+            addition,
+            scripts=scripts,
+            base_n_rows=int(sweep["base"]["n_rows"]),
+            pad_to=pad_to,
+            counts=counts,
+            proof=proof,
+        )
         return _write(base, merged, addition, record, out)
 
 
@@ -104,7 +109,10 @@ def merge_vocabulary(
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
     with console.step("write"):
-        record = extension_record(base, addition, scripts=None, pad_to=pad_to, counts={}, proof=None)
+        n_rows = max(base.model_n_rows or 0, base.n_tokens)
+        record = extension_record(
+            base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
+        )
         return _write(base, merged, addition, record, out)
 
 
@@ -150,6 +158,11 @@ def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
     n_added = union["choice"]["n_added"] if n_added is None else n_added
     if n_added is None:
         raise OptionError(f"--method union: {union['choice']['reason']} Name a number of new rows with --size.")
+    if not vocabulary.is_bpe and n_added != union["points"][0]["n_added"]:
+        raise OptionError(
+            f"--size {n_added}: the union of {run_dir} is with a vocabulary that is not BPE, so it has one size: "
+            f"{union['points'][0]['n_added']:,} new rows."
+        )
     pieces = vocabulary.with_rows(base, n_added, place=str(run_dir)) if vocabulary.is_bpe else vocabulary.pieces
     return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
 
@@ -160,11 +173,14 @@ def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, An
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
     """
+    source = Path(base.source)
+    if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
+        raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
     files = merged_files(base, addition, merged)
     files = {"extension.json": extension_bytes(record), **files}
-    for name in _TOKEN_FILES:
+    for name, data in files.items():
         existing = out / name
-        if existing.is_file() and existing.read_bytes() != files[name]:
+        if existing.is_file() and existing.read_bytes() != data:
             raise RunDirectoryError(
                 f"{existing}: is there already and differs. Choose another folder with --out, or remove that one."
             )

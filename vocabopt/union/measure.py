@@ -103,7 +103,9 @@ class Measure:
                 judged = pl.Series([text for text in block if not contains_target(text, self.scripts)], dtype=pl.String)
             n_documents += len(judged)
             # A literal ▁ is counted as the space it stands for.
-            suspects = judged.str.contains_any(changed) | judged.str.contains("▁", literal=True)
+            suspects = judged.str.contains("▁", literal=True)
+            if changed:  # polars refuses an empty list
+                suspects |= judged.str.contains_any(changed)
             texts = judged.filter(suspects).to_list() if "" not in changed else judged.to_list()
             pairs = zip(before.document_ids(texts), after.document_ids(texts), strict=True)
             n_changed += sum(old != new for old, new in pairs)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_bytes_atomic, write_json_atomic
+from vocabopt.bases import Base
 from vocabopt.choose import chord_knee
 from vocabopt.complexity import N_EVEN_STEPS, PAPER_SIZES
 from vocabopt.console import Console
@@ -16,7 +17,7 @@ from vocabopt.merge.addition import Scores
 from vocabopt.union.files import UNION_JSON, UNION_MODEL
 from vocabopt.union.measure import Measure
 from vocabopt.union.train import SETTINGS, train, unsupported_piece
-from vocabopt.union.vocabulary import Vocabulary, read_vocabulary
+from vocabopt.union.vocabulary import Vocabulary, read_vocabulary, union_addition
 
 
 def run_union(
@@ -48,14 +49,9 @@ def run_union(
             data = train(measure.counts, train_weight, max(asked, default=PAPER_SIZES[-1]))
         trained: dict[str, Any] | None = {**SETTINGS, "sentencepiece": importlib.metadata.version("sentencepiece")}
     else:
-        trained, data = None, _read(Path(vocab))
+        trained, data = None, Path(vocab).read_bytes()
     write_bytes_atomic(out / UNION_MODEL, data)
     vocabulary = read_vocabulary(out / UNION_MODEL)
-    if crossing := unsupported_piece(vocabulary.pieces):
-        raise OptionError(
-            f"--vocab {vocab}: its piece {crossing!r} goes on behind a space, where the base's text is counted apart. "
-            "Use a vocabulary trained with split_by_whitespace."
-        )
     chosen = _sizes(vocabulary, asked, vocab)
     points = []
     with console.step("union", len(chosen), "vocabularies") as advance:
@@ -76,9 +72,19 @@ def run_union(
     return record
 
 
-def _read(path: Path) -> bytes:
-    read_vocabulary(path)
-    return path.read_bytes()
+def check_vocabulary(base: Base, path: Path, scores: Scores) -> None:
+    """Find out before the long work that a given vocabulary cannot be joined to the base, or not be counted.
+
+    Raises:
+        OptionError: it cannot be read, a piece crosses the borders of chunks or is a special token of the base.
+    """
+    pieces = read_vocabulary(path).pieces
+    if crossing := unsupported_piece(pieces):
+        raise OptionError(
+            f"--vocab {path}: its piece {crossing!r} goes on behind a space or a line end, where the base's text is "
+            "counted apart. Use a vocabulary trained with split_by_whitespace."
+        )
+    union_addition(base, pieces, scores=scores, place=f"--vocab {path}")
 
 
 def _sizes(vocabulary: Vocabulary, asked: tuple[int, ...], vocab: str | None) -> Sequence[int]:

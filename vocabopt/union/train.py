@@ -98,5 +98,5 @@ def _write_chunks(path: Path, counts: ChunkCounts, weight: NDArray[np.int64]) ->
 
 
 def unsupported_piece(pieces: Iterable[str]) -> str | None:
-    """A piece with a space behind another character: chunks end there, so it would not be counted."""
-    return next((piece for piece in pieces if re.search(r"[^▁]▁", piece)), None)
+    """A piece with a space or a line end beside another character: chunks end there, so it would not be counted."""
+    return next((piece for piece in pieces if re.search(r"[^▁]▁|.\n|\n.", piece, re.DOTALL)), None)
