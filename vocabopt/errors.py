@@ -1,4 +1,4 @@
-"""Every error a user can cause or must know of. Only `cli.py` catches them.
+"""Every error a user can cause or must know of. Only the command line (cli/) catches them.
 
     VocaboptError            exit code 2
     ├── OptionError          an option's value cannot be used

@@ -50,7 +50,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     """Run a sweep and write its run directory.
 
     Returns:
-        What sweep.json holds.
+        What sweep.json holds; with the union method also `union`, what union.json holds.
 
     Raises:
         VocaboptError: any of its kinds; the message names the value, the place and the next step.
@@ -90,7 +90,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
             console=console,
         )
     with console.step("report"):
-        union = read_union(options.out)
+        union = read_union(options.out, scripts, table.base_n_rows)
         record = _run_record(run, given, segmentation, console, started_at, start)
         write_report(options.out, {**sweep, "points": points_shown(sweep)}, growth.curve, record, union)
     write_json_atomic(options.out / "run.json", _run_record(run, given, segmentation, console, started_at, start))

@@ -158,8 +158,8 @@ def complete(
     taken = {token.decode(errors="replace") for token in ranks} & contents.keys()
     if spelled_alike := sorted(taken):
         raise OptionError(
-            f"--specials {specials}: {spelled_alike[0]!r} is an ordinary token of {path} too. Text would be taken for it; "
-            "name special tokens that no text holds."
+            f"--specials {specials}: {spelled_alike[0]!r} is an ordinary token of {path} too. Text would be taken for "
+            "it; name special tokens that no text holds."
         )
     if clash := sorted(set(contents.values()) & set(ranks.values())):
         names = [content for content, index in contents.items() if index == clash[0]]

@@ -182,6 +182,7 @@ def _load_file(
     content = _content_of(data, path, name, pattern, specials)
     for added in (more_added or {}).values():
         _add_token(content.tokenizer_json, added, path)
+    _refuse_words_that_are_tokens(content.tokenizer_json, path)
     family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
     originals = [] if content.original is None else [content.original]
     for other in beside or []:
@@ -250,8 +251,8 @@ def _content_of(data: bytes, path: Path, name: str, pattern: str | None, special
 def _original_of(data: bytes, path: Path, tokenizer_json: Mapping[str, Any]) -> Original | None:
     """A file beside tokenizer.json, if a merged tokenizer is to be written in its form as well.
 
-    It is where all its tokens have the ids that tokenizer.json gives them (a .model whatever its scores). tokenizer.json
-    is what counts: a file that says otherwise, or nothing, does not stand in its way.
+    It is where all its tokens have the ids that tokenizer.json gives them (a .model whatever its scores).
+    tokenizer.json is what counts: a file that says otherwise, or nothing, does not stand in its way.
     """
     try:
         kind, ids = _ids_of(data, path)
@@ -296,6 +297,19 @@ def _add_token(value: dict[str, Any], token: dict[str, Any], path: Path) -> None
     vocab[content] = index
     others = [other for other in value["added_tokens"] if other["content"] != content]
     value["added_tokens"] = sorted([*others, token], key=lambda other: int(other["id"]))
+
+
+def _refuse_words_that_are_tokens(value: Mapping[str, Any], path: Path) -> None:
+    """An added token that counts as a whole word only, and is no piece: inside words the model would see its text, and a
+    merged vocabulary, which holds all added tokens so that they keep their ids, could give it there."""
+    vocab = value["model"].get("vocab", {})
+    for token in value.get("added_tokens", []):
+        if token["single_word"] and token["content"] not in vocab:
+            raise BaseTokenizerError(
+                f"{path}: its added token {token['content']!r} (id {token['id']}) is single_word and no piece of the "
+                "vocabulary, so that merging could change text that holds it inside a word. Remove it, or add it to the "
+                "vocabulary."
+            )
 
 
 def _parse_json(data: bytes, path: Path) -> Any:

@@ -85,7 +85,12 @@ from vocabopt.cli.shared import BASES, named_paths, plain_console, rank_file_opt
     help="Scores of the union's new pieces: each its own below the base's, or all zero as Chinese-LLaMA has them.",
 )
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
-@click.option("--json", "as_json", is_flag=True, help="Print sweep.json instead of the table.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print sweep.json (with --method union also union.json) instead of the table.",
+)
 def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
     """Measure every vocabulary size on your text, choose one, and write a report.
 

@@ -71,8 +71,8 @@ def merged_tokenizer_json(base: Base, addition: Addition) -> dict[str, Any]:
 def _merges_of_every_split(base: Base, addition: Addition) -> list[tuple[str, str]]:
     """Merges where any two pieces that spell a third become it, as sentencepiece and tiktoken have it.
 
-    With the publisher's file at hand its own rules order all of them, if they are the base's merges; otherwise those stay
-    first.
+    With the publisher's file at hand its own rules order all of them, if they are the base's merges; otherwise those
+    stay first.
     """
     merges = [(left, right) for left, right in base.tokenizer_json["model"]["merges"]]
     form = next(iter(base.originals), None)

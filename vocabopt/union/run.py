@@ -65,6 +65,8 @@ def run_union(
         "sha256": hashlib.sha256(data).hexdigest(),
         "trained": trained,
         "scores": scores,
+        "scripts": list(measure.scripts),
+        "base_n_rows": measure.table.base_n_rows,
         "points": points,
         "choice": _choice(points),
     }
@@ -137,8 +139,13 @@ def _choice(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def read_union(run_dir: Path) -> dict[str, Any] | None:
-    """What an earlier or this run of the method left in a run directory; None where there is nothing."""
+def read_union(run_dir: Path, scripts: tuple[str, ...], base_n_rows: int) -> dict[str, Any] | None:
+    """What this or an earlier run of the method left in a run directory.
+
+    None where there is nothing, or where it was measured for other scripts or another model, so that it does not stand
+    beside this curve.
+    """
     if not (run_dir / UNION_JSON).is_file():
         return None
-    return read_json(run_dir / UNION_JSON, next_step="Sweep into this folder with --method union again.")
+    union = read_json(run_dir / UNION_JSON, next_step="Sweep into this folder with --method union again.")
+    return union if union["scripts"] == list(scripts) and union["base_n_rows"] == base_n_rows else None

@@ -59,7 +59,10 @@ class OtherText:
 
     def _changed(self, batch: Batch, view: View, rows: list[int]) -> list[int]:
         before, after = batch.ids(view)
-        return [i for i in rows if before[i] != after[i] and not (view.kind is None and batch.has_special[i])]
+        # Only tokenizer.json must treat names of special tokens as before: in other forms a token that a folder adds
+        # beside its model becomes a piece of the merged one.
+        judges_special = view.kind == "tokenizer.json"
+        return [i for i in rows if before[i] != after[i] and (judges_special or not batch.has_special[i])]
 
     def _keep(self, batch: Batch, view: View, changed: list[int]) -> None:
         self.changed_in[view.name] += len(changed)
