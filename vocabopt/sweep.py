@@ -7,33 +7,31 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt import __version__
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
+from vocabopt.blocks import documents_of_sets, texts_of
 from vocabopt.choose import choose
 from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, points_shown
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets
-from vocabopt.counts import HELDOUT, TRAIN, ChunkCounts, Documents, SetStats, char_counts, count_chunks
+from vocabopt.counts import HELDOUT, TRAIN, ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
 from vocabopt.options import SweepOptions
 from vocabopt.pretokens import refine
-from vocabopt.readers import Block, ReadOptions, read_blocks
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.scripts import find_target_scripts, parse_scripts
@@ -41,8 +39,6 @@ from vocabopt.segment import Segmentation, segment
 from vocabopt.union.measure import Measure
 from vocabopt.union.run import check_vocabulary, read_union, run_union
 
-#: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
-_COUNTED_BYTES = 16 << 20
 _VERSIONED = ("tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
 
 
@@ -115,14 +111,8 @@ def _measure(
         base_tokens=segmentation.base_tokens(counts.sets),
         scripts=scripts,
         table=table,
-        protected={text_set.name: partial(_texts_of, text_set, options.read_options()) for text_set in protected},
+        protected={text_set.name: partial(texts_of, text_set, options.read_options()) for text_set in protected},
     )
-
-
-def _texts_of(text_set: TextSet, options: ReadOptions) -> Iterator[pl.Series]:
-    """The documents of a text set, in blocks."""
-    for file in text_set.files:
-        yield from (block.documents for block in read_blocks(file, options))
 
 
 def _prepare_growth(base: Base) -> None:
@@ -160,7 +150,7 @@ def _count(
         total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
         with console.step("count", total, "bytes") as advance:
             counts = count_chunks(
-                _documents(text_sets, options.read_options()),
+                documents_of_sets(text_sets, options.read_options()),
                 sets,
                 base,
                 heldout_share=options.heldout,
@@ -183,35 +173,6 @@ def _no_text(sets: Mapping[str, SetStats], train: TextSet, options: SweepOptions
     if stats.n_skipped:
         return f"{files}: all {stats.n_skipped:,} documents were unreadable and skipped; nothing to learn from."
     return f"{files}: only blank lines ({stats.n_blank:,}); nothing to learn from. Name files that hold text."
-
-
-def _documents(text_sets: tuple[TextSet, ...], options: ReadOptions) -> Iterator[Documents]:
-    """Blocks of documents of all sets, joined by NUL, which no document holds."""
-    for text_set in text_sets:
-        name = TRAIN if text_set.role == "train" else text_set.name
-        gathered: list[Block] = []
-        for block in chain.from_iterable(read_blocks(file, options) for file in text_set.files):
-            gathered.append(block)
-            if sum(block.n_stored_bytes for block in gathered) >= _COUNTED_BYTES:
-                yield _joined(name, gathered)
-                gathered = []
-        yield _joined(name, gathered)
-
-
-def _joined(text_set: str, blocks: list[Block]) -> Documents:
-    # As bytes, not by way of Python's strings: a third of the time.
-    filled = [block.documents for block in blocks if len(block.documents)]
-    data = b"\0".join([*(documents.str.join("\0").cast(pl.Binary).item() for documents in filled), b""])
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 0)
-    return Documents(
-        text_set=text_set,
-        data=data,
-        starts=np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1] + 1]),
-        ends=ends,
-        n_blank=sum(block.n_blank for block in blocks),
-        n_skipped=sum(block.n_skipped for block in blocks),
-        n_stored_bytes=sum(block.n_stored_bytes for block in blocks),
-    )
 
 
 def _grow(

@@ -3,24 +3,20 @@
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from vocabopt.bases import known
-from vocabopt.bases.base import Base, Original, OriginalKind
+from vocabopt.bases.base import Base, Original
 from vocabopt.bases.families import recognise
+from vocabopt.bases.folders import added_tokens_of, give_token, original_beside, rank_file_name
+from vocabopt.bases.json_files import check_readable, parse_json, parse_tokenizer_json, refuse_words_that_are_tokens
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
-from vocabopt.bases.pipeline import added_token
-from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks, spelled
+from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks
 from vocabopt.bases.sentencepiece_model import (
-    is_bpe,
-    parse_any_model,
     parse_model,
     special_token_names,
     to_tokenizer_json,
@@ -119,7 +115,7 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
         companions=companions,
         model_n_rows=_model_n_rows(folder / "config.json"),
         beside=found[1:] if found[0].name == "tokenizer.json" else [],
-        more_added=_added_tokens(folder) if found[0].name == "tokenizer.model" else {},
+        more_added=added_tokens_of(folder) if found[0].name == "tokenizer.model" else {},
     )
 
 
@@ -132,24 +128,6 @@ def _model_n_rows(config: Path) -> int | None:
     parts = (value, value.get("text_config")) if isinstance(value, dict) else ()
     n_rows = next((part["vocab_size"] for part in parts if isinstance(part, dict) and part.get("vocab_size")), None)
     return n_rows if isinstance(n_rows, int) else None
-
-
-def _added_tokens(folder: Path) -> dict[str, dict[str, Any]]:
-    """Tokens that a folder adds to its tokenizer.model: content -> the entry of tokenizer.json, its flags included."""
-    added: dict[str, dict[str, Any]] = {}
-    for name in ("added_tokens.json", "tokenizer_config.json"):
-        try:
-            value = json.loads((folder / name).read_text(encoding="utf-8"))
-            if name == "added_tokens.json":
-                added |= {content: added_token(int(i), content, special=True) for content, i in value.items()}
-            for index, token in value.get("added_tokens_decoder", {}).items():
-                plain = added_token(int(index), token["content"], special=False)
-                added[token["content"]] = {**plain, **{key: token[key] for key in plain if key in token}}
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise BaseTokenizerError(f"{folder / name}: its added tokens cannot be read ({error}).") from error
-    return added
 
 
 def _download(hub_id: str) -> Path:
@@ -181,12 +159,12 @@ def _load_file(
     data = _read_bytes(path)
     content = _content_of(data, path, name, pattern, specials)
     for added in (more_added or {}).values():
-        _add_token(content.tokenizer_json, added, path)
-    _refuse_words_that_are_tokens(content.tokenizer_json, path)
+        give_token(content.tokenizer_json, added, path)
+    refuse_words_that_are_tokens(content.tokenizer_json, path)
     family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
     originals = [] if content.original is None else [content.original]
     for other in beside or []:
-        original = _original_of(_read_bytes(other), other, content.tokenizer_json)
+        original = original_beside(_read_bytes(other), other, content.tokenizer_json)
         originals += [] if original is None else [original]
     sha256 = hashlib.sha256(data)
     if content.also or more_added:
@@ -219,12 +197,12 @@ def _read_bytes(path: Path) -> bytes:
 def _content_of(data: bytes, path: Path, name: str, pattern: str | None, specials: str | None) -> _Content:
     """What kind of file this is, its content says, not its name."""
     if data.lstrip()[:1] == b"{":
-        value = _parse_json(data, path)
+        value = parse_json(data, path)
         if is_tekken(value):
             tekken = parse_tekken(value, str(path))
             original = Original(kind="tekken", file_name="tekken.json", data=data)
             return _Content(tokenizer_json=tekken.tokenizer_json(), original=original, names=tekken.names())
-        return _Content(tokenizer_json=_parse_tokenizer_json(data, path))
+        return _Content(tokenizer_json=parse_tokenizer_json(data, path))
     if is_rank_file(data):
         ranks = parse_ranks(data, str(path))
         family = known.complete(path, ranks, pattern, specials, name=name)
@@ -236,115 +214,13 @@ def _content_of(data: bytes, path: Path, name: str, pattern: str | None, special
             bos=family.names.get("bos_token") if family.begins_with_bos else None,
         )
         if family.pattern not in PATTERNS_CUT_AT_SPACES:
-            _check_readable(tokenizer_json, f"{path} with the pattern {family.pattern!r}")
+            check_readable(tokenizer_json, f"{path} with the pattern {family.pattern!r}")
         return _Content(
             tokenizer_json=tokenizer_json,
-            original=Original(kind="tiktoken", file_name=_rank_file_name(path), data=data),
+            original=Original(kind="tiktoken", file_name=rank_file_name(path), data=data),
             names=family.names,
             also=[family.pattern, dict(family.specials), family.normalizer, family.begins_with_bos],
         )
     model = parse_model(data, str(path))
     original = Original(kind="sentencepiece", file_name="tokenizer.model", data=data)
     return _Content(tokenizer_json=to_tokenizer_json(model), original=original, names=special_token_names(model))
-
-
-def _original_of(data: bytes, path: Path, tokenizer_json: Mapping[str, Any]) -> Original | None:
-    """A file beside tokenizer.json, if a merged tokenizer is to be written in its form as well.
-
-    It is where all its tokens have the ids that tokenizer.json gives them (a .model whatever its scores).
-    tokenizer.json is what counts: a file that says otherwise, or nothing, does not stand in its way.
-    """
-    try:
-        kind, ids = _ids_of(data, path)
-    except BaseTokenizerError:
-        return None
-    known = {token["content"]: token["id"] for token in tokenizer_json.get("added_tokens", [])}
-    known |= tokenizer_json["model"]["vocab"]
-    if not ids or any(known.get(piece) != index for piece, index in ids.items()):
-        return None
-    name = {"sentencepiece": "tokenizer.model", "tekken": "tekken.json"}.get(kind) or _rank_file_name(path)
-    return Original(kind=kind, file_name=name, data=data)
-
-
-def _ids_of(data: bytes, path: Path) -> tuple[OriginalKind, dict[str, int]]:
-    """The form of a publisher's file, and its pieces as tokenizer.json spells them with their ids."""
-    if path.suffix == ".json":
-        tekken = parse_tekken(_parse_json(data, path), str(path))
-        n_special = len(tekken.specials)
-        return "tekken", {spelled(token): n_special + rank for token, rank in tekken.ranks.items()} | dict(
-            tekken.specials
-        )
-    if is_rank_file(data):
-        return "tiktoken", {spelled(token): rank for token, rank in parse_ranks(data, str(path)).items()}
-    model = parse_any_model(data, str(path))
-    pieces = {piece.piece: index for index, piece in enumerate(model.pieces)}
-    return "sentencepiece", pieces if is_bpe(model) else {}
-
-
-def _rank_file_name(path: Path) -> str:
-    return path.name if path.suffix == ".tiktoken" else "tokenizer.tiktoken"
-
-
-def _add_token(value: dict[str, Any], token: dict[str, Any], path: Path) -> None:
-    """Give tokenizer.json a token that the folder adds beside its tokenizer.model."""
-    vocab, content, index = value["model"]["vocab"], token["content"], token["id"]
-    taken = {i: piece for piece, i in vocab.items()}.get(index)
-    if vocab.get(content, index) != index or (taken not in (None, content)):
-        raise BaseTokenizerError(
-            f"{path}: the folder adds {content!r} with the id {index}, which the model gives to {taken!r} "
-            f"({content!r}: {vocab.get(content)}). Make the two agree, or pass the tokenizer.json of the same model."
-        )
-    vocab[content] = index
-    others = [other for other in value["added_tokens"] if other["content"] != content]
-    value["added_tokens"] = sorted([*others, token], key=lambda other: int(other["id"]))
-
-
-def _refuse_words_that_are_tokens(value: Mapping[str, Any], path: Path) -> None:
-    """An added token that counts as a whole word only, and is no piece: inside words the model would see its text, and a
-    merged vocabulary, which holds all added tokens so that they keep their ids, could give it there."""
-    vocab = value["model"].get("vocab", {})
-    for token in value.get("added_tokens", []):
-        if token["single_word"] and token["content"] not in vocab:
-            raise BaseTokenizerError(
-                f"{path}: its added token {token['content']!r} (id {token['id']}) is single_word and no piece of the "
-                "vocabulary, so that merging could change text that holds it inside a word. Remove it, or add it to the "
-                "vocabulary."
-            )
-
-
-def _parse_json(data: bytes, path: Path) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise _unreadable(path, error) from error
-
-
-def _parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
-    try:
-        # The library's own reader is the judge, and turns old string-form merges into pairs.
-        value = json.loads(Tokenizer.from_str(data.decode()).to_str())
-        stored = json.loads(data)["model"]["vocab"]
-    except Exception as error:  # tokenizers raises bare Exception
-        raise _unreadable(path, error) from error
-    if isinstance(stored, dict) and len(set(stored.values())) != len(stored):
-        index, n = Counter(stored.values()).most_common(1)[0]
-        pieces = [piece for piece, i in stored.items() if i == index]
-        raise BaseTokenizerError(
-            f"{path}: {n} pieces have the id {index} ({', '.join(map(repr, pieces[:3]))}), and the tokenizers library "
-            "keeps one of them by chance. Give each piece an id of its own."
-        )
-    assert isinstance(value, dict)
-    return value
-
-
-def _check_readable(value: dict[str, Any], place: str) -> None:
-    try:
-        Tokenizer.from_str(json.dumps(value))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise BaseTokenizerError(
-            f"{place}: makes no tokenizer that the tokenizers library can read ({error})."
-        ) from error
-
-
-def _unreadable(path: Path, error: Exception) -> BaseTokenizerError:
-    return BaseTokenizerError(f"{path}: is not a tokenizer.json that the tokenizers library can read ({error}).")

@@ -1,0 +1,65 @@
+"""Reading tokenizer.json: the `tokenizers` library is the judge of it, and what it would pass over is refused."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from vocabopt.errors import BaseTokenizerError
+
+
+def refuse_words_that_are_tokens(value: Mapping[str, Any], path: Path) -> None:
+    """Refuse an added token that counts as a whole word only and is no piece of the vocabulary.
+
+    Inside words the model sees its text, and a merged vocabulary, which holds all added tokens so that they keep their
+    ids, could give it there.
+    """
+    vocab = value["model"].get("vocab", {})
+    for token in value.get("added_tokens", []):
+        if token["single_word"] and token["content"] not in vocab:
+            raise BaseTokenizerError(
+                f"{path}: its added token {token['content']!r} (id {token['id']}) is single_word and no piece of the "
+                "vocabulary, so that merging could change text that holds it inside a word. Remove it, or add it to "
+                "the vocabulary."
+            )
+
+
+def parse_json(data: bytes, path: Path) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        # The library's own reader is the judge, and turns old string-form merges into pairs.
+        value = json.loads(Tokenizer.from_str(data.decode()).to_str())
+        stored = json.loads(data)["model"]["vocab"]
+    except Exception as error:  # tokenizers raises bare Exception
+        raise _unreadable(path, error) from error
+    if isinstance(stored, dict) and len(set(stored.values())) != len(stored):
+        index, n = Counter(stored.values()).most_common(1)[0]
+        pieces = [piece for piece, i in stored.items() if i == index]
+        raise BaseTokenizerError(
+            f"{path}: {n} pieces have the id {index} ({', '.join(map(repr, pieces[:3]))}), and the tokenizers library "
+            "keeps one of them by chance. Give each piece an id of its own."
+        )
+    assert isinstance(value, dict)
+    return value
+
+
+def check_readable(value: dict[str, Any], place: str) -> None:
+    try:
+        Tokenizer.from_str(json.dumps(value))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise BaseTokenizerError(
+            f"{place}: makes no tokenizer that the tokenizers library can read ({error})."
+        ) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BaseTokenizerError:
+    return BaseTokenizerError(f"{path}: is not a tokenizer.json that the tokenizers library can read ({error}).")
