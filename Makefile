@@ -15,7 +15,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test check check-lint check-format check-types check-docs docs bench adapt
+.PHONY: help setup sweep test check check-lint check-format check-types check-docs docs bench clients adapt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ docs: $(INSTALLED) ## Write docs/cli.md anew from the commands' help
 
 bench: $(COMPILED) ## Time vocabopt against sentencepiece and tokenizers; BENCH_CORPUS picks the text
 	$(strip $(BIN)/python -m bench $(ARGS))
+
+clients: $(INSTALLED_DEV) ## Load merged tokenizers in other programs and compare ids; installs them first (llama.cpp compiles)
+	$(strip $(BIN)/python tests/clients $(ARGS))
 
 adapt: ## Train a model on the merged tokenizer (announced for a later version)
 	@echo "make adapt: not in this version. It will initialise the new rows and train in stages; see CHANGELOG.md." >&2

@@ -437,3 +437,39 @@ def test_a_tokenizer_model_beside_tokenizer_json_is_an_original_where_the_ids_ag
     model.pieces[400].piece, model.pieces[401].piece = model.pieces[401].piece, model.pieces[400].piece
     (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
     assert load_base(str(tmp_path)).originals == ()
+
+
+def test_a_file_beside_tokenizer_json_that_is_another_tokenizer_is_left_alone(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    (tmp_path / "other.tiktoken").write_bytes(b"IQ== 0\nIg== 1\nIw== 2\n")
+    (tmp_path / "tekken.json").write_bytes(b"{")
+    assert load_base(str(tmp_path)).originals == ()
+
+
+def test_an_added_token_that_is_a_whole_word_only_and_no_piece_is_refused(llama_like: Base, tmp_path: Path) -> None:
+    value = copy.deepcopy(dict(llama_like.tokenizer_json))
+    value["added_tokens"].append({"id": llama_like.n_tokens, **added("☃", single_word=True)})
+    told = refusal(written(tmp_path / "tokenizer.json", value))
+    assert "its added token '☃' (id 2000) is single_word and no piece of the vocabulary" in told
+
+
+def test_the_beginning_of_a_document_is_the_model_s_own(tmp_path: Path) -> None:
+    model = train_sentencepiece(lines_of("en")[:300], 500, bos_piece="<bos>", eos_piece="<eos>")
+    base = base_of(model)
+    assert base.full.encode("a").ids[0] == base.full.token_to_id("<bos>")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("added_tokens.json", '{"<pad>": 5}', r"the folder adds '<pad>' with the id 5, which the model gives to"),
+        ("added_tokens.json", "[1]", r"added_tokens\.json: its added tokens cannot be read"),
+    ],
+)
+def test_added_tokens_that_do_not_fit_the_model_are_refused(
+    name: str, content: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(train_sentencepiece(lines_of("en")[:300], 500))
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(BaseTokenizerError, match=reason):
+        load_base(str(tmp_path))

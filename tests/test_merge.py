@@ -184,7 +184,7 @@ def test_special_tokens_that_a_named_class_supplies_are_carried_over(folders: Pa
     }
 
 
-# --- extension.json and its proof -------------------------------------------------------------------------------------
+# --- extension.json and its proof ------------------------------------------------------------------------------------
 
 
 def test_extension_json_tells_what_each_token_is_and_replaces(run: Run) -> None:
@@ -407,3 +407,92 @@ def test_a_merge_of_the_base_that_a_new_token_makes_possible_keeps_its_place() -
     merges = [tuple(pair) for pair in merged_tokenizer_json(base, grown(base, curve, len(curve)))["model"]["merges"]]
     assert merges[0] == ("가나다", "라")
     assert len(set(merges)) == len(merges)
+
+
+# --- What is there already stays -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tokenizer.model alone, and a sweep with it in `run` beside."""
+    folder = tmp_path_factory.mktemp("own") / "base"
+    folder.mkdir()
+    model = train_sentencepiece(lines_of("en")[:300] + lines_of("ko")[:60], 600)
+    (folder / "tokenizer.model").write_bytes(model)
+    text = folder.parent / "ko.txt"
+    text.write_text("\n".join(lines_of("ko")[:200]), encoding="utf-8")
+    assert vocabopt("sweep", text, "--base", folder, "--out", folder.parent / "run", "--quiet").exit_code == 0
+    return folder
+
+
+def test_the_folder_of_the_base_is_never_written_to(model_folder: Path) -> None:
+    before = (model_folder / "tokenizer.model").read_bytes()
+    result = vocabopt("merge", model_folder.parent / "run", "--size", 20, "--out", model_folder)
+    assert result.exit_code == 2
+    assert "is the folder of the base itself" in result.stderr
+    assert [path.name for path in model_folder.iterdir()] == ["tokenizer.model"]
+    assert (model_folder / "tokenizer.model").read_bytes() == before
+
+
+def test_another_tokenizer_model_in_the_way_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "tokenizer.model").write_bytes(b"mine")
+    result = vocabopt("merge", model_folder.parent / "run", "--size", 20, "--out", tmp_path / "t")
+    assert_refused(result, r"tokenizer\.model: is there already and differs", tmp_path / "t")
+    assert (tmp_path / "t" / "tokenizer.model").read_bytes() == b"mine"
+
+
+def test_without_the_counts_nothing_can_be_proved_and_nothing_is_merged(swept: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in swept.glob("*.*"):
+        if path.name != "counts.parquet":
+            (run / path.name).write_bytes(path.read_bytes())
+    result = vocabopt("merge", run, "--size", 5, "--out", tmp_path / "t")
+    assert result.exit_code == 2
+    assert re.search(
+        r"counts\.parquet: is missing, broken or of another run, so nothing could be proved", result.stderr
+    )
+    assert not (tmp_path / "t").exists()
+
+
+def test_added_tokens_of_a_folder_are_part_of_the_base_s_hash(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes((model_folder / "tokenizer.model").read_bytes())
+    hashes = {load_base(str(tmp_path)).sha256}
+    for content in ('{"<pad>": 600}', '{"<pad>": 600, "<sep>": 601}'):
+        (tmp_path / "added_tokens.json").write_text(content, encoding="utf-8")
+        hashes.add(load_base(str(tmp_path)).sha256)
+    assert len(hashes) == 3
+
+
+def test_flags_of_a_folder_s_added_tokens_are_kept(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes((model_folder / "tokenizer.model").read_bytes())
+    token = {"content": "<|end|>", "rstrip": True, "lstrip": False, "special": False}
+    config = {"added_tokens_decoder": {"600": token}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    found = load_base(str(tmp_path)).tokenizer_json["added_tokens"][-1]
+    assert {key: found[key] for key in token} == token
+    assert found["id"] == 600
+
+
+def test_rows_of_a_chosen_model_are_those_of_the_extension(model_folder: Path, tmp_path: Path) -> None:
+    config = {"vocab_size": 900, "hidden_size": 8, "tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    text, run = model_folder.parent / "ko.txt", tmp_path / "run"
+    options = ("--base", model_folder, "--model", tmp_path / "config.json", "--quiet", "--out", run)
+    assert vocabopt("sweep", text, *options).exit_code == 0
+    record = merge_run(run, tmp_path / "t", n_added=20, pad_to=64).record
+    assert (record["n_tokens"], record["n_rows"], record["n_rows_padded"]) == (620, 900, 960)
+
+
+def test_truncation_of_the_base_is_kept_and_cuts_no_count(folders: Path, tmp_path: Path, run_on: RunOn) -> None:
+    value = json.loads((folders / "llama-like" / "tokenizer.json").read_text("utf-8"))
+    value["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "tokenizer.json").write_text(json.dumps(value), encoding="utf-8")
+    lines = [f"{line} <unk> 가나다" for line in lines_of("ko")[:50]]
+    (tmp_path / "ko.txt").write_text("\n".join(lines), encoding="utf-8")
+    run = run_on(tmp_path / "run", str(tmp_path / "base"), tmp_path / "ko.txt", heldout=0.0)
+    assert run.sweep["sets"]["train"]["n_special_tokens"] == 50
+    written_json = json.loads((run.exported(5) / "tokenizer.json").read_text("utf-8"))
+    assert written_json["truncation"] == value["truncation"]

@@ -302,3 +302,31 @@ def test_the_test_cases_of_llama_cpp(base: str, name: str, data: Path) -> None:
     expected = [[int(index) for index in row.split()] for row in rows]
     assert len(inputs) == len(expected) == 46
     assert all_ids(load_base(str(data / base)).full, inputs) == expected
+
+
+# --- Slips of the user -----------------------------------------------------------------------------------------------
+
+
+def test_a_mistyped_name_is_not_taken_for_a_regular_expression(tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.tiktoken", ranks_by_hand())
+    with pytest.raises(OptionError, match=r"--pattern lama3: is no known name, .*Did you mean llama3"):
+        load_base(str(path), pattern="lama3", specials="none")
+
+
+def test_special_tokens_that_are_ordinary_ones_or_come_twice_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.tiktoken", ranks_by_hand("the"))
+    for content, match in (("the\n", r"'the' is an ordinary token of"), ("<a>\n<a>\n", r"a special token comes twice")):
+        (tmp_path / "specials").write_text(content, encoding="utf-8")
+        with pytest.raises(OptionError, match=match):
+            load_base(str(path), pattern="qwen", specials=str(tmp_path / "specials"))
+    (tmp_path / "specials").write_text("\ufeff<a>\n", encoding="utf-8")
+    base = load_base(str(path), pattern="qwen", specials=str(tmp_path / "specials"))
+    assert base.added_contents == ("<a>",)
+
+
+@pytest.mark.data
+def test_a_link_without_a_telling_name_is_known_by_the_link_s(data: Path, tmp_path: Path) -> None:
+    """As the hub's cache has it: snapshots/.../tokenizer.model is a link into blobs/."""
+    (tmp_path / "Meta-Llama-3-8B").mkdir()
+    (tmp_path / "Meta-Llama-3-8B" / "tokenizer.model").symlink_to(data / "tok_llama3" / "tokenizer.model")
+    assert load_base(str(tmp_path / "Meta-Llama-3-8B")).n_tokens == 128_256

@@ -310,3 +310,25 @@ def test_a_union_size_without_a_vocabulary_is_refused(out: Path, tmp_path: Path)
 def test_the_union_of_a_sweep_names_its_run(run: Run, tmp_path: Path) -> None:
     result = vocabopt("merge", run.out, "--method", "union", "--out", tmp_path / "t")
     assert_refused(result, r"union\.json: not found\. Sweep into this folder with --method union", tmp_path)
+
+
+def test_a_union_that_changes_no_other_text_is_measured(tmp_path: Path) -> None:
+    """Pieces of Hangul alone: nothing in English can change."""
+    model = read_model(train_sentencepiece(lines_of("ko"), 1_500, byte_fallback=False, character_coverage=0.9995))
+    for piece in model.pieces:
+        if piece.type == piece.NORMAL and not has_hangul(piece.piece):
+            piece.type = piece.CONTROL
+    (tmp_path / "hangul.model").write_bytes(model.SerializeToString())
+    options = ("--method", "union", "--vocab", tmp_path / "hangul.model", "--quiet", "--out", tmp_path / "run")
+    assert vocabopt("sweep", CORPUS, *options).exit_code == 0
+    for point in json.loads((tmp_path / "run" / "union.json").read_text("utf-8"))["points"]:
+        assert point["protected"]["en"]["n_changed"] == 0
+
+
+def test_a_bad_vocabulary_is_refused_before_the_long_work(tmp_path: Path) -> None:
+    (tmp_path / "bad.model").write_bytes(b"no model")
+    options = ("--method", "union", "--vocab", tmp_path / "bad.model", "--out", tmp_path / "run")
+    result = vocabopt("sweep", CORPUS, *options)
+    assert result.exit_code == 2
+    assert "count" not in result.stderr.partition("Error:")[0]
+    assert not (tmp_path / "run").exists()
