@@ -56,7 +56,3 @@ def run() -> None:
         main()
     finally:
         gc.freeze()
-
-
-if __name__ == "__main__":
-    run()

@@ -1,0 +1,5 @@
+"""python -m vocabopt.cli: the same as `vocabopt`."""
+
+from vocabopt.cli import run
+
+run()
