@@ -148,4 +148,4 @@ def read_union(run_dir: Path, scripts: tuple[str, ...], base_n_rows: int) -> dic
     if not (run_dir / UNION_JSON).is_file():
         return None
     union = read_json(run_dir / UNION_JSON, next_step="Sweep into this folder with --method union again.")
-    return union if union["scripts"] == list(scripts) and union["base_n_rows"] == base_n_rows else None
+    return union if (union.get("scripts"), union.get("base_n_rows")) == (list(scripts), base_n_rows) else None
