@@ -496,3 +496,15 @@ def test_truncation_of_the_base_is_kept_and_cuts_no_count(folders: Path, tmp_pat
     assert run.sweep["sets"]["train"]["n_special_tokens"] == 50
     written_json = json.loads((run.exported(5) / "tokenizer.json").read_text("utf-8"))
     assert written_json["truncation"] == value["truncation"]
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path) -> None:
+    run = tmp_path / "a [b] *c? [/red]"
+    text = CORPUS / "ko" / "news.txt"
+    options = ("--method", "union", "--sizes", "1500", "--out", run)
+    assert vocabopt("sweep", text, *options).exit_code == 0
+    assert vocabopt("sweep", text, *options, "--quiet").exit_code == 0
+    assert json.loads((run / "run.json").read_text("utf-8"))["counts_reused"] is True
+    result = vocabopt("merge", run, "--size", 3, "--method", "grow", "--out", run / "tok")
+    assert result.exit_code == 0
+    assert "FAIL" not in result.stdout

@@ -114,10 +114,15 @@ def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
     if not path.is_file() or not folds_path.is_file():
         return None
     try:
-        metadata = pl.read_parquet_metadata(path)
+        # A folder's name may look like a pattern: neither call may take it for one.
+        with path.open("rb") as file:
+            metadata = pl.read_parquet_metadata(file)
         if metadata.get("inputs_sha256") != inputs_sha256:
             return None
-        texts, folds = pl.read_parquet(path, columns=["chunk"])["chunk"], pl.read_parquet(folds_path)
+        texts, folds = (
+            pl.read_parquet(path, columns=["chunk"], glob=False)["chunk"],
+            pl.read_parquet(folds_path, glob=False),
+        )
     except (OSError, pl.exceptions.PolarsError):
         return None
     # Copies, since numba compiles its functions anew for arrays that are read-only.

@@ -137,7 +137,7 @@ def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
     if record["method"] == "union":
         for note in notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
-        console.print(union_table(record, pl.read_parquet(out / "curve.parquet"), width=console.width))
+        console.print(union_table(record, pl.read_parquet(out / "curve.parquet", glob=False), width=console.width))
         notes = [*union_notes(record), record["union"]["choice"]["reason"]]
     for note in (*notes, f"Report: {out / 'report.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
