@@ -7,6 +7,7 @@ import click
 
 from vocabopt import __version__
 from vocabopt.cli.command_merge import merge
+from vocabopt.cli.command_report import report
 from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
 from vocabopt.errors import VocaboptError
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for command in (sweep, merge, verify):
+for command in (sweep, report, merge, verify):
     main.add_command(command)
 
 
