@@ -10,7 +10,7 @@ from vocabopt.report.draw import (
     POINT,
     WIDTH,
     Drawing,
-    arrow_head,
+    arrow,
     bare,
     dot,
     frame,
@@ -24,7 +24,8 @@ from vocabopt.report.text import DASH, count
 from vocabopt.report.view import View
 
 ROW_HEIGHT = 18  # points
-RULES_LEFT = 0.29  # of the width, for the rules' names
+RULES_LEFT = 0.31  # of the width, for the rules' names
+LABEL_SHARE = 0.2  # of the axis, for a number beside its dot in a phone's letters
 CELL_HEIGHT = 22  # points
 WINDOWS_LEFT = 0.135
 N_CELLS = 9  # columns that hold their numbers in a phone's letters too
@@ -59,30 +60,40 @@ def draw_rules(view: View) -> Drawing | None:
 
 
 def _draw_rule(ax: Axes, view: View, row: int, rule: Rule) -> None:
-    """A name, a grey line, and on it a dot; with an arrow where the answer is a bound."""
+    """A name, and on its row a dot; with an arrow where the answer is a bound, or lies beyond the curve."""
     n_max = view.curve.height
     colour = "window" if rule.is_second_opinion else "s0"
-    ax.plot([0, n_max], [row, row], color=COLOURS["rule"], linewidth=0.6, clip_on=False, zorder=0)
-    words(ax, 0, row, rule.label, shift=-10, align="right", weight="bold" if rule.decided else "normal")
+    words(ax, 0, row, rule.label, shift=-17, align="right", weight="bold" if rule.decided else "normal")
     if rule.n_added is None or rule.bound == "none":
         words(ax, 0, row, DASH, shift=6, color=COLOURS["window"])
         return
+    is_beyond = rule.n_added > n_max
+    x = min(max(rule.n_added, 0), n_max)
+    to_left = _label_left(x, view)
+    _draw_row_line(ax, row, x - (LABEL_SHARE * n_max if to_left else 0))
     interval = view.decision.interval
     if rule.name == "knee" and interval is not None and view.decision.has_interval:
         span = [min(interval["low"], n_max), min(interval["high"], n_max)]
         ax.plot(span, [row, row], color=COLOURS["s0"], linewidth=7, alpha=0.28, clip_on=False)
-    is_beyond = rule.n_added > n_max
-    x = min(max(rule.n_added, 0), n_max)
     if rule.bound in ("at_least", "at_most") or is_beyond:
-        to_right = rule.bound != "at_most"
-        end = n_max if to_right else 0
-        ax.plot([x, end], [row, row], color=COLOURS[colour], linewidth=1.6, clip_on=False)
-        arrow_head(ax, end, row, colour=colour, to_right=to_right)
+        arrow(ax, x, row, colour=colour, to_right=rule.bound != "at_most")
     if not is_beyond:
         dot(ax, x, row, colour=colour, hollow=rule.is_second_opinion)
-    # The number stands beside the dot, on the side where there is room.
-    late = x > 0.7 * n_max
-    words(ax, x, row - 0.02, rule.size, shift=-8 if late else 8, align="right" if late else "left", zorder=4)
+    shift = 17 if rule.bound == "at_least" and not to_left else 8
+    words(ax, x, row, rule.size, shift=-8 if to_left else shift, align="right" if to_left else "left", zorder=4)
+
+
+def _label_left(x: float, view: View) -> bool:
+    """Does a number stand left of its dot? Where there is no room to the right, or the choice's line would cross it."""
+    n_max = view.curve.height
+    if x > (1 - LABEL_SHARE) * n_max:
+        return True
+    return x <= view.n_choice < x + LABEL_SHARE * n_max and x > LABEL_SHARE * n_max
+
+
+def _draw_row_line(ax: Axes, row: int, end: float) -> None:
+    if end > 0:
+        ax.plot([0, end], [row, row], color=COLOURS["rule"], linewidth=0.8, clip_on=False, zorder=0)
 
 
 def draw_windows(view: View) -> Drawing | None:
@@ -90,7 +101,7 @@ def draw_windows(view: View) -> Drawing | None:
     windows = view.decision.windows
     if windows is None:
         return None
-    above = 44 * POINT
+    above = 38 * POINT
     height = above + (CELL_HEIGHT * len(windows.starts) + 6) * POINT
     figure = Figure(figsize=(WIDTH, height))
     ax = figure.add_axes((WINDOWS_LEFT, 6 * POINT / height, 1 - WINDOWS_LEFT - 0.01, 1 - (above + 6 * POINT) / height))
@@ -99,8 +110,8 @@ def draw_windows(view: View) -> Drawing | None:
     ax.set_ylim(len(windows.starts), 0)
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.text(0, 0, "window starts at", transform=moved(ax, ax.transData, -0.125 * WIDTH / POINT, 33))
-    ax.text(0, 0, "and ends at", transform=moved(ax, ax.transData, 0.24 * WIDTH / POINT, 33))
+    title = "the window starts at (rows) and ends at (columns)"
+    ax.text(0, 0, title, transform=moved(ax, ax.transData, -0.127 * WIDTH / POINT, 27), color=COLOURS["ink"])
     for column, end in enumerate(windows.ends):
         ax.text(column + 0.5, 0, count(end), transform=moved(ax, ax.transData, 0, 7), ha="center")
     for row, (start, knees) in enumerate(windows.rows):

@@ -107,7 +107,9 @@ class Decision:
         given = self.given.get("windows")
         if not given or not given.get("starts") or not given.get("ends"):
             return None
-        return Windows(starts=list(given["starts"]), ends=list(given["ends"]), knees=[list(row) for row in given["knees"]])
+        return Windows(
+            starts=list(given["starts"]), ends=list(given["ends"]), knees=[list(row) for row in given["knees"]]
+        )
 
     @property
     def interval(self) -> Mapping[str, Any] | None:

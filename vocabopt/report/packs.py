@@ -44,7 +44,7 @@ class Pack:
 
 
 def leb128(values: npt.ArrayLike) -> bytes:
-    """Non-negative integers, seven bits a byte, the lowest first; every byte but a number's last has its top bit set."""
+    """Non-negative integers, seven bits a byte, the lowest first; all but a number's last have the top bit set."""
     rest = np.asarray(values, dtype=np.uint64)
     if not rest.size:
         return b""
@@ -54,7 +54,8 @@ def leb128(values: npt.ArrayLike) -> bytes:
     above = (rest[:, None] >> shifts) >> np.uint64(7)
     groups |= np.where(above > 0, np.uint64(0x80), np.uint64(0))
     is_there = np.concatenate([np.ones((rest.size, 1), bool), above[:, :-1] > 0], axis=1)
-    return groups[is_there].astype(np.uint8).tobytes()
+    encoded: bytes = groups[is_there].astype(np.uint8).tobytes()
+    return encoded
 
 
 def differences(first: int, values: Integers) -> bytes:

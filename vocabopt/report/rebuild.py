@@ -19,8 +19,8 @@ _SWEEP_AGAIN = "Sweep into this folder again."
 def rebuild_report(run_dir: Path) -> Path:
     """Write report.html and figures/ anew from the files of a finished run; the text is not needed.
 
-    The base tokenizer is loaded from where it was. Where it is not there any more, or is another by now, the page has no
-    playground and says why.
+    The base tokenizer is loaded from where it was. Where it is not there any more, or is another by now, the page has
+    no playground and says why.
 
     Raises:
         RunDirectoryError: no finished run, or one of its files is missing, broken, or of another version or run.

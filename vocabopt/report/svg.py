@@ -41,9 +41,9 @@ DASHES = ("solid", "dashed", "dotted")
 
 _NAME_OF = {colour: name for name, colour in COLOURS.items()}
 # Properties that are attributes of SVG elements as well. The page sets the family of the letters.
-_ATTRIBUTES = frozenset(
-    ("fill", "stroke", "opacity", "fill-opacity", "stroke-opacity", "stroke-width", "stroke-dasharray")
-    + ("stroke-dashoffset", "stroke-linejoin", "stroke-linecap", "font-size", "font-weight", "text-anchor")
+_ATTRIBUTES = re.compile(
+    "fill|stroke|(fill-|stroke-)?opacity|stroke-(width|dasharray|dashoffset|linejoin|linecap)|font-(size|weight)|"
+    "text-anchor"
 )
 _PAGE_SETS = frozenset(("font-family",))
 _STYLE_ATTRIBUTE = re.compile(r' style="([^"]*)"')
@@ -89,7 +89,7 @@ def _as_attributes(style: str) -> str:
         if name in ("fill", "stroke") and value in _NAME_OF:
             classes.append(f"{'f' if name == 'fill' else 'k'}-{_NAME_OF[value]}")
         elif name not in _PAGE_SETS:
-            assert name in _ATTRIBUTES, f"matplotlib's SVG has gained the style {declaration!r}"
+            assert _ATTRIBUTES.fullmatch(name), f"matplotlib's SVG has gained the style {declaration!r}"
             attributes.append(f' {name}="{value}"')
     return (f' class="{" ".join(classes)}"' if classes else "") + "".join(attributes)
 

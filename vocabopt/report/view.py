@@ -139,7 +139,8 @@ class View:
             return None
         fixed = flops["body_per_token"] + flops["attention_per_token_per_context_token"] * context
         per_row = flops["head_per_row"]
-        return main.ratio_choice * (fixed + per_row * n_rows) / (fixed + per_row * n_rows_base)
+        of_token: float = (fixed + per_row * n_rows) / (fixed + per_row * n_rows_base)
+        return main.ratio_choice * of_token
 
     @property
     def context_ratio(self) -> float | None:
