@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.documents import cut_at, opening_of, split_added_tokens
+from vocabopt.sets import HELDOUT, N_FOLDS, TRAIN
 
 T = TypeVar("T")
 
-N_FOLDS = 32
-TRAIN, HELDOUT = "train", "heldout"
 #: Threads that count; more than the readers can feed would only wait.
 N_SHARES = 2
 #: Chunks cut before they are looked up: large enough to overlap cache misses, small enough to stay in the cache.
