@@ -36,6 +36,7 @@ from vocabopt.pretokens import refine
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.run_files import read_union
+from vocabopt.samples import Samples
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.segment import Segmentation, segment
 from vocabopt.sets import HELDOUT, TRAIN
@@ -159,6 +160,7 @@ def _count(
         sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
         sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
         n_stored = [file.n_bytes for text_set in text_sets for file in text_set.files]
+        samples = Samples(list(sets))
         total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
         with console.step("count", total, "bytes") as advance:
             counts = count_chunks(
@@ -168,9 +170,11 @@ def _count(
                 heldout_share=options.heldout,
                 seed=options.seed,
                 advance=advance,
+                samples=samples,
             )
         if not counts.sets[TRAIN].n_documents:
             raise CorpusError(_no_text(counts.sets, train, options))
+        samples.save(run.path)
     return counts, counts.weights()
 
 
