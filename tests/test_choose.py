@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from vocabopt.choose import Choice, choose, chord_knee
+
 from vocabopt.complexity import EmbeddingTable
 
 # A public cut-off report on extending an English-centric tokenizer to Greek: tokens per word, the mean of three

@@ -13,14 +13,16 @@ between the embedding and the output head, which do not change with the vocabula
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from vocabopt.bases import Base
 from vocabopt.errors import OptionError
 from vocabopt.modelspec import ModelSpec
 from vocabopt.options import MAX_ADDED
+
+if TYPE_CHECKING:
+    from vocabopt.bases import Base
 
 #: The paper's grid, in added tokens.
 PAPER_SIZES = range(8_000, 40_001, 4_000)
@@ -46,7 +48,7 @@ class EmbeddingTable:
         return self.model.n_embedding_params(self.n_rows(n_added)) if self.model else None
 
 
-def embedding_table(base: Base, model: ModelSpec | None, *, model_is_chosen: bool) -> EmbeddingTable:
+def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: bool) -> EmbeddingTable:
     """The table of this base in this model.
 
     Raises:

@@ -22,11 +22,12 @@ from vocabopt import __version__
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
 from vocabopt.blocks import documents_of_sets, texts_of
-from vocabopt.choose import choose
+from vocabopt.choice.options import ChoiceOptions
+from vocabopt.choice.run import choice_records
 from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, points_shown
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets
-from vocabopt.counts import HELDOUT, TRAIN, ChunkCounts, SetStats, char_counts, count_chunks
+from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
@@ -34,10 +35,13 @@ from vocabopt.options import SweepOptions
 from vocabopt.pretokens import refine
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
+from vocabopt.run_files import read_union
+from vocabopt.samples import Samples
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.segment import Segmentation, segment
+from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.union.measure import Measure
-from vocabopt.union.run import check_vocabulary, read_union, run_union
+from vocabopt.union.run import check_vocabulary, run_union
 
 _VERSIONED = ("tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
 
@@ -75,7 +79,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         write_parquet_atomic(options.out / "folds.parquet", growth.folds)
         curve_sha256 = hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest()
         sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256}
-        write_json_atomic(options.out / "sweep.json", sweep)
+    _choose(sweep, growth, table, options.out)
     if options.method == "union":
         run_union(
             _measure(base, table, counts, weights, segmentation, scripts, text_sets, options),
@@ -85,6 +89,8 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
             scores=options.scores,
             console=console,
         )
+        # The same size on the axis of the vocabulary just measured.
+        _choose(sweep, growth, table, options.out)
     with console.step("report"):
         union = read_union(options.out, scripts, table.base_n_rows)
         record = _run_record(run, given, segmentation, console, started_at, start)
@@ -113,6 +119,13 @@ def _measure(
         table=table,
         protected={text_set.name: partial(texts_of, text_set, options.read_options()) for text_set in protected},
     )
+
+
+def _choose(sweep: dict[str, Any], growth: Growth, table: EmbeddingTable, out: Path) -> None:
+    """Complete sweep.json with the choice, and write it."""
+    union = read_union(out, tuple(sweep["scripts"]), table.base_n_rows)
+    sweep |= choice_records(sweep, growth.curve, growth.folds, table, ChoiceOptions(), union)
+    write_json_atomic(out / "sweep.json", sweep)
 
 
 def _prepare_growth(base: Base) -> None:
@@ -147,6 +160,7 @@ def _count(
         sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
         sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
         n_stored = [file.n_bytes for text_set in text_sets for file in text_set.files]
+        samples = Samples(list(sets))
         total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
         with console.step("count", total, "bytes") as advance:
             counts = count_chunks(
@@ -156,9 +170,11 @@ def _count(
                 heldout_share=options.heldout,
                 seed=options.seed,
                 advance=advance,
+                samples=samples,
             )
         if not counts.sets[TRAIN].n_documents:
             raise CorpusError(_no_text(counts.sets, train, options))
+        samples.save(run.path)
     return counts, counts.weights()
 
 
@@ -214,12 +230,9 @@ def _sweep_record(
     sizes: tuple[int, ...] | None,
     options: SweepOptions,
 ) -> dict[str, Any]:
-    """What sweep.json holds, but for the options and the hash of the curve."""
+    """What sweep.json holds, but for the options, the hash of the curve and the choice."""
     base_tokens = segmentation.base_tokens(counts.sets)
-    choice = choose(growth.curve, base_tokens, table, growth.exhausted_at)
     shown = grid(sizes, growth.exhausted_at, options.max_added)
-    n_used = [0, *growth.curve[f"n_used_{TRAIN}"]]
-    (chosen,) = points((choice.n_added,), growth.curve, base_tokens, table)
     return {
         "format_version": FORMAT_VERSION,
         "method": options.method,
@@ -234,10 +247,6 @@ def _sweep_record(
         "max_added": options.max_added,
         "exhausted_at": growth.exhausted_at,
         "n_blocked": growth.n_blocked,
-        "n_scaffold": {
-            str(size): size - n_used[size] for size in (*shown, choice.n_added) if 0 < size <= len(growth.curve)
-        },
-        "choice": {**choice.as_record(), "point": chosen},
     }
 
 

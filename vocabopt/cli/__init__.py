@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from vocabopt import __version__
+from vocabopt.cli.command_choose import choose
 from vocabopt.cli.command_merge import merge
 from vocabopt.cli.command_report import report
 from vocabopt.cli.command_sweep import sweep
@@ -39,12 +40,13 @@ def main() -> None:
     \b
     Examples:
       vocabopt sweep corpus/
+      vocabopt choose reports/corpus-mistral-7b-v1 --train-tokens 10B
       vocabopt merge reports/corpus-mistral-7b-v1 --out my-tokenizer
       vocabopt verify mistral-7b-v1 my-tokenizer --text ko=korean.txt
     """
 
 
-for command in (sweep, report, merge, verify):
+for command in (sweep, choose, report, merge, verify):
     main.add_command(command)
 
 
