@@ -130,6 +130,11 @@ class Decision:
         return sentence
 
     @property
+    def agreement_sentence(self) -> str | None:
+        sentence: str | None = self.given.get("agreement_sentence")
+        return sentence
+
+    @property
     def paper_axis(self) -> Mapping[str, Any] | None:
         given: Mapping[str, Any] | None = self.given.get("paper_axis")
         return given

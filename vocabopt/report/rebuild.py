@@ -9,9 +9,9 @@ from vocabopt.artifacts import read_json
 from vocabopt.bases import Base, load_base
 from vocabopt.complexity import points_shown
 from vocabopt.errors import RunDirectoryError, VocaboptError
-from vocabopt.merge.run import read_curve
 from vocabopt.report import write_report
-from vocabopt.union.run import read_union
+from vocabopt.run_files import read_curve, read_sweep, read_union
+from vocabopt.samples import SAMPLES_JSON
 
 _SWEEP_AGAIN = "Sweep into this folder again."
 
@@ -27,11 +27,7 @@ def rebuild_report(run_dir: Path) -> Path:
     """
     if not run_dir.is_dir():
         raise RunDirectoryError(f"{run_dir}: no such folder. Name the run directory of a sweep.")
-    if not (run_dir / "sweep.json").is_file():
-        raise RunDirectoryError(
-            f"{run_dir}: holds no sweep.json, so it is no finished run. Run `vocabopt sweep ... --out {run_dir}` first."
-        )
-    sweep = read_json(run_dir / "sweep.json", next_step=_SWEEP_AGAIN)
+    sweep = read_sweep(run_dir)
     curve = read_curve(run_dir, sweep.get("curve_sha256", ""))
     run = read_json(run_dir / "run.json", next_step=_SWEEP_AGAIN)
     _check_whole(run_dir, sweep, curve)
@@ -55,7 +51,7 @@ def _optional(path: Path, next_step: str) -> dict[str, Any] | None:
 
 
 def _samples(run_dir: Path) -> dict[str, list[str]] | None:
-    path = run_dir / "samples.json"
+    path = run_dir / SAMPLES_JSON
     record = _optional(path, _SWEEP_AGAIN)
     if record is None:
         return None

@@ -126,10 +126,19 @@ class View:
         return None if not model else int(model["hidden_size"]) * (1 if model["tied_embeddings"] else 2)
 
     @property
-    def compute_ratio(self) -> float | None:
-        """Compute per byte of text at the choice, base = 1; None where no model is known.
+    def training_ratio(self) -> float | None:
+        """Compute of training at the choice per byte of text, base = 1; None where no model is known."""
+        return self._compute_ratio(context_shrinks=False)
 
-        flops of a token(k) = body + attention x context + head x rows(k); tokens per byte go with ratio_input.
+    @property
+    def serving_ratio(self) -> float | None:
+        """The same of serving, where a text of fewer tokens has a shorter context too."""
+        return self._compute_ratio(context_shrinks=True)
+
+    def _compute_ratio(self, *, context_shrinks: bool) -> float | None:
+        """flops of a token(k) = body + attention x context + head x rows(k); tokens per byte go with ratio_input.
+
+        The page's script computes the same at every size (assets/sizes.js).
         """
         cost = self.decision.model_cost or {}
         flops, context = cost.get("flops"), cost.get("context_tokens")
@@ -137,10 +146,13 @@ class View:
         n_rows, n_rows_base = self.choice_point.get("n_rows_total"), self.base_point.get("n_rows_total")
         if not flops or None in (context, n_rows, n_rows_base) or main is None or main.ratio_choice is None:
             return None
-        fixed = flops["body_per_token"] + flops["attention_per_token_per_context_token"] * context
-        per_row = flops["head_per_row"]
-        of_token: float = (fixed + per_row * n_rows) / (fixed + per_row * n_rows_base)
-        return main.ratio_choice * of_token
+
+        def per_token(n_rows: int, context: float) -> float:
+            attention: float = flops["attention_per_token_per_context_token"] * context
+            return attention + flops["body_per_token"] + flops["head_per_row"] * n_rows
+
+        at_choice = per_token(n_rows, context * (main.ratio_choice if context_shrinks else 1))
+        return main.ratio_choice * at_choice / per_token(n_rows_base, context)
 
     @property
     def context_ratio(self) -> float | None:

@@ -32,12 +32,17 @@ class Curve {
     return this.used ? quotient(this.used[size], size) : null;
   }
 
-  /** Compute of one token, or null where no model is known: body, attention over the context, output head. */
-  flopsPerToken(size) {
+  /**
+   * Compute of a byte of text, base = 1, or null where no model is known: tokens, times what one takes in body,
+   * attention over its context, and output head. In serving, a text of fewer tokens has a shorter context too.
+   */
+  computeRatio(size, ratio, { contextShrinks }) {
     const { flops, context_tokens: context } = this.header;
-    if (!flops || isUnknown(context)) return null;
-    return flops.body_per_token + flops.attention_per_token_per_context_token * context
-      + flops.head_per_row * this.rows(size);
+    if (!flops || isUnknown(context) || ratio === null) return null;
+    const perToken = (rows, length) => flops.body_per_token
+      + flops.attention_per_token_per_context_token * length + flops.head_per_row * rows;
+    const now = perToken(this.rows(size), contextShrinks ? context * ratio : context);
+    return ratio * now / perToken(this.rows(0), context);
   }
 
   /** All numbers of one size, by the names that the page's data-live attributes use. */
@@ -48,7 +53,6 @@ class Curve {
     const ratio = header.main === null ? null : this.ratio(header.main, size);
     const heldout = header.heldout === null ? null : this.ratio(header.heldout, size);
     const perRow = header.n_params_per_row;
-    const flops = this.flopsPerToken(size);
     return {
       size,
       ratio,
@@ -57,7 +61,8 @@ class Curve {
       ratioEmbedding: this.rows(size) / this.rows(0),
       params: perRow === null ? null : this.rows(size) * perRow,
       paramsAdded: perRow === null ? null : (this.rows(size) - this.rows(0)) * perRow,
-      compute: flops === null || ratio === null ? null : ratio * flops / this.flopsPerToken(0),
+      training: this.computeRatio(size, ratio, { contextShrinks: false }),
+      serving: this.computeRatio(size, ratio, { contextShrinks: true }),
       context: quotient(1, ratio),
       tokensPerWord: quotient(tokens, main.n_words),
       bytesPerToken: quotient(main.n_bytes, tokens),
