@@ -111,7 +111,7 @@ def render(
         later.insert(0, _asset(_PLAYGROUND_SCRIPT))
     scripts = [early, *later]
     # Inside a script nothing is escaped: its end must not stand in it.
-    assert not any("</script" in script.lower() or "<!--" in script for script in scripts)
+    assert not any(mark in script.lower() for script in scripts for mark in ("</script", "<script", "<!--"))
     # Trusted markup: the project's own style sheet and scripts, base64, and figures whose every text is escaped.
     return (
         _environment()

@@ -1,4 +1,4 @@
-// The page's data: base64 of gzip in <script type="application/octet-stream" id="pack-NAME">, see packs.py.
+// The page's data: base64 of gzip in blocks of data with the id pack-NAME, see packs.py.
 
 /** Resolves when the browser has nothing better to do, so that work never delays a paint or a key. */
 function idle() {
