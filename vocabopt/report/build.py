@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from vocabopt.bases import Base
+from vocabopt.errors import PlaygroundError
 from vocabopt.report.draw import Picture
 from vocabopt.report.packs import MAX_PAGE_BYTES, Pack, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.page import render
@@ -24,18 +25,23 @@ def build_page(
         packs["tokens"] = tokens_pack(view, base)
     problem = base_problem
     if base is not None:
+        from vocabopt.errors import PlaygroundError
         from vocabopt.report.playground import pack_tokenizer
 
-        playground = Pack(name="playground", data=pack_tokenizer(base, view.curve))
-        sentences = samples_pack(view, samples)
-        with_it = packs | ({} if sentences is None else {"samples": sentences}) | {"playground": playground}
-        page = render(view, pictures, with_it)
-        if _fits(page):
-            return page
-        problem = (
-            f"the tokenizer, {size_of(len(playground.base64))} packed, would make this page larger than "
-            f"{size_of(MAX_PAGE_BYTES)}."
-        )
+        try:
+            playground = Pack(name="playground", data=pack_tokenizer(base, view.curve))
+        except PlaygroundError as error:
+            problem = str(error)
+        else:
+            sentences = samples_pack(view, samples)
+            with_it = packs | ({} if sentences is None else {"samples": sentences}) | {"playground": playground}
+            page = render(view, pictures, with_it)
+            if _fits(page):
+                return page
+            problem = (
+                f"the tokenizer, {size_of(len(playground.base64))} packed, would make this page larger than "
+                f"{size_of(MAX_PAGE_BYTES)}."
+            )
     page = render(view, pictures, packs, playground_problem=problem)
     if _fits(page):
         return page

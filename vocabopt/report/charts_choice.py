@@ -71,16 +71,18 @@ def _draw_rule(ax: Axes, view: View, row: int, rule: Rule) -> None:
     x = min(max(rule.n_added, 0), n_max)
     to_left = _label_left(x, view)
     _draw_row_line(ax, row, x - (LABEL_SHARE * n_max if to_left else 0))
+    beside = x
     interval = view.decision.interval
     if rule.name == "knee" and interval is not None and view.decision.has_interval:
         span = [min(interval["low"], n_max), min(interval["high"], n_max)]
         ax.plot(span, [row, row], color=COLOURS["s0"], linewidth=7, alpha=0.28, clip_on=False)
+        beside = min(x, span[0]) if to_left else max(x, span[1])
     if rule.bound in ("at_least", "at_most") or is_beyond:
         arrow(ax, x, row, colour=colour, to_right=rule.bound != "at_most")
     if not is_beyond:
         dot(ax, x, row, colour=colour, hollow=rule.is_second_opinion)
     shift = 17 if rule.bound == "at_least" and not to_left else 8
-    words(ax, x, row, rule.size, shift=-8 if to_left else shift, align="right" if to_left else "left", zorder=4)
+    words(ax, beside, row, rule.size, shift=-8 if to_left else shift, align="right" if to_left else "left", zorder=4)
 
 
 def _label_left(x: float, view: View) -> bool:

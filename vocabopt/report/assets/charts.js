@@ -74,17 +74,19 @@ class Chart {
   }
 
   tell(size) {
-    const parts = [];
-    const add = (className, text) => {
-      const part = document.createElement("span");
-      part.className = className;
-      part.textContent = text;
-      parts.push(part);
+    const part = (className, ...content) => {
+      const element = document.createElement("span");
+      element.className = className;
+      element.append(...content);
+      return element;
     };
-    add("where", `at ${count(size)}`);
+    const parts = [part("where", `at ${count(size)}`)];
     for (const { what, colour } of this.lines) {
       const value = this.value(what, size);
-      add(`of ink-${colour}`, `${this.name(what)} ${what === "used" ? percent(value) : fixed(value, 4)}`);
+      // Isolated: a name may be written from right to left.
+      const name = document.createElement("bdi");
+      name.textContent = this.name(what);
+      parts.push(part(`ink-${colour}`, name, ` ${what === "used" ? percent(value) : fixed(value, 4)}`));
     }
     this.readout.replaceChildren(...parts);
     this.readout.hidden = this.lines.length === 0;

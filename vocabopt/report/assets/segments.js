@@ -103,7 +103,7 @@ function beside(tokenizer, idsBase, idsNew, size, options) {
     const number = document.createElement("b");
     number.textContent = counted(ids.length, "token");
     caption.append(number, ` ${words}`);
-    if (name === "added" && idsBase.length) caption.append(`, ${percent(ids.length / idsBase.length)} of them`);
+    if (name === "added" && idsBase.length) caption.append(` (${percent(ids.length / idsBase.length)})`);
     side.append(caption, tokensElement(tokenizer, ids, options));
     pair.append(side);
   }

@@ -23,4 +23,7 @@ async function start() {
   document.documentElement.dataset.ready = "";
 }
 
-start();
+start().catch((error) => {
+  document.getElementById("script-problem").hidden = false;
+  throw error;
+});
