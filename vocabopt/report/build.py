@@ -7,6 +7,7 @@ from vocabopt.errors import PlaygroundError
 from vocabopt.report.draw import Picture
 from vocabopt.report.packs import MAX_PAGE_BYTES, Pack, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.page import render
+from vocabopt.report.playground import pack_tokenizer
 from vocabopt.report.text import size_of
 from vocabopt.report.view import View
 
@@ -25,9 +26,6 @@ def build_page(
         packs["tokens"] = tokens_pack(view, base)
     problem = base_problem
     if base is not None:
-        from vocabopt.errors import PlaygroundError
-        from vocabopt.report.playground import pack_tokenizer
-
         try:
             playground = Pack(name="playground", data=pack_tokenizer(base, view.curve))
         except PlaygroundError as error:

@@ -1,4 +1,4 @@
-"""The figures over every size: both ratios, every text set's ratio, the share of added tokens in use."""
+"""The figures over every size: both ratios, every set's ratio, the tokens in use, the union beside the curve."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,6 +38,7 @@ def draw_all(view: View) -> list[Picture]:
         "windows": draw_windows,
         "sets": draw_sets,
         "used": draw_used,
+        "union": draw_union,
     }
     with house_style():
         return [render(name, drawn) for name, draw in drawings.items() if (drawn := draw(view)) is not None]
@@ -139,6 +140,25 @@ def draw_used(view: View) -> Drawing | None:
     last = percent(view.used[-1].share if view.used else None)
     label = f"Line chart of the share of added tokens that occur in held-out text, {last} at the last size below."
     return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=[("used", "s0")]))
+
+
+def draw_union(view: View) -> Drawing | None:
+    """The union's sizes beside the grown curve, by new rows; None where it was not measured."""
+    rows, values = view.union_rows, view.ratio_curve(view.main)
+    if not rows or values is None:
+        return None
+    keys = [Key(label="grown", style=_series(1)), Key(label="union (dots)", style={"color": COLOURS["s1"]})]
+    figure, ax = frame(2.6, keys)
+    n_max = view.curve.height
+    size_axis(ax, n_max)
+    _ratio_axis(ax, [(values, _series(1))])
+    axis_title(ax, "ratio_input")
+    for row in rows:
+        if row.ratio_union is not None and row.given["n_added"] <= n_max:
+            dot(ax, row.given["n_added"], row.ratio_union, colour="s1")
+    told = "; ".join(f"{count(row.given['n_added'])} rows {fixed(row.ratio_union)}" for row in rows)
+    label = f"Line chart of the grown ratio_input, with a dot for each size of the union: {told}. A table follows."
+    return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=[_line(view, view.main)]))
 
 
 def _line(view: View, name: str | None) -> tuple[str, str]:

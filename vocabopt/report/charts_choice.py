@@ -99,7 +99,7 @@ def _draw_row_line(ax: Axes, row: int, end: float) -> None:
 
 
 def draw_windows(view: View) -> Drawing | None:
-    """The knee of each window as a table of cells, the stronger its colour the later it is; None where there are none."""
+    """The knee of each window as a table of cells, in a stronger colour the later it is; None where there are none."""
     windows = view.decision.windows
     if windows is None:
         return None
