@@ -12,13 +12,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 MADE := $(VENV)/.made
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test check check-lint check-format check-types check-docs docs bench clients adapt
+.PHONY: help setup sweep test test-browser check check-lint check-format check-types check-docs docs bench clients adapt
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  Variables: PYTHON=python3 CORPUS=corpus/ BASE=mistral-7b-v1 OUT=reports/<corpus>-<base> ARGS='--sizes 0,1000'"
 
 setup: $(COMPILED) ## Make .venv with every version pinned, and compile the kernels
@@ -28,6 +29,9 @@ sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choic
 
 test: $(INSTALLED_DEV) ## Run the tests
 	$(strip $(BIN)/python -m pytest $(ARGS))
+
+test-browser: $(INSTALLED_BROWSER) ## Run the tests that need Chromium: VOCABOPT_CHROMIUM, or chromium on PATH
+	$(strip $(BIN)/python -m pytest -m browser tests/browser $(ARGS))
 
 check: check-lint check-format check-types check-docs ## Lint, format, types, generated docs
 
@@ -68,6 +72,10 @@ $(INSTALLED): $(MADE) pyproject.toml constraints.txt
 
 $(INSTALLED_DEV): $(INSTALLED)
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(INSTALLED_BROWSER): $(INSTALLED_DEV)
+	$(PIP) -e '.[browser]'
 	@touch $@
 
 $(COMPILED): $(INSTALLED) $(wildcard vocabopt/*.py)

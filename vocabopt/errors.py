@@ -5,6 +5,7 @@
     ├── CorpusError          the text cannot be found, opened, decoded or learned from
     ├── BaseTokenizerError   the base tokenizer cannot be loaded, or is of a kind that cannot be grown
     ├── ModelSpecError       the model's config.json is missing, unreadable or lacks a field
+    ├── PlaygroundError      the report's playground cannot repeat a part of the base; the report is made without it
     ├── RunDirectoryError    the output folder cannot be written, or holds something else
     └── PromiseError         a promise of the tool did not hold (exit code 1)
 
@@ -32,6 +33,10 @@ class BaseTokenizerError(VocaboptError):
 
 class ModelSpecError(VocaboptError):
     """The model's config.json is missing, unreadable or lacks a field."""
+
+
+class PlaygroundError(VocaboptError):
+    """The report's playground cannot repeat a part of the base tokenizer exactly; the report is made without it."""
 
 
 class RunDirectoryError(VocaboptError):

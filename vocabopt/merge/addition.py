@@ -36,25 +36,30 @@ class Addition:
 
 def grown(base: Base, curve: pl.DataFrame, n_added: int) -> Addition:
     """The first `n_added` rows of a growth curve: one merge a piece, and those that open pieces of the base."""
-    spelling = {index: piece for piece, index in base.tokenizer_json["model"]["vocab"].items()}
     rows = curve.head(n_added)
-    known = {(left, right) for left, right in base.tokenizer_json["model"]["merges"]}
-    merges: list[tuple[str, str]] = []
-    details = []
-    for rank, piece, kind, left, right, opened in rows.select(
-        "rank", "piece", "kind", "left", "right", "opened"
-    ).iter_rows():
-        spelling[base.n_tokens + rank - 1] = piece
-        if left >= 0:
-            merges.append((spelling[left], spelling[right]))
-        # Pieces that the base had but its merges could not reach, and now can. A merge that the base has already (its
-        # parts could not be reached) keeps its rank: written a second time it would move to the later one.
-        merges += [pair for a, b, _ in opened if (pair := (spelling[a], spelling[b])) not in known]
-        details.append({"rank": rank, "kind": kind, "parts": [left, right] if left >= 0 else None})
+    columns = rows.select("rank", "kind", "left", "right").iter_rows()
     return Addition(
         method="grow",
         pieces=rows["piece"].to_list(),
         texts=rows["bytes"].to_list(),
-        merges=merges,
-        details=details,
+        merges=[pair for merges in merges_by_row(base, rows) for pair in merges],
+        details=[
+            {"rank": rank, "kind": kind, "parts": [left, right] if left >= 0 else None}
+            for rank, kind, left, right in columns
+        ],
     )
+
+
+def merges_by_row(base: Base, rows: pl.DataFrame) -> list[list[tuple[str, str]]]:
+    """The merges that each row of a growth curve brings: none where it is a character, and those that it opens."""
+    spelling = {index: piece for piece, index in base.tokenizer_json["model"]["vocab"].items()}
+    spelling.update(enumerate(rows["piece"], base.n_tokens))
+    is_opening = rows["opened"].list.len().sum() > 0
+    known = {(left, right) for left, right in base.tokenizer_json["model"]["merges"]} if is_opening else frozenset()
+    merges = []
+    for left, right, opened in rows.select("left", "right", "opened").iter_rows():
+        own = [(spelling[left], spelling[right])] if left >= 0 else []
+        # Pieces that the base had but its merges could not reach, and now can. A merge that the base has already (its
+        # parts could not be reached) keeps its rank: written a second time it would move to the later one.
+        merges.append(own + [pair for a, b, _ in opened if (pair := (spelling[a], spelling[b])) not in known])
+    return merges
