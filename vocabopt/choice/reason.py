@@ -52,7 +52,7 @@ def reason(question: Question, knee: int | None, decided: "Decided") -> str:
         why += f", held back to {decided.clipped_to:,} by the memory budget"
     if n_added == 0:
         return f"Add no tokens: {why}."
-    return f"Add {n_added:,} tokens: {why}{_rounding(question, decided)}{outcome}"
+    return f"Add {n_added:,} {'token' if n_added == 1 else 'tokens'}: {why}{_rounding(question, decided)}{outcome}"
 
 
 def _instead(decided: "Decided") -> str:
