@@ -260,9 +260,24 @@ def test_a_large_model_s_compute_has_no_optimum_inside_the_curve_and_is_left_out
 
 UNION = {
     "points": [
-        {"vocab_size": 8_000, "n_overlap": 1_867, "n_added": 6_130},
-        {"vocab_size": 20_000, "n_overlap": 2_634, "n_added": 17_363},
-        {"vocab_size": 40_000, "n_overlap": 3_940, "n_added": 36_057},
+        {
+            "vocab_size": size,
+            "n_overlap": n_overlap,
+            "n_added": n_added,
+            "ratio_embedding": 1 + n_added / 32_000,
+            "sets": {"heldout": {"ratio_input": ratio}},
+        }
+        for size, n_overlap, n_added, ratio in (
+            (8_000, 1_860, 6_137, 0.4809),
+            (12_000, 2_117, 9_880, 0.4391),
+            (16_000, 2_386, 13_611, 0.4167),
+            (20_000, 2_632, 17_365, 0.4018),
+            (24_000, 2_894, 21_103, 0.3908),
+            (28_000, 3_164, 24_833, 0.3822),
+            (32_000, 3_451, 28_546, 0.3752),
+            (36_000, 3_688, 32_309, 0.3693),
+            (40_000, 3_933, 36_064, 0.3644),
+        )
     ]
 }
 
@@ -270,12 +285,25 @@ UNION = {
 def test_the_same_size_stands_on_the_paper_s_axis_where_a_union_was_measured() -> None:
     choice = chosen(falling(60_000), union=UNION)
     assert choice.paper_axis is not None
-    # Linear between the two measured sizes around it, 20,000 and 40,000 pieces.
-    share = (choice.n_added - 17_363) / (36_057 - 17_363)
-    assert choice.paper_axis.vocab_size == pytest.approx(20_000 + share * 20_000, abs=1)
-    assert choice.paper_axis.n_overlap == pytest.approx(2_634 + share * (3_940 - 2_634), abs=1)
-    assert "trained apart" in choice.window_sentence
+    # Linear between the two measured sizes around it, 16,000 and 20,000 pieces.
+    below, above = next(
+        pair for pair in zip(UNION["points"], UNION["points"][1:], strict=False) if pair[1]["n_added"] >= choice.n_added
+    )
+    share = (choice.n_added - below["n_added"]) / (above["n_added"] - below["n_added"])
+    assert choice.paper_axis.vocab_size == pytest.approx(below["vocab_size"] + share * 4_000, abs=1)
+    overlap = below["n_overlap"] + share * (above["n_overlap"] - below["n_overlap"])
+    assert choice.paper_axis.n_overlap == pytest.approx(overlap, abs=1)
     assert chosen(falling(60_000)).paper_axis is None
+
+
+def test_the_paper_s_20_000_is_the_knee_of_its_window_and_moves_with_it() -> None:
+    """Ratios measured on 117 MB of Korean (reports/LOG.md); RedWhale chose 20,000 of 8,000 to 40,000."""
+    sentence = chosen(falling(60_000), union=UNION).window_sentence
+    assert (
+        "the knee over 8,000..40,000 pieces is 20,000 (17,365 new rows), and moves too: 12,000 over 8,000..16,000"
+        in sentence
+    )
+    assert "On the paper's axis" not in chosen(falling(60_000)).window_sentence
 
 
 # --- Options ---------------------------------------------------------------------------------------------------------

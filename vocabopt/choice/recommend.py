@@ -136,7 +136,7 @@ def choose(
             seed=options.seed,
         ),
         windows=grid,
-        window_sentence=window_sentence(grid, knee, window, union),
+        window_sentence=window_sentence(grid, knee, window, union, text_set),
         agreement_sentence=agreement_sentence(given, decided.n_added),
         set_knees=set_knees,
         roles=curve.roles,
