@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from vocabopt.errors import OptionError
-from vocabopt.modelspec import ModelSpec
+from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
 from vocabopt.options import MAX_ADDED
 
 if TYPE_CHECKING:
@@ -69,6 +69,16 @@ def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: b
     elif model is not None:
         n_rows = model.n_rows
     return EmbeddingTable(base_n_tokens=base.n_tokens, base_n_rows=n_rows, model=model)
+
+
+def table_of_base(base: "Base", model: str | None) -> EmbeddingTable:
+    """The table of the model named, else of the base's preset, else of the base alone.
+
+    Raises:
+        OptionError, ModelSpecError: as `embedding_table` and `load_model_spec`.
+    """
+    name = model or preset_for_base(base.name)
+    return embedding_table(base, load_model_spec(name) if name else None, model_is_chosen=model is not None)
 
 
 def parse_sizes(value: str | None) -> tuple[int, ...] | None:

@@ -24,13 +24,12 @@ from vocabopt.bases import Base, load_base
 from vocabopt.blocks import documents_of_sets, texts_of
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
-from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, points_shown
+from vocabopt.complexity import EmbeddingTable, grid, parse_sizes, points, points_shown, table_of_base
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
-from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
 from vocabopt.options import SweepOptions
 from vocabopt.pretokens import refine
 from vocabopt.report import load_renderer, write_report
@@ -62,7 +61,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     if options.vocab is not None:
         check_vocabulary(base, Path(options.vocab), options.scores)
-    table = _embedding_table(base, options.model)
+    table = table_of_base(base, options.model)
     text_sets = _find_text(options)
     run = RunDirectory.open(options, base, text_sets)
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
@@ -132,12 +131,6 @@ def _prepare_growth(base: Base) -> None:
     """What the steps after the counting need and do not need the counts for."""
     warm_up()
     _ = base.chunk_tokenizer, base.fast_chunk_tokenizer
-
-
-def _embedding_table(base: Base, model: str | None) -> EmbeddingTable:
-    name = model or preset_for_base(base.name)
-    spec: ModelSpec | None = load_model_spec(name) if name else None
-    return embedding_table(base, spec, model_is_chosen=model is not None)
 
 
 def _find_text(options: SweepOptions) -> tuple[TextSet, ...]:

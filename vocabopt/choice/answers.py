@@ -17,8 +17,8 @@ from vocabopt.sets import HELDOUT, TRAIN
 #: VOLT looks at vocabularies of 1,000, 2,000, ... entries (2012.15671, section 4).
 MUV_STEP = 1_000
 
-_FLOPS = "compute per byte of text from config.json: docs/design.md, The cost model"
-_OURS = "vocabopt: docs/design.md, The rules"
+_FLOPS = "compute per byte of text from config.json: docs/choice.md, The cost model"
+_OURS = "vocabopt: docs/choice.md, The rules"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from vocabopt.choice.answers import Question
 from vocabopt.choice.knee import WindowGrid
 from vocabopt.choice.options import DEFAULT_WINDOW
-from vocabopt.choice.paper_axis import vocab_size_at
+from vocabopt.choice.paper_axis import union_window_sentence
 from vocabopt.choice.rules import Answer
 from vocabopt.sets import HELDOUT, TRAIN
 
@@ -52,7 +52,7 @@ def reason(question: Question, knee: int | None, decided: "Decided") -> str:
         why += f", held back to {decided.clipped_to:,} by the memory budget"
     if n_added == 0:
         return f"Add no tokens: {why}."
-    return f"Add {n_added:,} tokens: {why}{_rounding(question, decided)}{outcome}"
+    return f"Add {n_added:,} {'token' if n_added == 1 else 'tokens'}: {why}{_rounding(question, decided)}{outcome}"
 
 
 def _instead(decided: "Decided") -> str:
@@ -83,22 +83,18 @@ def _outcome(question: Question, n_added: int) -> str:
 
 
 def window_sentence(
-    grid: WindowGrid, knee: int | None, window: tuple[int, int], union: Mapping[str, Any] | None
+    grid: WindowGrid, knee: int | None, window: tuple[int, int], union: Mapping[str, Any] | None, text_set: str
 ) -> str:
     """How the knee moves with its window, on the axis of rows and, where a union was measured, on the paper's."""
     found = grid.found()
     if not found:
         return "No window of this curve has a knee."
-
-    def at(size: int) -> str:
-        pieces = vocab_size_at(union, size)
-        return f"{size:,}" if pieces is None else f"{size:,} (a vocabulary of about {pieces:,} trained apart)"
-
     (low, low_start, low_end), (high, high_start, high_end) = found[0], found[-1]
-    here = f"{at(knee)} over {window[0]:,}..{window[1]:,}, " if knee is not None else ""
+    here = f"{knee:,} over {window[0]:,}..{window[1]:,}, " if knee is not None else ""
     return (
-        f"The knee follows its window: {here}but {at(low)} over {low_start:,}..{low_end:,} and {at(high)} over "
+        f"The knee follows its window: {here}but {low:,} over {low_start:,}..{low_end:,} and {high:,} over "
         f"{high_start:,}..{high_end:,} on the same curve: it is a convention to compare by, not a property of the text."
+        f"{union_window_sentence(union, text_set)}"
     )
 
 

@@ -136,7 +136,7 @@ def choose(
             seed=options.seed,
         ),
         windows=grid,
-        window_sentence=window_sentence(grid, knee, window, union),
+        window_sentence=window_sentence(grid, knee, window, union, text_set),
         agreement_sentence=agreement_sentence(given, decided.n_added),
         set_knees=set_knees,
         roles=curve.roles,
@@ -189,13 +189,10 @@ def _decide(question: Question, knee: int | None, given: list[Answer]) -> Decide
         # Where padding rows take all of the window, tokens cost nothing and there is no knee: take them.
         decided = Decided(n_added=window[1], rule="padding", named=window[1])
     else:
-        able = [
-            answer for answer in given if answer.kind in ("flops", "used", "marginal") and answer.n_added is not None
-        ]
-        bounded = [answer for answer in able if answer.bound == "at"] or able
-        least = min(bounded, key=lambda answer: answer.n_added or 0, default=None)
-        size = least.n_added or 0 if least else 0
-        decided = Decided(n_added=size, rule=least.name if least else "none", named=size)
+        able = [a for a in given if a.kind in ("flops", "used", "marginal") and a.n_added is not None]
+        bounded = [(a.n_added or 0, a.name) for a in able if a.bound == "at"]
+        size, rule = min(bounded or [(a.n_added or 0, a.name) for a in able], default=(0, "none"))
+        decided = Decided(n_added=size, rule=rule, named=size)
     decided = _clipped(decided, question, given)
     return replace(decided, n_added=_rounded(decided, question))
 

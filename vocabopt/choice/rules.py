@@ -11,6 +11,10 @@ import numpy as np
 
 from vocabopt.choice.sizes import Floats, Integers
 
+#: Compute that rises by less than this share of its minimum by the curve's end has not turned: counts are whole tokens,
+#: so the sum wavers a little.
+RISE = 0.001
+
 Bound = Literal["at", "at_least", "none"]
 Kind = Literal["knee", "flops", "exposure", "used", "marginal", "memory", "law"]
 
@@ -35,10 +39,12 @@ def cheapest(flops: Floats) -> tuple[int, Bound]:
     """The size of least compute for the same text: argmin of tokens x FLOPs per token.
 
     Derivation: the first tokens added save much of the body's work, each row adds to every token's head; the sum falls,
-    then rises. For a large body it falls over the whole curve: then the end is named as a lower bound.
+    then rises. For a large body it falls, or lies flat, to the end of the curve: then the end is a lower bound.
     """
-    best = int(np.argmin(flops))
-    return best, "at_least" if best == len(flops) - 1 and best > 0 else "at"
+    best, end = int(np.argmin(flops)), len(flops) - 1
+    if end > 0 and flops[end] <= (1 + RISE) * flops[best]:
+        return end, "at_least"
+    return best, "at"
 
 
 def exposed(n_occurrences: Integers, scale: float, n_times: int) -> tuple[int, Bound]:

@@ -9,6 +9,7 @@ from vocabopt import __version__
 from vocabopt.cli.command_choose import choose
 from vocabopt.cli.command_merge import merge
 from vocabopt.cli.command_report import report
+from vocabopt.cli.command_sensitivity import sensitivity
 from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
 from vocabopt.errors import VocaboptError
@@ -46,7 +47,7 @@ def main() -> None:
     """
 
 
-for command in (sweep, choose, report, merge, verify):
+for command in (sweep, choose, report, merge, verify, sensitivity):
     main.add_command(command)
 
 
