@@ -58,12 +58,18 @@ function startPlayground(tokenizer, size) {
   let base = { text: null, ids: [] };
   let timer = 0;
 
-  const show = () => {
+  /** A long paste keeps its beginning, before the browser lays out the rest of it. */
+  const trim = () => {
+    const { value } = field;
     // Not cut inside a surrogate pair.
-    const text = field.value.slice(0, N_PLAYGROUND_CHARS).replace(/[\ud800-\udbff]$/u, "");
-    const nLeftOut = field.value.length - text.length;
+    const kept = value.slice(0, N_PLAYGROUND_CHARS).replace(/[\ud800-\udbff]$/u, "");
+    const nLeftOut = value.length > N_PLAYGROUND_CHARS ? value.length - kept.length : 0;
+    if (nLeftOut) field.value = kept;
     note.textContent = nLeftOut
-      ? `Only the first ${count(text.length)} characters are cut; ${count(nLeftOut)} more are left out.` : "";
+      ? `Kept are the first ${count(kept.length)} characters; ${count(nLeftOut)} more were left out.` : "";
+  };
+  const show = () => {
+    const text = field.value;
     if (text === "") {
       result.replaceChildren();
       return;
@@ -76,7 +82,10 @@ function startPlayground(tokenizer, size) {
     clearTimeout(timer);
     timer = setTimeout(show, TYPING_PAUSE_MS);
   };
-  field.addEventListener("input", showSoon);
+  field.addEventListener("input", () => {
+    trim();
+    showSoon();
+  });
   ids.addEventListener("change", show);
   tools.hidden = false;
   size.follow(showSoon);
