@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from conftest import Run
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
 _QUIET = (
@@ -64,3 +65,26 @@ def open_page(chromium: "Browser") -> Iterator[Callable[[Path], Opened]]:
 
     yield opened
     context.close()
+
+
+@pytest.fixture(scope="session")
+def korean(run_on: Callable[..., "Run"], tmp_path_factory: pytest.TempPathFactory) -> "Run":
+    """A sweep of the sample corpus, and its report with everything in it."""
+    from helpers import CORPUS
+
+    from vocabopt.report.rebuild import rebuild_report
+
+    run = run_on(tmp_path_factory.mktemp("runs") / "korean", "mistral-7b-v1", CORPUS)
+    rebuild_report(run.out)
+    return run
+
+
+@pytest.fixture
+def report(korean: "Run", open_page: Callable[[Path], Opened]) -> Iterator[Opened]:
+    """The report of that sweep, ready; a test fails where it reports an error or makes a request."""
+    from browser.pages import ready
+
+    found = ready(open_page(korean.out / "report.html"))
+    yield found
+    assert found.errors == []
+    assert found.requests == []

@@ -68,7 +68,7 @@ def pack(name: str, header: Mapping[str, Any], columns: Iterable[bytes] = ()) ->
     # ASCII only: a lone surrogate, which a file's name may hold, is no UTF-8.
     head = json.dumps(header, separators=(",", ":")).encode("ascii")
     data = b"".join([len(head).to_bytes(4, "little"), head, *columns])
-    return Pack(name=name, data=gzip.compress(data, compresslevel=9, mtime=0))
+    return Pack(name=name, data=gzip.compress(data, compresslevel=6, mtime=0))
 
 
 def curve_pack(view: View) -> Pack:
