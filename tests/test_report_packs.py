@@ -4,19 +4,24 @@ import base64
 import gzip
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_data import fake_run, full_choice, hostile_run
 
 from vocabopt.bases import Base
-from vocabopt.report import write_report
+from vocabopt.report import build, write_report
 from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, leb128, samples_pack, tokens_pack
+from vocabopt.report.rebuild import rebuild_report
 from vocabopt.report.view import View
+from vocabopt.run_files import read_curve, read_sweep
 
 
 class Reader:
@@ -140,3 +145,30 @@ def test_a_page_that_would_be_too_large_leaves_the_search_out(tmp_path: Path) ->
     assert 'id="pack-curve"' in page
     assert 'id="pack-tokens"' not in page
     assert 'id="table-first"' in page
+
+
+@pytest.fixture
+def run_dir(swept: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(swept, tmp_path / "run")
+
+
+def test_a_tokenizer_that_would_make_the_page_too_large_is_left_out_and_the_page_says_so(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base large enough is not at hand: the limit is lowered instead."""
+    whole = rebuild_report(run_dir).read_text(encoding="utf-8")
+    assert 'id="pack-playground"' in whole
+    monkeypatch.setattr(build, "MAX_PAGE_BYTES", len(whole.encode()) - 1)
+    page = rebuild_report(run_dir).read_text(encoding="utf-8")
+    assert "would make this page larger than" in page
+    assert 'id="pack-playground"' not in page
+    assert 'id="pack-tokens"' in page
+
+
+def test_a_base_that_the_playground_cannot_repeat_is_told(run_dir: Path, mistral: Base) -> None:
+    strange = replace(mistral, tokenizer_json={**mistral.tokenizer_json, "normalizer": {"type": "Nmt"}})
+    sweep = read_sweep(run_dir)
+    curve = read_curve(run_dir, sweep["curve_sha256"])
+    page = write_report(run_dir, sweep, curve, {}, base=strange).read_text(encoding="utf-8")
+    assert "Nmt" in page
+    assert 'id="pack-playground"' not in page

@@ -140,19 +140,22 @@ class View:
 
         The page's script computes the same at every size (assets/sizes.js).
         """
-        cost = self.decision.model_cost or {}
+        cost: Mapping[str, Any] = self.decision.model_cost or {}
         flops, context = cost.get("flops"), cost.get("context_tokens")
         main = self.set_of(self.main)
+        ratio = None if main is None else main.ratio_choice
         n_rows, n_rows_base = self.choice_point.get("n_rows_total"), self.base_point.get("n_rows_total")
-        if not flops or None in (context, n_rows, n_rows_base) or main is None or main.ratio_choice is None:
+        if flops is None or context is None or ratio is None or n_rows is None or n_rows_base is None:
             return None
 
         def per_token(n_rows: int, context: float) -> float:
             attention: float = flops["attention_per_token_per_context_token"] * context
-            return attention + flops["body_per_token"] + flops["head_per_row"] * n_rows
+            body_and_head: float = flops["body_per_token"] + flops["head_per_row"] * n_rows
+            return attention + body_and_head
 
-        at_choice = per_token(n_rows, context * (main.ratio_choice if context_shrinks else 1))
-        return main.ratio_choice * at_choice / per_token(n_rows_base, context)
+        return (
+            ratio * per_token(n_rows, context * ratio if context_shrinks else context) / per_token(n_rows_base, context)
+        )
 
     @property
     def context_ratio(self) -> float | None:
