@@ -86,6 +86,14 @@ def test_an_unknown_model_leaves_dashes_and_says_what_to_pass(tmp_path: Path) ->
     assert "None" not in page.text
 
 
+def test_a_model_of_unknown_layers_is_not_called_an_unknown_model(tmp_path: Path) -> None:
+    sweep, curve, run = fake_run()
+    full_choice(sweep)["choice"]["model_cost"] = None
+    _, page = rendered(tmp_path, sweep, curve, run)
+    assert "the layers of this model are not known" in page.text
+    assert "--model" not in page.text
+
+
 def test_a_run_of_an_earlier_version_shows_what_it_holds(tmp_path: Path) -> None:
     _, page = rendered(tmp_path, *fake_run())
     assert "How sure is that?" not in page.text

@@ -16,8 +16,8 @@ __all__ = ["load_renderer", "write_report"]
 
 def load_renderer() -> None:
     """Import what draws and renders, which takes half a second: for a thread that has time while others count."""
-    import vocabopt.report.charts
-    import vocabopt.report.page  # noqa: F401
+    import vocabopt.report.build
+    import vocabopt.report.charts  # noqa: F401
 
 
 def write_report(

@@ -55,7 +55,7 @@ class Tokens {
   /** The bytes of the parts that stood in a token's place; null where they are not known. */
   parts(row) {
     const bytes = this.bytesOf(row);
-    if (this.kinds[this.kind[row]] === "char") return [...bytes].map((_, i) => bytes.subarray(i, i + 1));
+    if (this.kinds[this.kind[row]] === "char" && bytes.length <= 4) return [...bytes].map((_, i) => bytes.subarray(i, i + 1));
     const left = this.left[row] - 1;
     if (left < 1 || left >= bytes.length || this.leftOut[row]) return null;
     return [bytes.subarray(0, left), bytes.subarray(left)];
