@@ -35,7 +35,7 @@ from vocabopt.pretokens import refine
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.run_files import read_union
-from vocabopt.samples import Samples
+from vocabopt.samples import Samples, read_samples
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.segment import Segmentation, segment
 from vocabopt.sets import HELDOUT, TRAIN
@@ -93,7 +93,9 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     with console.step("report"):
         union = read_union(options.out, scripts, table.base_n_rows)
         record = _run_record(run, given, segmentation, console, started_at, start)
-        write_report(options.out, {**sweep, "points": points_shown(sweep)}, growth.curve, record, union)
+        shown = {**sweep, "points": points_shown(sweep)}
+        samples = read_samples(options.out)
+        write_report(options.out, shown, growth.curve, record, union, samples=samples, base=base)
     write_json_atomic(options.out / "run.json", _run_record(run, given, segmentation, console, started_at, start))
     return {**sweep, "union": union} if options.method == "union" else sweep
 
