@@ -1,8 +1,6 @@
 """The sweep: corpus -> counts -> growth curve -> complexity -> choice -> report, each step leaving its file."""
 
 import hashlib
-import importlib.metadata
-import platform
 import resource
 import shlex
 import sys
@@ -18,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabopt import __version__
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
 from vocabopt.blocks import documents_of_sets, texts_of
@@ -41,9 +38,7 @@ from vocabopt.segment import Segmentation, segment
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.union.measure import Measure
 from vocabopt.union.run import check_vocabulary, run_union
-
-_VERSIONED = ("tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
-
+from vocabopt.versions import versions
 
 def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     """Run a sweep and write its run directory.
@@ -254,18 +249,12 @@ def _run_record(
     start: float,
 ) -> dict[str, Any]:
     """What run.json holds: what went in and what it cost."""
-    versions = {"python": platform.python_version(), "vocabopt": __version__}
-    for name in _VERSIONED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         **run.record,
         "command": shlex.join(["vocabopt", *sys.argv[1:]]),
         "started_at": started_at.isoformat(timespec="seconds"),
-        "versions": versions,
+        "versions": versions(),
         "encoder": segmentation.encoder,
         "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
         "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),

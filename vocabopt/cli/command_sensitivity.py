@@ -101,12 +101,11 @@ def _named(corpora: tuple[str, ...]) -> dict[str, str]:
 
 
 def _print(record: Mapping[str, Any], out: Path) -> None:
-    from vocabopt.sensitivity.table import corpora_table, matrix_table, sensitivity_sentence
+    from vocabopt.sensitivity.table import sentence, tables
 
     console = plain_console()
-    console.print(corpora_table(record, width=console.width))
-    for field in ("shared", "lost"):
+    for table in tables(record):
+        console.print(table.for_terminal(console.width))
         console.print()
-        console.print(matrix_table(record, field, width=console.width))
-    for note in (sensitivity_sentence(record), f"Report: {out / 'sensitivity.html'}"):
+    for note in (sentence(record), f"Report: {out / 'sensitivity.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

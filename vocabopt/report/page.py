@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 N_INPUTS_SHOWN = 500
 
 #: Runs before the first paint: the reader's choice of light or dark.
-_EARLY_SCRIPT = "theme.js"
+EARLY_SCRIPT = "theme.js"
 #: Run as one script, in one scope, after the page's content.
 _PAGE_SCRIPTS = (
     "unpack.js",
@@ -42,7 +42,7 @@ _PLAYGROUND_SCRIPT = "tokenizer.js"
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -67,7 +67,7 @@ def _environment() -> Environment:
 
 
 @cache
-def _style() -> str:
+def style_sheet() -> str:
     dark = colour_variables(DARK)
     rules = (FOLDER / "page.css").read_text(encoding="utf-8")
     return (
@@ -79,13 +79,13 @@ def _style() -> str:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     return (FOLDER / "assets" / name).read_text(encoding="utf-8")
 
 
 @cache
 def _page_script() -> str:
-    return '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in _PAGE_SCRIPTS) + "})();\n"
+    return '(() => {\n"use strict";\n' + "\n".join(asset(name) for name in _PAGE_SCRIPTS) + "})();\n"
 
 
 def policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
@@ -106,15 +106,15 @@ def render(
     packs: by name; the one named "playground" makes the page's tokenizer work, and `playground_problem` says to the
     reader why it is not there.
     """
-    early, later = _asset(_EARLY_SCRIPT), [_page_script()]
+    early, later = asset(EARLY_SCRIPT), [_page_script()]
     if "playground" in packs:
-        later.insert(0, _asset(_PLAYGROUND_SCRIPT))
+        later.insert(0, asset(_PLAYGROUND_SCRIPT))
     scripts = [early, *later]
     # Inside a script nothing is escaped: its end must not stand in it.
     assert not any(mark in script.lower() for script in scripts for mark in ("</script", "<script", "<!--"))
     # Trusted markup: the project's own style sheet and scripts, base64, and figures whose every text is escaped.
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             view=view,
@@ -123,8 +123,8 @@ def render(
             choice=view.choice,
             decision=view.decision,
             figures={picture.name: Markup(picture.inline) for picture in pictures},
-            policy=policy([_style()], scripts),
-            style=Markup(_style()),
+            policy=policy([style_sheet()], scripts),
+            style=Markup(style_sheet()),
             early_script=Markup(early),
             scripts=[Markup(script) for script in later],
             packs=packs,

@@ -26,6 +26,7 @@ from vocabopt.segment import segment
 from vocabopt.sensitivity.compare import TOGETHER, Grown, compared_size, lost, shared
 from vocabopt.sensitivity.pool import select
 from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.versions import versions
 
 SENSITIVITY_JSON = "sensitivity.json"
 _HELDOUT_OF = "heldout:{}"
@@ -103,6 +104,7 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
         "model": asdict(table.model) if table.model else None,
         "scripts": list(scripts),
         "options": options.as_record(),
+        "versions": versions(),
         "corpora": [
             {"name": one.name, "sets": one.sets, "exhausted_at": one.exhausted_at, "choice": one.choice}
             for one in grown
@@ -114,6 +116,11 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     for one in grown:
         write_parquet_atomic(options.out / "curves" / f"{one.name}.parquet", one.curve)
     write_json_atomic(options.out / SENSITIVITY_JSON, record)
+    with console.step("report"):
+        # Drawing takes half a second to import; other commands must not wait for it.
+        from vocabopt.sensitivity.page import write_page
+
+        write_page(options.out, record, grown)
     return record
 
 

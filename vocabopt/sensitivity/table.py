@@ -1,59 +1,64 @@
-"""Several corpora side by side in the terminal."""
+"""Several corpora side by side: the tables and the sentence, as records of sensitivity.json tell them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
 from vocabopt.sensitivity.compare import TOGETHER
 from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.tabular import DASH, PlainTable, shown
 
-DASH = "-"
+_HEADERS = ("corpus", "million\nbytes", "ran dry\nat", "knee", "interval", "added", "ratio_\ninput")
 
 
-def corpora_table(record: Mapping[str, Any], *, width: int = 80) -> Table:
+def tables(record: Mapping[str, Any]) -> list[PlainTable]:
+    """Each corpus; what vocabularies share; what one costs on the text of another."""
+    return [corpora_table(record), matrix_table(record, "shared"), matrix_table(record, "lost")]
+
+
+def corpora_table(record: Mapping[str, Any]) -> PlainTable:
     """A row per corpus: its size, where it ran dry, its knee with interval, its recommendation and what that saves."""
-    table = _table("Each corpus by itself, and all together", width)
-    for header in ("corpus", "million\nbytes", "ran dry\nat", "knee", "interval", "added", "ratio_\ninput"):
-        table.add_column(header, justify="left" if header == "corpus" else "right", vertical="bottom", no_wrap=True)
+    rows = []
     for corpus in record["corpora"]:
         choice, interval = corpus["choice"], corpus["choice"]["interval"]
-        table.add_row(
-            Text(corpus["name"]),
-            f"{corpus['sets'][TRAIN]['n_bytes'] / 1e6:,.1f}",
-            DASH if corpus["exhausted_at"] is None else f"{corpus['exhausted_at']:,}",
-            DASH if choice["knee"] is None else f"{choice['knee']:,}",
-            DASH if interval is None else f"{interval['low']:,}..{interval['high']:,}",
-            f"{choice['n_added']:,}",
-            _share(choice["point"]["sets"][HELDOUT]["ratio_input"], ".4f"),
-            style="bold" if corpus["name"] == TOGETHER else "",
+        rows.append(
+            (
+                corpus["name"],
+                shown(corpus["sets"][TRAIN]["n_bytes"] / 1e6, ",.1f"),
+                shown(corpus["exhausted_at"], ","),
+                shown(choice["knee"], ","),
+                DASH if interval is None else f"{interval['low']:,}..{interval['high']:,}",
+                shown(choice["n_added"], ","),
+                shown(choice["point"]["sets"][HELDOUT]["ratio_input"], ".4f"),
+            )
         )
-    return table
+    return PlainTable(
+        caption="Each corpus by itself, and all together",
+        headers=_HEADERS,
+        rows=rows,
+        bold=frozenset({len(rows) - 1}),
+    )
 
 
-def matrix_table(record: Mapping[str, Any], field: str, *, width: int = 80) -> Table:
+def matrix_table(record: Mapping[str, Any], field: str) -> PlainTable:
     """`shared` or `lost`, rows being what the tokens were learned from."""
     names = [corpus["name"] for corpus in record["corpora"]]
-    columns = names if field == "shared" else [name for name in names if name != TOGETHER]
     of = f"the first {record['compared_at']:,} added tokens"
-    title = (
-        f"Share of {of} of a row that are among those of a column"
-        if field == "shared"
-        else f"More tokens for the held-out text of a column with {of} of a row than with its own"
+    is_shared = field == "shared"
+    values: Sequence[Sequence[float | None]] = record[field]
+    return PlainTable(
+        caption=f"Share of {of} of a row that are among those of a column"
+        if is_shared
+        else f"More tokens for the held-out text of a column with {of} of a row than with its own",
+        headers=("learned from", *(names if is_shared else [name for name in names if name != TOGETHER])),
+        rows=[
+            (name, *(shown(value, ".1%" if is_shared else "+.1%") for value in row))
+            for name, row in zip(names, values, strict=True)
+        ],
+        bold=frozenset({len(names) - 1}),
     )
-    table = _table(title, width)
-    table.add_column("learned from")
-    for name in columns:
-        table.add_column(Text(name), justify="right")
-    rows: Sequence[Sequence[float | None]] = record[field]
-    for name, values in zip(names, rows, strict=True):
-        table.add_row(Text(name), *(_share(value, ".1%" if field == "shared" else "+.1%") for value in values))
-    return table
 
 
-def sensitivity_sentence(record: Mapping[str, Any]) -> str:
+def sentence(record: Mapping[str, Any]) -> str:
     """Does the choice of text move the size, and does it move the tokens? One sentence."""
     apart = [corpus for corpus in record["corpora"] if corpus["name"] != TOGETHER]
     sizes = sorted(corpus["choice"]["n_added"] for corpus in apart)
@@ -73,19 +78,3 @@ def sensitivity_sentence(record: Mapping[str, Any]) -> str:
         f"{told}; which tokens they are matters more: with {record['compared_at']:,} tokens learned from {row}, the "
         f"text of {column} takes {value:.1%} more tokens than with its own."
     )
-
-
-def _table(title: str, width: int) -> Table:
-    return Table(
-        title=Text(title),
-        title_justify="left",
-        header_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1 if width >= 100 else 0),
-        min_width=min(width, len(title)),
-    )
-
-
-def _share(value: float | None, form: str) -> str:
-    return DASH if value is None else format(value, form)
