@@ -40,6 +40,7 @@ from vocabopt.union.measure import Measure
 from vocabopt.union.run import check_vocabulary, run_union
 from vocabopt.versions import versions
 
+
 def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     """Run a sweep and write its run directory.
 

@@ -1,7 +1,8 @@
 """Tables that a terminal and a page show alike: cells are finished text, the first column names the row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -41,3 +42,14 @@ class PlainTable:
 def shown(value: float | None, form: str) -> str:
     """A number in a format, a dash for none."""
     return DASH if value is None else format(value, form)
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """Options or versions on one line: "seed 0, model -"."""
+
+    def value(given: Any) -> str:
+        if isinstance(given, list | tuple):
+            return ":".join(str(part) for part in given)
+        return DASH if given is None else str(given)
+
+    return ", ".join(f"{name} {value(given)}" for name, given in values.items())

@@ -7,7 +7,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-DASH = "-"
+from vocabopt.tabular import DASH, listed
+
 _NO_PAPER_AXIS = (
     "On the paper's axis, a vocabulary trained apart, the size is not known: sweep with --method union to measure it."
 )
@@ -49,7 +50,7 @@ def choice_notes(choice: Mapping[str, Any]) -> list[str]:
         _other_sets(choice),
         choice["agreement_sentence"],
         choice["paper_axis"]["sentence"] if choice["paper_axis"] else _NO_PAPER_AXIS,
-        f"Options: {_options(choice['options'])}.",
+        f"Options: {listed(choice['options'])}.",
         choice["reason"],
     ]
 
@@ -72,12 +73,3 @@ def _other_sets(choice: Mapping[str, Any]) -> str:
         f"{given['set']} {DASH if given['knee'] is None else format(given['knee'], ',')}" for given in choice["sets"]
     ]
     return f"Knee by text set over the same window: {', '.join(told)}."
-
-
-def _options(options: Mapping[str, Any]) -> str:
-    def value(given: Any) -> str:
-        if isinstance(given, list):
-            return ":".join(str(part) for part in given)
-        return DASH if given is None else str(given)
-
-    return ", ".join(f"{name} {value(given)}" for name, given in options.items())

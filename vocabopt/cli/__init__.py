@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from vocabopt import __version__
+from vocabopt.cli.command_analyze import analyze
 from vocabopt.cli.command_choose import choose
 from vocabopt.cli.command_merge import merge
 from vocabopt.cli.command_report import report
@@ -47,7 +48,7 @@ def main() -> None:
     """
 
 
-for command in (sweep, choose, report, merge, verify, sensitivity):
+for command in (sweep, choose, report, merge, verify, sensitivity, analyze):
     main.add_command(command)
 
 

@@ -7,16 +7,29 @@ from typing import Any
 import numpy as np
 
 from vocabopt.artifacts import write_bytes_atomic
-from vocabopt.report.draw import Drawing, Key, Picture, Style, axis_title, curve, dot, frame, house_style, render, size_axis
+from vocabopt.report.draw import (
+    Drawing,
+    Key,
+    Picture,
+    Style,
+    axis_title,
+    curve,
+    dot,
+    frame,
+    house_style,
+    render,
+    size_axis,
+)
 from vocabopt.report.svg import COLOURS, series_style
 from vocabopt.report.tables_page import render_tables
 from vocabopt.sensitivity.compare import TOGETHER, Grown
 from vocabopt.sensitivity.table import sentence, tables
 from vocabopt.sets import HELDOUT
+from vocabopt.tabular import listed
 
 _CAPTION = (
-    "Input ratio of each corpus's own held-out text at every size, with tokens learned from its own training text; a dot "
-    "marks the size recommended for it."
+    "Input ratio of each corpus's own held-out text at every size, with tokens learned from its own training text; a "
+    "dot marks the size recommended for it."
 )
 _N_NAME = 15  # characters of a name that the legend holds
 
@@ -36,11 +49,11 @@ def _page(record: Mapping[str, Any], picture: Picture) -> str:
         ("base", f"{base['name']}, {base['n_tokens']:,} tokens, sha256 {base['sha256']}"),
         ("model", "not known" if model is None else model["name"]),
         ("scripts", ", ".join(record["scripts"]) or "no guard"),
-        *((name, f"{path}") for name, path in options["corpora"].items()),
-        *((name, str(value)) for name, value in options.items() if name not in ("corpora", "choice", "read")),
-        *((f"reading: {name}", str(value)) for name, value in options["read"].items()),
-        *((f"choice: {name}", str(value)) for name, value in options["choice"].items()),
-        *((f"version of {name}", version) for name, version in record["versions"].items()),
+        *options["corpora"].items(),
+        ("options", listed({name: options[name] for name in options if name not in ("corpora", "choice", "read")})),
+        ("reading", listed(options["read"])),
+        ("choice", listed(options["choice"])),
+        ("versions", listed(record["versions"])),
     ]
     return render_tables("Several corpora side by side", sentence(record), [(picture, _CAPTION)], tables(record), facts)
 
