@@ -148,7 +148,7 @@ class TwoMorphemes:
 
 
 def test_boundaries_by_hand(toy: Path, tmp_path: Path) -> None:
-    """나나 = ▁ 나 나 is cut at its morpheme; 가나 = ▁가나 is not; 꽃가 = ▁, 3 bytes, 가: two cuts inside 꽃, one at it."""
+    """나나 = ▁ 나 나 is cut at its morpheme; 가나 = ▁가나 is not; 꽃가 = ▁, 3 bytes, 가: two inside 꽃, one at it."""
     from vocabopt.analyze.korean import _meet
 
     path = tmp_path / "words.txt"

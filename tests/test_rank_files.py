@@ -166,6 +166,7 @@ def test_special_tokens_from_a_file(content: str, expected: dict[str, int], tmp_
         ('{"<|a|>": "x"}', r"'<\|a\|>' has no id of its own"),
         ('{"<|a|>": 300, "<|b|>": 300}', r"an id comes twice"),
         ("{", r"is not JSON of the form"),
+        ("[1, 2]", r"is a list. Write a JSON object"),
     ],
 )
 def test_a_file_of_special_tokens_that_cannot_be_used_is_refused(content: str, match: str, tmp_path: Path) -> None:

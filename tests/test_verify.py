@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import vocabopt
 from conftest import CONFIGS, TEMPLATE, Run, sweep
 from helpers import CORPUS, all_ids, has_hangul, lines_of, train_byte_level, train_sentencepiece
 from rich.console import Console as RichConsole
@@ -679,3 +680,9 @@ def test_the_built_in_lines_are_text_of_every_kind() -> None:
     for needed in ("\0", "\u2581", "\ufeff", "\u3000", "\u200d", "\u1100", "\u0301", "\ud7ff", "\ue000", "\u202e"):
         assert needed in text
     assert any(normalizers.NFC().normalize_str(line) != line for line in lines)
+
+
+def test_an_output_that_is_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    result = vocabopt("verify", "mistral-7b-v1", "mistral-7b-v1", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert f"--out {tmp_path}: is a folder. Name the file to write" in result.stderr

@@ -100,7 +100,9 @@ def parse_sizes(value: str | None) -> tuple[int, ...] | None:
             f"--sizes {value}: write start:stop:step (8000:40000:4000) or a list (0,1000,5000) of added tokens."
         ) from error
     if not sizes or min(sizes) < 0 or max(sizes) > MAX_ADDED:
-        raise OptionError(f"--sizes {value}: needs at least one size, and none below 0 or above {MAX_ADDED:,}.")
+        raise OptionError(
+            f"--sizes {value}: needs at least one size (start before stop), and none below 0 or above {MAX_ADDED:,}."
+        )
     return tuple(sorted(set(sizes)))
 
 

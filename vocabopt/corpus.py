@@ -227,7 +227,7 @@ def _find(path: str) -> list[_Found]:
         return [_Found(STDIN, "", None)]
     info = _info(path)
     if info is None:
-        raise CorpusError(f"{path}: no such file or folder")
+        raise CorpusError(f"{path}: no such file or folder. Check the path.")
     kind, n_bytes = info
     if kind == "other":
         raise CorpusError(f"{path}: neither a file nor a folder; to read a pipe, use - and standard input")

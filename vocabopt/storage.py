@@ -47,7 +47,7 @@ def reading(url: str) -> Iterator[None]:
     except ImportError as error:
         raise OptionError(f"{url}: {error}. For s3:// that is pip install 'vocabopt[s3]'") from error
     except FileNotFoundError as error:
-        raise CorpusError(f"{error.filename or url}: no such file or folder") from error
+        raise CorpusError(f"{error.filename or url}: no such file or folder. Check the path.") from error
     except PermissionError as error:
         where = error.filename or url
         raise CorpusError(f"{where}: no permission to read it; check its mode, or your credentials") from error

@@ -8,10 +8,10 @@ from vocabopt import __version__
 _NAMED = ("tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
 
 
-def versions() -> dict[str, str]:
-    """Of Python, this package and the libraries that count; those that are not installed are left out."""
+def versions(*more: str) -> dict[str, str]:
+    """Of Python, this package, the libraries that count and `more`; those that are not installed are left out."""
     found = {"python": platform.python_version(), "vocabopt": __version__}
-    for name in _NAMED:
+    for name in (*_NAMED, *more):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

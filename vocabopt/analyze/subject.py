@@ -77,7 +77,7 @@ class Subject:
 
     @functools.cached_property
     def n_near_duplicates(self) -> int:
-        """Tokens, byte pieces aside, that another equals but for spaces around it, case and compatibility forms (NFKC)."""
+        """Tokens, byte pieces aside, that another equals but for spaces around, case and compatibility forms (NFKC)."""
         keys = [
             unicodedata.normalize("NFKC", data.decode()).strip().casefold()
             for data, is_byte in zip(self.bytes_of, self.is_byte_piece, strict=True)

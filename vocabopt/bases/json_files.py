@@ -62,4 +62,7 @@ def check_readable(value: dict[str, Any], place: str) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> BaseTokenizerError:
-    return BaseTokenizerError(f"{path}: is not a tokenizer.json that the tokenizers library can read ({error}).")
+    return BaseTokenizerError(
+        f"{path}: is not a tokenizer.json that the tokenizers library can read ({error}). Pass another, or fetch it "
+        "again."
+    )

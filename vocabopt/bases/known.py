@@ -199,6 +199,10 @@ def read_specials(path: Path, ranks: Mapping[bytes, int]) -> dict[str, int]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"--specials {path}: cannot be read ({error}). Known by name: {', '.join(KNOWN)}.") from error
+    if text.lstrip().startswith("["):
+        raise OptionError(
+            f"--specials {path}: is a list. Write a JSON object {{content: id}}, or a special token on each line."
+        )
     if not text.lstrip().startswith("{"):
         lines = [line for line in text.splitlines() if line.strip()]
         if len(set(lines)) != len(lines):

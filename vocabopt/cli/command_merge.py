@@ -67,13 +67,19 @@ def merge(
     out = out or (run_dir or Path()) / "tokenizer"
     merged = _merge(run_dir, out, base, vocab, console, **values)
     told = merged.base
-    report = verify(told.source, str(out), VerifyOptions(pattern=told.pattern, specials=told.specials), console)
+    try:
+        report = verify(told.source, str(out), VerifyOptions(pattern=told.pattern, specials=told.specials), console)
+    except KeyboardInterrupt:
+        click.echo(f"{out}: is written, but not verified: run `vocabopt verify {told.source} {out}`.", err=True)
+        raise
     write_report(report, out / "verify.json")
     if not quiet:
         print_report(report)
         click.echo(f"{out}: {told.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}.")
         click.echo(f"Load it with: AutoTokenizer.from_pretrained({str(out)!r})")
     # The union promises nothing of other text: its table tells.
+    if not report.passed and merged.addition.method == "union" and not quiet:
+        click.echo("Joined pieces promise nothing of other text: what fails above is what joining costs (no error).")
     if not report.passed and merged.addition.method == "grow":
         failed = ", ".join(check.name for check in report.checks if check.status == "fail")
         click.echo(f"Error: {out}: failed: {failed}. See {out / 'verify.json'}.", err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vocabopt.cli.shared import named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.errors import OptionError
 
 if TYPE_CHECKING:
     from vocabopt.verify import Report
@@ -62,8 +63,10 @@ def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **
     from vocabopt.verify import VerifyOptions, write_report
     from vocabopt.verify import verify as compare
 
-    report = compare(base, new, VerifyOptions(**values), Console(quiet=quiet or as_json))
     target = out or (Path(new) / "verify.json" if Path(new).is_dir() else None)
+    if target is not None and target.is_dir():
+        raise OptionError(f"--out {target}: is a folder. Name the file to write, for example {target / 'verify.json'}.")
+    report = compare(base, new, VerifyOptions(**values), Console(quiet=quiet or as_json))
     if as_json:
         click.echo(json.dumps(report.as_record(), ensure_ascii=False, indent=1).encode())
     elif not quiet:

@@ -1,11 +1,8 @@
 """`vocabopt verify`: does NEW encode as BASE plus new tokens, and is nothing else changed?"""
 
-import importlib.metadata
-import platform
 import time
 from dataclasses import asdict
 
-from vocabopt import __version__
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
 from vocabopt.verify.checks_ids import base_ids, llama_cpp, special_tokens, spelling
@@ -20,8 +17,7 @@ from vocabopt.verify.settings import settings
 from vocabopt.verify.templates import chat_templates
 from vocabopt.verify.text_files import Texts
 from vocabopt.verify.text_pass import read_through
-
-_VERSIONED = ("tokenizers", "sentencepiece", "transformers", "tiktoken", "mistral-common")
+from vocabopt.versions import versions
 
 
 def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Report:
@@ -64,7 +60,7 @@ def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Rep
         n_new=len(pair.new_ids),
         checks=tuple(checks),
         options=asdict(options),
-        versions=_versions(),
+        versions=versions("transformers", "tiktoken"),
         seconds={**console.seconds, "total": round(time.perf_counter() - start, 3)},
     )
 
@@ -75,13 +71,3 @@ def _load(base: str, new: str, options: VerifyOptions) -> Pair:
         option = "--pattern" if options.pattern else "--specials"
         raise OptionError(f"{option}: is for tiktoken rank files, and neither {base} nor {new} is one. Leave it out.")
     return make_pair(before, after, options.scripts)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "vocabopt": __version__}
-    for name in _VERSIONED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

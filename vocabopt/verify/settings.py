@@ -155,7 +155,8 @@ def _ahead(pair: Pair, known: set[Merge], rank: Mapping[Merge, int], last: int) 
     while ready := [merge for merge in waiting if early.issuperset(merge)]:
         found += ready
         early.update("".join(merge) for merge in ready)
-        waiting = [merge for merge in waiting if merge not in {*ready}]
+        done = {*ready}
+        waiting = [merge for merge in waiting if merge not in done]
     return sorted(found, key=lambda merge: rank[merge])
 
 
