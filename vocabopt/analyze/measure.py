@@ -91,12 +91,12 @@ class _Tally:
         """Add texts joined by NUL; weights: int64 [n_texts, n_sets]."""
         words = words_of(joined, in_bytes=spans.in_bytes)
         first, n_tokens = tokens_of_words(words, spans)
-        is_unknown = self.vocabulary.is_unknown
-        known = ~is_unknown[spans.ids[np.minimum(first, len(spans.ids) - 1)]] if len(spans.ids) else n_tokens > 0
+        n_unknown = np.concatenate([[0], np.cumsum(self.vocabulary.is_unknown[spans.ids])])
+        is_known = n_unknown[np.minimum(first + n_tokens, len(spans.ids))] == n_unknown[np.minimum(first, len(spans.ids))]
         of_word = (
             np.ones(words.n_words),
-            (n_tokens == 1) & known,
-            n_tokens > 1,
+            (n_tokens == 1) & is_known,
+            (n_tokens > 1) & is_known,
             words.is_eojeol,
             words.is_eojeol * n_tokens,
         )
@@ -130,7 +130,9 @@ def _count_chunks(base: Base, blocks: Iterator[Documents], tally: _Tally, advanc
     weights = counts.weights()
     tally.n_added += [stats[name].n_special_tokens for name in tally.names]
     encoder = ChunkEncoder.of(base.whole_chunk_tokenizer, base.fast_chunk_tokenizer, counts)
-    normalizer = base.full.normalizer if base.family == "byte-level-bpe" else None
+    # The whole tokenizer is built (a second for 128k tokens) only where it normalises.
+    normalizes = base.family == "byte-level-bpe" and base.tokenizer_json.get("normalizer") is not None
+    normalizer = base.full.normalizer if normalizes else None
     first = 0
     for data in batches(counts):
         ids, ends = encoder.encode(data)

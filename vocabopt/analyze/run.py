@@ -135,7 +135,7 @@ def _tokenizer_record(
         "name": subject.name,
         "source": side.source,
         "sha256": side.sha256,
-        "family": side.base.family if side.base is not None else str(side.vocabulary_json["model"].get("type", "unknown")),
+        "family": subject.family,
         "encoder": measured.encoder,
         "n_tokens": vocabulary.n_tokens,
         "n_plain": vocabulary.n_plain,

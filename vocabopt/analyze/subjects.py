@@ -10,12 +10,14 @@ from vocabopt.analyze.options import AnalyzeOptions
 from vocabopt.analyze.spans import Spans, json_spans, model_spans
 from vocabopt.analyze.vocabulary import Vocabulary
 from vocabopt.bases import Base
+from vocabopt.bases.sentencepiece_model import read_model
 from vocabopt.errors import OptionError
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.verify.load import load_side
 from vocabopt.verify.sides import Side
 
 _NAMED = re.compile(r"([^=/\\]+)=(.+)", re.DOTALL)
+_SENTENCEPIECE_KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 _KNOWN_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
 
 
@@ -30,6 +32,16 @@ class Subject:
     def base(self) -> Base | None:
         """The base that it is, where it is of a family that can be grown; its text can then be counted in chunks."""
         return self.side.base
+
+    @property
+    def family(self) -> str:
+        """The kind of tokenizer, in a word or two."""
+        if self.base is not None:
+            return self.base.family
+        if not self.side.encodes_as_json:
+            kind = read_model(self.side.forms["tokenizer.model"]).trainer_spec.model_type
+            return f"sentencepiece-{_SENTENCEPIECE_KINDS.get(kind, 'unknown')}"
+        return str(self.side.vocabulary_json["model"].get("type", "unknown")).lower()
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

@@ -5,10 +5,10 @@ characters or the one space (U+0020) right before it: bases that write that spac
 that do not are treated alike, and a word at the beginning of the text takes the tokens made for the dummy prefix.
 Other white space before a word (tabs, line breaks, more spaces) is nobody's. A word is
 
-    whole       one token is all it has (and that is not the unknown token): STRR of arXiv 2510.09947, here of running
-                text, where the paper encodes words of a list
+    whole       one token is all it has: STRR of arXiv 2510.09947, here of running text, where the paper encodes the
+                words of a list
     continued   it has two or more (Rust et al., arXiv 2012.15613)
-    neither     where its text is lost: an unknown token, or characters that a normaliser drops
+    neither     where its text is lost: an unknown token among them, or none, since a normaliser drops its characters
 
 An eojeol is a word with a Hangul character in it.
 """

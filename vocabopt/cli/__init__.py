@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from vocabopt import __version__
+from vocabopt.cli.command_analyze import analyze
 from vocabopt.cli.command_merge import merge
 from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for command in (sweep, merge, verify):
+for command in (sweep, merge, verify, analyze):
     main.add_command(command)
 
 
