@@ -48,8 +48,7 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
         )
     texts = {text_set.name: found[str(i)] for i, text_set in enumerate(named)}
     _check_aligned(options.parity, texts)
-    with console.step("morphemes"):
-        split, notes = _find_morphemes(texts, options)
+    split, notes = _find_morphemes(texts, options, console)
     records = []
     for subject in subjects:
         with console.step(f"encode {subject.name}", n_bytes, "bytes") as advance:
@@ -106,14 +105,15 @@ def _held(text: SetText) -> str:
     return f"{text.n_documents:,} documents" + (f" and {left_out:,} blank or unreadable ones" if left_out else "")
 
 
-def _find_morphemes(texts: Mapping[str, SetText], options: AnalyzeOptions) -> tuple[MorphemeTexts, list[str]]:
+def _find_morphemes(texts: Mapping[str, SetText], options: AnalyzeOptions, console: Console) -> tuple[MorphemeTexts, list[str]]:
     korean = {name: text for name, text in texts.items() if text.is_korean}
     if not korean or not options.morpheme_documents:
         return {}, []
-    analyser = morphemes.load_analyser()
-    if analyser is None:
-        return {}, [morphemes.HOW_TO_INSTALL]
-    return {name: morphemes.find_morphemes(analyser, text.documents) for name, text in korean.items()}, []
+    with console.step("morphemes"):
+        analyser = morphemes.load_analyser()
+        if analyser is None:
+            return {}, [morphemes.HOW_TO_INSTALL]
+        return {name: morphemes.find_morphemes(analyser, text.documents) for name, text in korean.items()}, []
 
 
 def _tokenizer_record(

@@ -1,0 +1,67 @@
+"""The files of an analysis: analyze.json, one self-contained page, and its figures for papers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from vocabopt import __version__
+from vocabopt.analyze.charts import colour_of, draw_all, shape_of
+from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
+from vocabopt.report import text
+from vocabopt.report.svg import COLOURS, DARK, colour_variables
+
+
+def write_analysis(out: Path, record: Mapping[str, Any]) -> Path:
+    """Write DIR/analyze.json, DIR/analyze.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunDirectoryError: a file cannot be written.
+    """
+    pictures = draw_all(record)
+    write_json_atomic(out / "analyze.json", record)
+    for picture in pictures:
+        write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)
+        write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
+    page = out / "analyze.html"
+    # Trusted markup: figures whose every text matplotlib has escaped.
+    write_bytes_atomic(page, _render(record, {picture.name: Markup(picture.inline) for picture in pictures}).encode())
+    return page
+
+
+def _render(record: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        count=text.count,
+        fixed=text.fixed,
+        percent=text.percent,
+        visible=text.visible,
+        plain=text.plain,
+        option=text.option,
+    )
+    return environment.get_template("analyze.html").render(
+        record=record,
+        sets=record["sets"],
+        tokenizers=record["tokenizers"],
+        marks=[(colour_of(number), shape_of(number)) for number in range(len(record["tokenizers"]))],
+        totals=[_total(tokenizer) for tokenizer in record["tokenizers"]],
+        is_korean=any(given["is_korean"] for given in record["sets"].values()),
+        figures=figures,
+        style=Markup((folder / "analyze.css").read_text(encoding="utf-8")),
+        light=Markup(colour_variables(COLOURS)),
+        dark=Markup(colour_variables(DARK)),
+        version=__version__,
+    )
+
+
+def _total(tokenizer: Mapping[str, Any]) -> int:
+    """Tokens of all sets together."""
+    return sum(counts["n_tokens"] for counts in tokenizer["sets"].values())
