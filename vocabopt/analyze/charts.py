@@ -7,7 +7,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D, ScaledTranslation
@@ -20,7 +19,8 @@ _ROW = 15.5  # points a text set takes
 _ABOVE, _BELOW = 14, 34  # points over and under the rows, for nothing and for the numbers of the axis
 _LEFT = 0.19  # of the width, for the names of text sets
 _COLUMNS = 3  # of the legend
-_NAME_CHARS = 15
+# Of letters that a phone shows larger.
+_NAME_CHARS, _LEGEND_CHARS = 11, 16
 _COLOUR_NAMES = tuple(f"s{number}" for number in range(6))
 # Told apart without colour as well. A square of the circle's area, standing on its side and on its corner.
 _SQUARE = Path([(-0.89, -0.89), (0.89, -0.89), (0.89, 0.89), (-0.89, 0.89), (-0.89, -0.89)], closed=True)
@@ -76,9 +76,22 @@ def _draw(chart: _Chart, record: Mapping[str, Any]) -> Picture | None:
     to_place = math.log10 if chart.is_log else float
     ax.set_xlim(to_place(ticks[0]), to_place(ticks[-1]))
     ax.set_xticks([to_place(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
-    ax.text(1, 0, chart.title, transform=ax.transAxes + ScaledTranslation(0, -29 * POINT, figure.dpi_scale_trans), ha="right")
+    ax.text(
+        1,
+        0,
+        chart.title,
+        transform=ax.transAxes + ScaledTranslation(0, -29 * POINT, figure.dpi_scale_trans),
+        ha="right",
+    )
     for tick in ticks:
-        ax.plot([to_place(tick)] * 2, [-0.5, len(names) - 0.5], color=COLOURS["rule"], linewidth=0.6, clip_on=False, zorder=0)
+        ax.plot(
+            [to_place(tick)] * 2,
+            [-0.5, len(names) - 0.5],
+            color=COLOURS["rule"],
+            linewidth=0.6,
+            clip_on=False,
+            zorder=0,
+        )
     for row, values_of_set in enumerate(rows):
         placed = [(number, to_place(value)) for number, value in enumerate(values_of_set) if value]
         if not placed:
@@ -103,7 +116,7 @@ def _frame(n_rows: int, names: Sequence[str]) -> tuple[Figure, Axes]:
         row, column = divmod(number, _COLUMNS)
         x, y = 0.015 + column / _COLUMNS, 1 - (9 + LINE_HEIGHT * row) * POINT / total
         _mark(figure, number, ScaledTranslation(x * WIDTH, y * total, figure.dpi_scale_trans))
-        figure.text(x + 0.02, y - 3 * POINT / total, _label(name, number, 24))
+        figure.text(x + 0.02, y - 3 * POINT / total, _label(name, number, _LEGEND_CHARS))
     return figure, ax
 
 

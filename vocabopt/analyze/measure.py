@@ -92,7 +92,9 @@ class _Tally:
         words = words_of(joined, in_bytes=spans.in_bytes)
         first, n_tokens = tokens_of_words(words, spans)
         n_unknown = np.concatenate([[0], np.cumsum(self.vocabulary.is_unknown[spans.ids])])
-        is_known = n_unknown[np.minimum(first + n_tokens, len(spans.ids))] == n_unknown[np.minimum(first, len(spans.ids))]
+        is_known = (
+            n_unknown[np.minimum(first + n_tokens, len(spans.ids))] == n_unknown[np.minimum(first, len(spans.ids))]
+        )
         of_word = (
             np.ones(words.n_words),
             (n_tokens == 1) & is_known,

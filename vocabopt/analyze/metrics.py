@@ -4,7 +4,8 @@ Undefined is None, never 0.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from vocabopt.analyze.vocabulary import Vocabulary
 
 #: The order of the Renyi entropy that follows translation quality best in arXiv 2306.16842.
 RENYI_ALPHA = 2.5
+#: Above this share of unknown tokens, text is lost, and a low count of tokens is no merit.
+MAX_UNKNOWN_SHARE = 0.01
 
 
 def renyi_efficiency(token_counts: NDArray[np.int64], n_vocabulary: int, alpha: float = RENYI_ALPHA) -> float | None:
@@ -71,3 +74,18 @@ def use_of(vocabulary: Vocabulary, token_counts: NDArray[np.int64], rare: int) -
         return None, None
     counts = token_counts[vocabulary.is_plain]
     return int((counts == 0).sum()), int(((counts > 0) & (counts < rare)).sum())
+
+
+def loses_text(counts: Mapping[str, Any]) -> bool:
+    """Whether so much of a set became the unknown token that its number of tokens compares with no other's."""
+    return (counts["share_unknown_tokens"] or 0.0) > MAX_UNKNOWN_SHARE
+
+
+def best(tokenizers: Sequence[Mapping[str, Any]], text_set: str, key: str, *, is_smallest: bool) -> float | None:
+    """The best value of a number that analyze.json has for each set, of the tokenizers that lose no text; None where
+    fewer than two tokenizers have one."""
+    counts = [tokenizer["sets"][text_set] for tokenizer in tokenizers]
+    values = [given[key] for given in counts if given[key] is not None and not loses_text(given)]
+    if len(values) < 2:
+        return None
+    return float(min(values) if is_smallest else max(values))

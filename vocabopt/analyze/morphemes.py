@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabopt.analyze.spans import Spans
 from vocabopt.analyze.subjects import Subject
 from vocabopt.analyze.words import CONJOINING_JAMO, Words, byte_places, code_points, words_of
 
@@ -116,7 +115,8 @@ def _in_eojeol(words: Words, places: Ints) -> NDArray[np.bool_]:
         return np.zeros(len(places), np.bool_)
     index = np.searchsorted(words.starts, places, side="right") - 1
     at = np.maximum(index, 0)
-    return (index >= 0) & (places < words.ends[at]) & words.is_eojeol[at]
+    is_in: NDArray[np.bool_] = (index >= 0) & (places < words.ends[at]) & words.is_eojeol[at]
+    return is_in
 
 
 def _in_characters(places: Ints, joined: str) -> Ints:

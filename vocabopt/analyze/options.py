@@ -39,7 +39,9 @@ class AnalyzeOptions:
 
     def __post_init__(self) -> None:
         if not self.tokenizers:
-            raise OptionError("No tokenizer given. Name some, for example: vocabopt analyze mistral-7b-v1 ./my-tokenizer")
+            raise OptionError(
+                "No tokenizer given. Name some, for example: vocabopt analyze mistral-7b-v1 ./my-tokenizer"
+            )
         if not self.texts:
             raise OptionError("No text given. Name some with --text NAME=PATH, for example --text ko=korean.txt")
         if self.rare < 1:
@@ -50,7 +52,9 @@ class AnalyzeOptions:
             )
         if self.parity is not None and self.parity not in self.texts:
             named = ", ".join(self.texts)
-            raise OptionError(f"--parity {self.parity}: is no text set; there are {named}. Name it with --text as well.")
+            raise OptionError(
+                f"--parity {self.parity}: is no text set; there are {named}. Name it with --text as well."
+            )
         self.read_options()
 
     def read_options(self) -> ReadOptions:

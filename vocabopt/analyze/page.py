@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from vocabopt import __version__
 from vocabopt.analyze.charts import colour_of, draw_all, shape_of
+from vocabopt.analyze.metrics import best
 from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
 from vocabopt.report import text
 from vocabopt.report.svg import COLOURS, DARK, colour_variables
@@ -37,7 +38,11 @@ def write_analysis(out: Path, record: Mapping[str, Any]) -> Path:
 def _render(record: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
     folder = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
         count=text.count,
@@ -47,6 +52,7 @@ def _render(record: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
         plain=text.plain,
         option=text.option,
     )
+    environment.globals.update(best=best)
     return environment.get_template("analyze.html").render(
         record=record,
         sets=record["sets"],
@@ -54,6 +60,7 @@ def _render(record: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
         marks=[(colour_of(number), shape_of(number)) for number in range(len(record["tokenizers"]))],
         totals=[_total(tokenizer) for tokenizer in record["tokenizers"]],
         is_korean=any(given["is_korean"] for given in record["sets"].values()),
+        has_numbers=any(not (name.isascii() and name.isprintable()) for name in _names(record)),
         figures=figures,
         style=Markup((folder / "analyze.css").read_text(encoding="utf-8")),
         light=Markup(colour_variables(COLOURS)),
@@ -65,3 +72,7 @@ def _render(record: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
 def _total(tokenizer: Mapping[str, Any]) -> int:
     """Tokens of all sets together."""
     return sum(counts["n_tokens"] for counts in tokenizer["sets"].values())
+
+
+def _names(record: Mapping[str, Any]) -> list[str]:
+    return [*record["sets"], *(tokenizer["name"] for tokenizer in record["tokenizers"])]

@@ -12,7 +12,7 @@ from vocabopt import __version__
 from vocabopt.analyze import morphemes
 from vocabopt.analyze.korean import syllable_coverage
 from vocabopt.analyze.measure import Measured, SetCounts, measure
-from vocabopt.analyze.metrics import RENYI_ALPHA, gini, parity, renyi_efficiency, use_of
+from vocabopt.analyze.metrics import RENYI_ALPHA, gini, loses_text, parity, renyi_efficiency, use_of
 from vocabopt.analyze.options import AnalyzeOptions
 from vocabopt.analyze.subjects import Subject, load_subjects
 from vocabopt.analyze.text import SetText, read_texts, share
@@ -38,14 +38,14 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
     read_options = options.read_options()
     named = [named_set(name, path, "eval") for name, path in options.texts.items()]
     # Names of this module's own: those of the user may be any, "train" included, which means more elsewhere.
-    text_sets = tuple(replace(text_set, name=str(i), files=_of_set(text_set, str(i))) for i, text_set in enumerate(named))
+    text_sets = tuple(
+        replace(text_set, name=str(i), files=_of_set(text_set, str(i))) for i, text_set in enumerate(named)
+    )
     n_bytes = _stored_bytes(text_sets)
     with console.step("load"):
         subjects = load_subjects(options)
     with console.step("read", n_bytes, "bytes") as advance:
-        found = read_texts(
-            text_sets, read_options, n_sampled=options.morpheme_documents, advance=_adding_up(advance)
-        )
+        found = read_texts(text_sets, read_options, n_sampled=options.morpheme_documents, advance=_adding_up(advance))
     texts = {text_set.name: found[str(i)] for i, text_set in enumerate(named)}
     _check_aligned(options.parity, texts)
     split, notes = _find_morphemes(texts, options, console)
@@ -61,9 +61,25 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
         "renyi_alpha": RENYI_ALPHA,
         "sets": {name: text.as_record() for name, text in texts.items()},
         "tokenizers": records,
-        "notes": notes,
+        "notes": [*notes, *_lost(records)],
         "versions": _versions(),
     }
+
+
+def _lost(records: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each tokenizer that loses text."""
+    said = []
+    for record in records:
+        lost = {name: counts for name, counts in record["sets"].items() if loses_text(counts)}
+        if lost:
+            shares = ", ".join(
+                f"{100 * counts['share_unknown_tokens']:.1f} % of {name}" for name, counts in lost.items()
+            )
+            said.append(
+                f"{record['name']} cannot spell all text: {shares} is the unknown token. Such text is lost, so its few "
+                "tokens there are no merit, and are never shown as the best."
+            )
+    return said
 
 
 def _of_set(text_set: TextSet, name: str) -> tuple[Any, ...]:
@@ -93,7 +109,10 @@ def _check_aligned(aligned: str | None, texts: Mapping[str, SetText]) -> None:
         return
     expected = texts[aligned]
     for name, text in texts.items():
-        if text.n_documents != expected.n_documents or text.n_blank + text.n_skipped != expected.n_blank + expected.n_skipped:
+        if (
+            text.n_documents != expected.n_documents
+            or text.n_blank + text.n_skipped != expected.n_blank + expected.n_skipped
+        ):
             raise OptionError(
                 f"--parity {aligned}: has {_held(expected)}, but {name} has {_held(text)}. Parity compares the same "
                 "documents in each set: give aligned text, or leave --parity out."
@@ -105,7 +124,9 @@ def _held(text: SetText) -> str:
     return f"{text.n_documents:,} documents" + (f" and {left_out:,} blank or unreadable ones" if left_out else "")
 
 
-def _find_morphemes(texts: Mapping[str, SetText], options: AnalyzeOptions, console: Console) -> tuple[MorphemeTexts, list[str]]:
+def _find_morphemes(
+    texts: Mapping[str, SetText], options: AnalyzeOptions, console: Console
+) -> tuple[MorphemeTexts, list[str]]:
     korean = {name: text for name, text in texts.items() if text.is_korean}
     if not korean or not options.morpheme_documents:
         return {}, []
@@ -153,9 +174,7 @@ def _tokenizer_record(
     }
 
 
-def _set_record(
-    subject: Subject, counts: SetCounts, text: SetText, n_aligned: int | None, rare: int
-) -> dict[str, Any]:
+def _set_record(subject: Subject, counts: SetCounts, text: SetText, n_aligned: int | None, rare: int) -> dict[str, Any]:
     vocabulary, tokens = subject.vocabulary, counts.token_counts
     n_tokens = counts.n_tokens
     n_byte = None if vocabulary.is_byte is None else int(tokens[vocabulary.is_byte].sum())

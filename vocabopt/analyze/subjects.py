@@ -91,7 +91,12 @@ def _named(value: str) -> tuple[str | None, str]:
 def _file_of(path: str) -> str:
     """A folder that holds a .model of another name, as T5's have, and nothing else to read, stands for that file."""
     folder = Path(path)
-    if path == DEFAULT_BASE or not path or not folder.is_dir() or any((folder / name).is_file() for name in _KNOWN_FILES):
+    if (
+        path == DEFAULT_BASE
+        or not path
+        or not folder.is_dir()
+        or any((folder / name).is_file() for name in _KNOWN_FILES)
+    ):
         return path
     models = sorted(folder.glob("*.model"))
     return str(models[0]) if len(models) == 1 and not list(folder.glob("*.tiktoken")) else path

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vocabopt.analyze.metrics import best
 from vocabopt.report.text import fixed, percent, plain
 from vocabopt.tables import DASH
 
@@ -34,12 +35,15 @@ def all_tables(record: Mapping[str, Any], *, width: int = 80) -> list[Renderable
 def notes(record: Mapping[str, Any]) -> list[str]:
     """Sentences that belong under the tables."""
     rare = record["options"]["rare"]
-    said = [
+    words = (
         "whole, cont.: words of one token, of several. bytes: tokens that spell what has no token. cut: tokens that "
-        "begin or end inside a character. Renyi: efficiency at alpha 2.5.",
-        f"unused, rare: tokens of the vocabulary that all text together never gives, and gives fewer than {rare} times. "
-        "alike: equal to another apart from a leading space, case or Unicode normalisation.",
-    ]
+        f"begin or end inside a character. Renyi: efficiency at alpha {record['renyi_alpha']}."
+    )
+    tokens = (
+        f"unused, rare: tokens of the vocabulary that no text gives, or gives fewer than {rare} times. alike: equal to "
+        "another apart from a leading space, case or Unicode normalisation."
+    )
+    said = [words, tokens]
     if record["options"]["parity"] is not None:
         said.append(f"parity: tokens for each token of {plain(record['options']['parity'])}.")
     return [*said, *record["notes"]]
@@ -76,7 +80,7 @@ def _fertility_table(sets: Mapping[str, Any], tokenizers: Sequence[Mapping[str, 
     table, titled = _table("Tokens per word; the fewest in bold", headers, width)
     for name in sets:
         values = [tokenizer["sets"][name]["tokens_per_word"] for tokenizer in tokenizers]
-        fewest = min((value for value in values if value is not None), default=None)
+        fewest = best(tokenizers, name, "tokens_per_word", is_smallest=True)
         cells = [Text(_fixed(value), style="bold" if value is not None and value == fewest else "") for value in values]
         table.add_row(_name(name), *cells)
     return titled
@@ -85,7 +89,17 @@ def _fertility_table(sets: Mapping[str, Any], tokenizers: Sequence[Mapping[str, 
 def _tokenizer_table(record: Mapping[str, Any], tokenizer: Mapping[str, Any], width: int) -> RenderableType:
     has_parity = record["options"]["parity"] is not None
     has_unknown = any(counts["n_unknown_tokens"] for counts in tokenizer["sets"].values())
-    headers = ["set", "tokens", "tokens\n/word", "bytes\n/token", "chars\n/token", "whole\n%", "cont.\n%", "bytes\n%", "cut\n%"]
+    headers = [
+        "set",
+        "tokens",
+        "tokens\n/word",
+        "bytes\n/token",
+        "chars\n/token",
+        "whole\n%",
+        "cont.\n%",
+        "bytes\n%",
+        "cut\n%",
+    ]
     headers += ["unkn.\n%"] if has_unknown else []
     headers += ["Renyi", *(["parity"] if has_parity else [])]
     title = f"{plain(tokenizer['name'], _NAME_LIMIT)}: {tokenizer['n_tokens']:,} tokens, {tokenizer['family']}"
@@ -95,7 +109,10 @@ def _tokenizer_table(record: Mapping[str, Any], tokenizer: Mapping[str, Any], wi
             _name(name),
             _count(counts["n_tokens"]),
             *(_fixed(counts[key]) for key in ("tokens_per_word", "bytes_per_token", "chars_per_token")),
-            *(_percent(counts[f"share_{key}"]) for key in ("words_whole", "words_continued", "byte_tokens", "cut_tokens")),
+            *(
+                _percent(counts[f"share_{key}"])
+                for key in ("words_whole", "words_continued", "byte_tokens", "cut_tokens")
+            ),
             *([_percent(counts["share_unknown_tokens"])] if has_unknown else []),
             _fixed(counts["renyi_efficiency"]),
             *([_fixed(counts["parity"])] if has_parity else []),

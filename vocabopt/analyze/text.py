@@ -28,7 +28,7 @@ class SetText:
 
     Words: runs of characters that are not white space (Unicode's). n_syllables: Hangul syllables, one code point each.
     n_jamo: compatibility and halfwidth jamo, letters that stand alone (ㅋㅋ). n_conjoining: conjoining jamo, of which
-    decomposed text (NFD) spells its syllables. sample: documents with the smallest content hashes, whatever their order.
+    decomposed text (NFD) spells its syllables. sample: documents with the smallest content hashes.
     """
 
     n_documents: int = 0

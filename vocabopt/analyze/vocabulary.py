@@ -54,10 +54,14 @@ class Vocabulary:
         vocab = _vocab(side)
         added = {token["content"] for token in side.vocabulary_json.get("added_tokens", [])}
         n_ids = max(vocab.values(), default=-1) + 1
-        byte_pieces = {} if side.is_byte_level else {i: m for piece, i in vocab.items() if (m := _BYTE_PIECE.fullmatch(piece))}
+        byte_pieces = (
+            {} if side.is_byte_level else {i: m for piece, i in vocab.items() if (m := _BYTE_PIECE.fullmatch(piece))}
+        )
         prefix = side.vocabulary_json["model"].get("continuing_subword_prefix") or ""
         texts = {
-            index: bytes.fromhex(byte_pieces[index][1]) if index in byte_pieces else side.text_of(piece.removeprefix(prefix))
+            index: bytes.fromhex(byte_pieces[index][1])
+            if index in byte_pieces
+            else side.text_of(piece.removeprefix(prefix))
             for piece, index in vocab.items()
             if piece not in added
         }

@@ -23,7 +23,19 @@ from vocabopt.analyze.spans import Spans
 Ints = NDArray[np.int64]
 
 _NUL, _SPACE = 0, 0x20
-_WHITE = (*range(0x09, 0x0E), _SPACE, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
+_WHITE = (
+    *range(0x09, 0x0E),
+    _SPACE,
+    0x85,
+    0xA0,
+    0x1680,
+    *range(0x2000, 0x200B),
+    0x2028,
+    0x2029,
+    0x202F,
+    0x205F,
+    0x3000,
+)
 _PAST_WHITE = 0x3001
 #: First and last code point of the blocks of Hangul: syllables, then jamo of all kinds.
 HANGUL_SYLLABLES = (0xAC00, 0xD7A3)

@@ -48,7 +48,8 @@ def analyze(as_json: bool, quiet: bool, **values: Any) -> None:
     """Compare any tokenizers on your text: what they cost, what they cut, what of their vocabulary is used.
 
     TOKENIZER: PATH or NAME=PATH, where PATH is a Hugging Face folder, file or hub id as --base of sweep takes it; kinds
-    that cannot be grown (Unigram, WordPiece) are read as well. What is not defined, as words of an empty set, is a dash.
+    that cannot be grown (Unigram, WordPiece) are read as well. What is not defined, such as parity without aligned
+    text, is a dash.
 
     \b
     Examples:
