@@ -73,11 +73,11 @@ def _lost(records: list[dict[str, Any]]) -> list[str]:
         lost = {name: counts for name, counts in record["sets"].items() if loses_text(counts)}
         if lost:
             shares = ", ".join(
-                f"{100 * counts['share_unknown_tokens']:.1f} % of {name}" for name, counts in lost.items()
+                f"{100 * counts['share_unknown_tokens']:.1f} % on {name}" for name, counts in lost.items()
             )
             said.append(
-                f"{record['name']} cannot spell all text: {shares} is the unknown token. Such text is lost, so its few "
-                "tokens there are no merit, and are never shown as the best."
+                f"{record['name']} cannot spell all text. Of its tokens are unknown ones: {shares}. Such text is lost, "
+                "so few tokens there are no merit, and are never shown as the best."
             )
     return said
 
