@@ -124,7 +124,10 @@ def test_the_page_refers_to_nothing_outside_and_forbids_it(toys: Path, tmp_path:
 def test_hostile_names_are_harmless(toys: Path, tmp_path: Path) -> None:
     name = HOSTILE.replace("\0", "\x1b[2J")
     path = written(tmp_path / "<b>&amp;.txt", f"{HOSTILE[:-1]} 학교\n")
-    arguments = (f"{name.replace('/', '')}={toys / 'a/model'}", "--text", f"{name}={path}")
+    word = {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}
+    lossy = written(tmp_path / "lossy.json", json.dumps({"version": "1.0", "added_tokens": [], "model": word}))
+    hostile = name.replace("/", "")
+    arguments = (f"{hostile}={toys / 'a/model'}", f"[bold]{hostile}={lossy}", "--text", f"{name}={path}")
     result = vocabopt("analyze", *arguments, "--out", tmp_path / "out", "--morpheme-documents", 0)
     assert result.exit_code == 0, result.output
     assert "\x1b[2J" not in result.stdout

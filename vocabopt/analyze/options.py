@@ -5,13 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vocabopt.analyze import DEFAULT_MORPHEME_DOCUMENTS, DEFAULT_RARE
 from vocabopt.errors import OptionError
 from vocabopt.readers import ReadOptions
-
-#: A token seen, but fewer times than this, counts as rarely used.
-DEFAULT_RARE = 10
-#: Documents of a Korean text set whose morphemes are looked at.
-DEFAULT_MORPHEME_DOCUMENTS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 
 from vocabopt import __version__
 from vocabopt.analyze import morphemes
@@ -21,6 +22,7 @@ from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, named_set
 from vocabopt.errors import OptionError
+from vocabopt.report.text import plain
 
 _VERSIONED = ("tokenizers", "sentencepiece", "gigatoken", "kiwipiepy", "kiwipiepy-model")
 
@@ -51,7 +53,7 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
     split, notes = _find_morphemes(texts, options, console)
     records = []
     for subject in subjects:
-        with console.step(f"encode {subject.name}", n_bytes, "bytes") as advance:
+        with console.step(f"encode {escape(plain(subject.name, 60))}", n_bytes, "bytes") as advance:
             measured = measure(subject, text_sets, read_options, _adding_up(advance))
         sets = {text_set.name: measured.sets[str(i)] for i, text_set in enumerate(named)}
         records.append(_tokenizer_record(subject, measured, sets, texts, split, options))

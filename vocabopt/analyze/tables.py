@@ -46,7 +46,7 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     said = [words, tokens]
     if record["options"]["parity"] is not None:
         said.append(f"parity: tokens for each token of {plain(record['options']['parity'])}.")
-    return [*said, *record["notes"]]
+    return [*said, *(plain(note, 2_000) for note in record["notes"])]
 
 
 def _table(title: str, headers: Sequence[str], width: int, *, n_names: int = 1) -> tuple[Table, Group]:

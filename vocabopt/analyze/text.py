@@ -99,13 +99,13 @@ def read_texts(
 def _look(block: Documents, text: SetText, char_counts: NDArray[np.int64], n_sampled: int) -> None:
     data = np.frombuffer(block.data, np.uint8)
     hashes, n_chars, _ = kernel.scan_documents(data, block.starts, block.ends, np.uint64(0), _NO_BYTES)
-    # A copy, since these kernels are compiled for arrays that can be written.
-    copied = data.copy()
+    # The kernels are compiled for text that can be written, and for weights that are a column of more.
+    copied, ones = data.copy(), np.ones((len(block.ends), 2), np.int64)[:, 0]
     text.n_documents += len(block.ends)
     text.n_bytes += int((block.ends - block.starts).sum())
     text.n_chars += int(n_chars.sum())
     text.n_words += int(kernel.count_words(copied, block.ends).sum())
-    char_counts += kernel.count_code_points(copied, block.ends, np.ones(len(block.ends), np.int64))
+    char_counts += kernel.count_code_points(copied, block.ends, ones)
     short = np.flatnonzero(n_chars <= MAX_SAMPLED_CHARS)
     chosen = short[np.argsort(hashes[short], kind="stable")[:n_sampled]]
     found = [(int(hashes[i]), block.data[block.starts[i] : block.ends[i]].decode()) for i in chosen]

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vocabopt.analyze.options import DEFAULT_MORPHEME_DOCUMENTS, DEFAULT_RARE
+from vocabopt.analyze import DEFAULT_MORPHEME_DOCUMENTS, DEFAULT_RARE
 from vocabopt.cli.shared import named_paths, plain_console, rank_file_options, reading_options
 
 
