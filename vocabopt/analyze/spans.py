@@ -46,9 +46,8 @@ def json_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> Spans:
     return _joined(_flat(chain.from_iterable(rows)), places, rows, [len(text) for text in texts], in_bytes=False)
 
 
-def model_spans(data: bytes, texts: Sequence[str]) -> Spans:
-    """Encode with sentencepiece and the model `data`; places in bytes."""
-    processor = sentencepiece.SentencePieceProcessor(model_proto=data)
+def model_spans(processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str]) -> Spans:
+    """Encode with sentencepiece; places in bytes."""
     rows: list[Any] = []
     for serialized in processor.encode(list(texts), out_type="serialized_proto", num_threads=-1):
         message = sentencepiece_pb2.SentencePieceText()  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from vocabopt.bases import Base
 from vocabopt.bases.sentencepiece_model import read_model
 from vocabopt.errors import OptionError
 from vocabopt.options import DEFAULT_BASE
+from vocabopt.verify.encoders import ModelEncoder
 from vocabopt.verify.load import load_side
 from vocabopt.verify.sides import Side
 
@@ -51,7 +52,9 @@ class Subject:
         """Encode whole documents, and say which characters each token holds."""
         if self.side.full is not None:
             return json_spans(self.side.full, texts)
-        return model_spans(self.side.forms["tokenizer.model"], texts)
+        encoder = self.side.encoders["tokenizer.model"]
+        assert isinstance(encoder, ModelEncoder)
+        return model_spans(encoder.processor, texts)
 
 
 def load_subjects(options: AnalyzeOptions) -> tuple[Subject, ...]:
