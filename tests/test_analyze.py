@@ -1,293 +1,426 @@
-"""`vocabopt analyze`: numbers worked by hand on ten lines, and the libraries' own counts on real tokenizers."""
+"""`vocabopt analyze`: its numbers against a table worked by hand, and against the libraries that encode."""
 
+import gzip
 import json
 import math
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from command_line import vocabopt
-from helpers import CORPUS, toy_sentencepiece, train_byte_level
-from tokenizers import Tokenizer
+import regex
+import sentencepiece
+from helpers import CORPUS, lines_of, toy_sentencepiece, train_sentencepiece
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from vocabopt.analyze.korean import ALL_SYLLABLES, analyse, common_syllables
-from vocabopt.analyze.measures import gini, renyi_efficiency
-from vocabopt.analyze.subject import load_subject
-from vocabopt.analyze.text import read_text
-from vocabopt.readers import ReadOptions
+from vocabopt.analyze.korean import common_syllables, modern_syllables
+from vocabopt.analyze.metrics import gini, parity, renyi_efficiency
+from vocabopt.analyze.morphemes import find_morphemes, load_analyser, meet
+from vocabopt.analyze.options import AnalyzeOptions
+from vocabopt.analyze.run import analyze
+from vocabopt.analyze.subjects import Subject, load_subjects
+from vocabopt.console import Console
 
-TEN_LINES = "\n".join(["가나 가", "다", "나나", "가", "가나", "꽃", "다 다", "나 꽃", "가나 다", "가"]) + "\n"
+#: Lines that are hard for one family or another: runs of spaces, tabs, emoji, rare syllables, NFD, special strings.
+HARD = [
+    "  두 칸  그리고   세 칸 ",
+    "탭\t뒤 그리고\u00a0줄바꿈 없는 칸",
+    "이모지 😀😀 그리고 👩‍👩‍👧 가족",
+    "똠방각하 뷁 햝았다 ㅋㅋㅋ ㅠㅠ",
+    unicodedata.normalize("NFD", "풀어 쓴 한글 café"),
+    "▁밑줄 ▁▁ 두 개",
+    "I can't stop: 3.14159, {x: [1, 2]}\u3000全角",
+    "한국어English섞임 123abc",
+]
+
+
+def run(tokenizers: Sequence[object], texts: dict[str, object], **options: Any) -> dict[str, Any]:
+    named = {name: str(path) for name, path in texts.items()}
+    given = AnalyzeOptions(tokenizers=tuple(map(str, tokenizers)), texts=named, **options)
+    return analyze(given, Console(quiet=True))
+
+
+def subject(path: object) -> Subject:
+    (loaded,) = load_subjects(AnalyzeOptions(tokenizers=(str(path),), texts={"any": "any"}))
+    return loaded
+
+
+def saved(folder: Path, tokenizer: dict[str, Any] | bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    if isinstance(tokenizer, bytes):
+        (folder / "tokenizer.model").write_bytes(tokenizer)
+    else:
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    return folder
+
+
+def lines(path: Path, documents: Sequence[str]) -> Path:
+    path.write_text("".join(f"{document}\n" for document in documents), encoding="utf-8")
+    return path
+
+
+# --- Ten lines, worked by hand ---------------------------------------------------------------------------------------
+
+#: Each line with its tokens, by the merges a+b, ▁+ab, ▁+c of the tokenizer below; ▁ is the space, also before a line.
+TEN_LINES = {
+    "ab ab": "▁ab ▁ab",  # 2 words, whole
+    "ab c": "▁ab ▁c",  # 2 words, whole
+    "abc": "▁ab c",  # 1 word, continued
+    "c  ab": "▁c ▁ ▁ab",  # 2 words, whole: the first of the two spaces is nobody's
+    "가": "▁ 가",  # 1 word, continued: the space right before it is its own
+    "나": "▁ EB 82 98",  # 1 word, continued, in bytes
+    "A b": "▁ A ▁ b",  # 2 words, continued
+    "cab": "▁c ab",  # 1 word, continued
+    "ㅋ": "▁ E3 85 8B",  # 1 word, continued, in bytes
+    "c c c": "▁c ▁c ▁c",  # 3 words, whole
+}
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Knows ▁, 가, 나, 다, and by merges ▁가, ▁가나, ▁다; all else is spelled in bytes. |V| = 3 + 256 + 1 + 3 + 3."""
-    value = toy_sentencepiece("가나다", "▁가", "▁가나", "▁다")
-    value["model"]["merges"] = [["▁", "가"], ["▁가", "나"], ["▁", "다"]]
-    folder = tmp_path_factory.mktemp("toy") / "toy"
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 special tokens, 256 byte pieces, ▁, six characters and what three merges make: 269 tokens, 266 plain ones."""
+    value = toy_sentencepiece("abc가Aａ", "ab", "▁ab", "▁c")
+    value["model"]["merges"] = [["a", "b"], ["▁", "ab"], ["▁", "c"]]
+    return saved(tmp_path_factory.mktemp("analyze") / "tiny", value)
+
+
+@pytest.fixture(scope="module")
+def by_hand(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("ten")
+    texts: dict[str, object] = {
+        "ten": lines(folder / "ten.txt", list(TEN_LINES)),
+        "other": lines(folder / "other.txt", ["c"] * 10),  # ▁c: one token a line
+    }
+    return run([tiny], texts, parity="other", rare=6, morpheme_documents=0)
+
+
+def test_the_ten_lines_are_cut_as_worked_by_hand(tiny: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny / "tokenizer.json"))
+    for line, tokens in TEN_LINES.items():
+        spelled = [token.removeprefix("<0x").removesuffix(">") for token in tokenizer.encode(line).tokens]
+        assert " ".join(spelled) == tokens
+
+
+def test_the_text_of_ten_lines_is_counted_as_by_hand(by_hand: dict[str, Any]) -> None:
+    assert by_hand["sets"]["ten"] == {
+        "n_documents": 10,
+        "n_blank": 0,
+        "n_skipped": 0,
+        "n_words": 16,  # 2 + 2 + 1 + 2 + 1 + 1 + 2 + 1 + 1 + 3
+        "n_chars": 31,  # 5 + 4 + 3 + 5 + 1 + 1 + 3 + 3 + 1 + 5
+        "n_bytes": 37,  # three of the characters take 3 bytes
+        "is_korean": True,  # 3 of 24 letters
+        "n_hangul": 3,
+        "n_syllables": 2,  # 가 나
+        "n_jamo": 1,  # ㅋ
+        "n_conjoining": 0,
+        "share_jamo": 1 / 3,
+        "share_nfd": 0.0,
+    }
+
+
+def test_the_tokens_of_ten_lines_are_counted_as_by_hand(by_hand: dict[str, Any]) -> None:
+    (tokenizer,) = by_hand["tokenizers"]
+    counts = tokenizer["sets"]["ten"]
+    # Six each of ▁c and ▁, five of ▁ab, one each of c 가 A b ab and six byte pieces: 28 tokens.
+    sum_of_powers = (2 * 6**2.5 + 5**2.5 + 11) / 28**2.5
+    assert {name: value for name, value in counts.items() if name != "renyi_efficiency"} == {
+        "n_tokens": 28,
+        "n_added_tokens": 0,
+        "n_byte_tokens": 6,
+        "n_cut_tokens": 6,
+        "n_unknown_tokens": 0,
+        "n_words": 16,
+        "n_words_whole": 9,  # lines 1, 2, 4 and 10
+        "n_words_continued": 7,
+        "n_eojeols": 3,
+        "n_eojeol_tokens": 10,  # 2 + 4 + 4
+        "n_unused": 252,  # 266 - 14
+        "n_rare": 12,  # of the 14 all but ▁c and ▁, which come 6 times
+        "tokens_per_word": 28 / 16,
+        "bytes_per_token": 37 / 28,
+        "chars_per_token": 31 / 28,
+        "share_words_whole": 9 / 16,
+        "share_words_continued": 7 / 16,
+        "share_byte_tokens": 6 / 28,
+        "share_cut_tokens": 6 / 28,
+        "share_unknown_tokens": 0.0,
+        "parity": 2.8,
+        "tokens_per_eojeol": 10 / 3,
+        "morphemes": None,
+    }
+    assert counts["renyi_efficiency"] == pytest.approx(math.log(sum_of_powers) / -1.5 / math.log(269))
+    assert counts["renyi_efficiency"] == pytest.approx(0.337981, abs=1e-6)
+
+
+def test_the_vocabulary_of_the_tiny_tokenizer_is_judged_as_by_hand(by_hand: dict[str, Any]) -> None:
+    (tokenizer,) = by_hand["tokenizers"]
+    assert (tokenizer["n_tokens"], tokenizer["n_plain"]) == (269, 266)
+    assert (tokenizer["n_unused"], tokenizer["n_rare"]) == (252, 12)  # the other set gives ▁c alone
+    assert tokenizer["near_duplicates"] == {
+        "n_near_duplicates": 7,  # ab ▁ab | c ▁c | a A ａ
+        "n_groups": 3,
+        "n_by_space": 4,
+        "n_by_case": 2,  # a A
+        "n_by_normalisation": 2,  # a ａ
+    }
+    assert tokenizer["syllables"] == {
+        "n_common": 2_350,
+        "n_common_whole": 1,  # 가
+        "n_modern": 11_172,
+        "n_modern_whole": 1,
+    }
+    # Costs 28/37 and 1 token a byte: |c1 - c2| twice, over 2 x 4 x their mean; 2.8 and 1 a document likewise.
+    assert tokenizer["gini_tokens_per_byte"] == pytest.approx(2 * (9 / 37) / (8 * (65 / 37) / 2))
+    assert tokenizer["gini_tokens_per_document"] == pytest.approx(2 * 1.8 / (8 * 1.9))
+
+
+# --- Formulas --------------------------------------------------------------------------------------------------------
+
+
+def test_renyi_efficiency_is_1_for_a_vocabulary_used_evenly_and_0_for_one_token() -> None:
+    assert renyi_efficiency(np.full(64, 7), 64) == pytest.approx(1)
+    assert renyi_efficiency(np.array([0, 9, 0]), 3) == 0
+    # Half of the vocabulary used evenly: log 32 / log 64. With the observed tokens in place of |V| it would be 1.
+    assert renyi_efficiency(np.array([5] * 32 + [0] * 32), 64) == pytest.approx(5 / 6)
+
+
+def test_gini_of_known_distributions() -> None:
+    assert gini([2.0, 2.0, 2.0]) == 0
+    assert gini([1.0, 3.0]) == pytest.approx(0.25)
+    assert gini([0.0, 0.0, 0.0, 1.0]) == pytest.approx(0.75)  # 1 - 1/n
+    # Another form of it: sum of (2 i - n - 1) c_i over n x sum, with the costs in order.
+    costs = [0.2, 0.9, 1.4, 5.0, 5.1]
+    ordered = sum((2 * i - len(costs) - 1) * cost for i, cost in enumerate(sorted(costs), 1))
+    assert gini(costs[::-1]) == pytest.approx(ordered / (len(costs) * sum(costs)))
+
+
+def test_what_is_undefined_is_none() -> None:
+    assert renyi_efficiency(np.zeros(4, np.int64), 4) is None
+    assert gini([]) is None
+    assert gini([1.0]) is None
+    assert parity(5, None) is None
+    assert parity(5, 0) is None
+    assert parity(0, 5) is None
+
+
+def test_the_common_syllables_are_those_that_euc_kr_writes_in_two_bytes() -> None:
+    # The others of the 11,172 it spells in jamo, eight bytes each (KS X 1001, annex 3).
+    assert {text for text in modern_syllables() if len(text.encode("euc_kr")) == 2} == common_syllables()
+    assert (len(common_syllables()), len(modern_syllables())) == (2_350, 11_172)
+    assert {
+        text for text in modern_syllables() if text.encode("cp949")[0] >= 0xB0 and text.encode("cp949")[1] >= 0xA1
+    } == (common_syllables())
+
+
+# --- Against the libraries -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unigram(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model as T5's: Unigram, NFKC, no byte fallback, of English alone."""
+    options = {"model_type": "unigram", "byte_fallback": False, "normalization_rule_name": "nmt_nfkc"}
+    model = train_sentencepiece(lines_of("en"), 1_000, remove_extra_whitespaces=True, **options)
+    folder = tmp_path_factory.mktemp("unigram") / "t5-like"
     folder.mkdir()
-    (folder / "tokenizer.json").write_text(json.dumps(value), encoding="utf-8")
+    (folder / "spiece.model").write_bytes(model)
     return folder
 
 
 @pytest.fixture(scope="module")
-def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lines") / "lines.txt"
-    path.write_text(TEN_LINES, encoding="utf-8")
-    return path
+def wordpiece(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer as BERT's: WordPiece, lower case, parts of words marked with ##."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=1_500, special_tokens=["[UNK]", "[CLS]"], show_progress=False)
+    tokenizer.train_from_iterator([*lines_of("en"), *lines_of("ko")], trainer)
+    return saved(tmp_path_factory.mktemp("wordpiece") / "bert-like", json.loads(tokenizer.to_str()))
 
 
-def analyzed(*arguments: object) -> dict[str, Any]:
-    result = vocabopt("analyze", *arguments, "--json")
-    assert result.exit_code == 0, result.output
-    record: dict[str, Any] = json.loads(result.stdout)
-    return record
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lines(tmp_path_factory.mktemp("hard") / "hard.txt", [*HARD, *lines_of("ko")[:200], *lines_of("en")[:100]])
 
 
-def test_ten_lines_by_hand(toy: Path, lines: Path) -> None:
-    """Per line (tokens):
-    가나 가 = ▁가나 ▁가 (2); 다 = ▁다 (1); 나나 = ▁ 나 나 (3); 가 = ▁가 (1); 가나 = ▁가나 (1); 꽃 = ▁ and 3 bytes (4);
-    다 다 = ▁다 ▁다 (2); 나 꽃 = ▁ 나 ▁ and 3 bytes (6); 가나 다 = ▁가나 ▁다 (2); 가 = ▁가 (1). In all 23.
-    """
-    record = analyzed(toy, "--text", f"ko={lines}", "--rare", 4, "--morphemes", 0)
-    (one,) = record["tokenizers"]
-    found = one["sets"]["ko"]
-    assert one["name"] == "toy"
-    assert (one["n_tokens"], one["n_text_tokens"]) == (266, 263)  # <unk>, <s> and </s> are no text
-    counted = {name: found[name] for name in ("n_documents", "n_words", "n_chars", "n_bytes", "n_tokens")}
-    # Words: 2 1 1 1 1 1 2 2 2 1 = 14. Characters: 14 words of 18 syllables, and 4 spaces.
-    assert counted == {"n_documents": 10, "n_words": 14, "n_chars": 22, "n_bytes": 18 * 3 + 4, "n_tokens": 23}
-    assert found["fertility"] == 23 / 14
-    assert found["bytes_per_token"] == 58 / 23
-    assert found["chars_per_token"] == 22 / 23
-    # Whole: 가나 3, 가 3, 다 4 = 10 of 14; cut: 나나, 나, 꽃 twice.
-    assert found["share_words_whole"] == 10 / 14
-    assert found["share_words_continued"] == 4 / 14
-    assert (found["n_fallback"], found["n_cut"], found["n_unknown"]) == (6, 6, 0)
-    assert found["share_fallback"] == 6 / 23
-    # ▁가나 3, ▁가 3, ▁다 4, ▁ 4, 나 3 (나나 two, 나 one), three bytes of 꽃 twice each.
-    counts = [3, 3, 4, 4, 3, 2, 2, 2]
-    assert sum(counts) == 23
-    assert found["n_unused"] == 263 - len(counts)
-    assert found["n_rare"] == 6  # all but ▁다 and ▁
-    renyi = -math.log(sum((n / 23) ** 2.5 for n in counts)) / 1.5 / math.log(266)
-    assert found["renyi_efficiency"] == pytest.approx(renyi, rel=1e-12)
-    assert found["parity"] is None
-    assert one["gini"] is None
+def _words_by_hand(tokenizer: Tokenizer, documents: Sequence[str]) -> tuple[int, int, int, int, int]:
+    """Words, whole, continued, eojeols and tokens of eojeols, document by document from the library's offsets."""
+    n_words = n_whole = n_continued = n_eojeols = n_tokens = 0
+    unknown = tokenizer.token_to_id("[UNK]")
+    writes_spaces = tokenizer.token_to_id("▁") is not None
+    for document in documents:
+        encoding = tokenizer.encode(document, add_special_tokens=False)
+        if writes_spaces:  # a literal ▁ is a space to it
+            document = document.replace("▁", " ")
+        for word in regex.finditer(r"[^\p{White_Space}]+", document):
+            first, last = word.span()
+            if first and document[first - 1] == " ":
+                first -= 1
+            its = [i for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if a < last and b > first]
+            n_words += 1
+            n_whole += len(its) == 1 and unknown not in its
+            n_continued += len(its) > 1 and unknown not in its
+            if regex.search(r"\p{Script=Hangul}", word[0]):
+                n_eojeols += 1
+                n_tokens += len(its)
+    return n_words, n_whole, n_continued, n_eojeols, n_tokens
 
 
-def test_ten_lines_of_korean_by_hand(toy: Path, lines: Path) -> None:
-    """Syllables that are one token: 가, 나 and 다. Eojeols are all 14 words, 23 tokens."""
-    (one,) = analyzed(toy, "--text", f"ko={lines}", "--morphemes", 0)["tokenizers"]
-    korean = one["sets"]["ko"]["korean"]
-    assert (one["n_common_syllables"], one["n_syllables"]) == (3, 3)
-    assert (korean["eojeol_fertility"], korean["n_eojeols"]) == (23 / 14, 14)
-    assert (korean["share_jamo"], korean["share_nfd"], korean["morphemes"]) == (0, 0, None)
+@pytest.mark.parametrize("name", ["mistral-7b-v1", "llama-like", "gpt2-like", "qwen2-like", "wordpiece"])
+def test_tokens_and_words_are_those_of_the_library_on_whole_documents(
+    name: str, folders: Path, wordpiece: Path, hard: Path
+) -> None:
+    places = {"mistral-7b-v1": "mistral-7b-v1", "wordpiece": wordpiece}
+    place = places.get(name, folders / name)
+    record = run([place], {"hard": hard}, morpheme_documents=0)
+    counts = record["tokenizers"][0]["sets"]["hard"]
+    tokenizer = subject(place).side.full
+    assert tokenizer is not None
+    documents = hard.read_text("utf-8").split("\n")[:-1]
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(documents, add_special_tokens=False)]
+    assert counts["n_tokens"] == sum(map(len, rows))
+    words = ("n_words", "n_words_whole", "n_words_continued", "n_eojeols", "n_eojeol_tokens")
+    assert tuple(counts[word] for word in words) == _words_by_hand(tokenizer, documents)
+    used = {index for row in rows for index in row}
+    assert counts["n_unused"] == record["tokenizers"][0]["n_plain"] - len(used - set(_added(tokenizer)))
 
 
-def test_near_duplicates_by_hand(toy: Path) -> None:
-    """가 and ▁가; 다 and ▁다. Byte pieces are no spellings."""
-    subject = load_subject("toy", str(toy), pattern=None, specials=None)
-    assert subject.n_near_duplicates == 2 + 2
+def _added(tokenizer: Tokenizer) -> list[int]:
+    return [*tokenizer.get_added_tokens_decoder()]
 
 
-def test_jamo_and_nfd_by_hand(toy: Path, tmp_path: Path) -> None:
-    path = tmp_path / "jamo.txt"
-    # 가 as one syllable and as two conjoining jamo, and ㅋㅋ: 5 characters of Hangul, 4 jamo, 2 of them NFD's.
-    path.write_text("가 \u1100\u1161 ㅋㅋ abc\n", encoding="utf-8")
-    (one,) = analyzed(toy, "--text", f"ko={path}", "--morphemes", 0)["tokenizers"]
-    korean = one["sets"]["ko"]["korean"]
-    assert (korean["share_jamo"], korean["share_nfd"], korean["n_eojeols"]) == (4 / 5, 2 / 5, 3)
+@pytest.mark.parametrize("name", ["gpt2-like", "qwen2-like", "mistral-7b-v1"])
+def test_cut_tokens_are_those_that_do_not_decode(name: str, folders: Path, hard: Path) -> None:
+    place = name if name == "mistral-7b-v1" else folders / name
+    counts = run([place], {"hard": hard}, morpheme_documents=0)["tokenizers"][0]["sets"]["hard"]
+    tokenizer = subject(place).side.full
+    assert tokenizer is not None
+    rows = tokenizer.encode_batch(hard.read_text("utf-8").split("\n")[:-1], add_special_tokens=False)
+    tokens = [(index, token) for row in rows for index, token in zip(row.ids, row.tokens, strict=True)]
+    # What is no whole character decodes to U+FFFD, which the text does not hold.
+    cut = sum("\ufffd" in tokenizer.decode([index]) for index, _ in tokens)
+    assert counts["n_cut_tokens"] == cut > 0
+    if name == "mistral-7b-v1":
+        assert counts["n_byte_tokens"] == sum(token.startswith("<0x") for _, token in tokens) > cut  # the tab is whole
+    else:
+        assert counts["n_byte_tokens"] == cut
 
 
-def test_the_syllables_of_ks_x_1001() -> None:
-    assert len(common_syllables()) == len(set(common_syllables())) == 2_350
-    assert (common_syllables()[0], common_syllables()[-1]) == ("가", "힝")
-    assert set(common_syllables()) <= set(ALL_SYLLABLES)
-    assert len(ALL_SYLLABLES) == 11_172
+def test_a_sentencepiece_unigram_is_counted_by_sentencepiece(unigram: Path, hard: Path) -> None:
+    record = run([unigram], {"hard": hard}, morpheme_documents=0)
+    (tokenizer,) = record["tokenizers"]
+    counts = tokenizer["sets"]["hard"]
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(unigram / "spiece.model"))
+    rows = processor.encode(hard.read_text("utf-8").split("\n")[:-1])
+    assert (tokenizer["name"], tokenizer["family"]) == ("t5-like", "sentencepiece-unigram")
+    assert counts["n_tokens"] == sum(map(len, rows))
+    assert counts["n_unknown_tokens"] == sum(row.count(processor.unk_id()) for row in rows) > 0
+    assert counts["n_byte_tokens"] is None  # it has no byte pieces: not defined, and not 0
+    assert counts["share_byte_tokens"] is None
+    assert any("t5-like cannot spell all text" in note for note in record["notes"])
+    assert counts["n_words_whole"] + counts["n_words_continued"] < counts["n_words"]  # unknown words are neither
 
 
-def test_gini_by_hand() -> None:
-    assert gini([5, 5, 5]) == 0
-    assert gini([1, 3]) == (2 + 2) / (2 * 4 * 2)
-    assert gini([0, 0, 3]) == pytest.approx(2 / 3)
-    assert gini([7]) is None
-    assert gini([0, 0]) is None
+def test_english_words_that_a_unigram_keeps_whole_are_its_pieces(unigram: Path, tmp_path: Path) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(unigram / "spiece.model"))
+    documents = [" ".join(line.split()) for line in lines_of("en")[:100] if line.isascii()]
+    words = [word for document in documents for word in document.split()]
+    counts = run([unigram], {"en": lines(tmp_path / "en.txt", documents)})["tokenizers"][0]["sets"]["en"]
+    whole = [word for word in words if len(processor.encode(word)) == 1 and processor.encode(word) != [0]]
+    assert (counts["n_words"], counts["n_words_whole"]) == (len(words), len(whole))
 
 
-def test_renyi_is_over_the_whole_vocabulary() -> None:
-    """Four tokens evenly out of 16: log 4 / log 16, whatever the order."""
-    import numpy as np
+def test_syllables_are_covered_as_the_library_says() -> None:
+    tokenizer = run(["mistral-7b-v1"], {"ko": CORPUS / "ko"}, morpheme_documents=0)["tokenizers"][0]
+    vocab = subject("mistral-7b-v1").side.vocab
+    # A syllable alone, without the dummy prefix, is one token where it is a piece.
+    assert tokenizer["syllables"]["n_modern_whole"] == sum(text in vocab for text in modern_syllables()) > 0
+    assert tokenizer["syllables"]["n_common_whole"] == sum(text in vocab for text in common_syllables()) > 0
 
-    counts = np.array([5, 5, 5, 5] + [0] * 12)
-    assert renyi_efficiency(counts, 16) == pytest.approx(0.5)
-    assert renyi_efficiency(counts * 0, 16) is None
+
+def test_a_special_string_in_the_text_is_one_token_and_no_part_of_the_distribution(tmp_path: Path) -> None:
+    text = lines(tmp_path / "special.txt", ["one </s> two", "three"])
+    counts = run(["mistral-7b-v1"], {"special": text})["tokenizers"][0]["sets"]["special"]
+    tokenizer = subject("mistral-7b-v1").side.full
+    assert tokenizer is not None
+    rows = tokenizer.encode_batch(["one </s> two", "three"], add_special_tokens=False)
+    assert counts["n_tokens"] == sum(len(row.ids) for row in rows)
+    assert counts["n_added_tokens"] == 1
 
 
-def test_parity_and_gini_of_translations_by_hand(toy: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("가\n가나\n", encoding="utf-8")  # 2 tokens
-    (tmp_path / "b.txt").write_text("나나\n다\n", encoding="utf-8")  # 3 + 1
-    texts = ("--text", f"a={tmp_path / 'a.txt'}", "--text", f"b={tmp_path / 'b.txt'}", "--morphemes", 0)
-    (one,) = analyzed(toy, *texts, "--parity", "a")["tokenizers"]
-    assert {name: found["parity"] for name, found in one["sets"].items()} == {"a": 1, "b": 2}
-    assert one["gini"] == (2 + 2) / (2 * 4 * 3)
-    (one,) = analyzed(toy, *texts)["tokenizers"]
-    assert one["gini"] is None  # nobody said that they are translations
+def test_the_order_of_documents_and_their_files_changes_nothing(tmp_path: Path) -> None:
+    documents = [*HARD, *lines_of("ko")[:300]]
+    lines(tmp_path / "one.txt", documents)
+    (tmp_path / "two").mkdir()
+    lines(tmp_path / "two" / "b.txt", documents[100:][::-1])
+    lines(tmp_path / "two" / "a.txt", documents[:100][::-1])
+    first, second = (
+        run(["mistral-7b-v1"], {"ko": tmp_path / name}, morpheme_documents=50) for name in ("one.txt", "two")
+    )
+    assert first["sets"] == second["sets"]
+    assert first["tokenizers"] == second["tokenizers"]
 
 
 # --- Morphemes -------------------------------------------------------------------------------------------------------
 
 
-class TwoMorphemes:
-    """Says that each document's first word has its second morpheme at its second character: by hand, not by a model."""
-
-    def tokenize(self, documents: list[str]) -> Any:
-        from types import SimpleNamespace
-
-        return [[SimpleNamespace(start=0), SimpleNamespace(start=1)] for _ in documents]
+@pytest.fixture(scope="module")
+def analyser() -> Any:
+    pytest.importorskip("kiwipiepy", reason="morphemes need the extra ko")
+    return load_analyser()
 
 
-def test_boundaries_by_hand(toy: Path, tmp_path: Path) -> None:
-    """나나 = ▁ 나 나 is cut at its morpheme; 가나 = ▁가나 is not; 꽃가 = ▁, 3 bytes, 가: two inside 꽃, one at it."""
-    from vocabopt.analyze.korean import _meet
-
-    path = tmp_path / "words.txt"
-    path.write_text("나나\n가나\n꽃가\n", encoding="utf-8")
-    analysed = analyse(read_text("ko", str(path), ReadOptions()), TwoMorphemes(), 10)
-    assert analysed.eojeols == [("나나", {1}), ("가나", {1}), ("꽃가", {1})]
-    met = _meet(load_subject("toy", str(toy), pattern=None, specials=None), analysed)
-    assert (met.n_token_boundaries, met.n_morpheme_boundaries, met.n_both, met.n_skipped) == (1 + 0 + 3, 3, 2, 0)
-    assert (met.precision, met.recall) == (2 / 4, 2 / 3)
-
-
-def test_kiwi_finds_the_particle_of_a_noun(toy: Path, tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    path.write_text("학교에서 책을 읽었다.\n", encoding="utf-8")
-    from kiwipiepy import Kiwi
-
-    analysed = analyse(read_text("ko", str(path), ReadOptions()), Kiwi(), 10)
-    assert analysed.eojeols[0] == ("학교에서", {2})
-    assert analysed.eojeols[1] == ("책을", {1})
+def test_boundaries_are_mapped_as_by_hand(analyser: Any, tmp_path: Path) -> None:
+    # 학교|에 갔|다: 학교 and 에, 가 + 았 fused in 갔, 다. Boundaries inside the two words: at 2 and at 5.
+    text = find_morphemes(analyser, ["학교에 갔다"])
+    assert text.boundaries.tolist() == [2, 5]
+    # ▁ 학 교 에 ▁ 갔 EB 8B A4: tokens begin inside words at 1, 2 and 5, and twice inside 다, which meets nothing.
+    toy = subject(saved(tmp_path / "toy", toy_sentencepiece("학교에갔")))
+    assert meet(toy, text) == {"n_documents": 1, "n_token_boundaries": 5, "n_morpheme_boundaries": 2, "n_met": 2}
+    # Each byte a token: 학교에 갔다 has 15 bytes in words, two of which are first: 13 boundaries, of which 3 are at
+    # characters, and those at 2 and 5 are morphemes'.
+    bare = subject(saved(tmp_path / "bare", toy_sentencepiece("")))
+    assert meet(bare, text) == {"n_documents": 1, "n_token_boundaries": 13, "n_morpheme_boundaries": 2, "n_met": 2}
 
 
-# --- Real tokenizers -------------------------------------------------------------------------------------------------
+def test_morphemes_of_many_documents_are_those_of_each(analyser: Any) -> None:
+    documents = [line for line in HARD if unicodedata.is_normalized("NFC", line)] + lines_of("ko")[:40]
+    mistral = subject("mistral-7b-v1")
+    whole = meet(mistral, find_morphemes(analyser, documents))
+    each = [meet(mistral, find_morphemes(analyser, [document])) for document in documents]
+    assert whole == {name: sum(found[name] for found in each) for name in whole}
+    assert 0 < whole["n_met"] < whole["n_token_boundaries"]
 
 
-def test_counts_are_those_of_the_tokenizers_library(tmp_path: Path) -> None:
-    lines = [line for line in (CORPUS / "ko" / "news.txt").read_text("utf-8").split("\n") if line.strip()]
-    value = train_byte_level(lines, 600)
-    folder = tmp_path / "bytes"
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(json.dumps(value), encoding="utf-8")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    ids = [tokenizer.encode(line, add_special_tokens=False).ids for line in lines]
-    (one,) = analyzed(folder, "--text", f"ko={CORPUS / 'ko' / 'news.txt'}", "--morphemes", 0)["tokenizers"]
-    found = one["sets"]["ko"]
-    assert found["n_tokens"] == sum(map(len, ids))
-    used = {index for row in ids for index in row}
-    assert found["n_unused"] == one["n_text_tokens"] - len(used)
-    # A whole word is one token behind a space: told by offsets of the library on the line itself, first words aside.
-    whole = n_words = 0
-    for line in lines:
-        encoding = tokenizer.encode(" " + line, add_special_tokens=False)
-        position = 0
-        for word in line.split():
-            position = line.index(word, position)
-            inside = [1 for a, b in encoding.offsets if a < position + 1 + len(word) and b > position + 1]
-            whole += len(inside) == 1
-            n_words += 1
-            position += len(word)
-    assert found["n_words"] == n_words
-    assert found["n_words_whole"] == whole
+def test_decomposed_documents_have_no_morphemes(analyser: Any) -> None:
+    assert find_morphemes(analyser, [unicodedata.normalize("NFD", "학교에 갔다")]).documents == ()
 
 
-def test_a_tokenizer_without_korean_says_what_it_cannot_spell(tmp_path: Path) -> None:
-    value = toy_sentencepiece("가나다")
-    value["model"]["byte_fallback"] = False
-    value["model"]["vocab"] = {
-        piece: number for number, piece in enumerate(p for p in value["model"]["vocab"] if not p.startswith("<0x"))
-    }
-    value["added_tokens"] = [token for token in value["added_tokens"] if token["content"] == "<unk>"]
-    folder = tmp_path / "unknowing"
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(json.dumps(value), encoding="utf-8")
-    (tmp_path / "text.txt").write_text("가 꽃\n꽃\n", encoding="utf-8")
-    record = analyzed(folder, "--text", f"ko={tmp_path / 'text.txt'}", "--morphemes", 0)
-    (one,) = record["tokenizers"]
-    assert one["sets"]["ko"]["n_unknown"] == 2
-    assert one["n_syllables"] == 3
-    assert one["sets"]["ko"]["n_words_whole"] == 0
+def test_the_sample_of_documents_is_bounded(analyser: Any) -> None:
+    counts = run(["mistral-7b-v1"], {"ko": CORPUS / "ko"}, morpheme_documents=7)["tokenizers"][0]["sets"]["ko"]
+    assert counts["morphemes"]["n_documents"] == 7
+    assert 0 < counts["morphemes"]["share_token_boundaries_met"] < 1
 
 
-# --- Output and bad input --------------------------------------------------------------------------------------------
-
-
-def test_tables_files_and_dashes(toy: Path, lines: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    (tmp_path / "none.txt").write_text("  x  \n", encoding="utf-8")
-    arguments = (
-        toy,
-        f"second={toy}",
-        "--text",
-        f"ko={lines}",
-        "--text",
-        f"x={tmp_path / 'none.txt'}",
-        "--morphemes",
-        0,
-    )
-    result = vocabopt("analyze", *arguments, "--out", out)
-    assert result.exit_code == 0
-    assert "Tokens per word" in result.stdout
-    assert "1.64" in result.stdout
-    assert {path.name for path in out.iterdir()} == {"analyze.json", "analyze.html", "figures"}
-    record = json.loads((out / "analyze.json").read_text("utf-8"))
-    assert [one["name"] for one in record["tokenizers"]] == ["toy", "second"]
-    page = (out / "analyze.html").read_text("utf-8")
-    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
-    assert "1.64" in page
-    vocabularies = next(line for line in result.stdout.splitlines() if line.strip().startswith("toy "))
-    assert vocabularies.rstrip().endswith("-")  # Gini
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        ([], "No tokenizer given"),
-        (["{toy}"], "No text given. Name some with --text NAME=PATH"),
-        (["{toy}", "{toy}", "--text", "ko={lines}"], "there is a tokenizer 'toy' already. Name it: NAME="),
-        (["{toy}", "--text", "ko={lines}", "--parity", "en"], "--parity en: no such text; there are ko"),
-        (["{toy}", "--text", "ko={lines}", "--rare", "0"], "--rare 0, --morphemes 1000: must be at least 1 and 0"),
-        (["{toy}/none", "--text", "ko={lines}"], "none"),
-        (["{toy}", "--text", "ko={toy}/none.txt"], "no such file or folder"),
-        (["{toy}", "--text", "ko"], "write NAME=PATH"),
-    ],
-)
-def test_bad_input_is_named(arguments: list[str], match: str, toy: Path, lines: Path) -> None:
-    result = vocabopt("analyze", *(argument.format(toy=toy, lines=lines) for argument in arguments), "--quiet")
-    assert result.exit_code == 2
-    assert match in result.stderr
-
-
-def test_parity_of_texts_that_are_no_translations_is_refused(toy: Path, lines: Path, tmp_path: Path) -> None:
-    (tmp_path / "short.txt").write_text("가\n", encoding="utf-8")
-    texts = ("--text", f"ko={lines}", "--text", f"en={tmp_path / 'short.txt'}")
-    result = vocabopt("analyze", toy, *texts, "--parity", "en", "--quiet")
-    assert result.exit_code == 2
-    assert "--parity en: has 1 documents and ko has 10" in result.stderr
-
-
-def test_blank_text_is_named(toy: Path, tmp_path: Path) -> None:
-    (tmp_path / "blank.txt").write_text("\n \n", encoding="utf-8")
-    result = vocabopt("analyze", toy, "--text", f"ko={tmp_path / 'blank.txt'}", "--quiet")
-    assert result.exit_code == 2
-    assert "only blank lines; nothing to measure" in result.stderr
+# --- Development data ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.data
-def test_unigram_and_rank_files_are_measured_too(data: Path) -> None:
-    tokenizers = (f"t5={data / 'tok_t5' / 'sentencepiece.model'}", f"llama3={data / 'tok_llama3' / 'tokenizer.model'}")
-    record = analyzed(*tokenizers, "--text", f"ko={CORPUS / 'ko' / 'news.txt'}", "--morphemes", 0)
-    t5, llama3 = record["tokenizers"]
-    assert t5["sets"]["ko"]["n_unknown"] > 1_000
-    assert (t5["n_syllables"], llama3["sets"]["ko"]["n_unknown"]) == (0, 0)
-    assert 0 < llama3["n_common_syllables"] <= llama3["n_syllables"] < 2_350
+@pytest.mark.parametrize("name", ["kat", "jpn", "vie"])
+def test_ntrex_counts_are_the_library_s(data: Path, name: str) -> None:
+    path = next((data / "xx_ntrex_other").glob(f"newstest2019.{name}.txt*"))
+    places = ["mistral-7b-v1", data / "tok_llama3" / "tokenizer.model", data / "tok_t5"]
+    record = run(places, {name: path})
+    text = gzip.decompress(path.read_bytes()).decode()
+    documents = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(data / "tok_t5" / "sentencepiece.model"))
+    expected = [sum(map(len, processor.encode(documents)))]
+    for place in places[1::-1]:
+        tokenizer = subject(place).side.full
+        assert tokenizer is not None
+        encodings = tokenizer.encode_batch_fast(documents, add_special_tokens=False)
+        expected.insert(0, sum(len(encoding.ids) for encoding in encodings))
+    assert [tokenizer["sets"][name]["n_tokens"] for tokenizer in record["tokenizers"]] == expected
+    assert record["sets"][name]["n_words"] == sum(len(document.split()) for document in documents)

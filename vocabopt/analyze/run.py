@@ -1,133 +1,230 @@
-"""`vocabopt analyze`: every tokenizer on every text set, and what belongs to a tokenizer alone."""
+"""`vocabopt analyze`: tokenizers side by side on the same text, from options to the record that analyze.json holds."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from vocabopt.analyze.korean import ALL_SYLLABLES, analyse, common_syllables, kiwi, measure_korean
-from vocabopt.analyze.measures import RENYI_ALPHA, Measured, gini, measure, quotient
-from vocabopt.analyze.subject import Subject, load_subject
-from vocabopt.analyze.text import Text, read_text
+import numpy as np
+from rich.markup import escape
+
+from vocabopt import __version__
+from vocabopt.analyze import morphemes
+from vocabopt.analyze.korean import syllable_coverage
+from vocabopt.analyze.measure import Measured, SetCounts, measure
+from vocabopt.analyze.metrics import RENYI_ALPHA, gini, loses_text, parity, renyi_efficiency, use_of
+from vocabopt.analyze.options import AnalyzeOptions
+from vocabopt.analyze.subjects import Subject, load_subjects
+from vocabopt.analyze.text import SetText, read_texts, share
+from vocabopt.analyze.vocabulary import near_duplicates
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
+from vocabopt.corpus import TextSet, named_set
 from vocabopt.errors import OptionError
-from vocabopt.readers import ReadOptions
-from vocabopt.versions import versions
+from vocabopt.report.text import plain
 
+_VERSIONED = ("tokenizers", "sentencepiece", "gigatoken", "kiwipiepy", "kiwipiepy-model")
 
-@dataclass(frozen=True, kw_only=True)
-class AnalyzeOptions:
-    """tokenizers, texts: NAME -> what to load. aligned: the set whose documents the others translate, for parity.
-
-    n_rare: a token seen fewer times is rare. n_morpheme_documents: Korean documents analysed for morphemes, 0 for none.
-    pattern, specials: complete a rank file, as in `load_base`.
-    """
-
-    tokenizers: Mapping[str, str]
-    texts: Mapping[str, str]
-    aligned: str | None = None
-    n_rare: int = 10
-    n_morpheme_documents: int = 1_000
-    pattern: str | None = None
-    specials: str | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
-
-    def __post_init__(self) -> None:
-        if not self.tokenizers:
-            raise OptionError(
-                "No tokenizer given. Name one, for example: vocabopt analyze mistral-7b-v1 --text ko=ko.txt"
-            )
-        if not self.texts:
-            raise OptionError("No text given. Name some with --text NAME=PATH, for example --text ko=korean.txt")
-        if self.aligned is not None and self.aligned not in self.texts:
-            raise OptionError(f"--parity {self.aligned}: no such text; there are {', '.join(self.texts)}.")
-        if self.n_rare < 1 or self.n_morpheme_documents < 0:
-            raise OptionError(
-                f"--rare {self.n_rare}, --morphemes {self.n_morpheme_documents}: must be at least 1 and 0."
-            )
-
-    def as_record(self) -> dict[str, Any]:
-        return {**asdict(self), "tokenizers": dict(self.tokenizers), "texts": dict(self.texts)}
+MorphemeTexts = Mapping[str, morphemes.MorphemeText]
 
 
 def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
-    """What analyze.json holds.
+    """Measure every tokenizer on every text set.
 
     Raises:
-        VocaboptError: a tokenizer or text cannot be loaded, or the aligned set has another number of documents.
+        BaseTokenizerError: a tokenizer cannot be loaded, and nothing here can encode with it.
+        CorpusError: a text cannot be found or read.
+        OptionError: an option cannot be used, or the sets of --parity are not aligned.
     """
-    texts = []
-    with console.step("read", len(options.texts), "text sets") as advance:
-        for done, (name, path) in enumerate(options.texts.items(), 1):
-            texts.append(read_text(name, path, options.read))
-            advance(done)
-    _check_aligned(texts, options.aligned)
-    analysed, morpheme_note = _morphemes(texts, options, console)
+    read_options = options.read_options()
+    named = [named_set(name, path, "eval") for name, path in options.texts.items()]
+    # Names of this module's own: those of the user may be any, "train" included, which means more elsewhere.
+    text_sets = tuple(
+        replace(text_set, name=str(i), files=_of_set(text_set, str(i))) for i, text_set in enumerate(named)
+    )
+    n_bytes = _stored_bytes(text_sets)
+    with console.step("load"):
+        subjects = load_subjects(options)
+    with console.step("read", n_bytes, "bytes") as advance:
+        found = read_texts(text_sets, read_options, n_sampled=options.morpheme_documents, advance=_adding_up(advance))
+    texts = {text_set.name: found[str(i)] for i, text_set in enumerate(named)}
+    _check_aligned(options.parity, texts)
+    split, notes = _find_morphemes(texts, options, console)
     records = []
-    for name, value in options.tokenizers.items():
-        subject = load_subject(name, value, pattern=options.pattern, specials=options.specials)
-        with console.step(name, len(texts), "text sets") as advance:
-            measured: dict[str, Measured] = {}
-            korean: dict[str, dict[str, Any]] = {}
-            for done, text in enumerate(texts, 1):
-                measured[text.name] = measure(subject, text, n_rare=options.n_rare)
-                if text.is_korean:
-                    korean[text.name] = measure_korean(subject, text, analysed.get(text.name)).as_record()
-                advance(done)
-        records.append(_record(subject, measured, korean, options.aligned))
+    for subject in subjects:
+        with console.step(f"encode {escape(plain(subject.name, 60))}", n_bytes, "bytes") as advance:
+            measured = measure(subject, text_sets, read_options, _adding_up(advance))
+        sets = {text_set.name: measured.sets[str(i)] for i, text_set in enumerate(named)}
+        records.append(_tokenizer_record(subject, measured, sets, texts, split, options))
     return {
         "format_version": FORMAT_VERSION,
         "options": options.as_record(),
-        "versions": versions(),
         "renyi_alpha": RENYI_ALPHA,
-        "morpheme_note": morpheme_note,
+        "sets": {name: text.as_record() for name, text in texts.items()},
         "tokenizers": records,
+        "notes": [*notes, *_lost(records)],
+        "versions": _versions(),
     }
 
 
-def _record(
-    subject: Subject, measured: Mapping[str, Measured], korean: Mapping[str, Any], aligned: str | None
+def _lost(records: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each tokenizer that loses text."""
+    said = []
+    for record in records:
+        lost = {name: counts for name, counts in record["sets"].items() if loses_text(counts)}
+        if lost:
+            shares = ", ".join(
+                f"{100 * counts['share_unknown_tokens']:.1f} % on {name}" for name, counts in lost.items()
+            )
+            said.append(
+                f"{record['name']} cannot spell all text. Of its tokens are unknown ones: {shares}. Such text is lost, "
+                "so few tokens there are no merit, and are never shown as the best."
+            )
+    return said
+
+
+def _of_set(text_set: TextSet, name: str) -> tuple[Any, ...]:
+    return tuple(replace(file, text_set=name) for file in text_set.files)
+
+
+def _stored_bytes(text_sets: tuple[TextSet, ...]) -> int | None:
+    sizes = [file.n_bytes for text_set in text_sets for file in text_set.files]
+    return None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
+
+
+def _adding_up(advance: Any) -> Any:
+    """From the bytes of each block to the bytes done so far."""
+    done = 0
+
+    def add(n_stored_bytes: int) -> None:
+        nonlocal done
+        done += n_stored_bytes
+        advance(done)
+
+    return add
+
+
+def _check_aligned(aligned: str | None, texts: Mapping[str, SetText]) -> None:
+    """Every set must have as many documents as the aligned one, none of them left out."""
+    if aligned is None:
+        return
+    expected = texts[aligned]
+    for name, text in texts.items():
+        if (
+            text.n_documents != expected.n_documents
+            or text.n_blank + text.n_skipped != expected.n_blank + expected.n_skipped
+        ):
+            raise OptionError(
+                f"--parity {aligned}: has {_held(expected)}, but {name} has {_held(text)}. Parity compares the same "
+                "documents in each set: give aligned text, or leave --parity out."
+            )
+
+
+def _held(text: SetText) -> str:
+    left_out = text.n_blank + text.n_skipped
+    return f"{text.n_documents:,} documents" + (f" and {left_out:,} blank or unreadable ones" if left_out else "")
+
+
+def _find_morphemes(
+    texts: Mapping[str, SetText], options: AnalyzeOptions, console: Console
+) -> tuple[MorphemeTexts, list[str]]:
+    korean = {name: text for name, text in texts.items() if text.is_korean}
+    if not korean or not options.morpheme_documents:
+        return {}, []
+    with console.step("morphemes"):
+        analyser = morphemes.load_analyser()
+        if analyser is None:
+            return {}, [morphemes.HOW_TO_INSTALL]
+        return {name: morphemes.find_morphemes(analyser, text.documents) for name, text in korean.items()}, []
+
+
+def _tokenizer_record(
+    subject: Subject,
+    measured: Measured,
+    sets: Mapping[str, SetCounts],
+    texts: Mapping[str, SetText],
+    split: MorphemeTexts,
+    options: AnalyzeOptions,
 ) -> dict[str, Any]:
-    n_documents = {one.n_documents for one in measured.values()}
+    vocabulary, side = subject.vocabulary, subject.side
+    total = np.sum([counts.token_counts for counts in sets.values()], axis=0)
+    n_unused, n_rare = use_of(vocabulary, total, options.rare)
+    costs_bytes = [counts.n_tokens / texts[name].n_bytes for name, counts in sets.items() if counts.n_tokens]
+    costs_documents = [counts.n_tokens / texts[name].n_documents for name, counts in sets.items() if counts.n_tokens]
+    is_korean = any(text.is_korean for text in texts.values())
+    n_aligned = sets[options.parity].n_tokens if options.parity is not None else None
     return {
         "name": subject.name,
-        **{key: value for key, value in subject.side.as_record().items() if key != "name"},
-        "n_text_tokens": int(subject.is_text.sum()),
-        "n_near_duplicates": subject.n_near_duplicates,
-        "n_common_syllables": subject.n_single_tokens(common_syllables()) if korean else None,
-        "n_syllables": subject.n_single_tokens(ALL_SYLLABLES) if korean else None,
-        # Texts of as many documents are taken for translations of each other only where the user says so.
-        "gini": gini([one.n_tokens for one in measured.values()]) if aligned and len(n_documents) == 1 else None,
+        "source": side.source,
+        "sha256": side.sha256,
+        "family": subject.family,
+        "encoder": measured.encoder,
+        "n_tokens": vocabulary.n_tokens,
+        "n_plain": vocabulary.n_plain,
+        "n_unused": n_unused,
+        "n_rare": n_rare,
+        "near_duplicates": near_duplicates(vocabulary),
+        "syllables": syllable_coverage(subject) if is_korean else None,
+        "gini_tokens_per_byte": gini(costs_bytes),
+        "gini_tokens_per_document": gini(costs_documents) if options.parity is not None else None,
         "sets": {
-            name: one.as_record()
-            | {
-                "parity": None if aligned is None else quotient(one.n_tokens, measured[aligned].n_tokens),
-                "korean": korean.get(name),
-            }
-            for name, one in measured.items()
+            name: _set_record(subject, counts, texts[name], n_aligned, options.rare)
+            | {"morphemes": _morpheme_record(subject, split.get(name))}
+            for name, counts in sets.items()
         },
     }
 
 
-def _check_aligned(texts: Sequence[Text], aligned: str | None) -> None:
-    if aligned is None:
-        return
-    n_aligned = next(len(text.documents) for text in texts if text.name == aligned)
-    for text in texts:
-        if len(text.documents) != n_aligned:
-            raise OptionError(
-                f"--parity {aligned}: has {n_aligned:,} documents and {text.name} has {len(text.documents):,}; parity "
-                "compares translations line by line. Give texts of the same lines, or leave it out."
-            )
+def _set_record(subject: Subject, counts: SetCounts, text: SetText, n_aligned: int | None, rare: int) -> dict[str, Any]:
+    vocabulary, tokens = subject.vocabulary, counts.token_counts
+    n_tokens = counts.n_tokens
+    n_byte = None if vocabulary.is_byte is None else int(tokens[vocabulary.is_byte].sum())
+    n_cut = int(tokens[vocabulary.is_cut].sum())
+    n_unknown = int(tokens[vocabulary.is_unknown].sum()) if vocabulary.is_unknown.any() else None
+    n_unused, n_rare = use_of(vocabulary, tokens, rare)
+    return {
+        "n_tokens": n_tokens,
+        "n_added_tokens": counts.n_added_tokens,
+        "n_byte_tokens": n_byte,
+        "n_cut_tokens": n_cut,
+        "n_unknown_tokens": n_unknown,
+        "n_words": counts.n_words,
+        "n_words_whole": counts.n_words_whole,
+        "n_words_continued": counts.n_words_continued,
+        "n_eojeols": counts.n_eojeols if text.is_korean else None,
+        "n_eojeol_tokens": counts.n_eojeol_tokens if text.is_korean else None,
+        "n_unused": n_unused,
+        "n_rare": n_rare,
+        "tokens_per_word": share(n_tokens, text.n_words),
+        "bytes_per_token": share(text.n_bytes, n_tokens),
+        "chars_per_token": share(text.n_chars, n_tokens),
+        "share_words_whole": share(counts.n_words_whole, counts.n_words),
+        "share_words_continued": share(counts.n_words_continued, counts.n_words),
+        "share_byte_tokens": share(n_byte, n_tokens),
+        "share_cut_tokens": share(n_cut, n_tokens),
+        "share_unknown_tokens": share(n_unknown, n_tokens),
+        "renyi_efficiency": renyi_efficiency(tokens, vocabulary.n_tokens),
+        "parity": parity(n_tokens, n_aligned),
+        "tokens_per_eojeol": share(counts.n_eojeol_tokens, counts.n_eojeols) if text.is_korean else None,
+    }
 
 
-def _morphemes(texts: Sequence[Text], options: AnalyzeOptions, console: Console) -> tuple[dict[str, Any], str | None]:
-    """The analysed sample of each Korean set; and why there is none."""
-    korean = [text for text in texts if text.is_korean]
-    if not korean or not options.n_morpheme_documents:
-        return {}, None
-    with console.step("morphemes"):
-        analyser = kiwi()
-        if analyser is None:
-            return {}, "Morphemes were not looked at: pip install 'vocabopt[ko]' installs what finds them."
-        return {text.name: analyse(text, analyser, options.n_morpheme_documents) for text in korean}, None
+def _morpheme_record(subject: Subject, text: morphemes.MorphemeText | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    met = morphemes.meet(subject, text)
+    return met | {
+        "share_token_boundaries_met": share(met["n_met"], met["n_token_boundaries"]),
+        "share_morpheme_boundaries_met": share(met["n_met"], met["n_morpheme_boundaries"]),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "vocabopt": __version__}
+    for name in _VERSIONED:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

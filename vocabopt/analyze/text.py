@@ -1,76 +1,124 @@
-"""A text set as the measures see it: its documents, its words and how often each occurs."""
+"""The text itself, whatever the tokenizer: what each set holds, how much of it is Hangul, and a sample of documents."""
 
-import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
-from vocabopt.corpus import named_set
-from vocabopt.errors import CorpusError
-from vocabopt.readers import ReadOptions, read_blocks
+import numpy as np
+from numpy.typing import NDArray
 
-# Jamo of every kind: conjoining (also of old Hangul), compatibility and half-width.
-_JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff\u3130-\u318f\uffa0-\uffdc]")
-_CONJOINING = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]")
-_SYLLABLE = re.compile("[\uac00-\ud7a3]")
-_HANGUL = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff\u3130-\u318f\uffa0-\uffdc\uac00-\ud7a3]")
+from vocabopt import chunk_kernel as kernel
+from vocabopt.analyze.words import COMPATIBILITY_JAMO, CONJOINING_JAMO, HANGUL_SYLLABLES
+from vocabopt.blocks import documents_of_sets
+from vocabopt.corpus import TextSet
+from vocabopt.counts import Documents
+from vocabopt.readers import ReadOptions
+from vocabopt.scripts import scripts_of_counts
+
+#: A set is Korean where at least this share of its letters (characters of a script) is Hangul.
+MIN_HANGUL_SHARE = 0.1
+#: Longer documents (characters) are left out of the sample, so that its size bounds the work.
+MAX_SAMPLED_CHARS = 2_000
+_NO_BYTES = np.zeros(1 << 16, np.bool_)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Text:
-    """Documents of one set. words: runs of characters that are not white space, and how often each occurs."""
+@dataclass
+class SetText:
+    """What a text set holds.
 
-    name: str
-    path: str
-    documents: Sequence[str]
-    words: Counter[str]
+    Words: runs of characters that are not white space (Unicode's). n_syllables: Hangul syllables, one code point each.
+    n_jamo: compatibility and halfwidth jamo, letters that stand alone (ㅋㅋ). n_conjoining: conjoining jamo, of which
+    decomposed text (NFD) spells its syllables. sample: documents with the smallest content hashes.
+    """
+
+    n_documents: int = 0
+    n_blank: int = 0
+    n_skipped: int = 0
+    n_words: int = 0
+    n_chars: int = 0
+    n_bytes: int = 0
+    n_letters: int = 0
+    n_syllables: int = 0
+    n_jamo: int = 0
+    n_conjoining: int = 0
+    sample: list[tuple[int, str]] = field(default_factory=list)
 
     @property
-    def n_bytes(self) -> int:
-        return sum(len(document.encode()) for document in self.documents)
-
-    @property
-    def n_chars(self) -> int:
-        return sum(len(document) for document in self.documents)
-
-    @property
-    def n_words(self) -> int:
-        return self.words.total()
-
-    @property
-    def eojeols(self) -> Counter[str]:
-        """Words that hold Hangul: what Korean puts between spaces."""
-        return Counter({word: n for word, n in self.words.items() if _HANGUL.search(word)})
+    def n_hangul(self) -> int:
+        return self.n_syllables + self.n_jamo + self.n_conjoining
 
     @property
     def is_korean(self) -> bool:
-        """Whether half of the words or more hold Hangul."""
-        return 0 < self.n_words <= 2 * self.eojeols.total()
+        return self.n_hangul > 0 and self.n_hangul >= MIN_HANGUL_SHARE * self.n_letters
 
     @property
-    def jamo(self) -> tuple[int, int, int]:
-        """Characters of Hangul: jamo of any kind, those that NFD makes (conjoining ones), all."""
-        n_jamo = n_conjoining = n_all = 0
-        for word, n in self.eojeols.items():
-            n_jamo += n * len(_JAMO.findall(word))
-            n_conjoining += n * len(_CONJOINING.findall(word))
-            n_all += n * (len(_JAMO.findall(word)) + len(_SYLLABLE.findall(word)))
-        return n_jamo, n_conjoining, n_all
+    def documents(self) -> list[str]:
+        """The sample's documents, in the order of their hashes."""
+        return [document for _, document in self.sample]
+
+    def as_record(self) -> dict[str, Any]:
+        names = ("n_documents", "n_blank", "n_skipped", "n_words", "n_chars", "n_bytes", "is_korean")
+        hangul = ("n_hangul", "n_syllables", "n_jamo", "n_conjoining")
+        return {name: getattr(self, name) for name in (*names, *hangul)} | {
+            "share_jamo": share(self.n_jamo, self.n_hangul),
+            "share_nfd": share(self.n_conjoining, self.n_hangul),
+        }
 
 
-def read_text(name: str, path: str, options: ReadOptions) -> Text:
-    """All documents of a path; blank ones are left out, as everywhere.
+def share(part: int | None, whole: int | None) -> float | None:
+    """part / whole; None where either is unknown or there is no whole."""
+    return part / whole if part is not None and whole else None
+
+
+def read_texts(
+    text_sets: tuple[TextSet, ...], options: ReadOptions, *, n_sampled: int, advance: Callable[[int], None]
+) -> dict[str, SetText]:
+    """Look at all text once, for what no tokenizer changes; by the set's name.
+
+    Args:
+        n_sampled: documents to keep of each set.
+        advance: told the stored bytes of each block read, for a progress bar.
 
     Raises:
-        CorpusError: the path is missing, unreadable, or holds no text.
+        CorpusError: a document cannot be read.
     """
-    documents = [
-        document
-        for file in named_set(name, path, "eval").files
-        for block in read_blocks(file, options)
-        for document in block.documents.to_list()
-    ]
-    if not documents:
-        raise CorpusError(f"--text {name}={path}: only blank lines; nothing to measure. Name files that hold text.")
-    words = Counter(word for document in documents for word in document.split())
-    return Text(name=name, path=path, documents=documents, words=words)
+    texts = {text_set.name: SetText() for text_set in text_sets}
+    char_counts = {name: np.zeros(0x110000, np.int64) for name in texts}
+    for block in documents_of_sets(text_sets, options):
+        text = texts[block.text_set]
+        text.n_blank += block.n_blank
+        text.n_skipped += block.n_skipped
+        if len(block.ends):
+            _look(block, text, char_counts[block.text_set], n_sampled)
+        advance(block.n_stored_bytes)
+    for name, text in texts.items():
+        _count_letters(text, char_counts[name])
+    return texts
+
+
+def _look(block: Documents, text: SetText, char_counts: NDArray[np.int64], n_sampled: int) -> None:
+    data = np.frombuffer(block.data, np.uint8)
+    hashes, n_chars, _ = kernel.scan_documents(data, block.starts, block.ends, np.uint64(0), _NO_BYTES)
+    # The kernels are compiled for text that can be written, and for weights that are a column of more.
+    copied, ones = data.copy(), np.ones((len(block.ends), 2), np.int64)[:, 0]
+    text.n_documents += len(block.ends)
+    text.n_bytes += int((block.ends - block.starts).sum())
+    text.n_chars += int(n_chars.sum())
+    text.n_words += int(kernel.count_words(copied, block.ends).sum())
+    char_counts += kernel.count_code_points(copied, block.ends, ones)
+    short = np.flatnonzero(n_chars <= MAX_SAMPLED_CHARS)
+    chosen = short[np.argsort(hashes[short], kind="stable")[:n_sampled]]
+    found = [(int(hashes[i]), block.data[block.starts[i] : block.ends[i]].decode()) for i in chosen]
+    text.sample = sorted([*text.sample, *found])[:n_sampled]
+
+
+def _count_letters(text: SetText, char_counts: NDArray[np.int64]) -> None:
+    present = np.flatnonzero(char_counts)
+    text.n_letters = sum(scripts_of_counts({chr(point): int(char_counts[point]) for point in present}).values())
+    text.n_syllables = _within(char_counts, HANGUL_SYLLABLES)
+    text.n_jamo = sum(_within(char_counts, block) for block in COMPATIBILITY_JAMO)
+    text.n_conjoining = sum(_within(char_counts, block) for block in CONJOINING_JAMO)
+
+
+def _within(char_counts: NDArray[np.int64], block: tuple[int, int]) -> int:
+    return int(char_counts[block[0] : block[1] + 1].sum())

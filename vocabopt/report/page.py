@@ -95,7 +95,8 @@ def policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
         digests = (base64.b64encode(hashlib.sha256(given.encode()).digest()).decode() for given in texts)
         return " ".join(f"'sha256-{digest}'" for digest in digests)
 
-    return f"default-src 'none'; script-src {hashes(scripts)}; style-src {hashes(styles)}"
+    allowed = f"script-src {hashes(scripts)}; " if scripts else ""
+    return f"default-src 'none'; {allowed}style-src {hashes(styles)}"
 
 
 def render(

@@ -1,0 +1,183 @@
+"""One tokenizer on all text sets: how often each token occurs, and how it treats words. Integers only.
+
+A base that can be grown is counted in unique chunks, each encoded once (documents.py says why that is exact); every
+other tokenizer encodes each document whole. Both end in `_Tally.add`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocabopt.analyze.spans import Spans
+from vocabopt.analyze.subjects import Subject
+from vocabopt.analyze.vocabulary import Vocabulary
+from vocabopt.analyze.words import tokens_of_words, words_of
+from vocabopt.bases import Base
+from vocabopt.blocks import documents_of_sets
+from vocabopt.corpus import TextSet
+from vocabopt.counts import Documents, SetStats, count_chunks
+from vocabopt.encode import ChunkEncoder, batches
+from vocabopt.readers import ReadOptions
+
+Ints = NDArray[np.int64]
+
+#: Text encoded whole at a time: bounds what places of tokens take.
+_BATCH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetCounts:
+    """What a tokenizer makes of a text set.
+
+    token_counts: int64 by id, strings of added tokens in the text left out; n_added_tokens counts those. n_words: words
+    as the tokenizer meets them, after its normaliser and apart from added tokens. n_eojeol_tokens: tokens of eojeols.
+    """
+
+    token_counts: Ints
+    n_added_tokens: int
+    n_words: int
+    n_words_whole: int
+    n_words_continued: int
+    n_eojeols: int
+    n_eojeol_tokens: int
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.token_counts.sum()) + self.n_added_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A tokenizer on every text set, by the set's name. encoder: the library that encoded."""
+
+    sets: dict[str, SetCounts]
+    encoder: str
+
+
+def measure(
+    subject: Subject, text_sets: tuple[TextSet, ...], options: ReadOptions, advance: Callable[[int], None]
+) -> Measured:
+    """Encode all text.
+
+    Args:
+        advance: told the stored bytes of each block read, for a progress bar.
+
+    Raises:
+        CorpusError: a document cannot be read.
+    """
+    names = [text_set.name for text_set in text_sets]
+    tally = _Tally(names, subject.vocabulary)
+    blocks = documents_of_sets(text_sets, options)
+    if subject.base is not None:
+        encoder = _count_chunks(subject.base, blocks, tally, advance)
+    else:
+        encoder = _encode_documents(subject, blocks, tally, advance)
+    return Measured(sets=tally.counts(), encoder=encoder)
+
+
+class _Tally:
+    """Sums over texts, each as often as it occurs in each set."""
+
+    def __init__(self, names: list[str], vocabulary: Vocabulary) -> None:
+        self.names, self.vocabulary = names, vocabulary
+        self.token_counts = np.zeros((len(names), len(vocabulary.is_plain)), np.int64)
+        self.n_added = np.zeros(len(names), np.int64)
+        # Words, whole ones, continued ones, eojeols, tokens of eojeols.
+        self.word_counts = np.zeros((len(names), 5), np.int64)
+
+    def add(self, joined: str, spans: Spans, weights: Ints) -> None:
+        """Add texts joined by NUL; weights: int64 [n_texts, n_sets]."""
+        words = words_of(joined, in_bytes=spans.in_bytes)
+        first, n_tokens = tokens_of_words(words, spans)
+        n_unknown = np.concatenate([[0], np.cumsum(self.vocabulary.is_unknown[spans.ids])])
+        is_known = (
+            n_unknown[np.minimum(first + n_tokens, len(spans.ids))] == n_unknown[np.minimum(first, len(spans.ids))]
+        )
+        of_word = (
+            np.ones(words.n_words),
+            (n_tokens == 1) & is_known,
+            (n_tokens > 1) & is_known,
+            words.is_eojeol,
+            words.is_eojeol * n_tokens,
+        )
+        # Exact: the sums stay far below 2^53.
+        per_text = np.stack([np.bincount(words.text_of_word, values, minlength=words.n_texts) for values in of_word])
+        self.word_counts += (per_text @ weights).T.astype(np.int64)
+        text_of_token = spans.text_of_token
+        for index in np.flatnonzero(weights.any(axis=0)):
+            counted = np.bincount(spans.ids, weights[text_of_token, index], minlength=self.token_counts.shape[1])
+            self.token_counts[index] += counted.astype(np.int64)
+
+    def counts(self) -> dict[str, SetCounts]:
+        return {name: self._counts_of(index) for index, name in enumerate(self.names)}
+
+    def _counts_of(self, index: int) -> SetCounts:
+        n_words, n_whole, n_continued, n_eojeols, n_eojeol_tokens = (int(n) for n in self.word_counts[index])
+        return SetCounts(
+            token_counts=self.token_counts[index],
+            n_added_tokens=int(self.n_added[index]),
+            n_words=n_words,
+            n_words_whole=n_whole,
+            n_words_continued=n_continued,
+            n_eojeols=n_eojeols,
+            n_eojeol_tokens=n_eojeol_tokens,
+        )
+
+
+def _count_chunks(base: Base, blocks: Iterator[Documents], tally: _Tally, advance: Callable[[int], None]) -> str:
+    stats = {name: SetStats(role="eval") for name in tally.names}
+    counts = count_chunks(blocks, stats, base, heldout_share=0.0, seed=0, advance=advance)
+    weights = counts.weights()
+    tally.n_added += [stats[name].n_special_tokens for name in tally.names]
+    encoder = ChunkEncoder.of(base.whole_chunk_tokenizer, base.fast_chunk_tokenizer, counts)
+    # The whole tokenizer is built (a second for 128k tokens) only where it normalises.
+    normalizes = base.family == "byte-level-bpe" and base.tokenizer_json.get("normalizer") is not None
+    normalizer = base.full.normalizer if normalizes else None
+    first = 0
+    for data in batches(counts):
+        ids, ends = encoder.encode(data)
+        text = data.decode()
+        if normalizer is not None and not text.isascii():
+            chunks = text.split("\0")
+            text = "\0".join(chunk if chunk.isascii() else normalizer.normalize_str(chunk) for chunk in chunks)
+        tally.add(text, _byte_spans(ids, ends, tally.vocabulary.n_bytes, text), weights[first : first + len(ends)])
+        first += len(ends)
+    return encoder.name
+
+
+def _byte_spans(ids: Ints, chunk_ends: Ints, n_bytes: Ints, text: str) -> Spans:
+    """Places of tokens whose bytes, put together, are the text."""
+    n_tokens = np.diff(chunk_ends, prepend=0)
+    lengths = n_bytes[ids]
+    ends = np.cumsum(lengths) + np.repeat(np.arange(len(n_tokens)), n_tokens)
+    assert not len(ends) or ends[-1] == len(text.encode()), "tokens that do not add up to their text"
+    return Spans(ids=ids, starts=ends - lengths, ends=ends, n_tokens=n_tokens, in_bytes=True)
+
+
+def _encode_documents(
+    subject: Subject, blocks: Iterator[Documents], tally: _Tally, advance: Callable[[int], None]
+) -> str:
+    is_added = subject.vocabulary.is_added & ~subject.vocabulary.is_unknown
+    for block in blocks:
+        index = tally.names.index(block.text_set)
+        for texts in _batches_of(block):
+            spans = subject.spans(texts)
+            weights = np.zeros((len(texts), len(tally.names)), np.int64)
+            weights[:, index] = 1
+            tally.add("\0".join(texts), spans, weights)
+        advance(block.n_stored_bytes)
+    # Strings of added tokens are counted apart, as they are where chunks are counted.
+    tally.n_added += tally.token_counts[:, is_added].sum(axis=1)
+    tally.token_counts[:, is_added] = 0
+    return "tokenizers" if subject.side.full is not None else "sentencepiece"
+
+
+def _batches_of(block: Documents) -> Iterator[list[str]]:
+    first = 0
+    while first < len(block.ends):
+        limit = int(block.starts[first]) + _BATCH_BYTES
+        last = max(first + 1, int(np.searchsorted(block.ends, limit)))
+        yield block.data[block.starts[first] : block.ends[last - 1]].decode().split("\0")
+        first = last
