@@ -101,7 +101,7 @@ def parse_sizes(value: str | None) -> tuple[int, ...] | None:
         ) from error
     if not sizes or min(sizes) < 0 or max(sizes) > MAX_ADDED:
         raise OptionError(
-            f"--sizes {value}: needs at least one size (start before stop), and none below 0 or above {MAX_ADDED:,}."
+            f"--sizes {value}: needs at least one size, start before stop, none below 0 or above {MAX_ADDED:,}."
         )
     return tuple(sorted(set(sizes)))
 
