@@ -125,7 +125,8 @@ class _Parser:
 
     def refuse(self, what: str) -> PlaygroundError:
         return PlaygroundError(
-            f"The split pattern {self.pattern!r} holds {what} at character {self.at}, which the page cannot repeat exactly."
+            f"The split pattern {self.pattern!r} holds {what} at character {self.at}, which the page cannot repeat "
+            "exactly."
         )
 
     def sees(self, text: str) -> bool:
