@@ -67,7 +67,7 @@ def assert_same_splits(engine: Engine, base: Base, block: tuple[int, int], templ
     assert found == lengths, (hex(block[0]), joined[sum(lengths[:first]) :][:20])
 
 
-@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("name", ["gpt2", "cl100k", "o200k", "deepseek", "sets", "digits", "one-sign"])
 def test_every_code_point_is_split_as_the_library_does(engine: Engine, qwen2_like: Base, name: str) -> None:
     base = split_base(qwen2_like, *PATTERNS[name])
     engine.load(base)
@@ -100,12 +100,13 @@ def test_every_code_point_alone_is_one_word_or_nothing(engine: Engine, qwen2_lik
 
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
 def test_every_code_point_is_normalised_as_the_library_does(engine: Engine, gpt2_like: Base, form: str) -> None:
-    """Marks of low and high classes around it, letters that compose, the next code point; Chromium's Unicode is newer."""
+    """Marks of low and high classes around it, letters that compose, the next code point."""
     to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     base = changed(gpt2_like, normalizer={"type": form}, pre_tokenizer=to_bytes)
     engine.load(base)
     for block in BLOCKS:
-        for template in ("{}", "e{}\u0301{}\u0334a\u0315{}\u0323 {}{next}\u1161{}\u11a8ᄀ{}\n"):
+        among = "e{}\u0301{}\u0334a\u0315{}\u0323 {}{next}\u1161{}\u11a8ᄀ{}\n"
+        for template in ("{}\u0301",) if block in UNASSIGNED else ("{}", among):
             text = engine.fill(block, template)
             assert engine.words_of_filled()[1] == base.full.normalizer.normalize_str(text), hex(block[0])
 
@@ -118,7 +119,7 @@ def test_every_code_point_has_the_ids_of_the_library_in_a_base_with_byte_fallbac
     for size in (0, len(curve)):
         tokenizer = merged(mistral, curve, size)
         for block in BLOCKS:
-            text = engine.fill(block, "{}a {}{} ")
+            text = engine.fill(block, "{}" if block in UNASSIGNED else "{}a {}{} ")
             assert engine.encode_filled(size) == tokenizer.encode(text, add_special_tokens=False).ids
 
 
@@ -134,7 +135,7 @@ def test_every_code_point_beside_an_added_token_with_flags(engine: Engine, qwen2
         ],
     )
     engine.load(base)
-    for block in BLOCKS:
+    for block in sorted({*BLOCKS}.difference(UNASSIGNED)):
         texts = filled(block, f"{words[0]}{{}}{words[0]}{{}}{words[1]}{{}}\n").split("\n")
         found = engine.encode(texts)
         encodings = base.full.encode_batch_fast(texts, add_special_tokens=False)

@@ -74,7 +74,16 @@ const VocaboptTokenizer = (() => {
     return { string, starts };
   }
 
-  /** Cut a text at the matches of a pattern. Ends of pieces that go with what is before or after a match are dropped. */
+  /** Is a part of a text joined to the one before it? By what happens to matches: who of the two is one. */
+  const JOINS = {
+    Isolated: () => false,
+    Removed: () => false,
+    Contiguous: (before, now) => before === now,
+    MergedWithPrevious: (before, now) => now && !before,
+    MergedWithNext: (before, now) => before && !now,
+  };
+
+  /** Cut a text at the matches of a pattern. */
   function split(text, { pattern, behavior, invert }, table) {
     const { string, starts } = symbolsOf(text, table);
     const parts = [];
@@ -88,18 +97,14 @@ const VocaboptTokenizer = (() => {
       add(match.index + match[0].length, true);
     }
     add(string.length, false);
-    const joined = [];
-    for (const part of behavior === "Removed" ? parts.filter(({ isMatch }) => !isMatch) : parts) {
-      const before = joined.at(-1);
-      const joins =
-        before !== undefined &&
-        ((behavior === "Contiguous" && before.isMatch === part.isMatch) ||
-          (behavior === "MergedWithPrevious" && part.isMatch && !before.isMatch) ||
-          (behavior === "MergedWithNext" && !part.isMatch && before.isMatch));
-      if (joins) before.to = part.to;
-      else joined.push(part);
-    }
-    return joined.map(({ from, to }) => text.slice(from, to));
+    const joins = JOINS[behavior];
+    const pieces = [];
+    parts.forEach(({ from, to, isMatch }, i) => {
+      if (behavior === "Removed" && isMatch) return;
+      if (i > 0 && joins(parts[i - 1].isMatch, isMatch)) pieces.at(-1).to = to;
+      else pieces.push({ from, to });
+    });
+    return pieces.map(({ from, to }) => text.slice(from, to));
   }
 
   /** Carry out one step on a text, which may begin the document. */
