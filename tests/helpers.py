@@ -22,13 +22,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from vocabopt.bases import Base, load_base
 from vocabopt.chunk_kernel import scan_documents
-from vocabopt.counts import HELDOUT, TRAIN, Documents, SetStats, count_chunks
+from vocabopt.counts import Documents, SetStats, count_chunks
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
 from vocabopt.merge.addition import grown as grown_addition
 from vocabopt.merge.export import merged_tokenizer_json
 from vocabopt.pretokens import refine
 from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.segment import segment
+from vocabopt.sets import HELDOUT, TRAIN
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 HANGUL = ("Hangul",)

@@ -1,95 +1,22 @@
-"""The choice: the chord knee against published curves, its window, curves that have none, and rounding of rows."""
+"""The recommendation: set and window, clipping, rounding, and curves without a knee, each said in one sentence."""
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from curves import GREEK_SIZES, GREEK_TOKENS_PER_WORD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocabopt.choose import Choice, choose, chord_knee
+from vocabopt.choice.knee import chord_knee
+from vocabopt.choice.options import ChoiceOptions, options_of_record, parse_bytes, parse_tokens, parse_window
+from vocabopt.choice.recommend import Choice, choose
+from vocabopt.choice.sizes import size_curve
 from vocabopt.complexity import EmbeddingTable
-
-# A public cut-off report on extending an English-centric tokenizer to Greek: tokens per word, the mean of three
-# held-out sets, at 0, 1,024, 2,048 ... 25,600 added tokens.
-GREEK_TOKENS_PER_WORD: tuple[float, ...] = (
-    2.4127, 2.0893, 1.9338, 1.8279, 1.7466, 1.6826, 1.6314, 1.5894, 1.5535, 1.5228, 1.4955, 1.4712, 1.4498,
-    1.4300, 1.4125, 1.3973, 1.3829, 1.3697, 1.3572, 1.3459, 1.3354, 1.3252, 1.3160, 1.3072, 1.2991, 1.2909,
-)  # fmt: skip
-GREEK_SIZES = range(0, 25_601, 1_024)
-
-
-# --- The chord knee --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "knee"),
-    [
-        (0, 8_192, 2_048),
-        (0, 16_384, 4_096),
-        (0, 25_600, 6_144),
-        (1_024, 25_600, 8_192),
-        (4_096, 25_600, 11_264),
-        (8_192, 25_600, 14_336),
-    ],
-)
-def test_knee_of_the_greek_curve_by_window(first: int, last: int, knee: int) -> None:
-    """The knee mostly reports the window: from 2k to 14k on one curve."""
-    window = slice(first // 1_024, last // 1_024 + 1)
-    sizes = GREEK_SIZES[window]
-    assert chord_knee(sizes, [float(size) for size in sizes], GREEK_TOKENS_PER_WORD[window]) == knee
-
-
-def test_knee_of_the_kneedle_paper_s_figure_2() -> None:
-    """y = 5 - 1 / (x + 0.1) at ten points of 0..1 has its knee at x = 0.22; ours falls, so it is turned over."""
-    x = np.linspace(0, 1, 10)
-    knee = chord_knee(range(10), x.tolist(), (1 / (x + 0.1) - 5).tolist())
-    assert knee is not None
-    assert x[knee] == pytest.approx(0.222, abs=5e-4)
-
-
-@pytest.mark.parametrize(("power", "first", "last"), [(0.15, 1_000, 256_000), (0.3, 8_000, 40_000), (0.5, 1, 5_000)])
-def test_knee_of_a_power_law_is_where_calculus_puts_it(power: float, first: int, last: int) -> None:
-    """The distance from the chord is largest where the slope is the chord's."""
-    sizes = range(first, last + 1)
-    slope = (first**-power - last**-power) / (last - first)
-    expected = (power / slope) ** (1 / (power + 1))
-    knee = chord_knee(sizes, [float(size) for size in sizes], [size**-power for size in sizes])
-    assert knee == pytest.approx(expected, abs=1)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.floats(1e-6, 1e6), st.floats(-1e3, 1e3), st.floats(1e-6, 1e6), st.floats(-1e3, 1e3))
-def test_knee_does_not_depend_on_units(x_scale: float, x_shift: float, y_scale: float, y_shift: float) -> None:
-    cost = [x_scale * size + x_shift * x_scale for size in GREEK_SIZES]
-    gain = [y_scale * value + y_shift * y_scale for value in GREEK_TOKENS_PER_WORD]
-    assert chord_knee(GREEK_SIZES, cost, gain) == 6_144
-
-
-@pytest.mark.parametrize(
-    "gain",
-    [
-        pytest.param(lambda size: 1 - size / 50_000, id="straight"),
-        pytest.param(lambda size: 0.7, id="flat"),
-        pytest.param(lambda size: 1 - (size / 50_000) ** 2, id="concave"),
-    ],
-)
-def test_a_curve_that_does_not_bend_below_its_chord_has_no_knee(gain: Callable[[int], float]) -> None:
-    sizes = range(8_000, 40_001)
-    assert chord_knee(sizes, [1 + size / 32_000 for size in sizes], [gain(size) for size in sizes]) is None
-
-
-@pytest.mark.parametrize("n_points", [0, 1, 2])
-def test_fewer_than_three_points_have_no_knee(n_points: int) -> None:
-    assert chord_knee(range(n_points), [1.0, 2.0][:n_points], [1.0, 0.5][:n_points]) is None
-
-
-def test_a_cost_that_does_not_rise_has_no_knee() -> None:
-    """All within a model's padding rows: nothing is paid, so nothing is traded."""
-    assert chord_knee(range(4), [1.0] * 4, [1.0, 0.8, 0.7, 0.65]) is None
-
+from vocabopt.errors import OptionError
+from vocabopt.modelspec import PRESETS, ModelSpec
 
 # --- The choice ------------------------------------------------------------------------------------------------------
 
@@ -107,15 +34,34 @@ def chosen(
     n_base: int = 32_000,
     n_rows: int | None = None,
     exhausted: bool = False,
+    model: ModelSpec | None = None,
+    n_used: list[int] | None = None,
+    union: Any = None,
+    **options: Any,
 ) -> Choice:
-    """The choice on a curve that is the same for both sets, or without held-out text."""
-    curve = pl.DataFrame(
-        {"n_tokens_train": n_tokens, "n_tokens_heldout": n_tokens if heldout else [0] * len(n_tokens)},
-        schema={"n_tokens_train": pl.Int64, "n_tokens_heldout": pl.Int64},
-    )
-    table = EmbeddingTable(base_n_tokens=n_base, base_n_rows=n_base if n_rows is None else n_rows, model=None)
-    tokens = {"train": base_tokens, "heldout": base_tokens if heldout else 0}
-    return choose(curve, tokens, table, len(n_tokens) if exhausted else None)
+    """The choice on a curve that is the same for both sets, or without held-out text; all added tokens are used."""
+    end = len(n_tokens)
+    used = n_used or list(range(1, end + 1))
+    saving = (-np.diff([base_tokens, *n_tokens])).tolist()
+    columns = {
+        "kind": ["merge"] * end,
+        "bytes": [b"ab"] * end,
+        "saving": saving,
+        "n_tokens_train": n_tokens,
+        "n_tokens_heldout": n_tokens if heldout else [0] * end,
+        "n_used_train": used,
+        "n_used_heldout": used if heldout else [0] * end,
+    }
+    types = {"kind": pl.String, "bytes": pl.Binary}
+    curve = pl.DataFrame(columns, schema={name: types.get(name, pl.Int64) for name in columns})
+    sets = {
+        "train": {"role": "train", "n_tokens_base": base_tokens, "n_chars": base_tokens},
+        "heldout": {"role": "heldout", "n_tokens_base": base_tokens if heldout else 0, "n_chars": base_tokens},
+    }
+    table = EmbeddingTable(base_n_tokens=n_base, base_n_rows=n_base if n_rows is None else n_rows, model=model)
+    folds = pl.DataFrame()
+    sizes = size_curve(curve, sets, end if exhausted else None)
+    return choose(sizes, folds, table, ChoiceOptions(n_resamples=0, **options), union)
 
 
 def test_the_window_is_the_paper_s_where_the_curve_covers_it() -> None:
@@ -157,25 +103,48 @@ def test_the_reason_is_one_sentence_with_the_numbers_of_the_choice() -> None:
     assert choice.reason.endswith(".")
 
 
-@pytest.mark.parametrize(
-    "n_tokens",
-    [
-        pytest.param([1_000_000 - 10 * size for size in range(1, 40_001)], id="straight"),
-        pytest.param([1_000_000] * 40_000, id="flat"),
-        pytest.param([round(1_000_000 - size**2 / 4_000) for size in range(1, 40_001)], id="concave"),
-    ],
-)
-def test_a_curve_without_a_knee_is_said_in_words(n_tokens: list[int]) -> None:
+STRAIGHT = [1_000_000 - 10 * size for size in range(1, 40_001)]
+FLAT = [1_000_000] * 40_000
+CONCAVE = [round(1_000_000 - size**2 / 4_000) for size in range(1, 40_001)]
+
+
+def test_a_straight_line_takes_what_the_rules_without_a_window_say() -> None:
+    """It has no knee, every 1,024 tokens save 1.02 %, and all are used: nothing on the curve bounds the size."""
+    choice = chosen(STRAIGHT)
+    assert (choice.rule, choice.n_added, choice.knee) == ("marginal", 39_936, None)
+    assert choice.reason == (
+        "Add 39,936 tokens: the held-out input ratio has no knee over 8,000..40,000 added tokens, so the smallest size "
+        "that a rule without a window names decides: 40,000 by 'marginal', rounded so that the total of 71,936 rows is "
+        "a multiple of 128; held-out text then takes 60.1% of the base's tokens, and the embedding 2.25 times its rows."
+    )
+
+
+@pytest.mark.parametrize("n_tokens", [pytest.param(FLAT, id="flat"), pytest.param(CONCAVE, id="concave")])
+def test_a_curve_whose_next_tokens_save_nothing_takes_none_and_says_so(n_tokens: list[int]) -> None:
     choice = chosen(n_tokens)
-    assert (choice.n_added, choice.knee) == (0, None)
-    assert choice.reason == "Add no tokens: the held-out input ratio has no knee over 8,000..40,000 added tokens."
+    assert (choice.rule, choice.n_added, choice.knee) == ("marginal", 0, None)
+    assert choice.reason == (
+        "Add no tokens: the held-out input ratio has no knee over 8,000..40,000 added tokens, so the smallest size "
+        "that a rule without a window names decides: 0 by 'marginal'."
+    )
+
+
+def test_a_curve_without_a_knee_takes_the_smallest_size_that_a_rule_names() -> None:
+    """Half of the tokens are used from 10,000 on: the rule `used` names less than `marginal`, which is unbounded."""
+    n_used = [min(size, 10_000 + (size - 10_000) // 2) if size > 10_000 else size for size in range(1, 40_001)]
+    choice = chosen(STRAIGHT, n_used=n_used)
+    used = next(answer for answer in choice.rules if answer.name == "used")
+    assert used.n_added == max(size for size in range(40_001) if ([0, *n_used])[size] >= 0.95 * size)
+    assert choice.rule == "used"
+    assert abs(choice.n_added - (used.n_added or 0)) <= 64
 
 
 @pytest.mark.parametrize("n_tokens", [[], [900_000]])
 def test_a_curve_too_short_for_a_knee_is_said_in_words(n_tokens: list[int]) -> None:
     choice = chosen(n_tokens, exhausted=True)
-    assert choice.n_added == 0
-    assert choice.reason.startswith("Add no tokens: ")
+    assert choice.n_added == len(n_tokens)
+    assert choice.reason.startswith("Add 1 token: " if n_tokens else "Add no tokens: ")
+    assert "has no knee" in choice.reason
 
 
 def test_text_without_tokens_is_said_in_words() -> None:
@@ -220,3 +189,188 @@ def test_the_reason_names_a_multiple_of_128_only_where_the_total_is_one() -> Non
         assert math.isclose(
             float(choice.reason.rpartition("the embedding ")[2].split()[0]), total / n_rows, abs_tol=5e-3
         )
+
+
+# --- The Greek curve -------------------------------------------------------------------------------------------------
+
+
+def test_the_greek_curve_gets_a_recommendation_with_every_part() -> None:
+    """26 published points, linear between: what is published is tokens per word, so counts are scaled by a million."""
+    sizes = np.arange(25_601)
+    n_tokens = np.interp(sizes, list(GREEK_SIZES), GREEK_TOKENS_PER_WORD) * 1_000_000
+    choice = chosen([round(value) for value in n_tokens[1:]], base_tokens=round(n_tokens[0]))
+    assert choice.window == (5_120, 25_600)
+    assert choice.knee is not None
+    assert choice.n_added > 0
+    assert "The knee follows its window" in choice.window_sentence
+
+
+# --- Clipping --------------------------------------------------------------------------------------------------------
+
+
+def test_a_training_plan_holds_the_choice_back_to_tokens_that_are_seen_often_enough() -> None:
+    n_tokens = falling(60_000, n_tokens=1_000_000_000)
+    free, held = (chosen(n_tokens, base_tokens=1_000_000_000, **plan) for plan in ({}, {"train_tokens": 200_000_000}))
+    # The plan is a fifth of the counted text, so a token must have been seen 5,000 times in it.
+    last = int(np.flatnonzero(-np.diff([1_000_000_000, *n_tokens]) >= 5_000)[-1]) + 1
+    assert free.n_added > last
+    assert free.clipped_by is None
+    assert held.clipped_by == "exposure"
+    assert last - 128 < held.n_added <= last
+    assert (32_000 + held.n_added) % 128 == 0
+    assert f"held back to {last:,}: in 200,000,000 training tokens of the base later tokens are seen" in held.reason
+
+
+def test_without_a_plan_exposure_says_what_it_needs_and_clips_nothing() -> None:
+    choice = chosen(falling(60_000))
+    answer = next(answer for answer in choice.rules if answer.name == "exposure-1000")
+    occurrences = -np.diff([1_000_000, *falling(60_000)])[choice.n_added - 1]
+    if occurrences:
+        need = math.ceil(1_000 * 1_000_000 / occurrences)
+        assert f"Needs {need:,} training tokens of the base" in answer.sentence
+    assert (answer.n_added, answer.bound, choice.clipped_by) == (None, "none", None)
+
+
+@pytest.mark.parametrize(("option", "budget"), [("train_memory_bytes", 120e9), ("serve_memory_bytes", 15.4e9)])
+def test_a_memory_budget_holds_the_choice_back(option: str, budget: float) -> None:
+    """Mistral 7B: 7.24 B weights at 16 bytes are 115.9 GB, and 14.5 GB at 2 bytes; each new row adds 8,192 weights."""
+    held = chosen(falling(60_000), model=PRESETS["mistral-7b"], **{option: int(budget)})
+    free = chosen(falling(60_000), model=PRESETS["mistral-7b"])
+    assert held.clipped_by in (None, "memory")
+    assert held.n_added <= free.n_added
+    tight = chosen(falling(60_000), model=PRESETS["mistral-7b"], **{option: int(budget / 2)})
+    assert (tight.n_added, tight.clipped_by) == (0, "memory")
+    assert tight.reason.startswith("Add no tokens: ")
+    assert any("Not even the base fits" in answer.sentence for answer in tight.rules)
+
+
+def test_a_large_model_s_compute_has_no_optimum_inside_the_curve_and_is_left_out_of_the_agreement() -> None:
+    choice = chosen(falling(40_000, n_tokens=10**9, power=0.5), base_tokens=10**9, model=PRESETS["solar-10.7b"])
+    flops = next(answer for answer in choice.rules if answer.name == "flops-train")
+    assert (flops.n_added, flops.bound) == (40_000, "at_least")
+    assert "at least 40,000 (not bounded by this curve)" in flops.sentence
+    assert "Not bounded by this curve, so left out: flops-train" in choice.agreement_sentence
+    flatter = chosen(falling(40_000, power=0.1), model=PRESETS["gpt2"], n_base=50_257, context_tokens=128)
+    small = next(answer for answer in flatter.rules if answer.name == "flops-train")
+    assert small.bound == "at"
+    assert 0 < (small.n_added or 0) < 40_000
+
+
+# --- The paper's axis ------------------------------------------------------------------------------------------------
+
+UNION = {
+    "points": [
+        {
+            "vocab_size": size,
+            "n_overlap": n_overlap,
+            "n_added": n_added,
+            "ratio_embedding": 1 + n_added / 32_000,
+            "sets": {"heldout": {"ratio_input": ratio}},
+        }
+        for size, n_overlap, n_added, ratio in (
+            (8_000, 1_860, 6_137, 0.4809),
+            (12_000, 2_117, 9_880, 0.4391),
+            (16_000, 2_386, 13_611, 0.4167),
+            (20_000, 2_632, 17_365, 0.4018),
+            (24_000, 2_894, 21_103, 0.3908),
+            (28_000, 3_164, 24_833, 0.3822),
+            (32_000, 3_451, 28_546, 0.3752),
+            (36_000, 3_688, 32_309, 0.3693),
+            (40_000, 3_933, 36_064, 0.3644),
+        )
+    ]
+}
+
+
+def test_the_same_size_stands_on_the_paper_s_axis_where_a_union_was_measured() -> None:
+    choice = chosen(falling(60_000), union=UNION)
+    assert choice.paper_axis is not None
+    # Linear between the two measured sizes around it, 16,000 and 20,000 pieces.
+    below, above = next(
+        pair for pair in zip(UNION["points"], UNION["points"][1:], strict=False) if pair[1]["n_added"] >= choice.n_added
+    )
+    share = (choice.n_added - below["n_added"]) / (above["n_added"] - below["n_added"])
+    assert choice.paper_axis.vocab_size == pytest.approx(below["vocab_size"] + share * 4_000, abs=1)
+    overlap = below["n_overlap"] + share * (above["n_overlap"] - below["n_overlap"])
+    assert choice.paper_axis.n_overlap == pytest.approx(overlap, abs=1)
+    assert chosen(falling(60_000)).paper_axis is None
+
+
+def test_the_paper_s_20_000_is_the_knee_of_its_window_and_moves_with_it() -> None:
+    """Ratios measured on 117 MB of Korean (reports/LOG.md); RedWhale chose 20,000 of 8,000 to 40,000."""
+    sentence = chosen(falling(60_000), union=UNION).window_sentence
+    assert (
+        "the knee over 8,000..40,000 pieces is 20,000 (17,365 new rows), and moves too: 12,000 over 8,000..16,000"
+        in sentence
+    )
+    assert "On the paper's axis" not in chosen(falling(60_000)).window_sentence
+
+
+# --- Options ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "n_tokens"), [("10B", 10**10), ("1.5T", 15 * 10**11), ("500m", 5 * 10**8), ("2_000", 2_000)]
+)
+def test_numbers_of_tokens_are_read_as_people_write_them(value: str, n_tokens: int) -> None:
+    assert parse_tokens(value, "--train-tokens") == n_tokens
+
+
+@pytest.mark.parametrize(("value", "n_bytes"), [("80GB", 80 * 10**9), ("24GiB", 24 * 2**30), ("1000", 1_000)])
+def test_memory_is_read_in_both_kinds_of_units(value: str, n_bytes: int) -> None:
+    assert parse_bytes(value, "--train-memory") == n_bytes
+
+
+@pytest.mark.parametrize("value", ["", "ten", "10X", "-5", "0", "1e9", "9999999999T"])
+def test_a_quantity_that_cannot_be_read_is_named(value: str) -> None:
+    with pytest.raises(OptionError, match=r"--train-tokens .*: write a number of at least 1, such as 10B"):
+        parse_tokens(value, "--train-tokens")
+
+
+@pytest.mark.parametrize("value", ["8000", "a:b", "8000-40000", "8000:", "-1:5"])
+def test_a_window_that_cannot_be_read_is_named(value: str) -> None:
+    with pytest.raises(OptionError, match="write two sizes in added tokens as 8000:40000"):
+        parse_window(value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": (9, 9)}, r"--window 9:9: needs two sizes"),
+        ({"used_share": 1.0}, r"--used-share 1.0: must be above 0 and below 1"),
+        ({"marginal_share": 0.0}, r"--marginal-share 0.0: must be above 0"),
+        ({"interval_share": 1.5}, r"--interval-share 1.5: must be above 0"),
+        ({"context_tokens": 0}, r"--context-tokens 0: must be at least 1"),
+        ({"row_multiple": 0}, r"--row-multiple 0: must be at least 1"),
+        ({"n_resamples": -1}, r"--resamples -1: must be between 0"),
+        ({"kneedle_points": 2}, r"--kneedle-points 2, .*at least 3 points"),
+        ({"seed": -1}, r"--seed -1: must be between 0"),
+    ],
+)
+def test_an_option_out_of_range_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        ChoiceOptions(**options)
+
+
+def test_options_survive_sweep_json() -> None:
+    options = ChoiceOptions(window=(1, 9), train_tokens=10**10, n_resamples=5)
+    assert options_of_record(options.as_record()) == options
+
+
+def test_a_set_or_window_that_the_curve_does_not_have_is_named() -> None:
+    with pytest.raises(OptionError, match="--set wiki: this run has train, heldout"):
+        chosen(falling(5_000), text_set="wiki")
+    with pytest.raises(OptionError, match="--set heldout: this set has no tokens"):
+        chosen(falling(5_000), heldout=False, text_set="heldout")
+    with pytest.raises(
+        OptionError, match=r"--window 100:6000: the curve ends at 5,000 added tokens, where --max-added"
+    ):
+        chosen(falling(5_000), window=(100, 6_000))
+    with pytest.raises(OptionError, match=r"--window 100:6000: the curve ends at 5,000 .* where the text ran dry"):
+        chosen(falling(5_000), window=(100, 6_000), exhausted=True)
+
+
+def test_a_stated_window_is_taken_and_said() -> None:
+    choice = chosen(falling(60_000), window=(4_000, 24_000))
+    assert choice.window == (4_000, 24_000)
+    assert "over 4,000..24,000 added tokens is at" in choice.reason

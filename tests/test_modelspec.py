@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_configs_saved_by_transformers(tmp_path: Path, config_class: Any, tied: 
     config.save_pretrained(folder)
     spec = load_model_spec(str(folder))
     assert spec == load_model_spec(str(folder / "config.json"))
-    assert spec == ModelSpec(
+    assert replace(spec, architecture=None) == ModelSpec(
         name="tiny-model", hidden_size=64, n_rows=320, tied_embeddings=tied, source=str(folder / "config.json")
     )
 

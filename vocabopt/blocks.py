@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 
 from vocabopt.corpus import TextSet
-from vocabopt.counts import TRAIN, Documents
+from vocabopt.counts import Documents
 from vocabopt.readers import Block, ReadOptions, read_blocks
+from vocabopt.sets import TRAIN
 
 #: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
 _COUNTED_BYTES = 16 << 20

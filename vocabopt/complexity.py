@@ -13,14 +13,16 @@ between the embedding and the output head, which do not change with the vocabula
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from vocabopt.bases import Base
 from vocabopt.errors import OptionError
-from vocabopt.modelspec import ModelSpec
+from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
 from vocabopt.options import MAX_ADDED
+
+if TYPE_CHECKING:
+    from vocabopt.bases import Base
 
 #: The paper's grid, in added tokens.
 PAPER_SIZES = range(8_000, 40_001, 4_000)
@@ -46,7 +48,7 @@ class EmbeddingTable:
         return self.model.n_embedding_params(self.n_rows(n_added)) if self.model else None
 
 
-def embedding_table(base: Base, model: ModelSpec | None, *, model_is_chosen: bool) -> EmbeddingTable:
+def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: bool) -> EmbeddingTable:
     """The table of this base in this model.
 
     Raises:
@@ -67,6 +69,16 @@ def embedding_table(base: Base, model: ModelSpec | None, *, model_is_chosen: boo
     elif model is not None:
         n_rows = model.n_rows
     return EmbeddingTable(base_n_tokens=base.n_tokens, base_n_rows=n_rows, model=model)
+
+
+def table_of_base(base: "Base", model: str | None) -> EmbeddingTable:
+    """The table of the model named, else of the base's preset, else of the base alone.
+
+    Raises:
+        OptionError, ModelSpecError: as `embedding_table` and `load_model_spec`.
+    """
+    name = model or preset_for_base(base.name)
+    return embedding_table(base, load_model_spec(name) if name else None, model_is_chosen=model is not None)
 
 
 def parse_sizes(value: str | None) -> tuple[int, ...] | None:

@@ -104,6 +104,17 @@ def named_set(name: str, path: str, role: Role) -> TextSet:
     return _text_set(name, role, [file for match in _expanded(path) for file in _find(match)])
 
 
+def corpus_set(name: str, path: str) -> TextSet:
+    """The text at one path as a set to learn from, under a name that can stand in columns and file names.
+
+    Raises:
+        OptionError: the name cannot be used. CorpusError: as `named_set`.
+    """
+    _check_name(name, f"{name}={path}", {})
+    # Its role here is that of any named set: what is learned from is decided by who asks.
+    return named_set(name, path, "eval")
+
+
 def fingerprint(file: TextFile) -> str:
     """Identity of a file's content: xxh3_128 of its stored bytes; for a remote file, what its file system keeps.
 

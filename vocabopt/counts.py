@@ -1,8 +1,9 @@
 """Count unique chunks, per text set and per fold of the documents, from streamed blocks of text."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.documents import cut_at, opening_of, split_added_tokens
+from vocabopt.samples import Samples
+from vocabopt.sets import HELDOUT, N_FOLDS, TRAIN
 
 T = TypeVar("T")
 
-N_FOLDS = 32
-TRAIN, HELDOUT = "train", "heldout"
 #: Threads that count; more than the readers can feed would only wait.
 N_SHARES = 2
 #: Chunks cut before they are looked up: large enough to overlap cache misses, small enough to stay in the cache.
@@ -152,22 +153,26 @@ def count_chunks(
     heldout_share: float,
     seed: int,
     advance: Callable[[int], None] = lambda n_stored_bytes: None,
+    samples: Samples | None = None,
+    heldout_of: Mapping[str, str] = MappingProxyType({TRAIN: HELDOUT}),
 ) -> ChunkCounts:
     """Count the chunks of all documents, in one pass.
 
     Args:
-        blocks: documents; those of the set `train` whose content hash says so are counted as `heldout`.
-        sets: what is known of each text set, in order; filled in. `train` and `heldout` come first.
-        heldout_share: the share of the training documents to hold out, 0 to 1.
+        blocks: documents; those of a set in `heldout_of` whose content hash says so are counted in its held-out set.
+        sets: what is known of each text set, in order; filled in.
+        heldout_share: the share of such a set's documents to hold out, 0 to 1.
         seed: picks other documents to hold out, and other folds.
         advance: told the stored bytes of each block, for a progress bar.
+        samples: offered every document.
+        heldout_of: set -> the set that takes what is held out of it.
 
     The sets' `n_words` are left to `count_words`, which can wait.
     """
     stores = [_Store() for _ in range(N_SHARES)]
     mode = cut_at(base)
     with ThreadPoolExecutor(N_SHARES) as pool:
-        prepare = _Preparer(sets, base, heldout_share, seed)
+        prepare = _Preparer(sets, base, heldout_of, heldout_share, seed, samples)
         for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
             if prepared is not None:
                 jobs = [pool.submit(store.count, prepared, mode, share) for share, store in enumerate(stores)]
@@ -192,8 +197,17 @@ def _ahead(blocks: Iterable[T]) -> Iterator[T]:
 class _Preparer:
     """Turns blocks into what the kernel takes: documents grouped, added tokens taken out. Keeps the statistics."""
 
-    def __init__(self, sets: dict[str, SetStats], base: Base, heldout_share: float, seed: int) -> None:
-        self.sets, self.names, self.base = sets, list(sets), base
+    def __init__(
+        self,
+        sets: dict[str, SetStats],
+        base: Base,
+        heldout_of: Mapping[str, str],
+        heldout_share: float,
+        seed: int,
+        samples: Samples | None,
+    ) -> None:
+        self.heldout_of = heldout_of
+        self.sets, self.names, self.base, self.samples = sets, list(sets), base, samples
         self.heldout_below = np.uint64(round(heldout_share * 2**32))
         self.seed = np.uint64(seed)
         # An added token is taken out of the text; a literal ▁ is what the SentencePiece family writes for a space.
@@ -219,13 +233,17 @@ class _Preparer:
             return None
         hashes, n_chars, suspects = kernel.scan_documents(data, starts, ends, self.seed, self.suspicious)
         set_index = np.full(len(starts), self.names.index(block.text_set))
-        if block.text_set == TRAIN:
-            set_index[(hashes & np.uint64(0xFFFFFFFF)) < self.heldout_below] = self.names.index(HELDOUT)
+        if heldout := self.heldout_of.get(block.text_set):
+            set_index[(hashes & np.uint64(0xFFFFFFFF)) < self.heldout_below] = self.names.index(heldout)
         for index in np.unique(set_index):
             member, stats = set_index == index, self.sets[self.names[index]]
             stats.n_documents += int(member.sum())
             stats.n_bytes += int((ends - starts)[member].sum())
             stats.n_chars += int(n_chars[member].sum())
+            if self.samples is not None:
+                self.samples.offer(
+                    self.names[index], block.data, starts[member], ends[member], hashes[member], n_chars[member]
+                )
         groups = set_index * N_FOLDS + ((hashes >> np.uint64(32)) % np.uint64(N_FOLDS)).astype(np.int64)
         openings = np.full(len(starts), opening_of(self.base, is_first=True), np.uint8)
         if self.normalizer is not None:

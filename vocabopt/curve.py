@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from vocabopt import growth_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.chunk_kernel import add_up_groups
-from vocabopt.counts import N_FOLDS, ChunkCounts
+from vocabopt.counts import ChunkCounts
 from vocabopt.errors import PromiseError
 from vocabopt.segment import Segmentation
+from vocabopt.sets import N_FOLDS
 from vocabopt.symbols import Symbols
 
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from vocabopt import growth_kernel as kernel
 from vocabopt.bases import Base
-from vocabopt.counts import N_FOLDS, ChunkCounts
+from vocabopt.counts import ChunkCounts
 from vocabopt.curve import Trace, fold_frame
 from vocabopt.errors import CorpusError
 from vocabopt.scripts import contains_target
 from vocabopt.segment import Segmentation
+from vocabopt.sets import N_FOLDS
 from vocabopt.symbols import Symbols
 
 #: The threshold below which candidates are not even stored falls by this factor from index to index. Measured on

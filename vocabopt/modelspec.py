@@ -1,46 +1,79 @@
 """The model whose embedding parameters are counted: a preset, or what its config.json says."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vocabopt.architecture import Architecture, read_architecture
 from vocabopt.errors import ModelSpecError
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """What the embedding parameters of a model depend on."""
+    """What the embedding parameters of a model depend on, and its architecture where that is known."""
 
     name: str
     hidden_size: int
     n_rows: int  # rows of the embedding table: the config's vocab_size, padding included
     tied_embeddings: bool  # one table for input and output
     source: str  # "preset", or the path of the config.json
+    architecture: Architecture | None = None
 
     def n_embedding_params(self, n_rows: int) -> int:
         """Embedding parameters with `n_rows` rows: input table, and output table unless it is the same one."""
         return n_rows * self.hidden_size * (1 if self.tied_embeddings else 2)
 
 
-def _preset(name: str, hidden_size: int, n_rows: int, *, tied: bool) -> ModelSpec:
-    return ModelSpec(name=name, hidden_size=hidden_size, n_rows=n_rows, tied_embeddings=tied, source="preset")
+def spec_of_record(record: Mapping[str, Any] | None) -> ModelSpec | None:
+    """What sweep.json holds of a model, as a spec again."""
+    if record is None:
+        return None
+    architecture = record.get("architecture")
+    return ModelSpec(**{**record, "architecture": Architecture(**architecture) if architecture else None})
+
+
+def _preset(name: str, n_rows: int, *, tied: bool, **architecture: int) -> ModelSpec:
+    widths = {"n_mlp_matrices": 3, "n_dense_layers": architecture["n_layers"], **architecture}
+    known = Architecture(**widths)
+    return ModelSpec(
+        name=name,
+        hidden_size=known.hidden_size,
+        n_rows=n_rows,
+        tied_embeddings=tied,
+        source="preset",
+        architecture=known,
+    )
+
+
+def _shape(
+    hidden_size: int, n_layers: int, n_heads: int, n_kv_heads: int, head_dim: int, mlp_width: int
+) -> dict[str, int]:
+    return {
+        "hidden_size": hidden_size,
+        "n_layers": n_layers,
+        "n_heads": n_heads,
+        "n_kv_heads": n_kv_heads,
+        "head_dim": head_dim,
+        "mlp_width": mlp_width,
+    }
 
 
 # From the config.json published with each model.
 PRESETS = {
     spec.name: spec
     for spec in (
-        _preset("solar-10.7b", 4096, 32_000, tied=False),
-        _preset("llama-2-7b", 4096, 32_000, tied=False),
-        _preset("llama-2-13b", 5120, 32_000, tied=False),
-        _preset("mistral-7b", 4096, 32_000, tied=False),
-        _preset("llama-3-8b", 4096, 128_256, tied=False),
-        _preset("llama-3.2-1b", 2048, 128_256, tied=True),
-        _preset("qwen2.5-0.5b", 896, 151_936, tied=True),
-        _preset("qwen2.5-7b", 3584, 152_064, tied=False),
-        _preset("gpt2", 768, 50_257, tied=True),
-        _preset("gemma-2-2b", 2304, 256_000, tied=True),
+        _preset("solar-10.7b", 32_000, tied=False, **_shape(4096, 48, 32, 8, 128, 14_336)),
+        _preset("llama-2-7b", 32_000, tied=False, **_shape(4096, 32, 32, 32, 128, 11_008)),
+        _preset("llama-2-13b", 32_000, tied=False, **_shape(5120, 40, 40, 40, 128, 13_824)),
+        _preset("mistral-7b", 32_000, tied=False, **_shape(4096, 32, 32, 8, 128, 14_336)),
+        _preset("llama-3-8b", 128_256, tied=False, **_shape(4096, 32, 32, 8, 128, 14_336)),
+        _preset("llama-3.2-1b", 128_256, tied=True, **_shape(2048, 16, 32, 8, 64, 8192)),
+        _preset("qwen2.5-0.5b", 151_936, tied=True, **_shape(896, 24, 14, 2, 64, 4864)),
+        _preset("qwen2.5-7b", 152_064, tied=False, **_shape(3584, 28, 28, 4, 128, 18_944)),
+        _preset("gpt2", 50_257, tied=True, **_shape(768, 12, 12, 12, 64, 3072), n_mlp_matrices=2),
+        _preset("gemma-2-2b", 256_000, tied=True, **_shape(2304, 26, 8, 4, 256, 9216)),
     )
 }
 
@@ -132,12 +165,14 @@ def _spec_of_config(config: dict[str, Any], path: Path) -> ModelSpec:
     # A multimodal model keeps its text model in text_config; older ones leave part of it outside.
     text = config.get("text_config")
     parts = [text, config] if isinstance(text, dict) else [config]
+    hidden_size = _positive_int(parts, _HIDDEN_SIZE_FIELDS, path)
     return ModelSpec(
         name=path.resolve().parent.name if path.name == "config.json" else path.stem,
-        hidden_size=_positive_int(parts, _HIDDEN_SIZE_FIELDS, path),
+        hidden_size=hidden_size,
         n_rows=_positive_int(parts, ("vocab_size",), path),
         tied_embeddings=_is_tied(parts, path),
         source=str(path),
+        architecture=read_architecture({**config, **(text if isinstance(text, dict) else {})}, hidden_size),
     )
 
 

@@ -1,8 +1,6 @@
 """The sweep: corpus -> counts -> growth curve -> complexity -> choice -> report, each step leaving its file."""
 
 import hashlib
-import importlib.metadata
-import platform
 import resource
 import shlex
 import sys
@@ -18,28 +16,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabopt import __version__
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
 from vocabopt.blocks import documents_of_sets, texts_of
-from vocabopt.choose import choose
-from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, points_shown
+from vocabopt.choice.options import ChoiceOptions
+from vocabopt.choice.run import choice_records
+from vocabopt.complexity import EmbeddingTable, grid, parse_sizes, points, points_shown, table_of_base
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets
-from vocabopt.counts import HELDOUT, TRAIN, ChunkCounts, SetStats, char_counts, count_chunks
+from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
-from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
 from vocabopt.options import SweepOptions
 from vocabopt.pretokens import refine
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
+from vocabopt.run_files import read_union
+from vocabopt.samples import Samples, read_samples
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.segment import Segmentation, segment
+from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.union.measure import Measure
-from vocabopt.union.run import check_vocabulary, read_union, run_union
-
-_VERSIONED = ("tokenizers", "gigatoken", "sentencepiece", "polars", "numba", "numpy", "mistral-common")
+from vocabopt.union.run import check_vocabulary, run_union
+from vocabopt.versions import versions
 
 
 def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     if options.vocab is not None:
         check_vocabulary(base, Path(options.vocab), options.scores)
-    table = _embedding_table(base, options.model)
+    table = table_of_base(base, options.model)
     text_sets = _find_text(options)
     run = RunDirectory.open(options, base, text_sets)
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
@@ -75,7 +74,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         write_parquet_atomic(options.out / "folds.parquet", growth.folds)
         curve_sha256 = hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest()
         sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256}
-        write_json_atomic(options.out / "sweep.json", sweep)
+    _choose(sweep, growth, table, options.out)
     if options.method == "union":
         run_union(
             _measure(base, table, counts, weights, segmentation, scripts, text_sets, options),
@@ -85,10 +84,14 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
             scores=options.scores,
             console=console,
         )
+        # The same size on the axis of the vocabulary just measured.
+        _choose(sweep, growth, table, options.out)
     with console.step("report"):
         union = read_union(options.out, scripts, table.base_n_rows)
         record = _run_record(run, given, segmentation, console, started_at, start)
-        write_report(options.out, {**sweep, "points": points_shown(sweep)}, growth.curve, record, union)
+        shown = {**sweep, "points": points_shown(sweep)}
+        samples = read_samples(options.out)
+        write_report(options.out, shown, growth.curve, record, union, samples=samples, base=base)
     write_json_atomic(options.out / "run.json", _run_record(run, given, segmentation, console, started_at, start))
     return {**sweep, "union": union} if options.method == "union" else sweep
 
@@ -115,16 +118,17 @@ def _measure(
     )
 
 
+def _choose(sweep: dict[str, Any], growth: Growth, table: EmbeddingTable, out: Path) -> None:
+    """Complete sweep.json with the choice, and write it."""
+    union = read_union(out, tuple(sweep["scripts"]), table.base_n_rows)
+    sweep |= choice_records(sweep, growth.curve, growth.folds, table, ChoiceOptions(), union)
+    write_json_atomic(out / "sweep.json", sweep)
+
+
 def _prepare_growth(base: Base) -> None:
     """What the steps after the counting need and do not need the counts for."""
     warm_up()
     _ = base.chunk_tokenizer, base.fast_chunk_tokenizer
-
-
-def _embedding_table(base: Base, model: str | None) -> EmbeddingTable:
-    name = model or preset_for_base(base.name)
-    spec: ModelSpec | None = load_model_spec(name) if name else None
-    return embedding_table(base, spec, model_is_chosen=model is not None)
 
 
 def _find_text(options: SweepOptions) -> tuple[TextSet, ...]:
@@ -147,6 +151,7 @@ def _count(
         sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
         sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
         n_stored = [file.n_bytes for text_set in text_sets for file in text_set.files]
+        samples = Samples(list(sets))
         total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
         with console.step("count", total, "bytes") as advance:
             counts = count_chunks(
@@ -156,9 +161,11 @@ def _count(
                 heldout_share=options.heldout,
                 seed=options.seed,
                 advance=advance,
+                samples=samples,
             )
         if not counts.sets[TRAIN].n_documents:
             raise CorpusError(_no_text(counts.sets, train, options))
+        samples.save(run.path)
     return counts, counts.weights()
 
 
@@ -214,12 +221,9 @@ def _sweep_record(
     sizes: tuple[int, ...] | None,
     options: SweepOptions,
 ) -> dict[str, Any]:
-    """What sweep.json holds, but for the options and the hash of the curve."""
+    """What sweep.json holds, but for the options, the hash of the curve and the choice."""
     base_tokens = segmentation.base_tokens(counts.sets)
-    choice = choose(growth.curve, base_tokens, table, growth.exhausted_at)
     shown = grid(sizes, growth.exhausted_at, options.max_added)
-    n_used = [0, *growth.curve[f"n_used_{TRAIN}"]]
-    (chosen,) = points((choice.n_added,), growth.curve, base_tokens, table)
     return {
         "format_version": FORMAT_VERSION,
         "method": options.method,
@@ -234,10 +238,6 @@ def _sweep_record(
         "max_added": options.max_added,
         "exhausted_at": growth.exhausted_at,
         "n_blocked": growth.n_blocked,
-        "n_scaffold": {
-            str(size): size - n_used[size] for size in (*shown, choice.n_added) if 0 < size <= len(growth.curve)
-        },
-        "choice": {**choice.as_record(), "point": chosen},
     }
 
 
@@ -250,18 +250,12 @@ def _run_record(
     start: float,
 ) -> dict[str, Any]:
     """What run.json holds: what went in and what it cost."""
-    versions = {"python": platform.python_version(), "vocabopt": __version__}
-    for name in _VERSIONED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         **run.record,
         "command": shlex.join(["vocabopt", *sys.argv[1:]]),
         "started_at": started_at.isoformat(timespec="seconds"),
-        "versions": versions,
+        "versions": versions(),
         "encoder": segmentation.encoder,
         "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
         "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),

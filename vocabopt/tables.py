@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vocabopt.complexity import points_shown, ratio
-from vocabopt.counts import HELDOUT, TRAIN
+from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.union.beside import grown_beside
 
 DASH = "-"

@@ -12,6 +12,7 @@ import pytest
 from vocabopt.report.playground import engine_script
 
 if TYPE_CHECKING:
+    from conftest import Run
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
     from browser.engine import Engine
@@ -81,3 +82,26 @@ def engine(open_page: Callable[[Path], Opened], tmp_path: Path) -> "Iterator[Eng
     yield Engine(opened)
     assert opened.errors == []
     assert opened.requests == []
+
+
+@pytest.fixture(scope="session")
+def korean(run_on: Callable[..., "Run"], tmp_path_factory: pytest.TempPathFactory) -> "Run":
+    """A sweep of the sample corpus, and its report with everything in it."""
+    from helpers import CORPUS
+
+    from vocabopt.report.rebuild import rebuild_report
+
+    run = run_on(tmp_path_factory.mktemp("runs") / "korean", "mistral-7b-v1", CORPUS)
+    rebuild_report(run.out)
+    return run
+
+
+@pytest.fixture
+def report(korean: "Run", open_page: Callable[[Path], Opened]) -> Iterator[Opened]:
+    """The report of that sweep, ready; a test fails where it reports an error or makes a request."""
+    from browser.pages import ready
+
+    found = ready(open_page(korean.out / "report.html"))
+    yield found
+    assert found.errors == []
+    assert found.requests == []

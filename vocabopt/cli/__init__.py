@@ -6,7 +6,11 @@ from typing import Any
 import click
 
 from vocabopt import __version__
+from vocabopt.cli.command_analyze import analyze
+from vocabopt.cli.command_choose import choose
 from vocabopt.cli.command_merge import merge
+from vocabopt.cli.command_report import report
+from vocabopt.cli.command_sensitivity import sensitivity
 from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
 from vocabopt.errors import VocaboptError
@@ -38,12 +42,13 @@ def main() -> None:
     \b
     Examples:
       vocabopt sweep corpus/
+      vocabopt choose reports/corpus-mistral-7b-v1 --train-tokens 10B
       vocabopt merge reports/corpus-mistral-7b-v1 --out my-tokenizer
       vocabopt verify mistral-7b-v1 my-tokenizer --text ko=korean.txt
     """
 
 
-for command in (sweep, merge, verify):
+for command in (sweep, choose, report, merge, verify, sensitivity, analyze):
     main.add_command(command)
 
 

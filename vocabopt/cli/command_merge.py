@@ -38,9 +38,13 @@ if TYPE_CHECKING:
     metavar="N",
     help="Rows of the model's table are to be a multiple of this: recorded in extension.json, no token is made of it.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the merged tokenizer.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the merged tokenizer.  [default: DIR/tokenizer]"
+)
 @click.option("--quiet", is_flag=True, help="Print nothing.")
-def merge(run_dir: Path | None, out: Path, quiet: bool, base: str | None, vocab: str | None, **values: Any) -> None:
+def merge(
+    run_dir: Path | None, out: Path | None, quiet: bool, base: str | None, vocab: str | None, **values: Any
+) -> None:
     """Write the base tokenizer with new tokens merged in, and the proof that nothing else changed.
 
     DIR is the run directory of a sweep; or name --base and --vocab. Writes tokenizer.json, tokenizer_config.json, which
@@ -50,7 +54,7 @@ def merge(run_dir: Path | None, out: Path, quiet: bool, base: str | None, vocab:
 
     \b
     Examples:
-      vocabopt merge reports/corpus-mistral-7b-v1 --out my-tokenizer
+      vocabopt merge reports/corpus-mistral-7b-v1
       vocabopt merge reports/corpus-mistral-7b-v1 --size 2000 --pad-to 128 --out my-tokenizer
       vocabopt merge --base ./Llama-2-7b --vocab chinese_sp.model --out joined
     """
@@ -58,6 +62,9 @@ def merge(run_dir: Path | None, out: Path, quiet: bool, base: str | None, vocab:
     from vocabopt.verify import VerifyOptions, verify, write_report
 
     console = Console(quiet=quiet)
+    if out is None and run_dir is None and base is not None and vocab is not None:
+        raise OptionError("No folder to write to. Name one with --out.")
+    out = out or (run_dir or Path()) / "tokenizer"
     merged = _merge(run_dir, out, base, vocab, console, **values)
     told = merged.base
     report = verify(told.source, str(out), VerifyOptions(pattern=told.pattern, specials=told.specials), console)

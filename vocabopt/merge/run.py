@@ -1,13 +1,9 @@
 """`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
-import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from vocabopt.artifacts import check_writable, read_json, write_bytes_atomic
 from vocabopt.bases import Base, load_base
@@ -17,6 +13,7 @@ from vocabopt.merge.addition import Addition, Method, Scores, grown
 from vocabopt.merge.export import merged_base, merged_files
 from vocabopt.merge.extension import extension_bytes, extension_record
 from vocabopt.merge.proof import check_ids, prove
+from vocabopt.run_files import read_curve, read_sweep
 from vocabopt.union.files import UNION_JSON, UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 
@@ -60,7 +57,7 @@ def merge_run(
         raise RunDirectoryError(
             f"--out {out}: is the run directory itself. Name a folder of its own, for example {out / 'tokenizer'}."
         )
-    sweep = read_json(run_dir / "sweep.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
+    sweep = read_sweep(run_dir)
     scripts = tuple(sweep["scripts"])
     with console.step("load"):
         base = _base_of(sweep, run_dir, expected_base)
@@ -188,23 +185,3 @@ def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, An
     for name, data in files.items():
         write_bytes_atomic(out / name, data)
     return Merged(base=base, addition=addition, record=record, files=tuple(files))
-
-
-def read_curve(run_dir: Path, sha256: str) -> pl.DataFrame:
-    """The growth curve of a finished sweep, which sweep.json names by its hash.
-
-    Raises:
-        RunDirectoryError: it is not there, broken, or of another run than sweep.json.
-    """
-    path = run_dir / "curve.parquet"
-    try:
-        data = path.read_bytes()
-        curve = pl.read_parquet(io.BytesIO(data))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error}). Sweep again into this folder.") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise RunDirectoryError(
-            f"{path}: is not the curve that sweep.json was made from (a run was interrupted between the two). "
-            "Sweep again into this folder."
-        )
-    return curve

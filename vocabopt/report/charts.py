@@ -1,12 +1,13 @@
-"""The figures: both ratios over every size, every text set's ratio, and the share of added tokens in use."""
+"""The figures over every size: both ratios, every set's ratio, the tokens in use, the union beside the curve."""
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from vocabopt.report.charts_choice import draw_rules, draw_windows
 from vocabopt.report.draw import (
     BAND,
+    Drawing,
     Key,
     Picture,
     Style,
@@ -16,51 +17,69 @@ from vocabopt.report.draw import (
     dot,
     frame,
     house_style,
+    plot_of,
     render,
     size_axis,
     upright,
 )
+from vocabopt.report.rows import TextSet
 from vocabopt.report.svg import COLOURS, series_style
 from vocabopt.report.text import count, fixed, percent
-from vocabopt.report.view import Floats, TextSet, View
+from vocabopt.report.view import Floats, View
 
 N_NAME = 15  # characters of a set's name that a legend column holds
 
 
 def draw_all(view: View) -> list[Picture]:
     """Every figure there is data for, in the page's order."""
-    pictures = []
+    drawings = {
+        "complexity": draw_complexity,
+        "rules": draw_rules,
+        "windows": draw_windows,
+        "sets": draw_sets,
+        "used": draw_used,
+        "union": draw_union,
+    }
     with house_style():
-        for name, draw in (("complexity", draw_complexity), ("sets", draw_sets), ("used", draw_used)):
-            drawn = draw(view)
-            if drawn is not None:
-                pictures.append(render(name, *drawn))
-    return pictures
+        return [render(name, drawn) for name, draw in drawings.items() if (drawn := draw(view)) is not None]
 
 
-def draw_complexity(view: View) -> tuple[Figure, str]:
+def draw_complexity(view: View) -> Drawing:
     """Figure 1: input ratio on the left axis, embedding ratio on the right, the choice and its window."""
     curves: list[tuple[Floats, Style]] = []
     keys: list[Key] = []
+    lines: list[tuple[str, str]] = []
     for number, name, words in ((1, view.heldout, "held-out text"), (2, view.train, "training text")):
         values = view.ratio_curve(name)
         if values is not None:
             style = _series(number)
             curves.append((values, style))
             keys.append(Key(label=f"ratio_input, {words}", style=style))
+            lines.append(_line(view, name))
     keys.append(Key(label="ratio_embedding (right axis)", style={"color": COLOURS["embedding"]}))
     if view.window:
         lo, hi = view.window
         keys.append(Key(label=f"window {lo:,} to {hi:,}", style={**BAND, "linewidth": 7}))
 
-    figure, ax = frame(3.55, keys, columns=2, right=0.085)
+    figure, ax = frame(3.35, keys, columns=2, right=0.085)
     n_max = view.curve.height
     size_axis(ax, n_max)
     if view.window:
         ax.axvspan(min(max(lo, 0), n_max), min(max(hi, 0), n_max), clip_on=False, linewidth=0, **BAND)
     _ratio_axis(ax, curves)
     axis_title(ax, "ratio_input", "s0")
+    right_ax = _embedding_axis(ax, view)
 
+    # Beside an early choice the embedding line runs low, beside a late one high: the label keeps out of its way.
+    _mark_choice(ax, view, label_y=0.94 if _is_early(view) else 0.05)
+    main = view.set_of(view.main)
+    if main and main.ratio_choice is not None and view.n_choice <= n_max:
+        dot(ax, view.n_choice, main.ratio_choice)
+    plot = plot_of(ax, right_ax, [*lines, ("embedding", "embedding")])
+    return Drawing(figure=figure, label=_describe_complexity(view), plot=plot)
+
+
+def _embedding_axis(ax: Axes, view: View) -> Axes:
     right_ax = ax.twinx()
     bare(right_ax)
     sizes, ratios = view.embedding_line()
@@ -70,13 +89,7 @@ def draw_complexity(view: View) -> tuple[Figure, str]:
     right_ax.ticklabel_format(axis="y", useOffset=False)
     right_ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis_title(right_ax, "ratio_embedding", "embedding", right=True)
-
-    # Beside an early choice the embedding line runs low, beside a late one high: the label keeps out of its way.
-    _mark_choice(ax, view, label_y=0.94 if _is_early(view) else 0.05)
-    main = view.set_of(view.main)
-    if main and main.ratio_choice is not None and view.n_choice <= n_max:
-        dot(ax, view.n_choice, main.ratio_choice)
-    return figure, _describe_complexity(view)
+    return right_ax
 
 
 def _describe_complexity(view: View) -> str:
@@ -89,27 +102,30 @@ def _describe_complexity(view: View) -> str:
     )
 
 
-def draw_sets(view: View) -> tuple[Figure, str]:
-    """Figure 2: the input ratio of every text set, numbered as in the page's table."""
+def draw_sets(view: View) -> Drawing:
+    """The input ratio of every text set, numbered as in the page's table."""
     curves: list[tuple[Floats, Style]] = []
     keys: list[Key] = []
+    lines: list[tuple[str, str]] = []
     for text_set in view.sets:
         values = view.ratio_curve(text_set.name)
         if values is not None:
             style = _series(text_set.number)
             curves.append((values, style))
             keys.append(Key(label=_set_label(text_set), style=style))
+            lines.append(_line(view, text_set.name))
     figure, ax = frame(3.0, keys)
     size_axis(ax, view.curve.height)
     _ratio_axis(ax, curves)
     axis_title(ax, "ratio_input")
     _mark_choice(ax, view)
     told = "; ".join(f"{text_set.name} {fixed(text_set.ratio_choice)}" for text_set in view.sets)
-    return figure, f"Line chart of ratio_input, one line per text set. At the choice: {told}. A table follows."
+    label = f"Line chart of ratio_input, one line per text set. At the choice: {told}. A table follows."
+    return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=lines))
 
 
-def draw_used(view: View) -> tuple[Figure, str] | None:
-    """Figure 3: share of the added tokens that occur in held-out text; None where that was not counted."""
+def draw_used(view: View) -> Drawing | None:
+    """Share of the added tokens that occur in held-out text; None where that was not counted."""
     used = view.used_curve()
     if used is None:
         return None
@@ -122,10 +138,34 @@ def draw_used(view: View) -> tuple[Figure, str] | None:
     axis_title(ax, "share of added tokens used in held-out text")
     _mark_choice(ax, view)
     last = percent(view.used[-1].share if view.used else None)
-    return (
-        figure,
-        f"Line chart of the share of added tokens that occur in held-out text, {last} at the last size below.",
-    )
+    label = f"Line chart of the share of added tokens that occur in held-out text, {last} at the last size below."
+    return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=[("used", "s0")]))
+
+
+def draw_union(view: View) -> Drawing | None:
+    """The union's sizes beside the grown curve, by new rows; None where it was not measured."""
+    rows, values = view.union_rows, view.ratio_curve(view.main)
+    if not rows or values is None:
+        return None
+    keys = [Key(label="grown", style=_series(1)), Key(label="union (dots)", style={"color": COLOURS["s1"]})]
+    figure, ax = frame(2.6, keys)
+    n_max = view.curve.height
+    size_axis(ax, n_max)
+    _ratio_axis(ax, [(values, _series(1))])
+    axis_title(ax, "ratio_input")
+    for row in rows:
+        if row.ratio_union is not None and row.given["n_added"] <= n_max:
+            dot(ax, row.given["n_added"], row.ratio_union, colour="s1")
+    told = "; ".join(f"{count(row.given['n_added'])} rows {fixed(row.ratio_union)}" for row in rows)
+    label = f"Line chart of the grown ratio_input, with a dot for each size of the union: {told}. A table follows."
+    return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=[_line(view, view.main)]))
+
+
+def _line(view: View, name: str | None) -> tuple[str, str]:
+    """What the page's script draws a dot on: the text set by its place in the page's order, and its colour."""
+    text_set = view.set_of(name)
+    assert text_set is not None
+    return f"set{view.sets.index(text_set)}", series_style(text_set.number)[0]
 
 
 def _series(number: int) -> Style:

@@ -60,6 +60,49 @@ _STYLE: Any = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Where the axes lie, in points from the upper left corner, and what they span: the page's script draws on them.
+
+    lines: what is drawn and in which colour: "set0" is the first text set's input ratio, "used" the share of tokens in
+    use, "embedding" the embedding ratio, which has the right axis to itself.
+    """
+
+    box: tuple[float, float, float, float]  # left, top, width, height
+    x: tuple[float, float]
+    y: tuple[float, float] = (0, 1)
+    right: tuple[float, float] | None = None
+    lines: Sequence[tuple[str, str]] = ()
+
+    def as_data(self) -> dict[str, str]:
+        """Values of data- attributes, by name."""
+        spans = {"plot": self.box, "x": self.x, "y": self.y, "right": self.right}
+        data = {name: " ".join(f"{value:g}" for value in span) for name, span in spans.items() if span is not None}
+        return data | {"lines": " ".join(f"{what}:{colour}" for what, colour in self.lines)}
+
+
+def plot_of(ax: Axes, right_ax: Axes | None = None, lines: Sequence[tuple[str, str]] = ()) -> Plot:
+    """The plot that these axes make."""
+    figure, place = _figure_of(ax), ax.get_position()
+    width, height = figure.get_figwidth() / POINT, figure.get_figheight() / POINT
+    return Plot(
+        box=(place.x0 * width, (1 - place.y1) * height, place.width * width, place.height * height),
+        x=ax.get_xlim(),
+        y=ax.get_ylim(),
+        right=None if right_ax is None else right_ax.get_ylim(),
+        lines=lines,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure, what a screen reader is told of it, and where its axes lie (None: the page's script leaves it)."""
+
+    figure: Figure
+    label: str
+    plot: Plot | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """One figure in its three forms."""
 
@@ -86,13 +129,19 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def render(name: str, figure: Figure, label: str) -> Picture:
+def render(name: str, drawing: Drawing) -> Picture:
     """The figure as SVG without a background and as PNG on white; equal input gives equal bytes."""
     svg, png = BytesIO(), BytesIO()
-    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": "vocabopt"})
-    figure.savefig(png, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": "vocabopt"})
+    drawing.figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": "vocabopt"})
+    drawing.figure.savefig(png, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": "vocabopt"})
     drawn = svg.getvalue().decode()
-    return Picture(name=name, svg=for_file(drawn, label), inline=for_page(drawn, label), png=png.getvalue())
+    data = {} if drawing.plot is None else drawing.plot.as_data()
+    return Picture(
+        name=name,
+        svg=for_file(drawn, drawing.label),
+        inline=for_page(drawn, drawing.label, data),
+        png=png.getvalue(),
+    )
 
 
 def thin(n: int) -> Any:
@@ -110,18 +159,20 @@ def curve(ax: Axes, values: Floats, style: Style) -> None:
     ax.plot(np.arange(len(values))[kept], values[kept], clip_on=False, **style)
 
 
-def frame(height: float, keys: Sequence[Key] = (), *, columns: int = 3, right: float = 0.045) -> tuple[Figure, Axes]:
+def frame(
+    height: float, keys: Sequence[Key] = (), *, columns: int = 3, left: float = LEFT, right: float = 0.045
+) -> tuple[Figure, Axes]:
     """A figure with its legend above empty axes.
 
     Parameters:
         height: inches, without the legend.
-        right: share of the width kept free to the right of the axes.
+        left, right: shares of the width kept free beside the axes.
     """
     legend_height = LINE_HEIGHT * -(-len(keys) // columns) * POINT
     total = height + legend_height
     figure = Figure(figsize=(WIDTH, total))
     above = 26 * POINT + legend_height
-    ax = figure.add_axes((LEFT, BELOW / total, 1 - LEFT - right, 1 - (BELOW + above) / total))
+    ax = figure.add_axes((left, BELOW / total, 1 - left - right, 1 - (BELOW + above) / total))
     bare(ax)
     ax.spines["bottom"].set_visible(True)
     ax.grid(axis="y", clip_on=False)
@@ -154,7 +205,8 @@ def _figure_of(ax: Axes) -> Figure:
     return figure
 
 
-def _moved(ax: Axes, transform: Transform, x_points: float, y_points: float) -> Transform:
+def moved(ax: Axes, transform: Transform, x_points: float, y_points: float) -> Transform:
+    """The transform, shifted by so many points."""
     return transform + ScaledTranslation(x_points * POINT, y_points * POINT, _figure_of(ax).dpi_scale_trans)
 
 
@@ -163,7 +215,7 @@ def size_axis(ax: Axes, n_max: int) -> None:
     ax.set_xlim(0, max(n_max, 1))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.text(1, 0, "tokens added", transform=_moved(ax, ax.transAxes, 0, -34), ha="right")
+    ax.text(1, 0, "tokens added", transform=moved(ax, ax.transAxes, 0, -34), ha="right")
 
 
 def axis_title(ax: Axes, words: str, colour: str = "ink", *, right: bool = False) -> None:
@@ -173,11 +225,29 @@ def axis_title(ax: Axes, words: str, colour: str = "ink", *, right: bool = False
     figure.text(0.992 if right else 0.008, top, words, ha="right" if right else "left", color=COLOURS[colour])
 
 
-def dot(ax: Axes, x: float, y: float) -> None:
-    """A round mark of 5.8 points, drawn as a plain path."""
+def dot(ax: Axes, x: float, y: float, *, colour: str = "ink", hollow: bool = False) -> None:
+    """A round mark of 5.8 points, drawn as a plain path; a hollow one is a ring."""
+    style: Style = {"facecolor": "none" if hollow else COLOURS[colour], "edgecolor": COLOURS[colour], "linewidth": 1.2}
+    ax.add_artist(PathPatch(Path.unit_circle(), transform=_place(ax, x, y, 2.5), clip_on=False, zorder=3, **style))
+
+
+def arrow(ax: Axes, x: float, y: float, *, colour: str, to_right: bool) -> None:
+    """What goes on beyond x: a stem of 8 points, drawn past the axes where x is their end, and its head."""
+    way = 1 if to_right else -1
+    path = Path([(0, 0.8), (8, 0.8), (8, 3), (13, 0), (8, -3), (8, -0.8), (0, -0.8), (0, 0.8)], closed=True)
+    place = Affine2D().scale(way, 1) + _place(ax, x, y, 1)
+    ax.add_artist(PathPatch(path, transform=place, clip_on=False, linewidth=0, color=COLOURS[colour]))
+
+
+def _place(ax: Axes, x: float, y: float, size: float) -> Transform:
+    """From units of `size` points to a point of the axes."""
     to_place: Any = ax.transData  # a scale and a shift, as both axes are linear
-    place = Affine2D().scale(2.9 * POINT) + _figure_of(ax).dpi_scale_trans + ScaledTranslation(x, y, to_place)
-    ax.add_artist(PathPatch(Path.unit_circle(), transform=place, color=COLOURS["ink"], clip_on=False, zorder=3))
+    return Affine2D().scale(size * POINT) + _figure_of(ax).dpi_scale_trans + ScaledTranslation(x, y, to_place)
+
+
+def words(ax: Axes, x: float, y: float, shown: str, *, shift: float = 0, align: str = "left", **style: Any) -> None:
+    """Text at a point of the axes, moved to the right by `shift` points; a little lower, so that it is centred."""
+    ax.text(x, y, shown, transform=moved(ax, ax.transData, shift, -3), ha=align, **style)
 
 
 def upright(ax: Axes, x: float, label: str, *, to_right: bool, label_y: float) -> None:
@@ -185,4 +255,4 @@ def upright(ax: Axes, x: float, label: str, *, to_right: bool, label_y: float) -
     over = ax.get_xaxis_transform()
     ax.plot([x, x], [0, 1], transform=over, color=COLOURS["ink"], linewidth=0.9, clip_on=False)
     shift, align = (5, "left") if to_right else (-5, "right")
-    ax.text(x, label_y, label, transform=_moved(ax, over, shift, 0), ha=align, weight="bold")
+    ax.text(x, label_y, label, transform=moved(ax, over, shift, 0), ha=align, weight="bold")

@@ -84,7 +84,8 @@ def pack_tokenizer(base: Base, curve: pl.DataFrame) -> bytes:
         "sections": {name: len(data) for name, data in sections.items()},
     }
     line = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
-    return gzip.compress(b"\n".join([line, b"".join(sections.values())]), mtime=0)
+    # Level 9 takes five times as long as 6, for 0.8 % less.
+    return gzip.compress(b"\n".join([line, b"".join(sections.values())]), compresslevel=6, mtime=0)
 
 
 def _last_of_each(merges: Sequence[Sequence[str]]) -> list[tuple[str, str]]:

@@ -1,10 +1,12 @@
 """Colours of the figures, and matplotlib's SVG made fit for a page and for a file, in light and in dark.
 
-A figure is drawn in the light colours. In the page each becomes a CSS variable that the page's style sheet sets; a
-file keeps the plain colours, which every program reads, and gains a style that browsers use where dark is preferred.
+A figure is drawn in the light colours. In the page each becomes a class that the page's style sheet colours, and every
+other style a presentation attribute, since the page's policy forbids style attributes; a file keeps the plain colours,
+which every program reads, and gains a style that browsers use where dark is preferred.
 """
 
 import re
+from collections.abc import Mapping
 from html import escape
 
 from vocabopt.report.text import plain
@@ -38,7 +40,14 @@ DARK_PAPER = "#16191f"
 DASHES = ("solid", "dashed", "dotted")
 
 _NAME_OF = {colour: name for name, colour in COLOURS.items()}
-_PAINT = re.compile(r"\b(fill|stroke): (#[0-9a-f]{6})\b")
+# Properties that are attributes of SVG elements as well. The page sets the family of the letters.
+_ATTRIBUTES = re.compile(
+    "fill|stroke|(fill-|stroke-)?opacity|stroke-(width|dasharray|dashoffset|linejoin|linecap)|font-(size|weight)|"
+    "text-anchor"
+)
+_PAGE_SETS = frozenset(("font-family",))
+_STYLE_ATTRIBUTE = re.compile(r' style="([^"]*)"')
+_IDLE_TURN = re.compile(r' transform="rotate\(-0 [^)]*\)"')
 _PROLOGUE = re.compile(r"^.*?(?=<svg\b)", re.DOTALL)
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 _STYLE = re.compile(r"\s*<defs>\s*<style\b.*?</style>\s*</defs>", re.DOTALL)
@@ -62,20 +71,39 @@ def series_style(number: int) -> tuple[str, str]:
     return f"s{1 + colour}", DASHES[dash % len(DASHES)]
 
 
+def colour_rules() -> str:
+    """The CSS rules of the classes that `for_page` gives: the colour of lines and areas."""
+    return "".join(f".f-{name}{{fill:var(--{name})}}.k-{name}{{stroke:var(--{name})}}" for name in COLOURS)
+
+
 def _named(svg: str, label: str) -> str:
     """Say to a screen reader that this is one picture, and what it shows."""
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(plain(label, 2000))}" ', 1)
 
 
-def for_page(svg: str, label: str) -> str:
-    """The SVG as an element of the page: scaled by it, coloured by it, without ids that could meet others."""
+def _as_attributes(style: str) -> str:
+    """A style attribute's declarations as attributes, and as classes where they paint in one of our colours."""
+    classes, attributes = [], []
+    for declaration in style.split(";"):
+        name, _, value = (part.strip() for part in declaration.partition(":"))
+        if name in ("fill", "stroke") and value in _NAME_OF:
+            classes.append(f"{'f' if name == 'fill' else 'k'}-{_NAME_OF[value]}")
+        elif name not in _PAGE_SETS:
+            assert _ATTRIBUTES.fullmatch(name), f"matplotlib's SVG has gained the style {declaration!r}"
+            attributes.append(f' {name}="{value}"')
+    return (f' class="{" ".join(classes)}"' if classes else "") + "".join(attributes)
+
+
+def for_page(svg: str, label: str, data: Mapping[str, str]) -> str:
+    """The SVG as an element of the page: scaled by it, coloured by it, without styles, or ids that could meet others.
+
+    data: what the page's script reads, as data- attributes: see `draw.Plot`.
+    """
     svg = _STYLE.sub("", _METADATA.sub("", _PROLOGUE.sub("", svg)), count=1)
     head, tag_end, rest = svg.partition(">")
-    head = _SIZE.sub("", head)
-    rest = _GROUP.sub("<g>", rest)
-    rest = _PAINT.sub(
-        lambda paint: f"{paint[1]}: var(--{_NAME_OF[paint[2]]})" if paint[2] in _NAME_OF else paint[0], rest
-    )
+    head = _SIZE.sub("", head) + "".join(f' data-{name}="{escape(value)}"' for name, value in data.items())
+    rest = _IDLE_TURN.sub("", _GROUP.sub("<g>", rest))
+    rest = _STYLE_ATTRIBUTE.sub(lambda found: _as_attributes(found[1]), rest)
     return _named(head + tag_end + rest, label).strip()
 
 

@@ -66,6 +66,11 @@ def short_count(value: float | None) -> str:
     return count(value)
 
 
+def times(value: float | None) -> str:
+    """A factor as "2.49 ×"."""
+    return DASH if value is None or undefined(value) else f"{fixed(value, 2)} ×"
+
+
 def size_of(n_bytes: float | None) -> str:
     """Bytes in the unit a person would use (decimal units)."""
     if n_bytes is None or undefined(n_bytes):

@@ -5,7 +5,6 @@ What is not given stays None and is shown as a dash.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,91 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from vocabopt.report.decision import Decision
+from vocabopt.report.rows import PointRow, TextSet, UnionRow, UsedRow, quotient
+
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 N_TOKENS_SHOWN = 40
-
-
-def quotient(numerator: float | None, denominator: float | None) -> float | None:
-    if numerator is None or not denominator:
-        return None
-    return numerator / denominator
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextSet:
-    """One text set as the sweep gave it, with its tokens at the choice."""
-
-    number: int
-    name: str
-    given: Mapping[str, Any]
-    n_tokens_choice: int | None
-
-    @property
-    def role(self) -> str:
-        return str(self.given.get("role", ""))
-
-    @property
-    def n_tokens_base(self) -> int | None:
-        n_tokens: int | None = self.given.get("n_tokens_base")
-        return n_tokens
-
-    @property
-    def ratio_choice(self) -> float | None:
-        return quotient(self.n_tokens_choice, self.n_tokens_base)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PointRow:
-    """One row of the table of sizes."""
-
-    given: Mapping[str, Any]
-    main: Mapping[str, Any]  # the counted set: held-out text, or training text where none was held out
-    n_words: int | None
-    n_bytes: int | None
-    ratio_heldout: float | None
-    ratio_train: float | None
-    is_choice: bool
-
-    @property
-    def n_tokens(self) -> int | None:
-        n_tokens: int | None = self.main.get("n_tokens")
-        return n_tokens
-
-    @property
-    def tokens_per_word(self) -> float | None:
-        return quotient(self.n_tokens, self.n_words)
-
-    @property
-    def bytes_per_token(self) -> float | None:
-        return quotient(self.n_bytes, self.n_tokens)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UsedRow:
-    n_added: int
-    n_used: int | None
-
-    @property
-    def share(self) -> float | None:
-        return quotient(self.n_used, self.n_added)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnionRow:
-    """One size of the union."""
-
-    given: Mapping[str, Any]
-    ratio_union: float | None
-    ratio_grown: float | None
-    n_changed: int | None
-    is_choice: bool
-
-    @property
-    def more_tokens(self) -> float | None:
-        """Tokens of the union for each of the grown ones, less one."""
-        share = quotient(self.ratio_union, self.ratio_grown)
-        return None if share is None else share - 1
 
 
 class View:
@@ -109,11 +30,16 @@ class View:
         curve: pl.DataFrame,
         run: Mapping[str, Any],
         union: Mapping[str, Any] | None = None,
+        *,
+        verify: Mapping[str, Any] | None = None,
+        adapt: Mapping[str, Any] | None = None,
     ) -> None:
         self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
+        self.verify, self.adapt = verify, adapt
         self.given_sets: Mapping[str, Mapping[str, Any]] = sweep["sets"]
         self.given_points: list[Mapping[str, Any]] = sweep["points"]
         self.choice: Mapping[str, Any] = sweep["choice"]
+        self.decision = Decision(self.choice)
         self.n_choice = int(self.choice["n_added"])
         self.train = self._named("train")
         self.heldout = self._named("heldout")
@@ -170,15 +96,72 @@ class View:
 
     @property
     def saved_share(self) -> float | None:
-        text_set = self.set_of(self.heldout)
-        ratio = None if text_set is None else text_set.ratio_choice
-        return None if ratio is None else 1 - ratio
+        heldout = self.set_of(self.heldout)
+        return None if heldout is None else heldout.saved_choice
+
+    @property
+    def used_share_choice(self) -> float | None:
+        return quotient(self._cell(f"n_used_{self.heldout}", self.n_choice), self.n_choice)
+
+    @property
+    def verify_is_of_choice(self) -> bool:
+        return self.verify is not None and self.verify.get("n_new") == self.n_choice
+
+    @property
+    def adapt_texts(self) -> list[str]:
+        """The texts that adaptation was measured on, in the order given."""
+        adapt = self.adapt or {}
+        return list(dict.fromkeys([*adapt.get("before", {}), *adapt.get("after", {})]))
 
     @property
     def n_embedding_added(self) -> int | None:
         before = self.base_point.get("n_embedding_params")
         after = self.choice_point.get("n_embedding_params")
         return None if before is None or after is None else after - before
+
+    @property
+    def n_params_per_row(self) -> int | None:
+        """Embedding parameters of one row; None where no model is known."""
+        model = self.sweep.get("model")
+        return None if not model else int(model["hidden_size"]) * (1 if model["tied_embeddings"] else 2)
+
+    @property
+    def training_ratio(self) -> float | None:
+        """Compute of training at the choice per byte of text, base = 1; None where no model is known."""
+        return self._compute_ratio(context_shrinks=False)
+
+    @property
+    def serving_ratio(self) -> float | None:
+        """The same of serving, where a text of fewer tokens has a shorter context too."""
+        return self._compute_ratio(context_shrinks=True)
+
+    def _compute_ratio(self, *, context_shrinks: bool) -> float | None:
+        """flops of a token(k) = body + attention x context + head x rows(k); tokens per byte go with ratio_input.
+
+        The page's script computes the same at every size (assets/sizes.js).
+        """
+        cost: Mapping[str, Any] = self.decision.model_cost or {}
+        flops, context = cost.get("flops"), cost.get("context_tokens")
+        main = self.set_of(self.main)
+        ratio = None if main is None else main.ratio_choice
+        n_rows, n_rows_base = self.choice_point.get("n_rows_total"), self.base_point.get("n_rows_total")
+        if flops is None or context is None or ratio is None or n_rows is None or n_rows_base is None:
+            return None
+
+        def per_token(n_rows: int, context: float) -> float:
+            attention: float = flops["attention_per_token_per_context_token"] * context
+            body_and_head: float = flops["body_per_token"] + flops["head_per_row"] * n_rows
+            return attention + body_and_head
+
+        return (
+            ratio * per_token(n_rows, context * ratio if context_shrinks else context) / per_token(n_rows_base, context)
+        )
+
+    @property
+    def context_ratio(self) -> float | None:
+        """Text that a context holds at the choice, base = 1."""
+        main = self.set_of(self.main)
+        return quotient(1, None if main is None else main.ratio_choice)
 
     @property
     def window(self) -> tuple[int, int] | None:
@@ -231,14 +214,28 @@ class View:
         given: Mapping[str, int] = self.sweep.get("n_scaffold") or {}
         return sorted((int(size), int(n_rows)) for size, n_rows in given.items())
 
+    def occurrences(self) -> Integers:
+        """How often each token occurred in training text when it was added.
+
+        A merge saves one token each time; a character that the base spells in n bytes saves n - 1.
+        """
+        saving = self.curve.get_column("saving").cast(pl.Int64)
+        n_bytes = self.curve.get_column("bytes").bin.size().cast(pl.Int64)
+        is_char = self.curve.get_column("kind") == "char"
+        return (saving // pl.select(pl.when(is_char).then(n_bytes - 1).otherwise(1).clip(1)).to_series()).to_numpy()
+
+    def _tokens(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
+        counted = self.occurrences()
+        return [{**row, "count": counted[row["rank"] - 1]} for row in rows.to_dicts()]
+
     @property
     def first_tokens(self) -> list[dict[str, Any]]:
-        return self.curve.head(N_TOKENS_SHOWN).to_dicts()
+        return self._tokens(self.curve.head(N_TOKENS_SHOWN))
 
     @property
     def last_tokens(self) -> list[dict[str, Any]]:
         """The last tokens, leaving out those already among the first."""
-        return self.curve.tail(max(0, min(N_TOKENS_SHOWN, self.curve.height - N_TOKENS_SHOWN))).to_dicts()
+        return self._tokens(self.curve.tail(max(0, min(N_TOKENS_SHOWN, self.curve.height - N_TOKENS_SHOWN))))
 
     # Columns for the figures: one value per size 0, 1, 2 ... or None where the curve does not hold them.
 

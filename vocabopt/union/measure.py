@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from vocabopt.bases import Base
 from vocabopt.complexity import EmbeddingTable, ratio
-from vocabopt.counts import HELDOUT, ChunkCounts
+from vocabopt.counts import ChunkCounts
 from vocabopt.growth import protected_chunks
 from vocabopt.merge.addition import Addition, Scores
 from vocabopt.merge.export import merged_base
 from vocabopt.recount import recount
 from vocabopt.scripts import contains_target
+from vocabopt.sets import HELDOUT
 from vocabopt.union.encoders import ScoredEncoder, TextEncoder, encoders_of
 from vocabopt.union.vocabulary import Vocabulary, union_addition
 

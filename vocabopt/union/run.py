@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vocabopt.artifacts import FORMAT_VERSION, read_json, write_bytes_atomic, write_json_atomic
+from vocabopt.artifacts import FORMAT_VERSION, write_bytes_atomic, write_json_atomic
 from vocabopt.bases import Base
-from vocabopt.choose import chord_knee
+from vocabopt.choice.knee import chord_knee
 from vocabopt.complexity import N_EVEN_STEPS, PAPER_SIZES
 from vocabopt.console import Console
-from vocabopt.counts import HELDOUT, TRAIN
 from vocabopt.errors import OptionError
 from vocabopt.merge.addition import Scores
+from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.union.files import UNION_JSON, UNION_MODEL
 from vocabopt.union.measure import Measure
 from vocabopt.union.train import SETTINGS, train, unsupported_piece
@@ -137,15 +137,3 @@ def _choice(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "set": text_set,
         "reason": reason,
     }
-
-
-def read_union(run_dir: Path, scripts: tuple[str, ...], base_n_rows: int) -> dict[str, Any] | None:
-    """What this or an earlier run of the method left in a run directory.
-
-    None where there is nothing, or where it was measured for other scripts or another model, so that it does not stand
-    beside this curve.
-    """
-    if not (run_dir / UNION_JSON).is_file():
-        return None
-    union = read_json(run_dir / UNION_JSON, next_step="Sweep into this folder with --method union again.")
-    return union if (union.get("scripts"), union.get("base_n_rows")) == (list(scripts), base_n_rows) else None

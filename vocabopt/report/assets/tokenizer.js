@@ -33,7 +33,7 @@ const VocaboptTokenizer = (() => {
     return table;
   }
 
-  /** Runs of a set's code points -> its test. U+0000, which is of class 0, is in none of these sets. */
+  /** Runs of a set's code points -> its test. Its class is 1: U+0000 is in none of these sets. */
   function memberTest(runs) {
     const table = classTable(runs);
     return (point) => table[point] === 1;
@@ -147,8 +147,7 @@ const VocaboptTokenizer = (() => {
       let end = 0;
       for (const match of this.pattern ? text.matchAll(this.pattern) : []) {
         const token = this.byText.get(match[0]);
-        let from = match.index;
-        let to = from + match[0].length;
+        let [from, to] = [match.index, match.index + match[0].length];
         if (token.single_word && (this.isWordBefore(text, from) || this.isWordAt(text, to))) continue;
         if (token.lstrip) {
           while (from > 0 && this.isSpace(text.charCodeAt(from - 1))) from--;
@@ -275,9 +274,7 @@ const VocaboptTokenizer = (() => {
     token(id) {
       const rank = Math.max(0, id - this.nBaseTokens + 1);
       const added = this.added.get(id);
-      if (added) {
-        return { piece: added.content, bytes: encoder.encode(added.content), rank, isSpecial: added.special };
-      }
+      if (added) return { piece: added.content, bytes: encoder.encode(added.content), rank, isSpecial: added.special };
       const bytes = this.vocabulary.bytesOf(id);
       if (this.isByteLevel) {
         return { piece: Array.from(bytes, (byte) => this.printable[byte]).join(""), bytes, rank, isSpecial: false };

@@ -1,0 +1,135 @@
+"""`vocabopt report`: the page of a run from its folder alone, and what is wrong with a folder."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from command_line import vocabopt
+
+from vocabopt.errors import RunDirectoryError
+from vocabopt.report.rebuild import rebuild_report
+
+
+@pytest.fixture
+def run_dir(swept: Path, tmp_path: Path) -> Path:
+    """A finished run to spoil."""
+    return shutil.copytree(swept, tmp_path / "run")
+
+
+def test_report_makes_page_and_figures_again_from_the_folder_alone(run_dir: Path, swept: Path) -> None:
+    shutil.rmtree(run_dir / "figures")
+    (run_dir / "report.html").unlink()
+    for name in ("counts.parquet", "counts_folds.parquet", "folds.parquet"):
+        (run_dir / name).unlink()
+    result = vocabopt("report", run_dir)
+    assert result.exit_code == 0
+    assert result.output == f"Report: {run_dir / 'report.html'}\n"
+    first = (run_dir / "report.html").read_bytes()
+    assert {path.name for path in (run_dir / "figures").iterdir()} == {
+        path.name for path in (swept / "figures").iterdir()
+    }
+    assert vocabopt("report", run_dir, "--quiet").output == ""
+    assert (run_dir / "report.html").read_bytes() == first
+    assert b'id="pack-playground"' in first
+
+
+def test_what_merge_left_comes_into_the_page(run_dir: Path) -> None:
+    check = {"name": "Ids of the base stay", "status": "pass", "summary": "all", "counts": {}, "examples": []}
+    record = {"format_version": 1, "passed": True, "base": {"name": "b"}, "new": {"name": "n"}, "n_new": 7,
+              "scripts": ["Hangul"], "checks": [check]}  # fmt: skip
+    (run_dir / "tokenizer").mkdir()
+    (run_dir / "tokenizer" / "verify.json").write_text(json.dumps(record))
+    assert "Ids of the base stay" in rebuild_report(run_dir).read_text(encoding="utf-8")
+
+
+def test_a_run_of_before_samples_has_none(run_dir: Path) -> None:
+    (run_dir / "samples.json").unlink(missing_ok=True)
+    assert 'id="pack-samples"' not in rebuild_report(run_dir).read_text(encoding="utf-8")
+
+
+def test_a_base_that_is_gone_or_changed_leaves_the_playground_out_with_the_reason(run_dir: Path) -> None:
+    sweep = json.loads((run_dir / "sweep.json").read_text())
+    for change, words in (
+        ({"source": "/gone/base"}, "cannot be loaded any more"),
+        ({"sha256": "0" * 64}, "changed since the sweep"),
+    ):
+        (run_dir / "sweep.json").write_text(json.dumps({**sweep, "base": {**sweep["base"], **change}}))
+        page = rebuild_report(run_dir).read_text(encoding="utf-8")
+        assert words in page
+        assert 'id="pack-playground"' not in page
+
+
+def _spoil(run_dir: Path, name: str, text: str) -> None:
+    (run_dir / name).parent.mkdir(exist_ok=True)
+    (run_dir / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("sweep.json", None, r"run/sweep.json: not found. Run `vocabopt sweep"),
+        ("sweep.json", "{", r"run/sweep.json: cannot be read \(Expecting"),
+        ("sweep.json", '{"format_version": 99}', r"run/sweep.json: format_version is not 1"),
+        ("run.json", None, r"run/run.json: not found. Sweep into this folder again."),
+        ("run.json", "[]", r"run/run.json: format_version is not 1"),
+        ("curve.parquet", None, r"run/curve.parquet: cannot be read \(No such file"),
+        ("curve.parquet", "PAR1", r"run/curve.parquet: cannot be read"),
+        (
+            "samples.json",
+            '{"format_version": 1, "samples": {"a": "text"}}',
+            r"samples.json: field samples holds no lists",
+        ),
+        (
+            "tokenizer/verify.json",
+            "{",
+            r"tokenizer/verify.json: cannot be read .*Run `vocabopt merge` again. Or remove",
+        ),
+        ("adapt.json", "{", r"adapt.json: cannot be read .*Run `vocabopt adapt` again. Or remove"),
+        ("union.json", "{", r"union.json: cannot be read .*Sweep into this folder with --method union again"),
+    ],
+)
+def test_a_missing_or_broken_file_is_named_with_what_to_do(
+    run_dir: Path, name: str, content: str | None, message: str
+) -> None:
+    before = (run_dir / "report.html").read_bytes()
+    if content is None:
+        (run_dir / name).unlink()
+    else:
+        _spoil(run_dir, name, content)
+    with pytest.raises(RunDirectoryError, match=message):
+        rebuild_report(run_dir)
+    assert (run_dir / "report.html").read_bytes() == before
+
+
+def test_a_field_or_column_that_is_missing_is_named(run_dir: Path) -> None:
+    sweep = json.loads((run_dir / "sweep.json").read_text())
+    (run_dir / "sweep.json").write_text(json.dumps({name: value for name, value in sweep.items() if name != "sets"}))
+    with pytest.raises(RunDirectoryError, match=r"sweep.json: field sets is missing. Sweep into this folder again."):
+        rebuild_report(run_dir)
+    pl.read_parquet(run_dir / "curve.parquet").drop("left").write_parquet(run_dir / "curve.parquet")
+    digest = hashlib.sha256((run_dir / "curve.parquet").read_bytes()).hexdigest()
+    (run_dir / "sweep.json").write_text(json.dumps({**sweep, "curve_sha256": digest}))
+    with pytest.raises(RunDirectoryError, match=r"curve.parquet: column left is missing."):
+        rebuild_report(run_dir)
+
+
+def test_a_curve_of_another_sweep_is_refused(run_dir: Path) -> None:
+    pl.read_parquet(run_dir / "curve.parquet").head(10).write_parquet(run_dir / "curve.parquet")
+    with pytest.raises(RunDirectoryError, match=r"is not the curve that sweep\.json was made from"):
+        rebuild_report(run_dir)
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+    result = vocabopt("report", tmp_path / "gone")
+    assert (result.exit_code, result.output) == (
+        2,
+        f"Error: {tmp_path / 'gone'}: no such folder. Name the run directory of a sweep.\n",
+    )
+    (tmp_path / "empty").mkdir()
+    result = vocabopt("report", tmp_path / "empty")
+    assert result.exit_code == 2
+    assert "sweep.json: not found. Run `vocabopt sweep ... --out` with this folder first." in result.output
+    assert list((tmp_path / "empty").iterdir()) == []

@@ -1,0 +1,116 @@
+"""The choice in words: one sentence each, with the numbers to check it by."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vocabopt.choice.answers import Question
+from vocabopt.choice.knee import WindowGrid
+from vocabopt.choice.options import DEFAULT_WINDOW
+from vocabopt.choice.paper_axis import union_window_sentence
+from vocabopt.choice.rules import Answer
+from vocabopt.sets import HELDOUT, TRAIN
+
+if TYPE_CHECKING:
+    from vocabopt.choice.recommend import Decided
+
+
+def _text(question: Question) -> str:
+    return {HELDOUT: "held-out", TRAIN: "training"}.get(question.text_set, f"{question.text_set!r}")
+
+
+def _of_window(question: Question) -> str:
+    first, last = question.window
+    words = f"over {first:,}..{last:,} added tokens"
+    if question.options.window is not None or question.window == DEFAULT_WINDOW:
+        return words
+    if question.curve.exhausted:
+        return f"{words} (the text ran dry at {last:,}, so the window starts at a fifth of that)"
+    return f"{words} (the curve ends there, so the window starts at a fifth of that)"
+
+
+def knee_sentence(question: Question, knee: int | None) -> str:
+    """The knee with its window."""
+    against = f"the {_text(question)} input ratio against the embedding ratio {_of_window(question)}"
+    return f"No knee: {against} does not bend below its chord." if knee is None else f"Knee of {against}: {knee:,}."
+
+
+def reason(question: Question, knee: int | None, decided: "Decided") -> str:
+    """The recommendation: what to add, why that many, and what it does."""
+    n_added, text = decided.n_added, _text(question)
+    outcome = _outcome(question, n_added)
+    if decided.rule == "padding":
+        return f"Add {n_added:,} tokens: all of them fit into padding rows that the table has already{outcome}"
+    if knee is not None:
+        why = f"the knee of the {text} input ratio against the embedding ratio {_of_window(question)} is at {knee:,}"
+    else:
+        why = f"the {text} input ratio has no knee {_of_window(question)}{_instead(decided)}"
+    if decided.clipped_by == "exposure":
+        plan = f"{question.options.train_tokens:,} training tokens of the base"
+        why += f", held back to {decided.clipped_to:,}: in {plan} later tokens are seen fewer than "
+        why += f"{question.options.min_exposure:,} times"
+    elif decided.clipped_by == "memory":
+        why += f", held back to {decided.clipped_to:,} by the memory budget"
+    if n_added == 0:
+        return f"Add no tokens: {why}."
+    return f"Add {n_added:,} {'token' if n_added == 1 else 'tokens'}: {why}{_rounding(question, decided)}{outcome}"
+
+
+def _instead(decided: "Decided") -> str:
+    if decided.rule == "none":
+        return ""
+    return f", so the smallest size that a rule without a window names decides: {decided.named:,} by {decided.rule!r}"
+
+
+def _rounding(question: Question, decided: "Decided") -> str:
+    table, multiple = question.table, question.options.row_multiple
+    before = decided.named if decided.clipped_to is None else decided.clipped_to
+    rows = table.n_rows(decided.n_added)
+    if rows == table.base_n_rows:
+        return ", which fills padding rows that the table has already"
+    if decided.n_added != before:
+        return f", rounded so that the total of {rows:,} rows is a multiple of {multiple}"
+    return "" if rows % multiple == 0 else ", not rounded because the curve is too short"
+
+
+def _outcome(question: Question, n_added: int) -> str:
+    ratio = question.ratio_input
+    if not len(ratio):
+        return "."
+    return (
+        f"; {_text(question)} text then takes {ratio[n_added]:.1%} of the base's tokens, and the embedding "
+        f"{question.table.ratio(n_added):.2f} times its rows."
+    )
+
+
+def window_sentence(
+    grid: WindowGrid, knee: int | None, window: tuple[int, int], union: Mapping[str, Any] | None, text_set: str
+) -> str:
+    """How the knee moves with its window, on the axis of rows and, where a union was measured, on the paper's."""
+    found = grid.found()
+    if not found:
+        return "No window of this curve has a knee."
+    (low, low_start, low_end), (high, high_start, high_end) = found[0], found[-1]
+    here = f"{knee:,} over {window[0]:,}..{window[1]:,}, " if knee is not None else ""
+    return (
+        f"The knee follows its window: {here}but {low:,} over {low_start:,}..{low_end:,} and {high:,} over "
+        f"{high_start:,}..{high_end:,} on the same curve: it is a convention to compare by, not a property of the text."
+        f"{union_window_sentence(union, text_set)}"
+    )
+
+
+def agreement_sentence(given: Sequence[Answer], n_added: int) -> str:
+    """What the rules without a window say of the recommendation; those that this curve does not bound are left out."""
+    without_window = [answer for answer in given if answer.kind != "knee" and not answer.second_opinion]
+    named = sorted((a.n_added, a.name) for a in without_window if a.n_added is not None and a.bound == "at")
+    unbounded = [answer.name for answer in without_window if answer.bound == "at_least"]
+    sides = [
+        f"{words} {', '.join(f'{name} {size:,}' for size, name in side)}"
+        for words, side in (
+            ("at or below it", [pair for pair in named if (pair[0] or 0) <= n_added]),
+            ("above it", [pair for pair in named if (pair[0] or 0) > n_added]),
+        )
+        if side
+    ]
+    told = "; ".join(sides) if sides else "none names a size on this curve"
+    left_out = f". Not bounded by this curve, so left out: {', '.join(unbounded)}" if unbounded else ""
+    return f"Rules without a window, beside {n_added:,}: {told}{left_out}."

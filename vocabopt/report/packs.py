@@ -1,0 +1,163 @@
+"""What the page's scripts read: the curve, the tokens and the sample sentences, each as base64 of gzip.
+
+A pack is the length of its header (4 bytes, little-endian), the header as JSON, then columns one after the other.
+Integers are LEB128: seven bits a byte, the lowest first; columns that rise and fall are stored as zigzag differences.
+Equal input gives equal bytes.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from vocabopt.bases import Base
+from vocabopt.report.text import plain
+from vocabopt.report.view import View
+
+Integers = npt.NDArray[np.int64]
+
+MAX_PAGE_BYTES = 4_000_000
+#: Bytes of a token's text that travel; the table shows fewer.
+N_PIECE_BYTES = 192
+#: Characters of a sample sentence that travel.
+N_SAMPLE_CHARS = 600
+N_SAMPLES = 5
+KINDS = ("merge", "char", "step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """One block of data in the page."""
+
+    name: str
+    data: bytes
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.data).decode("ascii")
+
+
+def leb128(values: npt.ArrayLike) -> bytes:
+    """Non-negative integers, seven bits a byte, the lowest first; all but a number's last have the top bit set."""
+    rest = np.asarray(values, dtype=np.uint64)
+    if not rest.size:
+        return b""
+    n_groups = max(1, -(-int(rest.max()).bit_length() // 7))
+    shifts = np.arange(n_groups, dtype=np.uint64) * np.uint64(7)
+    groups = (rest[:, None] >> shifts) & np.uint64(0x7F)
+    above = (rest[:, None] >> shifts) >> np.uint64(7)
+    groups |= np.where(above > 0, np.uint64(0x80), np.uint64(0))
+    is_there = np.concatenate([np.ones((rest.size, 1), bool), above[:, :-1] > 0], axis=1)
+    encoded: bytes = groups[is_there].astype(np.uint8).tobytes()
+    return encoded
+
+
+def differences(first: int, values: Integers) -> bytes:
+    """A column as zigzag differences: 0, -1, 1, -2 ... become 0, 1, 2, 3 ..."""
+    steps = np.diff(values, prepend=np.int64(first))
+    return leb128(np.where(steps < 0, -2 * steps - 1, 2 * steps))
+
+
+def pack(name: str, header: Mapping[str, Any], columns: Iterable[bytes] = ()) -> Pack:
+    # ASCII only: a lone surrogate, which a file's name may hold, is no UTF-8.
+    head = json.dumps(header, separators=(",", ":")).encode("ascii")
+    data = b"".join([len(head).to_bytes(4, "little"), head, *columns])
+    return Pack(name=name, data=gzip.compress(data, compresslevel=6, mtime=0))
+
+
+def curve_pack(view: View) -> Pack:
+    """Tokens of every text set at every size, and what the numbers of the page are computed from."""
+    main = view.set_of(view.main)
+    sets, columns = [], []
+    for text_set in view.sets:
+        is_counted = f"n_tokens_{text_set.name}" in view.curve.columns and text_set.n_tokens_base is not None
+        if is_counted:
+            columns.append(differences(text_set.n_tokens_base or 0, _integers(view.curve, f"n_tokens_{text_set.name}")))
+        sets.append(
+            {
+                "name": plain(text_set.name),
+                "is_counted": is_counted,
+                "n_tokens_base": text_set.n_tokens_base,
+                "n_words": text_set.given.get("n_words"),
+                "n_bytes": text_set.given.get("n_bytes"),
+            }
+        )
+    used = f"n_used_{view.heldout}"
+    has_used = used in view.curve.columns
+    if has_used:
+        columns.append(differences(0, _integers(view.curve, used)))
+    base = view.sweep["base"]
+    cost = view.decision.model_cost or {}
+    header = {
+        "n": view.curve.height,
+        "n_choice": view.n_choice,
+        "sets": sets,
+        "main": None if main is None else view.sets.index(main),
+        "heldout": next((i for i, text_set in enumerate(view.sets) if text_set.name == view.heldout), None),
+        "has_used": has_used,
+        "n_tokens_base": base["n_tokens"],
+        "n_rows_base": base["n_rows"],
+        "n_params_per_row": view.n_params_per_row,
+        "flops": cost.get("flops"),
+        "context_tokens": cost.get("context_tokens"),
+    }
+    return pack("curve", header, columns)
+
+
+def _integers(curve: pl.DataFrame, column: str) -> Integers:
+    return curve.get_column(column).cast(pl.Int64).to_numpy()
+
+
+def tokens_pack(view: View, base: Base | None) -> Pack:
+    """Every added token: its text, how often it came, and where its two parts meet.
+
+    Columns: length of the text kept, bytes left out, kind, count, length of the left part + 1 (0: not known), and the
+    texts one after the other. The left part's length is all that is needed to show what a token replaced.
+    """
+    curve = view.curve
+    texts: list[bytes] = curve.get_column("bytes").to_list()
+    lengths = np.fromiter((len(text) for text in texts), np.int64, len(texts))
+    kinds = curve.get_column("kind").replace_strict({kind: i for i, kind in enumerate(KINDS)}, default=0).to_numpy()
+    kept = np.minimum(lengths, N_PIECE_BYTES)
+    columns = [
+        leb128(kept),
+        leb128(lengths - kept),
+        leb128(kinds),
+        leb128(np.maximum(view.occurrences(), 0)),
+        leb128(np.minimum(left_lengths(curve, lengths, base), N_PIECE_BYTES) + 1),
+        b"".join(text[:N_PIECE_BYTES] for text in texts),
+    ]
+    return pack("tokens", {"n": curve.height, "kinds": KINDS}, columns)
+
+
+def left_lengths(curve: pl.DataFrame, lengths: Integers, base: Base | None) -> Integers:
+    """Bytes of each token's left part; -1 where the base, which alone knows its own pieces, is not at hand."""
+    if base is None:
+        return np.full(len(lengths), -1, np.int64)
+    left = curve.get_column("left").cast(pl.Int64).to_numpy()
+    by_id = np.concatenate([_piece_lengths(base), lengths])
+    is_known = (left >= 0) & (left < len(by_id))
+    return np.where(is_known, by_id[np.where(is_known, left, 0)], -1)
+
+
+def _piece_lengths(base: Base) -> Integers:
+    """Bytes of text each token of the base stands for; a byte piece stands for one."""
+    byte_values = base.byte_values
+    return np.array([1 if byte_values[i] >= 0 else len(text) for i, text in enumerate(base.pieces)], np.int64)
+
+
+def samples_pack(view: View, samples: Mapping[str, Sequence[str]] | None) -> Pack | None:
+    """Sample sentences of each text set, in the page's order; None where there are none."""
+    given = [(text_set, list((samples or {}).get(text_set.name, []))[:N_SAMPLES]) for text_set in view.sets]
+    shown = [
+        {"set": view.sets.index(text_set), "texts": [text[:N_SAMPLE_CHARS] for text in texts]}
+        for text_set, texts in given
+        if texts
+    ]
+    return pack("samples", {"samples": shown}) if shown else None

@@ -1,0 +1,93 @@
+"""`vocabopt report`: page and figures of a run, from its folder alone."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vocabopt.artifacts import read_json
+from vocabopt.bases import Base, load_base
+from vocabopt.complexity import points_shown
+from vocabopt.errors import RunDirectoryError, VocaboptError
+from vocabopt.report import write_report
+from vocabopt.run_files import read_curve, read_sweep, read_union
+from vocabopt.samples import SAMPLES_JSON
+
+_SWEEP_AGAIN = "Sweep into this folder again."
+
+
+def rebuild_report(run_dir: Path) -> Path:
+    """Write report.html and figures/ anew from the files of a finished run; the text is not needed.
+
+    The base tokenizer is loaded from where it was. Where it is not there any more, or is another by now, the page has
+    no playground and says why.
+
+    Raises:
+        RunDirectoryError: no finished run, or one of its files is missing, broken, or of another version or run.
+    """
+    if not run_dir.is_dir():
+        raise RunDirectoryError(f"{run_dir}: no such folder. Name the run directory of a sweep.")
+    sweep = read_sweep(run_dir)
+    curve = read_curve(run_dir, sweep.get("curve_sha256", ""))
+    run = read_json(run_dir / "run.json", next_step=_SWEEP_AGAIN)
+    _check_whole(run_dir, sweep, curve)
+    base, base_problem = _base_of(sweep)
+    return write_report(
+        run_dir,
+        {**sweep, "points": points_shown(sweep)},
+        curve,
+        run,
+        read_union(run_dir, tuple(sweep["scripts"]), sweep["base"]["n_rows"]),
+        samples=_samples(run_dir),
+        verify=_optional(run_dir / "tokenizer" / "verify.json", "Run `vocabopt merge` again."),
+        base=base,
+        adapt=_optional(run_dir / "adapt.json", "Run `vocabopt adapt` again."),
+        base_problem=base_problem,
+    )
+
+
+def _optional(path: Path, next_step: str) -> dict[str, Any] | None:
+    return read_json(path, next_step=f"{next_step} Or remove the file.") if path.is_file() else None
+
+
+def _samples(run_dir: Path) -> dict[str, list[str]] | None:
+    path = run_dir / SAMPLES_JSON
+    record = _optional(path, _SWEEP_AGAIN)
+    if record is None:
+        return None
+    samples = record.get("samples")
+    if not isinstance(samples, dict) or not all(
+        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in samples.values()
+    ):
+        raise RunDirectoryError(f"{path}: field samples holds no lists of texts by name of their set. {_SWEEP_AGAIN}")
+    return samples
+
+
+def _check_whole(run_dir: Path, sweep: dict[str, Any], curve: pl.DataFrame) -> None:
+    """The fields and columns that the page cannot do without."""
+    path = run_dir / "sweep.json"
+    for field in ("base", "model", "scripts", "options", "sets", "points", "choice", "max_added", "exhausted_at"):
+        if field not in sweep:
+            raise RunDirectoryError(f"{path}: field {field} is missing. {_SWEEP_AGAIN}")
+    if not isinstance(sweep["choice"], dict) or "point" not in sweep["choice"]:
+        raise RunDirectoryError(f"{path}: field choice.point is missing. {_SWEEP_AGAIN}")
+    columns = ["rank", "piece", "bytes", "kind", "saving", "left", "right"]
+    columns += [f"n_tokens_{name}" for name in sweep["sets"]]
+    for column in columns:
+        if column not in curve.columns:
+            raise RunDirectoryError(f"{run_dir / 'curve.parquet'}: column {column} is missing. {_SWEEP_AGAIN}")
+
+
+def _base_of(sweep: dict[str, Any]) -> tuple[Base | None, str | None]:
+    """The base of the sweep, loaded again; or None, and for the reader of the page why."""
+    told = sweep["base"]
+    try:
+        base = load_base(told["source"], pattern=told.get("pattern"), specials=told.get("specials"))
+    except VocaboptError as error:
+        return None, f"the base tokenizer cannot be loaded any more ({error})"
+    if base.sha256 != told["sha256"]:
+        return None, (
+            f"{told['source']} changed since the sweep (sha256 {base.sha256[:12]}..., then {told['sha256'][:12]}...), "
+            "and its tokens would not be those of this curve."
+        )
+    return base, None

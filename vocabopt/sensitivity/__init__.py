@@ -1,0 +1,1 @@
+"""Several corpora side by side: does the choice of text move the choice of size?"""

@@ -1,0 +1,202 @@
+"""`vocabopt sensitivity`: every corpus counted once, then a curve for each and for all together."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json, write_json_atomic, write_parquet_atomic
+from vocabopt.bases import Base, load_base
+from vocabopt.blocks import documents_of_sets
+from vocabopt.choice.options import ChoiceOptions
+from vocabopt.choice.run import choice_records
+from vocabopt.complexity import EmbeddingTable, table_of_base
+from vocabopt.console import Console
+from vocabopt.corpus import TextSet, corpus_set
+from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
+from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
+from vocabopt.growth import GrowthOptions, grow
+from vocabopt.options import DEFAULT_BASE, MAX_ADDED
+from vocabopt.pretokens import refine
+from vocabopt.readers import ReadOptions
+from vocabopt.scripts import find_target_scripts, parse_scripts
+from vocabopt.segment import segment
+from vocabopt.sensitivity.compare import TOGETHER, Grown, compared_size, lost, shared
+from vocabopt.sensitivity.pool import select
+from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.versions import versions
+
+SENSITIVITY_JSON = "sensitivity.json"
+_HELDOUT_OF = "heldout:{}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityOptions:
+    """What moves the result: corpora NAME -> PATH, and as in SweepOptions.
+
+    n_added: the size at which vocabularies are compared; None for the recommendation of all together.
+    """
+
+    corpora: Mapping[str, str]
+    out: Path
+    base: str = DEFAULT_BASE
+    scripts: str = "auto"
+    max_added: int = 40_000
+    n_added: int | None = None
+    heldout: float = 0.05
+    model: str | None = None
+    min_saving: int = 2
+    seed: int = 0
+    pattern: str | None = None
+    specials: str | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)
+    choice: ChoiceOptions = field(default_factory=ChoiceOptions)
+
+    def __post_init__(self) -> None:
+        if len(self.corpora) < 2:
+            raise OptionError("Name at least two corpora, for example: vocabopt sensitivity news/ wiki/ --out DIR")
+        for name in self.corpora:
+            if name in (TRAIN, HELDOUT, TOGETHER):
+                raise OptionError(f"{name}={self.corpora[name]}: the name {name} is kept. Choose another.")
+        if not 0 < self.heldout < 1:
+            raise OptionError(
+                f"--heldout {self.heldout}: must be above 0 and below 1: costs are measured on that text."
+            )
+        if not 1 <= self.max_added <= MAX_ADDED:
+            raise OptionError(f"--max-added {self.max_added}: must be between 1 and {MAX_ADDED:,}.")
+        if self.n_added is not None and not 0 < self.n_added <= self.max_added:
+            raise OptionError(f"--size {self.n_added}: must be between 1 and --max-added, {self.max_added:,}.")
+
+    def as_record(self) -> dict[str, Any]:
+        return {**asdict(self), "out": str(self.out), "corpora": dict(self.corpora), "choice": self.choice.as_record()}
+
+
+def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, Any]:
+    """Measure all corpora and write sensitivity.json and curves/.
+
+    Returns:
+        What sensitivity.json holds.
+
+    Raises:
+        VocaboptError: any of its kinds; the message names the value, the place and the next step.
+    """
+    scripts = parse_scripts(options.scripts)
+    base = load_base(options.base, pattern=options.pattern, specials=options.specials)
+    table = table_of_base(base, options.model)
+    text_sets = tuple(corpus_set(name, path) for name, path in options.corpora.items())
+    _check_owner(options.out)
+    counts = _count(text_sets, base, options, console)
+    if scripts is None:
+        scripts = find_target_scripts(char_counts(counts, _weight_of_training(counts, options)))
+    if base.family == "byte-level-bpe":
+        with console.step("split", counts.n_chunks, "chunks") as advance:
+            counts = refine(base, counts, advance)
+    grown = [
+        _grow(name, base, table, select(counts, _sets_for(name, options)), scripts, options, console)
+        for name in (*options.corpora, TOGETHER)
+    ]
+    size = compared_size(grown, options.n_added)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "base": {**base.as_record(), "n_rows": table.base_n_rows},
+        "model": asdict(table.model) if table.model else None,
+        "scripts": list(scripts),
+        "options": options.as_record(),
+        "versions": versions(),
+        "corpora": [
+            {"name": one.name, "sets": one.sets, "exhausted_at": one.exhausted_at, "choice": one.choice}
+            for one in grown
+        ],
+        "compared_at": size,
+        "shared": shared(grown, size),
+        "lost": lost(grown, size),
+    }
+    for one in grown:
+        write_parquet_atomic(options.out / "curves" / f"{one.name}.parquet", one.curve)
+    write_json_atomic(options.out / SENSITIVITY_JSON, record)
+    with console.step("report"):
+        # Drawing takes half a second to import; other commands must not wait for it.
+        from vocabopt.sensitivity.page import write_page
+
+        write_page(options.out, record, grown)
+    return record
+
+
+def _check_owner(out: Path) -> None:
+    """An empty folder, or one that an earlier run of this command left."""
+    check_writable(out)
+    if (out / SENSITIVITY_JSON).exists():
+        read_json(out / SENSITIVITY_JSON, next_step="Choose another folder with --out.")
+    elif found := sorted(entry.name for entry in out.iterdir()):
+        raise RunDirectoryError(
+            f"{out}: is not empty and holds no sensitivity.json (found {', '.join(found[:3])}). Choose a new or empty "
+            "folder with --out."
+        )
+
+
+def _count(text_sets: tuple[TextSet, ...], base: Base, options: SensitivityOptions, console: Console) -> ChunkCounts:
+    """All corpora in one pass, each with a held-out set of its own."""
+    heldout_of = {name: _HELDOUT_OF.format(name) for name in options.corpora}
+    sets = {name: SetStats("train") for name in options.corpora}
+    sets |= {heldout: SetStats("heldout") for heldout in heldout_of.values()}
+    n_stored = [file.n_bytes for text_set in text_sets for file in text_set.files]
+    total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
+    with console.step("count", total, "bytes") as advance:
+        counts = count_chunks(
+            documents_of_sets(text_sets, options.read),
+            sets,
+            base,
+            heldout_share=options.heldout,
+            seed=options.seed,
+            advance=advance,
+            heldout_of=heldout_of,
+        )
+    for name, path in options.corpora.items():
+        if not sets[name].n_documents or not sets[heldout_of[name]].n_documents:
+            raise CorpusError(
+                f"{name}={path}: {sets[name].n_documents:,} documents to learn from and "
+                f"{sets[heldout_of[name]].n_documents:,} held out; both are needed. Give more text, or change "
+                "--heldout."
+            )
+    count_words(counts, counts.weights())
+    return counts
+
+
+def _weight_of_training(counts: ChunkCounts, options: SensitivityOptions) -> Any:
+    weights, names = counts.weights(), list(counts.sets)
+    return np.ascontiguousarray(weights[:, [names.index(name) for name in options.corpora]].sum(axis=1))
+
+
+def _sets_for(name: str, options: SensitivityOptions) -> dict[str, tuple[str, list[str]]]:
+    """What trains and what is measured when tokens are learned from `name`, a corpus or all of them."""
+    corpora = list(options.corpora)
+    trained = corpora if name == TOGETHER else [name]
+    sets = {TRAIN: ("train", trained), HELDOUT: ("heldout", [_HELDOUT_OF.format(one) for one in trained])}
+    return sets | {other: ("eval", [_HELDOUT_OF.format(other)]) for other in corpora if other != name}
+
+
+def _grow(
+    name: str,
+    base: Base,
+    table: EmbeddingTable,
+    counts: ChunkCounts,
+    scripts: tuple[str, ...],
+    options: SensitivityOptions,
+    console: Console,
+) -> Grown:
+    weights = counts.weights()
+    growth_options = GrowthOptions(scripts=scripts, max_added=options.max_added, min_saving=options.min_saving)
+    unprotected = np.zeros(counts.n_chunks, bool)
+    with console.step(name, options.max_added, "tokens") as advance:
+        segmentation = segment(base, counts, weights)
+        growth = grow(base, counts, segmentation, weights, unprotected, growth_options, advance)
+    base_tokens = segmentation.base_tokens(counts.sets)
+    sets = {
+        name: {**asdict(stats), "n_tokens_base": base_tokens[name], "entropy_bits_base": growth.entropy_bits[name]}
+        for name, stats in counts.sets.items()
+    }
+    told: dict[str, Any] = {"sets": sets, "points": [], "exhausted_at": growth.exhausted_at}
+    choice = choice_records(told, growth.curve, growth.folds, table, options.choice, None)["choice"]
+    return Grown(name=name, curve=growth.curve, sets=sets, exhausted_at=growth.exhausted_at, choice=choice)
