@@ -36,7 +36,7 @@ PATTERNS = {
         ),
     ],
     "sets": [split_step(r"[\p{L}&&[^\p{Han}]]+|\p{Han}|[[:punct:]]+?|(?>\d+)|[^\w\s]{2,3}|(?=\s)\s{1,2}|\h")],
-    "letters": [split_step(r"(?i:k|sk|[a-f]x)+?|\p{Lu}\p{Ll}*|(?:\p{M}|\p{^L}){1,2}")],
+    "letters": [split_step(r"(?i:k|sk|[a-f]x)+?|\p{Lu}\p{Ll}*|(?:\p{M}+)?\p{Nd}{1,2}+|(?:\p{M}|\p{^L}){1,2}")],
     "digits": [DIGITS, split_step(r" ?\p{L}+", "MergedWithPrevious")],
     "contiguous": [{"type": "Digits", "individual_digits": False}, split_step(r"\p{L}", "MergedWithNext")],
     "signs": [{"type": "Punctuation", "behavior": "Contiguous"}, split_step(r"\s+", "Contiguous")],

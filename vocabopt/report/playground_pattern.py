@@ -227,6 +227,7 @@ class _Parser:
 
     def repeated(self, node: Node) -> Node:
         """The node with the quantifiers behind it."""
+        n_quantifiers = 0
         while self.at < len(self.pattern) and self.pattern[self.at] in "*+?{":
             if isinstance(node, Around):
                 raise self.refuse("a repeated lookahead")
@@ -236,7 +237,6 @@ class _Parser:
                     raise self.refuse(interval[0])
                 self.at = interval.end()
                 least, most = int(low or 0), int(high or -1) if comma else int(low)
-                # {1,3}+ is not possessive to Oniguruma: it repeats what {1,3} matches.
                 how = "?" if self.sees("?") else ""
                 if how and not comma:
                     raise self.refuse(f"{interval[0]}?")
@@ -247,7 +247,10 @@ class _Parser:
                 self.at += 1
                 how = next((sign for sign in "?+" if self.sees(sign)), "")
             self.at += len(how)
-            if isinstance(node, Repeat) and (least, most, how) != (1, -1, ""):
+            n_quantifiers += 1
+            # {1,3}+ is not possessive to Oniguruma: it repeats what {1,3} matches.
+            is_known = n_quantifiers == 1 or (n_quantifiers == 2 and self.pattern[self.at - 2 : self.at] == "}+")
+            if not is_known or (isinstance(node, Repeat) and how + node.how):
                 raise self.refuse("a quantifier behind another")
             if node.n_least == 0 and most != 1:
                 raise self.refuse("a repetition of what can match nothing")
