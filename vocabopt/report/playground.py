@@ -39,7 +39,8 @@ def engine_script() -> str:
 
 
 def pack_tokenizer(base: Base, curve: pl.DataFrame) -> bytes:
-    """What assets/tokenizer.js loads: every tokenizer that `vocabopt merge --size k` writes, 0 <= k <= len(curve).
+    """What assets/tokenizer.js loads: every tokenizer that `vocabopt merge --size k` writes, 0 <= k <= len(curve), but
+    for truncation and padding.
 
     Raises:
         PlaygroundError: the base has a part that the page cannot repeat exactly.
