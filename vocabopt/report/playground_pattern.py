@@ -19,9 +19,10 @@ from vocabopt.report.playground_points import matched_by, points
 
 #: Two ASCII letters that one character stands for when case does not count: ss (ß), ff, fi, fl, st.
 _FOLDED_PAIRS = frozenset({"ss", "ff", "fi", "fl", "st"})
-_CLASS_ESCAPE = re.compile(r"\\[pP]\{\^?[\w ]+\}|\\[sSdDwWhH]")
-_CHARACTER_ESCAPE = re.compile(r"\\(?:x\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[rntfvae]|[^\w\s])")
-_INTERVAL = re.compile(r"\{(\d*)(,?)(\d*)\}")
+_ESCAPE = re.compile(
+    r"\\(?:[pP]\{\^?[\w ]+\}|[sSdDwWhH]|x\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[rntfvae]|[^\w\s])"
+)
+_INTERVAL = re.compile(r"\{(?=,?\d)(\d*)(,?)(\d*)\}")
 _POSIX = re.compile(r"\[:\^?\w+:\]")
 #: Symbols of classes are letters without a meaning of their own in regular expressions.
 FIRST_SYMBOL = 0x100
@@ -163,15 +164,12 @@ class _Parser:
             return _LINE_END
         if self.sees("["):
             return self.one(self.bracket_end(), ignores_case)
-        for escape in (_CLASS_ESCAPE, _CHARACTER_ESCAPE):
-            if found := escape.match(self.pattern, self.at):
-                return self.one(found.end(), ignores_case)
+        if found := _ESCAPE.match(self.pattern, self.at):
+            return self.one(found.end(), ignores_case)
         char = self.pattern[self.at]
-        if char == ".":
-            return self.one(self.at + 1, ignores_case)
         if char in "\\^*+?{":
             raise self.refuse(self.pattern[self.at : self.at + 2])
-        if ignores_case:
+        if char == "." or ignores_case:
             return self.one(self.at + 1, ignores_case)
         self.at += 1
         return One("", char)
@@ -233,8 +231,6 @@ class _Parser:
                 raise self.refuse("a repeated lookahead")
             if interval := _INTERVAL.match(self.pattern, self.at):
                 low, comma, high = interval.groups()
-                if not low and not high:
-                    raise self.refuse(interval[0])
                 self.at = interval.end()
                 least, most = int(low or 0), int(high or -1) if comma else int(low)
                 how = "?" if self.sees("?") else ""
@@ -275,11 +271,7 @@ def parts_for_one(node: Node) -> list[One]:
 
 
 def in_javascript(node: Node, classes_of: Callable[[One], list[int]]) -> str:
-    """The pattern over symbols of classes.
-
-    Args:
-        classes_of: the classes of which a part for one character is made.
-    """
+    """The pattern over symbols of classes. classes_of: those of which a part for one character is made."""
     n_captured = 0
 
     def written(node: Node) -> str:
