@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from vocabopt.report.playground import engine_script
+
 if TYPE_CHECKING:
     from conftest import Run
     from playwright.sync_api import Browser, ConsoleMessage, Page
+
+    from browser.engine import Engine
 
 _QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -65,6 +69,19 @@ def open_page(chromium: "Browser") -> Iterator[Callable[[Path], Opened]]:
 
     yield opened
     context.close()
+
+
+@pytest.fixture
+def engine(open_page: Callable[[Path], Opened], tmp_path: Path) -> "Iterator[Engine]":
+    """The playground's JavaScript in an empty page that may run inline scripts and nothing else."""
+    from browser.engine import PAGE, Engine
+
+    path = tmp_path / "page.html"
+    path.write_text(PAGE.format(engine_script()), encoding="utf-8")
+    opened = open_page(path)
+    yield Engine(opened)
+    assert opened.errors == []
+    assert opened.requests == []
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from vocabopt import __version__
 from vocabopt.report import text
 from vocabopt.report.draw import Picture
 from vocabopt.report.packs import Pack
+from vocabopt.report.playground import engine_script
 from vocabopt.report.svg import COLOURS, DARK, colour_rules, colour_variables, series_style
 from vocabopt.report.view import View
 
@@ -38,7 +39,6 @@ _PAGE_SCRIPTS = (
     "tokens.js",
     "start.js",
 )
-_PLAYGROUND_SCRIPT = "tokenizer.js"
 
 
 @cache
@@ -109,7 +109,7 @@ def render(
     """
     early, later = asset(EARLY_SCRIPT), [_page_script()]
     if "playground" in packs:
-        later.insert(0, asset(_PLAYGROUND_SCRIPT))
+        later.insert(0, engine_script())
     scripts = [early, *later]
     # Inside a script nothing is escaped: its end must not stand in it.
     assert not any(mark in script.lower() for script in scripts for mark in ("</script", "<script", "<!--"))

@@ -1,4 +1,4 @@
-"""The tokenizer of every size 0..max of a run, small enough to travel in the report, for assets/tokenizer.js.
+"""The tokenizer of every size 0..max of a run, small enough to travel in the report, and the JavaScript that encodes.
 
 A pack is gzip of a line of JSON and the sections that it names, each an array of numbers in LEB128:
 
@@ -14,6 +14,7 @@ pipeline (playground_pipeline) and the numbers of tokens.
 import gzip
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,18 @@ from vocabopt.report.playground_pipeline import describe
 
 #: What the page's arrays are made for: ids and ranks together in the 53 bits of a JavaScript number.
 _MOST_TOKENS = 1 << 21
+_SCRIPTS = ("tokenizer_bpe.js", "tokenizer.js")
+
+
+def engine_script() -> str:
+    """The JavaScript that loads a pack and encodes with it: it defines VocaboptTokenizer, and VocaboptBpe below it."""
+    folder = Path(__file__).parent / "assets"
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
 
 
 def pack_tokenizer(base: Base, curve: pl.DataFrame) -> bytes:
-    """What assets/tokenizer.js loads: every tokenizer that `vocabopt merge --size k` writes, 0 <= k <= len(curve).
+    """What assets/tokenizer.js loads: every tokenizer that `vocabopt merge --size k` writes, 0 <= k <= len(curve), but
+    for truncation and padding.
 
     Raises:
         PlaygroundError: the base has a part that the page cannot repeat exactly.

@@ -19,9 +19,10 @@ from vocabopt.report.playground_points import matched_by, points
 
 #: Two ASCII letters that one character stands for when case does not count: ss (ß), ff, fi, fl, st.
 _FOLDED_PAIRS = frozenset({"ss", "ff", "fi", "fl", "st"})
-_CLASS_ESCAPE = re.compile(r"\\[pP]\{\^?[\w ]+\}|\\[sSdDwWhH]")
-_CHARACTER_ESCAPE = re.compile(r"\\(?:x\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[rntfvae]|[^\w\s])")
-_INTERVAL = re.compile(r"\{(\d*)(,?)(\d*)\}")
+_ESCAPE = re.compile(
+    r"\\(?:[pP]\{\^?[\w ]+\}|[sSdDwWhH]|x\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[rntfvae]|[^\w\s])"
+)
+_INTERVAL = re.compile(r"\{(?=,?\d)(\d*)(,?)(\d*)\}")
 _POSIX = re.compile(r"\[:\^?\w+:\]")
 #: Symbols of classes are letters without a meaning of their own in regular expressions.
 FIRST_SYMBOL = 0x100
@@ -163,15 +164,12 @@ class _Parser:
             return _LINE_END
         if self.sees("["):
             return self.one(self.bracket_end(), ignores_case)
-        for escape in (_CLASS_ESCAPE, _CHARACTER_ESCAPE):
-            if found := escape.match(self.pattern, self.at):
-                return self.one(found.end(), ignores_case)
+        if found := _ESCAPE.match(self.pattern, self.at):
+            return self.one(found.end(), ignores_case)
         char = self.pattern[self.at]
-        if char == ".":
-            return self.one(self.at + 1, ignores_case)
         if char in "\\^*+?{":
             raise self.refuse(self.pattern[self.at : self.at + 2])
-        if ignores_case:
+        if char == "." or ignores_case:
             return self.one(self.at + 1, ignores_case)
         self.at += 1
         return One("", char)
@@ -227,16 +225,14 @@ class _Parser:
 
     def repeated(self, node: Node) -> Node:
         """The node with the quantifiers behind it."""
+        n_quantifiers = 0
         while self.at < len(self.pattern) and self.pattern[self.at] in "*+?{":
             if isinstance(node, Around):
                 raise self.refuse("a repeated lookahead")
             if interval := _INTERVAL.match(self.pattern, self.at):
                 low, comma, high = interval.groups()
-                if not low and not high:
-                    raise self.refuse(interval[0])
                 self.at = interval.end()
                 least, most = int(low or 0), int(high or -1) if comma else int(low)
-                # {1,3}+ is not possessive to Oniguruma: it repeats what {1,3} matches.
                 how = "?" if self.sees("?") else ""
                 if how and not comma:
                     raise self.refuse(f"{interval[0]}?")
@@ -247,7 +243,10 @@ class _Parser:
                 self.at += 1
                 how = next((sign for sign in "?+" if self.sees(sign)), "")
             self.at += len(how)
-            if isinstance(node, Repeat) and (least, most, how) != (1, -1, ""):
+            n_quantifiers += 1
+            # {1,3}+ is not possessive to Oniguruma: it repeats what {1,3} matches.
+            is_known = n_quantifiers == 1 or (n_quantifiers == 2 and self.pattern[self.at - 2 : self.at] == "}+")
+            if not is_known or (isinstance(node, Repeat) and how + node.how):
                 raise self.refuse("a quantifier behind another")
             if node.n_least == 0 and most != 1:
                 raise self.refuse("a repetition of what can match nothing")
@@ -272,11 +271,7 @@ def parts_for_one(node: Node) -> list[One]:
 
 
 def in_javascript(node: Node, classes_of: Callable[[One], list[int]]) -> str:
-    """The pattern over symbols of classes.
-
-    Args:
-        classes_of: the classes of which a part for one character is made.
-    """
+    """The pattern over symbols of classes. classes_of: those of which a part for one character is made."""
     n_captured = 0
 
     def written(node: Node) -> str:
