@@ -16,7 +16,7 @@ INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-browser check check-lint check-format check-types check-docs docs bench clients adapt
+.PHONY: help setup sweep test test-browser check check-lint check-format check-types check-docs docs sample bench clients adapt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ check-docs: $(INSTALLED_DEV)
 
 docs: $(INSTALLED) ## Write docs/cli.md anew from the commands' help
 	$(BIN)/python docs/generate.py
+
+sample: $(INSTALLED_BROWSER) ## Make reports/sample/ anew: the sample corpus's report and its picture (needs Chromium)
+	$(BIN)/python docs/sample.py
 
 bench: $(COMPILED) ## Time vocabopt against sentencepiece and tokenizers; BENCH_CORPUS picks the text
 	$(strip $(BIN)/python -m bench $(ARGS))

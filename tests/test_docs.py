@@ -1,5 +1,6 @@
 """The documents say what is so: commands, options, printed output, columns, dependencies and files."""
 
+import html
 import importlib.util
 import json
 import re
@@ -135,6 +136,16 @@ def test_the_numbers_in_the_readme_s_first_sentence_are_measured(sample: tuple[s
     assert f"{point['sets']['heldout']['ratio_input']:.1%}".replace("%", " %") in first
     assert f"{point['ratio_embedding']:.2f} times its embedding" in first
     assert f"{sweep['exhausted_at']:,} sizes" in first
+
+
+def test_the_committed_report_is_of_the_same_choice(sample: tuple[str, Path]) -> None:
+    """`make sample` writes it; it has the union and the merged tokenizer's proof in it, and no path of a machine."""
+    choice = json.loads((sample[1] / "sweep.json").read_text("utf-8"))["choice"]
+    report = (ROOT / "reports" / "sample" / "report.html").read_text("utf-8")
+    assert html.escape(choice["reason"]).replace("&#x27;", "&#39;") in report
+    assert f"vocabopt {__version__}" in report
+    assert 'id="table-union"' in report
+    assert not re.search(r"/(tmp|home|root|work)/", report)
 
 
 def test_every_file_of_a_run_is_in_the_documents(sample: tuple[str, Path]) -> None:

@@ -111,6 +111,17 @@ def test_options_are_stored_and_the_tables_and_the_sentence_hold_the_numbers(
     assert "which tokens they are matters more" in result.stdout
 
 
+def test_the_page_holds_the_tables_and_forbids_requests(measured: tuple[dict[str, Any], Path]) -> None:
+    record, out = measured
+    page = (out / "sensitivity.html").read_text("utf-8")
+    assert "default-src" in page
+    assert not re.search(r"https?://(?!www\.w3\.org)", page)
+    for corpus in record["corpora"]:
+        assert f"{corpus['choice']['n_added']:,}" in page
+    assert f"{record['lost'][0][1]:+.1%}" in page
+    assert {path.name for path in (out / "figures").iterdir()} == {"sensitivity.svg", "sensitivity.png"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
