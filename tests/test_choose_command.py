@@ -151,3 +151,28 @@ def test_a_curve_of_another_run_is_named(run_dir: Path) -> None:
     result = vocabopt("choose", run_dir)
     assert result.exit_code == 2
     assert "is not the curve that sweep.json was made from" in result.stderr
+
+
+def test_a_sweep_json_of_an_older_version_is_named_by_what_it_lacks(run_dir: Path) -> None:
+    sweep = read(run_dir)
+    del sweep["curve_sha256"]
+    (run_dir / "sweep.json").write_text(json.dumps(sweep), encoding="utf-8")
+    result = vocabopt("choose", run_dir)
+    assert result.exit_code == 2
+    assert "sweep.json: field curve_sha256 is missing. Sweep again into this folder." in result.stderr
+
+
+def test_a_model_is_kept_and_a_page_of_the_choice_before_is_told(run_dir: Path) -> None:
+    assert "The page still shows" not in vocabopt("choose", run_dir).stdout
+    (run_dir / "report.html").write_text("", encoding="utf-8")
+    result = vocabopt("choose", run_dir, "--model", "solar-10.7b")
+    assert f"`vocabopt report {run_dir}` makes it anew" in result.stdout
+    assert read(run_dir)["options"]["model"] == "solar-10.7b"
+    assert vocabopt("choose", run_dir).exit_code == 0
+    assert read(run_dir)["model"]["name"] == "solar-10.7b"
+
+
+def test_what_moves_the_answer_and_is_no_option_is_stored_too(run_dir: Path) -> None:
+    assert vocabopt("choose", run_dir).exit_code == 0
+    fixed = read(run_dir)["choice"]["fixed"]
+    assert (fixed["muv_step"], fixed["flops_rise"], fixed["short_window_start"]) == (1_000, 0.001, 0.2)

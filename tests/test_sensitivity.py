@@ -108,7 +108,11 @@ def test_options_are_stored_and_the_tables_and_the_sentence_hold_the_numbers(
     for corpus in record["corpora"]:
         assert re.search(rf"{corpus['name']}.*{corpus['choice']['n_added']:,}", result.stdout)
     assert f"{record['lost'][0][1]:+.1%}" in result.stdout
-    assert "which tokens they are matters more" in result.stdout
+    worst = max((record["lost"][0][1], "talk", "prose"), (record["lost"][1][0], "prose", "talk"))
+    sentence = (
+        f"with 300 learned from {worst[1]}, the text of {worst[2]} takes {worst[0]:+.1%} tokens against its own 300."
+    )
+    assert sentence in result.stdout
 
 
 def test_the_page_holds_the_tables_and_forbids_requests(measured: tuple[dict[str, Any], Path]) -> None:
@@ -142,6 +146,17 @@ def test_bad_input_is_named(arguments: list[str], match: str, texts: dict[str, P
     assert result.exit_code == 2
     assert match in result.stderr
     assert not (tmp_path / "out" / "sensitivity.json").exists()
+
+
+def test_a_folder_of_another_comparison_is_refused_and_its_own_taken_again(
+    texts: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert vocabopt("sensitivity", *texts.values(), "--out", out, "--quiet").exit_code == 0
+    assert vocabopt("sensitivity", *texts.values(), "--size", 100, "--out", out, "--quiet").exit_code == 0
+    result = vocabopt("sensitivity", *texts.values(), "--heldout", 0.3, "--out", out, "--quiet")
+    assert result.exit_code == 2
+    assert "holds another comparison (other text, base or reading options)" in result.stderr
 
 
 def test_a_corpus_too_small_to_hold_out_and_a_folder_of_others_are_named(

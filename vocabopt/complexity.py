@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from vocabopt.errors import OptionError
 from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
@@ -40,6 +42,11 @@ class EmbeddingTable:
     def n_rows(self, n_added: int) -> int:
         """Rows with `n_added` new tokens, which fill padding rows first: Qwen2.5 has 151,936 rows, 151,665 tokens."""
         return max(self.base_n_rows, self.base_n_tokens + n_added)
+
+    def all_rows(self, end: int) -> NDArray[np.int64]:
+        """Rows at every size 0..end."""
+        rows: NDArray[np.int64] = np.maximum(self.base_n_rows, self.base_n_tokens + np.arange(end + 1))
+        return rows
 
     def ratio(self, n_added: int) -> float:
         return self.n_rows(n_added) / self.base_n_rows

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ _AGAIN = "Sweep again into this folder."
 def read_sweep(run_dir: Path) -> dict[str, Any]:
     """sweep.json of a finished sweep. Raises RunDirectoryError."""
     return read_json(run_dir / "sweep.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
+
+
+def require_fields(path: Path, record: Mapping[str, Any], fields: Iterable[str]) -> None:
+    """Refuse a file that lacks what an older version did not write. Raises RunDirectoryError."""
+    for field in fields:
+        if field not in record:
+            raise RunDirectoryError(f"{path}: field {field} is missing. {_AGAIN}")
 
 
 def read_curve(run_dir: Path, sha256: str) -> pl.DataFrame:

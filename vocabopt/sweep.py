@@ -121,7 +121,9 @@ def _measure(
 def _choose(sweep: dict[str, Any], growth: Growth, table: EmbeddingTable, out: Path) -> None:
     """Complete sweep.json with the choice, and write it."""
     union = read_union(out, tuple(sweep["scripts"]), table.base_n_rows)
-    sweep |= choice_records(sweep, growth.curve, growth.folds, table, ChoiceOptions(), union)
+    sweep |= choice_records(
+        sweep, growth.curve, growth.folds, table, ChoiceOptions(seed=sweep["options"]["seed"]), union
+    )
     write_json_atomic(out / "sweep.json", sweep)
 
 

@@ -76,13 +76,8 @@ def _flops(question: Question) -> list[Answer]:
     if options.train_tokens and options.serve_tokens:
         names.append("flops-mix")
     answer = partial(Answer, kind="flops", source=_FLOPS)
-    if cost is None or not len(ratio):
-        model = question.table.model
-        why = (
-            "the text has no tokens" if cost is not None
-            else "no model is known: pass --model" if model is None
-            else f"the layers of {model.name} are of a kind that is not known here"
-        )  # fmt: skip
+    why = _no_cost(question)
+    if cost is None or why:
         return [answer(name=name, n_added=None, bound="none", sentence=f"Not computed: {why}.") for name in names]
     train = cost.training_flops(ratio, options.context_tokens)
     serve = cost.serving_flops(ratio, options.context_tokens)
@@ -101,6 +96,16 @@ def _flops(question: Question) -> list[Answer]:
         sentence = f"{least}, with {flops[size] / flops[0]:.1%} of the base's FLOPs for the same text."
         found.append(answer(name=name, n_added=size, bound=bound, sentence=sentence))
     return found
+
+
+def _no_cost(question: Question) -> str | None:
+    """Why compute and memory are not known; None where they are."""
+    model = question.table.model
+    if model is None:
+        return "no model is known: pass --model"
+    if question.cost is None:
+        return f"the layers of {model.name} are of a kind that is not known here"
+    return None if len(question.ratio_input) else "the text has no tokens"
 
 
 def _exposure(question: Question) -> list[Answer]:
@@ -163,9 +168,14 @@ def _memory(question: Question) -> list[Answer]:
         ("memory-serve", options.serve_memory_bytes, "--serve-memory"),
     ):
         answer = partial(Answer, name=name, kind="memory", source=_FLOPS)
-        if budget is None or cost is None or not len(ratio):
-            why = f"no budget is stated ({option})" if budget is None else "no model is known: pass --model"
-            found.append(answer(n_added=None, bound="none", sentence=f"Not asked: {why}."))
+        if budget is None:
+            sentence = f"Not asked: no budget is stated ({option})."
+            found.append(answer(n_added=None, bound="none", sentence=sentence))
+            continue
+        why = _no_cost(question)
+        if cost is None or why:
+            sentence = f"Not computed, so {option} holds nothing back: {why}."
+            found.append(answer(n_added=None, bound="none", sentence=sentence))
             continue
         n_bytes: Floats
         if name == "memory-train":
@@ -183,7 +193,7 @@ def _memory(question: Question) -> list[Answer]:
             what = f"weights ({options.bytes_per_param_serve} bytes a parameter), keys and values"
         size, bound = rules.fitting(n_bytes, budget)
         sentence = f"{what[0].upper()}{what[1:]} fit into {budget / 1e9:,.1f} GB up to {shown(size, bound)}."
-        if n_bytes[0] > budget:
+        if size == 0 and n_bytes[0] > budget:
             sentence = f"Not even the base fits: {what} take {n_bytes[0] / 1e9:,.1f} GB of {budget / 1e9:,.1f} GB."
         found.append(answer(n_added=size, bound=bound, sentence=sentence))
     return found
@@ -197,7 +207,8 @@ def _muv(question: Question) -> list[Answer]:
         return [answer(n_added=None, bound="none", sentence="Not known: this curve holds no entropies.")]
     utility = laws.marginal_utility(entropy, curve.n_tokens[TRAIN], curve.n_chars[TRAIN], MUV_STEP)
     if not len(utility) or not np.isfinite(utility).all():
-        sentence = f"Not known: the curve is shorter than VOLT's step of {MUV_STEP:,} tokens."
+        short = f"the curve is shorter than VOLT's step of {MUV_STEP:,} tokens"
+        sentence = f"Not known: {short if curve.end < MUV_STEP else 'this run counted no characters or entropies'}."
         return [answer(n_added=None, bound="none", sentence=sentence)]
     size = (int(np.argmax(utility)) + 1) * MUV_STEP
     sentence = f"VOLT's marginal utility, in steps of {MUV_STEP:,} tokens, is largest at {size:,}."

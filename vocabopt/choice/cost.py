@@ -25,9 +25,9 @@ LEFT_OUT = (
     "activations, softmax, positions, biases, the causal half of attention, recomputation and the optimizer's steps."
 )
 #: Keys and values are kept in 16 bits.
-_BYTES_PER_KV_VALUE = 2
+BYTES_PER_KV_VALUE = 2
 #: A logit in 16 bits, and in 32 bits for the loss.
-_BYTES_PER_LOGIT = 6
+BYTES_PER_LOGIT = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,7 @@ class ModelCost:
     @property
     def n_rows(self) -> Integers:
         """Rows of the embedding at every size."""
-        rows: Integers = np.maximum(self.table.base_n_rows, self.table.base_n_tokens + np.arange(self.end + 1))
-        return rows
+        return self.table.all_rows(self.end)
 
     @property
     def body_flops(self) -> int:
@@ -83,11 +82,11 @@ class ModelCost:
 
     def training_bytes(self, *, bytes_per_param: int, batch_tokens: int) -> Integers:
         """Memory to train all weights at every size: weights, gradients, optimizer and logits; no activations."""
-        return bytes_per_param * self.n_params + _BYTES_PER_LOGIT * batch_tokens * self.n_rows
+        return bytes_per_param * self.n_params + BYTES_PER_LOGIT * batch_tokens * self.n_rows
 
     def serving_bytes(self, ratio_input: Floats, *, bytes_per_param: int, context_tokens: int, batch: int) -> Floats:
         """Memory to serve `batch` texts of `context_tokens` tokens of the base: weights, keys and values."""
-        kv_per_token = _BYTES_PER_KV_VALUE * self.architecture.n_kv_values_per_token
+        kv_per_token = BYTES_PER_KV_VALUE * self.architecture.n_kv_values_per_token
         return bytes_per_param * self.n_params + batch * context_tokens * ratio_input * kv_per_token
 
 

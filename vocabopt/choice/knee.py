@@ -17,10 +17,10 @@ from vocabopt.sets import N_FOLDS
 #: Distances from the chord below this are rounding errors of a straight line.
 _STRAIGHT = 1e-9
 #: Starts and ends of the grid of windows, as shares of 40,000 added tokens, or of a shorter curve's end.
-_WINDOW_STARTS = (0, 0.025, 0.05, 0.1, 0.2, 0.4)
-_WINDOW_ENDS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5)
+WINDOW_STARTS = (0, 0.025, 0.05, 0.1, 0.2, 0.4)
+WINDOW_ENDS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5)
 #: Sizes in the window at which resampled curves are compared: the resolution of the interval.
-_N_RESAMPLED_SIZES = 1_025
+N_RESAMPLED_SIZES = 1_025
 
 
 def chord_knee(sizes: Sequence[int] | Integers, cost: ArrayLike, gain: ArrayLike) -> int | None:
@@ -112,8 +112,8 @@ def window_grid(cost: Floats, gain: Floats, full_window_end: int) -> WindowGrid:
     """
     end = len(cost) - 1
     scale = min(full_window_end, end)
-    starts = sorted({round(scale * share) for share in _WINDOW_STARTS})
-    ends = sorted({round(scale * share) for share in _WINDOW_ENDS if round(scale * share) <= end} - {0})
+    starts = sorted({round(scale * share) for share in WINDOW_STARTS})
+    ends = sorted({round(scale * share) for share in WINDOW_ENDS if round(scale * share) <= end} - {0})
     knees = tuple(
         tuple(
             chord_knee(range(a, b + 1), cost[a : b + 1], gain[a : b + 1]) if a < b and len(gain) else None for b in ends
@@ -172,24 +172,15 @@ def knee_interval(
     # Step 1: resample. Each draw takes n_folds folds with replacement.
     drawn = np.random.default_rng(seed).multinomial(n_folds, np.full(n_folds, 1 / n_folds), size=n_resamples)
     relative = (per_fold @ drawn.T) / per_fold.sum(axis=1, keepdims=True)
-    # Step 2: carry each draw's ratio from the folds' sizes to the window's.
-    evenly = np.linspace(*window, min(_N_RESAMPLED_SIZES, window[1] - window[0] + 1)).astype(np.int64)
+    evenly = np.linspace(*window, min(N_RESAMPLED_SIZES, window[1] - window[0] + 1)).astype(np.int64)
     shown = np.unique(evenly if knee is None else np.append(evenly, knee))
-    above = np.clip(np.searchsorted(sizes, shown, side="right"), 1, len(sizes) - 1) if len(sizes) > 1 else None
-    if above is None:
+    if len(sizes) < 2 or cost[shown[0]] == cost[shown[-1]]:
         return None
+    # Step 2: carry each draw's ratio from the folds' sizes to the window's.
+    above = np.clip(np.searchsorted(sizes, shown, side="right"), 1, len(sizes) - 1)
     weight = ((shown - sizes[above - 1]) / (sizes[above] - sizes[above - 1]))[:, None]
     gain = n_tokens[shown][:, None] * ((1 - weight) * relative[above - 1] + weight * relative[above])
-    # Step 3: the knee of every draw, all at once: as `chord_knee`.
-    x = cost[shown]
-    if x[0] == x[-1]:
-        return None
-    x = ((x - x[0]) / (x[-1] - x[0]))[:, None]
-    falls = gain[0] != gain[-1]
-    gain = gain[:, falls]
-    below = 1 - x - (gain - gain[-1]) / (gain[0] - gain[-1])
-    best = np.argmax(below, axis=0)
-    found = shown[best[below[best, np.arange(below.shape[1])] > _STRAIGHT]]
+    found = _knees(shown, cost[shown], gain)
     if 2 * len(found) < n_resamples:
         return None
     low, high = np.quantile(found, [(1 - share) / 2, (1 + share) / 2], method="nearest")
@@ -201,3 +192,13 @@ def knee_interval(
         n_without_knee=n_resamples - len(found),
         n_folds=n_folds,
     )
+
+
+def _knees(sizes: Integers, cost: Floats, gains: Floats) -> Integers:
+    """The chord knee of many curves at once, [n_found]: as `chord_knee`, for gains of [n_sizes, n_curves]."""
+    falling = gains[:, gains[0] != gains[-1]]
+    x = ((cost - cost[0]) / (cost[-1] - cost[0]))[:, None]
+    below = 1 - x - (falling - falling[-1]) / (falling[0] - falling[-1])
+    best = np.argmax(below, axis=0)
+    found: Integers = sizes[best[below[best, np.arange(below.shape[1])] > _STRAIGHT]]
+    return found

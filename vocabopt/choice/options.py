@@ -58,10 +58,13 @@ class ChoiceOptions:
                 f"--window {self.window[0]}:{self.window[1]}: needs two sizes, the first at least 0 and below the "
                 "second. Write it as 8000:40000."
             )
-        for name in ("used_share", "marginal_share", "interval_share"):
-            value = getattr(self, name)
-            if not 0 < value < 1:
-                raise OptionError(f"--{name.replace('_', '-')} {value}: must be above 0 and below 1 (0.95 is 95 %).")
+        for option, share in (
+            ("used-share", self.used_share),
+            ("marginal-share", self.marginal_share),
+            ("interval", self.interval_share),
+        ):
+            if not 0 < share < 1:
+                raise OptionError(f"--{option} {share}: must be above 0 and below 1 (0.95 is 95 %).")
         for name in (
             "context_tokens", "min_exposure", "careful_exposure", "marginal_step", "batch_tokens", "serve_batch",
             "bytes_per_param_train", "bytes_per_param_serve", "row_multiple",
@@ -82,14 +85,9 @@ class ChoiceOptions:
         return {**asdict(self), "window": list(self.window) if self.window else None}
 
 
-def options_of_record(record: dict[str, Any]) -> ChoiceOptions:
-    """What sweep.json holds, as options again."""
-    return ChoiceOptions(**{**record, "window": tuple(record["window"]) if record["window"] else None})
-
-
 def parse_window(value: str) -> tuple[int, int]:
     """`8000:40000` as two sizes. Raises OptionError."""
-    match = re.fullmatch(r"([\d_,]+)(?::|\.\.)([\d_,]+)", value.strip())
+    match = re.fullmatch(r"(\d[\d_,]*)(?::|\.\.)(\d[\d_,]*)", value.strip())
     if match is None:
         raise OptionError(f"--window {value}: write two sizes in added tokens as 8000:40000.")
     start, end = (int(re.sub(r"[_,]", "", part)) for part in match.groups())

@@ -11,7 +11,7 @@ from vocabopt.choice.rules import Answer
 from vocabopt.sets import HELDOUT, TRAIN
 
 if TYPE_CHECKING:
-    from vocabopt.choice.recommend import Decided
+    from vocabopt.choice.decide import Decided
 
 
 def _text(question: Question) -> str:
@@ -29,30 +29,37 @@ def _of_window(question: Question) -> str:
 
 
 def knee_sentence(question: Question, knee: int | None) -> str:
-    """The knee with its window."""
+    """The knee with its window, or why there is none."""
     against = f"the {_text(question)} input ratio against the embedding ratio {_of_window(question)}"
-    return f"No knee: {against} does not bend below its chord." if knee is None else f"Knee of {against}: {knee:,}."
+    if knee is not None:
+        return f"Knee of {against}: {knee:,}."
+    first, last = question.window
+    if last - first < 2:
+        return f"No knee: {first:,}..{last:,} holds fewer than three sizes."
+    if question.ratio_embedding[first] == question.ratio_embedding[last]:
+        return f"No knee: all of {first:,}..{last:,} fits into padding rows that the table has already."
+    return f"No knee: {against} does not bend below its chord."
 
 
 def reason(question: Question, knee: int | None, decided: "Decided") -> str:
     """The recommendation: what to add, why that many, and what it does."""
     n_added, text = decided.n_added, _text(question)
-    outcome = _outcome(question, n_added)
     if decided.rule == "padding":
-        return f"Add {n_added:,} tokens: all of them fit into padding rows that the table has already{outcome}"
-    if knee is not None:
+        why = f"all of {decided.named:,} fit into padding rows that the table has already"
+    elif knee is not None:
         why = f"the knee of the {text} input ratio against the embedding ratio {_of_window(question)} is at {knee:,}"
     else:
         why = f"the {text} input ratio has no knee {_of_window(question)}{_instead(decided)}"
     if decided.clipped_by == "exposure":
         plan = f"{question.options.train_tokens:,} training tokens of the base"
-        why += f", held back to {decided.clipped_to:,}: in {plan} later tokens are seen fewer than "
+        why += f", held back to {decided.limit:,}: in {plan} later tokens are seen fewer than "
         why += f"{question.options.min_exposure:,} times"
     elif decided.clipped_by == "memory":
-        why += f", held back to {decided.clipped_to:,} by the memory budget"
+        why += f", held back to {decided.limit:,} by the memory budget"
     if n_added == 0:
         return f"Add no tokens: {why}."
-    return f"Add {n_added:,} {'token' if n_added == 1 else 'tokens'}: {why}{_rounding(question, decided)}{outcome}"
+    how_many = f"{n_added:,} {'token' if n_added == 1 else 'tokens'}"
+    return f"Add {how_many}: {why}{_rounding(question, decided)}{_outcome(question, n_added)}"
 
 
 def _instead(decided: "Decided") -> str:
@@ -63,13 +70,17 @@ def _instead(decided: "Decided") -> str:
 
 def _rounding(question: Question, decided: "Decided") -> str:
     table, multiple = question.table, question.options.row_multiple
-    before = decided.named if decided.clipped_to is None else decided.clipped_to
     rows = table.n_rows(decided.n_added)
+    if decided.rule == "padding":
+        return ""
     if rows == table.base_n_rows:
         return ", which fills padding rows that the table has already"
-    if decided.n_added != before:
+    if decided.n_added != decided.before_rounding:
         return f", rounded so that the total of {rows:,} rows is a multiple of {multiple}"
-    return "" if rows % multiple == 0 else ", not rounded because the curve is too short"
+    if rows % multiple == 0:
+        return ""
+    end = "the curve is too short" if decided.limit == question.curve.end else "what it is held to is too little"
+    return f", not rounded to a multiple of {multiple} rows because {end}"
 
 
 def _outcome(question: Question, n_added: int) -> str:
@@ -90,7 +101,8 @@ def window_sentence(
     if not found:
         return "No window of this curve has a knee."
     (low, low_start, low_end), (high, high_start, high_end) = found[0], found[-1]
-    here = f"{knee:,} over {window[0]:,}..{window[1]:,}, " if knee is not None else ""
+    at_window = "none" if knee is None else f"{knee:,}"
+    here = f"{at_window} over {window[0]:,}..{window[1]:,}, "
     return (
         f"The knee follows its window: {here}but {low:,} over {low_start:,}..{low_end:,} and {high:,} over "
         f"{high_start:,}..{high_end:,} on the same curve: it is a convention to compare by, not a property of the text."

@@ -4,22 +4,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from vocabopt.choice.answers import Question, answers, exposure_need
-from vocabopt.choice.cost import LEFT_OUT, ModelCost, model_cost
-from vocabopt.choice.knee import Interval, WindowGrid, chord_knee, knee_interval, window_grid
+from vocabopt.choice.answers import MUV_STEP, Question, answers, exposure_need
+from vocabopt.choice.cost import BYTES_PER_KV_VALUE, BYTES_PER_LOGIT, LEFT_OUT, ModelCost, model_cost
+from vocabopt.choice.decide import decide
+from vocabopt.choice.knee import (
+    N_RESAMPLED_SIZES,
+    WINDOW_ENDS,
+    WINDOW_STARTS,
+    Interval,
+    WindowGrid,
+    chord_knee,
+    knee_interval,
+    window_grid,
+)
 from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions
 from vocabopt.choice.paper_axis import PaperAxis, paper_axis
 from vocabopt.choice.reason import agreement_sentence, knee_sentence, reason, window_sentence
-from vocabopt.choice.rules import Answer
+from vocabopt.choice.rules import RISE, Answer
 from vocabopt.choice.sizes import SizeCurve
 from vocabopt.complexity import EmbeddingTable
 from vocabopt.errors import OptionError
 
+#: What moves an answer and is not an option: kept with the choice all the same.
+FIXED: dict[str, Any] = {
+    "short_window_start": 0.2,
+    "window_starts": WINDOW_STARTS,
+    "window_ends": WINDOW_ENDS,
+    "n_resampled_sizes": N_RESAMPLED_SIZES,
+    "muv_step": MUV_STEP,
+    "flops_rise": RISE,
+    "bytes_per_kv_value": BYTES_PER_KV_VALUE,
+    "bytes_per_logit": BYTES_PER_LOGIT,
+}
 #: Where a curve ends before the paper's window does, the window is this share of its end, to its end.
-SHORT_WINDOW_START = 1 / 5
+SHORT_WINDOW_START: float = FIXED["short_window_start"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +93,7 @@ class Choice:
             "paper_axis": vars(self.paper_axis) if self.paper_axis else None,
             "model_cost": self.model_cost,
             "options": self.options.as_record(),
+            "fixed": FIXED,
         }
 
 
@@ -91,31 +112,19 @@ def choose(
     Raises:
         OptionError: the set or window of the options is not one of this curve.
     """
-    text_set = _text_set(curve, options)
-    window = _window(curve, options)
-    rows = np.maximum(table.base_n_rows, table.base_n_tokens + np.arange(curve.end + 1))
-    ratio_embedding = rows / table.base_n_rows
-    cost = model_cost(table, curve.end)
-    question = Question(
-        curve=curve,
-        text_set=text_set,
-        window=window,
-        ratio_embedding=ratio_embedding,
-        table=table,
-        cost=cost,
-        options=options,
-    )
+    question = _question(curve, table, options)
+    text_set, window = question.text_set, question.window
     span = slice(window[0], window[1] + 1)
+    cost = question.ratio_embedding[span]
     set_knees = {
-        name: chord_knee(range(window[0], window[1] + 1), ratio_embedding[span], curve.ratio_input(name)[span])
+        name: chord_knee(range(window[0], window[1] + 1), cost, curve.ratio_input(name)[span])
         for name, n_tokens in curve.n_tokens.items()
         if n_tokens[0]
     }
     knee = set_knees.get(text_set)
-    grid = window_grid(ratio_embedding, question.ratio_input, DEFAULT_WINDOW[1])
+    grid = window_grid(question.ratio_embedding, question.ratio_input, DEFAULT_WINDOW[1])
     given = answers(question)
-    decided = _decide(question, knee, given)
-    axis = paper_axis(union, decided.n_added)
+    decided = decide(question, knee, given)
     return Choice(
         rule=decided.rule,
         n_added=decided.n_added,
@@ -124,38 +133,43 @@ def choose(
         set=text_set,
         reason=reason(question, knee, decided),
         clipped_by=decided.clipped_by,
-        interval=knee_interval(
-            folds,
-            text_set,
-            curve.n_tokens[text_set],
-            ratio_embedding,
-            window,
-            knee=knee,
-            share=options.interval_share,
-            n_resamples=options.n_resamples,
-            seed=options.seed,
-        ),
+        interval=_interval(question, folds, knee),
         windows=grid,
         window_sentence=window_sentence(grid, knee, window, union, text_set),
         agreement_sentence=agreement_sentence(given, decided.n_added),
         set_knees=set_knees,
         roles=curve.roles,
         rules=(_knee_answer(question, knee), *_with_needs(question, given, decided.n_added)),
-        paper_axis=axis,
-        model_cost=None if cost is None else _cost_record(cost, question, decided.n_added),
+        paper_axis=paper_axis(union, decided.n_added),
+        model_cost=None if question.cost is None else _cost_record(question.cost, question, decided.n_added),
         options=options,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decided:
-    """The size, the rule that named it, what it named before clipping and rounding, and the rule that clipped it."""
+def _question(curve: SizeCurve, table: EmbeddingTable, options: ChoiceOptions) -> Question:
+    return Question(
+        curve=curve,
+        text_set=_text_set(curve, options),
+        window=_window(curve, options),
+        ratio_embedding=table.all_rows(curve.end) / table.base_n_rows,
+        table=table,
+        cost=model_cost(table, curve.end),
+        options=options,
+    )
 
-    n_added: int
-    rule: str
-    named: int
-    clipped_by: str | None = None
-    clipped_to: int | None = None
+
+def _interval(question: Question, folds: pl.DataFrame, knee: int | None) -> Interval | None:
+    return knee_interval(
+        folds,
+        question.text_set,
+        question.curve.n_tokens[question.text_set],
+        question.ratio_embedding,
+        question.window,
+        knee=knee,
+        share=question.options.interval_share,
+        n_resamples=question.options.n_resamples,
+        seed=question.options.seed,
+    )
 
 
 def _text_set(curve: SizeCurve, options: ChoiceOptions) -> str:
@@ -178,44 +192,6 @@ def _window(curve: SizeCurve, options: ChoiceOptions) -> tuple[int, int]:
             "Choose a window within it."
         )
     return options.window
-
-
-def _decide(question: Question, knee: int | None, given: list[Answer]) -> Decided:
-    """The knee; else padding rows that are free; else the smallest of the rules without a window that has an answer."""
-    window, table, ratio = question.window, question.table, question.ratio_input
-    if knee is not None:
-        decided = Decided(n_added=knee, rule="knee", named=knee)
-    elif len(ratio) and ratio[window[1]] < ratio[window[0]] and table.n_rows(window[1]) == table.base_n_rows:
-        # Where padding rows take all of the window, tokens cost nothing and there is no knee: take them.
-        decided = Decided(n_added=window[1], rule="padding", named=window[1])
-    else:
-        able = [a for a in given if a.kind in ("flops", "used", "marginal") and a.n_added is not None]
-        bounded = [(a.n_added or 0, a.name) for a in able if a.bound == "at"]
-        size, rule = min(bounded or [(a.n_added or 0, a.name) for a in able], default=(0, "none"))
-        decided = Decided(n_added=size, rule=rule, named=size)
-    decided = _clipped(decided, question, given)
-    return replace(decided, n_added=_rounded(decided, question))
-
-
-def _clipped(decided: Decided, question: Question, given: list[Answer]) -> Decided:
-    """Held back by exposure, where a plan was stated, and by memory, where a budget was."""
-    clips = ("memory-train", "memory-serve", f"exposure-{question.options.min_exposure}")
-    limits = [(a.n_added, a.kind) for a in given if a.name in clips and a.n_added is not None]
-    if not limits or min(limits)[0] >= decided.n_added:
-        return decided
-    limit, kind = min(limits)
-    return replace(decided, n_added=limit, clipped_by=kind, clipped_to=limit)
-
-
-def _rounded(decided: Decided, question: Question) -> int:
-    """The size nearest to it, at least 1, within curve and clip, whose total rows are a multiple of row_multiple."""
-    table, multiple, size = question.table, question.options.row_multiple, decided.n_added
-    if size == 0 or table.n_rows(size) == table.base_n_rows:
-        return size
-    end = question.curve.end if decided.clipped_to is None else decided.clipped_to
-    below = (table.base_n_tokens + size) // multiple * multiple - table.base_n_tokens
-    within = [candidate for candidate in (below, below + multiple) if 1 <= candidate <= end]
-    return min(within, key=lambda candidate: abs(candidate - size)) if within else size
 
 
 def _knee_answer(question: Question, knee: int | None) -> Answer:

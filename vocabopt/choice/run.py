@@ -14,7 +14,7 @@ from vocabopt.choice.sizes import size_curve
 from vocabopt.complexity import EmbeddingTable, points
 from vocabopt.errors import OptionError
 from vocabopt.modelspec import load_model_spec, spec_of_record
-from vocabopt.run_files import read_curve, read_folds, read_sweep, read_union
+from vocabopt.run_files import read_curve, read_folds, read_sweep, read_union, require_fields
 from vocabopt.sets import TRAIN
 
 
@@ -49,7 +49,7 @@ def rechoose(run_dir: Path, options: ChoiceOptions, model: str | None = None) ->
     """Decide again on a finished sweep and write its sweep.json anew; text and counts are not touched.
 
     Args:
-        model: another model whose embedding, compute and memory are counted; None for that of the sweep.
+        model: another model whose embedding, compute and memory are counted from now on; None for that of the run.
 
     Returns:
         What sweep.json now holds.
@@ -59,6 +59,11 @@ def rechoose(run_dir: Path, options: ChoiceOptions, model: str | None = None) ->
         OptionError, ModelSpecError: the window, set or model is not one for this curve.
     """
     sweep = read_sweep(run_dir)
+    require_fields(
+        run_dir / "sweep.json",
+        sweep,
+        ("base", "model", "sets", "points", "scripts", "options", "exhausted_at", "curve_sha256"),
+    )
     curve, folds = read_curve(run_dir, sweep["curve_sha256"]), read_folds(run_dir)
     table = table_of(sweep)
     if model is not None:
@@ -67,6 +72,7 @@ def rechoose(run_dir: Path, options: ChoiceOptions, model: str | None = None) ->
         shown = tuple(point["n_added"] for point in sweep["points"])
         sweep["model"], sweep["base"]["n_rows"] = asdict(table.model) if table.model else None, table.base_n_rows
         sweep["points"] = points(shown, curve, base_tokens, table)
+        sweep["options"] = {**sweep["options"], "model": model}
     union = read_union(run_dir, tuple(sweep["scripts"]), table.base_n_rows)
     sweep |= choice_records(sweep, curve, folds, table, options, union)
     write_json_atomic(run_dir / "sweep.json", sweep)

@@ -10,7 +10,8 @@ from rich.text import Text
 from vocabopt.tabular import DASH, listed
 
 _NO_PAPER_AXIS = (
-    "On the paper's axis, a vocabulary trained apart, the size is not known: sweep with --method union to measure it."
+    "On the paper's axis, a vocabulary trained apart, the size is not known: sweep with --method union to measure it "
+    "(for the model counted)."
 )
 
 
@@ -61,10 +62,10 @@ def interval_sentence(choice: Mapping[str, Any]) -> str:
     if interval is None:
         return "No interval: the curve has no knee, too few documents, or --resamples 0."
     without = interval["n_without_knee"]
+    having = f" that have one, {interval['n_resamples'] - without:,} of" if without else ","
     return (
-        f"Over resampled documents the knee lies in {interval['low']:,}..{interval['high']:,} "
-        f"({interval['share']:.0%} of {interval['n_resamples']:,} resamples of {interval['n_folds']} folds"
-        f"{f'; {without:,} have none' if without else ''})."
+        f"Over resampled documents the knee lies in {interval['low']:,}..{interval['high']:,} ({interval['share']:.0%} "
+        f"of the resamples{having} {interval['n_resamples']:,} of {interval['n_folds']} folds)."
     )
 
 

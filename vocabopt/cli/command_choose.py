@@ -24,7 +24,11 @@ _HALF = "  [default: not stated]"
     "curve]",
 )
 @click.option("--set", "text_set", metavar="SET", help="Text set to decide on.  [default: heldout]")
-@click.option("--model", metavar="MODEL", help="Another model to count: config.json, folder, or preset.")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Model to count from now on: config.json, folder, or preset.  [default: that of the run]",
+)
 @click.option("--train-tokens", metavar="N", help=f"Planned training text, in tokens of the base: 10B, 500M.{_HALF}")
 @click.option("--serve-tokens", metavar="N", help=f"Text to be read and written in use, in tokens of the base.{_HALF}")
 @click.option("--train-memory", metavar="SIZE", help=f"Memory to train in: 80GB, 640GiB.{_HALF}")
@@ -71,7 +75,7 @@ def choose(run_dir: Path, model: str | None, as_json: bool, quiet: bool, **value
     if as_json:
         click.echo(json.dumps(choice, ensure_ascii=False, indent=1).encode())
     elif not quiet:
-        _print_choice(choice)
+        _print_choice(choice, run_dir)
 
 
 def _options(
@@ -94,10 +98,12 @@ def _options(
     )
 
 
-def _print_choice(choice: Mapping[str, Any]) -> None:
+def _print_choice(choice: Mapping[str, Any], run_dir: Path) -> None:
     from vocabopt.choice.table import choice_notes, rules_table
 
     console = plain_console()
     console.print(rules_table(choice, width=console.width))
-    for note in choice_notes(choice):
+    stale = f"The page still shows the choice before: `vocabopt report {run_dir}` makes it anew."
+    *notes, reason = choice_notes(choice)
+    for note in (*notes, *([stale] if (run_dir / "report.html").is_file() else []), reason):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -7,14 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json, write_json_atomic, write_parquet_atomic
+from vocabopt.artifacts import (
+    FORMAT_VERSION,
+    check_writable,
+    digest,
+    read_json,
+    write_json_atomic,
+    write_parquet_atomic,
+)
 from vocabopt.bases import Base, load_base
 from vocabopt.blocks import documents_of_sets
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
 from vocabopt.complexity import EmbeddingTable, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, corpus_set
+from vocabopt.corpus import TextSet, corpus_set, fingerprint
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.growth import GrowthOptions, grow
@@ -86,7 +93,8 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     table = table_of_base(base, options.model)
     text_sets = tuple(corpus_set(name, path) for name, path in options.corpora.items())
-    _check_owner(options.out)
+    identity = _identity(options, base, text_sets)
+    _check_owner(options.out, identity)
     counts = _count(text_sets, base, options, console)
     if scripts is None:
         scripts = find_target_scripts(char_counts(counts, _weight_of_training(counts, options)))
@@ -100,6 +108,7 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     size = compared_size(grown, options.n_added)
     record = {
         "format_version": FORMAT_VERSION,
+        "inputs_sha256": identity,
         "base": {**base.as_record(), "n_rows": table.base_n_rows},
         "model": asdict(table.model) if table.model else None,
         "scripts": list(scripts),
@@ -124,11 +133,23 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     return record
 
 
-def _check_owner(out: Path) -> None:
-    """An empty folder, or one that an earlier run of this command left."""
+def _identity(options: SensitivityOptions, base: Base, text_sets: tuple[TextSet, ...]) -> str:
+    """A hash of what must be the same for a folder to be taken again: text, base and how the text is read."""
+    files = sorted([text_set.name, fingerprint(file)] for text_set in text_sets for file in text_set.files)
+    read = {"heldout": options.heldout, "seed": options.seed, **asdict(options.read)}
+    return digest({"base": base.sha256, "files": files, "read": read})
+
+
+def _check_owner(out: Path, identity: str) -> None:
+    """An empty folder, or one that an earlier run of this command on the same inputs left."""
     check_writable(out)
     if (out / SENSITIVITY_JSON).exists():
-        read_json(out / SENSITIVITY_JSON, next_step="Choose another folder with --out.")
+        earlier = read_json(out / SENSITIVITY_JSON, next_step="Choose another folder with --out.")
+        if earlier.get("inputs_sha256") != identity:
+            raise RunDirectoryError(
+                f"{out}: holds another comparison (other text, base or reading options). Choose another folder with "
+                "--out, or remove this one."
+            )
     elif found := sorted(entry.name for entry in out.iterdir()):
         raise RunDirectoryError(
             f"{out}: is not empty and holds no sensitivity.json (found {', '.join(found[:3])}). Choose a new or empty "

@@ -59,7 +59,7 @@ def matrix_table(record: Mapping[str, Any], field: str) -> PlainTable:
 
 
 def sentence(record: Mapping[str, Any]) -> str:
-    """Does the choice of text move the size, and does it move the tokens? One sentence."""
+    """How far the choice of text moves the size, and what it costs at most at one size."""
     apart = [corpus for corpus in record["corpora"] if corpus["name"] != TOGETHER]
     sizes = sorted(corpus["choice"]["n_added"] for corpus in apart)
     together = next(corpus for corpus in record["corpora"] if corpus["name"] == TOGETHER)
@@ -71,10 +71,10 @@ def sentence(record: Mapping[str, Any]) -> str:
         if value is not None and row != column
     ]
     told = f"Sizes recommended: {sizes[0]:,} to {sizes[-1]:,}, together {together['choice']['n_added']:,}"
-    if not costs:
+    if not costs or not record["compared_at"]:
         return f"{told}."
     value, row, column = max(costs)
     return (
-        f"{told}; which tokens they are matters more: with {record['compared_at']:,} tokens learned from {row}, the "
-        f"text of {column} takes {value:.1%} more tokens than with its own."
+        f"{told}. Which text the tokens come from: with {record['compared_at']:,} learned from {row}, the text of "
+        f"{column} takes {value:+.1%} tokens against its own {record['compared_at']:,}."
     )
