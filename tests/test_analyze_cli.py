@@ -153,12 +153,13 @@ def test_text_that_becomes_unknown_is_never_the_best(toys: Path, tmp_path: Path)
     word = {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1}, "unk_token": "[UNK]"}
     value = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": word}
     written(tmp_path / "words" / "tokenizer.json", json.dumps(value))
+    out = tmp_path / "out"
     result = vocabopt(
-        "analyze", tmp_path / "words", toys / "a" / "model", "--text", f"ko={toys / 'ko.txt'}", "--out", tmp_path
+        "analyze", tmp_path / "words", toys / "a" / "model", "--text", f"ko={toys / 'ko.txt'}", "--out", out
     )
     assert result.exit_code == 0, result.output
     assert "words cannot spell all text. Of its tokens are unknown ones: 100.0 % on ko." in result.stdout
-    assert "n best" not in (tmp_path / "analyze.html").read_text("utf-8")
+    assert "n best" not in (out / "analyze.html").read_text("utf-8")
 
 
 def test_the_sample_corpus_is_compared_as_its_languages_are_known_to_be() -> None:
@@ -221,3 +222,10 @@ def test_bad_input_ends_with_one_message_and_exit_code_2(
     places |= {name: toys / name / "model" for name in ("a", "b")}
     filled = [argument.format(**places) for argument in arguments]
     assert_refused(vocabopt("analyze", *filled, "--quiet"), match, tmp_path)
+
+
+def test_a_folder_of_other_files_is_refused_before_the_work(toys: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine", encoding="utf-8")
+    result = vocabopt("analyze", toys / "a" / "model", "--text", f"ko={toys / 'ko.txt'}", "--out", tmp_path, "--quiet")
+    assert result.exit_code == 2
+    assert "is not empty and holds no analyze.json (found letter.txt)" in result.stderr

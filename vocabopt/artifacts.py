@@ -110,3 +110,23 @@ def check_writable(directory: Path) -> None:
         raise RunDirectoryError(
             f"{directory}: cannot be written ({error.strerror}). Choose another folder with --out."
         ) from error
+
+
+def check_own_folder(directory: Path, marker: str) -> bool:
+    """A folder to write into: an empty one, or one that holds `marker`, which an earlier run of the command left.
+
+    Returns:
+        Whether the marker is there.
+
+    Raises:
+        RunDirectoryError: as `check_writable`, or it holds other files.
+    """
+    check_writable(directory)
+    if (directory / marker).exists():
+        return True
+    if found := sorted(entry.name for entry in directory.iterdir()):
+        raise RunDirectoryError(
+            f"{directory}: is not empty and holds no {marker} (found {', '.join(found[:3])}). Choose a new or empty "
+            "folder with --out."
+        )
+    return False

@@ -1,7 +1,5 @@
 """`vocabopt analyze`: tokenizers side by side on the same text, from options to the record that analyze.json holds."""
 
-import importlib.metadata
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
-from vocabopt import __version__
 from vocabopt.analyze import morphemes
 from vocabopt.analyze.korean import syllable_coverage
 from vocabopt.analyze.measure import Measured, SetCounts, measure
@@ -23,8 +20,7 @@ from vocabopt.console import Console
 from vocabopt.corpus import TextSet, named_set
 from vocabopt.errors import OptionError
 from vocabopt.report.text import plain
-
-_VERSIONED = ("tokenizers", "sentencepiece", "gigatoken", "kiwipiepy", "kiwipiepy-model")
+from vocabopt.versions import versions
 
 MorphemeTexts = Mapping[str, morphemes.MorphemeText]
 
@@ -64,7 +60,7 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
         "sets": {name: text.as_record() for name, text in texts.items()},
         "tokenizers": records,
         "notes": [*notes, *_lost(records)],
-        "versions": _versions(),
+        "versions": versions("kiwipiepy", "kiwipiepy-model"),
     }
 
 
@@ -218,13 +214,3 @@ def _morpheme_record(subject: Subject, text: morphemes.MorphemeText | None) -> d
         "share_token_boundaries_met": share(met["n_met"], met["n_token_boundaries"]),
         "share_morpheme_boundaries_met": share(met["n_met"], met["n_morpheme_boundaries"]),
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "vocabopt": __version__}
-    for name in _VERSIONED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

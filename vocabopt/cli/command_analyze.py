@@ -59,12 +59,12 @@ def analyze(as_json: bool, quiet: bool, **values: Any) -> None:
     from vocabopt.analyze.options import AnalyzeOptions
     from vocabopt.analyze.run import analyze as compare
     from vocabopt.analyze.tables import all_tables, notes
-    from vocabopt.artifacts import check_writable
+    from vocabopt.artifacts import check_own_folder
     from vocabopt.console import Console
 
     options = AnalyzeOptions(**values)
     if options.out is not None:
-        check_writable(options.out)
+        check_own_folder(options.out, "analyze.json")
     record = compare(options, Console(quiet=quiet or as_json))
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())

@@ -9,7 +9,7 @@ import numpy as np
 
 from vocabopt.artifacts import (
     FORMAT_VERSION,
-    check_writable,
+    check_own_folder,
     digest,
     read_json,
     write_json_atomic,
@@ -142,18 +142,13 @@ def _identity(options: SensitivityOptions, base: Base, text_sets: tuple[TextSet,
 
 def _check_owner(out: Path, identity: str) -> None:
     """An empty folder, or one that an earlier run of this command on the same inputs left."""
-    check_writable(out)
-    if (out / SENSITIVITY_JSON).exists():
-        earlier = read_json(out / SENSITIVITY_JSON, next_step="Choose another folder with --out.")
-        if earlier.get("inputs_sha256") != identity:
-            raise RunDirectoryError(
-                f"{out}: holds another comparison (other text, base or reading options). Choose another folder with "
-                "--out, or remove this one."
-            )
-    elif found := sorted(entry.name for entry in out.iterdir()):
+    if not check_own_folder(out, SENSITIVITY_JSON):
+        return
+    earlier = read_json(out / SENSITIVITY_JSON, next_step="Choose another folder with --out.")
+    if earlier.get("inputs_sha256") != identity:
         raise RunDirectoryError(
-            f"{out}: is not empty and holds no sensitivity.json (found {', '.join(found[:3])}). Choose a new or empty "
-            "folder with --out."
+            f"{out}: holds another comparison (other text, base or reading options). Choose another folder with --out, "
+            "or remove this one."
         )
 
 
