@@ -64,6 +64,8 @@ def test_p1_counts_are_exact_on_every_kind_of_base(grown: Run, documents: tuple[
 
 
 def test_verify_passes_on_every_kind_of_base(grown: Run, documents: tuple[Path, dict[str, list[str]]]) -> None:
+    if grown.base.source.endswith("qwen.tiktoken"):
+        pytest.skip("Llama 3 stands for rank files here: verify of 150,000 tokens takes half a minute")
     texts = {language: str(documents[0] / language) for language in ("ko", "en")}
     report = verify(grown.base.source, str(grown.exported(N_ADDED)), VerifyOptions(texts=texts), Console(quiet=True))
     assert [(check.name, check.summary) for check in report.checks if check.status in ("fail", "warn")] == []
