@@ -112,6 +112,8 @@ AIMS = (
         ("tokenizers-encode", "seconds"), "<=", None),
     Aim("scaling_time", "5 times the text / once, time", ("vocabopt-5x", "seconds"), ("vocabopt", "seconds"), "<=", 5),
     Aim("scaling_memory", "5 times the text, peak memory", ("vocabopt-5x", "peak_bytes"), None, "<", 4 * _GB),
+    Aim("choose_time", "deciding again on a finished run", ("choose", "seconds"), None, "<", 1),
+    Aim("report_time", "report of a finished run again", ("report", "seconds"), None, "<", 5),
     Aim("sample_time", "sample corpus, command to report", ("sample", "seconds"), None, "<", 15),
     Aim("sample_cold_time", "the same, compiling first", ("sample-cold", "seconds"), None, "<", None),
     Aim("grown_ratio", "held-out ratio_input, grown", ("grown", "ratio_input"), None, "<=", None),

@@ -55,6 +55,11 @@ def vocabopt_merge(run: Path, size: int, out: Path) -> list[str]:
     return [sys.executable, "-m", "vocabopt.cli", "merge", str(run), "--size", str(size), "--out", str(out)]
 
 
+def vocabopt_again(command: str, run: Path) -> list[str]:
+    """A command that goes on from a finished run, and prints nothing."""
+    return [sys.executable, "-m", "vocabopt.cli", command, str(run), "--quiet"]
+
+
 def work(task: str, folder: Path, text: Path, *options: object) -> list[str]:
     """A task of bench.work, which writes its findings to `folder`."""
     command = ["-m", "bench.work", task, "--result", str(_result(folder)), "--text", str(text), "--folder", str(folder)]
@@ -155,6 +160,20 @@ def sample_rows(corpus: Path) -> list[RowPlan]:
         is_long=True,
     )
     return [warm, cold]
+
+
+def again_rows(finished: Path) -> list[RowPlan]:
+    """What is done again on a finished run, without its text."""
+
+    def row(command: str) -> RowPlan:
+        return RowPlan(
+            name=command,
+            label=f"vocabopt {command} on a finished run",
+            command=lambda folder: vocabopt_again(command, finished),
+            read=lambda folder: {},
+        )
+
+    return [row("choose"), row("report")]
 
 
 def union_rows(training: Text, heldout: Text, settings: Settings) -> list[RowPlan]:

@@ -20,7 +20,7 @@ from bench.results import Check, Row
 from bench.rows import RowPlan, Settings
 from bench.texts import ROOT, Text, split
 
-PARTS = ("compare", "paper", "tokenizers", "scaling", "sample", "union")
+PARTS = ("compare", "paper", "tokenizers", "scaling", "sample", "union", "again")
 _WARM_UP_BYTES = 4 << 20
 _VERSIONED = ("vocabopt", "sentencepiece", "tokenizers", "gigatoken", "polars", "numba", "numpy", "mistral-common")
 
@@ -60,6 +60,11 @@ class Session:
             self._say("splitting the text")
             training, heldout = split(self.text)
             return rows.union_rows(training, heldout, self.settings)
+        if part == "again":
+            run_folder = rows.run_folder(self._new_folder("swept"))
+            options = ("--max-added", str(self.settings.max_size))
+            self._untimed(rows.vocabopt_sweep(self.text.path, out=run_folder, options=options), "sweep-to-decide-on")
+            return rows.again_rows(run_folder)
         assert part == "scaling"
         self._untimed(rows.work("scale", self.cache, self.text.path), "five-times-the-text")
         larger = Path(rows.read_work(self.cache)["path"])
