@@ -14,11 +14,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_data import fake_run, full_choice, hostile_run
+from report_data import fake_run, full_choice, hostile_run, without_heldout
 
 from vocabopt.bases import Base
 from vocabopt.report import build, write_report
-from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, leb128, samples_pack, tokens_pack
+from vocabopt.report.leb128 import leb128
+from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.rebuild import rebuild_report
 from vocabopt.report.view import View
 from vocabopt.run_files import read_curve, read_sweep
@@ -66,6 +67,15 @@ def test_curve_pack_holds_every_count_of_every_set() -> None:
     assert reader.rest == b""
     assert reader.header["n_params_per_row"] == 4096 * 2
     assert reader.header["flops"] == sweep["choice"]["model_cost"]["flops"]
+
+
+def test_curve_pack_names_the_set_whose_numbers_stand_first() -> None:
+    sweep, curve, run = fake_run()
+    full_choice(sweep)["choice"]["set"] = "news"
+    header = Reader(curve_pack(View(sweep, curve, run)).data).header
+    assert (header["main"], header["main_words"], header["has_used"]) == (3, "text set news", True)
+    header = Reader(curve_pack(View(*without_heldout())).data).header
+    assert (header["main"], header["main_words"], header["has_used"]) == (1, "training text", False)
 
 
 def read_tokens(packed: bytes) -> list[dict[str, Any]]:
