@@ -57,7 +57,7 @@ class View:
         return chosen_on if chosen_on in names else next(iter(names), None)
 
     def _has_tokens(self, name: str | None) -> bool:
-        return name in self.given_sets and self.given_sets[name].get("n_tokens_base") != 0
+        return name is not None and name in self.given_sets and self.given_sets[name].get("n_tokens_base") != 0
 
     @property
     def main_words(self) -> str:
