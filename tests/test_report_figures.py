@@ -13,6 +13,8 @@ from report_data import Page, fake_run, full_choice, hostile_run, rendered
 
 from vocabopt.complexity import EmbeddingTable
 from vocabopt.report import write_report
+from vocabopt.report.draw import Drawing, Key, frame, house_style, render
+from vocabopt.report.svg import COLOURS
 from vocabopt.report.view import View
 
 NAMES = ("complexity", "rules", "windows", "sets", "used")
@@ -103,6 +105,20 @@ def test_figures_name_sets_and_rules_in_letters_that_the_font_has(tmp_path: Path
     labels = [element.text for element in ET.parse(tmp_path / "figures" / "sets.svg").iter()]
     assert {"3 (see table)", "4 (see table)", '5 <b>$x_2$ -->"'} <= set(labels)
     assert "rule 7" in [element.text for element in ET.parse(tmp_path / "figures" / "rules.svg").iter()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['a style="b:c"', ' style="fill:#0a5fb4"', 'x transform="rotate(-0 1)"', '--> style="q:r" <g id="x">', "a>b&lt;"],
+)
+def test_a_name_that_looks_like_an_attribute_is_shown_as_it_is(name: str) -> None:
+    with house_style():
+        figure, _ = frame(2, [Key(label=name, style={"color": COLOURS["s0"]})], columns=1)
+        picture = render("x", Drawing(figure=figure, label=name))
+    for svg in (picture.inline, picture.svg.decode()):
+        texts = [element.text for element in ET.fromstring(svg).iter() if element.tag.rpartition("}")[2] == "text"]
+        assert name.strip() in [(text or "").strip() for text in texts]
+    assert not [element for element in ET.fromstring(picture.inline).iter() if "style" in element.keys()]
 
 
 def test_importing_the_report_does_not_wait_for_matplotlib() -> None:
