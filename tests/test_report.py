@@ -353,7 +353,7 @@ def test_what_was_left_out_is_told_with_its_reason(tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
     options: dict[str, Any] = {"samples": {"heldout": ["a text"]}, "base_problem": f"{HOSTILE} is gone"}
     _, page = rendered(tmp_path, sweep, curve, run, **options)
-    assert "It is left out: " in page.text
+    assert "It is left out, and so are the sample sentences: " in page.text
     assert "is gone" in page.text
     assert not {"pack-playground", "pack-samples"} & {value for name, value in page.attributes() if name == "id"}
 

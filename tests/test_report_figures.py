@@ -118,7 +118,7 @@ def test_a_name_that_looks_like_an_attribute_is_shown_as_it_is(name: str) -> Non
     for svg in (picture.inline, picture.svg.decode()):
         texts = [element.text for element in ET.fromstring(svg).iter() if element.tag.rpartition("}")[2] == "text"]
         assert name.strip() in [(text or "").strip() for text in texts]
-    assert not [element for element in ET.fromstring(picture.inline).iter() if "style" in element.keys()]
+    assert not [element for element in ET.fromstring(picture.inline).iter() if "style" in element.attrib]
 
 
 def test_importing_the_report_does_not_wait_for_matplotlib() -> None:

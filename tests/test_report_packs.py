@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_data import fake_run, full_choice, hostile_run, without_heldout
+from report_data import Page, fake_run, full_choice, hostile_run, without_heldout
 
 from vocabopt.bases import Base
 from vocabopt.report import build, write_report
@@ -155,6 +155,10 @@ def test_a_page_that_would_be_too_large_leaves_the_search_out(tmp_path: Path) ->
     assert 'id="pack-curve"' in page
     assert 'id="pack-tokens"' not in page
     assert 'id="table-first"' in page
+    shown = Page(page).text
+    assert "The table of all added tokens, with its search, is left out: its " in shown
+    assert "MB would make this page larger than 4.0 MB." in shown
+    assert "The slider is left out" not in shown
 
 
 @pytest.fixture
@@ -170,9 +174,29 @@ def test_a_tokenizer_that_would_make_the_page_too_large_is_left_out_and_the_page
     assert 'id="pack-playground"' in whole
     monkeypatch.setattr(build, "MAX_PAGE_BYTES", len(whole.encode()) - 1)
     page = rebuild_report(run_dir).read_text(encoding="utf-8")
-    assert "would make this page larger than" in page
-    assert 'id="pack-playground"' not in page
-    assert 'id="pack-tokens"' in page
+    told = Page(page).text
+    assert "It is left out, and so are the sample sentences: its " in told
+    assert "would make this page larger than" in told
+    assert "all added tokens, with its search, is left out" not in told
+    assert {"playground", "samples", "tokens", "curve"} - set(re.findall(r'id="pack-(\w+)"', page)) == {
+        "playground", "samples",
+    }  # fmt: skip
+
+
+def test_a_page_too_large_without_its_tokens_comes_without_the_curve_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "MAX_PAGE_BYTES", 1_000)
+    page = write_report(tmp_path, *fake_run()).read_text(encoding="utf-8")
+    assert "pack-" not in re.sub("<script>.*?</script>", "", page, flags=re.DOTALL)
+    told = Page(page).text
+    for words in (
+        "It is left out: the base tokenizer was not at hand.",
+        "The table of all added tokens, with its search, is left out: its ",
+        "The slider is left out: its ",
+    ):
+        assert words in told
+    assert 'id="table-points"' in page
 
 
 def test_a_base_that_the_playground_cannot_repeat_is_told(run_dir: Path, mistral: Base) -> None:
