@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from vocabopt.complexity import ratio
 from vocabopt.report import write_report
 
 HIDDEN = 4096
@@ -55,7 +56,7 @@ def fake_point(n_added: int, sets: dict[str, dict[str, Any]], curve: pl.DataFram
         name: given["n_tokens_base"] if at == 0 else curve.item(at - 1, f"n_tokens_{name}")
         for name, given in sets.items()
     }
-    rows = BASE_ROWS + n_added
+    rows = BASE_ROWS + at
     return {
         "n_added": n_added,
         "n_rows_total": rows,
@@ -63,7 +64,7 @@ def fake_point(n_added: int, sets: dict[str, dict[str, Any]], curve: pl.DataFram
         "ratio_embedding": rows / BASE_ROWS,
         "dry": dry,
         "sets": {
-            name: {"n_tokens": n_tokens, "ratio_input": n_tokens / sets[name]["n_tokens_base"]}
+            name: {"n_tokens": n_tokens, "ratio_input": ratio(n_tokens, sets[name]["n_tokens_base"])}
             for name, n_tokens in counts.items()
         },
     }
@@ -132,6 +133,16 @@ def fake_run(
     return sweep, curve, run
 
 
+def without_heldout() -> tuple[dict[str, Any], pl.DataFrame, dict[str, Any]]:
+    """What a sweep with --heldout 0 leaves: a held-out set without documents."""
+    sweep, curve, run = fake_run()
+    sweep["sets"]["heldout"] |= dict.fromkeys(("n_documents", "n_bytes", "n_chars", "n_words", "n_tokens_base"), 0)
+    curve = curve.with_columns(n_tokens_heldout=pl.lit(0, pl.Int64), n_used_heldout=pl.lit(0, pl.Int64))
+    sweep["points"] = [fake_point(point["n_added"], sweep["sets"], curve) for point in sweep["points"]]
+    sweep["choice"] |= {"set": "train", "reason": "The knee of the training curve."}
+    return sweep, curve, run
+
+
 def full_choice(sweep: dict[str, Any]) -> dict[str, Any]:
     """The sweep with all that a choice of this version holds."""
     choice = sweep["choice"]
@@ -141,7 +152,7 @@ def full_choice(sweep: dict[str, Any]) -> dict[str, Any]:
         ("knee", "knee", size - 3, "at", False),
         ("kneedle", "knee", 350, "at", False),
         ("flops-train", "flops", n_max, "at_least", False),
-        ("exposure-1000", "exposure", 120, "at_most", False),
+        ("exposure-1000", "exposure", 120, "at", False),
         ("memory-serve", "memory", None, "none", False),
         ("muv", "law", 90, "at", True),
         ("law-1", "law", n_max + 5_000, "at", True),

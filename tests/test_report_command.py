@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from command_line import vocabopt
 
 from vocabopt.errors import RunDirectoryError
+from vocabopt.report import fields
 from vocabopt.report.rebuild import rebuild_report
 
 
@@ -80,7 +83,7 @@ def _spoil(run_dir: Path, name: str, text: str) -> None:
         (
             "samples.json",
             '{"format_version": 1, "samples": {"a": "text"}}',
-            r"samples.json: field samples holds no lists",
+            r"samples.json: field samples holds no lists of texts .*Remove it, or sweep into a new folder.",
         ),
         (
             "tokenizer/verify.json",
@@ -88,6 +91,11 @@ def _spoil(run_dir: Path, name: str, text: str) -> None:
             r"tokenizer/verify.json: cannot be read .*Run `vocabopt merge` again. Or remove",
         ),
         ("adapt.json", "{", r"adapt.json: cannot be read .*Run `vocabopt adapt` again. Or remove"),
+        (
+            "samples.json",
+            "{",
+            r"samples.json: cannot be read .*Remove it, or sweep into a new folder.",
+        ),
         ("union.json", "{", r"union.json: cannot be read .*Sweep into this folder with --method union again"),
     ],
 )
@@ -102,6 +110,59 @@ def test_a_missing_or_broken_file_is_named_with_what_to_do(
     with pytest.raises(RunDirectoryError, match=message):
         rebuild_report(run_dir)
     assert (run_dir / "report.html").read_bytes() == before
+
+
+CHECK = {"name": "n", "status": "pass", "summary": "s", "examples": []}
+VERIFY = {"format_version": 1, "passed": True, "base": {}, "new": {}, "n_new": 7, "scripts": [], "checks": [CHECK]}
+STAGE = {"name": "embeddings", "seconds": 1.5, "bits_per_byte": {"ko": 1.25}}
+ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "stages": [STAGE], "control": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "change", "message"),
+    [
+        *(("verify", VERIFY, {field: ...}, f"field {field} is missing") for field in VERIFY if field[:3] != "for"),
+        ("verify", VERIFY, {"new": "n"}, "field new is not a mapping"),
+        ("verify", VERIFY, {"base": {"name": 7}}, "field base.name is not a text"),
+        ("verify", VERIFY, {"passed": "yes"}, "field passed is not true or false"),
+        ("verify", VERIFY, {"n_new": "7"}, "field n_new is not a whole number"),
+        ("verify", VERIFY, {"checks": {}}, "field checks is not a list"),
+        ("verify", VERIFY, {"checks": [CHECK, {"name": "n"}]}, "field checks.1.status is missing"),
+        ("verify", VERIFY, {"checks": [{**CHECK, "examples": [{}]}]}, "field checks.0.examples.0.what is missing"),
+        ("adapt", ADAPT, {"before": ...}, "field before is missing"),
+        ("adapt", ADAPT, {"after": ...}, "field after is missing"),
+        ("adapt", ADAPT, {"after": {"ko": "low"}}, "field after.ko is not a number"),
+        ("adapt", ADAPT, {"stages": [{}]}, "field stages.0.bits_per_byte is missing"),
+        ("adapt", ADAPT, {"stages": [{**STAGE, "seconds": "1 s"}]}, "field stages.0.seconds is not a number"),
+        ("adapt", ADAPT, {"control": {}}, "field control.after is missing"),
+    ],
+)
+def test_what_merge_and_adapt_left_is_refused_without_a_field_that_the_page_needs(
+    tmp_path: Path, name: str, record: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    shape = {"verify": fields.VERIFY, "adapt": fields.ADAPT}[name]
+    path = tmp_path / f"{name}.json"
+    fields.check_fields(record, shape, path, "")
+    spoiled = {key: value for key, value in {**record, **change}.items() if value is not ...}
+    with pytest.raises(RunDirectoryError, match=re.escape(f"{name}.json: {message}. Again.")):
+        fields.check_fields(spoiled, shape, path, "Again.")
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "message"),
+    [
+        ("tokenizer/verify.json", VERIFY, "field checks is missing. Run `vocabopt merge` again. Or remove the file."),
+        ("adapt.json", ADAPT, "field before is missing. Run `vocabopt adapt` again. Or remove the file."),
+    ],
+)
+def test_a_record_comes_into_the_page_or_is_refused(
+    run_dir: Path, name: str, record: dict[str, Any], message: str
+) -> None:
+    _spoil(run_dir, name, json.dumps(record))
+    rebuild_report(run_dir)
+    _spoil(run_dir, name, json.dumps({key: record[key] for key in record if key not in ("checks", "before")}))
+    with pytest.raises(RunDirectoryError, match=re.escape(f"{name}: {message}")):
+        rebuild_report(run_dir)
 
 
 def test_a_field_or_column_that_is_missing_is_named(run_dir: Path) -> None:

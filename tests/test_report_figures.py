@@ -7,10 +7,15 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_data import Page, fake_run, full_choice, hostile_run, rendered
 
+from vocabopt.complexity import EmbeddingTable
 from vocabopt.report import write_report
+from vocabopt.report.draw import Drawing, Key, frame, house_style, render
+from vocabopt.report.svg import COLOURS
+from vocabopt.report.view import View
 
 NAMES = ("complexity", "rules", "windows", "sets", "used")
 
@@ -71,6 +76,28 @@ def test_a_figure_tells_the_script_where_its_axes_lie(report: tuple[Path, str, P
     assert float(drawn[2]) == pytest.approx(top + height * (1 - ratio), abs=3)
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "corners"),
+    [
+        (32_000, [(0, 1.0), (500, 32_500 / 32_000)]),
+        (32_200, [(0, 1.0), (200, 1.0), (500, 32_500 / 32_200)]),
+        (40_000, [(0, 1.0), (500, 1.0)]),
+    ],
+)
+def test_the_embedding_line_is_that_of_every_size_not_of_the_table(
+    n_rows: int, corners: list[tuple[int, float]]
+) -> None:
+    """Points of a dry text carry the curve's end at their nominal size; padding rows are filled first."""
+    sweep, curve, run = fake_run(n_added=500, sizes=(0, 400, 8_000))
+    sweep["base"]["n_rows"] = n_rows
+    assert sweep["points"][-1]["n_rows_total"] == 32_500
+    sizes, ratios = View(sweep, curve, run).embedding_line()
+    assert np.stack([sizes, ratios], axis=1) == pytest.approx(np.array(corners))
+    table = EmbeddingTable(base_n_tokens=32_000, base_n_rows=n_rows, model=None)
+    every = range(curve.height + 1)
+    assert np.interp(every, sizes, ratios) == pytest.approx([table.ratio(size) for size in every])
+
+
 def test_figures_name_sets_and_rules_in_letters_that_the_font_has(tmp_path: Path) -> None:
     write_report(tmp_path, *hostile_run())
     for svg in (tmp_path / "figures").glob("*.svg"):
@@ -78,6 +105,20 @@ def test_figures_name_sets_and_rules_in_letters_that_the_font_has(tmp_path: Path
     labels = [element.text for element in ET.parse(tmp_path / "figures" / "sets.svg").iter()]
     assert {"3 (see table)", "4 (see table)", '5 <b>$x_2$ -->"'} <= set(labels)
     assert "rule 7" in [element.text for element in ET.parse(tmp_path / "figures" / "rules.svg").iter()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['a style="b:c"', ' style="fill:#0a5fb4"', 'x transform="rotate(-0 1)"', '--> style="q:r" <g id="x">', "a>b&lt;"],
+)
+def test_a_name_that_looks_like_an_attribute_is_shown_as_it_is(name: str) -> None:
+    with house_style():
+        figure, _ = frame(2, [Key(label=name, style={"color": COLOURS["s0"]})], columns=1)
+        picture = render("x", Drawing(figure=figure, label=name))
+    for svg in (picture.inline, picture.svg.decode()):
+        texts = [element.text for element in ET.fromstring(svg).iter() if element.tag.rpartition("}")[2] == "text"]
+        assert name.strip() in [(text or "").strip() for text in texts]
+    assert not [element for element in ET.fromstring(picture.inline).iter() if "style" in element.attrib]
 
 
 def test_importing_the_report_does_not_wait_for_matplotlib() -> None:

@@ -14,11 +14,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_data import fake_run, full_choice, hostile_run
+from report_data import Page, fake_run, full_choice, hostile_run, without_heldout
 
 from vocabopt.bases import Base
 from vocabopt.report import build, write_report
-from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, leb128, samples_pack, tokens_pack
+from vocabopt.report.leb128 import leb128
+from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.rebuild import rebuild_report
 from vocabopt.report.view import View
 from vocabopt.run_files import read_curve, read_sweep
@@ -66,6 +67,15 @@ def test_curve_pack_holds_every_count_of_every_set() -> None:
     assert reader.rest == b""
     assert reader.header["n_params_per_row"] == 4096 * 2
     assert reader.header["flops"] == sweep["choice"]["model_cost"]["flops"]
+
+
+def test_curve_pack_names_the_set_whose_numbers_stand_first() -> None:
+    sweep, curve, run = fake_run()
+    full_choice(sweep)["choice"]["set"] = "news"
+    header = Reader(curve_pack(View(sweep, curve, run)).data).header
+    assert (header["main"], header["main_words"], header["has_used"]) == (3, "text set news", True)
+    header = Reader(curve_pack(View(*without_heldout())).data).header
+    assert (header["main"], header["main_words"], header["has_used"]) == (1, "training text", False)
 
 
 def read_tokens(packed: bytes) -> list[dict[str, Any]]:
@@ -145,6 +155,10 @@ def test_a_page_that_would_be_too_large_leaves_the_search_out(tmp_path: Path) ->
     assert 'id="pack-curve"' in page
     assert 'id="pack-tokens"' not in page
     assert 'id="table-first"' in page
+    shown = Page(page).text
+    assert "The table of all added tokens, with its search, is left out: its " in shown
+    assert "MB would make this page larger than 4.0 MB." in shown
+    assert "The slider is left out" not in shown
 
 
 @pytest.fixture
@@ -160,9 +174,29 @@ def test_a_tokenizer_that_would_make_the_page_too_large_is_left_out_and_the_page
     assert 'id="pack-playground"' in whole
     monkeypatch.setattr(build, "MAX_PAGE_BYTES", len(whole.encode()) - 1)
     page = rebuild_report(run_dir).read_text(encoding="utf-8")
-    assert "would make this page larger than" in page
-    assert 'id="pack-playground"' not in page
-    assert 'id="pack-tokens"' in page
+    told = Page(page).text
+    assert "It is left out, and so are the sample sentences: its " in told
+    assert "would make this page larger than" in told
+    assert "all added tokens, with its search, is left out" not in told
+    assert {"playground", "samples", "tokens", "curve"} - set(re.findall(r'id="pack-(\w+)"', page)) == {
+        "playground", "samples",
+    }  # fmt: skip
+
+
+def test_a_page_too_large_without_its_tokens_comes_without_the_curve_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "MAX_PAGE_BYTES", 1_000)
+    page = write_report(tmp_path, *fake_run()).read_text(encoding="utf-8")
+    assert "pack-" not in re.sub("<script>.*?</script>", "", page, flags=re.DOTALL)
+    told = Page(page).text
+    for words in (
+        "It is left out: the base tokenizer was not at hand.",
+        "The table of all added tokens, with its search, is left out: its ",
+        "The slider is left out: its ",
+    ):
+        assert words in told
+    assert 'id="table-points"' in page
 
 
 def test_a_base_that_the_playground_cannot_repeat_is_told(run_dir: Path, mistral: Base) -> None:

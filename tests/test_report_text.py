@@ -12,6 +12,22 @@ def test_byte_alphabet_pieces_are_shown_as_text() -> None:
     assert str(text.piece(None, None)) == text.DASH
 
 
+#: Halves that a float holds exactly: JavaScript's toFixed takes them away from zero.
+HALVES = (0.8125, 0.0625, -0.0625, 0.00125, 0.5, 2.5, 1.0625, 40.03125, 0.95, 0.2675, 1234.5)
+
+
+def test_halves_are_rounded_away_from_zero_as_the_page_s_script_does() -> None:
+    assert text.percent(0.8125) == "81.3 %"
+    assert text.percent(0.0625, 0) == "6 %"
+    assert text.percent(-0.8125) == "\u221281.3 %"
+    assert text.fixed(1.0625) == "1.063"
+    assert text.times(0.125) == "0.13 \u00d7"
+    assert text.short_count(1_250_000) == "1.3 M"
+    assert text.size_of(4_250_000) == "4.3 MB"
+    # No half: the float of 2.005 lies just below it, at 2.00499999999999989...
+    assert text.fixed(2.005, 2) == "2.00"
+
+
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [

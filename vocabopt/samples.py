@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
+from vocabopt.errors import RunDirectoryError
 
 SAMPLES_JSON = "samples.json"
 N_SAMPLES = 5
 #: A sentence or two: shorter documents say little, longer ones are cut.
 MIN_CHARS, MAX_CHARS = 20, 160
+_REMOVE = "Remove it, or sweep into a new folder."
 
 
 class Samples:
@@ -58,8 +59,12 @@ def read_samples(run_dir: Path) -> dict[str, list[str]] | None:
     """What an earlier run kept; None where it kept none. Raises RunDirectoryError for a broken file."""
     if not (run_dir / SAMPLES_JSON).is_file():
         return None
-    record: dict[str, Any] = read_json(run_dir / SAMPLES_JSON, next_step="Remove it, or sweep into a new folder.")
-    samples: dict[str, list[str]] = record["samples"]
+    path = run_dir / SAMPLES_JSON
+    samples = read_json(path, next_step=_REMOVE).get("samples")
+    if not isinstance(samples, dict) or not all(
+        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in samples.values()
+    ):
+        raise RunDirectoryError(f"{path}: field samples holds no lists of texts by name of their set. {_REMOVE}")
     return samples
 
 

@@ -1,5 +1,6 @@
 """report.html in Chromium: every number follows the slider, nothing leaves the page, and it fits screen and paper."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from conftest import Run
 
 from browser.conftest import Opened
 from browser.pages import LAPTOP, PHONE, Open, live, plot_of, ready, words_at
+from vocabopt.report import text
+from vocabopt.report.page import asset
 
 pytestmark = pytest.mark.browser
 
@@ -24,6 +27,23 @@ def test_every_number_follows_the_slider(korean: Run, report: Opened) -> None:
         report.page.fill("#size-slider", str(size))
         report.page.wait_for_selector(f"#size-told ~ section [data-live=size]:text-is('{size:,}')")
         assert live(report) == words_at(korean, size), size
+
+
+def test_the_script_writes_every_number_as_the_page_had_it(open_page: Open, tmp_path: Path) -> None:
+    """Halves above all: Python's own formatting takes them to even, JavaScript's away from zero."""
+    (tmp_path / "page.html").write_text("<!DOCTYPE html><title>empty</title>")
+    values = [n / 32 for n in range(-64, 65)] + [n / 1600 for n in range(1600)] + [0.00125, 0.99995, 1e-12, 1234.5]
+    values += [n * 50_000.0 for n in range(1, 60)] + [999_999.9, 1.25e9, 2.35e12, 1e15]
+    shown = open_page(tmp_path / "page.html").page.evaluate(
+        f"(values) => {{ {asset('format.js')}; return values.map((value) => [percent(value), fixed(value), "
+        "fixed(value, 4), times(value), shortCount(value), count(value)]); }",
+        values,
+    )
+    assert shown == [
+        [text.percent(value), text.fixed(value), text.fixed(value, 4), text.times(value), text.short_count(value),
+         text.count(value)]
+        for value in values
+    ]  # fmt: skip
 
 
 def test_size_is_set_by_keyboard_by_number_and_back(korean: Run, report: Opened) -> None:

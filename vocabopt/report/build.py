@@ -11,6 +11,9 @@ from vocabopt.report.playground import pack_tokenizer
 from vocabopt.report.text import size_of
 from vocabopt.report.view import View
 
+#: What a page too large does without, in this order.
+_SPARED = (("playground", "samples"), ("tokens",), ("curve",))
+
 
 def build_page(
     view: View,
@@ -20,31 +23,35 @@ def build_page(
     base: Base | None,
     base_problem: str | None,
 ) -> str:
-    """The page as one string, of at most 4 MB: without the playground, and the search, where they make it larger."""
+    """The page as one string: of at most 4 MB, or without any of the data that its scripts read."""
+    packs, left_out = _packs(view, samples, base, base_problem)
+    page = render(view, pictures, packs, left_out)
+    for names in _SPARED:
+        spared = [packs.pop(name) for name in names if name in packs and not _fits(page)]
+        if spared:
+            n_bytes = sum(len(pack.base64) for pack in spared)
+            why = f"its {size_of(n_bytes)} would make this page larger than {size_of(MAX_PAGE_BYTES)}."
+            left_out |= {pack.name: why for pack in spared}
+            page = render(view, pictures, packs, left_out)
+    return page
+
+
+def _packs(
+    view: View, samples: Mapping[str, Sequence[str]] | None, base: Base | None, base_problem: str | None
+) -> tuple[dict[str, Pack], dict[str, str]]:
+    """The page's data by name; and by name what there is no data of, with the reason."""
     packs = {"curve": curve_pack(view)}
     if view.curve.height:
         packs["tokens"] = tokens_pack(view, base)
-    problem = base_problem
+    sentences, why = samples_pack(view, samples), base_problem or "the base tokenizer was not at hand."
     if base is not None:
         try:
             playground = Pack(name="playground", data=pack_tokenizer(base, view.curve))
         except PlaygroundError as error:
-            problem = str(error)
+            why = str(error)
         else:
-            sentences = samples_pack(view, samples)
-            with_it = packs | ({} if sentences is None else {"samples": sentences}) | {"playground": playground}
-            page = render(view, pictures, with_it)
-            if _fits(page):
-                return page
-            problem = (
-                f"the tokenizer, {size_of(len(playground.base64))} packed, would make this page larger than "
-                f"{size_of(MAX_PAGE_BYTES)}."
-            )
-    page = render(view, pictures, packs, playground_problem=problem)
-    if _fits(page):
-        return page
-    # A hundred thousand tokens and more: the first and the last of them still stand in the page.
-    return render(view, pictures, {"curve": packs["curve"]}, playground_problem=problem)
+            return packs | ({} if sentences is None else {"samples": sentences}) | {"playground": playground}, {}
+    return packs, {"playground": why} | ({} if sentences is None else {"samples": why})
 
 
 def _fits(page: str) -> bool:

@@ -49,13 +49,13 @@ def draw_complexity(view: View) -> Drawing:
     curves: list[tuple[Floats, Style]] = []
     keys: list[Key] = []
     lines: list[tuple[str, str]] = []
-    for number, name, words in ((1, view.heldout, "held-out text"), (2, view.train, "training text")):
-        values = view.ratio_curve(name)
+    for text_set in _first_sets(view):
+        values = view.ratio_curve(text_set.name)
         if values is not None:
-            style = _series(number)
+            style = _series(text_set.number)
             curves.append((values, style))
-            keys.append(Key(label=f"ratio_input, {words}", style=style))
-            lines.append(_line(view, name))
+            keys.append(Key(label=f"ratio_input, {_words(view, text_set)}", style=style))
+            lines.append(_line(view, text_set.name))
     keys.append(Key(label="ratio_embedding (right axis)", style={"color": COLOURS["embedding"]}))
     if view.window:
         lo, hi = view.window
@@ -93,13 +93,22 @@ def _embedding_axis(ax: Axes, view: View) -> Axes:
 
 
 def _describe_complexity(view: View) -> str:
-    heldout, train = view.set_of(view.heldout), view.set_of(view.train)
+    told = " and ".join(f"{fixed(given.ratio_choice)} on {view.words_of(given.name)}" for given in _first_sets(view))
     return (
         f"Line chart over 0 to {count(view.curve.height)} added tokens. At the choice, {count(view.n_choice)} added, "
-        f"ratio_input is {fixed(heldout.ratio_choice if heldout else None)} on held-out text and "
-        f"{fixed(train.ratio_choice if train else None)} on training text; ratio_embedding is "
+        f"ratio_input is {told}; ratio_embedding is "
         f"{fixed(view.choice_point.get('ratio_embedding'))}. The table of sizes holds the numbers."
     )
+
+
+def _first_sets(view: View) -> list[TextSet]:
+    """The sets of figure 1: held-out and training text, and the set of the choice where it is neither."""
+    return [given for given in view.sets if given.name in (view.heldout, view.train, view.main)]
+
+
+def _words(view: View, text_set: TextSet) -> str:
+    """A set in words that the font has."""
+    return view.words_of(text_set.name) if text_set.number <= 2 else f"set {_set_label(text_set)}"
 
 
 def draw_sets(view: View) -> Drawing:
@@ -188,9 +197,7 @@ def _mark_choice(ax: Axes, view: View, *, label_y: float = 0.05) -> None:
     """The choice as an upright line; its label stands towards the middle of the figure."""
     if view.n_choice > view.curve.height:
         return
-    rule = str(view.choice.get("rule", ""))
-    label = f"{rule if rule.isascii() and rule.isprintable() else 'choice'}: {count(view.n_choice)} added"
-    upright(ax, view.n_choice, label, to_right=_is_early(view), label_y=label_y)
+    upright(ax, view.n_choice, f"choice: {count(view.n_choice)} added", to_right=_is_early(view), label_y=label_y)
 
 
 def _set_label(text_set: TextSet) -> str:

@@ -77,8 +77,8 @@ def _draw_rule(ax: Axes, view: View, row: int, rule: Rule) -> None:
         span = [min(interval["low"], n_max), min(interval["high"], n_max)]
         ax.plot(span, [row, row], color=COLOURS["s0"], linewidth=7, alpha=0.28, clip_on=False)
         beside = min(x, span[0]) if to_left else max(x, span[1])
-    if rule.bound in ("at_least", "at_most") or is_beyond:
-        arrow(ax, x, row, colour=colour, to_right=rule.bound != "at_most")
+    if rule.bound == "at_least" or is_beyond:
+        arrow(ax, x, row, colour=colour)
     if not is_beyond:
         dot(ax, x, row, colour=colour, hollow=rule.is_second_opinion)
     shift = 17 if rule.bound == "at_least" and not to_left else 8

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from vocabopt.choice.table import interval_sentence
 from vocabopt.report.text import DASH, count, plain
 
 #: How a rule is called in a figure, by its name in sweep.json; at most 18 characters, which a phone has room for.
@@ -28,7 +29,7 @@ _RULE_LABELS = {
 }
 N_LABEL = 18
 
-_BOUND_SIGNS = {"at": "", "at_least": "\u2265 ", "at_most": "\u2264 "}
+_BOUND_SIGNS = {"at": "", "at_least": "\u2265 "}
 
 
 def _label(name: str, number: int) -> str:
@@ -44,7 +45,7 @@ def _label(name: str, number: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule's answer. n_added: None where it has none; bound: at, at_least, at_most or none."""
+    """One rule's answer. n_added: None where it has none; bound: at, at_least or none."""
 
     name: str
     label: str
@@ -119,6 +120,22 @@ class Decision:
     @property
     def has_interval(self) -> bool:
         return self.interval is not None and None not in (self.interval.get("low"), self.interval.get("high"))
+
+    @property
+    def interval_missing(self) -> str | None:
+        """Why there is no interval; None where there is one, and for runs of earlier versions, which had none."""
+        return interval_sentence(self.given) if "interval" in self.given and self.interval is None else None
+
+    @property
+    def n_with_knee(self) -> int | None:
+        """Resamples that have a knee: what the interval's share is of."""
+        given = self.interval or {}
+        return given["n_resamples"] - int(given.get("n_without_knee") or 0) if "n_resamples" in given else None
+
+    @property
+    def interval_is_of_knee_alone(self) -> bool:
+        """Is the size another than the knee, of which the interval is: clipped, rounded, or by another rule?"""
+        return bool(self.given.get("clipped_by")) or self.given.get("knee") != self.given.get("n_added")
 
     @property
     def sets(self) -> list[Mapping[str, Any]]:

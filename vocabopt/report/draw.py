@@ -231,12 +231,10 @@ def dot(ax: Axes, x: float, y: float, *, colour: str = "ink", hollow: bool = Fal
     ax.add_artist(PathPatch(Path.unit_circle(), transform=_place(ax, x, y, 2.5), clip_on=False, zorder=3, **style))
 
 
-def arrow(ax: Axes, x: float, y: float, *, colour: str, to_right: bool) -> None:
+def arrow(ax: Axes, x: float, y: float, *, colour: str) -> None:
     """What goes on beyond x: a stem of 8 points, drawn past the axes where x is their end, and its head."""
-    way = 1 if to_right else -1
     path = Path([(0, 0.8), (8, 0.8), (8, 3), (13, 0), (8, -3), (8, -0.8), (0, -0.8), (0, 0.8)], closed=True)
-    place = Affine2D().scale(way, 1) + _place(ax, x, y, 1)
-    ax.add_artist(PathPatch(path, transform=place, clip_on=False, linewidth=0, color=COLOURS[colour]))
+    ax.add_artist(PathPatch(path, transform=_place(ax, x, y, 1), clip_on=False, linewidth=0, color=COLOURS[colour]))
 
 
 def _place(ax: Axes, x: float, y: float, size: float) -> Transform:

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from vocabopt.bases import Base
+from vocabopt.choice.sizes import occurrences
+from vocabopt.report.leb128 import Integers, differences, leb128
 from vocabopt.report.text import plain
 from vocabopt.report.view import View
-
-Integers = npt.NDArray[np.int64]
 
 MAX_PAGE_BYTES = 4_000_000
 #: Bytes of a token's text that travel; the table shows fewer.
@@ -41,27 +40,6 @@ class Pack:
     @property
     def base64(self) -> str:
         return base64.b64encode(self.data).decode("ascii")
-
-
-def leb128(values: npt.ArrayLike) -> bytes:
-    """Non-negative integers, seven bits a byte, the lowest first; all but a number's last have the top bit set."""
-    rest = np.asarray(values, dtype=np.uint64)
-    if not rest.size:
-        return b""
-    n_groups = max(1, -(-int(rest.max()).bit_length() // 7))
-    shifts = np.arange(n_groups, dtype=np.uint64) * np.uint64(7)
-    groups = (rest[:, None] >> shifts) & np.uint64(0x7F)
-    above = (rest[:, None] >> shifts) >> np.uint64(7)
-    groups |= np.where(above > 0, np.uint64(0x80), np.uint64(0))
-    is_there = np.concatenate([np.ones((rest.size, 1), bool), above[:, :-1] > 0], axis=1)
-    encoded: bytes = groups[is_there].astype(np.uint8).tobytes()
-    return encoded
-
-
-def differences(first: int, values: Integers) -> bytes:
-    """A column as zigzag differences: 0, -1, 1, -2 ... become 0, 1, 2, 3 ..."""
-    steps = np.diff(values, prepend=np.int64(first))
-    return leb128(np.where(steps < 0, -2 * steps - 1, 2 * steps))
 
 
 def pack(name: str, header: Mapping[str, Any], columns: Iterable[bytes] = ()) -> Pack:
@@ -99,7 +77,7 @@ def curve_pack(view: View) -> Pack:
         "n_choice": view.n_choice,
         "sets": sets,
         "main": None if main is None else view.sets.index(main),
-        "heldout": next((i for i, text_set in enumerate(view.sets) if text_set.name == view.heldout), None),
+        "main_words": plain(view.main_words),
         "has_used": has_used,
         "n_tokens_base": base["n_tokens"],
         "n_rows_base": base["n_rows"],
@@ -129,7 +107,7 @@ def tokens_pack(view: View, base: Base | None) -> Pack:
         leb128(kept),
         leb128(lengths - kept),
         leb128(kinds),
-        leb128(np.maximum(view.occurrences(), 0)),
+        leb128(np.maximum(occurrences(curve), 0)),
         leb128(np.minimum(left_lengths(curve, lengths, base), N_PIECE_BYTES) + 1),
         b"".join(text[:N_PIECE_BYTES] for text in texts),
     ]

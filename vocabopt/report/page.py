@@ -99,13 +99,11 @@ def policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
     return f"default-src 'none'; {allowed}style-src {hashes(styles)}"
 
 
-def render(
-    view: View, pictures: Sequence[Picture], packs: Mapping[str, Pack], *, playground_problem: str | None = None
-) -> str:
+def render(view: View, pictures: Sequence[Picture], packs: Mapping[str, Pack], left_out: Mapping[str, str]) -> str:
     """The whole page as one string; it refers to nothing outside itself.
 
-    packs: by name; the one named "playground" makes the page's tokenizer work, and `playground_problem` says to the
-    reader why it is not there.
+    packs: by name; the one named "playground" makes the page's tokenizer work. left_out: by name of a pack that is not
+    there the reason, for the reader.
     """
     early, later = asset(EARLY_SCRIPT), [_page_script()]
     if "playground" in packs:
@@ -129,7 +127,7 @@ def render(
             early_script=Markup(early),
             scripts=[Markup(script) for script in later],
             packs=packs,
-            playground_problem=playground_problem,
+            left_out=left_out,
             n_inputs_shown=N_INPUTS_SHOWN,
             version=__version__,
         )

@@ -15,7 +15,6 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +24,7 @@ from vocabopt.bases import Base
 from vocabopt.bases.families import byte_of_char
 from vocabopt.errors import PlaygroundError
 from vocabopt.merge.addition import merges_by_row
+from vocabopt.report.leb128 import differences, leb128
 from vocabopt.report.playground_pipeline import describe
 
 #: What the page's arrays are made for: ids and ranks together in the 53 bits of a JavaScript number.
@@ -68,11 +68,11 @@ def pack_tokenizer(base: Base, curve: pl.DataFrame) -> bytes:
     texts, lengths = _texts(pieces, is_byte_level=is_byte_level)
     n_bytes = len if is_byte_level else lambda piece: len(piece.encode())
     sections = {
-        "lengths": _leb128(lengths),
+        "lengths": leb128(lengths),
         "text": texts,
-        "results": _leb128(_zigzag([ids[left + right] for left, right in merges])),
-        "cuts": _leb128([n_bytes(left) for left, _ in merges]),
-        "merges_of_row": _leb128([len(row) for row in rows]),
+        "results": differences(0, [ids[left + right] for left, right in merges]),
+        "cuts": leb128([n_bytes(left) for left, _ in merges]),
+        "merges_of_row": leb128([len(row) for row in rows]),
     }
     head = {
         "family": base.family,
@@ -110,22 +110,3 @@ def _texts(pieces: Sequence[str], *, is_byte_level: bool) -> tuple[bytes, NDArra
         return data, np.asarray([len(piece) for piece in pieces])
     encoded = [piece.encode() for piece in pieces]
     return b"".join(encoded), np.asarray([len(piece) for piece in encoded])
-
-
-def _zigzag(values: Sequence[int]) -> NDArray[np.int64]:
-    """Each value less the one before it, as a number from 0."""
-    steps = np.diff(np.asarray(values, np.int64), prepend=0)
-    return np.where(steps < 0, -2 * steps - 1, 2 * steps)
-
-
-def _leb128(values: Any) -> bytes:
-    """Numbers from 0 in 7 bits a byte, the lowest first; all bytes but a number's last have the high bit."""
-    rest = np.asarray(values, np.int64)
-    n_bytes = np.ones(len(rest), np.int64)
-    while (more := rest >> (7 * n_bytes)).any():
-        n_bytes += more > 0
-    ends = np.cumsum(n_bytes)
-    place = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - n_bytes, n_bytes)
-    data = (np.repeat(rest, n_bytes) >> (7 * place)) & 0x7F
-    data |= np.where(place < np.repeat(n_bytes, n_bytes) - 1, 0x80, 0)
-    return bytes(data.astype(np.uint8).tobytes())

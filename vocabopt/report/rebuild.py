@@ -10,8 +10,9 @@ from vocabopt.bases import Base, load_base
 from vocabopt.complexity import points_shown
 from vocabopt.errors import RunDirectoryError, VocaboptError
 from vocabopt.report import write_report
+from vocabopt.report.fields import ADAPT, VERIFY, Shape, check_fields
 from vocabopt.run_files import read_curve, read_sweep, read_union
-from vocabopt.samples import SAMPLES_JSON
+from vocabopt.samples import read_samples
 
 _SWEEP_AGAIN = "Sweep into this folder again."
 
@@ -38,29 +39,21 @@ def rebuild_report(run_dir: Path) -> Path:
         curve,
         run,
         read_union(run_dir, tuple(sweep["scripts"]), sweep["base"]["n_rows"]),
-        samples=_samples(run_dir),
-        verify=_optional(run_dir / "tokenizer" / "verify.json", "Run `vocabopt merge` again."),
+        samples=read_samples(run_dir),
+        verify=_optional(run_dir / "tokenizer" / "verify.json", VERIFY, "Run `vocabopt merge` again."),
         base=base,
-        adapt=_optional(run_dir / "adapt.json", "Run `vocabopt adapt` again."),
+        adapt=_optional(run_dir / "adapt.json", ADAPT, "Run `vocabopt adapt` again."),
         base_problem=base_problem,
     )
 
 
-def _optional(path: Path, next_step: str) -> dict[str, Any] | None:
-    return read_json(path, next_step=f"{next_step} Or remove the file.") if path.is_file() else None
-
-
-def _samples(run_dir: Path) -> dict[str, list[str]] | None:
-    path = run_dir / SAMPLES_JSON
-    record = _optional(path, _SWEEP_AGAIN)
-    if record is None:
+def _optional(path: Path, shape: Shape, next_step: str) -> dict[str, Any] | None:
+    next_step = f"{next_step} Or remove the file."
+    if not path.is_file():
         return None
-    samples = record.get("samples")
-    if not isinstance(samples, dict) or not all(
-        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in samples.values()
-    ):
-        raise RunDirectoryError(f"{path}: field samples holds no lists of texts by name of their set. {_SWEEP_AGAIN}")
-    return samples
+    record = read_json(path, next_step=next_step)
+    check_fields(record, shape, path, next_step)
+    return record
 
 
 def _check_whole(run_dir: Path, sweep: dict[str, Any], curve: pl.DataFrame) -> None:

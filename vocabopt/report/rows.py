@@ -59,11 +59,12 @@ class PointRow:
     """One row of the table of sizes."""
 
     given: Mapping[str, Any]
-    main: Mapping[str, Any]  # the counted set: held-out text, or training text where none was held out
+    main: Mapping[str, Any]  # the set whose numbers stand first: the one that the choice was made on
     n_words: int | None
     n_bytes: int | None
     ratio_heldout: float | None
     ratio_train: float | None
+    ratio_main: float | None
     is_choice: bool
 
     @property

@@ -46,6 +46,8 @@ _ATTRIBUTES = re.compile(
     "text-anchor"
 )
 _PAGE_SETS = frozenset(("font-family",))
+# Texts hold no "<", and attributes no ">": matplotlib escapes both. In a text, quotes stand as they are.
+_TAG = re.compile(r"<[A-Za-z][^>]*>")
 _STYLE_ATTRIBUTE = re.compile(r' style="([^"]*)"')
 _IDLE_TURN = re.compile(r' transform="rotate\(-0 [^)]*\)"')
 _PROLOGUE = re.compile(r"^.*?(?=<svg\b)", re.DOTALL)
@@ -94,6 +96,10 @@ def _as_attributes(style: str) -> str:
     return (f' class="{" ".join(classes)}"' if classes else "") + "".join(attributes)
 
 
+def _page_tag(tag: str) -> str:
+    return _STYLE_ATTRIBUTE.sub(lambda found: _as_attributes(found[1]), _IDLE_TURN.sub("", tag))
+
+
 def for_page(svg: str, label: str, data: Mapping[str, str]) -> str:
     """The SVG as an element of the page: scaled by it, coloured by it, without styles, or ids that could meet others.
 
@@ -102,8 +108,7 @@ def for_page(svg: str, label: str, data: Mapping[str, str]) -> str:
     svg = _STYLE.sub("", _METADATA.sub("", _PROLOGUE.sub("", svg)), count=1)
     head, tag_end, rest = svg.partition(">")
     head = _SIZE.sub("", head) + "".join(f' data-{name}="{escape(value)}"' for name, value in data.items())
-    rest = _IDLE_TURN.sub("", _GROUP.sub("<g>", rest))
-    rest = _STYLE_ATTRIBUTE.sub(lambda found: _as_attributes(found[1]), rest)
+    rest = _TAG.sub(lambda found: _page_tag(found[0]), _GROUP.sub("<g>", rest))
     return _named(head + tag_end + rest, label).strip()
 
 

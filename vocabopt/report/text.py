@@ -7,6 +7,7 @@ control and direction characters as U+XXXX and isolates the rest in <bdi>, so th
 import math
 import unicodedata
 from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -17,6 +18,8 @@ NAME_LIMIT = 400
 PIECE_LIMIT = 48
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+# More digits than any float has.
+_EXACT = Context(prec=400, rounding=ROUND_HALF_UP)
 # Letters and marks that draw nothing: Hangul fillers, the grapheme joiner, Khmer inherent vowels.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5")
 
@@ -30,14 +33,22 @@ def count(value: float | None) -> str:
     return DASH if value is None or undefined(value) else f"{int(value):,}"
 
 
+def rounded(value: float, digits: int) -> str:
+    """A number with so many decimals, its thousands apart; halves away from zero, as JavaScript's toFixed has them.
+
+    Python's own formatting rounds them to even: numbers would change when the page's script takes over.
+    """
+    return f"{Decimal(float(value)).quantize(Decimal(1).scaleb(-digits), context=_EXACT):,f}"
+
+
 def fixed(value: float | None, digits: int = 3) -> str:
     """A decimal number; further digits are spent before it may read 0 or 1 without being so."""
     if value is None or undefined(value):
         return DASH
     if value in (0, 1):
-        return f"{value:.{digits}f}"
+        return rounded(value, digits)
     for n_digits in range(digits, 10):
-        shown = f"{value:,.{n_digits}f}"
+        shown = rounded(value, n_digits)
         if float(shown.replace(",", "")) not in (0.0, 1.0):
             return shown.replace("-", MINUS)
     return f"{value:.1e}" if abs(value) < 0.5 else f"{'<' if value < 1 else '>'} 1"
@@ -50,8 +61,8 @@ def percent(share: float | None, digits: int = 1) -> str:
     if share in (0, 1):
         return "100 %" if share else "0 %"
     for n_digits in range(digits, 8):
-        shown = f"{100 * share:.{n_digits}f}"
-        if float(shown) not in (0.0, 100.0):
+        shown = rounded(100 * share, n_digits)
+        if float(shown.replace(",", "")) not in (0.0, 100.0):
             return f"{shown} %".replace("-", MINUS)
     return "> 99.9 %" if share > 0.5 else "< 0.1 %"
 
@@ -62,7 +73,7 @@ def short_count(value: float | None) -> str:
         return DASH
     for factor, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
         if abs(value) >= factor:
-            return f"{value / factor:.1f} {unit}"
+            return f"{rounded(value / factor, 1)} {unit}"
     return count(value)
 
 
@@ -77,7 +88,7 @@ def size_of(n_bytes: float | None) -> str:
         return DASH
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if n_bytes >= factor:
-            return f"{n_bytes / factor:.1f} {unit}"
+            return f"{rounded(n_bytes / factor, 1)} {unit}"
     return f"{int(n_bytes)} B"
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from vocabopt.choice.sizes import occurrences
 from vocabopt.report.decision import Decision
 from vocabopt.report.rows import PointRow, TextSet, UnionRow, UsedRow, quotient
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 N_TOKENS_SHOWN = 40
 
@@ -42,15 +42,32 @@ class View:
         self.decision = Decision(self.choice)
         self.n_choice = int(self.choice["n_added"])
         self.train = self._named("train")
-        self.heldout = self._named("heldout")
-        # Columns that name one set: held-out text where there is some.
-        self.main = self.heldout if self.heldout is not None else self.train
+        # Every sweep has a held-out set; with --heldout 0, or too few documents, it has no tokens.
+        self._heldout_given = self._named("heldout")
+        self.heldout = self._heldout_given if self._has_tokens(self._heldout_given) else None
+        # The set whose numbers stand first: the one that the choice was made on.
+        chosen_on = self.choice.get("set")
+        by_role = self.train if self.heldout is None else self.heldout
+        self.main: str | None = chosen_on if self._has_tokens(chosen_on) else by_role
 
     def _named(self, role: str) -> str | None:
         """The set of this role, the one the choice was made on first."""
         names = [name for name, given in self.given_sets.items() if given.get("role") == role]
         chosen_on = self.choice.get("set")
         return chosen_on if chosen_on in names else next(iter(names), None)
+
+    def _has_tokens(self, name: str | None) -> bool:
+        return name is not None and name in self.given_sets and self.given_sets[name].get("n_tokens_base") != 0
+
+    @property
+    def main_words(self) -> str:
+        """How the page calls the text whose numbers stand first."""
+        return self.words_of(self.main)
+
+    def words_of(self, name: str | None) -> str:
+        if name is not None and name == self.heldout:
+            return "held-out text"
+        return "training text" if name == self.train else f"text set {name}"
 
     def _cell(self, column: str, n_added: int) -> int | None:
         if column not in self.curve.columns or not 0 < n_added <= self.curve.height:
@@ -79,7 +96,7 @@ class View:
     @cached_property
     def sets(self) -> list[TextSet]:
         """Held-out and training text first, numbered 1 and 2 even where one is missing; then the others as given."""
-        others = [name for name in self.given_sets if name not in (self.heldout, self.train)]
+        others = [name for name in self.given_sets if name not in (self._heldout_given, self.train)]
         return [
             TextSet(
                 number=number,
@@ -87,7 +104,7 @@ class View:
                 given=self.given_sets[name],
                 n_tokens_choice=self.n_tokens(name, self.n_choice),
             )
-            for number, name in enumerate([self.heldout, self.train, *others], start=1)
+            for number, name in enumerate([self._heldout_given, self.train, *others], start=1)
             if name is not None
         ]
 
@@ -96,8 +113,9 @@ class View:
 
     @property
     def saved_share(self) -> float | None:
-        heldout = self.set_of(self.heldout)
-        return None if heldout is None else heldout.saved_choice
+        """Tokens saved on the text that the choice was made on."""
+        main = self.set_of(self.main)
+        return None if main is None else main.saved_choice
 
     @property
     def used_share_choice(self) -> float | None:
@@ -179,6 +197,7 @@ class View:
                 n_bytes=main.get("n_bytes"),
                 ratio_heldout=point.get("sets", {}).get(self.heldout, {}).get("ratio_input"),
                 ratio_train=point.get("sets", {}).get(self.train, {}).get("ratio_input"),
+                ratio_main=point.get("sets", {}).get(self.main, {}).get("ratio_input"),
                 is_choice=point["n_added"] == self.n_choice,
             )
             for point in self.given_points
@@ -214,18 +233,8 @@ class View:
         given: Mapping[str, int] = self.sweep.get("n_scaffold") or {}
         return sorted((int(size), int(n_rows)) for size, n_rows in given.items())
 
-    def occurrences(self) -> Integers:
-        """How often each token occurred in training text when it was added.
-
-        A merge saves one token each time; a character that the base spells in n bytes saves n - 1.
-        """
-        saving = self.curve.get_column("saving").cast(pl.Int64)
-        n_bytes = self.curve.get_column("bytes").bin.size().cast(pl.Int64)
-        is_char = self.curve.get_column("kind") == "char"
-        return (saving // pl.select(pl.when(is_char).then(n_bytes - 1).otherwise(1).clip(1)).to_series()).to_numpy()
-
     def _tokens(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
-        counted = self.occurrences()
+        counted = occurrences(self.curve)
         return [{**row, "count": counted[row["rank"] - 1]} for row in rows.to_dicts()]
 
     @property
@@ -259,17 +268,8 @@ class View:
         return np.concatenate(([np.nan], used / np.arange(1, len(used) + 1)))
 
     def embedding_line(self) -> tuple[Floats, Floats]:
-        """ratio_embedding at the given sizes, as a line that ends where the curve does: every row costs the same."""
-        given = sorted(
-            (point["n_added"], point["ratio_embedding"])
-            for point in self.given_points
-            if point.get("ratio_embedding") is not None
-        )
-        if len(given) < 2:
-            return np.array([size for size, _ in given], float), np.array([ratio for _, ratio in given], float)
-        sizes, ratios = np.array(given, dtype=np.float64).T
-        end = float(self.curve.height)
-        per_row = (ratios[-1] - ratios[0]) / (sizes[-1] - sizes[0])
-        at_end = np.interp(end, sizes, ratios) if end <= sizes[-1] else ratios[-1] + per_row * (end - sizes[-1])
-        kept = sizes < end
-        return np.append(sizes[kept], end), np.append(ratios[kept], at_end)
+        """ratio_embedding over all sizes by the corners of its line: flat while padding rows last, then straight."""
+        base, end = self.sweep["base"], self.curve.height
+        n_padding = max(0, base["n_rows"] - base["n_tokens"])
+        sizes = np.unique([0, min(n_padding, end), end]).astype(np.float64)
+        return sizes, np.maximum(base["n_rows"], base["n_tokens"] + sizes) / base["n_rows"]

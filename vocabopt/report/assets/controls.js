@@ -34,8 +34,8 @@ function startControls(size) {
     if (isStarted) {
       timer = setTimeout(() => {
         const now = size.curve.at(value);
-        told.textContent = `${count(value)} added tokens: ${percent(now.saved)} of held-out tokens saved, `
-          + `embedding ratio ${fixed(now.ratioEmbedding)}.`;
+        told.textContent = `${count(value)} added tokens: ${percent(now.saved)} of tokens saved on `
+          + `${size.curve.header.main_words}, embedding ratio ${fixed(now.ratioEmbedding)}.`;
       }, TOLD_AFTER_MS);
     }
     isStarted = true;

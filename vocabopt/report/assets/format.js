@@ -33,7 +33,7 @@ function percent(share, digits = 1) {
   if (share === 0 || share === 1) return share ? "100 %" : "0 %";
   for (let n = digits; n < 8; n += 1) {
     const shown = (100 * share).toFixed(n);
-    if (Number(shown) !== 0 && Number(shown) !== 100) return `${shown} %`.replace("-", MINUS);
+    if (Number(shown) !== 0 && Number(shown) !== 100) return `${withCommas(shown)} %`.replace("-", MINUS);
   }
   return share > 0.5 ? "> 99.9 %" : "< 0.1 %";
 }
@@ -41,7 +41,7 @@ function percent(share, digits = 1) {
 function shortCount(value) {
   if (isUnknown(value)) return DASH;
   for (const [factor, unit] of [[1e12, "T"], [1e9, "B"], [1e6, "M"]]) {
-    if (Math.abs(value) >= factor) return `${(value / factor).toFixed(1)} ${unit}`;
+    if (Math.abs(value) >= factor) return `${withCommas((value / factor).toFixed(1))} ${unit}`;
   }
   return count(value);
 }

@@ -51,12 +51,11 @@ class Curve {
     const main = header.main === null ? {} : header.sets[header.main];
     const tokens = header.main === null || !this.tokens[header.main] ? null : this.tokens[header.main][size];
     const ratio = header.main === null ? null : this.ratio(header.main, size);
-    const heldout = header.heldout === null ? null : this.ratio(header.heldout, size);
     const perRow = header.n_params_per_row;
     return {
       size,
       ratio,
-      saved: heldout === null ? null : 1 - heldout,
+      saved: ratio === null ? null : 1 - ratio,
       rows: this.rows(size),
       ratioEmbedding: this.rows(size) / this.rows(0),
       params: perRow === null ? null : this.rows(size) * perRow,

@@ -4,6 +4,12 @@ async function start() {
   startTheme();
   startPrinting();
   await idle();
+  // A page that would be too large comes without.
+  if (hasPack("curve")) await startAtSize();
+  document.documentElement.dataset.ready = "";
+}
+
+async function startAtSize() {
   const curve = await Curve.load();
   const size = new Size(curve);
   startNumbers(size);
@@ -20,7 +26,6 @@ async function start() {
     if (hasPack("samples")) await startSamples(tokenizer, size);
     startPlayground(tokenizer, size);
   }
-  document.documentElement.dataset.ready = "";
 }
 
 start().catch((error) => {

@@ -1,0 +1,75 @@
+"""The fields that the page needs of files which other commands leave in a run directory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vocabopt.errors import RunDirectoryError
+
+#: What a value is to be: a mapping of field to shape (one that ends in "?" may be missing or null, "*" is any field),
+#: a list of one shape, or types.
+Shape = Mapping[str, Any] | list[Any] | type | tuple[type, ...]
+
+_NUMBER = (int, float)
+_BITS_PER_BYTE = {"*": (int, float, type(None))}
+
+VERIFY: Shape = {
+    "passed": bool,
+    "base": {"name?": str},
+    "new": {"name?": str},
+    "n_new": int,
+    "scripts": [str],
+    "checks": [{"name": str, "status": str, "summary": str, "examples": [{"what": str, "base": str, "new": str}]}],
+}
+ADAPT: Shape = {
+    "n_added?": int,
+    "plan?": str,
+    "init?": str,
+    "before": _BITS_PER_BYTE,
+    "after": _BITS_PER_BYTE,
+    "stages?": [
+        {
+            "name?": str,
+            "n_trainable?": _NUMBER,
+            "tokens?": _NUMBER,
+            "bytes?": _NUMBER,
+            "seconds?": _NUMBER,
+            "peak_bytes?": _NUMBER,
+            "bits_per_byte": _BITS_PER_BYTE,
+        }
+    ],
+    "control?": {"after": _BITS_PER_BYTE},
+}
+_WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
+
+
+def check_fields(value: Any, shape: Shape, path: Path, next_step: str, field: str = "") -> None:
+    """Refuse a file without the fields of a shape.
+
+    Raises:
+        RunDirectoryError: names file and field (checks.0.name is the name of the first of checks), and what to do.
+    """
+    words = _words(shape)
+    is_right = isinstance(value, dict if isinstance(shape, Mapping) else list if isinstance(shape, list) else shape)
+    if not is_right:
+        raise RunDirectoryError(f"{path}: field {field} is not {words}. {next_step}")
+    if isinstance(shape, list):
+        for index, item in enumerate(value):
+            check_fields(item, shape[0], path, next_step, f"{field}.{index}")
+    if not isinstance(shape, Mapping):
+        return
+    for name, inner in shape.items():
+        for key in value if name == "*" else [name.removesuffix("?")]:
+            inside = f"{field}.{key}" if field else key
+            if key in value and not (name.endswith("?") and value[key] is None):
+                check_fields(value[key], inner, path, next_step, inside)
+            elif not name.endswith("?"):
+                raise RunDirectoryError(f"{path}: field {inside} is missing. {next_step}")
+
+
+def _words(shape: Shape) -> str:
+    if isinstance(shape, Mapping):
+        return "a mapping"
+    if isinstance(shape, list):
+        return "a list"
+    return _WORDS.get(shape, "a number") if isinstance(shape, type) else "a number"
