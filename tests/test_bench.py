@@ -262,7 +262,8 @@ def test_every_aim_is_met_on_its_own_bound_or_strictly_inside() -> None:
 def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A whole benchmark on the sample corpus, with small sizes."""
     out = tmp_path_factory.mktemp("bench")
-    options = ["--only", "compare", "--only", "paper", "--only", "again", "--union", "--repeat", "1", "--name", "small", "--markdown"]
+    parts = ("--only", "compare", "--only", "paper", "--only", "again", "--union")
+    options = [*parts, "--repeat", "1", "--name", "small", "--markdown"]
     sizes = ["--sizes", ",".join(map(str, SIZES)), "--rows", str(N_ROWS)]
     command = [sys.executable, "-m", "bench", "--text", "corpus/ko", "--out", str(out), *sizes, *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
