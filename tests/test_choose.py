@@ -113,9 +113,10 @@ def test_a_straight_line_takes_what_the_rules_without_a_window_say() -> None:
     choice = chosen(STRAIGHT)
     assert (choice.rule, choice.n_added, choice.knee) == ("marginal", 39_936, None)
     assert choice.reason == (
-        "Add 39,936 tokens: the held-out input ratio has no knee over 8,000..40,000 added tokens, so the smallest size "
-        "that a rule without a window names decides: 40,000 by 'marginal', rounded so that the total of 71,936 rows is "
-        "a multiple of 128; held-out text then takes 60.1% of the base's tokens, and the embedding 2.25 times its rows."
+        "Add 39,936 tokens: the held-out input ratio has no knee over 8,000..40,000 added tokens, and no rule "
+        "without a window bounds a size on this curve, so its end decides: 40,000, rounded so that the total of 71,936 "
+        "rows is a multiple of 128; held-out text then takes 60.1% of the base's tokens, and the embedding 2.25 times "
+        "its rows."
     )
 
 
@@ -393,6 +394,7 @@ def test_a_window_that_cannot_be_read_is_named(value: str) -> None:
         ({"row_multiple": 0}, r"--row-multiple 0: must be at least 1"),
         ({"n_resamples": -1}, r"--resamples -1: must be between 0"),
         ({"kneedle_points": 2}, r"--kneedle-points 2, .*at least 3 points"),
+        ({"kneedle_sensitivity": math.nan}, r"--kneedle-sensitivity nan: .* a finite sensitivity"),
         ({"seed": -1}, r"--seed -1: must be between 0"),
     ],
 )

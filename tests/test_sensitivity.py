@@ -171,3 +171,10 @@ def test_a_corpus_too_small_to_hold_out_and_a_folder_of_others_are_named(
     (full / "letter.txt").write_text("mine", encoding="utf-8")
     result = vocabopt("sensitivity", *texts.values(), "--out", full, "--quiet")
     assert "is not empty and holds no sensitivity.json (found letter.txt)" in result.stderr
+
+
+def test_a_corpus_in_another_script_is_named(texts: dict[str, Path], tmp_path: Path) -> None:
+    english = CORPUS / "en" / "news.txt"
+    result = vocabopt("sensitivity", *texts.values(), english, "--heldout", 0.2, "--out", tmp_path / "out", "--quiet")
+    assert result.exit_code == 2
+    assert "news: no new token of Hangul saves anything in this text" in result.stderr

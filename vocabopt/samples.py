@@ -37,14 +37,19 @@ class Samples:
         for rank, fits in enumerate(
             ((n_chars >= MIN_CHARS) & (n_chars <= MAX_CHARS), n_chars > MAX_CHARS, n_chars < MIN_CHARS)
         ):
-            of_rank = np.flatnonzero(fits)
+            of_rank = np.flatnonzero(fits & (hashes <= self._bound(name, rank)))
             distinct, first = np.unique(hashes[of_rank], return_index=True)
             for content_hash, i in zip(distinct[:N_SAMPLES].tolist(), of_rank[first[:N_SAMPLES]], strict=True):
                 # Four bytes a character at most: enough of a long document.
                 kept[rank, content_hash] = data[starts[i] : min(ends[i], starts[i] + 4 * MAX_CHARS + 4)]
-            if len(distinct) >= N_SAMPLES:
+            if sum(key[0] <= rank for key in kept) >= N_SAMPLES:
                 break
         self._kept[name] = {key: kept[key] for key in sorted(kept)[:N_SAMPLES]}
+
+    def _bound(self, name: str, rank: int) -> np.uint64:
+        """The hash that a document of this rank must not be above to be kept: most need not be looked at again."""
+        last = sorted(self._kept[name])[N_SAMPLES - 1 :][:1]
+        return np.uint64(last[0][1] if last and last[0][0] == rank else 2**64 - 1)
 
     def texts(self) -> dict[str, list[str]]:
         """The documents kept, by set; a long one ends at a space, where it has one, with an ellipsis."""

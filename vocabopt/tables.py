@@ -112,7 +112,7 @@ def _cells(point: Mapping[str, Any], sets: Mapping[str, Any]) -> list[str]:
     return [
         f"{point['n_added']:,}{'*' if point['dry'] else ''}",
         f"{point['n_rows_total']:,}",
-        f"{heldout['n_tokens']:,}",
+        _number(heldout["n_tokens"] or None, ","),
         _number(heldout["ratio_input"], ".4f"),
         _number(train["ratio_input"], ".4f"),
         _number(point["ratio_embedding"], ".3f"),

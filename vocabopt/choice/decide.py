@@ -12,7 +12,8 @@ class Decided:
 
     rule: what named it; "padding" where rows of the table are free, "none" where no rule has an answer. named: what
     that rule named. limit: the largest size that curve, training plan and memory allow. clipped_by: the kind of rule
-    whose limit lies below `named`, None where none does.
+    whose limit lies below `named`, None where none does. is_bounded: whether the rule names a size on this curve, not
+    only one that it is at least.
     """
 
     n_added: int
@@ -20,6 +21,7 @@ class Decided:
     named: int
     limit: int
     clipped_by: str | None = None
+    is_bounded: bool = True
 
     @property
     def before_rounding(self) -> int:
@@ -38,8 +40,16 @@ def decide(question: Question, knee: int | None, given: list[Answer]) -> Decided
         able = [a for a in given if a.kind in ("flops", "used", "marginal") and a.n_added is not None]
         bounded = [(a.n_added or 0, a.name) for a in able if a.bound == "at"]
         named, rule = min(bounded or [(a.n_added or 0, a.name) for a in able], default=(0, "none"))
+    is_bounded = rule in ("knee", "padding") or any(a.name == rule and a.bound == "at" for a in given)
     limit, clipped_by = _limit(question, given)
-    decided = Decided(n_added=0, rule=rule, named=named, limit=limit, clipped_by=clipped_by if limit < named else None)
+    decided = Decided(
+        n_added=0,
+        rule=rule,
+        named=named,
+        limit=limit,
+        clipped_by=clipped_by if limit < named else None,
+        is_bounded=is_bounded,
+    )
     return replace(decided, n_added=rounded(decided, question))
 
 

@@ -73,10 +73,10 @@ class ChoiceOptions:
                 raise OptionError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1.")
         if not 0 <= self.n_resamples <= 100_000:
             raise OptionError(f"--resamples {self.n_resamples}: must be between 0 (no interval) and 100,000.")
-        if self.kneedle_points < 3 or self.kneedle_sensitivity < 0:
+        if self.kneedle_points < 3 or not 0 <= self.kneedle_sensitivity < float("inf"):
             raise OptionError(
                 f"--kneedle-points {self.kneedle_points}, --kneedle-sensitivity {self.kneedle_sensitivity}: needs at "
-                "least 3 points, and a sensitivity of 0 or more."
+                "least 3 points, and a finite sensitivity of 0 or more."
             )
         if not 0 <= self.seed < 2**64:
             raise OptionError(f"--seed {self.seed}: must be between 0 and 2**64 - 1.")

@@ -65,6 +65,8 @@ def reason(question: Question, knee: int | None, decided: "Decided") -> str:
 def _instead(decided: "Decided") -> str:
     if decided.rule == "none":
         return ""
+    if not decided.is_bounded:
+        return f", and no rule without a window bounds a size on this curve, so its end decides: {decided.named:,}"
     return f", so the smallest size that a rule without a window names decides: {decided.named:,} by {decided.rule!r}"
 
 

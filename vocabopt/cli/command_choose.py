@@ -75,7 +75,7 @@ def choose(run_dir: Path, model: str | None, as_json: bool, quiet: bool, **value
     if as_json:
         click.echo(json.dumps(choice, ensure_ascii=False, indent=1).encode())
     elif not quiet:
-        _print_choice(choice, run_dir)
+        _print_choice(sweep, run_dir)
 
 
 def _options(
@@ -98,12 +98,15 @@ def _options(
     )
 
 
-def _print_choice(choice: Mapping[str, Any], run_dir: Path) -> None:
+def _print_choice(sweep: Mapping[str, Any], run_dir: Path) -> None:
     from vocabopt.choice.table import choice_notes, rules_table
 
+    choice, model, base = sweep["choice"], sweep["model"], sweep["base"]
     console = plain_console()
     console.print(rules_table(choice, width=console.width))
     stale = f"The page still shows the choice before: `vocabopt report {run_dir}` makes it anew."
     *notes, reason = choice_notes(choice)
+    counted = "none known" if model is None else model["name"]
+    notes.append(f"Model: {counted}; {base['n_rows']:,} rows for the {base['n_tokens']:,} tokens of {base['name']}.")
     for note in (*notes, *([stale] if (run_dir / "report.html").is_file() else []), reason):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

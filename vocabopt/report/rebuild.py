@@ -15,6 +15,7 @@ from vocabopt.run_files import read_curve, read_sweep, read_union
 from vocabopt.samples import read_samples
 
 _SWEEP_AGAIN = "Sweep into this folder again."
+_SWEEP_ANEW = "Sweep the text into a new folder with --out."
 
 
 def rebuild_report(run_dir: Path) -> Path:
@@ -30,7 +31,7 @@ def rebuild_report(run_dir: Path) -> Path:
         raise RunDirectoryError(f"{run_dir}: no such folder. Name the run directory of a sweep.")
     sweep = read_sweep(run_dir)
     curve = read_curve(run_dir, sweep.get("curve_sha256", ""))
-    run = read_json(run_dir / "run.json", next_step=_SWEEP_AGAIN)
+    run = read_json(run_dir / "run.json", next_step=_SWEEP_ANEW)
     _check_whole(run_dir, sweep, curve)
     base, base_problem = _base_of(sweep)
     return write_report(

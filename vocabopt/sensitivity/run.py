@@ -208,6 +208,12 @@ def _grow(
     with console.step(name, options.max_added, "tokens") as advance:
         segmentation = segment(base, counts, weights)
         growth = grow(base, counts, segmentation, weights, unprotected, growth_options, advance)
+    if not len(growth.curve):
+        guard = f" of {', '.join(scripts)}" if scripts else ""
+        raise CorpusError(
+            f"{name}: no new token{guard} saves anything in this text, so there is nothing to compare. Leave it out, "
+            "or name the script of all of them with --script."
+        )
     base_tokens = segmentation.base_tokens(counts.sets)
     sets = {
         name: {**asdict(stats), "n_tokens_base": base_tokens[name], "entropy_bits_base": growth.entropy_bits[name]}
