@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from command_line import vocabopt
+from helpers import CORPUS
 
 from vocabopt.errors import RunDirectoryError
 from vocabopt.report import fields
@@ -194,3 +195,24 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "sweep.json: not found. Run `vocabopt sweep ... --out` with this folder first." in result.output
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_an_analysis_in_the_run_s_folder_comes_into_the_page(run_dir: Path) -> None:
+    text = CORPUS / "ko" / "news.txt"
+    out = run_dir / "analysis"
+    done = vocabopt(
+        "analyze", "mistral-7b-v1", "--text", f"ko={text}", "--morpheme-documents", 0, "--out", out, "--quiet"
+    )
+    assert done.exit_code == 0, done.output
+    assert vocabopt("report", run_dir, "--quiet").exit_code == 0
+    (measured,) = json.loads((out / "analyze.json").read_text("utf-8"))["tokenizers"]
+    page = (run_dir / "report.html").read_text("utf-8")
+    section = page.partition('<section id="analysis">')[2].partition("</section>")[0]
+    assert f"{measured['sets']['ko']['n_tokens']:,}" in section
+    assert f"{measured['sets']['ko']['tokens_per_word']:.3f}" in section
+    (out / "analyze.json").write_text('{"format_version": 1, "sets": {}}', encoding="utf-8")
+    result = vocabopt("report", run_dir, "--quiet")
+    assert result.exit_code == 2
+    assert (
+        "analyze.json: field tokenizers is missing. Run `vocabopt analyze` again. Or remove the file." in result.stderr
+    )

@@ -11,9 +11,10 @@ import click
 def report(run_dir: Path, quiet: bool) -> None:
     """Write the report of a run again: report.html and figures/, from its folder alone.
 
-    DIR is the run directory of a sweep. The text is not read; what merge and adapt have left in the folder since
-    (tokenizer/verify.json, adapt.json) comes into the page. The base tokenizer is loaded from where the sweep found it;
-    where that is gone the page has no playground and says so.
+    DIR is the run directory of a sweep. The text is not read; what other commands have left in the folder since comes
+    into the page: tokenizer/verify.json of `merge`, analysis/analyze.json of `analyze --out DIR/analysis`, adapt.json.
+    The base tokenizer is loaded from where the sweep found it; where that is gone the page has no playground and says
+    so.
 
     \b
     Examples:

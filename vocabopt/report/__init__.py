@@ -31,6 +31,7 @@ def write_report(
     verify: Mapping[str, Any] | None = None,
     base: "Base | None" = None,
     adapt: Mapping[str, Any] | None = None,
+    analysis: Mapping[str, Any] | None = None,
     base_problem: str | None = None,
 ) -> Path:
     """Write DIR/report.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
@@ -46,6 +47,7 @@ def write_report(
         verify: what verify.json of the merged tokenizer holds.
         base: the base tokenizer; without it the page has no playground and no sample sentences.
         adapt: what adapt.json holds, where a model was adapted.
+        analysis: what analyze.json holds, where tokenizers were compared into the run's folder.
         base_problem: why there is no base, for the reader.
 
     Returns:
@@ -56,7 +58,7 @@ def write_report(
     from vocabopt.report.charts import draw_all
     from vocabopt.report.view import View
 
-    view = View(sweep, curve, run, union, verify=verify, adapt=adapt)
+    view = View(sweep, curve, run, union, verify=verify, adapt=adapt, analysis=analysis)
     pictures = draw_all(view)
     for picture in pictures:
         write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)

@@ -40,6 +40,17 @@ ADAPT: Shape = {
     ],
     "control?": {"after": _BITS_PER_BYTE},
 }
+_MEASURE = {
+    "n_tokens": int,
+    "tokens_per_word?": _NUMBER,
+    "bytes_per_token?": _NUMBER,
+    "share_words_whole?": _NUMBER,
+    "share_unknown_tokens?": _NUMBER,
+}
+ANALYSIS: Shape = {
+    "sets": {"*": {}},
+    "tokenizers": [{"name": str, "n_tokens": int, "sets": {"*": _MEASURE}}],
+}
 _WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
 
 

@@ -33,9 +33,10 @@ class View:
         *,
         verify: Mapping[str, Any] | None = None,
         adapt: Mapping[str, Any] | None = None,
+        analysis: Mapping[str, Any] | None = None,
     ) -> None:
         self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
-        self.verify, self.adapt = verify, adapt
+        self.verify, self.adapt, self.analysis = verify, adapt, analysis
         self.given_sets: Mapping[str, Mapping[str, Any]] = sweep["sets"]
         self.given_points: list[Mapping[str, Any]] = sweep["points"]
         self.choice: Mapping[str, Any] = sweep["choice"]
