@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vocabopt import __version__
 from vocabopt.analyze.charts import colour_of, draw_all, shape_of
 from vocabopt.analyze.metrics import best
 from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
-from vocabopt.report import text
-from vocabopt.report.page import policy
+from vocabopt.report.page import environment, policy
 from vocabopt.report.svg import COLOURS, DARK, colour_rules, colour_variables
 
 
@@ -43,34 +41,23 @@ def _render(record: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
         f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {colour_variables(DARK)} }} }}\n"
         f"{colour_rules()}\n{(folder / 'analyze.css').read_text(encoding='utf-8')}"
     )
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=text.count,
-        fixed=text.fixed,
-        percent=text.percent,
-        visible=text.visible,
-        plain=text.plain,
-        option=text.option,
-    )
-    environment.globals.update(best=best)
-    return environment.get_template("analyze.html").render(
-        record=record,
-        sets=record["sets"],
-        tokenizers=record["tokenizers"],
-        marks=[(colour_of(number), shape_of(number)) for number in range(len(record["tokenizers"]))],
-        totals=[_total(tokenizer) for tokenizer in record["tokenizers"]],
-        is_korean=any(given["is_korean"] for given in record["sets"].values()),
-        has_numbers=any(not (name.isascii() and name.isprintable()) for name in _names(record)),
-        figures=figures,
-        style=Markup(style),
-        policy=policy([style], []),
-        version=__version__,
+    return (
+        environment(folder)
+        .get_template("analyze.html")
+        .render(
+            best=best,
+            record=record,
+            sets=record["sets"],
+            tokenizers=record["tokenizers"],
+            marks=[(colour_of(number), shape_of(number)) for number in range(len(record["tokenizers"]))],
+            totals=[_total(tokenizer) for tokenizer in record["tokenizers"]],
+            is_korean=any(given["is_korean"] for given in record["sets"].values()),
+            has_numbers=any(not (name.isascii() and name.isprintable()) for name in _names(record)),
+            figures=figures,
+            style=Markup(style),
+            policy=policy([style], []),
+            version=__version__,
+        )
     )
 
 

@@ -42,9 +42,10 @@ _PAGE_SCRIPTS = (
 
 
 @cache
-def environment() -> Environment:
+def environment(folder: Path = FOLDER) -> Environment:
+    """The templates of `folder`, with the filters through which everything foreign goes."""
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
