@@ -4,8 +4,11 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 from command_line import vocabopt
 from helpers import CORPUS, split_heldout
+
+from vocabopt.samples import Samples
 
 
 def samples_of(path: Path, out: Path) -> dict[str, list[str]]:
@@ -43,3 +46,23 @@ def test_short_and_repeated_documents_are_taken_once_where_there_is_nothing_else
     (tmp_path / "short.txt").write_text("가나\n다라\n가나\n가나\n" * 50, encoding="utf-8")
     samples = samples_of(tmp_path / "short.txt", tmp_path / "out")
     assert sorted(samples["train"] + samples["heldout"]) == ["가나", "다라"]
+
+
+def test_what_is_kept_does_not_depend_on_how_documents_come_in_blocks() -> None:
+    """Lengths of every rank, hashes in no order: block by block, in any order, the same five are kept."""
+    rng = np.random.default_rng(0)
+    lengths, hashes = rng.integers(1, 260, 400), rng.integers(0, 2**63, 400).astype(np.uint64)
+    data, ends = b"x" * int(lengths.sum()), np.cumsum(lengths)
+
+    def kept(order: np.ndarray, n_blocks: int) -> list[str]:
+        samples = Samples(["ko"])
+        for block in np.array_split(order, n_blocks):
+            starts = ends[block] - lengths[block]
+            samples.offer("ko", data, starts, ends[block], hashes[block], lengths[block])
+        return samples.texts()["ko"]
+
+    fits = np.flatnonzero((lengths >= 20) & (lengths <= 160))
+    first = fits[np.argsort(hashes[fits])[:5]]
+    expected = ["x" * int(length) for length in lengths[first]]
+    for n_blocks in (1, 7, 400):
+        assert kept(rng.permutation(400), n_blocks) == expected

@@ -55,23 +55,32 @@ class EmbeddingTable:
         return self.model.n_embedding_params(self.n_rows(n_added)) if self.model else None
 
 
+def chosen_table(model: ModelSpec, base_name: str, base_n_tokens: int) -> EmbeddingTable:
+    """The table of a base in the model chosen with --model.
+
+    Raises:
+        OptionError: the model has fewer rows than the base has tokens.
+    """
+    if model.n_rows < base_n_tokens:
+        raise OptionError(
+            f"--model {model.name}: its embedding has {model.n_rows:,} rows, but the base {base_name} has "
+            f"{base_n_tokens:,} tokens. Pass the model that this tokenizer belongs to."
+        )
+    return EmbeddingTable(base_n_tokens=base_n_tokens, base_n_rows=model.n_rows, model=model)
+
+
 def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: bool) -> EmbeddingTable:
     """The table of this base in this model.
 
     Raises:
-        OptionError: the model chosen with --model has fewer rows than the base has tokens.
+        OptionError: as `chosen_table`, of a model chosen with --model.
     """
+    if model is not None and model_is_chosen:
+        return chosen_table(model, base.name, base.n_tokens)
     if model is not None and model.n_rows < base.n_tokens:
-        if model_is_chosen:
-            raise OptionError(
-                f"--model {model.name}: its embedding has {model.n_rows:,} rows, but the base {base.name} has "
-                f"{base.n_tokens:,} tokens. Pass the model that this tokenizer belongs to."
-            )
         model = None
     n_rows = base.n_tokens
-    if model is not None and model_is_chosen:
-        n_rows = model.n_rows
-    elif base.model_n_rows is not None and base.model_n_rows >= base.n_tokens:
+    if base.model_n_rows is not None and base.model_n_rows >= base.n_tokens:
         n_rows = base.model_n_rows
     elif model is not None:
         n_rows = model.n_rows

@@ -115,6 +115,12 @@ def corpus_set(name: str, path: str) -> TextSet:
     return named_set(name, path, "eval")
 
 
+def n_stored_bytes(text_sets: Sequence[TextSet]) -> int | None:
+    """Stored bytes of all files; None where a size is not known."""
+    sizes = [file.n_bytes for text_set in text_sets for file in text_set.files]
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
 def fingerprint(file: TextFile) -> str:
     """Identity of a file's content: xxh3_128 of its stored bytes; for a remote file, what its file system keeps.
 

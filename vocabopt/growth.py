@@ -1,8 +1,9 @@
 """The growth curve: exact token counts at every number of added tokens, from one pass (the pass: growth_kernel)."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from vocabopt import growth_kernel as kernel
 from vocabopt.bases import Base
-from vocabopt.counts import ChunkCounts
+from vocabopt.counts import ChunkCounts, SetStats
 from vocabopt.curve import Trace, fold_frame
 from vocabopt.errors import CorpusError
 from vocabopt.scripts import contains_target
@@ -40,6 +41,13 @@ class Growth:
     exhausted_at: int | None
     n_blocked: int
     entropy_bits: dict[str, float | None]
+
+    def set_records(self, sets: Mapping[str, SetStats], base_tokens: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+        """`sets` of sweep.json: what each text set holds, and the base's tokens and entropy on it."""
+        return {
+            name: {**asdict(stats), "n_tokens_base": base_tokens[name], "entropy_bits_base": self.entropy_bits[name]}
+            for name, stats in sets.items()
+        }
 
 
 @dataclass(frozen=True)

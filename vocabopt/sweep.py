@@ -23,7 +23,7 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
 from vocabopt.complexity import EmbeddingTable, grid, parse_sizes, points, points_shown, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, find_text_sets
+from vocabopt.corpus import TextSet, find_text_sets, n_stored_bytes
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
@@ -152,10 +152,8 @@ def _count(
         train, *others = text_sets
         sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
         sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
-        n_stored = [file.n_bytes for text_set in text_sets for file in text_set.files]
         samples = Samples(list(sets))
-        total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
-        with console.step("count", total, "bytes") as advance:
+        with console.step("count", n_stored_bytes(text_sets), "bytes") as advance:
             counts = count_chunks(
                 documents_of_sets(text_sets, options.read_options()),
                 sets,
@@ -232,10 +230,7 @@ def _sweep_record(
         "base": {**base.as_record(), "n_rows": table.base_n_rows},
         "model": asdict(table.model) if table.model else None,
         "scripts": list(scripts),
-        "sets": {
-            name: {**asdict(stats), "n_tokens_base": base_tokens[name], "entropy_bits_base": growth.entropy_bits[name]}
-            for name, stats in counts.sets.items()
-        },
+        "sets": growth.set_records(counts.sets, base_tokens),
         "points": points(shown, growth.curve, base_tokens, table),
         "max_added": options.max_added,
         "exhausted_at": growth.exhausted_at,

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from vocabopt.complexity import points_shown, ratio
 from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.tabular import DASH, terminal_table
 from vocabopt.union.beside import grown_beside
 
-DASH = "-"
 # Heads break where they are told to, so that the table fits into 80 characters.
 _HEADERS = (
     "added", "total\nrows", "tokens\nheld-out", "ratio_\ninput\nheld-out", "ratio_\ninput\ntrain", "ratio_\nembedding",
@@ -22,7 +20,6 @@ _UNION_HEADERS = (
     "vocabulary\npieces", "in the\nbase", "new\nrows", "ratio_\ninput", "grown,\nas many\nrows", "rows not\nreachable",
     "rows not\nused", "base\npieces\nbroken", "other\nlines\nchanged",
 )  # fmt: skip
-_WIDE = 100  # characters from which on there is room for wider gaps
 
 
 def sweep_table(sweep: Mapping[str, Any], *, width: int = 80) -> Table:
@@ -38,14 +35,7 @@ def sweep_table(sweep: Mapping[str, Any], *, width: int = 80) -> Table:
 
 
 def _table(title: str, headers: tuple[str, ...], width: int) -> Table:
-    table = Table(
-        title=Text(title),
-        title_justify="left",
-        header_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1 if width >= _WIDE else 0),
-    )
+    table = terminal_table(title, width)
     for header in headers:
         table.add_column(header, justify="right", vertical="bottom", overflow="fold")
     return table

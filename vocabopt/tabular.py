@@ -13,6 +13,18 @@ DASH = "-"
 _WIDE = 100  # characters from which on there is room for wider gaps
 
 
+def terminal_table(title: str, width: int) -> Table:
+    """An empty table in the look of all of them."""
+    return Table(
+        title=Text(title),
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1 if width >= _WIDE else 0),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlainTable:
     """headers: a line break where they may break; the first is that of the rows' names. bold: rows to stand out."""
@@ -23,15 +35,8 @@ class PlainTable:
     bold: frozenset[int] = frozenset()
 
     def for_terminal(self, width: int) -> Table:
-        table = Table(
-            title=Text(self.caption),
-            title_justify="left",
-            header_style="bold",
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
-            padding=(0, 1 if width >= _WIDE else 0),
-            min_width=min(width, len(self.caption)),
-        )
+        table = terminal_table(self.caption, width)
+        table.min_width = min(width, len(self.caption))
         for number, header in enumerate(self.headers):
             table.add_column(Text(header), justify="right" if number else "left", vertical="bottom", overflow="fold")
         for number, row in enumerate(self.rows):

@@ -20,32 +20,16 @@ class PaperAxis:
     sentence: str
 
 
-def vocab_size_at(union: Mapping[str, Any] | None, n_added: int) -> int | None:
-    """The size of the vocabulary trained apart that brings `n_added` new rows: linear between measured sizes.
+def paper_axis(union: Mapping[str, Any] | None, n_added: int) -> PaperAxis | None:
+    """`n_added` as the paper would count it, linear between measured sizes.
 
     None where no union was measured, or not up to this size.
     """
     points = [] if union is None else union["points"]
-    rows = [point["n_added"] for point in points]
+    rows, sizes, overlaps = ([point[key] for point in points] for key in ("n_added", "vocab_size", "n_overlap"))
     if n_added <= 0 or not rows or not rows[0] <= n_added <= rows[-1]:
         return None
-    return round(float(np.interp(n_added, rows, [point["vocab_size"] for point in points])))
-
-
-def paper_axis(union: Mapping[str, Any] | None, n_added: int) -> PaperAxis | None:
-    """`n_added` as the paper would count it; None as for `vocab_size_at`."""
-    size = vocab_size_at(union, n_added)
-    if size is None:
-        return None
-    overlap = round(
-        float(
-            np.interp(
-                size,
-                [point["vocab_size"] for point in (union or {})["points"]],
-                [point["n_overlap"] for point in (union or {})["points"]],
-            )
-        )
-    )
+    size, overlap = (round(float(np.interp(n_added, rows, values))) for values in (sizes, overlaps))
     return PaperAxis(
         vocab_size=size,
         n_overlap=overlap,

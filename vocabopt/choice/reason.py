@@ -1,17 +1,15 @@
 """The choice in words: one sentence each, with the numbers to check it by."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vocabopt.choice.answers import Question
+from vocabopt.choice.decide import Decided
 from vocabopt.choice.knee import WindowGrid
 from vocabopt.choice.options import DEFAULT_WINDOW
 from vocabopt.choice.paper_axis import union_window_sentence
 from vocabopt.choice.rules import Answer
 from vocabopt.sets import HELDOUT, TRAIN
-
-if TYPE_CHECKING:
-    from vocabopt.choice.decide import Decided
 
 
 def _text(question: Question) -> str:
@@ -41,7 +39,7 @@ def knee_sentence(question: Question, knee: int | None) -> str:
     return f"No knee: {against} does not bend below its chord."
 
 
-def reason(question: Question, knee: int | None, decided: "Decided") -> str:
+def reason(question: Question, knee: int | None, decided: Decided) -> str:
     """The recommendation: what to add, why that many, and what it does."""
     n_added, text = decided.n_added, _text(question)
     if decided.rule == "padding":
@@ -62,7 +60,7 @@ def reason(question: Question, knee: int | None, decided: "Decided") -> str:
     return f"Add {how_many}: {why}{_rounding(question, decided)}{_outcome(question, n_added)}"
 
 
-def _instead(decided: "Decided") -> str:
+def _instead(decided: Decided) -> str:
     if decided.rule == "none":
         return ""
     if not decided.is_bounded:
@@ -70,7 +68,7 @@ def _instead(decided: "Decided") -> str:
     return f", so the smallest size that a rule without a window names decides: {decided.named:,} by {decided.rule!r}"
 
 
-def _rounding(question: Question, decided: "Decided") -> str:
+def _rounding(question: Question, decided: Decided) -> str:
     table, multiple = question.table, question.options.row_multiple
     rows = table.n_rows(decided.n_added)
     if decided.rule == "padding":

@@ -27,9 +27,11 @@ from vocabopt.choice.sizes import SizeCurve
 from vocabopt.complexity import EmbeddingTable
 from vocabopt.errors import OptionError
 
+#: Where a curve ends before the paper's window does, the window is this share of its end, to its end.
+SHORT_WINDOW_START = 0.2
 #: What moves an answer and is not an option: kept with the choice all the same.
 FIXED: dict[str, Any] = {
-    "short_window_start": 0.2,
+    "short_window_start": SHORT_WINDOW_START,
     "window_starts": WINDOW_STARTS,
     "window_ends": WINDOW_ENDS,
     "n_resampled_sizes": N_RESAMPLED_SIZES,
@@ -38,8 +40,6 @@ FIXED: dict[str, Any] = {
     "bytes_per_kv_value": BYTES_PER_KV_VALUE,
     "bytes_per_logit": BYTES_PER_LOGIT,
 }
-#: Where a curve ends before the paper's window does, the window is this share of its end, to its end.
-SHORT_WINDOW_START: float = FIXED["short_window_start"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,7 @@ from vocabopt.artifacts import write_json_atomic
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.recommend import choose
 from vocabopt.choice.sizes import size_curve
-from vocabopt.complexity import EmbeddingTable, points
-from vocabopt.errors import OptionError
+from vocabopt.complexity import EmbeddingTable, chosen_table, points
 from vocabopt.modelspec import load_model_spec, spec_of_record
 from vocabopt.run_files import read_curve, read_folds, read_sweep, read_union, require_fields
 from vocabopt.sets import TRAIN
@@ -67,7 +66,7 @@ def rechoose(run_dir: Path, options: ChoiceOptions, model: str | None = None) ->
     curve, folds = read_curve(run_dir, sweep["curve_sha256"]), read_folds(run_dir)
     table = table_of(sweep)
     if model is not None:
-        table = _table_with(sweep, model)
+        table = chosen_table(load_model_spec(model), sweep["base"]["name"], sweep["base"]["n_tokens"])
         base_tokens = {name: given["n_tokens_base"] for name, given in sweep["sets"].items()}
         shown = tuple(point["n_added"] for point in sweep["points"])
         sweep["model"], sweep["base"]["n_rows"] = asdict(table.model) if table.model else None, table.base_n_rows
@@ -85,13 +84,3 @@ def table_of(sweep: Mapping[str, Any]) -> EmbeddingTable:
     return EmbeddingTable(
         base_n_tokens=base["n_tokens"], base_n_rows=base["n_rows"], model=spec_of_record(sweep["model"])
     )
-
-
-def _table_with(sweep: Mapping[str, Any], model: str) -> EmbeddingTable:
-    spec, base = load_model_spec(model), sweep["base"]
-    if spec.n_rows < base["n_tokens"]:
-        raise OptionError(
-            f"--model {spec.name}: its embedding has {spec.n_rows:,} rows, but the base {base['name']} has "
-            f"{base['n_tokens']:,} tokens. Pass the model that this tokenizer belongs to."
-        )
-    return EmbeddingTable(base_n_tokens=base["n_tokens"], base_n_rows=spec.n_rows, model=spec)

@@ -21,7 +21,7 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
 from vocabopt.complexity import EmbeddingTable, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, corpus_set, fingerprint
+from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.growth import GrowthOptions, grow
@@ -157,9 +157,7 @@ def _count(text_sets: tuple[TextSet, ...], base: Base, options: SensitivityOptio
     heldout_of = {name: _HELDOUT_OF.format(name) for name in options.corpora}
     sets = {name: SetStats("train") for name in options.corpora}
     sets |= {heldout: SetStats("heldout") for heldout in heldout_of.values()}
-    n_stored = [file.n_bytes for text_set in text_sets for file in text_set.files]
-    total = sum(size for size in n_stored if size is not None) if None not in n_stored else None
-    with console.step("count", total, "bytes") as advance:
+    with console.step("count", n_stored_bytes(text_sets), "bytes") as advance:
         counts = count_chunks(
             documents_of_sets(text_sets, options.read),
             sets,
@@ -214,11 +212,7 @@ def _grow(
             f"{name}: no new token{guard} saves anything in this text, so there is nothing to compare. Leave it out, "
             "or name the script of all of them with --script."
         )
-    base_tokens = segmentation.base_tokens(counts.sets)
-    sets = {
-        name: {**asdict(stats), "n_tokens_base": base_tokens[name], "entropy_bits_base": growth.entropy_bits[name]}
-        for name, stats in counts.sets.items()
-    }
+    sets = growth.set_records(counts.sets, segmentation.base_tokens(counts.sets))
     told: dict[str, Any] = {"sets": sets, "points": [], "exhausted_at": growth.exhausted_at}
     choice = choice_records(told, growth.curve, growth.folds, table, options.choice, None)["choice"]
     return Grown(name=name, curve=growth.curve, sets=sets, exhausted_at=growth.exhausted_at, choice=choice)
