@@ -131,6 +131,17 @@ def test_a_token_of_a_mixture_passes_only_its_experts() -> None:
     assert spared == 3 * (4 - 2) * 3 * WIDTH * 128  # layers x experts left out x matrices x width x inner width
 
 
+def test_a_served_text_that_is_shorter_in_tokens_has_a_shorter_context_too() -> None:
+    """Mistral 7B at ratio 0.5: half the tokens, and each looks back on 500 of 1,000; a row of the head more."""
+    table = EmbeddingTable(base_n_tokens=32_000, base_n_rows=32_000, model=PRESETS["mistral-7b"])
+    cost = model_cost(table, 1)
+    assert cost is not None
+    body, attention = 2 * 6_979_321_856, 4 * 32 * 32 * 128
+    served = cost.serving_flops(np.array([1.0, 0.5]), 1_000)
+    assert served[0] == body + 1_000 * attention + 2 * 4_096 * 32_000
+    assert served[1] == 0.5 * (body + 500 * attention + 2 * 4_096 * 32_001)
+
+
 def test_serving_memory_by_hand() -> None:
     """Mistral 7B, 16 bits: 7.24 B weights, and 2 x 32 layers x 8 heads x 128 x 2 bytes = 131,072 bytes a token."""
     table = EmbeddingTable(base_n_tokens=32_000, base_n_rows=32_000, model=PRESETS["mistral-7b"])

@@ -200,6 +200,24 @@ def test_the_interval_of_one_draw_is_what_the_resampled_folds_give_by_hand() -> 
     assert interval.low == interval.high == pytest.approx(knee, rel=0.02)  # folds are known at 100 sizes
 
 
+def test_between_the_sizes_of_the_folds_a_draw_s_ratio_to_the_whole_is_linear() -> None:
+    """Folds known at 0 and 5,000 only, a window of 1,001 sizes: the knee of one draw, by hand."""
+    ends, seed = np.array([0, 5_000]), 4
+    n_tokens = unlike_folds(np.arange(5_001)).sum(axis=1)
+    drawn = np.random.default_rng(seed).multinomial(N_FOLDS, np.full(N_FOLDS, 1 / N_FOLDS), size=1)[0]
+    at_start, at_end = (unlike_folds(ends) @ drawn) / unlike_folds(ends).sum(axis=1)
+    by_hand = n_tokens * (at_start + (at_end - at_start) * np.arange(5_001) / 5_000)
+    window = slice(1_000, 2_001)
+    cost = 1 + np.arange(5_001) / 32_000
+    knee, of_whole = (chord_knee(range(1_000, 2_001), cost[window], gain[window]) for gain in (by_hand, n_tokens))
+    folds = folded(unlike_folds(ends), ends)
+    interval = knee_interval(
+        folds, "heldout", n_tokens, cost, (1_000, 2_000), knee=of_whole, share=0.9, n_resamples=1, seed=seed
+    )
+    assert interval is not None
+    assert interval.low == interval.high == knee != of_whole
+
+
 def test_the_interval_is_the_same_for_the_same_seed_and_moves_with_another() -> None:
     assert interval_of(unlike_folds, seed=1) == interval_of(unlike_folds, seed=1)
     assert interval_of(unlike_folds, seed=1, n_resamples=5) != interval_of(unlike_folds, seed=2, n_resamples=5)

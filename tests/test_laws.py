@@ -54,6 +54,8 @@ def test_volt_s_utility_by_hand() -> None:
 def test_rules_by_hand() -> None:
     assert rules.cheapest(np.array([10.0, 7.0, 6.0, 8.0])) == (2, "at")
     assert rules.cheapest(np.array([10.0, 7.0, 6.0, 5.9])) == (3, "at_least")
+    assert rules.cheapest(np.array([10.0, 7.0, 6.0, 6.005])) == (3, "at_least")  # 0.08 % is no rise
+    assert rules.cheapest(np.array([10.0, 7.0, 6.0, 6.007])) == (2, "at")
     assert rules.cheapest(np.array([10.0])) == (0, "at")
     occurrences = np.array([900, 500, 200, 100])
     assert rules.exposed(occurrences, 2.0, 400) == (3, "at")

@@ -31,16 +31,17 @@ class Decided:
 def decide(question: Question, knee: int | None, given: list[Answer]) -> Decided:
     """The knee; else padding rows that are free; else the smallest of the rules without a window that has an answer."""
     window, table, ratio = question.window, question.table, question.ratio_input
+    is_bounded = True
     if knee is not None:
         rule, named = "knee", knee
     elif len(ratio) and ratio[window[1]] < ratio[window[0]] and table.n_rows(window[1]) == table.base_n_rows:
         # Where padding rows take all of the window, tokens cost nothing and there is no knee: take them.
         rule, named = "padding", window[1]
     else:
+        # A rule that the curve does not bound names its end, so it decides only where no other does.
         able = [a for a in given if a.kind in ("flops", "used", "marginal") and a.n_added is not None]
-        bounded = [(a.n_added or 0, a.name) for a in able if a.bound == "at"]
-        named, rule = min(bounded or [(a.n_added or 0, a.name) for a in able], default=(0, "none"))
-    is_bounded = rule in ("knee", "padding") or any(a.name == rule and a.bound == "at" for a in given)
+        sizes = [(a.n_added or 0, a.name, a.bound == "at") for a in able]
+        named, rule, is_bounded = min(sizes, default=(0, "none", True))
     limit, clipped_by = _limit(question, given)
     decided = Decided(
         n_added=0,

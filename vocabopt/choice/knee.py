@@ -68,19 +68,17 @@ def kneedle(sizes: Sequence[int] | Integers, cost: ArrayLike, gain: ArrayLike, *
     x = (x - x.min()) / np.ptp(x)
     # Step 3: the difference curve.
     difference = (y.max() - y) / np.ptp(y) - x
-    # Step 4: its local maxima and minima, ends included.
+    # Step 4: its local maxima, ends included.
     before, after = np.append(difference[:1], difference[:-1]), np.append(difference[1:], difference[-1:])
     is_maximum = (difference >= before) & (difference >= after)
-    is_minimum = (difference <= before) & (difference <= after)
     # Step 5: the threshold below each maximum. Step 6: a maximum is a knee when the difference falls below its
-    # threshold before the next maximum takes its place; a minimum on the way ends the search for this one.
+    # threshold before the next maximum takes its place. A minimum above the threshold changes nothing: from there the
+    # difference rises to that next maximum.
     step = sensitivity * float(np.mean(np.diff(x)))
     maximum: int | None = None
     for i in range(len(x) - 1):
         if is_maximum[i]:
             maximum = i
-        if is_minimum[i]:
-            maximum = None
         if maximum is not None and difference[i + 1] < difference[maximum] - step:
             return int(sizes[maximum])
     return None
