@@ -6,8 +6,12 @@
     ├── BaseTokenizerError   the base tokenizer cannot be loaded, or is of a kind that cannot be grown
     ├── ModelSpecError       the model's config.json is missing, unreadable or lacks a field
     ├── PlaygroundError      the report's playground cannot repeat a part of the base; the report is made without it
+    ├── ModelError           a model's weights cannot be loaded, or do not fit the tokenizer
+    ├── PlanError            a training plan cannot be used
+    ├── TrainingError        training stopped: the loss is not a number, no memory, no disk (what was done is kept)
     ├── RunDirectoryError    the output folder cannot be written, or holds something else
     └── PromiseError         a promise of the tool did not hold (exit code 1)
+        └── ForgettingError  a stage forgot more of the base language than the gate allows; its checkpoint is kept
 
 A message names the value, the place (file, line, field) and what to do next.
 """
@@ -39,6 +43,18 @@ class PlaygroundError(VocaboptError):
     """The report's playground cannot repeat a part of the base tokenizer exactly; the report is made without it."""
 
 
+class ModelError(VocaboptError):
+    """A model's weights cannot be loaded, or do not fit the tokenizer."""
+
+
+class PlanError(VocaboptError):
+    """A training plan cannot be used."""
+
+
+class TrainingError(VocaboptError):
+    """Training stopped: the loss is not a number, no memory, no disk. What was done before is kept."""
+
+
 class RunDirectoryError(VocaboptError):
     """The output folder cannot be written, or holds something else."""
 
@@ -47,3 +63,7 @@ class PromiseError(VocaboptError):
     """A promise of the tool did not hold; the result must not be used."""
 
     exit_code = 1
+
+
+class ForgettingError(PromiseError):
+    """A stage forgot more of the base language than the gate allows. Its checkpoint is kept."""

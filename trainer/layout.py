@@ -1,0 +1,76 @@
+"""Where a model keeps its tables and blocks: names of parameters, nothing of their values."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vocabopt.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLayout:
+    """Names as `named_parameters` gives them.
+
+    embeddings: the input table. head, head_bias: the output table and its bias; None where there is none. A tied
+    model's head is its input table: is_tied, and head is None. block_prefix: what the parameters of the blocks begin
+    with, before the block's index.
+    """
+
+    embeddings: str
+    head: str | None
+    head_bias: str | None
+    block_prefix: str
+    n_blocks: int
+
+    @property
+    def is_tied(self) -> bool:
+        return self.head is None
+
+    def block_of(self, name: str) -> int | None:
+        """Number of the block, from 1, that a parameter belongs to; None outside the blocks."""
+        if not name.startswith(self.block_prefix):
+            return None
+        return int(name[len(self.block_prefix) :].partition(".")[0]) + 1
+
+
+def layout_of(model: "PreTrainedModel") -> ModelLayout:
+    """The layout of a causal language model of transformers.
+
+    Raises:
+        ModelError: it has no input embeddings, no output head, or no list of blocks with as many entries as its
+            config says.
+    """
+    kind = type(model).__name__
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if embeddings is None or head is None:
+        raise ModelError(
+            f"{kind}: has no {'output head' if embeddings else 'input embeddings'}; adapt a causal "
+            "language model (AutoModelForCausalLM)."
+        )
+    names = [name for name, _ in model.named_parameters()]
+    names_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    n_blocks = int(model.config.get_text_config().num_hidden_layers)
+    is_tied = head.weight is embeddings.weight
+    bias = getattr(head, "bias", None)
+    return ModelLayout(
+        embeddings=names_of[id(embeddings.weight)],
+        head=None if is_tied else names_of[id(head.weight)],
+        head_bias=None if bias is None else names_of[id(bias)],
+        block_prefix=_block_prefix(names, n_blocks, kind),
+        n_blocks=n_blocks,
+    )
+
+
+def _block_prefix(names: list[str], n_blocks: int, kind: str) -> str:
+    """What stands before the first index in the names of the blocks: "model.layers.", "transformer.h."."""
+    numbers: dict[str, set[int]] = {}
+    for name in names:
+        if found := re.match(r"(.*?\.)(\d+)\.", name):
+            numbers.setdefault(found[1], set()).add(int(found[2]))
+    for prefix, found_numbers in numbers.items():
+        if found_numbers == set(range(n_blocks)):
+            return prefix
+    raise ModelError(f"{kind}: no list of {n_blocks} blocks among its parameters ({', '.join(numbers) or 'none'}).")

@@ -1,0 +1,277 @@
+"""Training plans as data: which parameters each stage trains, on how much of the text, at what learning rate.
+
+A plan is a tuple of stages that run one after another, each on its own slice of the text. Which parameters a stage
+trains is a pure function of the names of the model's parameters (`trainable_names`), so it can be asserted whole.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from trainer.layout import ModelLayout
+from vocabopt.errors import PlanError
+
+Rows: TypeAlias = Literal["all", "new"]
+#: Blocks by a word, or by number: from 1, and from -1 for the last, as in (1, 2, -2, -1).
+Blocks: TypeAlias = Literal["none", "all", "odd", "even", "first-half", "second-half"] | tuple[int, ...]
+Schedule: TypeAlias = Literal["cosine", "linear", "constant"]
+
+BLOCK_WORDS = ("none", "all", "odd", "even", "first-half", "second-half")
+SCHEDULES = ("cosine", "linear", "constant")
+ROWS = ("all", "new")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters (arXiv 2106.09685) on every linear layer of the stage's blocks, merged when the stage ends.
+
+    rank: of the two factors. On SOLAR-10.7B rank 128 is 4.6 % of the parameters, as RedWhale reports.
+    alpha: the product is scaled by alpha / rank. targets: module names that get adapters; empty for all linear ones.
+    """
+
+    rank: int = 128
+    alpha: int = 256
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise PlanError(f"lora rank {self.rank}: must be at least 1.")
+        if self.alpha < 1:
+            raise PlanError(f"lora alpha {self.alpha}: must be at least 1.")
+        if not 0 <= self.dropout < 1:
+            raise PlanError(f"lora dropout {self.dropout}: must be at least 0 and below 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a plan.
+
+    embeddings, head: rows of the input and output table that train, None for none. In a tied model they are one
+    table, which trains the wider of the two. blocks: transformer blocks that train, whole. other: the parameters
+    outside tables and blocks (final norm, learned positions). lora: with it the blocks are frozen and adapters on
+    them train instead.
+    share: of the plan's text, in bytes; shares are relative to their sum.
+    learning_rate: the highest, of everything but new rows; new_rows_factor: what it is multiplied with for those.
+    warmup: share of the stage's steps in which the learning rate rises from 0. final_factor: of the highest learning
+    rate at the stage's end, for cosine and linear schedules.
+    """
+
+    name: str
+    embeddings: Rows | None = None
+    head: Rows | None = None
+    blocks: Blocks = "none"
+    other: bool = False
+    lora: Lora | None = None
+    share: float = 1.0
+    learning_rate: float = 1e-4
+    new_rows_factor: float = 1.0
+    schedule: Schedule = "cosine"
+    warmup: float = 0.03
+    final_factor: float = 0.1
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise PlanError("a stage has no name. Give it one: it names the stage's folder.")
+        checks: tuple[tuple[str, object, bool, str], ...] = (
+            ("embeddings", self.embeddings, self.embeddings in (None, *ROWS), 'must be "all" or "new", or left out'),
+            ("head", self.head, self.head in (None, *ROWS), 'must be "all" or "new", or left out'),
+            ("blocks", self.blocks, _are_blocks(self.blocks), f"must be one of {', '.join(BLOCK_WORDS)}, or numbers"),
+            ("share", self.share, self.share > 0, "must be above 0"),
+            ("learning_rate", self.learning_rate, self.learning_rate > 0, "must be above 0"),
+            ("new_rows_factor", self.new_rows_factor, self.new_rows_factor > 0, "must be above 0"),
+            ("schedule", self.schedule, self.schedule in SCHEDULES, f"must be one of {', '.join(SCHEDULES)}"),
+            ("warmup", self.warmup, 0 <= self.warmup < 1, "must be at least 0 and below 1"),
+            ("final_factor", self.final_factor, 0 <= self.final_factor <= 1, "must be between 0 and 1"),
+            ("weight_decay", self.weight_decay, self.weight_decay >= 0, "must be at least 0"),
+        )
+        for field, value, holds, what in checks:
+            if not holds:
+                raise PlanError(f"stage {self.name!r}: {field} {value!r} {what}.")
+        if self.lora is not None and self.blocks == "none":
+            raise PlanError(f'stage {self.name!r}: lora needs blocks to put adapters on. Add blocks = "all".')
+        if not (self.embeddings or self.head or self.blocks != "none" or self.other):
+            raise PlanError(f"stage {self.name!r}: trains nothing. Name embeddings, head, blocks or other.")
+
+    @property
+    def trains_new_rows_only(self) -> bool:
+        return "new" in (self.embeddings, self.head)
+
+
+def _are_blocks(blocks: object) -> bool:
+    if isinstance(blocks, tuple):
+        return bool(blocks) and all(isinstance(n, int) and not isinstance(n, bool) and n for n in blocks)
+    return blocks in BLOCK_WORDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Stages in order, and where the plan comes from (a paper, or the file it was read from)."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise PlanError(f"plan {self.name}: has no stages.")
+        names = [stage.name for stage in self.stages]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise PlanError(f"plan {self.name}: two stages are called {twice!r}. Names must differ: they name folders.")
+
+    def shares(self) -> list[float]:
+        """Each stage's share of the text; they add up to 1."""
+        total = sum(stage.share for stage in self.stages)
+        return [stage.share / total for stage in self.stages]
+
+    def as_record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def stage_blocks(blocks: Blocks, n_blocks: int) -> frozenset[int]:
+    """Numbers, from 1, of the blocks that are meant.
+
+    Raises:
+        PlanError: a number is not that of a block.
+    """
+    numbers = range(1, n_blocks + 1)
+    if isinstance(blocks, tuple):
+        found = frozenset(n if n > 0 else n_blocks + 1 + n for n in blocks)
+        if outside := sorted(found - set(numbers)):
+            raise PlanError(f"blocks {list(blocks)}: the model has {n_blocks} blocks, there is no block {outside[0]}.")
+        return found
+    half = n_blocks // 2
+    return frozenset(
+        {
+            "none": [],
+            "all": numbers,
+            "odd": numbers[::2],
+            "even": numbers[1::2],
+            "first-half": numbers[:half],
+            "second-half": numbers[half:],
+        }[blocks]
+    )
+
+
+def trainable_names(stage: Stage, names: Iterable[str], layout: ModelLayout) -> frozenset[str]:
+    """Names of the model's own parameters that a stage trains, whole or some rows of.
+
+    Adapters of a LoRA stage are not among them: they are not the model's own parameters.
+
+    Args:
+        names: all parameter names of the model, a tied table once.
+
+    Raises:
+        PlanError: no parameter is named, or a block that the model does not have.
+    """
+    blocks = stage_blocks("none" if stage.lora else stage.blocks, layout.n_blocks)
+
+    def trains(name: str) -> bool:
+        if name in (layout.embeddings, layout.head, layout.head_bias):
+            is_embedding = name == layout.embeddings
+            is_head = name != layout.embeddings or layout.is_tied
+            return (is_embedding and stage.embeddings is not None) or (is_head and stage.head is not None)
+        number = layout.block_of(name)
+        return stage.other if number is None else number in blocks
+
+    chosen = frozenset(name for name in names if trains(name))
+    if not chosen and stage.lora is None:
+        raise PlanError(f"stage {stage.name!r}: names no parameter of this model ({layout.n_blocks} blocks).")
+    return chosen
+
+
+def rows_of_table(stage: Stage, layout: ModelLayout) -> dict[str, Rows]:
+    """Table -> rows that train, for the tables (and the head's bias) that the stage trains.
+
+    In a tied model the one table trains all rows where either side says so.
+    """
+    if layout.is_tied:
+        said = [rows for rows in (stage.embeddings, stage.head) if rows is not None]
+        return {layout.embeddings: "all" if "all" in said else "new"} if said else {}
+    tables = {layout.embeddings: stage.embeddings, layout.head: stage.head, layout.head_bias: stage.head}
+    return {name: rows for name, rows in tables.items() if name is not None and rows is not None}
+
+
+def _tables(share: float, **settings: Any) -> Stage:
+    return Stage(name="embeddings-head", embeddings="all", head="all", share=share, new_rows_factor=5.0, **settings)
+
+
+def _staged(name: str, source: str, first: Stage, second: Stage, lora: Lora) -> Plan:
+    stages = (_tables(0.25), first, second, Stage(name="lora", blocks="all", lora=lora, share=0.25))
+    return Plan(name=name, stages=stages, source=source)
+
+
+def _redwhale(lora: Lora) -> Plan:
+    """The paper gives the order of the stages, not their shares: equal ones are ours."""
+    odd = Stage(name="odd-blocks", blocks="odd", share=0.25)
+    even = Stage(name="even-blocks", blocks="even", share=0.25)
+    return _staged("redwhale", "RedWhale, arXiv 2408.11294", odd, even, lora)
+
+
+def _sequential(lora: Lora) -> Plan:
+    """RedWhale with its blocks in order, the first half and then the second, instead of odd and even ones."""
+    first = Stage(name="first-half", blocks="first-half", share=0.25)
+    second = Stage(name="second-half", blocks="second-half", share=0.25)
+    return _staged("sequential", "RedWhale's stages with the blocks in order", first, second, lora)
+
+
+def _full(lora: Lora) -> Plan:
+    stage = Stage(name="all", embeddings="all", head="all", blocks="all", other=True, new_rows_factor=5.0)
+    return Plan(name="full", stages=(stage,), source="every parameter at once")
+
+
+def _lora(lora: Lora) -> Plan:
+    """Adapters cannot write new rows: the tables train whole beside them, as in Chinese-LLaMA."""
+    stage = Stage(name="lora", embeddings="all", head="all", blocks="all", lora=lora, new_rows_factor=5.0)
+    return Plan(name="lora", stages=(stage,), source="Chinese-LLaMA, arXiv 2304.08177")
+
+
+def _top2_bottom2(lora: Lora) -> Plan:
+    stage = Stage(name="ends", embeddings="all", head="all", blocks=(1, 2, -2, -1), new_rows_factor=5.0)
+    return Plan(name="top2-bottom2", stages=(stage,), source="the two first and two last blocks and both tables")
+
+
+def _eeve(lora: Lora) -> Plan:
+    """Needs an untied model: the first stages train one table without the other."""
+    stages = (
+        Stage(name="input-new", embeddings="new", share=0.1, learning_rate=5e-4),
+        Stage(name="output-new", head="new", share=0.1, learning_rate=5e-4),
+        Stage(name="both-new", embeddings="new", head="new", share=0.1, learning_rate=5e-4),
+        Stage(name="output-all", head="all", share=0.15),
+        Stage(name="input-new-output-all", embeddings="new", head="all", share=0.15),
+        Stage(name="all", embeddings="all", head="all", blocks="all", other=True, share=0.2),
+        Stage(name="blocks", blocks="all", other=True, share=0.2),
+    )
+    return Plan(name="eeve", stages=stages, source="EEVE, arXiv 2402.14714")
+
+
+def _inplace(lora: Lora) -> Plan:
+    stages = (
+        Stage(name="new-rows", embeddings="new", head="new", share=0.2, learning_rate=5e-4),
+        Stage(name="all", embeddings="all", head="all", blocks="all", other=True, share=0.8),
+    )
+    return Plan(name="inplace", stages=stages, source="In-Place Tokenizer Expansion, arXiv 2607.15232")
+
+
+_PLANS = {
+    "redwhale": _redwhale,
+    "full": _full,
+    "lora": _lora,
+    "sequential": _sequential,
+    "top2-bottom2": _top2_bottom2,
+    "eeve": _eeve,
+    "inplace": _inplace,
+}
+PLAN_NAMES: Sequence[str] = tuple(_PLANS)
+
+
+def named_plan(name: str, lora: Lora | None = None) -> Plan:
+    """A plan by name, with adapters of the given size in its LoRA stage, where it has one.
+
+    Raises:
+        PlanError: there is no plan of that name.
+    """
+    if name not in _PLANS:
+        raise PlanError(f"--plan {name}: no such plan. Choose {', '.join(PLAN_NAMES)}, or name a .toml file.")
+    return _PLANS[name](lora or Lora())
