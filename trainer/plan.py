@@ -5,7 +5,7 @@ trains is a pure function of the names of the model's parameters (`trainable_nam
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from trainer.layout import ModelLayout
@@ -252,6 +252,16 @@ def _inplace(lora: Lora) -> Plan:
         Stage(name="all", embeddings="all", head="all", blocks="all", other=True, share=0.8),
     )
     return Plan(name="inplace", stages=stages, source="In-Place Tokenizer Expansion, arXiv 2607.15232")
+
+
+def control_plan(plan: Plan) -> Plan:
+    """The same plan for the original tokenizer, which has no new rows: where only those train, all rows do."""
+
+    def stage_of(stage: Stage) -> Stage:
+        rows: dict[str, Any] = {name: "all" for name in ("embeddings", "head") if getattr(stage, name) == "new"}
+        return replace(stage, new_rows_factor=1.0, **rows)
+
+    return replace(plan, stages=tuple(stage_of(stage) for stage in plan.stages))
 
 
 _PLANS = {
