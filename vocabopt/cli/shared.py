@@ -1,5 +1,6 @@
 """What more than one command takes: repeated NAME=PATH options, the options that complete a rank file."""
 
+import gc
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,6 +74,23 @@ def reading_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def require_trainer(command: str) -> None:
+    """Say what to install where the trainer's libraries are missing.
+
+    Raises:
+        OptionError: torch, transformers or another of them is not installed.
+    """
+    from importlib.util import find_spec
+
+    missing = [
+        name for name in ("torch", "transformers", "accelerate", "peft", "safetensors") if find_spec(name) is None
+    ]
+    if missing:
+        raise OptionError(f"{command} needs {', '.join(missing)}: pip install 'vocabopt[train]'.")
+    # Training makes cycles, for hours: unlike in the other commands (see `run`), they must be collected.
+    gc.enable()
 
 
 def plain_console(width: int = 120) -> "RichConsole":
