@@ -92,7 +92,7 @@ def tables(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     return model.get_parameter(layout.embeddings).data, model.get_parameter(layout.head or layout.embeddings).data
 
 
-# --- Worked by hand ---------------------------------------------------------------------------------------------------
+# --- Worked by hand --------------------------------------------------------------------------------------------------
 
 #: Eight rows: five tokens of the base, two rows for new tokens, one of padding. Norms of the first five: 5 5 10 1 1.
 INPUT = [[3, 4], [-3, 4], [6, 8], [0, 1], [-1, 0], [90, 90], [90, 90], [70, 70]]
@@ -224,7 +224,7 @@ def test_rows_drawn_at_random_have_the_table_s_spread_and_the_two_tables_share_n
     assert abs(float(correlation)) < 0.01
 
 
-# --- On models ----------------------------------------------------------------------------------------------------------
+# --- On models -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -362,7 +362,7 @@ def test_a_base_row_of_zeros_makes_no_row_that_is_not_a_number() -> None:
     assert torch.equal(tables(model)[0][300], torch.zeros(32))
 
 
-# --- Refused ----------------------------------------------------------------------------------------------------------
+# --- Refused ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
