@@ -302,9 +302,15 @@ def test_means_and_spread_are_of_base_tokens_and_not_of_padding_rows_or_holes() 
 
 
 @pytest.mark.parametrize("name", ["llama", "phi", "gemma"])
-def test_a_padding_row_is_never_likelier_than_the_mean_of_the_base_tokens(name: str) -> None:
+def test_padding_rows_are_the_mean_of_base_rows_and_so_never_likelier_than_the_mean_base_token(name: str) -> None:
     model = small_model(name)
-    init_model(model, extension({300: [1]}, n_base=300, n_rows=350), method="decompose", match_norm=False, seed=0)
+    if name == "phi":
+        # All logits are negative: a row of zeros would win.
+        model.get_parameter("lm_head.bias").data -= 10
+    means = [table.double().mean(0).float() for table in tables(model)]
+    init_model(model, extension({300: [1]}, n_base=300, n_rows=350), method="decompose", match_norm=True, seed=0)
+    for table, mean in zip(tables(model), means, strict=True):
+        assert torch.equal(table[301:], mean.expand(49, -1))
     with torch.no_grad():
         probability = model(torch.arange(40)[None]).logits[0].softmax(-1)
     mean_of_base = probability[:, :300].mean(1)
@@ -322,6 +328,25 @@ def test_a_head_s_bias_follows_the_output_rule() -> None:
         assert torch.equal(after[:300], bias)
         torch.testing.assert_close(after[300], (bias if what == "all" else bias[what]).mean())
         assert [table.name for table in log.tables] == ["input", "output", "bias"]
+
+
+def test_the_bias_of_a_tied_head_follows_the_input_rule_and_is_not_rescaled() -> None:
+    for method in ("decompose", "eeve", "decompose-embedding", "weighted"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(PhiConfig(**_SMALL, tie_word_embeddings=True))
+        bias = torch.randn(300, generator=torch.Generator().manual_seed(1))
+        model.get_parameter("lm_head.bias").data.copy_(bias)
+        given = extension({300: [4, 6]}, n_base=300, n_bytes={300: [3, 1]}, script_ids=(7,), scripts=("Hangul",))
+        log = init_model(model, given, method=method, match_norm=True, seed=0)  # type: ignore[arg-type]
+        assert [table.name for table in log.tables] == ["both", "bias"]
+        torch.testing.assert_close(model.get_parameter("lm_head.bias").data[300], bias[[4, 6]].mean())
+
+
+def test_the_row_of_a_single_base_id_is_that_row_bit_for_bit_however_many_bytes_it_has() -> None:
+    model = small_model("llama")
+    new = {300 + i: [i] for i in range(100)}
+    given = extension(new, n_base=300, n_bytes={index: [7] for index in new})
+    init_model(model, given, method="weighted", match_norm=False, seed=0)
+    assert torch.equal(tables(model)[1][300:], tables(model)[1][:100])
 
 
 def test_rows_do_not_depend_on_the_order_of_tokens_nor_on_what_was_drawn_before() -> None:
@@ -349,10 +374,15 @@ def test_a_row_does_not_depend_on_the_tokens_it_is_made_beside() -> None:
 
 def test_sums_are_float32_inside_and_cast_once() -> None:
     model = small_model("llama").to(torch.bfloat16)
-    expected = tables(model)[0][[3, 4, 5]].float().mean(0).to(torch.bfloat16)
-    init_model(model, extension({300: [3, 4, 5]}, n_base=300), method="decompose", match_norm=False, seed=0)
-    assert tables(model)[0].dtype == torch.bfloat16
-    assert torch.equal(tables(model)[0][300], expected)
+    input_rows, output_rows = (table[[3, 4, 5]].double() for table in tables(model))
+    given = extension({300: [3, 4, 5]}, n_base=300, n_bytes={300: [3, 7, 11]}, script_ids=(9,))
+    init_model(model, given, method="weighted", match_norm=False, seed=0)
+    mean = input_rows.mean(0)
+    script_norm = tables(model)[0][9].double().norm()
+    by_bytes = (output_rows * torch.tensor([[3.0], [7.0], [11.0]])).sum(0) / 21
+    for table, expected in zip(tables(model), (mean * script_norm / mean.norm(), by_bytes), strict=True):
+        assert table.dtype == torch.bfloat16
+        assert torch.equal(table[300], expected.to(torch.bfloat16))
 
 
 def test_a_base_row_of_zeros_makes_no_row_that_is_not_a_number() -> None:
