@@ -1,0 +1,22 @@
+"""Rows for new tokens: which method makes them, from what, and the model's folder before and after."""
+
+from trainer.init.extension import Extension
+from trainer.init.log import InitLog, RowGroup, TableLog, log_table
+from trainer.init.methods import INIT_METHODS, InitMethod
+from trainer.init.models import load_model, save_model
+from trainer.init.reading import read_extension
+from trainer.init.tables import init_model
+
+__all__ = [
+    "INIT_METHODS",
+    "Extension",
+    "InitLog",
+    "InitMethod",
+    "RowGroup",
+    "TableLog",
+    "init_model",
+    "load_model",
+    "log_table",
+    "read_extension",
+    "save_model",
+]

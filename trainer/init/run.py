@@ -1,0 +1,126 @@
+"""`vocabopt init`: a model's folder and a merged tokenizer in, a folder of the model that speaks the new tokens out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from trainer.init.folders import model_folder, tokenizer_files
+from trainer.init.log import InitLog
+from trainer.init.methods import INIT_METHODS, InitMethod
+from trainer.init.models import MAX_SHARD_BYTES, PARTIAL, DtypeName, load_model, save_model
+from trainer.init.reading import read_extension
+from trainer.init.tables import init_model
+from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json
+from vocabopt.console import Console
+from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.versions import versions
+
+INIT_JSON = "init.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitOptions:
+    """model: a folder or hub id. tokenizer: the merged tokenizer's folder. out: the folder to write.
+
+    method, match_norm, seed: as in `init_model`. dtype: of the weights written; "auto" leaves theirs. max_shard_bytes:
+    of a file of weights.
+    """
+
+    model: str
+    tokenizer: Path
+    out: Path
+    method: InitMethod = "decompose"
+    match_norm: bool = False
+    seed: int = 0
+    dtype: DtypeName = "auto"
+    max_shard_bytes: int = MAX_SHARD_BYTES
+
+    def __post_init__(self) -> None:
+        if self.method not in INIT_METHODS:
+            raise OptionError(f"--method {self.method}: no such method. Choose {', '.join(INIT_METHODS)}.")
+        if self.dtype not in get_args(DtypeName):
+            raise OptionError(f"--dtype {self.dtype}: no such type. Choose {', '.join(get_args(DtypeName))}.")
+        if not 0 <= self.seed < 2**31:
+            raise OptionError(f"--seed {self.seed}: must be from 0 to {2**31 - 1:,}.")
+
+    def as_command(self, folder: Path) -> dict[str, Any]:
+        """What must be the same for a run to write into a folder that is finished."""
+        return {
+            "model": str(folder.resolve()),
+            "tokenizer": str(self.tokenizer.resolve()),
+            "method": self.method,
+            "match_norm": self.match_norm,
+            "seed": self.seed,
+            "dtype": self.dtype,
+            "max_shard_bytes": self.max_shard_bytes,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialised:
+    """record: what init.json holds."""
+
+    log: InitLog
+    record: Mapping[str, Any]
+
+
+def run_init(options: InitOptions, console: Console | None = None) -> Initialised:
+    """Initialise a model's new rows and write it with its tokenizer, config.json last.
+
+    Raises:
+        ModelError: the model cannot be loaded, or the tokenizer does not extend its own.
+        BaseTokenizerError: a tokenizer cannot be loaded.
+        RunDirectoryError: `out` cannot be written, or holds anything but this very command's result.
+    """
+    console = console or Console(quiet=True)
+    folder = model_folder(options.model)
+    _check_out(options, folder)
+    with console.step("read the tokenizers"):
+        extension = read_extension(options.tokenizer, folder)
+    with console.step("load the model"):
+        model = load_model(folder, dtype=options.dtype)
+    with console.step(f"make {len(extension.new_ids):,} rows"):
+        log = init_model(model, extension, method=options.method, match_norm=options.match_norm, seed=options.seed)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "command": options.as_command(folder),
+        "n_added": len(extension.new_ids),
+        "n_tokens": extension.n_tokens,
+        "n_rows": log.tables[0].n_rows,
+        "n_params": sum(parameter.numel() for parameter in model.parameters()),
+        "extension_from": extension.source,
+        "scripts": list(extension.scripts),
+        "log": log.as_record(),
+        "versions": versions("torch", "transformers", "safetensors"),
+    }
+    files = tokenizer_files(options.tokenizer)
+    files[INIT_JSON] = (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode()
+    with console.step("write"):
+        save_model(model, options.out, max_shard_size=options.max_shard_bytes, files=files)
+    return Initialised(log=log, record=record)
+
+
+def _check_out(options: InitOptions, folder: Path) -> None:
+    """Refuse a folder that holds anything else, before the long work."""
+    out = options.out
+    for what, taken in (("model", folder), ("tokenizer", options.tokenizer)):
+        if out.resolve() == taken.resolve():
+            raise RunDirectoryError(f"--out {out}: is the {what}'s own folder. Name a folder of its own.")
+    check_writable(out)
+    found = sorted(entry.name for entry in out.iterdir() if entry.name != PARTIAL)
+    if not found:
+        return
+    if INIT_JSON not in found:
+        raise RunDirectoryError(
+            f"{out}: is not empty and holds no {INIT_JSON} (found {', '.join(found[:3])}). Choose a new or empty "
+            "folder with --out."
+        )
+    done = read_json(out / INIT_JSON, next_step="Choose another folder with --out.").get("command", {})
+    command = options.as_command(folder)
+    if unlike := [name for name in command if done.get(name) != command[name]]:
+        raise RunDirectoryError(
+            f"{out}: holds another model, made with {unlike[0]} {done.get(unlike[0])}, not {command[unlike[0]]}. "
+            "Choose another folder with --out."
+        )

@@ -1,0 +1,71 @@
+"""`vocabopt init`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vocabopt.cli.shared import plain_console, require_trainer
+
+METHODS = ("random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted")
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "--tokenizer",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="TOK",
+    help="The merged tokenizer's folder; any that keeps the ids of the model's own tokens.",
+)
+@click.option(
+    "--method", type=click.Choice(METHODS), default="decompose", show_default=True, help="What makes the new rows."
+)
+@click.option("--match-norm", is_flag=True, help="Rescale each new row to the mean norm of the rows it is made of.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Of rows drawn at random."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Type of the weights written; auto keeps theirs.",
+)
+@click.option(
+    "--max-shard-size", default="5GB", show_default=True, metavar="SIZE", help="Bytes of a file of weights at most."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of the new model.")
+@click.option("--json", "as_json", is_flag=True, help="Print init.json instead of the table.")
+@click.option("--quiet", is_flag=True, help="Print nothing.")
+def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Give the new tokens of a merged tokenizer their rows in a model's tables, and write the model.
+
+    MODEL: a Hugging Face folder or hub id. Writes the model in safetensors, config.json with the new number of rows,
+    the tokenizer's files, and init.json: which rule made each row of each table, and the norms of all rows. Rows of the
+    base's tokens stay bit for bit. Nothing is trained: `vocabopt adapt` does this and trains.
+
+    \b
+    Examples:
+      vocabopt init ./SOLAR-10.7B --tokenizer reports/news/tokenizer --out initialised
+      vocabopt init ./gpt2 --tokenizer my-tokenizer --method weighted --match-norm --out initialised
+    """
+    require_trainer("vocabopt init")
+    from trainer.init.log import log_table
+    from trainer.init.run import InitOptions, run_init
+    from vocabopt.choice.options import parse_bytes
+    from vocabopt.console import Console
+
+    options = InitOptions(model=model, max_shard_bytes=parse_bytes(max_shard_size, "--max-shard-size"), **values)
+    done = run_init(options, Console(quiet=quiet or as_json))
+    if as_json:
+        click.echo(json.dumps(done.record, ensure_ascii=False, indent=1).encode())
+    elif not quiet:
+        console = plain_console()
+        console.print(log_table(done.log).for_terminal(console.width))
+        for note in done.log.notes:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
+        click.echo(f"{options.out}: {done.record['n_params']:,} parameters, {done.record['n_rows']:,} rows.")
+        click.echo(f"Load it with: AutoModelForCausalLM.from_pretrained({str(options.out)!r})")
