@@ -124,7 +124,7 @@ class Training:
         adapted, control, texts = self.adapted, self.control, self.given.get("texts") or {}
         names = dict.fromkeys([*texts, *adapted.before, *adapted.after])
         order = {"target": 0, "base": 2}
-        ordered = sorted(names, key=lambda name: order.get((texts.get(name) or {}).get("role"), 1))
+        ordered = sorted(names, key=lambda name: order.get(str((texts.get(name) or {}).get("role")), 1))
         return [self._score(number, name, texts.get(name) or {}, adapted, control)
                 for number, name in enumerate(ordered, start=1)]  # fmt: skip
 

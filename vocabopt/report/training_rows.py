@@ -11,6 +11,8 @@ from typing import Any
 
 from vocabopt.report.rows import quotient
 
+N_COLOURS = 6
+
 
 def finite(value: Any) -> float | None:
     """A number as it is; None for anything else, and for what is not finite."""
@@ -133,7 +135,7 @@ def _stage(number: int, given: Mapping[str, Any], n_params: float | None) -> Sta
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Score:
     """One text that the models were measured on. number: in figures and tables, from 1; bits per byte throughout.
 
@@ -198,8 +200,12 @@ class Score:
 
     @property
     def colour(self) -> str:
-        """Name of its colour in figures and swatches: six, then from the first again."""
-        return f"s{(self.number - 1) % 6}"
+        """Name of its colour in figures and swatches: six, then from the first again, dotted."""
+        return f"s{(self.number - 1) % N_COLOURS}"
+
+    @property
+    def dash(self) -> str:
+        return "solid" if self.number <= N_COLOURS else "dotted"
 
 
 def change_of(before: float | None, after: float | None) -> float | None:
