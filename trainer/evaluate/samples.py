@@ -52,7 +52,7 @@ def continuations(
         The text after each prompt; its last character may be incomplete, which shows as U+FFFD.
     """
     was_training = model.training
-    model.eval()
+    model.train(False)
     try:
         with torch.no_grad():
             return [_continued(model, tokenizer, prompt, n_tokens) for prompt in prompts]
@@ -60,9 +60,7 @@ def continuations(
         model.train(was_training)
 
 
-def _continued(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, n_tokens: int
-) -> str:
+def _continued(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, n_tokens: int) -> str:
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     given = [start_token(tokenizer), *prompt_ids]
     positions = positions_of(model)
