@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,12 +94,12 @@ def run_task(
 
 def macro_f1(pairs: Sequence[tuple[int, int]]) -> float:
     """The mean over labels of F1, over (label, answer) pairs; a label that is neither given nor answered has none."""
-    scores = []
-    for label in sorted({value for pair in pairs for value in pair}):
-        n_right = sum(gold == answer == label for gold, answer in pairs)
-        n_named = sum((gold == label) + (answer == label) for gold, answer in pairs)
-        scores.append(2 * n_right / n_named)
-    return sum(scores) / len(scores)
+    # Answers come as NumPy's integers, whose comparisons do not add up as Python's do.
+    n_gold = Counter(int(gold) for gold, _ in pairs)
+    n_answered = Counter(int(answer) for _, answer in pairs)
+    n_right = Counter(int(gold) for gold, answer in pairs if gold == answer)
+    labels = sorted(n_gold | n_answered)
+    return sum(2 * n_right[label] / (n_gold[label] + n_answered[label]) for label in labels) / len(labels)
 
 
 def _loaded(task: Task, items: Sequence[Item]) -> Any:
