@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.evaluate.options import DEFAULT_CONTEXT, EvalOptions
 from trainer.evaluate.score import TextScore, check_context, positions_of, score_text, start_token
-from trainer.evaluate.subject import chosen_device, chosen_dtype, load_tokenizer
+from trainer.evaluate.subject import chosen_device, chosen_dtype, load_tokenizer, n_reloaded_otherwise
 from trainer.evaluate.task_files import TaskItems, read_items
 from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
 from trainer.init.models import load_model
@@ -59,6 +59,7 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
         "dtype": str(dtype).removeprefix("torch."),
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
         "n_tokens": len(tokenizer),
+        "n_lines_reloaded_otherwise": n_reloaded_otherwise(options.tokenizer or options.model, tokenizer),
         "texts": {name: _text_record(score) for name, score in scores.items()},
         "tasks": _run_tasks(model, tokenizer, tasks, options, console),
         "versions": versions(*_LIBRARIES),

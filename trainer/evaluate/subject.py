@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 import torch
+from tokenizers import Tokenizer
 
 from trainer.init.folders import has_tokenizer, model_folder
 from vocabopt.errors import ModelError, OptionError
+from vocabopt.verify.hard_strings import hard_strings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,6 +35,23 @@ def load_tokenizer(path: str) -> "PreTrainedTokenizerBase":
             "another folder with --tokenizer."
         ) from error
     return loaded
+
+
+def n_reloaded_otherwise(path: str, tokenizer: "PreTrainedTokenizerBase") -> int | None:
+    """On how many of the built-in hard lines transformers gives other ids than the folder's tokenizer.json.
+
+    transformers builds some kinds of tokenizers anew, from their vocabulary and its own idea of their pipeline: what
+    is measured then is not what the model was trained with. None where the folder has no tokenizer.json.
+    """
+    file = model_folder(path) / "tokenizer.json"
+    if not file.is_file():
+        return None
+    lines = list(hard_strings())
+    expected = [
+        encoding.ids for encoding in Tokenizer.from_file(str(file)).encode_batch(lines, add_special_tokens=False)
+    ]
+    found: list[list[int]] = tokenizer(lines, add_special_tokens=False, verbose=False)["input_ids"]
+    return sum(ids != other for ids, other in zip(expected, found, strict=True))
 
 
 def chosen_device(name: str) -> torch.device:

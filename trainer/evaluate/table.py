@@ -67,6 +67,12 @@ def notes(record: Mapping[str, Any]) -> list[str]:
             f"Windows of {options['context_tokens']:,} tokens{overlap}, {record['dtype']} on {record['device']}. "
             "* Depends on the tokenizer: not comparable between models of different tokenizers."
         )
+    if record["n_lines_reloaded_otherwise"]:
+        said.append(
+            f"transformers encodes {record['n_lines_reloaded_otherwise']:,} of the built-in hard lines otherwise than "
+            f"{plain(record['tokenizer'])}/tokenizer.json: it builds this kind of tokenizer anew. All "
+            "numbers are of its ids; vocabopt verify shows where they differ."
+        )
     said += [
         f"{plain(name, _NAME_LIMIT)}: {text['n_unknown']:,} tokens are unknown ones: that text is lost and cost too "
         "little, so its bits per byte are too low."
