@@ -1,0 +1,17 @@
+"""What a model knows: bits per byte of text, sample continuations, the forgetting gate, benchmarks through lm-eval."""
+
+from trainer.evaluate.gate import Gate, Role, role_of_text
+from trainer.evaluate.samples import continuations, pick_prompts
+from trainer.evaluate.score import TextScore, positions_of, score_text, start_token
+
+__all__ = [
+    "Gate",
+    "Role",
+    "TextScore",
+    "continuations",
+    "pick_prompts",
+    "positions_of",
+    "role_of_text",
+    "score_text",
+    "start_token",
+]

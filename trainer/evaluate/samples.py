@@ -1,0 +1,95 @@
+"""What a model writes: the same few beginnings continued, before adaptation and after."""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import xxhash
+
+from trainer.evaluate.score import positions_of, start_token
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: A few words: enough to set the subject.
+PROMPT_CHARS = 40
+#: Has a token of its own, no bytes, in every tokenizer.
+_ANCHOR = "a"
+
+
+def pick_prompts(documents: Iterable[str], *, n: int = 5, seed: int = 0) -> list[str]:
+    """The beginnings of `n` documents, picked by their content, whatever their order.
+
+    A beginning ends at the last space within its first 40 characters, where there is one. Documents that leave
+    nothing to go on with, equal ones and equal beginnings are left out, so there may be fewer than `n`.
+    """
+    hashed = {
+        xxhash.xxh3_64_intdigest(document.encode(), seed=seed): document
+        for document in documents
+        if len(document.strip()) > PROMPT_CHARS
+    }
+    # More than needed: some may begin alike.
+    chosen = [_beginning(hashed[key]) for key in heapq.nsmallest(4 * n, hashed)]
+    return list(dict.fromkeys(chosen))[:n]
+
+
+def _beginning(document: str) -> str:
+    head = document.strip()[: PROMPT_CHARS + 1]
+    # A space as the 41st character ends a whole word of the 40 before it.
+    cut = head.rfind(" ")
+    return head[:cut].rstrip() if cut > 0 else head[:PROMPT_CHARS]
+
+
+def continuations(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], *, n_tokens: int
+) -> list[str]:
+    """What the model most likely writes after each prompt: token by token, no sampling, no penalties.
+
+    Each prompt is opened by the start token and continued alone, so that neither the others nor the batch move the
+    result; settings in generation_config.json do not either. A continuation is shorter than `n_tokens` where the model
+    writes its end token, or has no more positions.
+
+    Returns:
+        The text after each prompt; its last character may be incomplete, which shows as U+FFFD.
+    """
+    was_training = model.training
+    model.train(False)
+    try:
+        with torch.no_grad():
+            return [_continued(model, tokenizer, prompt, n_tokens) for prompt in prompts]
+    finally:
+        model.train(was_training)
+
+
+def _continued(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, n_tokens: int) -> str:
+    given = [start_token(tokenizer), *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+    positions = positions_of(model)
+    n_most = n_tokens if positions is None else min(n_tokens, positions - len(given))
+    written: list[int] = []
+    cache = None
+    for _ in range(n_most):
+        read = torch.tensor([written[-1:] if cache is not None else given], device=model.device)
+        answer = model(input_ids=read, past_key_values=cache, use_cache=True)
+        token = int(answer.logits[0, -1].argmax())
+        if token == tokenizer.eos_token_id:
+            break
+        written.append(token)
+        # A model without a cache reads all of it each time.
+        cache = getattr(answer, "past_key_values", None)
+        given.append(token)
+    return _decoded_inside(tokenizer, written)
+
+
+def _decoded_inside(tokenizer: "PreTrainedTokenizerBase", ids: list[int]) -> str:
+    """The text of `ids` as it stands inside a text: decoded alone, the first token would lose its space.
+
+    Not behind the prompt's own ids: where those end in byte tokens and broken ones follow, decoders with byte fallback
+    give up both.
+    """
+    anchor = tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]
+    head, whole = (
+        str(tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        for part in (anchor, anchor + ids)
+    )
+    return whole.removeprefix(head)

@@ -1,0 +1,232 @@
+"""Bits per byte of text under a model: the measure that does not depend on the tokenizer.
+
+Loss per token cannot be compared across tokenizers: a vocabulary of shorter tokens has a lower one on the same text
+without knowing more. Bits per byte divide what the whole text costs by what no tokenizer changes, its UTF-8 bytes.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from trainer.evaluate.losses import TokenLosses, n_rows_of
+from trainer.evaluate.windows import Window, batches_of, windows_of
+from vocabopt.errors import ModelError, OptionError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: Documents encoded at a time.
+_ENCODED_DOCUMENTS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextScore:
+    """What a text costs under a model. Scores of parts of a text add up with +.
+
+    n_tokens: all of them predicted; the start token of a window and the end of a document are not among them.
+    nll_nats: negative log-likelihood of all tokens. n_unknown: tokens that stand for text which the tokenizer cannot
+    spell: it is lost, and cost too little.
+    """
+
+    n_documents: int
+    n_bytes: int
+    n_tokens: int
+    nll_nats: float
+    n_unknown: int = 0
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nll_nats / math.log(2) / self.n_bytes
+
+    @property
+    def tokens_per_byte(self) -> float:
+        return self.n_tokens / self.n_bytes
+
+    @property
+    def nats_per_token(self) -> float:
+        """The loss that training shows. Not comparable across tokenizers."""
+        return self.nll_nats / self.n_tokens
+
+    def __add__(self, other: "TextScore") -> "TextScore":
+        return TextScore(
+            n_documents=self.n_documents + other.n_documents,
+            n_bytes=self.n_bytes + other.n_bytes,
+            n_tokens=self.n_tokens + other.n_tokens,
+            nll_nats=self.nll_nats + other.nll_nats,
+            n_unknown=self.n_unknown + other.n_unknown,
+        )
+
+
+def score_text(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    documents: Iterable[str],
+    *,
+    context_tokens: int,
+    batch_size: int,
+    stride: int | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> TextScore:
+    """Score documents, each on its own: it is opened by the start token and sees no other.
+
+    The result does not depend on `batch_size`, but for the rounding of sums in another order.
+
+    Args:
+        documents: read as they are needed; none give a score of no bytes.
+        context_tokens: length of a window, the start token included. Longer documents are cut into windows.
+        batch_size: windows computed at once; of shorter ones, as many as have no more tokens than that.
+        stride: tokens that each further window of a document adds, the rest of it being context. None: no overlap.
+        advance: told the bytes of text scored so far.
+
+    Raises:
+        OptionError: the context is too short, or longer than the model's positions; no memory for the batch.
+        ModelError: the tokenizer has no start token or more tokens than the model has rows; or losses are not numbers.
+    """
+    check_context(model, context_tokens, stride)
+    reader = _Reader(model, tokenizer, documents, context_tokens, stride)
+    nll_nats, n_scored = 0.0, 0
+    with _measuring(model), _memory(model, context_tokens, batch_size):
+        losses = TokenLosses(model)
+        for batch in batches_of(reader.windows(), batch_size * (context_tokens - 1)):
+            # float64, on the CPU: some devices have none.
+            nll_nats += float(losses(*_tensors(batch, reader.start, model.device)).cpu().double().sum())
+            n_scored += sum(window.n_scored for window in batch)
+            if advance is not None:
+                advance(reader.n_bytes * n_scored // reader.n_tokens)
+    if not math.isfinite(nll_nats):
+        raise ModelError(
+            f"{type(model).__name__}: its losses are not numbers ({nll_nats}); its weights are broken, or too large "
+            f"for {str(model.dtype).removeprefix('torch.')}. Try --precision fp32, or an earlier checkpoint."
+        )
+    return TextScore(
+        n_documents=reader.n_documents,
+        n_bytes=reader.n_bytes,
+        n_tokens=reader.n_tokens,
+        nll_nats=nll_nats,
+        n_unknown=reader.n_unknown,
+    )
+
+
+def start_token(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """The token that opens every document: the tokenizer's begin, else its end token.
+
+    Raises:
+        ModelError: it has neither.
+    """
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    raise ModelError(
+        f"{tokenizer.name_or_path or 'the tokenizer'}: has neither a begin nor an end token, so no document can be "
+        "opened. Name bos_token or eos_token in tokenizer_config.json."
+    )
+
+
+def positions_of(model: "PreTrainedModel") -> int | None:
+    """How many positions the model has; None where its config sets no bound."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return None if positions is None else int(positions)
+
+
+def check_context(model: "PreTrainedModel", context_tokens: int, stride: int | None) -> None:
+    """Raises OptionError where the windows cannot be made or read."""
+    if context_tokens < 2:
+        raise OptionError(f"--context {context_tokens}: must be at least 2 tokens, of which one opens the window.")
+    if stride is not None and not 1 <= stride < context_tokens:
+        raise OptionError(
+            f"--stride {stride}: must be from 1 to {context_tokens - 1:,}, which is the context of {context_tokens:,} "
+            "tokens without its start token. Leave it out for windows without overlap."
+        )
+    positions = positions_of(model)
+    if positions is not None and context_tokens > positions:
+        raise OptionError(
+            f"--context {context_tokens}: the model has {positions:,} positions (max_position_embeddings in its "
+            f"config.json). Give at most {positions}."
+        )
+
+
+class _Reader:
+    """Windows of all documents, and what was read so far."""
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        documents: Iterable[str],
+        context_tokens: int,
+        stride: int | None,
+    ) -> None:
+        self.n_documents = self.n_bytes = self.n_tokens = self.n_unknown = 0
+        self.start = start_token(tokenizer)
+        self._tokenizer, self._documents = tokenizer, documents
+        self._context_tokens, self._stride = context_tokens, stride
+        self._n_rows = n_rows_of(model)
+        unknown = tokenizer.unk_token_id
+        # GPT-2 names its end token as the unknown one, and needs none.
+        self._unknown = None if unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unknown
+
+    def windows(self) -> Iterator[Window]:
+        documents = iter(self._documents)
+        while block := list(islice(documents, _ENCODED_DOCUMENTS)):
+            encoded = self._tokenizer(block, add_special_tokens=False, return_attention_mask=False, verbose=False)
+            for document, ids in zip(block, encoded["input_ids"], strict=True):
+                self._count(document, ids)
+                yield from windows_of(ids, self._context_tokens, self._stride)
+
+    def _count(self, document: str, ids: list[int]) -> None:
+        self.n_documents += 1
+        self.n_bytes += len(document.encode())
+        self.n_tokens += len(ids)
+        if self._unknown is not None:
+            self.n_unknown += ids.count(self._unknown)
+        if max(ids, default=0) >= self._n_rows:
+            raise ModelError(
+                f"{self._tokenizer.name_or_path or 'the tokenizer'}: gives the id {max(ids):,}, and the model has "
+                f"{self._n_rows:,} rows. Score it with its own tokenizer, or make its rows with vocabopt init."
+            )
+
+
+def _tensors(batch: list[Window], start: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, targets and what is scored of a batch, [B, T] each; padding comes last and is not scored."""
+    n_longest = max(len(window.ids) for window in batch)
+    # Any id does for padding: it stands where nothing that is scored can see it.
+    read = [[start, *window.ids[:-1]] + [start] * (n_longest - len(window.ids)) for window in batch]
+    asked = [[*window.ids] + [start] * (n_longest - len(window.ids)) for window in batch]
+    ends = torch.tensor([[len(window.ids)] for window in batch])
+    begins = ends - torch.tensor([[window.n_scored] for window in batch])
+    places = torch.arange(n_longest)[None]
+    is_scored = (places >= begins) & (places < ends)
+    return torch.tensor(read, device=device), torch.tensor(asked, device=device), is_scored.to(device)
+
+
+@contextmanager
+def _measuring(model: "PreTrainedModel") -> Iterator[None]:
+    """No dropout and no gradients; the model is left as it was."""
+    was_training = model.training
+    model.train(False)
+    try:
+        # Not inference_mode: what a model keeps from there, it could not train with.
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _memory(model: "PreTrainedModel", context_tokens: int, batch_size: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of which OutOfMemoryError is one, on GPUs; CPUs have none of their own
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        fewer = "a smaller --batch" if batch_size > 1 else "a smaller --context, or --precision bf16"
+        raise OptionError(
+            f"--batch {batch_size}: {batch_size} windows of {context_tokens:,} tokens do not fit into the memory of "
+            f"{model.device}. Try {fewer}."
+        ) from error
