@@ -4,8 +4,15 @@ from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Dataset
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 N_ROWS, WIDTH, CONTEXT = 96, 32, 16
 NEW_IDS = tuple(range(80, 90))  # not the tail: rows 90 to 95 are padding

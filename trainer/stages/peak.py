@@ -12,11 +12,11 @@ from torch.utils._pytree import tree_leaves
 MEASURED_STEPS = 2
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes of tensors that are alive, and the most there were since it was entered. What kernels hold is not seen."""
 
     def __init__(self, there: Iterable[torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.n_bytes = self.peak_bytes = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
         self._watches: list[weakref.finalize[..., Any]] = []
@@ -72,7 +72,7 @@ class PeakMeter:
     def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self._n_left and self._live is None:
             self._live = LiveBytes(_tensors_there(self.model, optimizer))
-            self._live.__enter__()
+            self._live.__enter__()  # type: ignore[no-untyped-call]
 
     def end_step(self) -> None:
         if self._live is not None:
@@ -91,7 +91,7 @@ class PeakMeter:
 
     def _stop(self) -> None:
         if self._live is not None:
-            self._live.__exit__(None, None, None)
+            self._live.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._live.close()
             self._peak, self._live = self._live.peak_bytes, None
 

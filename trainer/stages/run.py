@@ -28,7 +28,7 @@ from trainer.stages.sharding import become, shard_stage
 from trainer.stages.stage_trainer import StageTrainer
 from vocabopt.artifacts import check_writable, digest, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError, RunDirectoryError
+from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,12 +73,17 @@ def run_stage(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     args = _arguments(settings, folder, n_steps)
+    if settings.shard and args.world_size == 1:
+        raise OptionError("--shard: needs several processes. Start them: torchrun --no-python --nproc_per_node 2 vocabopt ...")
     with _quiet_transformers(), _deterministic(args.device):
         set_seed(stage_seed(settings.seed, stage))
         layout = layout_of(model)
         prepared = prepare_stage(model, stage, layout, new_ids)
         n_trainable = prepared.n_trainable
-        sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
+        sharded = None
+        if settings.shard:
+            sharded = shard_stage(prepared, layout, args.device, args.world_size)
+            prepared = sharded.prepared
         meter = PeakMeter(model, args.device, is_watched=not settings.shard and not settings.compile)
         progress = StageProgress(stage, packed, settings, n_steps, meter, on_log)
         blocks = EvenBlocks(packed.dataset(settings.seed), packed.n_blocks, settings.micro_batch * args.world_size)
@@ -99,7 +104,7 @@ def run_stage(
                 peak_bytes = meter.close()
         peak_bytes = _highest(trainer, peak_bytes)
         if sharded is not None:
-            become(model, finish_stage(sharded.gather(prepared)))
+            become(model, finish_stage(sharded.gather()))
         else:
             finish_stage(prepared)
         model.config.use_cache = uses_cache
@@ -260,13 +265,13 @@ def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
 def _quiet_transformers() -> Iterator[None]:
     """Its own progress bars and log lines off; ours are on."""
     level, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
         if has_bars:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

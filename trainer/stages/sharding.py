@@ -4,7 +4,7 @@ accelerate's own FSDP does nothing on a CPU and says nothing of it; this does th
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,22 +32,23 @@ def like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedStage:
-    """skeleton: the prepared model without values (on the meta device), to be filled when the stage has ended."""
+    """prepared: the split model. skeleton: it without values (on the meta device), to be filled at the stage's end."""
 
+    prepared: PreparedStage
     skeleton: PreparedStage
 
-    def gather(self, sharded: PreparedStage) -> PreparedStage:
+    def gather(self) -> PreparedStage:
         """The prepared model whole on every process, on the CPU. All processes must call it."""
-        values = {name: whole(parameter) for name, parameter in sharded.model.named_parameters()}
-        buffers = dict(sharded.model.named_buffers(remove_duplicate=False))
-        filled: dict[int, nn.Parameter] = {}
-        owned = dict(self.skeleton.model.named_parameters())
-        for name, parameter in owned.items():
-            filled[id(parameter)] = nn.Parameter(values[name], requires_grad=parameter.requires_grad)
-        for prefix, module in self.skeleton.model.named_modules(remove_duplicate=False):
+        sharded, skeleton = self.prepared.model, self.skeleton.model
+        values = {name: whole(parameter) for name, parameter in sharded.named_parameters()}
+        buffers = dict(sharded.named_buffers(remove_duplicate=False))
+        filled = {
+            id(parameter): nn.Parameter(values[name], requires_grad=parameter.requires_grad)
+            for name, parameter in skeleton.named_parameters()
+        }
+        for prefix, module in skeleton.named_modules():
             for key, parameter in module._parameters.items():
-                # A module that stands in the model twice has its parameters already.
-                if parameter is not None and id(parameter) in filled:
+                if parameter is not None:
                     module._parameters[key] = filled[id(parameter)]
             for key, buffer in module._buffers.items():
                 if buffer is not None:
@@ -56,9 +57,10 @@ class ShardedStage:
 
 
 def shard_stage(prepared: PreparedStage, layout: ModelLayout, device: torch.device, n_processes: int) -> ShardedStage:
-    """Split a prepared model in place: each block is gathered when it computes, the rest with the model.
+    """Split a prepared model: each block is gathered when it computes, the rest with the model.
 
-    Every process holds the whole model before; torch.distributed must have been started.
+    Every process holds the whole model before; torch.distributed must have been started. The model that was prepared
+    is not to be used until it has become (`become`) what `gather` gives.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -66,17 +68,19 @@ def shard_stage(prepared: PreparedStage, layout: ModelLayout, device: torch.devi
     dtype = prepared.model.dtype
     for parameter in prepared.trained.values():
         parameter.data = parameter.data.to(dtype)
-    skeleton = ShardedStage(skeleton=_without_values(prepared))
+    skeleton = _without_values(prepared)
+    # fully_shard marks a model for good, by its identity: this one has the same parts.
+    model = prepared.model.__class__.__new__(prepared.model.__class__)
+    model.__dict__ = prepared.model.__dict__
     mesh = init_device_mesh(device.type, (n_processes,))
-    model = prepared.model
     for block in model.get_submodule(layout.block_prefix.rstrip(".")).children():
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     # transformers' words for a model that is split already: the Trainer then leaves placement and sums to it.
-    marks: dict[str, Any] = {"is_distributed_loading_by_transformers": True, "_is_fsdp_managed_module": True}
+    marks: dict[str, Any] = {"_is_distributed_loading_by_transformers": True, "_is_fsdp_managed_module": True}
     for name, value in marks.items():
         setattr(model, name, value)
-    return skeleton
+    return ShardedStage(prepared=replace(prepared, model=model), skeleton=skeleton)
 
 
 def _without_values(prepared: PreparedStage) -> PreparedStage:
@@ -88,6 +92,6 @@ def _without_values(prepared: PreparedStage) -> PreparedStage:
 
 
 def become(model: nn.Module, other: nn.Module) -> None:
-    """Make `model` be `other`, so that who holds the split model holds the whole one afterwards."""
-    model.__class__ = other.__class__
+    """Make `model` be `other`, so that who holds the model that was split holds the whole one."""
+    assert model.__class__ is other.__class__
     model.__dict__ = other.__dict__
