@@ -125,6 +125,19 @@ class Plan:
         total = sum(stage.share for stage in self.stages)
         return [stage.share / total for stage in self.stages]
 
+    def with_own_tokenizer(self) -> "Plan":
+        """The plan for a model that keeps its tokenizer, the control: without new rows, stages for them train all."""
+        stages = tuple(
+            replace(
+                stage,
+                embeddings="all" if stage.embeddings else None,
+                head="all" if stage.head else None,
+                new_rows_factor=1.0,
+            )
+            for stage in self.stages
+        )
+        return replace(self, stages=stages)
+
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -186,10 +199,10 @@ def rows_of_table(stage: Stage, layout: ModelLayout) -> dict[str, Rows]:
 
     In a tied model the one table trains all rows where either side says so.
     """
+    tables = {layout.embeddings: stage.embeddings, layout.head: stage.head, layout.head_bias: stage.head}
     if layout.is_tied:
         said = [rows for rows in (stage.embeddings, stage.head) if rows is not None]
-        return {layout.embeddings: "all" if "all" in said else "new"} if said else {}
-    tables = {layout.embeddings: stage.embeddings, layout.head: stage.head, layout.head_bias: stage.head}
+        tables[layout.embeddings] = ("all" if "all" in said else "new") if said else None
     return {name: rows for name, rows in tables.items() if name is not None and rows is not None}
 
 

@@ -1,0 +1,10 @@
+"""One stage of a plan: freezing, training, checkpoints, resuming.
+
+settings  ──>  run_stage  ──>  StageRun, and the stage's folder
+                  │
+  freeze: prepare_stage (new_rows, adapters)       exactly the stage's parameters train
+  sharding: shard_stage                            split over processes, where asked for
+  stage_trainer: StageTrainer (schedule, progress) transformers' Trainer
+  checkpoints                                      what trains, written whole or not at all
+  freeze: finish_stage                             a plain model again
+"""
