@@ -30,8 +30,13 @@ def main() -> None:
 @click.option("--eval", "evals", multiple=True, callback=named_paths("eval"), help="Texts to measure on, NAME=PATH.")
 @click.option("--plan", "plans", multiple=True, default=("redwhale", "full", "lora"), show_default=True)
 @click.option("--init", "inits", multiple=True, default=("decompose",), show_default=True)
-@click.option("--equal", type=click.Choice(["text", "flops"]), default="text", show_default=True,
-              help="What all arms get the same of: text, or training FLOPs (those of --plan full on --budget).")
+@click.option(
+    "--equal",
+    type=click.Choice(["text", "flops"]),
+    default="text",
+    show_default=True,
+    help="What all arms get the same of: text, or training FLOPs (those of --plan full on --budget).",
+)
 @click.option("--scratch", is_flag=True, help="Beside them a model with random weights and the merged tokenizer.")
 @click.option("--control/--no-control", default=True, show_default=True, help="The original tokenizer, every plan.")
 @click.option("--budget", required=True, help="Text to train on: 3MB.")
@@ -44,8 +49,17 @@ def main() -> None:
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--minutes", default=9.0, show_default=True, help="No new cell is started after these.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-def compare(plans: tuple[str, ...], inits: tuple[str, ...], seeds: int, minutes: float, scratch: bool, control: bool,
-            equal: str, out: Path, **values: Any) -> None:
+def compare(
+    plans: tuple[str, ...],
+    inits: tuple[str, ...],
+    seeds: int,
+    minutes: float,
+    scratch: bool,
+    control: bool,
+    equal: str,
+    out: Path,
+    **values: Any,
+) -> None:
     """Bits per byte after adaptation, by plan and init method, beside the control and a model from scratch."""
     setting = Setting(equal=equal, **values)
     cells = [

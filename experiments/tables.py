@@ -16,7 +16,9 @@ def comparison_table(cells: Cells) -> str:
     head = ["arm", "seeds", *(f"{name}, after" for name in names), "tokens", "steps", "seconds", "peak MB"]
     rows = [["base model", "", *(_told([cell["before"][name] for cell in cells]) for name in names), "", "", "", ""]]
     for init in dict.fromkeys(cell["cell"]["init"] for cell in cells):
-        of_init = [cell["initialised"] for cell in cells if cell["cell"]["init"] == init and not cell["cell"]["scratch"]]
+        of_init = [
+            cell["initialised"] for cell in cells if cell["cell"]["init"] == init and not cell["cell"]["scratch"]
+        ]
         if of_init:
             scores = [_told([given[name] for given in of_init]) for name in names]
             rows.append([f"rows by {init}, untrained", "", *scores, "", "", "", ""])

@@ -149,7 +149,9 @@ def test_numbers_of_the_record_are_those_of_eval_on_the_folders(
             for start in range(0, len(ids), 31):  # 32 positions, of which the start token takes one
                 window = torch.tensor([[tokenizer.bos_token_id, *ids[start : start + 31]]])
                 with torch.no_grad():
-                    losses = torch.nn.functional.cross_entropy(model(window).logits[0, :-1], window[0, 1:], reduction="sum")
+                    losses = torch.nn.functional.cross_entropy(
+                        model(window).logits[0, :-1], window[0, 1:], reduction="sum"
+                    )
                 nats += float(losses)
         n_bytes = sum(len(document.encode()) for document in documents)
         assert nats / math.log(2) / n_bytes == pytest.approx(expected, abs=2e-5)

@@ -1,4 +1,4 @@
-"""`python -m vocabopt`: for torchrun, which starts modules."""
+"""`python -m vocabopt`: the same as `vocabopt`, for programs that start modules, such as torchrun."""
 
 from vocabopt.cli import run
 

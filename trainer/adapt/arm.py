@@ -13,8 +13,8 @@ from trainer.adapt.evals import EvalText, bits_per_byte, score_all
 from trainer.data import PackedText, TextPlan, pack_stage
 from trainer.init import load_model
 from trainer.plan import Plan, Stage
-from trainer.stages import StageSettings, is_finished, read_run, run_stage
 from trainer.processes import main_first, main_only
+from trainer.stages import StageSettings, is_finished, read_run, run_stage
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 
@@ -132,9 +132,7 @@ def _record(
                 model, tokenizer, run.evals, context_tokens=run.context_tokens, batch_size=run.eval_batch
             )
         main_only(
-            lambda: write_json_atomic(
-                path, {"format_version": FORMAT_VERSION, "bits_per_byte": bits_per_byte(scores)}
-            )
+            lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "bits_per_byte": bits_per_byte(scores)})
         )
     scored = read_json(path, next_step="Remove it: it is measured again.")
     return {

@@ -16,10 +16,7 @@ def model_card(record: Mapping[str, Any]) -> str:
             *_front_matter(name),
             f"# {name} with {record['n_added']:,} added tokens",
             "",
-            f"Made by vocabopt {record['versions']['vocabopt']} from `{name}`: the tokenizer gained "
-            f"{record['n_added']:,} tokens by real merges behind the base's own, so text of other scripts tokenises as "
-            f"before. New rows were initialised by `{record['init']}`, then trained in stages (plan `{record['plan']}`) "
-            f"on {record['training_text']['n_bytes'] / 1e6:,.2f} MB of text.",
+            _how(record, name),
             "",
             *_results(record),
             *_stages(record),
@@ -29,6 +26,15 @@ def model_card(record: Mapping[str, Any]) -> str:
             *_limits(record),
             "",
         ]
+    )
+
+
+def _how(record: Mapping[str, Any], name: str) -> str:
+    return (
+        f"Made by vocabopt {record['versions']['vocabopt']} from `{name}`: the tokenizer gained {record['n_added']:,} "
+        "tokens by real merges behind the base's own, so text of other scripts tokenises as before. New rows were "
+        f"initialised by `{record['init']}`, then trained in stages (plan `{record['plan']}`) on "
+        f"{record['training_text']['n_bytes'] / 1e6:,.2f} MB of text."
     )
 
 
@@ -94,17 +100,17 @@ def _use() -> list[str]:
 
 def _limits(record: Mapping[str, Any]) -> list[str]:
     exposure = record["exposure"]
-    told = [
-        f"Of {exposure['n_new']:,} new rows {exposure['n_unseen']:,} were never seen in training; the median was seen "
-        f"{exposure['median']:,} times.",
-    ]
+    unseen = f"Of {exposure['n_new']:,} new rows {exposure['n_unseen']:,} were never seen in training"
+    told = [f"{unseen}; the median was seen {exposure['median']:,} times."]
     base = [name for name, text in record["texts"].items() if text["role"] == "base"]
     if base:
         told.append("On base-language text: " + "; ".join(f"{name} {gained(record, name)}" for name in base) + ".")
     else:
         told.append("Forgetting of the base language was not measured.")
     if record["control"] is None:
-        told.append("No control (the original tokenizer on the same text) was trained, so what the new tokens are worth "
-                    "in quality is not known; what they save in tokens is above.")  # fmt: skip
+        told.append(
+            "No control (the original tokenizer on the same text) was trained, so what the new tokens are worth in "
+            "quality is not known; what they save in tokens is above."
+        )
     told.append("The licence is that of the base model and of the training text.")
     return told

@@ -1,24 +1,22 @@
 """What an adaptation needs, found and checked before anything is computed."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 
 from trainer.adapt.arm import ArmRun
 from trainer.adapt.evals import EvalText, eval_text
 from trainer.adapt.options import AdaptOptions
 from trainer.data import (
-    Budget,
     HeldOut,
     PackedText,
     TextPlan,
-    TextSource,
     TokenSample,
     budget_in_bytes,
     cut_text,
@@ -153,7 +151,9 @@ def _extension(options: AdaptOptions, model: Path) -> Extension:
     """What the merged tokenizer added, if it is of the size that was asked for."""
     folder = options.tokenizer_dir
     if not (folder / "tokenizer.json").is_file():
-        merge = "vocabopt merge DIR --out TOK" if options.run is None else f"vocabopt merge {options.run}{_size(options)}"
+        merge = (
+            "vocabopt merge DIR --out TOK" if options.run is None else f"vocabopt merge {options.run}{_size(options)}"
+        )
         raise OptionError(f"{folder}: holds no merged tokenizer yet (no tokenizer.json). Run `{merge}` first.")
     extension = read_extension(folder, model)
     n_added = len(extension.new_ids)
@@ -199,9 +199,7 @@ def _budget(options: AdaptOptions, scanned: Any) -> tuple[int | None, Mapping[st
     return budget_in_bytes(parse_budget(options.budget), scanned, tokenizer)
 
 
-def _evals(
-    options: AdaptOptions, extension: Extension, texts: Mapping[str, Iterable[str]]
-) -> tuple[EvalText, ...]:
+def _evals(options: AdaptOptions, extension: Extension, texts: Mapping[str, Iterable[str]]) -> tuple[EvalText, ...]:
     max_bytes = parse_bytes(options.eval_bytes, "--eval-bytes")
     found = tuple(
         eval_text(

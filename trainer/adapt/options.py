@@ -19,15 +19,16 @@ class AdaptOptions:
     """Everything that moves the result of `vocabopt adapt`, as given on the command line.
 
     model: the base model's folder. run: a sweep's run directory, whose tokenizer/ is taken; or tokenizer: a merged
-    tokenizer's folder. size: tokens that the merged tokenizer must have added. texts: NAME -> PATH, the one target text.
-    replays: NAME -> path of base-language text, and its share of all training bytes. evals: NAME -> PATH, measured beside the held-out documents of
-    every training text. heldout: share of documents held out, by content, as the run's sweep did; None takes its share. seed: of
-    the text's order and of random rows. budget: text to train on, as 10MB or 2Btok; None reads the target text once. batch: text of one optimizer
-    step, likewise; in bytes, every tokenizer takes as many steps. context_tokens: longest sequence; micro_batch:
-    sequences at once on one device. learning_rate_factor: of all stages' rates. max_forgetting: relative rise in bits
-    per byte on base-language text that ends the run; None only reports it. base_evals: evaluation texts that are of the
-    base language where the script does not tell. eval_bytes: of each text at most. control: adapt the original
-    tokenizer and model too, on the same text and plan.
+    tokenizer's folder. size: tokens that the merged tokenizer must have added.
+    texts: NAME -> PATH, the one target text. replays: NAME -> path of base-language text, and its share of all training
+    bytes. evals: NAME -> PATH, measured beside the held-out documents of every training text. base_evals: evaluation
+    texts of the base's language, where the script does not tell. heldout: share of documents held out, by content, as
+    the run's sweep did; None takes its share.
+    budget: text to train on, as 10MB or 2Btok; None reads the target text once. batch: text of one optimizer step,
+    likewise; in bytes, every tokenizer takes as many steps. context_tokens: longest sequence. micro_batch: sequences
+    at once on one device. learning_rate_factor: of all stages' rates. seed: of the text's order and of random rows.
+    max_forgetting: relative rise in bits per byte on base-language text that ends the run; None only reports it.
+    eval_bytes: of each text at most. control: adapt the original tokenizer and model too, on the same text and plan.
     """
 
     model: str

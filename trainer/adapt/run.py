@@ -35,8 +35,9 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
         What adapt.json holds.
 
     Raises:
-        VocaboptError: bad input, see vocabopt/errors.py. ForgettingError: a stage forgot more than the gate allows; what
-            is done is kept. TrainingError: no memory, no disk, or a loss that is not a number.
+        VocaboptError: bad input, see vocabopt/errors.py.
+        ForgettingError: a stage forgot more than the gate allows; what is done is kept.
+        TrainingError: no memory, no disk, or a loss that is not a number.
     """
     console = console or Console(quiet=True)
     inputs = read_inputs(options, console)

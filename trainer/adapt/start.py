@@ -35,7 +35,9 @@ class Start:
     init_log: Mapping[str, Any]
     n_params: int
 
-    def continued_by(self, model: Path, tokenizer: Path, options: AdaptOptions, console: Console) -> list[dict[str, str]]:
+    def continued_by(
+        self, model: Path, tokenizer: Path, options: AdaptOptions, console: Console
+    ) -> list[dict[str, str]]:
         """The same prompts continued by the adapted model."""
         if not self.continued:
             return []
@@ -72,9 +74,7 @@ def _make_start(options: AdaptOptions, inputs: Inputs, folder: Path, path: Path,
         prompts = _prompts(inputs.evals, options)
         continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens)
     with console.step(f"initialise {len(inputs.extension.new_ids):,} rows"):
-        log = init_model(
-            model, inputs.extension, method=options.init, match_norm=options.match_norm, seed=options.seed
-        )
+        log = init_model(model, inputs.extension, method=options.init, match_norm=options.match_norm, seed=options.seed)
     with console.step("measure after initialisation"):
         initialised = _scores(model, tokenizer, inputs, options)
     record = {
@@ -99,9 +99,7 @@ def _make_start(options: AdaptOptions, inputs: Inputs, folder: Path, path: Path,
 def _scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, inputs: Inputs, options: AdaptOptions
 ) -> dict[str, TextScore]:
-    return score_all(
-        model, tokenizer, inputs.evals, context_tokens=options.context_tokens, batch_size=EVAL_BATCH
-    )
+    return score_all(model, tokenizer, inputs.evals, context_tokens=options.context_tokens, batch_size=EVAL_BATCH)
 
 
 def _prompts(evals: Sequence[EvalText], options: AdaptOptions) -> list[str]:

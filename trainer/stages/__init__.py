@@ -8,3 +8,9 @@ settings  ──>  run_stage  ──>  StageRun, and the stage's folder
   checkpoints                                      what trains, written whole or not at all
   freeze: finish_stage                             a plain model again
 """
+
+from trainer.stages.record import CurvePoint, StageRun, is_finished, read_run
+from trainer.stages.run import run_stage
+from trainer.stages.settings import Precision, StageSettings
+
+__all__ = ["CurvePoint", "Precision", "StageRun", "StageSettings", "is_finished", "read_run", "run_stage"]

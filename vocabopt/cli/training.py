@@ -135,7 +135,14 @@ def running_options(command: Command) -> Command:
                 metavar="AMOUNT",
                 help="Text of one optimizer step: 32768tok, or 100kB, with which every tokenizer takes as many steps.",
             ),
-            click.option("--context", "context_tokens", default=1024, metavar="TOKENS", show_default=True, help="Length of a sequence."),
+            click.option(
+                "--context",
+                "context_tokens",
+                default=1024,
+                metavar="TOKENS",
+                show_default=True,
+                help="Length of a sequence.",
+            ),
             click.option("--micro-batch", default=4, show_default=True, help="Sequences at once on a device."),
             click.option(
                 "--precision",
