@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -268,6 +269,21 @@ def test_a_folder_that_is_a_file_is_refused(syllables: PreTrainedTokenizerBase, 
     path = written(tmp_path / "a.txt", "가나\n다라\n")
     with pytest.raises(RunDirectoryError, match=r"a.txt: is a file, not a folder"):
         pack_stage(plan_of(path), 0, syllables, context_tokens=4, folder=path)
+
+
+def test_a_full_disk_is_said_and_leaves_no_file(
+    korean: Path, gpt2_tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands for it: to the program both are a write that fails."""
+    plan = plan_of(korean)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, before[1]))
+    try:
+        with pytest.raises(RunDirectoryError, match=r"the token ids of the text cannot be written \(File too large\)"):
+            pack_stage(plan, 0, gpt2_tokenizer, context_tokens=50, folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_start_of_a_document_is_the_first_token_of_the_model_or_else_its_end(
