@@ -164,6 +164,17 @@ def _state(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
 
 
+def _without_last_merge(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A tokenizer that differs in nothing else: the same ids, and the same ends of documents."""
+    value = json.loads(tokenizer.backend_tokenizer.to_str())
+    value["model"]["merges"].pop()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(value)),
+        eos_token=tokenizer.eos_token,
+        bos_token=tokenizer.bos_token,
+    )
+
+
 def test_packed_text_is_made_once_for_the_same_text_tokenizer_and_context(
     korean: Path, gpt2_tokenizer: PreTrainedTokenizerBase, folders: Path, tmp_path: Path
 ) -> None:
@@ -178,8 +189,9 @@ def test_packed_text_is_made_once_for_the_same_text_tokenizer_and_context(
         pack_stage(plan, 1, gpt2_tokenizer, context_tokens=50, folder=tmp_path),
         pack_stage(plan, 1, gpt2_tokenizer, context_tokens=60, folder=tmp_path),
         pack_stage(plan, 1, other, context_tokens=60, folder=tmp_path),
+        pack_stage(plan, 1, _without_last_merge(gpt2_tokenizer), context_tokens=60, folder=tmp_path),
     ]
-    assert len({packed.fingerprint for packed in changed}) == 3
+    assert len({packed.fingerprint for packed in changed}) == 4
     pack_stage(plan, 0, gpt2_tokenizer, context_tokens=50, folder=tmp_path)
     assert {name: data for name, (_, data) in _state(tmp_path).items()} == {
         name: data for name, (_, data) in first.items()
