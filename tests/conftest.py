@@ -3,15 +3,27 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from command_line import vocabopt
-from helpers import CORPUS, base_of, lines_of, merged, n_tokens, train_byte_level, train_sentencepiece
+from helpers import (
+    CORPUS,
+    all_ids,
+    base_of,
+    lines_of,
+    merged,
+    n_tokens,
+    split_heldout,
+    train_byte_level,
+    train_sentencepiece,
+)
 from hypothesis import settings
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from vocabopt.bases import Base, load_base
@@ -68,6 +80,7 @@ class Run:
     base: Base
     sweep: dict[str, Any]
     curve: pl.DataFrame
+    _token_counts: dict[int, dict[str, NDArray[np.int64]]] = field(default_factory=dict, repr=False)
 
     def exported(self, n_added: int) -> Path:
         """The folder that `vocabopt merge` writes for this size."""
@@ -86,6 +99,24 @@ class Run:
             {point["n_added"] for point in self.sweep["points"]} & set(range(len(self.curve))) | {len(self.curve)}
         )
 
+    def at(self, n_added: int) -> Tokenizer:
+        """At the curve's end what merge wrote; before it what merge would write, without its own proof each time."""
+        return self.tokenizer(n_added) if n_added == len(self.curve) else merged(self.base, self.curve, n_added)
+
+    def token_counts(self, n_added: int) -> dict[str, NDArray[np.int64]]:
+        """How often each token stands in each text set of the sample corpus, whole documents encoded `at` this size.
+
+        For runs on that corpus; encoded once, for all tests.
+        """
+        if n_added not in self._token_counts:
+            tokenizer, n = self.at(n_added), self.base.n_tokens + n_added
+            documents = {**split_heldout(lines_of("ko")), "en": lines_of("en")}
+            self._token_counts[n_added] = {
+                name: np.bincount([token for ids in all_ids(tokenizer, texts) for token in ids], minlength=n)
+                for name, texts in documents.items()
+            }
+        return self._token_counts[n_added]
+
     def count(self, name: str, n_added: int) -> int:
         """Tokens of a text set, as the curve says."""
         if n_added == 0:
@@ -97,10 +128,8 @@ class Run:
         assert {name: len(texts) for name, texts in documents.items()} == {
             name: stats["n_documents"] for name, stats in self.sweep["sets"].items()
         }
-        *between, last = sizes
-        for size in (*between, last):
-            # The last one is what merge wrote; the others are what it would write, without its own proof each time.
-            tokenizer = self.tokenizer(size) if size == last else merged(self.base, self.curve, size)
+        for size in sizes:
+            tokenizer = self.at(size)
             found = {name: n_tokens(tokenizer, texts) for name, texts in documents.items()}
             assert found == {name: self.count(name, size) for name in documents}, size
 
