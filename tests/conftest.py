@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -187,13 +188,24 @@ def qwen2_like(folders: Path) -> Base:
     return load_base(str(folders / "qwen2-like"))
 
 
+@pytest.fixture(scope="session")
+def run_of(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """The sweep of the sample corpus with a base, by its name: made once, and only read by tests."""
+    root = tmp_path_factory.mktemp("runs")
+
+    @cache
+    def made(name: str) -> Run:
+        if name in CONFIGS:
+            return sweep(root / name, str(folders / name), CORPUS, model=str(folders / name))
+        return sweep(root / name, name, CORPUS)
+
+    return made
+
+
 @pytest.fixture(scope="session", params=["mistral-7b-v1", *CONFIGS])
-def run(request: pytest.FixtureRequest, folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(request: pytest.FixtureRequest, run_of: Callable[[str], Run]) -> Run:
     """A sweep of the sample corpus, with each base in turn."""
-    out = tmp_path_factory.mktemp("runs") / request.param
-    if request.param in CONFIGS:
-        return sweep(out, str(folders / request.param), CORPUS, model=str(folders / request.param))
-    return sweep(out, request.param, CORPUS)
+    return run_of(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -94,9 +94,9 @@ def test_quiet_merge_prints_nothing(swept: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 300, -1], ids=["none", "one", "some", "all"])
 def test_tokenizer_model_gives_the_ids_of_tokenizer_json(
-    mistral: Base, size: int, run_on: RunOn, tmp_path: Path
+    mistral: Base, size: int, run_of: Callable[[str], Run]
 ) -> None:
-    run = run_on(tmp_path / "run", "mistral-7b-v1", CORPUS)
+    run = run_of("mistral-7b-v1")
     size = len(run.curve) if size < 0 else size
     processor = sentencepiece.SentencePieceProcessor(model_file=str(run.exported(size) / "tokenizer.model"))
     lines = lines_of("ko") + lines_of("en") + ["  가나  다", "\t", "▁한국", " ".join("한국" * 3), "x" * 50 + "   \n 뷁"]

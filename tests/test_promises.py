@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -338,16 +339,15 @@ def test_p6_special_tokens_and_template_are_those_of_the_base(run: Run) -> None:
 
 @pytest.mark.parametrize("base", ["mistral-7b-v1", "qwen2-like"])
 def test_p7_another_process_with_other_threads_and_hashes_writes_the_same_bytes(
-    base: str, folders: Path, tmp_path: Path
+    base: str, run_of: Callable[[str], Run], folders: Path, tmp_path: Path
 ) -> None:
     name = str(folders / base) if base in CONFIGS else base
-    runs = [sweep(tmp_path / "first", name, CORPUS)]
     command = [sys.executable, "-c", "from vocabopt.cli import main; main()", "sweep", str(CORPUS), "--base", name]
     fewer = {f"{library}_{key}": "1" for library in ("RAYON", "NUMBA") for key in ("NUM_THREADS",)}
     environment = {**os.environ, **fewer, "POLARS_MAX_THREADS": "1", "PYTHONHASHSEED": "7"}
     subprocess.run([*command, "--out", str(tmp_path / "second"), "--quiet"], env=environment, check=True, timeout=120)
     for file in ("curve.parquet", "folds.parquet"):
-        assert (runs[0].out / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+        assert (run_of(base).out / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
 
 
 def test_p7_neither_the_order_of_lines_nor_their_files_matter(run: Run, tmp_path: Path) -> None:
