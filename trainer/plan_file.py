@@ -1,19 +1,19 @@
 """A training plan of one's own, from a TOML file (docs/adapt.md has one).
 
-    name = "tables-then-all"        # the file's name without .toml where it is left out
+name = "tables-then-all"        # the file's name without .toml where it is left out
 
-    [[stage]]
-    name = "tables"
-    embeddings = "new"
-    head = "all"
-    share = 1
+[[stage]]
+name = "tables"
+embeddings = "new"
+head = "all"
+share = 1
 
-    [[stage]]
-    name = "adapters"
-    blocks = [1, 2, -1]
-    share = 3
-    [stage.lora]
-    rank = 64
+[[stage]]
+name = "adapters"
+blocks = [1, 2, -1]
+share = 3
+[stage.lora]
+rank = 64
 """
 
 import difflib

@@ -74,7 +74,9 @@ def run_stage(
         torch.set_num_threads(settings.threads)
     args = _arguments(settings, folder, n_steps)
     if settings.shard and args.world_size == 1:
-        raise OptionError("--shard: needs several processes. Start them: torchrun --no-python --nproc_per_node 2 vocabopt ...")
+        raise OptionError(
+            "--shard: needs several processes. Start them: torchrun --no-python --nproc_per_node 2 vocabopt ..."
+        )
     with _quiet_transformers(), _deterministic(args.device):
         set_seed(stage_seed(settings.seed, stage))
         layout = layout_of(model)
@@ -235,8 +237,10 @@ def _highest(trainer: StageTrainer, peak_bytes: int | None) -> int | None:
 
 
 def _clean(model: "PreTrainedModel") -> None:
-    """accelerate's mark would keep the next stage's Trainer from preparing the model."""
+    """What the Trainer leaves on a model. accelerate's mark would keep the next stage's from preparing it."""
     model.__dict__.pop("_is_accelerate_prepared", None)
+    if model.is_activation_checkpointing:
+        model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
 
 
@@ -256,7 +260,7 @@ def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         n_bytes = sum(parameter.nbytes for parameter in model.parameters())
-        raise checkpoints.disk_error(final, str(error), n_bytes) from error
+        raise checkpoints.disk_error(folder, final, str(error), n_bytes) from error
     write_json_atomic(folder / STAGE_FILE, run.as_record())
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
 
