@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from trainer.plan import Lora, Stage, named_plan
 from trainer.stages import checkpoints
 from trainer.stages.peak import LiveBytes
-from trainer.stages.record import CurvePoint, StageRun, is_finished, read_run
-from trainer.stages.run import run_stage
+from trainer.stages.record import CurvePoint, StageRun, is_finished
+from trainer.stages.run import finished_run, run_stage
 from trainer.stages.schedule import learning_rate_factor
 from trainer.stages.settings import StageSettings
 from vocabopt.console import Console
@@ -250,7 +250,10 @@ def test_a_finished_folder_holds_the_model_and_the_record_only(tmp_path: Path) -
     run = train(model, Stage(name="odd", blocks="odd"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "stage.json"]
     assert is_finished(tmp_path)
-    assert read_run(tmp_path) == run
+    (tmp_path / "checkpoints").mkdir()  # as a kill between the record and the end leaves it
+    assert finished_run(tmp_path) == run
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "stage.json"]
+    assert finished_run(tmp_path / "model") is None
     assert (run.n_steps, run.tokens, run.bytes) == (6, TEXT.n_tokens, TEXT.n_bytes)
     assert [point.tokens for point in run.curve] == [64, 128, 192, 256, 320, 352]
     assert model.config.use_cache is uses_cache

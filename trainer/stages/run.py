@@ -22,7 +22,7 @@ from trainer.stages.failures import is_out_of_memory, out_of_memory
 from trainer.stages.freeze import finish_stage, prepare_stage
 from trainer.stages.peak import PeakMeter
 from trainer.stages.progress import StageProgress
-from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_finished
+from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_finished, read_run
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import become, shard_stage
 from trainer.stages.stage_trainer import StageTrainer
@@ -66,7 +66,7 @@ def run_stage(
         RunDirectoryError: `folder` cannot be written, or holds a stage and resume is False.
         TrainingError: the loss is not a number, memory or disk is full, or the checkpoint is of another run.
     """
-    assert not is_finished(folder) or not resume, "ask is_finished first: its model is in folder/model"
+    assert not is_finished(folder) or not resume, "ask finished_run first: its model is in folder/model"
     assert str(model.dtype) == f"torch.{settings.weights_dtype}", f"{model.dtype} for {settings.precision}"
     _check(packed, stage, settings, folder, resume)
     n_steps = settings.n_steps(packed.n_blocks, max_steps)
@@ -128,6 +128,20 @@ def run_stage(
             # The optimizer's state would count as the next stage's. On a CPU it would only cost a second.
             trainer.accelerator.free_memory()
     return run
+
+
+def finished_run(folder: Path) -> StageRun | None:
+    """The record of a stage that is finished, None of one that is not: then its folder goes to `run_stage`.
+
+    What an interruption between the record and the end left beside it is removed.
+
+    Raises:
+        RunDirectoryError: the record cannot be read.
+    """
+    if not is_finished(folder):
+        return None
+    shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
+    return read_run(folder)
 
 
 def stage_seed(seed: int, stage: Stage) -> int:
