@@ -100,7 +100,7 @@ def test_the_control_trains_all_rows_where_the_plan_trains_new_ones() -> None:
 
 
 def test_an_unknown_plan_lists_those_there_are() -> None:
-    with pytest.raises(PlanError, match="--plan redwale: no such plan. Choose redwhale, full"):
+    with pytest.raises(PlanError, match=r"--plan redwale: no such plan. Choose redwhale, full"):
         named_plan("redwale")
 
 
@@ -175,7 +175,10 @@ def test_a_plan_is_read_from_toml(tmp_path: Path) -> None:
         ("name = 3", "mine.toml: name 3 must be a string"),
         ("stages = []", "mine.toml: unknown field 'stages'. A plan has name and one"),
         ("[[stage]]\nblocks = 'all'", "mine.toml: stage 1: has no name"),
-        ("[[stage]]\nname = 'a'\nblock = 'all'", r"mine.toml: stage 1 \('a'\): unknown field 'block'. Did you mean blo"),
+        (
+            "[[stage]]\nname = 'a'\nblock = 'all'",
+            r"mine.toml: stage 1 \('a'\): unknown field 'block'. Did you mean blo",
+        ),
         ("[[stage]]\nname = 'a'\nzzz = 1", r"stage 1 \('a'\): unknown field 'zzz'. Known: name, embeddings"),
         ("[[stage]]\nname = 'a'\nshare = 'half'", r"stage 1 \('a'\): share 'half' must be a number"),
         ("[[stage]]\nname = 'a'\nshare = true", r"stage 1 \('a'\): share True must be a number"),
@@ -193,8 +196,8 @@ def test_a_bad_plan_file_names_file_stage_and_field(tmp_path: Path, text: str, m
 
 
 def test_a_missing_or_unreadable_plan_file_says_so(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="none.toml: not found. Give --plan the name of a plan or a .toml file"):
+    with pytest.raises(PlanError, match=r"none.toml: not found. Give --plan the name of a plan or a .toml file"):
         read_plan(tmp_path / "none.toml")
     (tmp_path / "mine.toml").write_bytes(b"\xff")
-    with pytest.raises(PlanError, match="mine.toml: cannot be read"):
+    with pytest.raises(PlanError, match=r"mine.toml: cannot be read"):
         read_plan(tmp_path / "mine.toml")

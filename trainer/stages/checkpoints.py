@@ -155,14 +155,13 @@ def load_optimizer(
     optimizer.load_state_dict({"state": indexed, "param_groups": groups})
 
 
-def disk_error(folder: Path, reason: str, needed_bytes: int) -> TrainingError:
-    """What a failed write becomes: the incomplete folder is removed, earlier checkpoints stay."""
-    remove_checkpoint(folder)
-    parent = next(path for path in folder.parents if path.exists())
-    free = shutil.disk_usage(parent).free
-    kept = newest_complete(folder.parent.parent)
+def disk_error(stage_folder: Path, written: Path, reason: str, needed_bytes: int) -> TrainingError:
+    """What a failed write becomes: what was being written is removed, earlier checkpoints stay."""
+    remove_checkpoint(written)
+    free = shutil.disk_usage(stage_folder).free
+    kept = newest_complete(stage_folder)
     rest = f"{kept} is kept" if kept else "there is no earlier checkpoint, so the stage starts again"
     return TrainingError(
-        f"{folder}: cannot be written ({reason}). It needs {needed_bytes / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are "
+        f"{written}: cannot be written ({reason}). It needs {needed_bytes / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are "
         f"free: free some, and go on with --resume; {rest}."
     )

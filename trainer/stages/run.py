@@ -22,7 +22,7 @@ from trainer.stages.failures import is_out_of_memory, out_of_memory
 from trainer.stages.freeze import finish_stage, prepare_stage
 from trainer.stages.peak import PeakMeter
 from trainer.stages.progress import StageProgress
-from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_finished
+from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_finished, read_run
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import become, shard_stage
 from trainer.stages.stage_trainer import StageTrainer
@@ -66,7 +66,7 @@ def run_stage(
         RunDirectoryError: `folder` cannot be written, or holds a stage and resume is False.
         TrainingError: the loss is not a number, memory or disk is full, or the checkpoint is of another run.
     """
-    assert not is_finished(folder) or not resume, "ask is_finished first: its model is in folder/model"
+    assert not is_finished(folder) or not resume, "ask finished_run first: its model is in folder/model"
     assert str(model.dtype) == f"torch.{settings.weights_dtype}", f"{model.dtype} for {settings.precision}"
     _check(packed, stage, settings, folder, resume)
     n_steps = settings.n_steps(packed.n_blocks, max_steps)
@@ -74,7 +74,9 @@ def run_stage(
         torch.set_num_threads(settings.threads)
     args = _arguments(settings, folder, n_steps)
     if settings.shard and args.world_size == 1:
-        raise OptionError("--shard: needs several processes. Start them: torchrun --no-python --nproc_per_node 2 vocabopt ...")
+        raise OptionError(
+            "--shard: needs several processes. Start them: torchrun --no-python --nproc_per_node 2 vocabopt ..."
+        )
     with _quiet_transformers(), _deterministic(args.device):
         set_seed(stage_seed(settings.seed, stage))
         layout = layout_of(model)
@@ -126,6 +128,20 @@ def run_stage(
             # The optimizer's state would count as the next stage's. On a CPU it would only cost a second.
             trainer.accelerator.free_memory()
     return run
+
+
+def finished_run(folder: Path) -> StageRun | None:
+    """The record of a stage that is finished, None of one that is not: then its folder goes to `run_stage`.
+
+    What an interruption between the record and the end left beside it is removed.
+
+    Raises:
+        RunDirectoryError: the record cannot be read.
+    """
+    if not is_finished(folder):
+        return None
+    shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
+    return read_run(folder)
 
 
 def stage_seed(seed: int, stage: Stage) -> int:
@@ -235,8 +251,10 @@ def _highest(trainer: StageTrainer, peak_bytes: int | None) -> int | None:
 
 
 def _clean(model: "PreTrainedModel") -> None:
-    """accelerate's mark would keep the next stage's Trainer from preparing the model."""
+    """What the Trainer leaves on a model. accelerate's mark would keep the next stage's from preparing it."""
     model.__dict__.pop("_is_accelerate_prepared", None)
+    if model.is_activation_checkpointing:
+        model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
 
 
@@ -256,7 +274,7 @@ def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         n_bytes = sum(parameter.nbytes for parameter in model.parameters())
-        raise checkpoints.disk_error(final, str(error), n_bytes) from error
+        raise checkpoints.disk_error(folder, final, str(error), n_bytes) from error
     write_json_atomic(folder / STAGE_FILE, run.as_record())
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
 

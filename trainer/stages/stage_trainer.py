@@ -176,12 +176,13 @@ class StageTrainer(Trainer):
                 checkpoints.mark_complete(folder)
                 checkpoints.prune(self.folder)
         except (OSError, SafetensorError) as error:
-            raise checkpoints.disk_error(folder, str(error), n_bytes) from error
-        except RuntimeError as error:
-            # torch.save's words for a full disk.
-            if "PytorchStreamWriter" not in str(error):
-                raise
-            raise checkpoints.disk_error(folder, str(error), n_bytes) from error
+            raise checkpoints.disk_error(self.folder, folder, str(error), n_bytes) from error
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        try:
+            super()._save_rng_state(output_dir)
+        except RuntimeError as error:  # torch.save's, for a disk that is full
+            raise OSError(str(error)) from error
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
