@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -170,10 +170,15 @@ def _size(options: AdaptOptions) -> str:
 
 
 def plan_of(options: AdaptOptions) -> Plan:
-    """The plan by name, or from its file."""
+    """The plan by name or from its file, its learning rates by the factor that was asked for."""
     if options.plan.endswith(".toml"):
-        return read_plan(Path(options.plan))
-    return named_plan(options.plan, Lora(rank=options.lora_rank, alpha=2 * options.lora_rank))
+        plan = read_plan(Path(options.plan))
+    else:
+        plan = named_plan(options.plan, Lora(rank=options.lora_rank, alpha=2 * options.lora_rank))
+    factor = options.learning_rate_factor
+    return replace(
+        plan, stages=tuple(replace(stage, learning_rate=stage.learning_rate * factor) for stage in plan.stages)
+    )
 
 
 def _target(options: AdaptOptions) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Whose folder it is: an adaptation is gone on with only with the same options and inputs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def open_run(options: AdaptOptions, inputs: Inputs, *, resume: bool) -> None:
         RunDirectoryError: the folder holds another adaptation, or other files; resumed with other options or inputs.
     """
     marker = options.out / "stages" / _MARKER
-    identity = {"options": options.as_record(), "inputs": inputs.identity()}
+    # As JSON gives it back: tuples are lists there.
+    identity = json.loads(json.dumps({"options": options.as_record(), "inputs": inputs.identity()}))
     if marker.is_file():
         earlier = read_json(marker, next_step="Choose another folder with --out.")
         if not resume:

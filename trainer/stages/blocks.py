@@ -43,7 +43,3 @@ class EvenBlocks(Dataset[Block]):
             return self.blocks[index]
         filler = self.blocks[0]
         return {**filler, "labels": torch.full_like(filler["labels"], IGNORED)}
-
-
-def stack(blocks: list[Block]) -> Block:
-    return {name: torch.stack([block[name] for block in blocks]) for name in blocks[0]}

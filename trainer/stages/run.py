@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
+from trainer.data.collate import collator_of
 from trainer.layout import layout_of
 from trainer.plan import Stage
 from trainer.stages import checkpoints
@@ -80,6 +81,7 @@ def run_stage(
     with _quiet_transformers(), _deterministic(args.device):
         set_seed(stage_seed(settings.seed, stage))
         layout = layout_of(model)
+        collate = collator_of(model)  # looks at the model before anything is split from it
         prepared = prepare_stage(model, stage, layout, new_ids)
         n_trainable = prepared.n_trainable
         sharded = None
@@ -91,7 +93,7 @@ def run_stage(
         blocks = EvenBlocks(packed.dataset(settings.seed), packed.n_blocks, settings.micro_batch * args.world_size)
         asked = _asked(stage, settings, packed, new_ids, n_steps)
         uses_cache = model.config.use_cache
-        trainer = StageTrainer(prepared, stage, settings, args, blocks, progress, asked)
+        trainer = StageTrainer(prepared, stage, settings, args, blocks, collate, progress, asked)
         checkpoint = checkpoints.newest_complete(folder) if resume else None
         shown = console if args.process_index == 0 else Console(quiet=True)
         _say_what_is_not_used(settings, args.device, shown)

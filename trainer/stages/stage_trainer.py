@@ -13,9 +13,10 @@ from torch import nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
+from trainer.data.collate import Collator
 from trainer.plan import Stage
 from trainer.stages import checkpoints
-from trainer.stages.blocks import EvenBlocks, stack
+from trainer.stages.blocks import EvenBlocks
 from trainer.stages.failures import check_same, not_finite
 from trainer.stages.freeze import PreparedStage
 from trainer.stages.progress import StageProgress
@@ -40,6 +41,7 @@ class StageTrainer(Trainer):
         settings: StageSettings,
         args: TrainingArguments,
         blocks: EvenBlocks,
+        collate: Collator,
         progress: StageProgress,
         asked: dict[str, Any],
     ) -> None:
@@ -48,7 +50,7 @@ class StageTrainer(Trainer):
         self.folder = Path(str(args.output_dir))
         self._micro_losses: list[torch.Tensor] = []
         super().__init__(
-            model=prepared.model, args=args, train_dataset=blocks, data_collator=stack, callbacks=[progress]
+            model=prepared.model, args=args, train_dataset=blocks, data_collator=collate, callbacks=[progress]
         )
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
