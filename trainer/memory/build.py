@@ -58,7 +58,7 @@ def build(config: PreTrainedConfig, dtype: torch.dtype = torch.float32) -> PreTr
     """
     try:
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
         kind = getattr(config, "model_type", "?")
         raise ModelError(

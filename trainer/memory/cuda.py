@@ -52,8 +52,7 @@ def _attention(
         query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
     if attn_mask is None and query.dtype in _HALF and query.shape[-1] <= 256:
         flash = torch.ops.aten._scaled_dot_product_flash_attention
-        out: Tensor = flash(query, key, value, dropout_p, is_causal, scale=scale)[0]
-        return out
+        return _first(flash(query, key, value, dropout_p, is_causal, scale=scale))
     if enable_gqa and query.shape[1] != key.shape[1]:
         with sdpa_kernel(SDPBackend.MATH):
             return functional.scaled_dot_product_attention(
@@ -65,5 +64,9 @@ def _attention(
         bias = attn_mask.to(query.dtype)
         bias = bias.expand(*query.shape[:-1], key.shape[-2])
     efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-    out = efficient(query, key, value, bias, True, dropout_p, is_causal, scale=scale)[0]
-    return out
+    return _first(efficient(query, key, value, bias, True, dropout_p, is_causal, scale=scale))
+
+
+def _first(results: tuple[Tensor, ...]) -> Tensor:
+    """The attention's output; the others are for its backward pass."""
+    return results[0]

@@ -1,12 +1,11 @@
 """The highest bytes of live tensors while training steps run: what the prediction is held against."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
-from torch._C._profiler import _ExperimentalConfig
-from torch.autograd import _disable_profiler_legacy, _enable_profiler_legacy
-from torch.autograd.profiler import ProfilerConfig, ProfilerState
+from torch._C._profiler import ProfilerConfig, ProfilerState, _ExperimentalConfig
 
 
 def measure_peak_bytes(step: Callable[[], None], model: nn.Module) -> int:
@@ -47,9 +46,9 @@ def _allocations(step: Callable[[], None]) -> list[int]:
     torch's old profiler: the new one takes eight times as long to end, and writes to standard error.
     """
     config = ProfilerConfig(ProfilerState.CPU, False, True, False, False, False, _ExperimentalConfig())
-    _enable_profiler_legacy(config)
+    torch._C._autograd._enable_profiler_legacy(config)
     try:
         step()
     finally:
-        threads = _disable_profiler_legacy()
+        threads: Any = torch._C._autograd._disable_profiler_legacy()
     return [event.cpu_memory_usage() for events in threads for event in events if event.kind() == "memory_alloc"]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from transformers import PreTrainedConfig
 
 from trainer.memory.build import outline_of
-from trainer.memory.predict import OPTIMIZERS, StageCost, StepSettings, predict_stage
+from trainer.memory.predict import StageCost, StepSettings, predict_stage
 from trainer.memory.remedies import Case, Remedy, first_that_fits, sharded
 from trainer.memory.target import known_positions, read_config, read_vocabulary, with_rows
 from trainer.plan import Lora, Plan, Stage, named_plan
@@ -16,8 +16,8 @@ from vocabopt.choice.options import parse_bytes, parse_tokens
 from vocabopt.errors import OptionError
 
 LEFT_OUT = (
-    "Left out of memory: fragmentation (a few per cent), the CUDA context and libraries (0.5 to 1 GB), work space inside "
-    "kernels, buffers of communication. FLOPs are of matrix products, recomputed ones included."
+    "Left out of memory: fragmentation (a few per cent), the CUDA context and libraries (0.5 to 1 GB), work space "
+    "inside kernels, buffers of communication. FLOPs are of matrix products, recomputed ones included."
 )
 
 
@@ -67,7 +67,7 @@ class PlanOptions:
                 f"--budget {self.budget}: write tokens, as 2Btok or 300Mtok. (Bytes take as many tokens as the "
                 "tokenizer makes of them, which a plan does not measure.)"
             )
-        return parse_tokens(number.removesuffix("tok"), "--budget")
+        return parse_tokens(self.budget.strip()[: len(number) - len("tok")], "--budget")
 
     @property
     def weights(self) -> Precision:
@@ -87,14 +87,19 @@ class PlanOptions:
         )
 
     def as_record(self) -> dict[str, Any]:
-        paths = {name: None if getattr(self, name) is None else str(getattr(self, name)) for name in ("run", "tokenizer")}
+        paths = {
+            name: None if getattr(self, name) is None else str(getattr(self, name)) for name in ("run", "tokenizer")
+        }
         return {**asdict(self), **paths}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageReport:
-    """A stage's part of the budget and what it costs. fused: the same with a fused loss. limit_bytes: what it may take. remedies:
-    where it does not fit, the first changes that help on one GPU, and the GPUs that hold it as it is."""
+    """A stage's part of the budget and what it costs.
+
+    fused: the same with a fused loss. limit_bytes: what it may take. remedies: where it does not fit, the first changes
+    that help on one GPU, and the GPUs that hold it as it is.
+    """
 
     stage: Stage
     n_tokens: int
@@ -147,12 +152,16 @@ class PlanReport:
             "tokens": report.n_tokens,
             "flops": report.flops,
             "hours": report.hours(self.options.tflops),
-            "peak_bytes": {name: report.cost.peak_bytes(name) for name in OPTIMIZERS},
-            "peak_bytes_fused_loss": {name: report.fused.peak_bytes(name) for name in OPTIMIZERS},
+            "peak_bytes": _peaks(report.cost),
+            "peak_bytes_fused_loss": _peaks(report.fused),
             "limit_bytes": report.limit_bytes,
             "fits": report.fits,
             "remedies": [asdict(remedy) for remedy in report.remedies],
         }
+
+
+def _peaks(cost: StageCost) -> dict[Optimizer, int]:
+    return {optimizer: cost.peak_bytes(optimizer) for optimizer in cost.state_bytes}
 
 
 def read_named_plan(name: str, lora: Lora) -> Plan:
@@ -217,5 +226,6 @@ def _check_context(config: PreTrainedConfig, options: PlanOptions) -> None:
     known = known_positions(config)
     if known is not None and options.context_tokens > known:
         raise OptionError(
-            f"--context {options.context_tokens}: MODEL {options.model} has {known:,} positions. Choose at most as many."
+            f"--context {options.context_tokens}: MODEL {options.model} has {known:,} positions. Choose at most "
+            "as many."
         )

@@ -5,13 +5,17 @@ says; every storage is noted when it appears and when it goes, every product's F
 run as a sample with each kind of their blocks, whose segments are repeated (build.py). To the highest level of the
 pass come the weights, buffers and the optimizer's state; the optimizer's step, with all gradients there, is compared.
 
+Sequences are packed: a mask keeps their documents apart, so that on CUDA the memory-efficient attention runs, for
+which torch makes and keeps a mask of 16 or 32 bits in every block.
+
 Left out: what allocators lose by fragmentation (a few per cent), the CUDA context and libraries (0.5 to 1 GB), work
-space inside kernels, the batch's token ids, and buffers of communication between devices.
+space inside kernels (on a CPU in pure bf16 a 32-bit copy of the table's gradient), the batch's token ids, and buffers
+of communication between devices.
 """
 
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +29,7 @@ from trainer.memory.fused_loss import fused_loss
 from trainer.memory.trace import Segment, record, replay
 from trainer.plan import Stage
 from trainer.stages.freeze import prepare_stage
-from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision
+from trainer.stages.settings import Optimizer, Precision
 from vocabopt.errors import ModelError, OptionError
 
 #: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
@@ -39,8 +43,7 @@ class StepSettings:
 
     context_tokens: length of a sequence. micro_batch: sequences in one forward pass. accumulates: whether a step has
     more than one, so that gradients are there while the next ones come. precision: fp32; bf16-mixed (weights,
-    gradients and optimizer in 32 bits, products in 16); bf16 (all in 16). packed: documents in a sequence are kept
-    apart, which takes a mask. device: cuda or cpu, whose kernels differ.
+    gradients and optimizer in 32 bits, products in 16); bf16 (all in 16). device: cuda or cpu, whose kernels differ.
     """
 
     context_tokens: int = 4_096
@@ -49,7 +52,6 @@ class StepSettings:
     precision: Precision = "bf16-mixed"
     gradient_checkpointing: bool = False
     fused_loss: bool = False
-    packed: bool = True
     device: Literal["cuda", "cpu"] = "cuda"
 
     def __post_init__(self) -> None:
@@ -70,8 +72,9 @@ class StageCost:
     n_trainable: parameters that the optimizer moves. weight_bytes: all weights and buffers. gradient_bytes: of all
     trained parameters. state_bytes: of each optimizer. pass_bytes: the highest level of a forward and backward pass
     over weights and state: activations, logits, and gradients; held_bytes of it are gradients of the step's passes
-    before. largest_unit_bytes: of a block or a table, what sharding puts together at once. step_bytes: the same when the optimizer moves the weights. flops: of one forward and backward pass, of
-    tokens_per_pass tokens, recomputation included.
+    before. step_bytes: the same when the optimizer moves the weights. largest_unit_bytes: of a block or a table, what
+    sharding puts together at once. flops: of one forward and backward pass, of tokens_per_pass tokens, recomputation
+    included.
     """
 
     n_params: int
@@ -143,7 +146,8 @@ def predict_stage(
         weight_bytes=sum(n * _bytes(t) for t, n in tensors),
         gradient_bytes=gradients,
         state_bytes={
-            optimizer: sum(n * _state_bytes(t, optimizer) for t, n in trained) for optimizer in OPTIMIZERS
+            "adamw": sum(n * _state_bytes(t, "adamw") for t, n in trained),
+            "adamw-8bit": sum(n * _state_bytes(t, "adamw-8bit") for t, n in trained),
         },
         pass_bytes=held + peak,
         step_bytes=gradients + _step_bytes([t for t, _ in trained], settings.device),
@@ -162,15 +166,14 @@ def _checkpoint(model: PreTrainedModel, settings: StepSettings) -> None:
     if hasattr(model, "activation_checkpointing_enable"):
         model.activation_checkpointing_enable(keywords)
     else:  # transformers before 5.20
-        model.gradient_checkpointing_enable(keywords)
+        model.gradient_checkpointing_enable(keywords)  # type: ignore[no-untyped-call]
 
 
 def _run(model: PreTrainedModel, blocks: list[nn.Module], settings: StepSettings) -> list[Segment]:
     """The segments of one forward and backward pass."""
     shape = (settings.micro_batch, settings.context_tokens)
-    batch = {name: torch.zeros(shape, dtype=torch.int64) for name in ("input_ids", "labels")}
-    if settings.packed:
-        batch["position_ids"] = torch.zeros(shape, dtype=torch.int64)
+    # Positions restart at each document, from which transformers builds the mask that keeps documents apart.
+    batch = {name: torch.zeros(shape, dtype=torch.int64) for name in ("input_ids", "labels", "position_ids")}
 
     def step() -> None:
         _loss(model, batch, settings).backward()  # type: ignore[no-untyped-call]
@@ -183,8 +186,8 @@ def _run(model: PreTrainedModel, blocks: list[nn.Module], settings: StepSettings
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(
-                f"{type(model).__name__}: its training step cannot be followed without values ({reason}). Measure it: train a few "
-                "steps (`vocabopt adapt --max-steps`)."
+                f"{type(model).__name__}: its training step cannot be followed without values ({reason}). Measure it: "
+                "adapt on a little text and read peak_bytes in adapt.json."
             ) from error
 
 
@@ -200,7 +203,7 @@ def _loss(model: PreTrainedModel, batch: dict[str, Tensor], settings: StepSettin
 def _fused(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     hidden_BTD = model.base_model(**inputs, use_cache=False).last_hidden_state
-    return fused_loss(hidden_BTD, model.get_output_embeddings().weight)
+    return fused_loss(hidden_BTD, model.get_output_embeddings().weight)  # type: ignore[no-untyped-call]
 
 
 def _weighted_tensors(model: nn.Module, blocks: list[nn.Module], sample: Sample) -> list[tuple[Tensor, int]]:
@@ -215,7 +218,7 @@ def _weighted_tensors(model: nn.Module, blocks: list[nn.Module], sample: Sample)
 
 def _largest_unit_bytes(model: PreTrainedModel, blocks: list[nn.Module]) -> int:
     of_blocks = [sum(_bytes(parameter) for parameter in block.parameters()) for block in blocks]
-    return max(*of_blocks, _bytes(model.get_input_embeddings().weight))
+    return max(*of_blocks, _bytes(cast(Tensor, model.get_input_embeddings().weight)))
 
 
 def _bytes(tensor: Tensor) -> int:

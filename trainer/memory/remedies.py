@@ -2,7 +2,8 @@
 
 On one GPU, each beside those before it: smaller micro-batch, recomputed blocks, a fused loss (the same result); AdamW
 in 8 bits, weights in 16 bits (nearly the same); adapters instead of whole blocks (another training). What turns out
-not to be needed is left out again, the most harmful first. And more GPUs, over which weights, gradients and optimizer state are sharded.
+not to be needed is left out again, the most harmful first. And more GPUs, over which weights, gradients and optimizer
+state are sharded.
 """
 
 from collections.abc import Callable

@@ -18,7 +18,7 @@ def plan_table(report: PlanReport, width: int) -> Table:
         [
             stage.stage.name,
             f"{stage.cost.n_trainable:,}",
-            f"{stage.n_tokens / 1e6:,.0f}",
+            f"{stage.n_tokens / 1e6:,.4g}",
             f"{stage.flops / 1e18:,.3g}",
             f"{stage.hours(tflops):,.1f}",
             *_peaks(stage),
@@ -45,7 +45,7 @@ def _total(report: PlanReport) -> list[str]:
     return [
         "in all",
         "",
-        f"{sum(stage.n_tokens for stage in stages) / 1e6:,.0f}",
+        f"{sum(stage.n_tokens for stage in stages) / 1e6:,.4g}",
         f"{sum(stage.flops for stage in stages) / 1e18:,.3g}",
         f"{sum(stage.hours(report.options.tflops) for stage in stages):,.1f}",
         *(f"{max(column):,.1f}" for column in peaks),
@@ -62,7 +62,8 @@ def plan_notes(report: PlanReport) -> list[str]:
     how.append(f"steps of {options.batch_tokens:,} tokens")
     how.append("gradient checkpointing" if settings.gradient_checkpointing else "no gradient checkpointing")
     notes.append(
-        f"At {options.tflops:g} TFLOP/s (--tflops) and --gpu {options.gpu}; {', '.join(how)}, kernels of {options.device}."
+        f"At {options.tflops:g} TFLOP/s (--tflops) and --gpu {options.gpu}; {', '.join(how)}, kernels of "
+        f"{options.device}."
     )
     return [*notes, f"{LEFT_OUT} A stage fits when it leaves {FREE_PERCENT} % of --gpu free for them."]
 

@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from vocabopt.artifacts import read_json
 from vocabopt.bases import load_base
 from vocabopt.errors import ModelSpecError, OptionError
-from vocabopt.modelspec import PRESETS, ModelSpec, load_model_spec
+from vocabopt.modelspec import ModelSpec, load_model_spec
 from vocabopt.run_files import read_sweep
 
 #: Model type of a preset by its name's first part, and what its config says beside the widths.
@@ -22,7 +22,6 @@ _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", {}),
     "gemma": ("gemma2", {}),
 }
-_GPT2_FIELDS = ("vocab_size", "num_hidden_layers", "num_attention_heads", "hidden_size", "tie_word_embeddings")
 #: Rotary positions have no end: a preset's context is not held against its config.
 _NO_END = 1 << 20
 
@@ -78,9 +77,7 @@ def _preset_config(spec: ModelSpec) -> PreTrainedConfig:
     return config
 
 
-def read_vocabulary(
-    spec: ModelSpec, *, run: Path | None, tokenizer: Path | None, n_added: int | None
-) -> Vocabulary:
+def read_vocabulary(spec: ModelSpec, *, run: Path | None, tokenizer: Path | None, n_added: int | None) -> Vocabulary:
     """The rows that a sweep chose, that a merged tokenizer needs, or that so many added tokens take.
 
     Raises:
@@ -88,7 +85,9 @@ def read_vocabulary(
         RunDirectoryError, BaseTokenizerError: the folder holds no sweep, or no tokenizer.
     """
     if sum(value is not None for value in (run, tokenizer, n_added)) != 1:
-        raise OptionError("Name what is added: --run DIR (a sweep's folder), --tokenizer TOK, or --added N; one of them.")
+        raise OptionError(
+            "Name what is added: --run DIR (a sweep's folder), --tokenizer TOK, or --added N; one of them."
+        )
     if run is not None:
         merged = run / "tokenizer"
         if (merged / "extension.json").is_file():

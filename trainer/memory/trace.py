@@ -13,14 +13,12 @@ A storage belongs to the block in whose segment it appeared, which `replay` need
 """
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -41,11 +39,11 @@ class Segment:
     flops: int = 0
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes storages and FLOPs of all operations while it is entered. Storages in `known` are not counted."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.segments: list[Segment] = []
         self._alive: dict[int, Any] = {}
         for tensor in known:
@@ -85,7 +83,7 @@ def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> int:
         # [B, heads, T, width] each; the backward pass has the output's gradient before them.
         query, key, value = args[1:4] if "_backward" in name else args[:3]
         scores = prod(query.shape[:-1]) * key.shape[-2]
-        forward = 2 * scores * (query.shape[-1] + value.shape[-1])
+        forward: int = 2 * scores * (query.shape[-1] + value.shape[-1])
         return 2 * forward if "_backward" in name else forward
     if packet in flop_registry:
         return int(flop_registry[packet](*args, **kwargs, out_val=out))

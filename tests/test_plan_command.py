@@ -1,0 +1,225 @@
+"""`vocabopt plan`: what it prints, what it says of a stage that does not fit, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import assert_refused, vocabopt, written
+
+from trainer.memory.plan_report import PlanOptions, PlanReport, plan_report
+from trainer.memory.predict import StepSettings
+from trainer.memory.remedies import Case, first_that_fits, sharded
+from trainer.memory.target import read_config, with_rows
+from trainer.plan import Lora, named_plan
+from vocabopt.modelspec import PRESETS
+
+CONFIG: dict[str, Any] = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+SMALL = ("--context", "64", "--micro-batch", "2", "--batch-tokens", "256", "--lora-rank", "8")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return written(tmp_path / "model" / "config.json", json.dumps(CONFIG)).parent
+
+
+def extension(folder: Path, **fields: Any) -> Path:
+    record = {"format_version": 1, "n_added": 100, "n_tokens": 600, "pad_to": 128, **fields}
+    return written(folder / "extension.json", json.dumps(record)).parent
+
+
+def as_json(*arguments: object) -> dict[str, Any]:
+    result = vocabopt("plan", *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    record: dict[str, Any] = json.loads(result.stdout)
+    return record
+
+
+def test_the_figures_of_a_plan_by_hand(model: Path) -> None:
+    """600 rows: two tables of 600 x 64. Their stage trains them whole; a quarter of the text; hours by division."""
+    record = as_json(model, "--added", 88, "--budget", "1Mtok", "--tflops", 0.001, *SMALL)
+    assert (record["n_rows"], record["n_added"]) == (600, 88)
+    stage = record["stages"][0]
+    assert [one["name"] for one in record["stages"]] == ["embeddings-head", "odd-blocks", "even-blocks", "lora"]
+    assert (stage["n_trainable"], stage["tokens"]) == (2 * 600 * 64, 250_000)
+    per_block = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 160 * 64
+    attention = 4 * 64 * 64  # two products of 64 tokens with 64 widths, 2 FLOPs each
+    # The blocks' weights are frozen: forward, and their inputs' gradients. The head's own gradient comes on top.
+    per_token = 4 * (2 * (2 * per_block) + 3 * attention) + 3 * 2 * 600 * 64
+    assert stage["flops"] == 250_000 * per_token
+    assert stage["hours"] == pytest.approx(stage["flops"] / 1e9 / 3_600)
+    assert stage["peak_bytes"]["adamw"] > stage["peak_bytes"]["adamw-8bit"]
+    assert stage["fits"]
+    assert stage["remedies"] == []
+
+
+def test_the_table_names_its_assumptions(model: Path) -> None:
+    result = vocabopt("plan", model, "--added", 88, "--budget", "300Mtok", "--plan", "full", *SMALL)
+    assert result.exit_code == 0, result.stderr
+    for part in (
+        "model with 88 added tokens: 600 rows, plan full",
+        "At 400 TFLOP/s (--tflops) and --gpu 80GB; bf16-mixed, micro-batch 2 x 64 tokens, steps of 256 tokens",
+        "Left out of memory: fragmentation",
+        "leaves 5 % of --gpu free",
+    ):
+        assert part in result.stdout
+
+
+def test_rows_come_from_a_merged_tokenizer_padding_included(model: Path, tmp_path: Path) -> None:
+    """600 tokens, padded to a multiple of 128."""
+    record = as_json(
+        model, "--tokenizer", extension(tmp_path / "merged"), "--budget", "1Mtok", "--plan", "full", *SMALL
+    )
+    assert (record["n_rows"], record["n_added"]) == (640, 100)
+
+
+def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
+    sweep = {"format_version": 1, "base": {"n_tokens": 500}, "choice": {"n_added": 40}}
+    run = written(tmp_path / "run" / "sweep.json", json.dumps(sweep)).parent
+    record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
+    assert (record["n_rows"], record["n_added"]) == (540, 40)
+    extension(run / "tokenizer", n_added=90, n_tokens=590, pad_to=None)
+    record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
+    assert (record["n_rows"], record["n_added"]) == (590, 90)
+
+
+# --- What does not fit -----------------------------------------------------------------------------------------------
+
+
+def report_of(model: Path, gpu_bytes: int, **options: Any) -> PlanReport:
+    values: dict[str, Any] = {
+        "plan": "full",
+        "context_tokens": 64,
+        "micro_batch": 4,
+        "batch_tokens": 256,
+        "lora_rank": 4,
+    }
+    return plan_report(
+        PlanOptions(model=str(model), n_added=88, budget="1Mtok", gpu=str(gpu_bytes), **{**values, **options})
+    )
+
+
+def test_the_remedy_named_is_the_first_that_fits_and_all_of_it_is_needed(model: Path) -> None:
+    free = report_of(model, 10**9).stages[0]
+    peak = free.cost.peak_bytes("adamw")
+    smaller = report_of(model, 10**9, micro_batch=1).stages[0].cost.peak_bytes("adamw")
+    assert smaller < peak
+    # Room for the smaller micro-batch and the 5 % that stay free.
+    (stage,) = report_of(model, (smaller + peak) // 2 * 100 // 95).stages
+    assert not stage.fits
+    assert stage.remedies[0].changes == ("micro-batch 1",)
+    assert stage.remedies[0].in_words == f"micro-batch 1: {stage.remedies[0].peak_bytes / 1e9:,.1f} GB"
+    assert stage.remedies[0].peak_bytes <= stage.limit_bytes
+    # Half of what weights and optimizer take: only less of them helps.
+    (stage,) = report_of(model, free.cost.weight_bytes + free.cost.state_bytes["adamw"] // 3).stages
+    assert "bf16 weights" in stage.remedies[0].changes or "8-bit AdamW" in stage.remedies[0].changes
+
+
+def test_more_gpus_share_weights_gradients_and_state_but_not_activations(model: Path) -> None:
+    (stage,) = report_of(model, 10**9).stages
+    cost, case = stage.cost, Case(stage=stage.stage, settings=StepSettings(), optimizer="adamw")
+    held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes["adamw"]
+    own = cost.activation_bytes + 2 * cost.largest_unit_bytes
+    found = sharded(case, lambda *_: cost, own + held // 3)
+    assert found is not None
+    assert (found.n_gpus, found.peak_bytes) == (4, -(-held // 4) + own)
+    assert sharded(case, lambda *_: cost, own - 1) is None
+    assert first_that_fits(case, lambda *_: cost, 1, Lora(rank=4)) is None
+
+
+def test_a_stage_that_does_not_fit_is_named_with_what_would_help(model: Path) -> None:
+    result = vocabopt("plan", model, "--added", 88, "--budget", "1Mtok", "--plan", "full", "--gpu", "2MB", *SMALL)
+    assert result.exit_code == 0, result.stderr
+    assert "Stage all does not fit --gpu 2MB (0.0 GB with adamw)." in result.stdout
+
+
+# --- Models ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_s_config_has_the_model_s_published_parameters(name: str) -> None:
+    """As in test_cost.py: the published sizes."""
+    from trainer.memory.build import outline_of
+
+    published = {
+        "solar-10.7b": 10_731_524_096,
+        "llama-2-7b": 6_738_415_616,
+        "llama-2-13b": 13_015_864_320,
+        "mistral-7b": 7_241_732_096,
+        "llama-3-8b": 8_030_261_248,
+        "llama-3.2-1b": 1_235_814_400,
+        "qwen2.5-0.5b": 494_032_768,
+        "qwen2.5-7b": 7_615_616_512,
+        "gpt2": 124_439_808,
+        "gemma-2-2b": 2_614_341_888,
+    }
+    config, spec = read_config(name)
+    assert outline_of(with_rows(config, spec.n_rows)).n_params == published[name]
+
+
+def test_redwhale_s_lora_trains_about_the_share_that_the_paper_reports() -> None:
+    """4.6 % of SOLAR-10.7B with 49,072 rows; a model of 10.9 billion parameters is predicted from its config alone."""
+    options = PlanOptions(model="solar-10.7b", n_added=17_072, budget="9.7Btok", gpu="2TB")
+    report = plan_report(options)
+    share = report.stages[-1].cost.n_trainable / report.n_params
+    assert named_plan("redwhale").stages[-1].lora is not None
+    assert share == pytest.approx(0.046, abs=0.001)
+    # Tables first: 2 x 49,072 x 4,096 weights.
+    assert report.stages[0].cost.n_trainable == 2 * 49_072 * 4_096
+
+
+# --- Refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["no-such-model", "--added", 1, "--budget", "1Mtok"], r"MODEL no-such-model: no such preset .* solar-10.7b"),
+        (["gpt2", "--added", 1, "--budget", "many"], r"--budget many: write tokens, as 2Btok or 300Mtok"),
+        (["gpt2", "--added", 1, "--budget", "10MB"], r"--budget 10MB: write tokens"),
+        (["gpt2", "--added", 1, "--budget", "Btok"], r"--budget B: write a number of at least 1"),
+        (["gpt2", "--budget", "1Mtok"], r"Name what is added: --run DIR .*, --tokenizer TOK, or --added N"),
+        (["gpt2", "--added", -1, "--budget", "1Mtok"], r"--added -1: must be at least 0"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--plan", "best"], r"--plan best: no such plan. Choose redwhale"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--gpu", "big"], r"--gpu big: write a number"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--tflops", 0], r"--tflops 0.0: must be above 0"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--context", 4096], r"--context 4096: MODEL gpt2 has 1,024"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--batch-tokens", 0], r"--batch-tokens 0: must be at least 1"),
+    ],
+)
+def test_bad_options_are_refused(arguments: list[object], match: str, tmp_path: Path) -> None:
+    assert_refused(vocabopt("plan", *arguments), match, tmp_path)
+
+
+def test_a_model_smaller_than_the_tokenizer_s_base_is_refused(model: Path, tmp_path: Path) -> None:
+    merged = extension(tmp_path / "merged", n_added=100, n_tokens=32_100)
+    result = vocabopt("plan", model, "--tokenizer", merged, "--budget", "1Mtok", *SMALL)
+    assert_refused(
+        result, r"MODEL model: its embedding has 512 rows, but the tokenizer that .* extends has 32,000", tmp_path
+    )
+
+
+def test_a_plan_with_a_block_that_the_model_lacks_is_refused(model: Path, tmp_path: Path) -> None:
+    one = written(tmp_path / "one" / "config.json", json.dumps({**CONFIG, "num_hidden_layers": 1})).parent
+    result = vocabopt("plan", one, "--added", 8, "--budget", "1Mtok", "--plan", "top2-bottom2", *SMALL)
+    assert_refused(result, r"blocks \[1, 2, -2, -1\]: the model has 1 blocks, there is no block", tmp_path)
+
+
+def test_a_config_that_transformers_does_not_know_is_refused(tmp_path: Path) -> None:
+    config = written(tmp_path / "config.json", json.dumps({**CONFIG, "model_type": "unheard-of"}))
+    assert_refused(
+        vocabopt("plan", config, "--added", 8, "--budget", "1Mtok"), r"config.json: transformers cannot", tmp_path
+    )
