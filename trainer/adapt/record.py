@@ -8,6 +8,7 @@ from trainer.adapt.inputs import Inputs
 from trainer.adapt.options import AdaptOptions
 from trainer.adapt.start import Start
 from trainer.data import Exposure
+from trainer.evaluate import Gate
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.versions import versions
 
@@ -24,6 +25,7 @@ def adapt_record(
     status: str,
     samples: Sequence[Mapping[str, str]],
     control: Mapping[str, Any] | None,
+    gate: Gate,
 ) -> dict[str, Any]:
     """What adapt.json holds of the stages that are finished.
 
@@ -56,7 +58,7 @@ def adapt_record(
         "gate": {
             "max_forgetting": options.max_forgetting,
             "texts": list(inputs.base_texts),
-            "worst": worst_rise(start.before, after, inputs.base_texts),
+            "worst": _worst(gate, start.before, stages),
         },
         "samples": list(samples),
         "control": control,
@@ -73,7 +75,7 @@ def _text_record(text: Any, start: Start) -> dict[str, Any]:
     }
 
 
-def worst_rise(before: Mapping[str, float], after: Mapping[str, float], texts: Sequence[str]) -> float | None:
-    """The largest relative rise in bits per byte on these texts; None without any."""
-    rises = [after[name] / before[name] - 1 for name in texts if name in before and name in after and before[name]]
+def _worst(gate: Gate, before: Mapping[str, float], stages: Sequence[StageRecord]) -> float | None:
+    """The largest relative rise in bits per byte on base-language text after any stage; None where not measured."""
+    rises = [found[1] for stage in stages if (found := gate.worst(before, stage["bits_per_byte"])) is not None]
     return round(max(rises), 6) if rises else None

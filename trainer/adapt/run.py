@@ -12,7 +12,7 @@ from trainer.adapt.options import AdaptOptions
 from trainer.adapt.owner import open_run
 from trainer.adapt.record import adapt_record
 from trainer.adapt.start import Start, initialise
-from trainer.data import exposure
+from trainer.data import Exposure, exposure
 from trainer.evaluate import Gate
 from trainer.plan import control_plan
 from trainer.processes import is_main, main_only
@@ -52,8 +52,8 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     )
     run = inputs.arm_run(options, resume=resume, console=console)
     packed = pack_arm(arm, run)
-    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids))
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
+    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids), gate)
 
     def on_stage(stages: list[StageRecord]) -> None:
         write(stages)
@@ -74,8 +74,8 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
 class _Writer:
     """Writes adapt.json, complete at any time for what is done so far."""
 
-    def __init__(self, options: AdaptOptions, inputs: Inputs, start: Start, seen: Any) -> None:
-        self._options, self._inputs, self._start, self._seen = options, inputs, start, seen
+    def __init__(self, options: AdaptOptions, inputs: Inputs, start: Start, seen: Exposure, gate: Gate) -> None:
+        self._options, self._inputs, self._start, self._seen, self._gate = options, inputs, start, seen, gate
 
     def __call__(
         self,
@@ -94,6 +94,7 @@ class _Writer:
             status=status,
             samples=samples or [],
             control=control,
+            gate=self._gate,
         )
         if is_main():
             write_json_atomic(self._options.out / ADAPT_JSON, record)

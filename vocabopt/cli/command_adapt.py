@@ -82,6 +82,7 @@ def adapt(
     from trainer.adapt import AdaptOptions
     from trainer.adapt import adapt as run_adaptation
     from trainer.adapt.table import notes, stages_table
+    from trainer.processes import is_main
     from vocabopt.console import Console
 
     out = out or run
@@ -90,10 +91,20 @@ def adapt(
     values["report_to"] = tuple(name for name in values["report_to"] if name != "none")
     options = AdaptOptions(model=model, run=run, out=out, **values)
     record = run_adaptation(options, Console(quiet=quiet or as_json), resume=resume)
+    page = _report_again(out) if is_main() else None
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
-    elif not quiet:
+    elif not quiet and is_main():
         console = plain_console()
         console.print(stages_table(record, width=console.width))
         for note in notes(record):
             console.print(note, markup=False, highlight=False, soft_wrap=True)
+        if page is not None:
+            console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _report_again(out: Path) -> Path | None:
+    """The page of a sweep's folder with what was adapted in it; None for a folder without a sweep."""
+    from vocabopt.report.rebuild import rebuild_report
+
+    return rebuild_report(out) if (out / "sweep.json").is_file() else None
