@@ -2,15 +2,18 @@
 
 import gc
 import math
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console as RichConsole
 from safetensors.torch import load_file
 from stages import CONTEXT, NEW_IDS, TinyBlocks, TinyText, tensors_of, tiny_gpt2, tiny_llama, tiny_qwen2
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -425,8 +428,12 @@ class LongText(TinyText):
         return blocks
 
 
-def test_out_of_memory_names_the_stage_and_what_takes_less(tmp_path: Path) -> None:
+def test_out_of_memory_names_the_stage_and_what_takes_less(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     n = LongText.n_context
+    # Whatever the machine would promise.
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_AS, (soft, hard)))
+    resource.setrlimit(resource.RLIMIT_AS, (64 << 30, hard))
     settings = StageSettings(context_tokens=n, batch_tokens=n, micro_batch=1, cpu=True, precision="fp32")
     with pytest.raises(
         TrainingError,
@@ -503,6 +510,20 @@ def test_the_fused_loss_says_that_it_is_not_used(tmp_path: Path, capsys: pytest.
     printed = capsys.readouterr().err
     assert "fused loss: not used, it needs a GPU. The result is the same" in printed
     assert "s: done in" in printed
+
+
+def test_the_console_shows_how_the_loss_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    console, shown = Console(), StringIO()
+    console.rich = RichConsole(file=shown, force_terminal=True, width=160)
+    with console.step("odd-blocks", 100) as advance:
+        advance(50, "loss 1.234")
+        advance(60)
+    assert "loss 1.234" in shown.getvalue()
+    with (plain := Console()).step("odd-blocks", 100) as advance:
+        advance.last -= 60  # type: ignore[attr-defined] # as if the last line had been a minute ago
+        advance(50, "loss 1.234")
+    assert plain.seconds.keys() == {"odd-blocks"}
+    assert re.search(r"odd-blocks: 50 tokens of 100 tokens \(50%\), .*/s, loss 1.234", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -78,22 +78,19 @@ class PeakMeter:
         if self._live is not None:
             self._n_left -= 1
             if not self._n_left:
-                self._stop()
+                self.close()
 
-    def close(self) -> int | None:
-        """Stop measuring. The peak in bytes, None where nothing was measured."""
-        self._stop()
-        return self.peak_bytes
-
-    @property
-    def peak_bytes(self) -> int | None:
-        return torch.cuda.max_memory_allocated(self.device) if self._is_cuda else self._peak
-
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Stop watching, wherever the stage has stopped."""
         if self._live is not None:
             self._live.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._live.close()
             self._peak, self._live = self._live.peak_bytes, None
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """None where nothing was measured."""
+        return torch.cuda.max_memory_allocated(self.device) if self._is_cuda else self._peak
 
 
 def _tensors_there(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

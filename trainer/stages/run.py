@@ -1,23 +1,26 @@
 """One stage from its start, or its newest checkpoint, to a finished model."""
 
 import hashlib
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import TrainingArguments, set_seed
-from transformers.utils import logging as transformers_logging
+from transformers import set_seed
 
 from trainer.data.collate import collator_of
 from trainer.layout import layout_of
 from trainer.plan import Stage
 from trainer.stages import checkpoints
+from trainer.stages.arguments import (
+    deterministic_on_cpu,
+    quiet_transformers,
+    say_what_is_not_used,
+    training_arguments,
+)
 from trainer.stages.blocks import EvenBlocks, PackedText
 from trainer.stages.failures import is_out_of_memory, out_of_memory
 from trainer.stages.freeze import finish_stage, prepare_stage
@@ -73,44 +76,35 @@ def run_stage(
     n_steps = settings.n_steps(packed.n_blocks, max_steps)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    args = _arguments(settings, folder, n_steps)
+    args = training_arguments(settings, folder, n_steps)
     if settings.shard and args.world_size == 1:
         raise OptionError(
             "--shard: needs several processes. Start them: torchrun --no-python --nproc_per_node 2 vocabopt ..."
         )
-    with _quiet_transformers(), _deterministic(args.device):
+    shown = console if args.process_index == 0 else Console(quiet=True)
+    say_what_is_not_used(settings, args.device, shown)
+    uses_cache = model.config.use_cache
+    with quiet_transformers(), deterministic_on_cpu(args.device):
         set_seed(stage_seed(settings.seed, stage))
         layout = layout_of(model)
         collate = collator_of(model)  # looks at the model before anything is split from it
         prepared = prepare_stage(model, stage, layout, new_ids)
         n_trainable = prepared.n_trainable
-        sharded = None
-        if settings.shard:
-            sharded = shard_stage(prepared, layout, args.device, args.world_size)
-            prepared = sharded.prepared
+        sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
         meter = PeakMeter(model, args.device, is_watched=not settings.shard and not settings.compile)
         progress = StageProgress(stage, packed, settings, n_steps, meter, on_log)
         blocks = EvenBlocks(packed.dataset(settings.seed), packed.n_blocks, settings.micro_batch * args.world_size)
         asked = _asked(stage, settings, packed, new_ids, n_steps)
-        uses_cache = model.config.use_cache
-        trainer = StageTrainer(prepared, stage, settings, args, blocks, collate, progress, asked)
-        checkpoint = checkpoints.newest_complete(folder) if resume else None
-        shown = console if args.process_index == 0 else Console(quiet=True)
-        _say_what_is_not_used(settings, args.device, shown)
-        with shown.step(stage.name, packed.n_tokens if max_steps is None else None, "tokens") as progress.advance:
-            try:
-                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise out_of_memory(stage, settings, folder, trainer.state.global_step + 1) from error
-            finally:
-                peak_bytes = meter.close()
-        peak_bytes = _highest(trainer, peak_bytes)
-        if sharded is not None:
-            become(model, finish_stage(sharded.gather()))
-        else:
+        trainer = StageTrainer(
+            sharded.prepared if sharded else prepared, stage, settings, args, blocks, collate, progress, asked
+        )
+        with shown.step(stage.name, progress.share_of_text(packed.n_tokens, n_steps), "tokens") as progress.advance:
+            _train(trainer, checkpoints.newest_complete(folder) if resume else None)
+        peak_bytes = _highest(trainer, meter.peak_bytes)
+        if sharded is None:
             finish_stage(prepared)
+        else:
+            become(model, finish_stage(sharded.gather()))
         model.config.use_cache = uses_cache
         _clean(model)
         run = StageRun(
@@ -130,6 +124,23 @@ def run_stage(
             # The optimizer's state would count as the next stage's. On a CPU it would only cost a second.
             trainer.accelerator.free_memory()
     return run
+
+
+def _train(trainer: StageTrainer, checkpoint: Path | None) -> None:
+    """Train to the stage's end.
+
+    Raises:
+        TrainingError: as `run_stage`.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        step = trainer.state.global_step + 1
+        raise out_of_memory(trainer.stage, trainer.settings, trainer.folder, step) from error
+    finally:
+        trainer.progress.meter.close()
 
 
 def finished_run(folder: Path) -> StageRun | None:
@@ -191,59 +202,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _arguments(settings: StageSettings, folder: Path, n_steps: int) -> TrainingArguments:
-    """transformers' own arguments. Making them starts torch.distributed under torchrun."""
-    uses_cpu = settings.cpu or not torch.cuda.is_available()
-    # accelerate takes a backend as the word that there are several processes.
-    is_launched = "LOCAL_RANK" in os.environ
-    args = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=settings.micro_batch,
-        max_steps=n_steps,
-        max_grad_norm=settings.max_grad_norm,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        activation_checkpointing=settings.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
-        torch_compile=settings.compile,
-        use_liger_kernel=uses_fused_loss(settings),
-        # Only the loss: the other kernels would make a model of other numbers.
-        liger_kernel_config=_LIGER if uses_fused_loss(settings) else None,
-        logging_strategy="steps",
-        logging_steps=settings.log_every_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to=list(settings.report_to),
-        seed=settings.seed,
-        disable_tqdm=True,
-        log_level="error",
-        use_cpu=uses_cpu,
-        ddp_backend="gloo" if uses_cpu and is_launched else None,
-        ddp_find_unused_parameters=False,
-        dataloader_pin_memory=not uses_cpu,
-    )
-    args.gradient_accumulation_steps = settings.accumulation(args.world_size)
-    # transformers would spread the model over all GPUs it sees, by DataParallel; several processes do that better.
-    args._n_gpu = min(args.n_gpu, 1)
-    return args
-
-
-_LIGER = {"rope": False, "rms_norm": False, "swiglu": False, "cross_entropy": False, "fused_linear_cross_entropy": True}
-
-
-def uses_fused_loss(settings: StageSettings) -> bool:
-    from transformers.utils.import_utils import is_liger_kernel_available
-
-    return settings.fused_loss and not settings.cpu and torch.cuda.is_available() and is_liger_kernel_available()
-
-
-def _say_what_is_not_used(settings: StageSettings, device: torch.device, console: Console) -> None:
-    if settings.fused_loss and not uses_fused_loss(settings):
-        why = "liger-kernel is not installed" if device.type == "cuda" else "it needs a GPU"
-        console.note(f"fused loss: not used, {why}. The result is the same; it would take less memory.")
-
-
 def _highest(trainer: StageTrainer, peak_bytes: int | None) -> int | None:
     """Of all processes."""
     if peak_bytes is None:
@@ -254,7 +212,8 @@ def _highest(trainer: StageTrainer, peak_bytes: int | None) -> int | None:
 
 def _clean(model: "PreTrainedModel") -> None:
     """What the Trainer leaves on a model. accelerate's mark would keep the next stage's from preparing it."""
-    model.__dict__.pop("_is_accelerate_prepared", None)
+    for mark in ("_is_accelerate_prepared", "_is_torch_compile"):
+        model.__dict__.pop(mark, None)
     if model.is_activation_checkpointing:
         model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
@@ -279,35 +238,3 @@ def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
         raise checkpoints.disk_error(folder, final, str(error), n_bytes) from error
     write_json_atomic(folder / STAGE_FILE, run.as_record())
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Its own progress bars and log lines off; ours are on."""
-    level, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if has_bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    """On a CPU, operations that give the same bits every time, or an error. On GPUs they would cost speed."""
-    if device.type != "cpu":
-        yield
-        return
-    was_set = torch.are_deterministic_algorithms_enabled()
-    deterministic: Any = torch.utils.deterministic
-    filled = deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    # Filling memory that is about to be written serves debugging only.
-    deterministic.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(was_set)
-        deterministic.fill_uninitialized_memory = filled
