@@ -256,7 +256,7 @@ def test_text_that_is_too_short_is_refused_and_leaves_no_file(
         OptionError, match=r"stage 2: its text is 6 bytes, 4 tokens, less than one block .* 9 tokens.*--budget"
     ):
         pack_stage(plan, 1, syllables, context_tokens=9, folder=out)
-    with pytest.raises(OptionError, match=r"less than one batch \(--batch-tokens\) of 16 tokens"):
+    with pytest.raises(OptionError, match=r"less than one batch \(--batch\) of 16 tokens"):
         pack_stage(plan, 1, syllables, context_tokens=4, batch_tokens=16, folder=out)
     assert list(out.iterdir()) == []
     pack_stage(plan, 1, syllables, context_tokens=4, folder=out)

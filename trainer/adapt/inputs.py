@@ -109,6 +109,8 @@ def read_inputs(options: AdaptOptions, console: Console) -> Inputs:
     Raises:
         OptionError, PlanError, ModelError, CorpusError, BaseTokenizerError, RunDirectoryError: what cannot be used.
     """
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     state = join_processes(cpu=options.device == "cpu" or not torch.cuda.is_available())
     model = model_folder(options.model)
     extension = _extension(options, model)
@@ -253,6 +255,7 @@ def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText
         seed=options.seed,
         report_to=options.report_to,
         cpu=options.device == "cpu",
+        threads=options.threads,
     )
 
 

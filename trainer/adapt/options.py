@@ -57,6 +57,7 @@ class AdaptOptions:
     compile: bool = False
     shard: bool = False
     device: Literal["auto", "cpu"] = "auto"
+    threads: int | None = None
     max_forgetting: float | None = None
     eval_bytes: str = "1MB"
     n_samples: int = 5

@@ -105,7 +105,7 @@ def _finished(folder: Path, fingerprint: str) -> PackedText | None:
 def _check_size(packed: PackedText, stage: int, batch_tokens: int | None) -> None:
     needed, what = packed.context_tokens, "one block (--context)"
     if batch_tokens is not None and batch_tokens > needed:
-        needed, what = batch_tokens, "one batch (--batch-tokens)"
+        needed, what = batch_tokens, "one batch (--batch)"
     if packed.n_tokens < needed:
         raise OptionError(
             f"stage {stage + 1}: its text is {packed.n_bytes:,} bytes, {packed.n_tokens:,} tokens, less than {what} of "

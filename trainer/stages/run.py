@@ -169,7 +169,7 @@ def _check(packed: PackedText, stage: Stage, settings: StageSettings, folder: Pa
     if packed.n_blocks < settings.blocks_per_step:
         raise CorpusError(
             f"stage {stage.name!r}: its text makes {packed.n_blocks} blocks of {settings.context_tokens} tokens, and "
-            f"one step takes {settings.blocks_per_step}. Give more text, or a smaller --batch-tokens "
+            f"one step takes {settings.blocks_per_step}. Give more text, or a smaller --batch "
             f"({max(packed.n_blocks, 1) * settings.context_tokens} at most)."
         )
     shape = tuple(packed.dataset(settings.seed)[0]["input_ids"].shape)
@@ -184,7 +184,7 @@ def _asked(
     text = {"blocks": packed.n_blocks, "tokens": packed.n_tokens, "bytes": packed.n_bytes}
     return plan | {
         "--context": settings.context_tokens,
-        "--batch-tokens": settings.batch_tokens,
+        "--batch": settings.batch_tokens,
         "--precision": settings.precision,
         "--optimizer": settings.optimizer,
         "--max-grad-norm": settings.max_grad_norm,

@@ -46,7 +46,7 @@ class StageSettings:
     def __post_init__(self) -> None:
         for field, option in (
             ("context_tokens", "--context"),
-            ("batch_tokens", "--batch-tokens"),
+            ("batch_tokens", "--batch"),
             ("micro_batch", "--micro-batch"),
             ("save_every_steps", "--save-every"),
             ("log_every_steps", "--log-every"),
@@ -83,7 +83,7 @@ class StageSettings:
             each = f"{self.micro_batch} blocks of {self.context_tokens} tokens"
             whole = max(at_once, self.batch_tokens // at_once * at_once)
             raise OptionError(
-                f"--batch-tokens {self.batch_tokens}: must be a multiple of {at_once} ({each} on {n_processes} "
+                f"--batch {self.batch_tokens}: must be a multiple of {at_once} ({each} on {n_processes} "
                 f"process{'es' if n_processes > 1 else ''}). Choose {whole}, or another --micro-batch."
             )
         return self.batch_tokens // at_once

@@ -162,6 +162,12 @@ def running_options(command: Command) -> Command:
             click.option("--fused-loss", is_flag=True, help="Never hold all logits: liger-kernel, on a GPU."),
             click.option("--compile", is_flag=True, help="torch.compile the model."),
             click.option("--shard", is_flag=True, help="Shard the model over the processes of torchrun (FSDP)."),
+            click.option(
+                "--threads",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="On a CPU; the same weights need as many threads.  [default: torch's own]",
+            ),
             click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True),
         ),
     )
