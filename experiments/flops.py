@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from trainer.memory.build import outline_of
 from trainer.memory.predict import StepSettings, predict_stage
 from trainer.memory.target import with_rows
-from trainer.plan import Lora, control_plan, named_plan
+from trainer.plan import Lora, named_plan
 from vocabopt.errors import RunDirectoryError
 
 #: The arm that all others get as many FLOPs as.
@@ -27,7 +27,7 @@ def arm_flops(
     """
     outline = outline_of(with_rows(AutoConfig.from_pretrained(model), n_rows))
     told = named_plan(plan, Lora(rank=lora_rank, alpha=2 * lora_rank))
-    told = told if n_new else control_plan(told)
+    told = told if n_new else told.with_own_tokenizer()
     settings = StepSettings(context_tokens=context, micro_batch=1, accumulates=False, precision="fp32", device="cpu")
     costs = [predict_stage(outline, stage, settings, n_new=n_new) for stage in told.stages]
     return sum(cost.training_flops(int(stage["tokens"])) for cost, stage in zip(costs, stages, strict=True))

@@ -267,16 +267,6 @@ def _inplace(lora: Lora) -> Plan:
     return Plan(name="inplace", stages=stages, source="In-Place Tokenizer Expansion, arXiv 2607.15232")
 
 
-def control_plan(plan: Plan) -> Plan:
-    """The same plan for the original tokenizer, which has no new rows: where only those train, all rows do."""
-
-    def stage_of(stage: Stage) -> Stage:
-        rows: dict[str, Any] = {name: "all" for name in ("embeddings", "head") if getattr(stage, name) == "new"}
-        return replace(stage, new_rows_factor=1.0, **rows)
-
-    return replace(plan, stages=tuple(stage_of(stage) for stage in plan.stages))
-
-
 _PLANS = {
     "redwhale": _redwhale,
     "full": _full,

@@ -14,7 +14,7 @@ from trainer.data import PackedText, TextPlan, pack_stage
 from trainer.init import load_model
 from trainer.plan import Plan, Stage
 from trainer.processes import main_first, main_only
-from trainer.stages import StageSettings, is_finished, read_run, run_stage
+from trainer.stages import StageSettings, check_size, is_finished, read_run, run_stage
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 
@@ -73,7 +73,7 @@ def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
     """The token ids of every stage, before anything trains: what is wrong with the text is said at the start."""
     tokenizer = AutoTokenizer.from_pretrained(arm.tokenizer)
     with main_first():
-        return [
+        packed = [
             pack_stage(
                 run.text,
                 number,
@@ -84,6 +84,9 @@ def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
             )
             for number in range(len(arm.plan.stages))
         ]
+    for stage, text in zip(arm.plan.stages, packed, strict=True):
+        check_size(text, stage, run.settings_of(text))
+    return packed
 
 
 def run_arm(

@@ -21,7 +21,8 @@ def open_run(options: AdaptOptions, inputs: Inputs, *, resume: bool) -> None:
     marker = options.out / "stages" / _MARKER
     # As JSON gives it back: tuples are lists there.
     identity = json.loads(json.dumps({"options": options.as_record(), "inputs": inputs.identity()}))
-    if marker.is_file():
+    # A run that failed before it had computed anything left nothing to lose: its mended command may take the folder.
+    if marker.is_file() and (marker.parent / "0-init" / "start.json").is_file():
         earlier = read_json(marker, next_step="Choose another folder with --out.")
         if not resume:
             raise RunDirectoryError(
@@ -52,5 +53,12 @@ def _option(part: str, name: str) -> str:
     """As the user writes or knows it."""
     if part == "inputs":
         return f"{name} (its content changed)"
-    spelled = {"texts": "text", "replays": "replay", "evals": "eval", "base_evals": "base-eval", "n_samples": "samples"}
+    spelled = {
+        "texts": "text",
+        "context_tokens": "context",
+        "replays": "replay",
+        "evals": "eval",
+        "base_evals": "base-eval",
+        "n_samples": "samples",
+    }
     return "--" + spelled.get(name, name).replace("_", "-")

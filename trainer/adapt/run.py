@@ -11,10 +11,9 @@ from trainer.adapt.inputs import Inputs, read_inputs
 from trainer.adapt.options import AdaptOptions
 from trainer.adapt.owner import open_run
 from trainer.adapt.record import adapt_record
-from trainer.adapt.start import Start, initialise
+from trainer.adapt.start import Start, initialise, initialised_model
 from trainer.data import Exposure, exposure
 from trainer.evaluate import Gate
-from trainer.plan import control_plan
 from trainer.processes import is_main, main_only
 from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
 from vocabopt.console import Console
@@ -42,16 +41,16 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     console = console or Console(quiet=True)
     inputs = read_inputs(options, console)
     open_run(options, inputs, resume=resume)
-    start = initialise(options, inputs, console)
     arm = Arm(
         folder=options.out,
-        start=start.model,
+        start=initialised_model(options),
         tokenizer=options.tokenizer_dir,
         plan=inputs.plan,
         new_ids=inputs.extension.new_ids,
     )
     run = inputs.arm_run(options, resume=resume, console=console)
     packed = pack_arm(arm, run)
+    start = initialise(options, inputs, console)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
     write = _Writer(options, inputs, start, exposure(packed, arm.new_ids), gate)
 
@@ -107,7 +106,7 @@ def _control(
     """The original tokenizer and model on the same text and plan; None where it was not asked for."""
     if not options.control:
         return None
-    plan = control_plan(inputs.plan)
+    plan = inputs.plan.with_own_tokenizer()
     arm = Arm(folder=options.out / "control", start=inputs.model, tokenizer=inputs.model, plan=plan, new_ids=())
     record: dict[str, Any] = {"plan": plan.name, "before": start.before, "stages": [], "after": start.before}
 

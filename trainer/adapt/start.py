@@ -20,14 +20,13 @@ from vocabopt.console import Console
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The initialised model's folder, and what start.json beside it holds.
+    """What start.json holds, beside the initialised model.
 
     before, initialised: text -> bits per byte of the base with its own tokenizer, and after initialisation.
     n_tokens_before, n_tokens_after: text -> tokens under the base and the merged tokenizer. continued: prompt -> what
     the base writes.
     """
 
-    model: Path
     before: Mapping[str, float]
     initialised: Mapping[str, float]
     n_tokens_before: Mapping[str, int]
@@ -56,17 +55,21 @@ class Start:
         ]
 
 
+def initialised_model(options: AdaptOptions) -> Path:
+    """Where the model with its new rows is, once `initialise` made it."""
+    return options.out / "stages" / "0-init" / "model"
+
+
 def initialise(options: AdaptOptions, inputs: Inputs, console: Console) -> Start:
     """Measure the base, make the new rows, measure again, and write the model; or take what an earlier run left."""
-    folder = options.out / "stages" / "0-init"
-    path = folder / "start.json"
+    path = initialised_model(options).with_name("start.json")
     if not path.is_file():
-        _make_start(options, inputs, folder, path, console)
+        _make_start(options, inputs, path, console)
     record = read_json(path, next_step="Remove it and the model beside it: both are made again.")
-    return Start(model=folder / "model", **{name: record[name] for name in record if name != "format_version"})
+    return Start(**{name: record[name] for name in record if name != "format_version"})
 
 
-def _make_start(options: AdaptOptions, inputs: Inputs, folder: Path, path: Path, console: Console) -> None:
+def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, console: Console) -> None:
     model = placed(load_model(inputs.model, dtype=inputs.dtype), inputs.device)
     base_tokenizer = AutoTokenizer.from_pretrained(inputs.model)
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer_dir)
@@ -90,7 +93,7 @@ def _make_start(options: AdaptOptions, inputs: Inputs, folder: Path, path: Path,
     }
 
     def write() -> None:
-        save_model(model, folder / "model")
+        save_model(model, initialised_model(options))
         # Last: its presence means that the model is whole.
         write_json_atomic(path, record)
 

@@ -10,7 +10,7 @@ settings  ──>  run_stage  ──>  StageRun, and the stage's folder
 """
 
 from trainer.stages.record import CurvePoint, StageRun, is_finished, read_run
-from trainer.stages.run import run_stage
+from trainer.stages.run import check_size, run_stage
 from trainer.stages.settings import Precision, StageSettings
 
-__all__ = ["CurvePoint", "Precision", "StageRun", "StageSettings", "is_finished", "read_run", "run_stage"]
+__all__ = ["CurvePoint", "Precision", "StageRun", "StageSettings", "check_size", "is_finished", "read_run", "run_stage"]

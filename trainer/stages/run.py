@@ -162,16 +162,21 @@ def stage_seed(seed: int, stage: Stage) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {stage.name}".encode()).digest()[:4], "big")
 
 
-def _check(packed: PackedText, stage: Stage, settings: StageSettings, folder: Path, resume: bool) -> None:
-    check_writable(folder)
-    if not resume and (is_finished(folder) or (folder / checkpoints.FOLDER).exists()):
-        raise RunDirectoryError(f"{folder}: holds a stage already. Go on with --resume, or choose another --out.")
+def check_size(packed: PackedText, stage: Stage, settings: StageSettings) -> None:
+    """Raises CorpusError: the stage's text is smaller than one step."""
     if packed.n_blocks < settings.blocks_per_step:
         raise CorpusError(
             f"stage {stage.name!r}: its text makes {packed.n_blocks} blocks of {settings.context_tokens} tokens, and "
             f"one step takes {settings.blocks_per_step}. Give more text, or a smaller --batch "
             f"({max(packed.n_blocks, 1) * settings.context_tokens} at most)."
         )
+
+
+def _check(packed: PackedText, stage: Stage, settings: StageSettings, folder: Path, resume: bool) -> None:
+    check_writable(folder)
+    if not resume and (is_finished(folder) or (folder / checkpoints.FOLDER).exists()):
+        raise RunDirectoryError(f"{folder}: holds a stage already. Go on with --resume, or choose another --out.")
+    check_size(packed, stage, settings)
     shape = tuple(packed.dataset(settings.seed)[0]["input_ids"].shape)
     assert shape == (settings.context_tokens,), f"blocks of shape {shape}"
 
