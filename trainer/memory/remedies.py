@@ -105,7 +105,7 @@ def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) 
 
 
 def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
-    """The fewest GPUs, by doubling, that hold the stage when sharded; with gradient checkpointing where that takes fewer.
+    """The fewest GPUs, by doubling, that hold the stage sharded; with gradient checkpointing where that takes fewer.
 
     Each holds its share of weights, gradients and state, two blocks' weights put together, and its own activations.
 
