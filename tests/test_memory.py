@@ -2,10 +2,12 @@
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from stages import CONTEXT, NEW_IDS, TinyText, tiny_llama
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
@@ -13,7 +15,9 @@ from trainer.layout import layout_of
 from trainer.memory import StageCost, StepSettings, measure_peak_bytes, predict_stage
 from trainer.memory.build import outline_of, sample_of
 from trainer.plan import Lora, Stage, named_plan
+from trainer.stages import StageSettings, run_stage
 from trainer.stages.freeze import prepare_stage
+from vocabopt.console import Console
 from vocabopt.errors import ModelError, OptionError, PlanError
 
 N_ROWS, N_NEW = 512, 64
@@ -124,6 +128,21 @@ def test_the_peak_of_a_deep_model_is_predicted_from_a_sample_of_its_blocks() -> 
     stage, how = STAGES["even-blocks"], settings((32, 2), accumulates=False)
     assert len(set(sample_of(outline_of(config), stage, is_checkpointed=False).sample_of)) == 6
     assert predicted(config, stage, how).peak_bytes("adamw") == pytest.approx(measured(config, stage, how), rel=0.05)
+
+
+def test_the_peak_that_a_trained_stage_reports_is_the_predicted_one(tmp_path: Path) -> None:
+    """Through transformers' Trainer, all of it: what adapt.json will hold."""
+    how = StageSettings(
+        context_tokens=CONTEXT, batch_tokens=8 * CONTEXT, micro_batch=4, precision="bf16-mixed", cpu=True
+    )
+    model, stage = tiny_llama(4), STAGES["odd-blocks"]
+    cost = predict_stage(
+        outline_of(model.config), stage, settings((CONTEXT, 4), precision="bf16-mixed"), n_new=len(NEW_IDS)
+    )
+    text: Any = TinyText(n_blocks=24)
+    run = run_stage(model, stage, text, how, tmp_path / "stage", new_ids=NEW_IDS, console=Console(quiet=True))
+    assert run.n_trainable == cost.n_trainable
+    assert cost.peak_bytes("adamw") == pytest.approx(run.peak_bytes, rel=0.15)
 
 
 def test_every_stage_takes_less_than_full_training_predicted_and_measured() -> None:

@@ -98,7 +98,7 @@ class StageReport:
     """A stage's part of the budget and what it costs.
 
     fused: the same with a fused loss. limit_bytes: what it may take. remedies: where it does not fit, the first changes
-    that help on one GPU, and the GPUs that hold it as it is.
+    that help on one GPU, and the GPUs that hold it when sharded.
     """
 
     stage: Stage

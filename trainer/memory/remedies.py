@@ -105,10 +105,20 @@ def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) 
 
 
 def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
-    """The fewest GPUs, by doubling, that hold the stage as it is when sharded; None where activations alone do not fit.
+    """The fewest GPUs, by doubling, that hold the stage sharded; with gradient checkpointing where that takes fewer.
 
     Each holds its share of weights, gradients and state, two blocks' weights put together, and its own activations.
+
+    Returns:
+        None where activations alone do not fit.
     """
+    found = [_on_gpus(case, predict, limit_bytes, ())]
+    if not case.settings.gradient_checkpointing:
+        found.append(_on_gpus(_recomputed(case), predict, limit_bytes, ("gradient checkpointing",)))
+    return min((remedy for remedy in found if remedy), key=lambda remedy: remedy.n_gpus, default=None)
+
+
+def _on_gpus(case: Case, predict: Predict, limit_bytes: int, changes: tuple[str, ...]) -> Remedy | None:
     cost = predict(case.stage, case.settings)
     held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes[case.optimizer]
     own = cost.activation_bytes + 2 * cost.largest_unit_bytes
@@ -116,6 +126,6 @@ def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
     while n_gpus <= _MAX_GPUS:
         peak_bytes = -(-held // n_gpus) + own
         if peak_bytes <= limit_bytes:
-            return Remedy(changes=(f"{n_gpus} GPUs, sharded",), peak_bytes=peak_bytes, n_gpus=n_gpus)
+            return Remedy(changes=(*changes, f"{n_gpus} GPUs, sharded"), peak_bytes=peak_bytes, n_gpus=n_gpus)
         n_gpus *= 2
     return None

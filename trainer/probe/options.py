@@ -42,7 +42,8 @@ class ProbeOptions:
             raise OptionError(f"--steps {self.n_steps}: must be at least 1.")
         if self.n_seeds < 1:
             raise OptionError(f"--seeds {self.n_seeds}: must be at least 1.")
-        for option, values in (("--init", list(self.inits)), ("--plan", list(self.plans))):
+        given: dict[str, list[str]] = {"--init": [*self.inits], "--plan": [*self.plans]}
+        for option, values in given.items():
             if twice := next((value for value in values if values.count(value) > 1), None):
                 raise OptionError(f"{option} {twice}: is given twice.")
 
