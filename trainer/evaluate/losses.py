@@ -3,7 +3,7 @@
 B windows, T positions, P scored positions of a batch, V rows of the output table, D width.
 """
 
-# ruff: noqa: N803, N806 - the capitals are shapes.
+
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any

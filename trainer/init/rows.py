@@ -4,7 +4,7 @@ Shapes: V rows of the table, B rows of base tokens, N new tokens (of a chunk), K
 Memory: a chunk of new rows in float32 at a time, never a second table.
 """
 
-# ruff: noqa: N803, N806, N815 - the capitals are shapes.
+# ruff: noqa: N815 - the capitals are shapes.
 
 import math
 from collections.abc import Iterator, Sequence
