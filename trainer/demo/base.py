@@ -6,6 +6,7 @@ DIR/config.json, model.safetensors, tokenizer.json, tokenizer.model ...   as any
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,9 +17,9 @@ import xxhash
 
 from trainer.demo.model import build_model
 from trainer.demo.options import DemoOptions
-from trainer.demo.text import DemoText, batches, encode, read_text
+from trainer.demo.text import DemoText, batches, encode
 from trainer.demo.tokenizer import base_of_model, tokenizer_files, train_tokenizer
-from trainer.demo.train import DemoPoint, train_base
+from trainer.demo.train import train_base
 from trainer.evaluate import continuations, pick_prompts
 from trainer.init.models import save_model
 from vocabopt.artifacts import (
@@ -80,7 +81,7 @@ def make_base(text: DemoText, options: DemoOptions, out: Path, console: Console 
 
 
 def _finished(out: Path, key: str) -> dict[str, Any] | None:
-    """demo.json of this base where `out` holds it; None where there is nothing, or the rest of a run that was killed."""
+    """demo.json of this base where `out` holds it; None for an empty folder, or what a run that was killed left."""
     if not check_own_folder(out, DEMO_JSON):
         return None
     record = read_json(out / DEMO_JSON, next_step="Choose another folder with --out.")
@@ -125,8 +126,6 @@ def _make(text: DemoText, options: DemoOptions, out: Path, console: Console) -> 
 
 def load_tokenizer(files: Mapping[str, bytes]) -> Any:
     """The tokenizer as AutoTokenizer loads it from the folder that these files will be in."""
-    import tempfile
-
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:

@@ -80,7 +80,9 @@ def tell(story: Story) -> int:
     """Sweep, merge, adapt, report: the exit code of the first command that fails, else 0."""
     name = _name_of_text(story.corpus)
     out = str(story.out)
-    if code := _command("sweep", story.corpus, "--base", story.model, "--model", story.model, "--out", out):
+    # A hub id's shape is known by its preset, or not at all.
+    counted = ["--model", story.model] if (Path(story.model) / "config.json").is_file() else []
+    if code := _command("sweep", story.corpus, "--base", story.model, *counted, "--out", out):
         return code
     size = str(_size(story))
     if code := _command("merge", out, "--size", size):
