@@ -31,7 +31,7 @@ def build_model(options: DemoOptions, *, n_tokens: int, special_ids: Mapping[str
         **special_ids,
     )
     torch.manual_seed(options.seed)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     return model
 
 
@@ -94,5 +94,5 @@ def drop_in_training(model: "PreTrainedModel", share: float) -> list[torch.utils
         return torch.nn.functional.dropout(output, share, module.training)
 
     found = [module for name, module in model.named_modules() if name.endswith(_WRITERS)]
-    embedding: torch.nn.Module = model.get_input_embeddings()  # type: ignore[no-untyped-call]
+    embedding: torch.nn.Module = model.get_input_embeddings()
     return [module.register_forward_hook(drop) for module in (embedding, *found)]
