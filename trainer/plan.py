@@ -5,7 +5,7 @@ trains is a pure function of the names of the model's parameters (`trainable_nam
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from trainer.layout import ModelLayout
@@ -125,6 +125,19 @@ class Plan:
         total = sum(stage.share for stage in self.stages)
         return [stage.share / total for stage in self.stages]
 
+    def with_own_tokenizer(self) -> "Plan":
+        """The plan for a model that keeps its tokenizer, the control: without new rows, stages for them train all."""
+        stages = tuple(
+            replace(
+                stage,
+                embeddings="all" if stage.embeddings else None,
+                head="all" if stage.head else None,
+                new_rows_factor=1.0,
+            )
+            for stage in self.stages
+        )
+        return replace(self, stages=stages)
+
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -186,10 +199,10 @@ def rows_of_table(stage: Stage, layout: ModelLayout) -> dict[str, Rows]:
 
     In a tied model the one table trains all rows where either side says so.
     """
+    tables = {layout.embeddings: stage.embeddings, layout.head: stage.head, layout.head_bias: stage.head}
     if layout.is_tied:
         said = [rows for rows in (stage.embeddings, stage.head) if rows is not None]
-        return {layout.embeddings: "all" if "all" in said else "new"} if said else {}
-    tables = {layout.embeddings: stage.embeddings, layout.head: stage.head, layout.head_bias: stage.head}
+        tables[layout.embeddings] = ("all" if "all" in said else "new") if said else None
     return {name: rows for name, rows in tables.items() if name is not None and rows is not None}
 
 
@@ -252,6 +265,16 @@ def _inplace(lora: Lora) -> Plan:
         Stage(name="all", embeddings="all", head="all", blocks="all", other=True, share=0.8),
     )
     return Plan(name="inplace", stages=stages, source="In-Place Tokenizer Expansion, arXiv 2607.15232")
+
+
+def control_plan(plan: Plan) -> Plan:
+    """The same plan for the original tokenizer, which has no new rows: where only those train, all rows do."""
+
+    def stage_of(stage: Stage) -> Stage:
+        rows: dict[str, Any] = {name: "all" for name in ("embeddings", "head") if getattr(stage, name) == "new"}
+        return replace(stage, new_rows_factor=1.0, **rows)
+
+    return replace(plan, stages=tuple(stage_of(stage) for stage in plan.stages))
 
 
 _PLANS = {

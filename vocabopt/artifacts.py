@@ -23,8 +23,12 @@ from vocabopt.errors import RunDirectoryError
 FORMAT_VERSION = 1
 
 
-def _write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write through a temporary file in the same folder, fsync, rename: readers see all of it or nothing."""
+def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write through a temporary file in the same folder, fsync, rename: readers see all of it or nothing.
+
+    Raises:
+        RunDirectoryError: the folder cannot be made or written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
@@ -55,7 +59,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     Raises:
         RunDirectoryError: the folder cannot be made or written.
     """
-    _write_atomic(path, lambda file: file.write(data))
+    write_atomic(path, lambda file: file.write(data))
 
 
 def write_json_atomic(path: Path, value: Any) -> None:
@@ -65,7 +69,7 @@ def write_json_atomic(path: Path, value: Any) -> None:
 
 def write_parquet_atomic(path: Path, frame: pl.DataFrame, *, metadata: dict[str, str] | None = None) -> None:
     """Write `frame` as parquet, atomically; equal frames give equal bytes. Raises RunDirectoryError."""
-    _write_atomic(
+    write_atomic(
         path, lambda file: frame.write_parquet(file, compression="zstd", compression_level=1, metadata=metadata)
     )
 

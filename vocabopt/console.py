@@ -5,9 +5,9 @@ Progress goes to standard error, so that results on standard output can be piped
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, Protocol
 
 from rich.console import Console as RichConsole
 from rich.progress import (
@@ -23,12 +23,18 @@ from rich.progress import (
 )
 from rich.text import Text
 
-Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets"]
+Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices"]
 _PLAIN_EVERY_SECONDS = 5.0
 
 
+class Advance(Protocol):
+    """Takes the new total done so far, and a word on how it goes, which stays until the next one."""
+
+    def __call__(self, done: int, note: str = "") -> None: ...
+
+
 class Console:
-    """Steps with progress. `advance` functions take the new total done so far."""
+    """Steps with progress."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -36,16 +42,16 @@ class Console:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def step(self, name: str, total: int | None = None, unit: Unit = "tokens") -> Iterator[Callable[[int], None]]:
+    def step(self, name: str, total: int | None = None, unit: Unit = "tokens") -> Iterator[Advance]:
         """Time a step of the work, and show how far it is."""
         start = time.perf_counter()
         try:
             if self.quiet:
-                yield lambda done: None
+                yield lambda done, note="": None
             elif self.rich.is_terminal:
                 with self._bar() as bar:
-                    task = bar.add_task(name, total=total, unit=unit)
-                    yield lambda done: bar.update(task, completed=done)
+                    task = bar.add_task(name, total=total, unit=unit, note="")
+                    yield lambda done, note="": bar.update(task, completed=done, **({"note": note} if note else {}))
                     if total is not None:
                         bar.update(task, completed=total)
             else:
@@ -53,6 +59,11 @@ class Console:
                 print(f"{name}: done in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+    def note(self, sentence: str) -> None:
+        """Something to know that is no result and no error."""
+        if not self.quiet:
+            print(sentence, file=sys.stderr, flush=True)
 
     def _bar(self) -> Progress:
         return Progress(
@@ -63,6 +74,7 @@ class Console:
             _RateColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
             console=self.rich,
         )
 
@@ -79,9 +91,11 @@ class _PlainProgress:
     def __init__(self, name: str, total: int | None, unit: Unit) -> None:
         self.name, self.total, self.unit = name, total, unit
         self.start = self.last = time.perf_counter()
+        self.note = ""
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, note: str = "") -> None:
         now = time.perf_counter()
+        self.note = note or self.note
         if now - self.last < _PLAIN_EVERY_SECONDS:
             return
         self.last = now
@@ -90,7 +104,8 @@ class _PlainProgress:
         if self.total and rate:
             left = max(0.0, self.total - done) / rate
             line += f" of {_amount(self.total, self.unit)} ({done / self.total:.0%}), {left:.0f} s left"
-        print(f"{line}, {_amount(rate, self.unit)}/s", file=sys.stderr, flush=True)
+        line += f", {_amount(rate, self.unit)}/s" + (f", {self.note}" if self.note else "")
+        print(line, file=sys.stderr, flush=True)
 
 
 def _amount(value: float, unit: Unit) -> str:

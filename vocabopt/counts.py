@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
+from vocabopt.content import is_held_out
 from vocabopt.documents import cut_at, opening_of, split_added_tokens
 from vocabopt.samples import Samples
 from vocabopt.sets import HELDOUT, N_FOLDS, TRAIN
@@ -208,7 +209,7 @@ class _Preparer:
     ) -> None:
         self.heldout_of = heldout_of
         self.sets, self.names, self.base, self.samples = sets, list(sets), base, samples
-        self.heldout_below = np.uint64(round(heldout_share * 2**32))
+        self.heldout_share = heldout_share
         self.seed = np.uint64(seed)
         # An added token is taken out of the text; a literal ▁ is what the SentencePiece family writes for a space.
         self.needles = [content.encode() for content in base.added_contents if content]
@@ -234,7 +235,7 @@ class _Preparer:
         hashes, n_chars, suspects = kernel.scan_documents(data, starts, ends, self.seed, self.suspicious)
         set_index = np.full(len(starts), self.names.index(block.text_set))
         if heldout := self.heldout_of.get(block.text_set):
-            set_index[(hashes & np.uint64(0xFFFFFFFF)) < self.heldout_below] = self.names.index(heldout)
+            set_index[is_held_out(hashes, self.heldout_share)] = self.names.index(heldout)
         for index in np.unique(set_index):
             member, stats = set_index == index, self.sets[self.names[index]]
             stats.n_documents += int(member.sum())

@@ -62,9 +62,7 @@ class Gate:
                 "--eval en=PATH; where the script does not tell that it is one, with --base-eval en as well."
             )
 
-    def worst(
-        self, before: Mapping[str, float | None], after: Mapping[str, float | None]
-    ) -> tuple[str, float] | None:
+    def worst(self, before: Mapping[str, float | None], after: Mapping[str, float | None]) -> tuple[str, float] | None:
         """The text whose bits per byte rose most, and by what share; below 0 where even it got better.
 
         None where no text was measured both times.

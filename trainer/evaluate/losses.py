@@ -3,6 +3,8 @@
 B windows, T positions, P scored positions of a batch, V rows of the output table, D width.
 """
 
+# ruff: noqa: N803, N806 - the capitals are shapes.
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,43 +30,49 @@ class TokenLosses:
     def __init__(self, model: "PreTrainedModel") -> None:
         self._model = model
         self._head: Callable[[Tensor], Tensor] | None = _separate_head(model)
-        self._n_rows = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[no-untyped-call]
+        self._n_rows = n_rows_of(model)
 
-    def __call__(self, input_BT: Tensor, target_BT: Tensor, is_scored_BT: Tensor) -> Tensor:  # noqa: N803
+    def __call__(self, input_BT: Tensor, target_BT: Tensor, is_scored_BT: Tensor) -> Tensor:
         """Losses [P] in float32, in the order of `is_scored_BT`. Logits are float32 before the softmax, always."""
         if self._head is not None:
-            hidden_PD = _body(self._model, input_BT)[is_scored_BT]  # noqa: N806
-            target_P = target_BT[is_scored_BT]  # noqa: N806
+            hidden_PD = _body(self._model, input_BT)[is_scored_BT]
+            target_P = target_BT[is_scored_BT]
             step = max(1, _LOGIT_BYTES // (4 * self._n_rows))
-            parts = zip(hidden_PD.split(step), target_P.split(step), strict=True)
+            parts = zip(torch.split(hidden_PD, step), torch.split(target_P, step), strict=True)
             return torch.cat([_cross_entropy(self._head(hidden), target) for hidden, target in parts])
         step = max(1, _LOGIT_BYTES // (4 * self._n_rows * input_BT.shape[1]))
         losses = []
         for rows in range(0, len(input_BT), step):
             part = slice(rows, rows + step)
-            logits_PV = _logits(self._model, input_BT[part])[is_scored_BT[part]]  # noqa: N806
+            logits_PV = _logits(self._model, input_BT[part])[is_scored_BT[part]]
             losses.append(_cross_entropy(logits_PV, target_BT[part][is_scored_BT[part]]))
         return torch.cat(losses)
 
 
-def _cross_entropy(logits_PV: Tensor, target_P: Tensor) -> Tensor:  # noqa: N803
+def _cross_entropy(logits_PV: Tensor, target_P: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits_PV.float(), target_P, reduction="none")
 
 
-def _arguments(input_BT: Tensor) -> dict[str, Any]:  # noqa: N803
+def _arguments(input_BT: Tensor) -> dict[str, Any]:
     # Padding stands behind all that is scored, where causal attention does not look, so every position may count as
     # text: a mask would cost the fast attention, and none at all a warning about padding.
     return {"input_ids": input_BT, "attention_mask": torch.ones_like(input_BT), "use_cache": False}
 
 
-def _logits(model: "PreTrainedModel", input_BT: Tensor) -> Tensor:  # noqa: N803
+def _logits(model: "PreTrainedModel", input_BT: Tensor) -> Tensor:
     logits: Tensor = model(**_arguments(input_BT)).logits
     return logits
 
 
-def _body(model: "PreTrainedModel", input_BT: Tensor) -> Tensor:  # noqa: N803
+def _body(model: "PreTrainedModel", input_BT: Tensor) -> Tensor:
     hidden: Tensor = model.base_model(**_arguments(input_BT)).last_hidden_state
     return hidden
+
+
+def n_rows_of(model: "PreTrainedModel") -> int:
+    """Rows of the input table, padding included."""
+    embeddings: Any = model.get_input_embeddings()
+    return int(embeddings.weight.shape[0])
 
 
 def _separate_head(model: "PreTrainedModel") -> Callable[[Tensor], Tensor] | None:
@@ -72,8 +80,7 @@ def _separate_head(model: "PreTrainedModel") -> Callable[[Tensor], Tensor] | Non
     head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if head is None or model.base_model is model:
         return None
-    device = model.get_input_embeddings().weight.device  # type: ignore[no-untyped-call]
-    ids = torch.arange(_PROBE_TOKENS, device=device)[None]
+    ids = torch.arange(_PROBE_TOKENS, device=model.device)[None]
     try:
         apart = head(_body(model, ids))
     except (AttributeError, TypeError):  # a body of another shape than transformers' own

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: A few words: enough to set the subject.
 PROMPT_CHARS = 40
+#: Has a token of its own, no bytes, in every tokenizer.
+_ANCHOR = "a"
 
 
 def pick_prompts(documents: Iterable[str], *, n: int = 5, seed: int = 0) -> list[str]:
@@ -52,7 +54,7 @@ def continuations(
         The text after each prompt; its last character may be incomplete, which shows as U+FFFD.
     """
     was_training = model.training
-    model.eval()
+    model.train(False)
     try:
         with torch.no_grad():
             return [_continued(model, tokenizer, prompt, n_tokens) for prompt in prompts]
@@ -60,11 +62,8 @@ def continuations(
         model.train(was_training)
 
 
-def _continued(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, n_tokens: int
-) -> str:
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    given = [start_token(tokenizer), *prompt_ids]
+def _continued(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, n_tokens: int) -> str:
+    given = [start_token(tokenizer), *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
     positions = positions_of(model)
     n_most = n_tokens if positions is None else min(n_tokens, positions - len(given))
     written: list[int] = []
@@ -79,13 +78,18 @@ def _continued(
         # A model without a cache reads all of it each time.
         cache = getattr(answer, "past_key_values", None)
         given.append(token)
-    return _decoded_after(tokenizer, prompt_ids, written)
+    return _decoded_inside(tokenizer, written)
 
 
-def _decoded_after(tokenizer: "PreTrainedTokenizerBase", before: list[int], ids: list[int]) -> str:
-    """The text of `ids` behind `before`: decoded alone, the first token would lose its space."""
+def _decoded_inside(tokenizer: "PreTrainedTokenizerBase", ids: list[int]) -> str:
+    """The text of `ids` as it stands inside a text: decoded alone, the first token would lose its space.
+
+    Not behind the prompt's own ids: where those end in byte tokens and broken ones follow, decoders with byte fallback
+    give up both.
+    """
+    anchor = tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]
     head, whole = (
         str(tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        for part in (before, before + ids)
+        for part in (anchor, anchor + ids)
     )
     return whole.removeprefix(head)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from trainer.evaluate.losses import TokenLosses
+from trainer.evaluate.losses import TokenLosses, n_rows_of
 from trainer.evaluate.windows import Window, batches_of, windows_of
 from vocabopt.errors import ModelError, OptionError
 
@@ -101,8 +101,8 @@ def score_text(
                 advance(reader.n_bytes * n_scored // reader.n_tokens)
     if not math.isfinite(nll_nats):
         raise ModelError(
-            f"{type(model).__name__}: its losses are not numbers ({nll_nats}); its weights are broken, or too large for "
-            f"{str(model.dtype).removeprefix('torch.')}. Try --precision fp32, or an earlier checkpoint."
+            f"{type(model).__name__}: its losses are not numbers ({nll_nats}); its weights are broken, or too large "
+            f"for {str(model.dtype).removeprefix('torch.')}. Try --precision fp32, or an earlier checkpoint."
         )
     return TextScore(
         n_documents=reader.n_documents,
@@ -166,7 +166,7 @@ class _Reader:
         self.start = start_token(tokenizer)
         self._tokenizer, self._documents = tokenizer, documents
         self._context_tokens, self._stride = context_tokens, stride
-        self._n_rows = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[no-untyped-call]
+        self._n_rows = n_rows_of(model)
         unknown = tokenizer.unk_token_id
         # GPT-2 names its end token as the unknown one, and needs none.
         self._unknown = None if unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unknown
@@ -209,7 +209,7 @@ def _tensors(batch: list[Window], start: int, device: torch.device) -> tuple[Ten
 def _measuring(model: "PreTrainedModel") -> Iterator[None]:
     """No dropout and no gradients; the model is left as it was."""
     was_training = model.training
-    model.eval()
+    model.train(False)
     try:
         # Not inference_mode: what a model keeps from there, it could not train with.
         with torch.no_grad():
@@ -222,7 +222,9 @@ def _measuring(model: "PreTrainedModel") -> Iterator[None]:
 def _memory(model: "PreTrainedModel", context_tokens: int, batch_size: int) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:  # of which OutOfMemoryError is one, on GPUs; CPUs have none of their own
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
         fewer = "a smaller --batch" if batch_size > 1 else "a smaller --context, or --precision bf16"
         raise OptionError(
             f"--batch {batch_size}: {batch_size} windows of {context_tokens:,} tokens do not fit into the memory of "

@@ -70,17 +70,26 @@ class InitLog:
         return asdict(self)
 
 
+_TOLD = {"both": "input and output"}
+
+
 def log_table(log: InitLog) -> PlainTable:
     """A row per group of rows, by table."""
     first = log.tables[0]
-    caption = f"{log.method}{', norms matched' if log.match_norm else ''}: {log.n_new:,} new rows by id, "
-    caption += f"{first.n_rows_before:,} -> {first.n_rows:,} rows, width {first.width:,}"
-    rows = []
-    for table in log.tables:
-        for number, group in enumerate(group for group in table.groups if group.n_rows):
-            name = f"{table.name} ({table.parameter})" if number == 0 else ""
-            norms = [shown(value, ".4f") for value in (group.norm_mean, group.norm_median)]
-            rows.append([name, group.kind, f"{group.n_rows:,}", *norms, group.made_by])
+    grown = (
+        f"{first.n_rows_before:,} -> {first.n_rows:,}" if first.n_rows > first.n_rows_before else f"{first.n_rows:,}"
+    )
+    caption = f"{log.n_new:,} new rows by {log.method}{', norms matched' if log.match_norm else ''}; {grown} rows"
+    rows = [
+        [
+            f"{_TOLD.get(table.name, table.name)}, {group.kind}: {group.made_by}",
+            f"{group.n_rows:,}",
+            *(shown(value, ".4f") for value in (group.norm_mean, group.norm_median)),
+        ]
+        for table in log.tables
+        for group in table.groups
+        if group.n_rows
+    ]
     return PlainTable(
-        caption=caption, headers=("table", "tokens", "rows", "mean\nnorm", "median\nnorm", "made by"), rows=rows
+        caption=caption, headers=("table, whose rows: made by", "rows", "mean\nnorm", "median\nnorm"), rows=rows
     )

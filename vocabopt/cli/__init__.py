@@ -6,9 +6,14 @@ from typing import Any
 import click
 
 from vocabopt import __version__
+from vocabopt.cli.command_adapt import adapt
 from vocabopt.cli.command_analyze import analyze
 from vocabopt.cli.command_choose import choose
+from vocabopt.cli.command_eval import eval_command
+from vocabopt.cli.command_init import init
 from vocabopt.cli.command_merge import merge
+from vocabopt.cli.command_plan import plan
+from vocabopt.cli.command_probe import probe
 from vocabopt.cli.command_report import report
 from vocabopt.cli.command_sensitivity import sensitivity
 from vocabopt.cli.command_sweep import sweep
@@ -48,7 +53,20 @@ def main() -> None:
     """
 
 
-for command in (sweep, choose, report, merge, verify, sensitivity, analyze):
+for command in (
+    sweep,
+    choose,
+    report,
+    merge,
+    verify,
+    sensitivity,
+    analyze,
+    init,
+    plan,
+    probe,
+    adapt,
+    eval_command,
+):
     main.add_command(command)
 
 

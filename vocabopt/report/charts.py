@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vocabopt.report.charts_choice import draw_rules, draw_windows
+from vocabopt.report.charts_training import draw_training_bits, draw_training_loss, draw_training_memory
 from vocabopt.report.draw import (
     BAND,
     Drawing,
@@ -39,6 +40,9 @@ def draw_all(view: View) -> list[Picture]:
         "sets": draw_sets,
         "used": draw_used,
         "union": draw_union,
+        "training_bits": draw_training_bits,
+        "training_loss": draw_training_loss,
+        "training_memory": draw_training_memory,
     }
     with house_style():
         return [render(name, drawn) for name, draw in drawings.items() if (drawn := draw(view)) is not None]

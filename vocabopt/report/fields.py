@@ -21,24 +21,48 @@ VERIFY: Shape = {
     "scripts": [str],
     "checks": [{"name": str, "status": str, "summary": str, "examples": [{"what": str, "base": str, "new": str}]}],
 }
+_POINT = {"step?": _NUMBER, "tokens?": _NUMBER, "bytes?": _NUMBER, "loss?": _NUMBER}
+_STAGE = {
+    "name?": str,
+    "trains?": str,
+    "n_trainable?": _NUMBER,
+    "n_steps?": _NUMBER,
+    "tokens?": _NUMBER,
+    "bytes?": _NUMBER,
+    "seconds?": _NUMBER,
+    "peak_bytes?": _NUMBER,
+    "learning_rate?": _NUMBER,
+    "bits_per_byte": _BITS_PER_BYTE,
+    "curve?": [_POINT],
+}
+_SAMPLES = [{"prompt": str, "before?": str, "after?": str}]
+_TEXT = {"role?": str, **dict.fromkeys(("n_documents?", "n_bytes?", "n_tokens_before?", "n_tokens_after?"), _NUMBER)}
+_READ = {"n_bytes?": _NUMBER, "n_documents?": _NUMBER}
+#: What `vocabopt adapt` leaves; the control is the original tokenizer with the same text and plan.
 ADAPT: Shape = {
+    **dict.fromkeys(("status?", "plan?", "init?", "model?", "tokenizer?", "out?", "device?"), str),
     "n_added?": int,
-    "plan?": str,
-    "init?": str,
+    "n_params?": _NUMBER,
+    "options?": {},
+    "versions?": {},
+    "texts?": {"*": _TEXT},
+    "training_text?": {**_READ, "passes?": _NUMBER, "sources?": {"*": _READ}},
+    "exposure?": dict.fromkeys(("n_new?", "n_unseen?", "median?", "p10?"), _NUMBER),
     "before": _BITS_PER_BYTE,
+    "initialised?": _BITS_PER_BYTE,
+    "stages?": [_STAGE],
     "after": _BITS_PER_BYTE,
-    "stages?": [
-        {
-            "name?": str,
-            "n_trainable?": _NUMBER,
-            "tokens?": _NUMBER,
-            "bytes?": _NUMBER,
-            "seconds?": _NUMBER,
-            "peak_bytes?": _NUMBER,
-            "bits_per_byte": _BITS_PER_BYTE,
-        }
-    ],
-    "control?": {"after": _BITS_PER_BYTE},
+    "gate?": {"max_forgetting?": _NUMBER, "worst?": _NUMBER, "texts?": [str]},
+    "full_training?": {"peak_bytes?": _NUMBER, "source?": str},
+    "samples?": _SAMPLES,
+    "control?": {
+        "plan?": str,
+        "n_params?": _NUMBER,
+        "before?": _BITS_PER_BYTE,
+        "stages?": [_STAGE],
+        "after": _BITS_PER_BYTE,
+        "samples?": _SAMPLES,
+    },
 }
 _MEASURE = {
     "n_tokens": int,

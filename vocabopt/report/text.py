@@ -67,6 +67,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "> 99.9 %" if share > 0.5 else "< 0.1 %"
 
 
+def change(share: float | None) -> str:
+    """A change as a share of what was before, with its sign: +7.1 %."""
+    return f"+{percent(share)}" if share is not None and share > 0 else percent(share)
+
+
 def short_count(value: float | None) -> str:
     """A large count for a headline: 164.6 M."""
     if value is None or undefined(value):
@@ -94,6 +99,14 @@ def size_of(n_bytes: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     return DASH if value is None or undefined(value) else f"{fixed(value, 2)} s"
+
+
+def duration(value: float | None) -> str:
+    """Seconds as a person would say them: 1.50 s, 12 min 5 s, 3 h 20 min."""
+    if value is None or undefined(value) or value < 60:
+        return seconds(value)
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
 
 
 def _is_hidden(char: str) -> bool:

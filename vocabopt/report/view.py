@@ -15,6 +15,7 @@ import polars as pl
 from vocabopt.choice.sizes import occurrences
 from vocabopt.report.decision import Decision
 from vocabopt.report.rows import PointRow, TextSet, UnionRow, UsedRow, quotient
+from vocabopt.report.training import Training
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,7 +37,8 @@ class View:
         analysis: Mapping[str, Any] | None = None,
     ) -> None:
         self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
-        self.verify, self.adapt, self.analysis = verify, adapt, analysis
+        self.verify, self.analysis = verify, analysis
+        self.training = None if adapt is None else Training(adapt)
         self.given_sets: Mapping[str, Mapping[str, Any]] = sweep["sets"]
         self.given_points: list[Mapping[str, Any]] = sweep["points"]
         self.choice: Mapping[str, Any] = sweep["choice"]
@@ -125,12 +127,6 @@ class View:
     @property
     def verify_is_of_choice(self) -> bool:
         return self.verify is not None and self.verify.get("n_new") == self.n_choice
-
-    @property
-    def adapt_texts(self) -> list[str]:
-        """The texts that adaptation was measured on, in the order given."""
-        adapt = self.adapt or {}
-        return list(dict.fromkeys([*adapt.get("before", {}), *adapt.get("after", {})]))
 
     @property
     def n_embedding_added(self) -> int | None:

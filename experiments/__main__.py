@@ -1,0 +1,100 @@
+"""`python -m experiments`: plans against each other and against the original tokenizer, with seeds.
+
+Every cell is an adaptation of its own (`vocabopt adapt --control`), kept as one JSON file; a command stops before a new
+cell when its minutes are used, and the same command goes on.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from experiments.cells import Cell, Setting, run_cell
+from experiments.tables import comparison_table
+from vocabopt.cli.shared import named_paths
+from vocabopt.console import Console
+from vocabopt.errors import VocaboptError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Experiments at small scale: see experiments/README.md."""
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="A sweep's folder, after merge.")
+@click.option("--text", "texts", multiple=True, callback=named_paths("text"), help="Target text, NAME=PATH.")
+@click.option("--eval", "evals", multiple=True, callback=named_paths("eval"), help="Texts to measure on, NAME=PATH.")
+@click.option("--plan", "plans", multiple=True, default=("redwhale", "full", "lora"), show_default=True)
+@click.option("--init", "inits", multiple=True, default=("decompose",), show_default=True)
+@click.option(
+    "--equal",
+    type=click.Choice(["text", "flops"]),
+    default="text",
+    show_default=True,
+    help="What all arms get the same of: text, or training FLOPs (those of --plan full on --budget).",
+)
+@click.option("--scratch", is_flag=True, help="Beside them a model with random weights and the merged tokenizer.")
+@click.option("--control/--no-control", default=True, show_default=True, help="The original tokenizer, every plan.")
+@click.option("--budget", required=True, help="Text to train on: 3MB.")
+@click.option("--batch", default="16kB", show_default=True, help="Text of a step.")
+@click.option("--context-tokens", default=256, show_default=True)
+@click.option("--micro-batch", default=8, show_default=True)
+@click.option("--lora-rank", default=16, show_default=True)
+@click.option("--learning-rate-factor", default=10.0, show_default=True, help="Small models take higher rates.")
+@click.option("--eval-bytes", default="200kB", show_default=True)
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--minutes", default=9.0, show_default=True, help="No new cell is started after these.")
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def compare(
+    plans: tuple[str, ...],
+    inits: tuple[str, ...],
+    seeds: int,
+    minutes: float,
+    scratch: bool,
+    control: bool,
+    equal: str,
+    out: Path,
+    **values: Any,
+) -> None:
+    """Bits per byte after adaptation, by plan and init method, beside the control and a model from scratch."""
+    setting = Setting(equal=equal, **values)
+    cells = [
+        Cell(plan=plan, init=init, seed=seed, control=control, scratch=False)
+        for seed in range(seeds)
+        for init in inits
+        for plan in plans
+    ]
+    if scratch:
+        cells += [Cell(plan="full", init="decompose", seed=seed, control=False, scratch=True) for seed in range(seeds)]
+    end = time.monotonic() + 60 * minutes
+    waiting = [cell for cell in cells if not (out / f"{cell.name}.json").is_file()]
+    for number, cell in enumerate(waiting, start=1):
+        if time.monotonic() > end:
+            click.echo(f"{len(waiting) - number + 1} of {len(cells)} cells are left: the same command goes on.")
+            break
+        click.echo(f"{cell.name} ({number} of {len(waiting)})")
+        run_cell(cell, setting, out, Console(quiet=True))
+    _print(out)
+
+
+@main.command()
+@click.argument("out", type=click.Path(exists=True, path_type=Path))
+def table(out: Path) -> None:
+    """The table of the cells in a folder, as Markdown."""
+    _print(out)
+
+
+def _print(out: Path) -> None:
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json"))]
+    click.echo(comparison_table(found))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VocaboptError as error:
+        raise SystemExit(f"Error: {error}") from error

@@ -1,0 +1,78 @@
+"""Tables of a comparison, as Markdown: means over seeds and their standard deviation."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+Cells = Sequence[Mapping[str, Any]]
+
+
+def comparison_table(cells: Cells) -> str:
+    """A row for every arm: bits per byte before, after every stage and at the end, tokens, seconds, peak memory."""
+    if not cells:
+        return "No cells."
+    names = list(cells[0]["texts"])
+    groups = _groups(cells)
+    head = ["arm", "seeds", *(f"{name}, after" for name in names), "tokens", "steps", "seconds", "peak MB"]
+    rows = [["base model", "", *(_told([cell["before"][name] for cell in cells]) for name in names), "", "", "", ""]]
+    for init in dict.fromkeys(cell["cell"]["init"] for cell in cells):
+        of_init = [
+            cell["initialised"] for cell in cells if cell["cell"]["init"] == init and not cell["cell"]["scratch"]
+        ]
+        if of_init:
+            scores = [_told([given[name] for given in of_init]) for name in names]
+            rows.append([f"rows by {init}, untrained", "", *scores, "", "", "", ""])
+    for label, arms in groups.items():
+        rows.append(_arm_row(label, arms, names))
+    stage_rows = [row for label, arms in groups.items() for row in _stage_rows(label, arms, names)]
+    stage_head = ["arm", "stage", "trainable", *(f"{name}, after" for name in names), "peak MB"]
+    return f"{_markdown(head, rows)}\n\n{_markdown(stage_head, stage_rows)}"
+
+
+def _groups(cells: Cells) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        told = cell["cell"]
+        for kind, arm in cell["arms"].items():
+            label = {
+                "adapted": f"{told['plan']}, {told['init']}",
+                "control": f"control (original tokenizer), {told['plan']}",
+                "scratch": "from scratch, merged tokenizer, full",
+            }[kind]
+            groups.setdefault(label, []).append(arm)
+    return groups
+
+
+def _arm_row(label: str, arms: list[Mapping[str, Any]], names: list[str]) -> list[str]:
+    def total(field: str) -> list[float]:
+        return [sum(stage[field] for stage in arm["stages"]) for arm in arms]
+
+    peaks = [max(stage["peak_bytes"] or 0 for stage in arm["stages"]) / 1e6 for arm in arms]
+    return [
+        label,
+        str(len(arms)),
+        *(_told([arm["after"][name] for arm in arms]) for name in names),
+        f"{mean(total('tokens')):,.0f}",
+        f"{mean(total('n_steps')):,.0f}",
+        f"{mean(total('seconds')):.0f}",
+        f"{max(peaks):.0f}",
+    ]
+
+
+def _stage_rows(label: str, arms: list[Mapping[str, Any]], names: list[str]) -> list[list[str]]:
+    rows = []
+    for number, stage in enumerate(arms[0]["stages"]):
+        of_stage = [arm["stages"][number] for arm in arms]
+        scores = [_told([given["bits_per_byte"][name] for given in of_stage]) for name in names]
+        peak = max(given["peak_bytes"] or 0 for given in of_stage) / 1e6
+        rows.append([label, stage["name"], f"{stage['n_trainable']:,}", *scores, f"{peak:.0f}"])
+    return rows
+
+
+def _told(values: list[float]) -> str:
+    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 and stdev(values) else "")
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

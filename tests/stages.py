@@ -1,0 +1,96 @@
+"""Tiny models and text for the tests of the trainer's stages, and the run that they are killed in."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Dataset
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+N_ROWS, WIDTH, CONTEXT = 96, 32, 16
+NEW_IDS = tuple(range(80, 90))  # not the tail: rows 90 to 95 are padding
+
+
+def tiny_llama(n_blocks: int = 2) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=N_ROWS,
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=n_blocks,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+    )
+    return LlamaForCausalLM(config)
+
+
+def tiny_qwen2(n_blocks: int = 2) -> Qwen2ForCausalLM:
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=N_ROWS,
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=n_blocks,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def tiny_gpt2(n_blocks: int = 2) -> GPT2LMHeadModel:
+    """With the dropout that GPT-2 has by default, so that the random generators matter."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=N_ROWS, n_embd=WIDTH, n_layer=n_blocks, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0
+    )
+    return GPT2LMHeadModel(config)
+
+
+class TinyBlocks(Dataset[dict[str, torch.Tensor]]):
+    """Random ids; each block is two documents, and nothing is predicted across their border."""
+
+    def __init__(self, n_blocks: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.ids = torch.randint(0, 90, (n_blocks, CONTEXT), generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        ids = self.ids[index]
+        labels = ids.clone()
+        labels[[0, CONTEXT // 2]] = -100
+        return {"input_ids": ids, "position_ids": torch.arange(CONTEXT) % (CONTEXT // 2), "labels": labels}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyText:
+    n_blocks: int
+
+    @property
+    def n_tokens(self) -> int:
+        return self.n_blocks * CONTEXT
+
+    @property
+    def n_bytes(self) -> int:
+        return 3 * self.n_tokens
+
+    def dataset(self, seed: int) -> TinyBlocks:
+        return TinyBlocks(self.n_blocks, seed)
+
+
+def tensors_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """A copy of everything in the model, by the names that its files have."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

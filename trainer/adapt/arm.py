@@ -1,0 +1,160 @@
+"""One model on its way through a plan: the adapted one, its control, or one of a probe."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from trainer.adapt.evals import EvalText, bits_per_byte, score_all
+from trainer.data import PackedText, TextPlan, pack_stage
+from trainer.init import load_model
+from trainer.plan import Plan, Stage
+from trainer.processes import main_first, main_only
+from trainer.stages import StageSettings, is_finished, read_run, run_stage
+from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
+from vocabopt.console import Console
+
+StageRecord = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """folder: where its stages are. start: the model it begins from. new_ids: rows that count as new, () for none."""
+
+    folder: Path
+    start: Path
+    tokenizer: Path
+    plan: Plan
+    new_ids: tuple[int, ...]
+
+    def stage_folder(self, number: int) -> Path:
+        """Of the stage with this number, from 1."""
+        name = re.sub(r"[^\w.-]+", "-", self.plan.stages[number - 1].name)
+        return self.folder / "stages" / f"{number}-{name}"
+
+    @property
+    def last_model(self) -> Path:
+        return self.stage_folder(len(self.plan.stages)) / "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRun:
+    """What all arms of a comparison share: the text, what is measured, how a step is computed.
+
+    settings_of: the settings for one stage's text, since a batch may be stated in bytes.
+    """
+
+    text: TextPlan
+    evals: Sequence[EvalText]
+    settings_of: Callable[[PackedText], StageSettings]
+    context_tokens: int
+    eval_batch: int
+    resume: bool
+    console: Console
+    dtype: Literal["float32", "bfloat16"]
+    device: torch.device
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """A model on the device that trains and measures."""
+        return load_model(folder, dtype=self.dtype).to(self.device)
+
+
+def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
+    """The token ids of every stage, before anything trains: what is wrong with the text is said at the start."""
+    tokenizer = AutoTokenizer.from_pretrained(arm.tokenizer)
+    with main_first():
+        return [
+            pack_stage(
+                run.text,
+                number,
+                tokenizer,
+                context_tokens=run.context_tokens,
+                folder=arm.folder / "text" / str(number + 1),
+                console=run.console,
+            )
+            for number in range(len(arm.plan.stages))
+        ]
+
+
+def run_arm(
+    arm: Arm, run: ArmRun, packed: Sequence[PackedText], on_stage: Callable[[list[StageRecord]], None]
+) -> list[StageRecord]:
+    """Run the stages that are not finished yet, each scored at its end.
+
+    Args:
+        on_stage: called with the records so far after every stage; what it raises ends the run, the stage kept.
+
+    Returns:
+        A record a stage, as adapt.json holds them.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(arm.tokenizer)
+    model: PreTrainedModel | None = None
+    records: list[StageRecord] = []
+    for number, (stage, text) in enumerate(zip(arm.plan.stages, packed, strict=True), start=1):
+        folder = arm.stage_folder(number)
+        if not is_finished(folder):
+            before = arm.start if number == 1 else arm.stage_folder(number - 1) / "model"
+            model = run.load(before) if model is None else model
+            run_stage(
+                model,
+                stage,
+                text,
+                run.settings_of(text),
+                folder,
+                new_ids=arm.new_ids,
+                resume=run.resume,
+                console=run.console,
+            )
+        else:
+            model = None
+        records.append(_record(stage, folder, model, tokenizer, run))
+        on_stage(records)
+    return records
+
+
+def _record(
+    stage: Stage,
+    folder: Path,
+    model: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerBase,
+    run: ArmRun,
+) -> StageRecord:
+    """A finished stage with its scores, which are measured once and kept beside it."""
+    path = folder / "scores.json"
+    if not path.is_file():
+        model = run.load(folder / "model") if model is None else model
+        with run.console.step(f"measure after {stage.name}"):
+            scores = score_all(
+                model, tokenizer, run.evals, context_tokens=run.context_tokens, batch_size=run.eval_batch
+            )
+        main_only(
+            lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "bits_per_byte": bits_per_byte(scores)})
+        )
+    scored = read_json(path, next_step="Remove it: it is measured again.")
+    return {
+        "name": stage.name,
+        **asdict(read_run(folder)),
+        "learning_rate": stage.learning_rate,
+        "trains": trains_in_words(stage),
+        "bits_per_byte": scored["bits_per_byte"],
+    }
+
+
+def trains_in_words(stage: Stage) -> str:
+    """ "embeddings (all rows), blocks odd" """
+    parts = [f"{name} ({rows} rows)" for name, rows in (("embeddings", stage.embeddings), ("head", stage.head)) if rows]
+    blocks = stage.blocks if isinstance(stage.blocks, str) else ", ".join(str(number) for number in stage.blocks)
+    if blocks != "none":
+        parts.append(f"rank {stage.lora.rank} adapters on blocks: {blocks}" if stage.lora else f"blocks: {blocks}")
+    if stage.other:
+        parts.append("norms and positions")
+    return "; ".join(parts)
+
+
+def final_scores(records: Sequence[Mapping[str, Any]], otherwise: Mapping[str, float]) -> dict[str, float]:
+    """After the last stage that is finished; before any, those of the start."""
+    return dict(records[-1]["bits_per_byte"]) if records else dict(otherwise)

@@ -1,0 +1,116 @@
+"""The model card: README.md of the finished folder, with the numbers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.adapt.table import gained, texts_of
+from vocabopt.tabular import shown
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads; every number is one of adapt.json."""
+    name = Path(record["model"]).name
+    return "\n".join(
+        [
+            *_front_matter(name),
+            f"# {name} with {record['n_added']:,} added tokens",
+            "",
+            _how(record, name),
+            "",
+            *_results(record),
+            *_stages(record),
+            *_use(),
+            "## Limits",
+            "",
+            *_limits(record),
+            "",
+        ]
+    )
+
+
+def _how(record: Mapping[str, Any], name: str) -> str:
+    return (
+        f"Made by vocabopt {record['versions']['vocabopt']} from `{name}`: the tokenizer gained {record['n_added']:,} "
+        "tokens by real merges behind the base's own, so text of other scripts tokenises as before. New rows were "
+        f"initialised by `{record['init']}`, then trained in stages (plan `{record['plan']}`) on "
+        f"{record['training_text']['n_bytes'] / 1e6:,.2f} MB of text."
+    )
+
+
+def _front_matter(name: str) -> list[str]:
+    return ["---", f"base_model: {name}", "library_name: transformers", "pipeline_tag: text-generation", "tags:",
+            "- vocabopt", "- vocabulary-extension", "- continual-pretraining", "---", ""]  # fmt: skip
+
+
+def _results(record: Mapping[str, Any]) -> list[str]:
+    rows = [
+        f"| {name} | {text['role']} | {text['n_bytes']:,} | {text['n_tokens_before'] / text['n_bytes']:.4f} | "
+        f"{text['n_tokens_after'] / text['n_bytes']:.4f} | {gained(record, name)} |"
+        + (f" {shown(record['control']['after'].get(name), '.4f')} |" if record["control"] else "")
+        for name, text in record["texts"].items()
+    ]
+    control = ("control, original tokenizer | ", "---: |") if record["control"] else ("", "")
+    return [
+        "## Measured",
+        "",
+        "On documents held out of training. Bits per byte do not depend on the tokenizer; lower is better.",
+        "",
+        f"| text | language | bytes | tokens per byte, base | here | base -> here | {control[0]}",
+        f"| --- | --- | ---: | ---: | ---: | --- | {control[1]}",
+        *rows,
+        "",
+    ]
+
+
+def _stages(record: Mapping[str, Any]) -> list[str]:
+    names = texts_of(record)
+    rows = [
+        f"| {stage['name']} | {stage['n_trainable']:,} | {stage['tokens']:,} | {stage['bytes']:,} | "
+        f"{stage['seconds']:.0f} | "
+        + " | ".join(shown(stage["bits_per_byte"].get(name), ".4f") for name in names)
+        + " |"
+        for stage in record["stages"]
+    ]
+    return [
+        "## Training",
+        "",
+        "| stage | trainable parameters | tokens | bytes | seconds | "
+        + " | ".join(f"bits per byte, {name}" for name in names)
+        + " |",
+        "| --- | ---: | ---: | ---: | ---: |" + " ---: |" * len(names),
+        *rows,
+        "",
+    ]
+
+
+def _use() -> list[str]:
+    return [
+        "## Use",
+        "",
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
+        'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")',
+        "```",
+        "",
+    ]
+
+
+def _limits(record: Mapping[str, Any]) -> list[str]:
+    exposure = record["exposure"]
+    unseen = f"Of {exposure['n_new']:,} new rows {exposure['n_unseen']:,} were never seen in training"
+    told = [f"{unseen}; the median was seen {exposure['median']:,} times."]
+    base = [name for name, text in record["texts"].items() if text["role"] == "base"]
+    if base:
+        told.append("On base-language text: " + "; ".join(f"{name} {gained(record, name)}" for name in base) + ".")
+    else:
+        told.append("Forgetting of the base language was not measured.")
+    if record["control"] is None:
+        told.append(
+            "No control (the original tokenizer on the same text) was trained, so what the new tokens are worth in "
+            "quality is not known; what they save in tokens is above."
+        )
+    told.append("The licence is that of the base model and of the training text.")
+    return told

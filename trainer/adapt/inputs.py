@@ -1,0 +1,258 @@
+"""What an adaptation needs, found and checked before anything is computed."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoTokenizer
+
+from trainer.adapt.arm import ArmRun
+from trainer.adapt.evals import EvalText, eval_text
+from trainer.adapt.options import AdaptOptions
+from trainer.data import (
+    HeldOut,
+    PackedText,
+    TextPlan,
+    TokenSample,
+    budget_in_bytes,
+    cut_text,
+    hashes_of_documents,
+    held_out_documents,
+    parse_budget,
+    scan_text,
+    target_and_replays,
+)
+from trainer.init import Extension, read_extension
+from trainer.init.folders import model_folder
+from trainer.plan import Lora, Plan, named_plan
+from trainer.plan_file import read_plan
+from trainer.processes import join_processes, n_processes
+from trainer.stages import Precision, StageSettings
+from vocabopt.artifacts import digest
+from vocabopt.blocks import texts_of
+from vocabopt.choice.options import parse_bytes
+from vocabopt.console import Console
+from vocabopt.corpus import named_set
+from vocabopt.errors import OptionError
+from vocabopt.run_files import read_sweep
+
+DEFAULT_HELDOUT = 0.05
+#: Windows measured at once.
+EVAL_BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Everything found: the extension, the plan, every stage's text, the texts to measure on.
+
+    budget_sample: what a budget in tokens was turned into bytes by. files: what identifies the model, the tokenizer
+    and the text by content.
+    """
+
+    model: Path
+    extension: Extension
+    plan: Plan
+    text: TextPlan
+    budget_sample: Mapping[str, TokenSample]
+    evals: tuple[EvalText, ...]
+    heldout: HeldOut
+    precision: Precision
+    device: torch.device
+    files: Mapping[str, str]
+
+    @property
+    def base_texts(self) -> tuple[str, ...]:
+        """Names of the evaluation texts of the base's language."""
+        return tuple(text.name for text in self.evals if text.role == "base")
+
+    @property
+    def dtype(self) -> Literal["float32", "bfloat16"]:
+        """What weights are held in."""
+        return "bfloat16" if self.precision == "bf16" else "float32"
+
+    @property
+    def device_name(self) -> str:
+        if self.device.type == "cuda":
+            return f"{n_processes()} x {torch.cuda.get_device_name(self.device)}"
+        return f"CPU, {n_processes()} process(es) of {torch.get_num_threads()} threads"
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to be gone on with, beside the options."""
+        return {**self.files, "plan": digest(self.plan.as_record()), "processes": n_processes()}
+
+    def resolved(self) -> dict[str, Any]:
+        """Options that were left open, as they were taken."""
+        return {"heldout": self.heldout.share, "heldout_seed": self.heldout.seed, "precision": self.precision}
+
+    def arm_run(self, options: AdaptOptions, *, resume: bool, console: Console) -> ArmRun:
+        """What the arms of the comparison share."""
+        return ArmRun(
+            text=self.text,
+            evals=self.evals,
+            settings_of=lambda packed: settings_for(options, self.precision, packed),
+            context_tokens=options.context_tokens,
+            eval_batch=EVAL_BATCH,
+            resume=resume,
+            console=console,
+            dtype=self.dtype,
+            device=self.device,
+        )
+
+
+def read_inputs(options: AdaptOptions, console: Console) -> Inputs:
+    """Find and check everything.
+
+    Raises:
+        OptionError, PlanError, ModelError, CorpusError, BaseTokenizerError, RunDirectoryError: what cannot be used.
+    """
+    state = join_processes(cpu=options.device == "cpu" or not torch.cuda.is_available())
+    model = model_folder(options.model)
+    extension = _extension(options, model)
+    plan = plan_of(options)
+    heldout = _held_out(options)
+    sources = target_and_replays(_target(options), _replays(options), options.read_options())
+    named = {name: named_set(name, path, "eval") for name, path in options.evals.items()}
+    exclude = hashes_of_documents((text_set, options.read_options()) for text_set in named.values())
+    scanned = scan_text(sources, held_out=heldout, exclude=exclude, console=console)
+    budget, sample = _budget(options, scanned)
+    text = cut_text(scanned, budget_bytes=budget, stage_shares=plan.shares(), seed=options.seed)
+    held_out = {
+        source.name: held_out_documents(source.text_set, source.options, heldout)
+        for source in sources
+        if heldout.share > 0
+    }
+    given = {
+        name: chain.from_iterable(block.to_list() for block in texts_of(text_set, options.read_options()))
+        for name, text_set in named.items()
+    }
+    return Inputs(
+        model=model,
+        extension=extension,
+        plan=plan,
+        text=text,
+        budget_sample=sample,
+        evals=_evals(options, extension, {**held_out, **given}),
+        heldout=heldout,
+        precision=_precision(options, state.device),
+        device=state.device,
+        files={
+            "model": _weights_identity(model),
+            "tokenizer": hashlib.sha256((options.tokenizer_dir / "tokenizer.json").read_bytes()).hexdigest(),
+            "text": digest([text.stage(stage).fingerprint() for stage in range(text.n_stages)]),
+        },
+    )
+
+
+def _extension(options: AdaptOptions, model: Path) -> Extension:
+    """What the merged tokenizer added, if it is of the size that was asked for."""
+    folder = options.tokenizer_dir
+    if not (folder / "tokenizer.json").is_file():
+        merge = (
+            "vocabopt merge DIR --out TOK" if options.run is None else f"vocabopt merge {options.run}{_size(options)}"
+        )
+        raise OptionError(f"{folder}: holds no merged tokenizer yet (no tokenizer.json). Run `{merge}` first.")
+    extension = read_extension(folder, model)
+    n_added = len(extension.new_ids)
+    if options.size is not None and options.size != n_added:
+        raise OptionError(
+            f"--size {options.size}: is not merged yet: {folder} has {n_added:,} added tokens. Run "
+            f"`vocabopt merge {options.run or 'DIR'}{_size(options)} --out TOK` and name it with --tokenizer TOK."
+        )
+    return extension
+
+
+def _size(options: AdaptOptions) -> str:
+    return "" if options.size is None else f" --size {options.size}"
+
+
+def plan_of(options: AdaptOptions) -> Plan:
+    """The plan by name, or from its file."""
+    if options.plan.endswith(".toml"):
+        return read_plan(Path(options.plan))
+    return named_plan(options.plan, Lora(rank=options.lora_rank, alpha=2 * options.lora_rank))
+
+
+def _target(options: AdaptOptions) -> tuple[str, str]:
+    (target,) = options.texts.items()
+    return target
+
+
+def _replays(options: AdaptOptions) -> list[str]:
+    return [f"{name}={path}:{share}" for name, (path, share) in options.replays.items()]
+
+
+def _held_out(options: AdaptOptions) -> HeldOut:
+    """As the sweep held them out, so that what the sizes were measured on is never trained on."""
+    swept = None if options.run is None else HeldOut.of_sweep(read_sweep(options.run))
+    share = options.heldout if options.heldout is not None else (DEFAULT_HELDOUT if swept is None else swept.share)
+    return HeldOut(share=share, seed=0 if swept is None else swept.seed)
+
+
+def _budget(options: AdaptOptions, scanned: Any) -> tuple[int | None, Mapping[str, TokenSample]]:
+    if options.budget is None:
+        return None, {}
+    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer_dir)
+    return budget_in_bytes(parse_budget(options.budget), scanned, tokenizer)
+
+
+def _evals(options: AdaptOptions, extension: Extension, texts: Mapping[str, Iterable[str]]) -> tuple[EvalText, ...]:
+    max_bytes = parse_bytes(options.eval_bytes, "--eval-bytes")
+    found = tuple(
+        eval_text(
+            name,
+            documents,
+            scripts=extension.scripts,
+            is_base=name in options.base_evals or name in options.replays,
+            max_bytes=max_bytes,
+            place=f"evaluation text {name}",
+        )
+        for name, documents in texts.items()
+    )
+    if not found:
+        raise OptionError("Nothing to measure on. Give --eval NAME=PATH, or hold documents out with --heldout 0.05.")
+    return found
+
+
+def _precision(options: AdaptOptions, device: torch.device) -> Precision:
+    """auto: bf16-mixed where the device computes in bf16 itself, else fp32."""
+    if options.precision != "auto":
+        return options.precision
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+
+
+def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText) -> StageSettings:
+    """The settings of a stage. A batch in bytes takes as many blocks as hold that much of this stage's text."""
+    batch = parse_budget(options.batch, "--batch")
+    n_tokens = batch.amount if batch.unit == "tokens" else batch.amount * packed.n_tokens / packed.n_bytes
+    at_once = options.micro_batch * n_processes()
+    n_micro_batches = max(1, round(n_tokens / options.context_tokens / at_once))
+    return StageSettings(
+        context_tokens=options.context_tokens,
+        batch_tokens=n_micro_batches * at_once * options.context_tokens,
+        micro_batch=options.micro_batch,
+        precision=precision,
+        gradient_checkpointing=options.gradient_checkpointing,
+        compile=options.compile,
+        optimizer=options.optimizer,
+        fused_loss=options.fused_loss,
+        shard=options.shard,
+        save_every_steps=options.save_every_steps,
+        log_every_steps=options.log_every_steps,
+        seed=options.seed,
+        report_to=options.report_to,
+        cpu=options.device == "cpu",
+    )
+
+
+def _weights_identity(folder: Path) -> str:
+    """Of the model's folder: its config, and names and sizes of its weights, which are too large to be read for it."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    config = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    return digest([config, *[[path.name, path.stat().st_size] for path in files]])

@@ -1,0 +1,143 @@
+"""The whole path of `vocabopt adapt`: inputs -> new rows -> stages -> control -> model folder, card and adapt.json."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.adapt.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
+from trainer.adapt.card import model_card
+from trainer.adapt.inputs import Inputs, read_inputs
+from trainer.adapt.options import AdaptOptions
+from trainer.adapt.owner import open_run
+from trainer.adapt.record import adapt_record
+from trainer.adapt.start import Start, initialise
+from trainer.data import exposure
+from trainer.evaluate import Gate
+from trainer.plan import control_plan
+from trainer.processes import is_main, main_only
+from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
+from vocabopt.console import Console
+from vocabopt.errors import ForgettingError
+
+ADAPT_JSON = "adapt.json"
+
+
+def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool = False) -> dict[str, Any]:
+    """Adapt a model to its merged tokenizer; see `AdaptOptions` for what goes in.
+
+    Writes OUT/model, OUT/adapt.json (after every stage), OUT/stages and OUT/control.
+
+    Args:
+        resume: go on with the run in the folder; the result is that of a run never stopped.
+
+    Returns:
+        What adapt.json holds.
+
+    Raises:
+        VocaboptError: bad input, see vocabopt/errors.py.
+        ForgettingError: a stage forgot more than the gate allows; what is done is kept.
+        TrainingError: no memory, no disk, or a loss that is not a number.
+    """
+    console = console or Console(quiet=True)
+    inputs = read_inputs(options, console)
+    open_run(options, inputs, resume=resume)
+    start = initialise(options, inputs, console)
+    arm = Arm(
+        folder=options.out,
+        start=start.model,
+        tokenizer=options.tokenizer_dir,
+        plan=inputs.plan,
+        new_ids=inputs.extension.new_ids,
+    )
+    run = inputs.arm_run(options, resume=resume, console=console)
+    packed = pack_arm(arm, run)
+    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids))
+    gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
+
+    def on_stage(stages: list[StageRecord]) -> None:
+        write(stages)
+        try:
+            gate.check(start.before, stages[-1]["bits_per_byte"], stage=stages[-1]["name"], folder=options.out)
+        except ForgettingError as error:
+            write(stages, status=f"stopped: {error}")
+            raise
+
+    stages = run_arm(arm, run, packed, on_stage)
+    samples = start.continued_by(arm.last_model, arm.tokenizer, options, console)
+    control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))
+    record = write(stages, status="finished", samples=samples, control=control)
+    main_only(lambda: finish_model(options.out / "model", arm, record))
+    return record
+
+
+class _Writer:
+    """Writes adapt.json, complete at any time for what is done so far."""
+
+    def __init__(self, options: AdaptOptions, inputs: Inputs, start: Start, seen: Any) -> None:
+        self._options, self._inputs, self._start, self._seen = options, inputs, start, seen
+
+    def __call__(
+        self,
+        stages: list[StageRecord],
+        *,
+        status: str = "running",
+        samples: list[dict[str, str]] | None = None,
+        control: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        record = adapt_record(
+            self._options,
+            self._inputs,
+            self._start,
+            seen=self._seen,
+            stages=stages,
+            status=status,
+            samples=samples or [],
+            control=control,
+        )
+        if is_main():
+            write_json_atomic(self._options.out / ADAPT_JSON, record)
+        return record
+
+
+def _control(
+    options: AdaptOptions, inputs: Inputs, start: Start, run: ArmRun, write: Callable[[Mapping[str, Any]], object]
+) -> dict[str, Any] | None:
+    """The original tokenizer and model on the same text and plan; None where it was not asked for."""
+    if not options.control:
+        return None
+    plan = control_plan(inputs.plan)
+    arm = Arm(folder=options.out / "control", start=inputs.model, tokenizer=inputs.model, plan=plan, new_ids=())
+    record: dict[str, Any] = {"plan": plan.name, "before": start.before, "stages": [], "after": start.before}
+
+    def on_stage(stages: list[StageRecord]) -> None:
+        record.update(stages=stages, after=final_scores(stages, record["before"]))
+        write(record)
+
+    run_arm(arm, run, pack_arm(arm, run), on_stage)
+    return record
+
+
+def finish_model(folder: Path, arm: Arm, record: Mapping[str, Any]) -> None:
+    """OUT/model: the last stage's weights, the merged tokenizer's files byte for byte, the card; config.json last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = sorted(arm.last_model.iterdir(), key=lambda path: path.name == "config.json")
+    tokenizer = [path for path in sorted(arm.tokenizer.iterdir()) if path.is_file()]
+    for source in [*tokenizer, *weights]:
+        if source.name != "README.md":
+            _place(source, folder / source.name)
+    write_bytes_atomic(folder / "README.md", model_card(record).encode())
+
+
+def _place(source: Path, target: Path) -> None:
+    """Weights are linked where the file system can, so that they take no room twice."""
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    if source.suffix == ".safetensors":
+        try:
+            partial.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, partial)
+    else:
+        shutil.copyfile(source, partial)
+    partial.replace(target)

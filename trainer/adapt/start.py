@@ -1,0 +1,108 @@
+"""Where an adaptation starts: the base model measured, its new rows made, both measured again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from trainer.adapt.evals import EvalText, bits_per_byte, score_all
+from trainer.adapt.inputs import EVAL_BATCH, Inputs
+from trainer.adapt.options import AdaptOptions
+from trainer.evaluate import TextScore, continuations, pick_prompts
+from trainer.init import init_model, load_model, save_model
+from trainer.processes import main_only
+from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
+from vocabopt.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The initialised model's folder, and what start.json beside it holds.
+
+    before, initialised: text -> bits per byte of the base with its own tokenizer, and after initialisation.
+    n_tokens_before, n_tokens_after: text -> tokens under the base and the merged tokenizer. continued: prompt -> what
+    the base writes.
+    """
+
+    model: Path
+    before: Mapping[str, float]
+    initialised: Mapping[str, float]
+    n_tokens_before: Mapping[str, int]
+    n_tokens_after: Mapping[str, int]
+    continued: Mapping[str, str]
+    init_log: Mapping[str, Any]
+    n_params: int
+
+    def continued_by(
+        self, model: Path, tokenizer: Path, options: AdaptOptions, console: Console
+    ) -> list[dict[str, str]]:
+        """The same prompts continued by the adapted model."""
+        if not self.continued:
+            return []
+        with console.step("sample"):
+            loaded = load_model(model, dtype="auto")
+            after = continuations(
+                loaded,
+                AutoTokenizer.from_pretrained(tokenizer),
+                list(self.continued),
+                n_tokens=options.sample_tokens,
+            )
+        return [
+            {"prompt": prompt, "before": before, "after": now}
+            for (prompt, before), now in zip(self.continued.items(), after, strict=True)
+        ]
+
+
+def initialise(options: AdaptOptions, inputs: Inputs, console: Console) -> Start:
+    """Measure the base, make the new rows, measure again, and write the model; or take what an earlier run left."""
+    folder = options.out / "stages" / "0-init"
+    path = folder / "start.json"
+    if not path.is_file():
+        _make_start(options, inputs, folder, path, console)
+    record = read_json(path, next_step="Remove it and the model beside it: both are made again.")
+    return Start(model=folder / "model", **{name: record[name] for name in record if name != "format_version"})
+
+
+def _make_start(options: AdaptOptions, inputs: Inputs, folder: Path, path: Path, console: Console) -> None:
+    model = load_model(inputs.model, dtype=inputs.dtype).to(inputs.device)
+    base_tokenizer = AutoTokenizer.from_pretrained(inputs.model)
+    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer_dir)
+    with console.step("measure the base model"):
+        before = _scores(model, base_tokenizer, inputs, options)
+        prompts = _prompts(inputs.evals, options)
+        continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens)
+    with console.step(f"initialise {len(inputs.extension.new_ids):,} rows"):
+        log = init_model(model, inputs.extension, method=options.init, match_norm=options.match_norm, seed=options.seed)
+    with console.step("measure after initialisation"):
+        initialised = _scores(model, tokenizer, inputs, options)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "before": bits_per_byte(before),
+        "initialised": bits_per_byte(initialised),
+        "n_tokens_before": {name: score.n_tokens for name, score in before.items()},
+        "n_tokens_after": {name: score.n_tokens for name, score in initialised.items()},
+        "continued": dict(zip(prompts, continued, strict=True)),
+        "init_log": log.as_record(),
+        "n_params": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+    def write() -> None:
+        save_model(model, folder / "model")
+        # Last: its presence means that the model is whole.
+        write_json_atomic(path, record)
+
+    main_only(write)
+
+
+def _scores(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, inputs: Inputs, options: AdaptOptions
+) -> dict[str, TextScore]:
+    return score_all(model, tokenizer, inputs.evals, context_tokens=options.context_tokens, batch_size=EVAL_BATCH)
+
+
+def _prompts(evals: Sequence[EvalText], options: AdaptOptions) -> list[str]:
+    """Beginnings of documents of the first target text."""
+    target = next((text for text in evals if text.role == "target"), evals[0])
+    return pick_prompts(target.documents, n=options.n_samples, seed=options.seed)

@@ -1,0 +1,49 @@
+"""Training text: which documents each stage reads, and their token ids on disk.
+
+sources   what is trained on, in which shares; what is held out; budgets
+scan      pass one: a hash and a size per document, and the order of the text that follows from them
+text_plan which document goes to which stage, by bytes, whatever the tokenizer
+encoder   documents to token ids
+pack      pass two: token ids of a stage on disk
+packed    blocks, labels and positions; how often new tokens occur
+dataset   the same for torch
+collate   batches for a model, with documents kept apart
+"""
+
+from trainer.data.encoder import DocumentEncoder, TokenSample, budget_in_bytes, document_ends
+from trainer.data.pack import pack_stage
+from trainer.data.packed import Exposure, PackedText, exposure
+from trainer.data.scan import ScannedSource, scan_text
+from trainer.data.sources import (
+    Budget,
+    HeldOut,
+    TextSource,
+    hashes_of_documents,
+    held_out_documents,
+    parse_budget,
+    target_and_replays,
+)
+from trainer.data.text_plan import TextPlan, cut_text, plan_text
+
+__all__ = [
+    "Budget",
+    "DocumentEncoder",
+    "Exposure",
+    "HeldOut",
+    "PackedText",
+    "ScannedSource",
+    "TextPlan",
+    "TextSource",
+    "TokenSample",
+    "budget_in_bytes",
+    "cut_text",
+    "document_ends",
+    "exposure",
+    "hashes_of_documents",
+    "held_out_documents",
+    "pack_stage",
+    "parse_budget",
+    "plan_text",
+    "scan_text",
+    "target_and_replays",
+]

@@ -1,0 +1,98 @@
+"""From packed blocks to what a model takes, with documents kept apart in its attention.
+
+transformers builds the mask of packed documents from positions that restart, under three conditions that fail without
+a word: the model hands its position_ids to the mask (OPT, Falcon and Bloom do not), it keeps no cache of keys and
+values (use_cache is on in most configs), and attention is not flash attention on several rows. So the batch says that
+there is no cache, and a look at the model tells whether documents see each other; where they do, the batch brings a
+mask.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from vocabopt.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Item: TypeAlias = Mapping[str, torch.Tensor]
+Collator: TypeAlias = Callable[[Sequence[Item]], dict[str, Any]]
+
+#: Documents of the look at a model: of each of two rows, the first and the second.
+_FIRST, _SECOND = 5, 7
+
+
+def collator_of(model: "PreTrainedModel") -> Collator:
+    """What makes batches of `PackedDataset` items for this model; it is run on a few tokens to find out.
+
+    Call it before the model is sharded or compiled.
+
+    Raises:
+        ModelError: documents in one block would see each other, with a mask too.
+    """
+    if _keeps_apart(model, _batch):
+        return _batch
+    masked = _Masked(_mask_dtype(model))
+    if _keeps_apart(model, masked):
+        return masked
+    attention = getattr(model.config, "_attn_implementation", None)
+    raise ModelError(
+        f"{type(model).__name__} with {attention} attention: documents packed into one block see each other. Load it "
+        'with attn_implementation="sdpa" or "eager"; if it is, this kind of model cannot be trained on packed text.'
+    )
+
+
+def _batch(items: Sequence[Item]) -> dict[str, Any]:
+    batch: dict[str, Any] = {name: torch.stack([item[name] for item in items]) for name in items[0]}
+    return {**batch, "use_cache": False}
+
+
+class _Masked:
+    """Adds attention_mask [B, 1, T, T]: causal, and inside a document."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
+        batch = _batch(items)
+        # A document begins wherever the position is 0.
+        document = (batch["position_ids"] == 0).cumsum(-1)  # its number in the row, [B, T]
+        mask = (document[:, None, :, None] == document[:, None, None, :]).tril()  # [B, 1, T, T]
+        if self.dtype is not torch.bool:  # the eager implementation adds the mask to the scores
+            mask = torch.zeros(mask.shape, dtype=self.dtype).masked_fill(~mask, torch.finfo(self.dtype).min)
+        return {**batch, "attention_mask": mask}
+
+
+def _mask_dtype(model: "PreTrainedModel") -> torch.dtype:
+    is_eager = getattr(model.config, "_attn_implementation", None) == "eager"
+    return next(p.dtype for p in model.parameters() if p.is_floating_point()) if is_eager else torch.bool
+
+
+def _keeps_apart(model: "PreTrainedModel", collate: Collator) -> bool:
+    """Does another first document leave the second one's logits as they are?
+
+    In every precision: what a mask hides has weight 0, so equal is equal, whatever the rounding.
+    """
+    n_rows = int(model.config.get_text_config().vocab_size)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(n_rows, (2, _FIRST + _SECOND), generator=generator)
+    other = ids.clone()
+    other[:, :_FIRST] = (other[:, :_FIRST] + 1 + n_rows // 2) % n_rows
+    positions = torch.cat([torch.arange(_FIRST), torch.arange(_SECOND)])
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.train(False)
+    try:
+        logits = []
+        for rows in (ids, other):
+            batch = collate([{"input_ids": row, "position_ids": positions} for row in rows])
+            batch = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
+            with torch.no_grad():
+                logits.append(model(**batch).logits[:, _FIRST:].float())
+    except (TypeError, ValueError, RuntimeError, IndexError):
+        return False  # it does not take such a batch
+    finally:
+        model.train(was_training)
+    return bool((logits[0] - logits[1]).abs().max() <= 1e-6 * logits[0].std())

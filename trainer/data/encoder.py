@@ -1,0 +1,172 @@
+"""Documents to token ids, each opened and closed; and a look at whether the tokenizer keeps what it is given."""
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from trainer.data.scan import ScannedSource
+from trainer.data.sources import Budget
+from vocabopt.errors import BaseTokenizerError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Documents of each batch that are decoded again, and how much of each.
+_N_CHECKED, _CHECKED_CHARS = 4, 10_000
+_NORMAL_FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")  # what normalisers of some bases do to text
+
+
+def document_ends(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, int]:
+    """The tokens that open and close a document: the beginning-of-text token, or where there is none the end's; and
+    the end-of-text token.
+
+    Raises:
+        BaseTokenizerError: it has no end-of-text token.
+    """
+    end, start = tokenizer.eos_token_id, tokenizer.bos_token_id
+    if end is None:
+        raise BaseTokenizerError(
+            f"{_name(tokenizer)}: has no end-of-text token, which documents are told apart by. Name one of its tokens "
+            'as "eos_token" in tokenizer_config.json.'
+        )
+    assert isinstance(end, int), "one token"
+    return (end if start is None else start), end
+
+
+def _name(tokenizer: "PreTrainedTokenizerBase") -> str:
+    return str(tokenizer.name_or_path or type(tokenizer).__name__)
+
+
+@dataclass(frozen=True)
+class DocumentEncoder:
+    """Encodes documents: [start] ids [end]. tokenizer: that of tokenizer.json, without truncation or padding."""
+
+    name: str
+    tokenizer: Tokenizer
+    start_id: int
+    end_id: int
+    sha256: str
+
+    @classmethod
+    def of(cls, tokenizer: "PreTrainedTokenizerBase") -> "DocumentEncoder":
+        """The encoder of a tokenizer of transformers.
+
+        Raises:
+            BaseTokenizerError: it has no end-of-text token, or is not one of the `tokenizers` library.
+        """
+        start_id, end_id = document_ends(tokenizer)
+        backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise BaseTokenizerError(
+                f"{_name(tokenizer)}: is a {type(tokenizer).__name__}, which encodes in Python. Use a folder with a "
+                "tokenizer.json, as `vocabopt merge` writes one."
+            )
+        # A copy: transformers leaves truncation and padding of its last call set in its own.
+        own = Tokenizer.from_str(backend.to_str())
+        own.no_truncation()
+        own.no_padding()
+        sha256 = hashlib.sha256(own.to_str().encode()).hexdigest()
+        return cls(_name(tokenizer), own, start_id, end_id, sha256)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest type that holds every id."""
+        n_ids = max(self.tokenizer.get_vocab().values()) + 1
+        return np.dtype(np.uint16 if n_ids <= 1 << 16 else np.uint32)
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids of the documents one after another, and how many each has, start and end included.
+
+        Raises:
+            BaseTokenizerError: a document is not what its ids spell. Unknown characters are looked for in all, other
+                losses in a few of each call.
+        """
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        rows = [encoding.ids for encoding in encodings]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows)) + 2
+        ids = np.fromiter(chain.from_iterable(chain((self.start_id,), row, (self.end_id,)) for row in rows), np.int64)
+        self._check_unknown(texts, rows, ids)
+        for text in texts[:_N_CHECKED]:
+            self._check_spelling(text[:_CHECKED_CHARS])
+        return ids, lengths
+
+    def _check_unknown(self, texts: Sequence[str], rows: Sequence[Sequence[int]], ids: NDArray[np.int64]) -> None:
+        unknown: str | None = getattr(self.tokenizer.model, "unk_token", None)
+        unknown_id = None if unknown is None else self.tokenizer.token_to_id(unknown)
+        if unknown is None or unknown_id is None or unknown_id in (self.start_id, self.end_id):
+            return
+        if not (ids == unknown_id).any():
+            return
+        for text, row in zip(texts, rows, strict=True):
+            if unknown_id in row and unknown not in text:
+                raise BaseTokenizerError(
+                    f"{self.name}: encodes characters it does not know as {unknown}, and what they were is lost, in "
+                    f"the document that begins {text[:40]!r}. Use a base with byte fallback or a byte-level one."
+                )
+
+    def _check_spelling(self, text: str) -> None:
+        if "▁" in text or any(token.content in text for token in self.tokenizer.get_added_tokens_decoder().values()):
+            return  # what stands for a space, and special tokens, decode to something else by design
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        decoded = self.tokenizer.decode(ids, skip_special_tokens=False)
+        if not _spells(decoded, text):
+            at = next((i for i, (a, b) in enumerate(zip(decoded, text, strict=False)) if a != b), len(decoded))
+            around = slice(max(0, at - 10), at + 20)
+            raise BaseTokenizerError(
+                f"{self.name}: drops a part of the text: {text[around]!r} comes back as {decoded[around]!r}. Check it "
+                "with `vocabopt verify`; train with the folder that `vocabopt merge` wrote."
+            )
+
+
+def _spells(decoded: str, text: str) -> bool:
+    """Equal, but for one space that a dummy prefix hides at the beginning, and for a Unicode normal form."""
+    decoded, text = decoded.removeprefix(" "), text.removeprefix(" ")
+    return decoded == text or any(
+        unicodedata.normalize(form, decoded) == unicodedata.normalize(form, text) for form in _NORMAL_FORMS
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSample:
+    """A sample of a source, encoded; start and end tokens count."""
+
+    share: float
+    n_documents: int
+    n_bytes: int
+    n_tokens: int
+
+
+def budget_in_bytes(
+    budget: Budget, sources: Sequence[ScannedSource], tokenizer: "PreTrainedTokenizerBase"
+) -> tuple[int, dict[str, TokenSample]]:
+    """A budget in bytes, and what its tokens were measured on (nothing, for one in bytes).
+
+    Tokens become bytes by the tokens per byte of the sources' samples, each weighted with its share of the bytes. Both
+    arms of a comparison must be given the same bytes: call this with the merged tokenizer and use the result for both.
+
+    Raises:
+        BaseTokenizerError: the tokenizer cannot encode documents.
+    """
+    if budget.unit == "bytes":
+        return budget.amount, {}
+    encoder = DocumentEncoder.of(tokenizer)
+    samples = {source.name: _sampled(source, encoder) for source in sources}
+    tokens_per_byte = sum(sample.share * sample.n_tokens / sample.n_bytes for sample in samples.values())
+    return round(budget.amount / tokens_per_byte), samples
+
+
+def _sampled(source: ScannedSource, encoder: DocumentEncoder) -> TokenSample:
+    ids, _ = encoder.encode(source.sample)
+    return TokenSample(
+        share=source.source.share,
+        n_documents=len(source.sample),
+        n_bytes=sum(len(text.encode()) for text in source.sample),
+        n_tokens=len(ids),
+    )

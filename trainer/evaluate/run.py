@@ -1,0 +1,180 @@
+"""`vocabopt eval`: one model on texts and benchmarks, from options to the record that --json prints."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trainer.evaluate.options import DEFAULT_CONTEXT, EvalOptions
+from trainer.evaluate.score import TextScore, check_context, positions_of, score_text, start_token
+from trainer.evaluate.subject import chosen_device, chosen_dtype, load_tokenizer, n_reloaded_otherwise
+from trainer.evaluate.task_files import TaskItems, read_items
+from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
+from trainer.init.models import load_model
+from vocabopt.artifacts import FORMAT_VERSION
+from vocabopt.blocks import texts_of
+from vocabopt.console import Console
+from vocabopt.corpus import TextSet, named_set
+from vocabopt.errors import CorpusError
+from vocabopt.versions import versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_LIBRARIES = ("torch", "transformers", "lm-eval")
+
+
+def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
+    """Measure a model; everything that can be wrong with text, data and options is found before the first forward pass.
+
+    Returns:
+        What --json prints.
+
+    Raises:
+        OptionError: an option cannot be used, or a task's file is missing.
+        CorpusError: a text cannot be found or read, or holds no documents.
+        ModelError: the model cannot be loaded, has no tokenizer, or does not fit the one given.
+    """
+    texts = _read_texts(options, console)
+    tasks = [(task, read_items(task, options.tasks_data)) for task in chosen_tasks(options.tasks)]
+    if tasks:
+        from trainer.evaluate.harness import require_lm_eval
+
+        require_lm_eval()
+    tokenizer = load_tokenizer(options.tokenizer or options.model)
+    device = chosen_device(options.device)
+    dtype = chosen_dtype(options.precision, device)
+    with console.step("load the model"):
+        model = load_model(options.model, dtype=dtype).to(device)  # type: ignore[arg-type]
+    start_token(tokenizer)
+    context = options.context_tokens or min(DEFAULT_CONTEXT, positions_of(model) or DEFAULT_CONTEXT)
+    check_context(model, context, options.stride)
+    scores = {text.name: _score(model, tokenizer, text, options, context, console) for text in texts}
+    return {
+        "format_version": FORMAT_VERSION,
+        "model": options.model,
+        "tokenizer": options.tokenizer or options.model,
+        "options": {**options.as_record(), "context_tokens": context},
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "n_params": sum(parameter.numel() for parameter in model.parameters()),
+        "n_tokens": len(tokenizer),
+        "n_lines_reloaded_otherwise": n_reloaded_otherwise(options.tokenizer or options.model, tokenizer),
+        "texts": {name: _text_record(score) for name, score in scores.items()},
+        "tasks": _run_tasks(model, tokenizer, tasks, options, console),
+        "versions": versions(*_LIBRARIES),
+    }
+
+
+# --- Texts -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """n_bytes: of the documents that are measured, as UTF-8."""
+
+    text_set: TextSet
+    name: str
+    n_bytes: int
+
+
+def _read_texts(options: EvalOptions, console: Console) -> list[_Text]:
+    """Read all text once, which is cheap beside scoring it: its faults and its size are known before the work."""
+    texts = []
+    for name, path in options.texts.items():
+        text_set = named_set(name, path, "eval")
+        with console.step(f"read {name}"):
+            n_bytes = sum(len(document.encode()) for document in _documents(text_set, options))
+        if not n_bytes:
+            raise CorpusError(f"--text {name}={path}: holds no documents. Name a text that does.")
+        texts.append(_Text(text_set=text_set, name=name, n_bytes=n_bytes))
+    return texts
+
+
+def _documents(text_set: TextSet, options: EvalOptions) -> Iterator[str]:
+    """From the beginning, up to the document that reaches the limit."""
+    n_bytes = 0
+    for block in texts_of(text_set, options.read_options()):
+        for document in block:
+            yield document
+            n_bytes += len(document.encode())
+            if options.limit_bytes is not None and n_bytes >= options.limit_bytes:
+                return
+
+
+def _score(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    text: _Text,
+    options: EvalOptions,
+    context_tokens: int,
+    console: Console,
+) -> TextScore:
+    with console.step(f"score {text.name}", text.n_bytes, "bytes") as advance:
+        return score_text(
+            model,
+            tokenizer,
+            _documents(text.text_set, options),
+            context_tokens=context_tokens,
+            batch_size=options.batch_size,
+            stride=options.stride,
+            advance=advance,
+        )
+
+
+def _text_record(score: TextScore) -> dict[str, Any]:
+    return {
+        "n_documents": score.n_documents,
+        "n_bytes": score.n_bytes,
+        "n_tokens": score.n_tokens,
+        "n_unknown": score.n_unknown,
+        "nll_nats": score.nll_nats,
+        "tokens_per_byte": score.tokens_per_byte,
+        "bits_per_byte": score.bits_per_byte,
+        "nats_per_token": score.nats_per_token,
+    }
+
+
+# --- Tasks -----------------------------------------------------------------------------------------------------------
+
+
+def _run_tasks(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    tasks: Sequence[tuple[Task, TaskItems]],
+    options: EvalOptions,
+    console: Console,
+) -> dict[str, Any]:
+    """Name -> what lm-eval found; and KoBEST's mean, where all five of it were asked."""
+    if not tasks:
+        return {}
+    from trainer.evaluate.harness import language_model, run_task
+
+    lm = language_model(model, tokenizer, options.batch_size)
+    records: dict[str, Any] = {}
+    for task, (items, source) in tasks:
+        n_choices = sum(len(item.choices) for item in items[: options.tasks_limit])
+        with console.step(task.name, n_choices, "choices") as advance:
+            score = run_task(lm, task, items, limit=options.tasks_limit, advance=advance)
+        records[task.name] = {
+            "source": source,
+            "n_items": score.n_items,
+            "metrics": dict(score.metrics),
+            "stderrs": dict(score.stderrs),
+            "n_joined": score.n_joined,
+        }
+    kobest = [task.name for task in chosen_tasks([KOBEST])]
+    if all(name in records for name in kobest):
+        records[KOBEST] = _mean([records[name] for name in kobest])
+    return records
+
+
+def _mean(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each task counts alike. Standard errors are those of independent means; None where one is not known."""
+    metrics, stderrs = {}, {}
+    for name in ("acc", "f1"):
+        metrics[name] = sum(record["metrics"][name] for record in records) / len(records)
+        errors = [record["stderrs"][name] for record in records]
+        stderrs[name] = None if None in errors else math.hypot(*errors) / len(errors)
+    n_items = sum(record["n_items"] for record in records)
+    return {"source": None, "n_items": n_items, "metrics": metrics, "stderrs": stderrs, "n_joined": 0}

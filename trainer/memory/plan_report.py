@@ -1,0 +1,221 @@
+"""`vocabopt plan`: what every stage of a plan costs on a model, and whether it fits."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import PreTrainedConfig
+
+from trainer.memory.build import outline_of
+from trainer.memory.predict import OPTIMIZERS, StageCost, StepSettings, predict_stage
+from trainer.memory.remedies import Case, Remedy, first_that_fits, sharded
+from trainer.memory.target import known_positions, read_config, read_vocabulary, with_rows
+from trainer.plan import Lora, Plan, Stage, named_plan
+from trainer.stages.settings import Optimizer, Precision
+from vocabopt.choice.options import parse_bytes, parse_tokens
+from vocabopt.errors import OptionError
+
+LEFT_OUT = (
+    "Left out of memory: fragmentation (a few per cent), the CUDA context and libraries (0.5 to 1 GB), work space inside "
+    "kernels, buffers of communication. FLOPs are of matrix products, recomputed ones included."
+)
+
+
+#: Part of a GPU's memory that must stay free, in per cent, for what the prediction leaves out.
+FREE_PERCENT = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """Everything that moves the prediction.
+
+    model: preset, config.json or its folder. run, tokenizer, n_added: what is added, one of them. budget: text to
+    train on, in tokens ("2Btok"). batch_tokens: of one optimizer step on one GPU. tflops: what a GPU reaches,
+    in 10**12 operations a second. gpu: its memory. precision: auto is bf16-mixed on cuda, fp32 on a cpu.
+    """
+
+    model: str
+    budget: str
+    run: Path | None = None
+    tokenizer: Path | None = None
+    n_added: int | None = None
+    plan: str = "redwhale"
+    lora_rank: int = 128
+    tflops: float = 400.0
+    gpu: str = "80GB"
+    context_tokens: int = 1_024
+    batch_tokens: int = 32_768
+    micro_batch: int = 4
+    precision: Literal["auto", "fp32", "bf16-mixed", "bf16"] = "auto"
+    optimizer: Optimizer = "adamw"
+    gradient_checkpointing: bool = False
+    fused_loss: bool = False
+    device: Literal["cuda", "cpu"] = "cuda"
+
+    def __post_init__(self) -> None:
+        if not self.tflops > 0:
+            raise OptionError(f"--tflops {self.tflops}: must be above 0.")
+        if self.batch_tokens < 1:
+            raise OptionError(f"--batch-tokens {self.batch_tokens}: must be at least 1.")
+
+    @property
+    def budget_tokens(self) -> int:
+        """Raises OptionError: it cannot be read, or is in bytes."""
+        number = self.budget.strip().lower().removesuffix("s")
+        if not number.endswith("tok"):
+            raise OptionError(
+                f"--budget {self.budget}: write tokens, as 2Btok or 300Mtok. (Bytes take as many tokens as the "
+                "tokenizer makes of them, which a plan does not measure.)"
+            )
+        return parse_tokens(number.removesuffix("tok"), "--budget")
+
+    @property
+    def weights(self) -> Precision:
+        if self.precision != "auto":
+            return self.precision
+        return "bf16-mixed" if self.device == "cuda" else "fp32"
+
+    def step_settings(self) -> StepSettings:
+        return StepSettings(
+            context_tokens=self.context_tokens,
+            micro_batch=self.micro_batch,
+            accumulates=self.batch_tokens > self.context_tokens * self.micro_batch,
+            precision=self.weights,
+            gradient_checkpointing=self.gradient_checkpointing,
+            fused_loss=self.fused_loss,
+            device=self.device,
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        paths = {name: None if getattr(self, name) is None else str(getattr(self, name)) for name in ("run", "tokenizer")}
+        return {**asdict(self), **paths}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageReport:
+    """A stage's part of the budget and what it costs. fused: the same with a fused loss. limit_bytes: what it may take. remedies:
+    where it does not fit, the first changes that help on one GPU, and the GPUs that hold it as it is."""
+
+    stage: Stage
+    n_tokens: int
+    cost: StageCost
+    fused: StageCost
+    limit_bytes: int
+    optimizer: Optimizer
+    remedies: tuple[Remedy, ...]
+
+    @property
+    def fits(self) -> bool:
+        return self.cost.peak_bytes(self.optimizer) <= self.limit_bytes
+
+    @property
+    def flops(self) -> int:
+        return self.cost.training_flops(self.n_tokens)
+
+    def hours(self, tflops: float) -> float:
+        return self.flops / (tflops * 1e12) / 3_600
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReport:
+    """All stages of a plan on a model."""
+
+    options: PlanOptions
+    plan: Plan
+    model: str
+    n_params: int
+    n_rows: int
+    n_added: int
+    stages: tuple[StageReport, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        return {
+            "format_version": 1,
+            "options": self.options.as_record(),
+            "model": self.model,
+            "n_params": self.n_params,
+            "n_rows": self.n_rows,
+            "n_added": self.n_added,
+            "plan": self.plan.name,
+            "stages": [self._stage_record(stage) for stage in self.stages],
+        }
+
+    def _stage_record(self, report: StageReport) -> dict[str, Any]:
+        return {
+            "name": report.stage.name,
+            "n_trainable": report.cost.n_trainable,
+            "tokens": report.n_tokens,
+            "flops": report.flops,
+            "hours": report.hours(self.options.tflops),
+            "peak_bytes": {name: report.cost.peak_bytes(name) for name in OPTIMIZERS},
+            "peak_bytes_fused_loss": {name: report.fused.peak_bytes(name) for name in OPTIMIZERS},
+            "limit_bytes": report.limit_bytes,
+            "fits": report.fits,
+            "remedies": [asdict(remedy) for remedy in report.remedies],
+        }
+
+
+def read_named_plan(name: str, lora: Lora) -> Plan:
+    """A plan by name, or from a .toml file. Raises PlanError."""
+    if not name.endswith(".toml"):
+        return named_plan(name, lora)
+    from trainer.plan_file import read_plan
+
+    return read_plan(Path(name))
+
+
+def plan_report(options: PlanOptions) -> PlanReport:
+    """Predict every stage.
+
+    Raises:
+        OptionError, ModelSpecError, ModelError, PlanError: as the parts it calls.
+    """
+    budget_tokens = options.budget_tokens
+    limit_bytes = parse_bytes(options.gpu, "--gpu") * (100 - FREE_PERCENT) // 100
+    lora = Lora(rank=options.lora_rank, alpha=2 * options.lora_rank)
+    plan = read_named_plan(options.plan, lora)
+    config, spec = read_config(options.model)
+    settings = options.step_settings()
+    _check_context(config, options)
+    vocabulary = read_vocabulary(spec, run=options.run, tokenizer=options.tokenizer, n_added=options.n_added)
+    outline = outline_of(with_rows(config, vocabulary.n_rows))
+    known: dict[tuple[Stage, StepSettings], StageCost] = {}
+
+    def predict(stage: Stage, settings: StepSettings) -> StageCost:
+        if (stage, settings) not in known:
+            known[stage, settings] = predict_stage(outline, stage, settings, n_new=vocabulary.n_added)
+        return known[stage, settings]
+
+    def report(stage: Stage, share: float) -> StageReport:
+        case = Case(stage=stage, settings=settings, optimizer=options.optimizer)
+        cost = predict(stage, settings)
+        found: list[Remedy | None] = []
+        if cost.peak_bytes(options.optimizer) > limit_bytes:
+            found = [first_that_fits(case, predict, limit_bytes, lora), sharded(case, predict, limit_bytes)]
+        return StageReport(
+            stage=stage,
+            n_tokens=round(budget_tokens * share),
+            cost=cost,
+            fused=predict(stage, replace(settings, fused_loss=True)),
+            limit_bytes=limit_bytes,
+            optimizer=options.optimizer,
+            remedies=tuple(remedy for remedy in found if remedy is not None),
+        )
+
+    return PlanReport(
+        options=options,
+        plan=plan,
+        model=spec.name,
+        n_params=outline.n_params,
+        n_rows=vocabulary.n_rows,
+        n_added=vocabulary.n_added,
+        stages=tuple(report(stage, share) for stage, share in zip(plan.stages, plan.shares(), strict=True)),
+    )
+
+
+def _check_context(config: PreTrainedConfig, options: PlanOptions) -> None:
+    known = known_positions(config)
+    if known is not None and options.context_tokens > known:
+        raise OptionError(
+            f"--context {options.context_tokens}: MODEL {options.model} has {known:,} positions. Choose at most as many."
+        )

@@ -1,0 +1,235 @@
+"""Parameters, FLOPs and peak memory of a training stage, from the model's config alone.
+
+A forward and backward pass runs on tensors without memory (torch's FakeTensorMode), the model frozen as the stage
+says; every storage is noted when it appears and when it goes, every product's FLOPs with it (trace.py). Deep models
+run as a sample with each kind of their blocks, whose segments are repeated (build.py). To the highest level of the
+pass come the weights, buffers and the optimizer's state; the optimizer's step, with all gradients there, is compared.
+
+Left out: what allocators lose by fragmentation (a few per cent), the CUDA context and libraries (0.5 to 1 GB), work
+space inside kernels, the batch's token ids, and buffers of communication between devices.
+"""
+
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import PreTrainedModel
+
+from trainer.layout import layout_of
+from trainer.memory.build import Outline, Sample, blocks_of, build, sample_of, to_cpu
+from trainer.memory.cuda import CudaSemantics
+from trainer.memory.fused_loss import fused_loss
+from trainer.memory.trace import Segment, record, replay
+from trainer.plan import Stage
+from trainer.stages.freeze import prepare_stage
+from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision
+from vocabopt.errors import ModelError, OptionError
+
+#: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
+_MIN_ELEMENTS_8BIT = 4_096
+_BLOCK_8BIT = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """What moves the memory of one step.
+
+    context_tokens: length of a sequence. micro_batch: sequences in one forward pass. accumulates: whether a step has
+    more than one, so that gradients are there while the next ones come. precision: fp32; bf16-mixed (weights,
+    gradients and optimizer in 32 bits, products in 16); bf16 (all in 16). packed: documents in a sequence are kept
+    apart, which takes a mask. device: cuda or cpu, whose kernels differ.
+    """
+
+    context_tokens: int = 4_096
+    micro_batch: int = 1
+    accumulates: bool = True
+    precision: Precision = "bf16-mixed"
+    gradient_checkpointing: bool = False
+    fused_loss: bool = False
+    packed: bool = True
+    device: Literal["cuda", "cpu"] = "cuda"
+
+    def __post_init__(self) -> None:
+        for name in ("context_tokens", "micro_batch"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"--{name.removesuffix('_tokens').replace('_', '-')} {getattr(self, name)}: "
+                                  "must be at least 1.")  # fmt: skip
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """What a stage costs: integers only.
+
+    n_trainable: parameters that the optimizer moves. weight_bytes: all weights and buffers. gradient_bytes: of all
+    trained parameters. state_bytes: of each optimizer. pass_bytes: the highest level of a forward and backward pass
+    over weights and state: activations, logits, and gradients; held_bytes of it are gradients of the step's passes
+    before. largest_unit_bytes: of a block or a table, what sharding puts together at once. step_bytes: the same when the optimizer moves the weights. flops: of one forward and backward pass, of
+    tokens_per_pass tokens, recomputation included.
+    """
+
+    n_params: int
+    n_trainable: int
+    weight_bytes: int
+    gradient_bytes: int
+    state_bytes: dict[Optimizer, int]
+    pass_bytes: int
+    step_bytes: int
+    held_bytes: int
+    largest_unit_bytes: int
+    flops: int
+    tokens_per_pass: int
+
+    def peak_bytes(self, optimizer: Optimizer) -> int:
+        """Highest bytes of live tensors over a step: in the pass, or when the optimizer moves the weights."""
+        return self.weight_bytes + self.state_bytes[optimizer] + max(self.pass_bytes, self.step_bytes)
+
+    @property
+    def activation_bytes(self) -> int:
+        """What of the pass no sharding of weights takes away."""
+        return self.pass_bytes - self.held_bytes
+
+    def training_flops(self, n_tokens: int) -> int:
+        return self.flops * n_tokens // self.tokens_per_pass
+
+
+def predict_stage(
+    outline: Outline, stage: Stage, settings: StepSettings, *, n_new: int, whole: bool = False
+) -> StageCost:
+    """The cost of a stage on a model.
+
+    Args:
+        n_new: rows of the tables that are new, for stages that train those alone.
+        whole: run all blocks, not a sample of them.
+
+    Raises:
+        PlanError: the stage names blocks that are not there, or nothing.
+        ModelError: the model cannot run without values (its operations depend on them).
+    """
+    sample = sample_of(outline, stage, is_checkpointed=settings.gradient_checkpointing)
+    if whole:
+        n_blocks = outline.layout.n_blocks
+        sample = Sample(config=outline.config, stage=stage, sample_of=tuple(range(1, n_blocks + 1)))
+    model = build(sample.config, settings.dtype)
+    layout = layout_of(model)
+    blocks = blocks_of(model, layout)
+    n_rows = outline.shapes[layout.embeddings][0]
+    prepared = prepare_stage(model, sample.stage, layout, range(n_rows - n_new, n_rows))
+    if settings.gradient_checkpointing:
+        _checkpoint(model, settings)
+    model.train()
+    with FakeTensorMode():
+        to_cpu(model)
+        tensors = _weighted_tensors(model, blocks, sample)
+        trained = [(t, n) for t, n in tensors if t.requires_grad]
+        gradients = sum(n * _bytes(t) for t, n in trained)
+        if settings.accumulates:
+            for parameter, _ in trained:
+                parameter.grad = torch.empty_like(parameter)
+        segments = _run(model, blocks, settings)
+    peak, flops = replay(segments, sample.sample_of)
+    held = gradients if settings.accumulates else 0
+    # Rows that are split from a table that trains too are in both, and count once.
+    n_twice = sum(t.numel() for t in model.parameters() if t.requires_grad) - prepared.n_trainable
+    return StageCost(
+        n_params=outline.n_params,
+        n_trainable=sum(n * t.numel() for t, n in trained) - n_twice,
+        weight_bytes=sum(n * _bytes(t) for t, n in tensors),
+        gradient_bytes=gradients,
+        state_bytes={
+            optimizer: sum(n * _state_bytes(t, optimizer) for t, n in trained) for optimizer in OPTIMIZERS
+        },
+        pass_bytes=held + peak,
+        step_bytes=gradients + _step_bytes([t for t, _ in trained], settings.device),
+        held_bytes=held,
+        largest_unit_bytes=_largest_unit_bytes(model, blocks),
+        flops=flops,
+        tokens_per_pass=settings.micro_batch * settings.context_tokens,
+    )
+
+
+def _checkpoint(model: PreTrainedModel, settings: StepSettings) -> None:
+    """As transformers' Trainer enables it."""
+    # A function mode is off while backward() runs, and with it the recomputation.
+    again = CudaSemantics if settings.device == "cuda" else nullcontext
+    keywords = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), again())}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(keywords)
+    else:  # transformers before 5.20
+        model.gradient_checkpointing_enable(keywords)
+
+
+def _run(model: PreTrainedModel, blocks: list[nn.Module], settings: StepSettings) -> list[Segment]:
+    """The segments of one forward and backward pass."""
+    shape = (settings.micro_batch, settings.context_tokens)
+    batch = {name: torch.zeros(shape, dtype=torch.int64) for name in ("input_ids", "labels")}
+    if settings.packed:
+        batch["position_ids"] = torch.zeros(shape, dtype=torch.int64)
+
+    def step() -> None:
+        _loss(model, batch, settings).backward()  # type: ignore[no-untyped-call]
+
+    with ExitStack() as stack:
+        if settings.device == "cuda":
+            stack.enter_context(CudaSemantics())
+        try:
+            return record(step, model, blocks)
+        except (RuntimeError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(
+                f"{type(model).__name__}: its training step cannot be followed without values ({reason}). Measure it: train a few "
+                "steps (`vocabopt adapt --max-steps`)."
+            ) from error
+
+
+def _loss(model: PreTrainedModel, batch: dict[str, Tensor], settings: StepSettings) -> Tensor:
+    """The loss as the trainer computes it."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
+        if settings.fused_loss:
+            return _fused(model, batch)
+        loss: Tensor = model(**batch, use_cache=False).loss
+        return loss
+
+
+def _fused(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    hidden_BTD = model.base_model(**inputs, use_cache=False).last_hidden_state
+    return fused_loss(hidden_BTD, model.get_output_embeddings().weight)
+
+
+def _weighted_tensors(model: nn.Module, blocks: list[nn.Module], sample: Sample) -> list[tuple[Tensor, int]]:
+    """Parameters and buffers, each once, with how many of the whole model's they stand for."""
+    weights: dict[int, int] = {}
+    for number, block in enumerate(blocks, 1):
+        for tensor in (*block.parameters(), *block.buffers()):
+            weights[id(tensor)] = sample.weight(number)
+    found = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return [(tensor, weights.get(key, 1)) for key, tensor in found.items()]
+
+
+def _largest_unit_bytes(model: PreTrainedModel, blocks: list[nn.Module]) -> int:
+    of_blocks = [sum(_bytes(parameter) for parameter in block.parameters()) for block in blocks]
+    return max(*of_blocks, _bytes(model.get_input_embeddings().weight))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _state_bytes(parameter: Tensor, optimizer: Optimizer) -> int:
+    """AdamW keeps two values a weight, in the weight's type, and a count; bitsandbytes two bytes and their scales."""
+    n = parameter.numel()
+    if optimizer == "adamw":
+        return 2 * _bytes(parameter) + 4
+    return 8 * n if n < _MIN_ELEMENTS_8BIT else 2 * n + 2 * 4 * -(-n // _BLOCK_8BIT)
+
+
+def _step_bytes(trained: list[Tensor], device: str) -> int:
+    """What AdamW takes while it moves weights: nothing on CUDA (fused), on the CPU two copies of one at a time."""
+    return 0 if device == "cuda" else 2 * max(_bytes(parameter) for parameter in trained)

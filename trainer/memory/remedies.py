@@ -1,0 +1,120 @@
+"""What would make a stage fit into a GPU that it does not fit into, computed, the least harmful first.
+
+On one GPU, each beside those before it: smaller micro-batch, recomputed blocks, a fused loss (the same result); AdamW
+in 8 bits, weights in 16 bits (nearly the same); adapters instead of whole blocks (another training). What turns out
+not to be needed is left out again, the most harmful first. And more GPUs, over which weights, gradients and optimizer state are sharded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from trainer.memory.predict import StageCost, StepSettings
+from trainer.plan import Lora, Stage
+from trainer.stages.settings import Optimizer
+
+#: The cost of a stage under settings.
+Predict: TypeAlias = Callable[[Stage, StepSettings], StageCost]
+
+_MAX_GPUS = 1_024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A way to run a stage, and what was changed to come to it."""
+
+    stage: Stage
+    settings: StepSettings
+    optimizer: Optimizer
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """What to change, and the highest bytes on a GPU then."""
+
+    changes: tuple[str, ...]
+    peak_bytes: int
+    n_gpus: int = 1
+
+    @property
+    def in_words(self) -> str:
+        return f"{_listed(self.changes)}: {self.peak_bytes / 1e9:,.1f} GB"
+
+
+def _listed(parts: tuple[str, ...]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _smaller_batch(case: Case) -> Case:
+    return replace(case, settings=replace(case.settings, micro_batch=1, accumulates=True))
+
+
+def _recomputed(case: Case) -> Case:
+    return replace(case, settings=replace(case.settings, gradient_checkpointing=True))
+
+
+def _fused(case: Case) -> Case:
+    return replace(case, settings=replace(case.settings, fused_loss=True))
+
+
+def _in_8_bits(case: Case) -> Case:
+    return replace(case, optimizer="adamw-8bit")
+
+
+def _in_16_bits(case: Case) -> Case:
+    return replace(case, settings=replace(case.settings, precision="bf16"))
+
+
+def _with_adapters(case: Case, lora: Lora) -> Case:
+    stage = case.stage
+    return case if stage.lora or stage.blocks == "none" else replace(case, stage=replace(stage, lora=lora))
+
+
+def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) -> Remedy | None:
+    """The first set of changes with which the stage fits one GPU; None where none does."""
+    ladder: tuple[tuple[str, Callable[[Case], Case]], ...] = (
+        ("micro-batch 1", _smaller_batch),
+        ("gradient checkpointing", _recomputed),
+        ("a fused loss", _fused),
+        ("8-bit AdamW", _in_8_bits),
+        ("bf16 weights", _in_16_bits),
+        (f"LoRA of rank {lora.rank} instead of whole blocks", lambda case: _with_adapters(case, lora)),
+    )
+
+    def peak(chosen: list[int]) -> int:
+        changed = case
+        for index in chosen:
+            changed = ladder[index][1](changed)
+        return predict(changed.stage, changed.settings).peak_bytes(changed.optimizer)
+
+    chosen: list[int] = []
+    for index, (_, change) in enumerate(ladder):
+        if change(case) == case:
+            continue
+        chosen.append(index)
+        if peak(chosen) > limit_bytes:
+            continue
+        for unneeded in reversed(chosen[:-1]):
+            without = [kept for kept in chosen if kept != unneeded]
+            if peak(without) <= limit_bytes:
+                chosen = without
+        return Remedy(changes=tuple(ladder[kept][0] for kept in chosen), peak_bytes=peak(chosen))
+    return None
+
+
+def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
+    """The fewest GPUs, by doubling, that hold the stage as it is when sharded; None where activations alone do not fit.
+
+    Each holds its share of weights, gradients and state, two blocks' weights put together, and its own activations.
+    """
+    cost = predict(case.stage, case.settings)
+    held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes[case.optimizer]
+    own = cost.activation_bytes + 2 * cost.largest_unit_bytes
+    n_gpus = 2
+    while n_gpus <= _MAX_GPUS:
+        peak_bytes = -(-held // n_gpus) + own
+        if peak_bytes <= limit_bytes:
+            return Remedy(changes=(f"{n_gpus} GPUs, sharded",), peak_bytes=peak_bytes, n_gpus=n_gpus)
+        n_gpus *= 2
+    return None

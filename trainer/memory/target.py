@@ -1,0 +1,151 @@
+"""What is planned for: the model's config by preset or file, and the rows that its tables get."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from vocabopt.artifacts import read_json
+from vocabopt.bases import load_base
+from vocabopt.errors import ModelSpecError, OptionError
+from vocabopt.modelspec import PRESETS, ModelSpec, load_model_spec
+from vocabopt.run_files import read_sweep
+
+#: Model type of a preset by its name's first part, and what its config says beside the widths.
+_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "solar": ("llama", {}),
+    "llama": ("llama", {}),
+    "mistral": ("mistral", {"sliding_window": None}),
+    "qwen2.5": ("qwen2", {}),
+    "gpt2": ("gpt2", {}),
+    "gemma": ("gemma2", {}),
+}
+_GPT2_FIELDS = ("vocab_size", "num_hidden_layers", "num_attention_heads", "hidden_size", "tie_word_embeddings")
+#: Rotary positions have no end: a preset's context is not held against its config.
+_NO_END = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Rows of the tables after adaptation, and which of them are new."""
+
+    n_rows: int
+    n_added: int
+    source: str
+
+
+def read_config(value: str) -> tuple[PreTrainedConfig, ModelSpec]:
+    """MODEL: a preset, a config.json, or a folder that holds one.
+
+    Raises:
+        ModelSpecError: there is none, or transformers does not know its kind.
+    """
+    try:
+        spec = load_model_spec(value)
+    except ModelSpecError as error:
+        raise ModelSpecError(str(error).replace("--model ", "MODEL ", 1)) from error
+    if spec.source == "preset":
+        return _preset_config(spec), spec
+    try:
+        config = AutoConfig.from_pretrained(spec.source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelSpecError(f"{spec.source}: transformers cannot read this config ({reason}).") from error
+    return config, spec
+
+
+def _preset_config(spec: ModelSpec) -> PreTrainedConfig:
+    shape = spec.architecture
+    assert shape is not None, "presets have their architecture"
+    model_type, extra = next(family for name, family in _FAMILIES.items() if spec.name.startswith(name))
+    fields: dict[str, Any] = {
+        "vocab_size": spec.n_rows,
+        "hidden_size": spec.hidden_size,
+        "num_hidden_layers": shape.n_layers,
+        "num_attention_heads": shape.n_heads,
+        "tie_word_embeddings": spec.tied_embeddings,
+    }
+    if model_type != "gpt2":
+        fields |= {
+            "num_key_value_heads": shape.n_kv_heads,
+            "head_dim": shape.head_dim,
+            "intermediate_size": shape.mlp_width,
+            "max_position_embeddings": _NO_END,
+        }
+    config: PreTrainedConfig = AutoConfig.for_model(model_type, **fields, **extra)
+    return config
+
+
+def read_vocabulary(
+    spec: ModelSpec, *, run: Path | None, tokenizer: Path | None, n_added: int | None
+) -> Vocabulary:
+    """The rows that a sweep chose, that a merged tokenizer needs, or that so many added tokens take.
+
+    Raises:
+        OptionError: not just one is named; the model has fewer rows than the tokenizer that is extended has tokens.
+        RunDirectoryError, BaseTokenizerError: the folder holds no sweep, or no tokenizer.
+    """
+    if sum(value is not None for value in (run, tokenizer, n_added)) != 1:
+        raise OptionError("Name what is added: --run DIR (a sweep's folder), --tokenizer TOK, or --added N; one of them.")
+    if run is not None:
+        merged = run / "tokenizer"
+        if (merged / "extension.json").is_file():
+            return _of_extension(spec, merged)
+        sweep = read_sweep(run)
+        return _rows(spec, sweep["base"]["n_tokens"], sweep["choice"]["n_added"], f"the choice of {run}")
+    if tokenizer is not None:
+        if (tokenizer / "extension.json").is_file():
+            return _of_extension(spec, tokenizer)
+        return _of_tokenizer(spec, tokenizer)
+    assert n_added is not None
+    if n_added < 0:
+        raise OptionError(f"--added {n_added}: must be at least 0.")
+    # How many of the model's rows are padding is not known here: all are taken as filled.
+    return _rows(spec, spec.n_rows, n_added, "--added")
+
+
+def _of_extension(spec: ModelSpec, folder: Path) -> Vocabulary:
+    record = read_json(folder / "extension.json", next_step="Run `vocabopt merge` again.")
+    n_added, pad_to = record["n_added"], record["pad_to"] or 1
+    found = _rows(spec, record["n_tokens"] - n_added, n_added, str(folder))
+    return Vocabulary(n_rows=-(-found.n_rows // pad_to) * pad_to, n_added=n_added, source=found.source)
+
+
+def _of_tokenizer(spec: ModelSpec, folder: Path) -> Vocabulary:
+    """Without extension.json: what the tokenizer has more than the model's own, or than the model has rows."""
+    n_tokens, beside = load_base(str(folder)).n_tokens, Path(spec.source).parent
+    has_own = spec.source != "preset" and any(
+        (beside / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tekken.json")
+    )
+    n_base = load_base(str(beside)).n_tokens if has_own else min(spec.n_rows, n_tokens)
+    if n_tokens < n_base:
+        raise OptionError(
+            f"--tokenizer {folder}: has {n_tokens:,} tokens, the model's own {n_base:,}: it does not extend it. "
+            "Name a tokenizer that `vocabopt merge` wrote."
+        )
+    return _rows(spec, n_base, n_tokens - n_base, str(folder))
+
+
+def _rows(spec: ModelSpec, n_base: int, n_added: int, source: str) -> Vocabulary:
+    if spec.n_rows < n_base:
+        raise OptionError(
+            f"MODEL {spec.name}: its embedding has {spec.n_rows:,} rows, but the tokenizer that {source} extends has "
+            f"{n_base:,} tokens. Give the model that this tokenizer belongs to."
+        )
+    return Vocabulary(n_rows=max(spec.n_rows, n_base + n_added), n_added=n_added, source=source)
+
+
+def with_rows(config: PreTrainedConfig, n_rows: int) -> PreTrainedConfig:
+    """The config with tables of so many rows."""
+    config = copy.deepcopy(config)
+    config.get_text_config().vocab_size = n_rows
+    config.vocab_size = n_rows
+    return config
+
+
+def known_positions(config: PreTrainedConfig) -> int | None:
+    """Positions that the model was made for; None where its config does not say."""
+    found = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) else None

@@ -1,0 +1,45 @@
+"""One process or several (torchrun): who writes, and who waits."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from accelerate import PartialState
+
+#: One process may pack text or measure for hours while the others wait.
+_TIMEOUT = timedelta(days=2)
+
+
+def join_processes(*, cpu: bool) -> PartialState:
+    """Take part in the group that torchrun made, over gloo on CPUs; does nothing in a process of its own."""
+    if "RANK" not in os.environ:
+        return PartialState(cpu=cpu)
+    return PartialState(cpu=cpu, timeout=_TIMEOUT)
+
+
+def is_main() -> bool:
+    """Whether this process writes what is written once."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def n_processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """The main process goes through first, then the others, who find what it left."""
+    if "RANK" not in os.environ:
+        yield
+        return
+    with PartialState().main_process_first():
+        yield
+
+
+def main_only(work: Callable[[], object]) -> None:
+    """Let the main process do it, the others wait."""
+    if is_main():
+        work()
+    if "RANK" in os.environ:
+        PartialState().wait_for_everyone()

@@ -1,0 +1,16 @@
+"""One stage of a plan: freezing, training, checkpoints, resuming.
+
+settings  ──>  run_stage  ──>  StageRun, and the stage's folder
+                  │
+  freeze: prepare_stage (new_rows, adapters)       exactly the stage's parameters train
+  sharding: shard_stage                            split over processes, where asked for
+  stage_trainer: StageTrainer (schedule, progress) transformers' Trainer
+  checkpoints                                      what trains, written whole or not at all
+  freeze: finish_stage                             a plain model again
+"""
+
+from trainer.stages.record import CurvePoint, StageRun, is_finished, read_run
+from trainer.stages.run import run_stage
+from trainer.stages.settings import Precision, StageSettings
+
+__all__ = ["CurvePoint", "Precision", "StageRun", "StageSettings", "is_finished", "read_run", "run_stage"]

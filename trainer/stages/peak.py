@@ -1,0 +1,103 @@
+"""The highest memory of a stage."""
+
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+MEASURED_STEPS = 2
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Bytes of tensors that are alive, and the most there were since it was entered. What kernels hold is not seen."""
+
+    def __init__(self, there: Iterable[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.n_bytes = self.peak_bytes = 0
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+        self._watches: list[weakref.finalize[..., Any]] = []
+        for tensor in there:
+            self._add(tensor)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._add(leaf)
+        return result
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage in self._known:
+            return
+        n_bytes = storage.nbytes()
+        self._known.add(storage)
+        self._watches.append(weakref.finalize(storage, self._remove, n_bytes))
+        self.n_bytes += n_bytes
+        self.peak_bytes = max(self.peak_bytes, self.n_bytes)
+
+    def _remove(self, n_bytes: int) -> None:
+        self.n_bytes -= n_bytes
+
+    def close(self) -> None:
+        for watch in self._watches:
+            watch.detach()
+
+
+class PeakMeter:
+    """The highest bytes of a stage: weights, gradients, optimizer state, activations.
+
+    On CUDA what torch's allocator held at most over the whole stage. On a CPU live tensors over the first two steps
+    (the second has the optimizer's state from its start): all steps are alike, and a process's own high-water mark
+    would be that of the stages before. is_watched: False where tensors cannot be watched (split or compiled models).
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, *, is_watched: bool) -> None:
+        self.model, self.device = model, device
+        self._is_cuda = device.type == "cuda"
+        self._n_left = 0 if self._is_cuda or not is_watched else MEASURED_STEPS
+        self._live: LiveBytes | None = None
+        self._peak: int | None = None
+
+    def start(self) -> None:
+        if self._is_cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._n_left and self._live is None:
+            self._live = LiveBytes(_tensors_there(self.model, optimizer))
+            self._live.__enter__()  # type: ignore[no-untyped-call]
+
+    def end_step(self) -> None:
+        if self._live is not None:
+            self._n_left -= 1
+            if not self._n_left:
+                self._stop()
+
+    def close(self) -> int | None:
+        """Stop measuring. The peak in bytes, None where nothing was measured."""
+        self._stop()
+        return self.peak_bytes
+
+    @property
+    def peak_bytes(self) -> int | None:
+        return torch.cuda.max_memory_allocated(self.device) if self._is_cuda else self._peak
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._live.close()
+            self._peak, self._live = self._live.peak_bytes, None
+
+
+def _tensors_there(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    tensors += [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+    return tensors

@@ -1,0 +1,167 @@
+"""Options that the commands of the trainer share."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from vocabopt.cli.shared import named_paths
+from vocabopt.errors import OptionError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PLANS = "redwhale, full, lora, sequential, top2-bottom2, eeve, inplace, or a .toml file"
+INITS = "random, mean, decompose-embedding, decompose-head, decompose, eeve, weighted"
+
+
+def _add(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
+    for option in reversed(list(options)):
+        command = option(command)
+    return command
+
+
+def run_options(command: Command) -> Command:
+    """--run, --tokenizer, --text: the merged tokenizer, and the target text."""
+    return _add(
+        command,
+        (
+            click.option(
+                "--run",
+                type=click.Path(path_type=Path),
+                metavar="DIR",
+                help="A sweep's folder, after `vocabopt merge`.",
+            ),
+            click.option(
+                "--tokenizer", type=click.Path(path_type=Path), metavar="TOK", help="Or: the merged tokenizer's folder."
+            ),
+            click.option(
+                "--text",
+                "texts",
+                multiple=True,
+                metavar="NAME=PATH",
+                callback=named_paths("text"),
+                help="Text of the target language to train on; may be repeated.",
+            ),
+        ),
+    )
+
+
+def _replays(ctx: click.Context, parameter: click.Parameter, values: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """Name -> path and share."""
+    replays: dict[str, tuple[str, float]] = {}
+    for value in values:
+        name, _, rest = value.partition("=")
+        path, _, share = rest.rpartition(":")
+        try:
+            number = float(share)
+        except ValueError:
+            path = ""
+        if not name or not path:
+            raise OptionError(f"--replay {value}: write NAME=PATH:SHARE, for example --replay en=english.txt:0.2")
+        if name in replays:
+            raise OptionError(f"--replay {value}: the name {name!r} is given twice.")
+        replays[name] = path, number
+    return replays
+
+
+def replay_options(command: Command) -> Command:
+    """--replay, --budget, --heldout, --seed: which text is trained on."""
+    return _add(
+        command,
+        (
+            click.option(
+                "--replay",
+                "replays",
+                multiple=True,
+                metavar="NAME=PATH:SHARE",
+                callback=_replays,
+                help="Base-language text against forgetting, and its share of all training bytes; may be repeated.",
+            ),
+            click.option(
+                "--budget",
+                metavar="AMOUNT",
+                help="Text to train on: 10MB, or 2Btok of the merged tokenizer's tokens.  [default: --text once]",
+            ),
+            click.option(
+                "--heldout",
+                type=float,
+                metavar="SHARE",
+                help="Share of the documents to measure on instead.  [default: as in the sweep, else 0.05]",
+            ),
+            click.option(
+                "--seed",
+                default=0,
+                show_default=True,
+                type=click.IntRange(0, 2**31 - 1),
+                metavar="N",
+                help="Order of the text, random rows.",
+            ),
+        ),
+    )
+
+
+def plan_options(command: Command) -> Command:
+    """--plan, --lora-rank, --init, --match-norm, --learning-rate-factor: what trains, from which start."""
+    return _add(
+        command,
+        (
+            click.option("--plan", default="redwhale", show_default=True, metavar="PLAN", help=f"{PLANS}."),
+            click.option(
+                "--lora-rank", default=128, show_default=True, help="Rank of the adapters, where there are any."
+            ),
+            click.option(
+                "--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}."
+            ),
+            click.option(
+                "--match-norm", is_flag=True, help="Rescale new rows to the norm of the rows they are made of."
+            ),
+            click.option(
+                "--learning-rate-factor", default=1.0, show_default=True, help="Of every stage's learning rate."
+            ),
+        ),
+    )
+
+
+def running_options(command: Command) -> Command:
+    """How a step is computed: batch, context, precision, memory, devices."""
+    return _add(
+        command,
+        (
+            click.option(
+                "--batch",
+                default="32768tok",
+                show_default=True,
+                metavar="AMOUNT",
+                help="Text of one optimizer step: 32768tok, or 100kB, with which every tokenizer takes as many steps.",
+            ),
+            click.option(
+                "--context",
+                "context_tokens",
+                default=1024,
+                metavar="TOKENS",
+                show_default=True,
+                help="Length of a sequence.",
+            ),
+            click.option("--micro-batch", default=4, show_default=True, help="Sequences at once on a device."),
+            click.option(
+                "--precision",
+                type=click.Choice(["auto", "fp32", "bf16-mixed", "bf16"]),
+                default="auto",
+                show_default=True,
+                help="auto: bf16-mixed where the device computes in bf16, else fp32.",
+            ),
+            click.option(
+                "--optimizer",
+                type=click.Choice(["adamw", "adamw-8bit"]),
+                default="adamw",
+                show_default=True,
+                help="8-bit states need bitsandbytes.",
+            ),
+            click.option("--gradient-checkpointing", is_flag=True, help="Less memory, about a third more compute."),
+            click.option("--fused-loss", is_flag=True, help="Never hold all logits: liger-kernel, on a GPU."),
+            click.option("--compile", is_flag=True, help="torch.compile the model."),
+            click.option("--shard", is_flag=True, help="Shard the model over the processes of torchrun (FSDP)."),
+            click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True),
+        ),
+    )

@@ -1,0 +1,212 @@
+"""The figures of an adaptation: bits per byte of each text over its stages, training loss, peak memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from vocabopt.report.draw import BELOW, POINT, Drawing, Key, Style, axis_title, dot, frame, moved, words
+from vocabopt.report.svg import COLOURS
+from vocabopt.report.text import DASH, fixed, size_of
+from vocabopt.report.training import Training
+from vocabopt.report.training_axes import bytes_axis, height_of, is_plain, stage_label, text_axis, value_axis
+from vocabopt.report.training_loss import has_bits, loss_lines, track_of
+from vocabopt.report.training_rows import Arm, Score, StageRow
+from vocabopt.report.view import View
+
+N_TEXT_NAME = 12  # characters of a text's name that a legend holds
+BEFORE = 0.13  # of the axis, for what was measured before the rows were made
+MEMORY_LEFT = 0.31  # of the width, for the stages' names
+ROW_HEIGHT = 20  # points
+VALUE_HEIGHT = 13  # points
+CONTROL_BITS: Style = {"linestyle": (0, (4, 2.4)), "linewidth": 1.2}
+CONTROL_COLOUR = COLOURS["window"]
+
+_Points = list[tuple[float, float]]
+#: The adapted model's stage, and the control's of the same name.
+_MemoryRow = tuple[StageRow | None, StageRow | None]
+
+
+def draw_training_bits(view: View) -> Drawing | None:
+    """Bits per byte of every text before, with its rows made, and after each stage; None where nothing was measured."""
+    training = view.training
+    if training is None:
+        return None
+    adapted, control, end = training.adapted, training.control, _end(training)
+    lines = {score: found for score in training.scores if (found := _points(score, score.before, adapted, end))}
+    if not lines:
+        return None
+    keys = [Key(label=_text_label(score), style=_style(score)) for score in lines]
+    dashed = {} if control is None else {
+        score: found for score in lines if len(found := _points(score, score.control_before, control, end)) > 1
+    }  # fmt: skip
+    if dashed:
+        keys.append(Key(label="control (dashed)", style={"color": CONTROL_COLOUR, **CONTROL_BITS}))
+    figure, ax = frame(3.2, keys, right=0.115)
+    track = track_of(adapted)
+    text_axis(ax, track, end, before=BEFORE)
+    values = [value for found in (*lines.values(), *dashed.values()) for _, value in found]
+    value_axis(ax, values, adapted.stages, track, at_start=True)
+    for score, found in dashed.items():
+        ax.plot(*zip(*found, strict=True), clip_on=False, **{**_style(score), **CONTROL_BITS})
+    for score, found in lines.items():
+        ax.plot(*zip(*found, strict=True), clip_on=False, **_style(score))
+        for x, value in found:
+            dot(ax, x, value, colour=score.colour, hollow=x < 0)
+    _last_values(ax, lines)
+    axis_title(ax, "bits per byte")
+    return Drawing(figure=figure, label=_describe_bits(training.scores))
+
+
+def _end(training: Training) -> float:
+    """How far the axis of text goes: as far as the longer arm read."""
+    tracks = [track_of(training.adapted), *([] if training.control is None else [track_of(training.control)])]
+    return max(track.total for track in tracks if track.in_bytes == tracks[0].in_bytes) or 1.0
+
+
+def _points(score: Score, before: float | None, arm: Arm, end: float) -> _Points:
+    """What a model scored: left of 0 as it came, at 0 with its rows made, at the end of each stage; last when done."""
+    track = track_of(arm)
+    found = [(-BEFORE * end, before), (0.0, arm.initialised.get(score.name))]
+    # Stages of an arm whose bytes are not known share out the axis.
+    scale = 1.0 if track.in_bytes and track.ends else end / (track.total or 1.0)
+    found += [(at * scale, stage.bits.get(score.name)) for at, stage in zip(track.ends, arm.stages, strict=True)]
+    after = arm.after.get(score.name)
+    if after is not None:
+        last = track.total * scale or end
+        found = [*(point for point in found if point[0] < last), (last, after)]
+    return [(x, value) for x, value in found if value is not None]
+
+
+def _style(score: Score) -> Style:
+    return {"color": COLOURS[score.colour], "linestyle": score.dash}
+
+
+def _text_label(score: Score) -> str:
+    return f"{score.number} {score.name if is_plain(score.name, N_TEXT_NAME) else '(see table)'}"
+
+
+def _last_values(ax: Axes, lines: Mapping[Score, _Points]) -> None:
+    """The last value of each line beside it, but not where it would stand on another's."""
+    low, high = ax.get_ylim()
+    apart = VALUE_HEIGHT * (high - low) / height_of(ax)
+    taken: list[float] = []
+    for score, found in lines.items():
+        x, value = found[-1]
+        if all(abs(value - other) >= apart for other in taken):
+            words(ax, x, value, fixed(value, 2), shift=7, color=COLOURS[score.colour])
+            taken.append(value)
+
+
+def _describe_bits(scores: Sequence[Score]) -> str:
+    def one(score: Score) -> str:
+        control = "" if score.control is None else f", control {fixed(score.control, 4)}"
+        return f"{score.name[:40]} {fixed(score.before, 4)} before, {fixed(score.now, 4)} at the end{control}"
+
+    told = "; ".join(map(one, scores))
+    return f"Line chart of bits per byte over the stages, one line per text: {told}. A table follows."
+
+
+def draw_training_loss(view: View) -> Drawing | None:
+    """Training loss over text read, the control's beside it; None where none was logged."""
+    training = view.training
+    if training is None:
+        return None
+    adapted, control, track = training.adapted, training.control, track_of(training.adapted)
+    in_bits = training.loss_in_bits
+    lines = list(loss_lines(adapted, in_bits=in_bits))
+    if not any(lines):
+        return None
+    # Nats per token of two tokenizers do not compare, and stages of unknown length have no common axis.
+    is_comparable = control is not None and in_bits and has_bits(control) and track.in_bytes
+    beside = list(loss_lines(control, in_bits=True)) if control is not None and is_comparable else []
+    keys = [Key(label="adapted", style={"color": COLOURS["s0"]}), Key(label="control", style={"color": CONTROL_COLOUR})]
+    figure, ax = frame(2.9, keys if any(beside) else ())
+    text_axis(ax, track, _end(training) if any(beside) else track.total)
+    values = [value for line in (*lines, *beside) for _, value in line]
+    value_axis(ax, values, adapted.stages, track, at_start=False)
+    for colour, drawn in ((CONTROL_COLOUR, beside), (COLOURS["s0"], lines)):
+        for line in filter(None, drawn):
+            ax.plot(*zip(*line, strict=True), color=colour, linewidth=1.2, clip_on=False)
+    for line in lines:
+        if len(line) == 1:
+            dot(ax, *line[0], colour="s0")
+    unit = "bits per byte" if in_bits else "nats per token"
+    axis_title(ax, f"training loss, {unit}")
+    told = "; ".join(
+        f"stage {stage.number} from {fixed(line[0][1])} to {fixed(line[-1][1])}"
+        for stage, line in zip(adapted.stages, lines, strict=True)
+        if line
+    )
+    return Drawing(figure=figure, label=f"Line chart of training loss in {unit} over the text read: {told}.")
+
+
+def draw_training_memory(view: View) -> Drawing | None:
+    """Peak memory of each stage, the control's and full training's beside it; None where it was not measured."""
+    training = view.training
+    if training is None or training.adapted.highest is None:
+        return None
+    rows = _memory_rows(training)
+    has_control = any(control is not None and control.peak_bytes is not None for _, control in rows)
+    keys = [Key(label="adapted", style={"color": COLOURS["s0"], "linewidth": 7}),
+            Key(label="control", style={"color": CONTROL_COLOUR, "linewidth": 5})]  # fmt: skip
+    figure, ax = frame(BELOW + (26 + ROW_HEIGHT * len(rows)) * POINT, keys if has_control else (), left=MEMORY_LEFT)
+    full = training.full_training
+    peaks = [stage.peak_bytes or 0 for row in rows for stage in row if stage is not None]
+    highest = max([*peaks, 0 if full is None else full["peak_bytes"]]) or 1
+    bytes_axis(ax, 1.16 * highest, "peak memory")  # with room for a number beside the longest bar
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.yaxis.set_visible(False)
+    for row, (stage, control) in enumerate(rows):
+        given = stage or control
+        assert given is not None
+        words(ax, 0, row, stage_label(given), shift=-9, align="right")
+        _bar(ax, row - (0.14 if has_control else 0), 0.34, stage, "s0")
+        _bar(ax, row + 0.26, 0.2, control, "window")
+        if stage is None or stage.peak_bytes is None:
+            words(ax, 0, row, DASH, shift=6, color=COLOURS["window"])
+        else:
+            words(ax, stage.peak_bytes, row, size_of(stage.peak_bytes), shift=6)
+    if full is not None:
+        _mark_full(ax, full["peak_bytes"])
+    return Drawing(figure=figure, label=_describe_memory(rows, full))
+
+
+def _memory_rows(training: Training) -> list[_MemoryRow]:
+    """The stages of both arms, together where they have one name; what only the control has comes last."""
+    control = [] if training.control is None else list(training.control.stages)
+    rows: list[_MemoryRow] = []
+    for stage in training.adapted.stages:
+        same = next((other for other in control if other.name == stage.name), None)
+        rows.append((stage, same))
+        control = [other for other in control if other is not same]
+    return [*rows, *((None, other) for other in control)]
+
+
+def _bar(ax: Axes, y: float, height: float, stage: StageRow | None, colour: str) -> None:
+    if stage is not None and stage.peak_bytes is not None:
+        bar = Rectangle((0, y - height / 2), stage.peak_bytes, height, facecolor=COLOURS[colour], linewidth=0)
+        bar.set_clip_on(False)
+        ax.add_artist(bar)
+
+
+def _mark_full(ax: Axes, peak_bytes: float) -> None:
+    over = ax.get_xaxis_transform()
+    colour = COLOURS["embedding"]
+    ax.plot([peak_bytes] * 2, [0, 1.02], transform=over, color=colour, linewidth=0.9, clip_on=False)
+    label = f"full training {size_of(peak_bytes)}"
+    ax.text(peak_bytes, 1, label, transform=moved(ax, over, 0, 8), ha="right", color=colour)
+
+
+def _describe_memory(rows: Sequence[_MemoryRow], full: Mapping[str, Any] | None) -> str:
+    def one(stage: StageRow | None, control: StageRow | None) -> str:
+        given = stage or control
+        assert given is not None
+        shown = [] if stage is None else [size_of(stage.peak_bytes)]
+        shown += [] if control is None else [f"{size_of(control.peak_bytes)} in the control"]
+        return f"{stage_label(given)} {', '.join(shown)}"
+
+    told = [one(*row) for row in rows]
+    told += [] if full is None else [f"full training {size_of(full['peak_bytes'])}"]
+    return f"Bar chart of peak memory by stage: {'; '.join(told)}. The table of stages holds the numbers."
