@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from experiments.cells import Cell, Setting, run_cell
+from experiments.cells import Cell, Kind, Setting, run_cell
+from experiments.flops import factors
 from experiments.tables import comparison_table
 from vocabopt.cli.shared import named_paths
 from vocabopt.console import Console
@@ -31,11 +32,10 @@ def main() -> None:
 @click.option("--plan", "plans", multiple=True, default=("redwhale", "full", "lora"), show_default=True)
 @click.option("--init", "inits", multiple=True, default=("decompose",), show_default=True)
 @click.option(
-    "--equal",
-    type=click.Choice(["text", "flops"]),
-    default="text",
-    show_default=True,
-    help="What all arms get the same of: text, or training FLOPs (those of --plan full on --budget).",
+    "--equal-flops-to",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DIR",
+    help="Cells of equal text: every arm gets as much text as takes the training FLOPs of plan full there.",
 )
 @click.option("--scratch", is_flag=True, help="Beside them a model with random weights and the merged tokenizer.")
 @click.option("--control/--no-control", default=True, show_default=True, help="The original tokenizer, every plan.")
@@ -51,25 +51,30 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def compare(
     plans: tuple[str, ...],
-    inits: tuple[str, ...],
+    inits: tuple[Any, ...],
     seeds: int,
     minutes: float,
     scratch: bool,
     control: bool,
-    equal: str,
+    equal_flops_to: Path | None,
     out: Path,
     **values: Any,
 ) -> None:
     """Bits per byte after adaptation, by plan and init method, beside the control and a model from scratch."""
-    setting = Setting(equal=equal, **values)
+    setting = Setting(**values)
+    kinds: list[Kind] = ["both" if control else "adapted"] if equal_flops_to is None else ["adapted"]
+    if equal_flops_to is not None and control:
+        kinds.append("control")
+    told = {} if equal_flops_to is None else factors(equal_flops_to)
     cells = [
-        Cell(plan=plan, init=init, seed=seed, control=control, scratch=False)
+        Cell(plan=plan, init=init, seed=seed, kind=kind, factor=told.get((plan, kind), 1.0))
         for seed in range(seeds)
         for init in inits
         for plan in plans
+        for kind in kinds
     ]
     if scratch:
-        cells += [Cell(plan="full", init="decompose", seed=seed, control=False, scratch=True) for seed in range(seeds)]
+        cells += [Cell(plan="full", init="decompose", seed=seed, kind="scratch") for seed in range(seeds)]
     end = time.monotonic() + 60 * minutes
     waiting = [cell for cell in cells if not (out / f"{cell.name}.json").is_file()]
     for number, cell in enumerate(waiting, start=1):

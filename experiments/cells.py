@@ -4,14 +4,20 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from experiments.flops import arm_flops
 from trainer.adapt import AdaptOptions, adapt
+from trainer.data import parse_budget
+from trainer.init import InitMethod
+from trainer.init.folders import tokenizer_files
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
 from vocabopt.console import Console
+
+Kind = Literal["adapted", "control", "both", "scratch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,30 +35,30 @@ class Setting:
     lora_rank: int
     learning_rate_factor: float
     eval_bytes: str
-    equal: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """scratch: random weights instead of the base's."""
+    """kind: which arms are kept; "scratch" is random weights instead of the base's. factor: of the text's budget."""
 
     plan: str
-    init: str
+    init: InitMethod
     seed: int
-    control: bool
-    scratch: bool
+    kind: Kind = "both"
+    factor: float = 1.0
 
     @property
     def name(self) -> str:
-        return f"{'scratch' if self.scratch else self.plan}-{self.init}-{self.seed}"
+        return f"{self.kind}-{self.plan}-{self.init}-{self.seed}"
 
 
-def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> dict[str, Any]:
+def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> None:
     """Run it, and keep what the tables need."""
     work = out / f".{cell.name}.work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    model = _random_model(setting.model, work / "random", cell.seed) if cell.scratch else setting.model
+    model = _random_model(setting.model, work / "random", cell.seed) if cell.kind == "scratch" else setting.model
+    budget = parse_budget(setting.budget)
     record = adapt(
         AdaptOptions(
             model=str(model),
@@ -63,8 +69,8 @@ def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> dict[
             plan=cell.plan,
             init=cell.init,
             seed=cell.seed,
-            control=cell.control,
-            budget=setting.budget,
+            control=cell.kind in ("both", "control"),
+            budget=f"{budget.amount * cell.factor / 1000:.3f}kB",
             batch=setting.batch,
             context_tokens=setting.context_tokens,
             micro_batch=setting.micro_batch,
@@ -76,32 +82,39 @@ def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> dict[
         ),
         console,
     )
+    arms = {"scratch" if cell.kind == "scratch" else "adapted": record} if cell.kind != "control" else {}
+    if record["control"] is not None:
+        arms["control"] = record["control"]
     kept = {
         "format_version": FORMAT_VERSION,
         "cell": vars(cell),
         **{name: record[name] for name in ("n_added", "texts", "training_text", "exposure", "before", "initialised")},
-        "arms": {"scratch" if cell.scratch else "adapted": _arm(record)}
-        | ({"control": _arm(record["control"])} if record["control"] else {}),
+        "arms": {kind: _arm(arm, kind, cell, setting, record) for kind, arm in arms.items()},
     }
     write_json_atomic(out / f"{cell.name}.json", kept)
     shutil.rmtree(work)
-    return kept
 
 
-def _arm(record: Mapping[str, Any]) -> dict[str, Any]:
-    drop = ("curve",)
-    return {
-        "after": record["after"],
-        "stages": [{name: value for name, value in stage.items() if name not in drop} for stage in record["stages"]],
-    }
+def _arm(arm: Mapping[str, Any], kind: str, cell: Cell, setting: Setting, record: Mapping[str, Any]) -> dict[str, Any]:
+    n_new = 0 if kind == "control" else int(record["n_added"])
+    config = AutoConfig.from_pretrained(setting.model)
+    flops = arm_flops(
+        setting.model,
+        cell.plan,
+        arm["stages"],
+        n_rows=config.vocab_size + n_new,
+        n_new=n_new,
+        lora_rank=setting.lora_rank,
+        context=setting.context_tokens,
+    )
+    kept = [{name: value for name, value in stage.items() if name != "curve"} for stage in arm["stages"]]
+    return {"after": arm["after"], "flops": flops, "stages": kept}
 
 
 def _random_model(base: Path, folder: Path, seed: int) -> Path:
-    """The base's architecture with weights never trained."""
+    """The base's architecture with weights never trained, and its tokenizer."""
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer.model"):
-        if (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
+    for name, data in tokenizer_files(base).items():
+        (folder / name).write_bytes(data)
     return folder

@@ -13,15 +13,25 @@ def comparison_table(cells: Cells) -> str:
         return "No cells."
     names = list(cells[0]["texts"])
     groups = _groups(cells)
-    head = ["arm", "seeds", *(f"{name}, after" for name in names), "tokens", "steps", "seconds", "peak MB"]
-    rows = [["base model", "", *(_told([cell["before"][name] for cell in cells]) for name in names), "", "", "", ""]]
+    head = [
+        "arm",
+        "seeds",
+        *(f"{name}, after" for name in names),
+        "MB of text",
+        "tokens",
+        "steps",
+        "PFLOPs",
+        "seconds",
+        "peak MB",
+    ]
+    rows = [["base model", "", *(_told([cell["before"][name] for cell in cells]) for name in names), *[""] * 6]]
     for init in dict.fromkeys(cell["cell"]["init"] for cell in cells):
         of_init = [
-            cell["initialised"] for cell in cells if cell["cell"]["init"] == init and not cell["cell"]["scratch"]
+            cell["initialised"] for cell in cells if cell["cell"]["init"] == init and cell["cell"]["kind"] != "scratch"
         ]
         if of_init:
             scores = [_told([given[name] for given in of_init]) for name in names]
-            rows.append([f"rows by {init}, untrained", "", *scores, "", "", "", ""])
+            rows.append([f"rows by {init}, untrained", "", *scores, *[""] * 6])
     for label, arms in groups.items():
         rows.append(_arm_row(label, arms, names))
     stage_rows = [row for label, arms in groups.items() for row in _stage_rows(label, arms, names)]
@@ -52,8 +62,10 @@ def _arm_row(label: str, arms: list[Mapping[str, Any]], names: list[str]) -> lis
         label,
         str(len(arms)),
         *(_told([arm["after"][name] for arm in arms]) for name in names),
+        f"{mean(total('bytes')) / 1e6:.2f}",
         f"{mean(total('tokens')):,.0f}",
         f"{mean(total('n_steps')):,.0f}",
+        f"{mean(arm['flops'] for arm in arms) / 1e15:.4f}",
         f"{mean(total('seconds')):.0f}",
         f"{max(peaks):.0f}",
     ]

@@ -1,17 +1,31 @@
 """Fixtures: bases of both families, sweeps of the sample corpus with them, and the development data."""
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from command_line import vocabopt
-from helpers import CORPUS, base_of, lines_of, merged, n_tokens, train_byte_level, train_sentencepiece
+from helpers import (
+    CORPUS,
+    all_ids,
+    base_of,
+    lines_of,
+    merged,
+    n_tokens,
+    split_heldout,
+    train_byte_level,
+    train_sentencepiece,
+)
 from hypothesis import settings
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from vocabopt.bases import Base, load_base
@@ -24,6 +38,10 @@ from vocabopt.sweep import run_sweep
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("random", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+# Tokenizers are hundreds of thousands of small lists that live on: looking through them for garbage at every 700 new
+# objects took a quarter of the time of loading, merging and verifying.
+gc.set_threshold(50_000, 10, 10)
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
@@ -68,6 +86,7 @@ class Run:
     base: Base
     sweep: dict[str, Any]
     curve: pl.DataFrame
+    _token_counts: dict[int, dict[str, NDArray[np.int64]]] = field(default_factory=dict, repr=False)
 
     def exported(self, n_added: int) -> Path:
         """The folder that `vocabopt merge` writes for this size."""
@@ -86,6 +105,24 @@ class Run:
             {point["n_added"] for point in self.sweep["points"]} & set(range(len(self.curve))) | {len(self.curve)}
         )
 
+    def at(self, n_added: int) -> Tokenizer:
+        """At the curve's end what merge wrote; before it what merge would write, without its own proof each time."""
+        return self.tokenizer(n_added) if n_added == len(self.curve) else merged(self.base, self.curve, n_added)
+
+    def token_counts(self, n_added: int) -> dict[str, NDArray[np.int64]]:
+        """How often each token stands in each text set of the sample corpus, whole documents encoded `at` this size.
+
+        For runs on that corpus; encoded once, for all tests.
+        """
+        if n_added not in self._token_counts:
+            tokenizer, n = self.at(n_added), self.base.n_tokens + n_added
+            documents = {**split_heldout(lines_of("ko")), "en": lines_of("en")}
+            self._token_counts[n_added] = {
+                name: np.bincount([token for ids in all_ids(tokenizer, texts) for token in ids], minlength=n)
+                for name, texts in documents.items()
+            }
+        return self._token_counts[n_added]
+
     def count(self, name: str, n_added: int) -> int:
         """Tokens of a text set, as the curve says."""
         if n_added == 0:
@@ -97,10 +134,8 @@ class Run:
         assert {name: len(texts) for name, texts in documents.items()} == {
             name: stats["n_documents"] for name, stats in self.sweep["sets"].items()
         }
-        *between, last = sizes
-        for size in (*between, last):
-            # The last one is what merge wrote; the others are what it would write, without its own proof each time.
-            tokenizer = self.tokenizer(size) if size == last else merged(self.base, self.curve, size)
+        for size in sizes:
+            tokenizer = self.at(size)
             found = {name: n_tokens(tokenizer, texts) for name, texts in documents.items()}
             assert found == {name: self.count(name, size) for name in documents}, size
 
@@ -158,13 +193,24 @@ def qwen2_like(folders: Path) -> Base:
     return load_base(str(folders / "qwen2-like"))
 
 
+@pytest.fixture(scope="session")
+def run_of(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """The sweep of the sample corpus with a base, by its name: made once, and only read by tests."""
+    root = tmp_path_factory.mktemp("runs")
+
+    @cache
+    def made(name: str) -> Run:
+        if name in CONFIGS:
+            return sweep(root / name, str(folders / name), CORPUS, model=str(folders / name))
+        return sweep(root / name, name, CORPUS)
+
+    return made
+
+
 @pytest.fixture(scope="session", params=["mistral-7b-v1", *CONFIGS])
-def run(request: pytest.FixtureRequest, folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(request: pytest.FixtureRequest, run_of: Callable[[str], Run]) -> Run:
     """A sweep of the sample corpus, with each base in turn."""
-    out = tmp_path_factory.mktemp("runs") / request.param
-    if request.param in CONFIGS:
-        return sweep(out, str(folders / request.param), CORPUS, model=str(folders / request.param))
-    return sweep(out, request.param, CORPUS)
+    return run_of(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ from helpers import CORPUS
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from vocabopt.verify import verify
+from vocabopt.console import Console
+from vocabopt.verify import VerifyOptions, verify
 
 N_ADDED = 300
 
@@ -101,7 +102,7 @@ def test_the_folder_holds_the_merged_tokenizer_byte_for_byte_and_passes_verify(
 ) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (adapted / "model" / name).read_bytes() == (merged / "tokenizer" / name).read_bytes()
-    report = verify(str(base), str(adapted / "model"))
+    report = verify(str(base), str(adapted / "model"), VerifyOptions(), Console(quiet=True))
     assert report.passed, [check.name for check in report.checks if check.status == "fail"]
     tokenizer = AutoTokenizer.from_pretrained(adapted / "model")
     model = AutoModelForCausalLM.from_pretrained(adapted / "model")

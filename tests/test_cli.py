@@ -386,24 +386,16 @@ def test_without_held_out_text_the_table_shows_dashes_not_zeros(tmp_path: Path) 
     assert "the knee of the training input ratio" in result.stdout
 
 
-def test_json_prints_sweep_json_and_nothing_else(tmp_path: Path) -> None:
-    done = process("sweep", KOREAN, "--json", "--out", tmp_path / "out")
-    assert done.returncode == 0
-    assert done.stderr == ""
-    assert done.stdout == (tmp_path / "out" / "sweep.json").read_text("utf-8")
-    assert json.loads(done.stdout)["format_version"] == FORMAT_VERSION
-
-
-def test_json_is_utf_8_whatever_the_terminal_s_encoding(tmp_path: Path) -> None:
+def test_json_prints_sweep_json_and_nothing_else_in_utf_8_whatever_the_terminal_s_encoding(tmp_path: Path) -> None:
     path = written(tmp_path / "한국어.txt", KOREAN.read_bytes())
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(
-        command_of("sweep", path, "--json", "--out", tmp_path / "out"),
-        capture_output=True,
-        env=environment,
-        check=True,
-    )
-    assert json.loads(done.stdout.decode())["options"]["paths"] == [str(path)]
+    command = command_of("sweep", path, "--json", "--out", tmp_path / "out")
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert done.stderr == b""
+    assert done.stdout == (tmp_path / "out" / "sweep.json").read_bytes()
+    printed = json.loads(done.stdout.decode())
+    assert printed["options"]["paths"] == [str(path)]
+    assert printed["format_version"] == FORMAT_VERSION
 
 
 def test_quiet_prints_nothing(swept: Path, tmp_path: Path) -> None:

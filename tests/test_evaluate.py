@@ -21,7 +21,7 @@ from vocabopt.errors import ModelError, OptionError
 pytestmark = pytest.mark.usefixtures("one_thread")
 N_ROWS = 2_048
 CONTEXT = 48
-DOCUMENTS = [*lines_of("en")[:12], *lines_of("ko")[:12], "a", lines_of("en")[0] * 9]
+DOCUMENTS = [*lines_of("en")[:12], *lines_of("ko")[:12], "a", " ".join(lines_of("en")[:30])]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,7 @@ def test_overlapping_windows_score_each_token_once_with_more_context(
 ) -> None:
     document, stride, size = DOCUMENTS[-1], 16, CONTEXT - 1
     ids = tokenizer(document, add_special_tokens=False)["input_ids"]
+    assert len(ids) > 3 * size
     nats, done = nats_alone(model, 1, ids[:size]), size
     while done < len(ids):
         window = ids[done + stride - size : done + stride]

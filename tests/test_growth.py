@@ -327,17 +327,16 @@ def test_a_blocked_piece_is_counted_once_however_often_the_text_is_indexed(monke
 
 
 def test_use_and_entropy_are_those_of_the_encoded_text(run: Run) -> None:
-    english = lines_of("en")
+    n = run.base.n_tokens
     for size in (1, 10, 300, 1_000, len(run.curve)):
         row = run.curve.row(size - 1, named=True)
-        ids = [token for ids in all_ids(merged(run.base, run.curve, size), english) for token in ids]
-        counts = np.array(list(Counter(ids).values()))
-        assert row["n_used_en"] == sum(token >= run.base.n_tokens for token in set(ids))
+        found = run.token_counts(size)
+        counts = found["en"][found["en"] > 0]
+        assert row["n_used_en"] == np.count_nonzero(found["en"][n:])
         assert row["n_tokens_en"] == counts.sum()
         assert isclose(row["entropy_bits_en"], log2(counts.sum()) - (counts @ np.log2(counts)) / counts.sum())
-        korean = [token for ids in all_ids(merged(run.base, run.curve, size), lines_of("ko")) for token in ids]
-        used = {token for token in korean if token >= run.base.n_tokens}
-        assert row["n_used_train"] <= len(used) <= row["n_used_train"] + row["n_used_heldout"]
+        for name in ("train", "heldout"):
+            assert row[f"n_used_{name}"] == np.count_nonzero(found[name][n:])
 
 
 def test_the_folds_add_up_to_the_curve_at_their_sizes(run: Run) -> None:

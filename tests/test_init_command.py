@@ -268,16 +268,18 @@ def test_a_full_disk_leaves_the_model_that_was_there(llama: Path, tmp_path: Path
     assert contents(tmp_path / "model") == whole
 
 
+# The kernel's own high-water mark of the process: that of getrusage begins with the parent's.
 _MEASURE = """
-import resource, sys
+import re, sys
 from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from trainer.init.run import InitOptions, run_init
-torch.set_num_threads(1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+before = peak()
 run_init(InitOptions(model=sys.argv[1], tokenizer=Path(sys.argv[2]), out=Path(sys.argv[3])))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print(peak() - before)
 """
 
 

@@ -94,9 +94,9 @@ def test_quiet_merge_prints_nothing(swept: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 300, -1], ids=["none", "one", "some", "all"])
 def test_tokenizer_model_gives_the_ids_of_tokenizer_json(
-    mistral: Base, size: int, run_on: RunOn, tmp_path: Path
+    mistral: Base, size: int, run_of: Callable[[str], Run]
 ) -> None:
-    run = run_on(tmp_path / "run", "mistral-7b-v1", CORPUS)
+    run = run_of("mistral-7b-v1")
     size = len(run.curve) if size < 0 else size
     processor = sentencepiece.SentencePieceProcessor(model_file=str(run.exported(size) / "tokenizer.model"))
     lines = lines_of("ko") + lines_of("en") + ["  가나  다", "\t", "▁한국", " ".join("한국" * 3), "x" * 50 + "   \n 뷁"]
@@ -212,9 +212,8 @@ def test_extension_json_tells_what_each_token_is_and_replaces(run: Run) -> None:
 def test_extension_json_counts_are_those_of_the_exported_tokenizer(run: Run) -> None:
     size = len(run.curve)
     record = json.loads((run.exported(size) / "extension.json").read_bytes())
-    ids = np.concatenate([np.array(ids) for ids in all_ids(run.tokenizer(size), lines_of("ko"))])
-    found = np.bincount(ids, minlength=record["n_tokens"])[record["first_id"] :]
-    assert [token["counts"]["train"] + token["counts"]["heldout"] for token in record["tokens"]] == found.tolist()
+    for name, found in run.token_counts(size).items():
+        assert [token["counts"][name] for token in record["tokens"]] == found[record["first_id"] :].tolist()
     assert record["n_unused"]["train"] == run.sweep["n_scaffold"][str(size)]
     assert record["proof"]["n_tokens"] == record["proof"]["n_tokens_promised"]
     assert record["proof"]["n_protected_chunks"] > 1_000

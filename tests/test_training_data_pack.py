@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,6 +164,17 @@ def _state(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
 
 
+def _without_last_merge(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A tokenizer that differs in nothing else: the same ids, and the same ends of documents."""
+    value = json.loads(tokenizer.backend_tokenizer.to_str())
+    value["model"]["merges"].pop()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(value)),
+        eos_token=tokenizer.eos_token,
+        bos_token=tokenizer.bos_token,
+    )
+
+
 def test_packed_text_is_made_once_for_the_same_text_tokenizer_and_context(
     korean: Path, gpt2_tokenizer: PreTrainedTokenizerBase, folders: Path, tmp_path: Path
 ) -> None:
@@ -177,8 +189,9 @@ def test_packed_text_is_made_once_for_the_same_text_tokenizer_and_context(
         pack_stage(plan, 1, gpt2_tokenizer, context_tokens=50, folder=tmp_path),
         pack_stage(plan, 1, gpt2_tokenizer, context_tokens=60, folder=tmp_path),
         pack_stage(plan, 1, other, context_tokens=60, folder=tmp_path),
+        pack_stage(plan, 1, _without_last_merge(gpt2_tokenizer), context_tokens=60, folder=tmp_path),
     ]
-    assert len({packed.fingerprint for packed in changed}) == 3
+    assert len({packed.fingerprint for packed in changed}) == 4
     pack_stage(plan, 0, gpt2_tokenizer, context_tokens=50, folder=tmp_path)
     assert {name: data for name, (_, data) in _state(tmp_path).items()} == {
         name: data for name, (_, data) in first.items()
@@ -268,6 +281,21 @@ def test_a_folder_that_is_a_file_is_refused(syllables: PreTrainedTokenizerBase, 
     path = written(tmp_path / "a.txt", "가나\n다라\n")
     with pytest.raises(RunDirectoryError, match=r"a.txt: is a file, not a folder"):
         pack_stage(plan_of(path), 0, syllables, context_tokens=4, folder=path)
+
+
+def test_a_full_disk_is_said_and_leaves_no_file(
+    korean: Path, gpt2_tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands for it: to the program both are a write that fails."""
+    plan = plan_of(korean)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, before[1]))
+    try:
+        with pytest.raises(RunDirectoryError, match=r"the token ids of the text cannot be written \(File too large\)"):
+            pack_stage(plan, 0, gpt2_tokenizer, context_tokens=50, folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_start_of_a_document_is_the_first_token_of_the_model_or_else_its_end(

@@ -71,15 +71,15 @@ def found(report: Report, name: str) -> Check:
 
 
 @pytest.fixture(scope="module")
-def grown(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def grown(run_of: Callable[[str], Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Merged tokenizers with 300 new tokens, by the name of their base; two bases are in forms of their publishers."""
     root = tmp_path_factory.mktemp("grown")
     (root / "tokenizer.model").write_bytes(train_sentencepiece(lines_of("en"), 1_000))
     (root / "small.tiktoken").write_bytes(rank_file(small_ranks(lines_of("en"))))
     told = {"pattern": GPT2_PATTERN, "specials": "none"}
     runs = {
-        "llama-like": sweep(root / "llama", str(folders / "llama-like"), CORPUS),
-        "qwen2-like": sweep(root / "qwen2", str(folders / "qwen2-like"), CORPUS),
+        "llama-like": run_of("llama-like"),
+        "qwen2-like": run_of("qwen2-like"),
         "model-like": sweep(root / "model", str(root / "tokenizer.model"), CORPUS),
         "ranks-like": sweep(root / "ranks", str(root / "small.tiktoken"), CORPUS, **told),
     }

@@ -60,7 +60,13 @@ class ArmRun:
 
     def load(self, folder: Path) -> PreTrainedModel:
         """A model on the device that trains and measures."""
-        return load_model(folder, dtype=self.dtype).to(self.device)
+        return placed(load_model(folder, dtype=self.dtype), self.device)
+
+
+def placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """The model, moved to a device in place."""
+    torch.nn.Module.to(model, device)
+    return model
 
 
 def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:

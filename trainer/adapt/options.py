@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.init import INIT_METHODS
+from trainer.init import INIT_METHODS, InitMethod
 from trainer.plan import PLAN_NAMES
 from vocabopt.errors import OptionError
 from vocabopt.readers import ReadOptions
@@ -43,7 +43,7 @@ class AdaptOptions:
     heldout: float | None = None
     plan: str = "redwhale"
     lora_rank: int = 128
-    init: str = "decompose"
+    init: InitMethod = "decompose"
     match_norm: bool = False
     budget: str | None = None
     batch: str = "32768tok"

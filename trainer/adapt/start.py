@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from trainer.adapt.arm import placed
 from trainer.adapt.evals import EvalText, bits_per_byte, score_all
 from trainer.adapt.inputs import EVAL_BATCH, Inputs
 from trainer.adapt.options import AdaptOptions
@@ -66,7 +67,7 @@ def initialise(options: AdaptOptions, inputs: Inputs, console: Console) -> Start
 
 
 def _make_start(options: AdaptOptions, inputs: Inputs, folder: Path, path: Path, console: Console) -> None:
-    model = load_model(inputs.model, dtype=inputs.dtype).to(inputs.device)
+    model = placed(load_model(inputs.model, dtype=inputs.dtype), inputs.device)
     base_tokenizer = AutoTokenizer.from_pretrained(inputs.model)
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer_dir)
     with console.step("measure the base model"):

@@ -1,7 +1,7 @@
 """From packed blocks to what a model takes, with documents kept apart in its attention.
 
 transformers builds the mask of packed documents from positions that restart, under three conditions that fail without
-a word: the model hands its position_ids to the mask (OPT, Falcon and Bloom do not), it keeps no cache of keys and
+a word: the model hands its position_ids to the mask (OPT, Falcon and MPT do not), it keeps no cache of keys and
 values (use_cache is on in most configs), and attention is not flash attention on several rows. So the batch says that
 there is no cache, and a look at the model tells whether documents see each other; where they do, the batch brings a
 mask.

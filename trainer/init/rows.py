@@ -143,14 +143,16 @@ def _padded(chunk: Sequence[NewToken], rule: Rule, device: torch.device) -> tupl
 
 
 def _average(table_VD: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
-    """Weighted mean of rows -> [N, D]. Base ids are summed one after another, in the order of the text, so that a row
-    does not depend on the tokens it is made beside; one row of weight 1 comes out as it is, bit for bit."""
-    table_VD = table_VD.detach()
+    """Weighted mean of rows -> [N, D].
+
+    Base ids are summed one after another, in the order of the text, so that a row does not depend on the tokens it is
+    made beside; one row of weight 1 comes out as it is, bit for bit.
+    """
     rows_ND = torch.zeros(len(ids_NK), table_VD.shape[1], device=table_VD.device)
     for ids_N, weights_N in zip(ids_NK.T, weights_NK.T, strict=True):
-        # Where the weight is 0 the row stands for nothing, and might hold an infinity.
-        is_counted_N1 = weights_N[:, None] > 0
-        rows_ND += torch.where(is_counted_N1, table_VD[ids_N].float() * weights_N[:, None], 0.0)
+        has_weight = weights_N.nonzero()[:, 0]  # most tokens have few base ids
+        addends = table_VD.detach()[ids_N[has_weight]].float() * weights_N[has_weight, None]
+        rows_ND.index_add_(0, has_weight, addends)
     return rows_ND / weights_NK.sum(1, keepdim=True)
 
 
@@ -158,7 +160,9 @@ def _average_norm(table_VD: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tenso
     """Weighted mean of the norms of rows -> [N]."""
     norms_N = torch.zeros(len(ids_NK), device=table_VD.device)
     for ids_N, weights_N in zip(ids_NK.T, weights_NK.T, strict=True):
-        norms_N += torch.where(weights_N > 0, table_VD.detach()[ids_N].float().norm(dim=1) * weights_N, 0.0)
+        has_weight = weights_N.nonzero()[:, 0]
+        norms = table_VD.detach()[ids_N[has_weight]].float().norm(dim=1)
+        norms_N.index_add_(0, has_weight, norms * weights_N[has_weight])
     return norms_N / weights_NK.sum(1)
 
 

@@ -1,9 +1,11 @@
 """The options of a probe."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trainer.adapt.options import AdaptOptions
+from trainer.init import InitMethod
 from vocabopt.errors import OptionError
 
 
@@ -11,7 +13,7 @@ from vocabopt.errors import OptionError
 class Cell:
     """One short run."""
 
-    init: str
+    init: InitMethod
     plan: str
     seed: int
 
@@ -30,8 +32,8 @@ class ProbeOptions:
     """
 
     adapt: AdaptOptions
-    inits: tuple[str, ...]
-    plans: tuple[str, ...]
+    inits: Sequence[InitMethod]
+    plans: Sequence[str]
     n_steps: int = 50
     n_seeds: int = 3
 
@@ -40,7 +42,7 @@ class ProbeOptions:
             raise OptionError(f"--steps {self.n_steps}: must be at least 1.")
         if self.n_seeds < 1:
             raise OptionError(f"--seeds {self.n_seeds}: must be at least 1.")
-        for option, values in (("--init", self.inits), ("--plan", self.plans)):
+        for option, values in (("--init", list(self.inits)), ("--plan", list(self.plans))):
             if twice := next((value for value in values if values.count(value) > 1), None):
                 raise OptionError(f"{option} {twice}: is given twice.")
 
@@ -55,5 +57,5 @@ class ProbeOptions:
         )
 
     def as_record(self) -> dict[str, Any]:
-        own = {name: value for name, value in asdict(self).items() if name != "adapt"}
-        return {**self.adapt.as_record(), **{name: list(v) if isinstance(v, tuple) else v for name, v in own.items()}}
+        own = {"inits": list(self.inits), "plans": list(self.plans)}
+        return {**self.adapt.as_record(), **own, "n_steps": self.n_steps, "n_seeds": self.n_seeds}

@@ -97,7 +97,8 @@ def _budget(options: ProbeOptions) -> str:
 def target_score(cell: Mapping[str, Any], field: str) -> float:
     """Mean bits per byte over the target texts."""
     names = [name for name, text in cell["texts"].items() if text["role"] == "target"]
-    return mean(cell[field][name] for name in names or cell["texts"])
+    scores: Mapping[str, float] = cell[field]
+    return mean(scores[name] for name in names or scores)
 
 
 def ranked(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

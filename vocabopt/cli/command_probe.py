@@ -39,7 +39,7 @@ from vocabopt.cli.training import INITS, PLANS, replay_options, run_options, run
 @click.option("--quiet", is_flag=True, help="Print nothing.")
 def probe(
     model: str,
-    inits: tuple[str, ...],
+    inits: tuple[Any, ...],
     plans: tuple[str, ...],
     n_steps: int,
     n_seeds: int,

@@ -105,11 +105,14 @@ def _loaded_twice(
         options = {"local_files_only": True, "trust_remote_code": False}
         loaded = auto.from_pretrained(str(folder), **options)
         loaded.save_pretrained(again)
+        expected = {
+            special: [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
+            for special in (False, True)
+        }
         for how, each in (("loaded", loaded), ("saved and loaded", auto.from_pretrained(again, **options))):
             for special in (False, True):
-                expected = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
                 found = each(texts, add_special_tokens=special)["input_ids"]
-                for line, a, b in zip(texts, expected, found, strict=True):
+                for line, a, b in zip(texts, expected[special], found, strict=True):
                     if a != b:
                         wrong.setdefault(line, (how, line, a, list(b)))
     return list(wrong.values())
