@@ -2,6 +2,8 @@
 PYTHON ?= python3
 CORPUS ?= corpus/
 BASE ?=
+MODEL ?=
+SIZE ?=
 OUT ?=
 ARGS ?=
 
@@ -11,6 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # What is done already: made again when what it rests on changes.
 MADE := $(VENV)/.made
 INSTALLED := $(VENV)/.installed
+INSTALLED_TRAIN := $(VENV)/.installed-train
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
@@ -20,7 +23,7 @@ COMPILED := $(VENV)/.compiled
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  Variables: PYTHON=python3 CORPUS=corpus/ BASE=mistral-7b-v1 OUT=reports/<corpus>-<base> ARGS='--sizes 0,1000'"
+	@echo "  Variables: PYTHON=python3 CORPUS=corpus/ BASE=mistral-7b-v1 MODEL= SIZE= OUT=reports/<corpus>-<base> ARGS='--sizes 0,1000'"
 
 setup: $(COMPILED) ## Make .venv with every version pinned, and compile the kernels
 
@@ -59,9 +62,9 @@ bench: $(COMPILED) ## Time vocabopt against sentencepiece and tokenizers; BENCH_
 clients: $(INSTALLED_DEV) ## Load merged tokenizers in other programs and compare ids; installs them first (llama.cpp compiles)
 	$(strip $(BIN)/python tests/clients $(ARGS))
 
-adapt: ## Train a model on the merged tokenizer (announced for a later version)
-	@echo "make adapt: not in this version. It will initialise the new rows and train in stages; see CHANGELOG.md." >&2
-	@exit 2
+# CORPUS has a default for the sweep; adapt takes it only from a user.
+adapt: $(COMPILED) $(INSTALLED_TRAIN) ## Adapt MODEL to CORPUS with SIZE new tokens; without MODEL a small base trained here first
+	$(strip $(BIN)/python -m trainer.demo.story $(if $(MODEL),--model $(MODEL)) $(if $(filter file,$(origin CORPUS)),,--corpus $(CORPUS)) $(if $(SIZE),--size $(SIZE)) $(if $(OUT),--out $(OUT)) $(ARGS))
 
 $(MADE):
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found. Install Python 3.11 or newer, or name one: make setup PYTHON=python3.12" >&2; exit 2; }
@@ -71,6 +74,10 @@ $(MADE):
 
 $(INSTALLED): $(MADE) pyproject.toml constraints.txt
 	$(PIP) -e '.[fast,verify]'
+	@touch $@
+
+$(INSTALLED_TRAIN): $(INSTALLED)
+	$(PIP) -e '.[fast,verify,train]'
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
