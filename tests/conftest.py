@@ -221,6 +221,36 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+#: Tokens that the tokenizer of `run_dir` has added.
+N_MERGED = 300
+
+
+@pytest.fixture(scope="session")
+def llama(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama with random weights and the tokenizer of the folder llama-like; some rows are padding."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    out = tmp_path_factory.mktemp("small") / "base"
+    out.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (out / name).write_bytes((folders / "llama-like" / name).read_bytes())
+    torch.manual_seed(0)
+    widths = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = LlamaConfig(vocab_size=2_048, num_hidden_layers=2, max_position_embeddings=64, **widths)
+    LlamaForCausalLM(config).save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def run_dir(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of the Korean corpus with that base, after merge."""
+    out = tmp_path_factory.mktemp("merged") / "run"
+    run = sweep(out, str(llama), CORPUS / "ko", heldout=0.1)
+    run.exported(N_MERGED).rename(out / "tokenizer")
+    return out
+
+
 # --- The development data, not part of the project -------------------------------------------------------------------
 
 

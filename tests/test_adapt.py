@@ -6,53 +6,19 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from command_line import assert_refused, command_of, vocabopt
-from conftest import Run
+from conftest import N_MERGED
 from helpers import CORPUS
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from vocabopt.console import Console
 from vocabopt.verify import VerifyOptions, verify
-
-N_ADDED = 300
-
-
-@pytest.fixture(scope="module")
-def base(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Llama with random weights and the tokenizer of the folder llama-like; padded rows."""
-    out = tmp_path_factory.mktemp("adapt") / "base"
-    out.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (out / name).write_bytes((folders / "llama-like" / name).read_bytes())
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=2_048,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-    )
-    LlamaForCausalLM(config).save_pretrained(out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def merged(base: Path, run_on: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep's folder, after merge."""
-    out = tmp_path_factory.mktemp("adapt") / "run"
-    run = run_on(out, str(base), CORPUS / "ko", heldout=0.1)
-    run.exported(N_ADDED).rename(out / "tokenizer")
-    return out
-
 
 OPTIONS = (
     "--text", f"ko={CORPUS / 'ko' / 'news.txt'}",
@@ -62,18 +28,18 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def adapt(base: Path, merged: Path, out: Path, *more: object) -> dict[str, Any]:
-    result = vocabopt("adapt", base, "--run", merged, *OPTIONS, "--out", out, "--quiet", *more)
+def adapt(llama: Path, run_dir: Path, out: Path, *more: object) -> dict[str, Any]:
+    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, "--quiet", *more)
     assert result.exit_code == 0, result.output
     record: dict[str, Any] = json.loads((out / "adapt.json").read_text(encoding="utf-8"))
     return record
 
 
 @pytest.fixture(scope="module")
-def adapted(base: Path, merged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def adapted(llama: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished adaptation, with its control."""
     out = tmp_path_factory.mktemp("adapt") / "out"
-    adapt(base, merged, out, "--control")
+    adapt(llama, run_dir, out, "--control")
     return out
 
 
@@ -98,11 +64,11 @@ def test_the_model_loads_in_plain_transformers_without_adapters_or_code(adapted:
 
 
 def test_the_folder_holds_the_merged_tokenizer_byte_for_byte_and_passes_verify(
-    base: Path, merged: Path, adapted: Path
+    llama: Path, run_dir: Path, adapted: Path
 ) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        assert (adapted / "model" / name).read_bytes() == (merged / "tokenizer" / name).read_bytes()
-    report = verify(str(base), str(adapted / "model"), VerifyOptions(), Console(quiet=True))
+        assert (adapted / "model" / name).read_bytes() == (run_dir / "tokenizer" / name).read_bytes()
+    report = verify(str(llama), str(adapted / "model"), VerifyOptions(), Console(quiet=True))
     assert report.passed, [check.name for check in report.checks if check.status == "fail"]
     tokenizer = AutoTokenizer.from_pretrained(adapted / "model")
     model = AutoModelForCausalLM.from_pretrained(adapted / "model")
@@ -113,7 +79,7 @@ def test_the_folder_holds_the_merged_tokenizer_byte_for_byte_and_passes_verify(
 def test_the_record_holds_what_was_trained_and_measured(record: dict[str, Any], adapted: Path) -> None:
     assert record["format_version"] == 1
     assert record["status"] == "finished"
-    assert (record["n_added"], record["plan"], record["init"]) == (N_ADDED, "redwhale", "decompose")
+    assert (record["n_added"], record["plan"], record["init"]) == (N_MERGED, "redwhale", "decompose")
     assert [stage["name"] for stage in record["stages"]] == ["embeddings-head", "odd-blocks", "even-blocks", "lora"]
     assert {name: text["role"] for name, text in record["texts"].items()} == {"ko": "target", "en": "base"}
     for scores in (record["before"], record["initialised"], record["after"], record["control"]["after"]):
@@ -133,7 +99,7 @@ def test_every_arm_reads_the_same_text(record: dict[str, Any]) -> None:
 
 
 def test_numbers_of_the_record_are_those_of_eval_on_the_folders(
-    base: Path, merged: Path, adapted: Path, record: dict[str, Any]
+    llama: Path, run_dir: Path, adapted: Path, record: dict[str, Any]
 ) -> None:
     """The held-out text is found again by the sweep's own rule, and scored document by document with torch alone."""
     from trainer.data import HeldOut, held_out_documents
@@ -142,7 +108,7 @@ def test_numbers_of_the_record_are_those_of_eval_on_the_folders(
 
     text_set = named_set("ko", str(CORPUS / "ko" / "news.txt"), "eval")
     documents = list(held_out_documents(text_set, ReadOptions(), HeldOut(share=0.1, seed=0)))
-    for folder, expected in ((base, record["before"]["ko"]), (adapted / "model", record["after"]["ko"])):
+    for folder, expected in ((llama, record["before"]["ko"]), (adapted / "model", record["after"]["ko"])):
         model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
         nats = 0.0
         for document in documents:
@@ -169,9 +135,9 @@ def test_each_stage_moves_its_own_parameters_and_no_other(adapted: Path) -> None
         before = now
 
 
-def test_a_killed_run_resumes_to_the_same_weights(base: Path, merged: Path, adapted: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(llama: Path, run_dir: Path, adapted: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = command_of("adapt", base, "--run", merged, *OPTIONS, "--out", out, "--quiet", "--save-every", 1)
+    command = command_of("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, "--quiet", "--save-every", 1)
     n_killed = 0
     for seconds in (4, 6, 8):
         with subprocess.Popen(command if n_killed == 0 else [*command, "--resume"]) as running:
@@ -180,32 +146,34 @@ def test_a_killed_run_resumes_to_the_same_weights(base: Path, merged: Path, adap
                 os.kill(running.pid, signal.SIGKILL)
                 n_killed += 1
     assert n_killed > 0
-    adapt(base, merged, out, "--save-every", 1, "--resume")
+    adapt(llama, run_dir, out, "--save-every", 1, "--resume")
     expected, found = weights(adapted / "model"), weights(out / "model")
     assert set(expected) == set(found)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_a_finished_run_is_not_run_again(base: Path, merged: Path, adapted: Path) -> None:
+def test_a_finished_run_is_not_run_again(llama: Path, run_dir: Path, adapted: Path) -> None:
     before = (adapted / "model" / "model.safetensors").stat().st_mtime_ns
-    result = vocabopt("adapt", base, "--run", merged, *OPTIONS, "--out", adapted, "--quiet")
+    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", adapted, "--quiet")
     assert result.exit_code == 2
     assert "holds an adaptation already" in result.stderr
-    adapt(base, merged, adapted, "--control", "--resume")
+    adapt(llama, run_dir, adapted, "--control", "--resume")
     assert (adapted / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_resume_with_other_options_is_refused(base: Path, merged: Path, adapted: Path) -> None:
+def test_resume_with_other_options_is_refused(llama: Path, run_dir: Path, adapted: Path) -> None:
     for option, told in ((("--init", "mean"), "--init"), (("--context", 16), "--context"), (("--seed", 3), "--seed")):
-        result = vocabopt("adapt", base, "--run", merged, *OPTIONS, "--out", adapted, "--control", "--resume", *option)
+        result = vocabopt(
+            "adapt", llama, "--run", run_dir, *OPTIONS, "--out", adapted, "--control", "--resume", *option
+        )
         assert_refused(result, rf"--resume with another {told}: .* then, .* now", adapted / "nothing")
 
 
-def test_a_stage_that_forgets_too_much_ends_the_run_and_is_kept(base: Path, merged: Path, tmp_path: Path) -> None:
+def test_a_stage_that_forgets_too_much_ends_the_run_and_is_kept(llama: Path, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = [option for option in OPTIONS if not str(option).startswith(("--replay", "en="))]
     more = ("--eval", f"code={CORPUS / 'en' / 'recipe.txt'}", "--max-forgetting", "0")
-    result = vocabopt("adapt", base, "--run", merged, *options, *more, "--out", out, "--quiet", "--plan", "full",
+    result = vocabopt("adapt", llama, "--run", run_dir, *options, *more, "--out", out, "--quiet", "--plan", "full",
                       "--learning-rate-factor", 200)  # fmt: skip
     assert result.exit_code == 1, result.output
     assert "forgot more than --max-forgetting 0" in result.stderr
@@ -215,34 +183,34 @@ def test_a_stage_that_forgets_too_much_ends_the_run_and_is_kept(base: Path, merg
     assert not (out / "model").exists()
 
 
-def refused(base: Path, merged: Path, out: Path, match: str, *more: object) -> None:
-    result = vocabopt("adapt", base, "--run", merged, *OPTIONS, "--out", out, *more)
+def refused(llama: Path, run_dir: Path, out: Path, match: str, *more: object) -> None:
+    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, *more)
     assert_refused(result, match, out)
 
 
-def test_what_cannot_be_used_is_told_before_anything_is_computed(base: Path, merged: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_told_before_anything_is_computed(llama: Path, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    refused(base, merged, out, r"--size 999: is not merged yet.*300 added tokens.*vocabopt merge", "--size", 999)
-    refused(base, merged, out, r"less than one batch|one step takes|shorter than", "--batch", "10Mtok")
-    refused(base, merged, out, r"--plan nope: no such plan. Choose redwhale", "--plan", "nope")
-    refused(base, merged, out, r"--init nope: no such method", "--init", "nope")
-    refused(base, merged, out, r"--replay x: write NAME=PATH:SHARE", "--replay", "x")
-    refused(base, merged, out, r"'en' is given", "--eval", f"en={CORPUS / 'en'}")
-    refused(base, merged, out, r"--budget 10: write a number and its unit", "--budget", "10")
-    refused(base, merged, out, r"the model has 64 positions", "--context", 128)
+    refused(llama, run_dir, out, r"--size 999: is not merged yet.*300 added tokens.*vocabopt merge", "--size", 999)
+    refused(llama, run_dir, out, r"less than one batch|one step takes|shorter than", "--batch", "10Mtok")
+    refused(llama, run_dir, out, r"--plan nope: no such plan. Choose redwhale", "--plan", "nope")
+    refused(llama, run_dir, out, r"--init nope: no such method", "--init", "nope")
+    refused(llama, run_dir, out, r"--replay x: write NAME=PATH:SHARE", "--replay", "x")
+    refused(llama, run_dir, out, r"'en' is given", "--eval", f"en={CORPUS / 'en'}")
+    refused(llama, run_dir, out, r"--budget 10: write a number and its unit", "--budget", "10")
+    refused(llama, run_dir, out, r"the model has 64 positions", "--context", 128)
     assert not (out / "model").exists()
 
 
-def test_a_tokenizer_of_another_base_is_refused(base: Path, folders: Path, merged: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_base_is_refused(llama: Path, folders: Path, run_dir: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    for path in base.iterdir():
+    for path in llama.iterdir():
         (other / path.name).write_bytes(path.read_bytes())
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (other / name).write_bytes((folders / "gpt2-like" / name).read_bytes())
-    refused(other, merged, tmp_path / "out", "tokenizer", "--plan", "full")
+    refused(other, run_dir, tmp_path / "out", "tokenizer", "--plan", "full")
 
 
-def test_a_run_that_was_not_merged_is_refused(base: Path, swept: Path, tmp_path: Path) -> None:
-    result = vocabopt("adapt", base, "--run", swept, *OPTIONS, "--out", tmp_path / "out")
+def test_a_run_that_was_not_merged_is_refused(llama: Path, swept: Path, tmp_path: Path) -> None:
+    result = vocabopt("adapt", llama, "--run", swept, *OPTIONS, "--out", tmp_path / "out")
     assert_refused(result, r"holds no merged tokenizer yet.*Run `vocabopt merge", tmp_path / "out")

@@ -1,0 +1,84 @@
+"""`vocabopt probe`: short runs of every init method and plan on the same text, ranked with their spread."""
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+from command_line import assert_refused, vocabopt
+from helpers import CORPUS
+
+OPTIONS = (
+    "--text", f"ko={CORPUS / 'ko' / 'news.txt'}",
+    "--eval", f"en={CORPUS / 'en' / 'chat.txt'}",
+    "--init", "decompose", "--init", "mean", "--plan", "full", "--steps", 2, "--seeds", 2,
+    "--context", 32, "--batch", "512tok", "--micro-batch", 8, "--learning-rate-factor", 20, "--precision", "fp32",
+    "--eval-bytes", "2kB",
+)  # fmt: skip
+
+
+def probe(llama: Path, run_dir: Path, out: Path, *more: object) -> dict[str, Any]:
+    result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", out, *more)
+    assert result.exit_code == 0, result.output
+    record: dict[str, Any] = json.loads((out / "probe.json").read_text(encoding="utf-8"))
+    return record
+
+
+@pytest.fixture(scope="module")
+def probed(llama: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("probe") / "out"
+    probe(llama, run_dir, out)
+    return out
+
+
+def record_of(out: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((out / "probe.json").read_text(encoding="utf-8"))
+    return value
+
+
+def test_every_method_runs_with_every_seed_on_the_same_text(probed: Path) -> None:
+    cells = record_of(probed)["cells"]
+    assert [(cell["init"], cell["seed"]) for cell in cells] == [
+        ("decompose", 0),
+        ("mean", 0),
+        ("decompose", 1),
+        ("mean", 1),
+    ]
+    assert {cell["n_steps"] for cell in cells} <= {2, 3}
+    for seed in (0, 1):
+        of_seed = [cell for cell in cells if cell["seed"] == seed]
+        assert len({(cell["bytes"], cell["tokens"]) for cell in of_seed}) == 1
+    # Other seeds take other documents, and untrained rows that draw nothing are the same.
+    decomposed = [cell for cell in cells if cell["init"] == "decompose"]
+    assert decomposed[0]["initialised"] == decomposed[1]["initialised"]
+    assert decomposed[0]["after"] != decomposed[1]["after"]
+
+
+def test_rows_are_means_over_seeds_ranked_by_what_they_reach_on_target_text(probed: Path) -> None:
+    record = record_of(probed)
+    assert [row["reached"] for row in record["rows"]] == sorted(row["reached"] for row in record["rows"])
+    for row in record["rows"]:
+        reached = [cell["after"]["ko"] for cell in record["cells"] if cell["init"] == row["init"]]
+        assert row["reached"] == pytest.approx(mean(reached), abs=1e-6)
+        assert row["spread"] == pytest.approx(stdev(reached), abs=1e-6)
+
+
+def test_a_probe_goes_on_with_what_is_there(llama: Path, run_dir: Path, probed: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in (probed / "cells").glob("*.json")}
+    record = probe(llama, run_dir, probed, "--init", "eeve")
+    after = {path.name: path.stat().st_mtime_ns for path in (probed / "cells").glob("*.json")}
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {"eeve-full-0.json", "eeve-full-1.json"}
+    assert {row["init"] for row in record["rows"]} == {"decompose", "mean", "eeve"}
+    assert [path for path in (probed / "cells").iterdir() if path.suffix != ".json"] == []
+
+
+def test_a_probe_with_other_options_is_refused(llama: Path, run_dir: Path, probed: Path) -> None:
+    result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", probed, "--steps", 9)
+    assert_refused(result, r"holds a probe with another n_steps: 2 then, 9 now", probed / "nothing")
+
+
+def test_an_option_given_twice_is_refused(llama: Path, run_dir: Path, tmp_path: Path) -> None:
+    result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", tmp_path / "out", "--init", "mean")
+    assert_refused(result, r"--init mean: is given twice", tmp_path / "out")
