@@ -135,7 +135,8 @@ def _record(
     """A finished stage with its scores, which are measured once and kept beside it."""
     path = folder / "scores.json"
     if not path.is_file():
-        model = run.load(folder / "model") if model is None else model
+        # A sharded stage gives the model back in CPU memory.
+        model = run.load(folder / "model") if model is None else placed(model, run.device)
         with run.console.step(f"measure after {stage.name}"):
             scores = score_all(
                 model, tokenizer, run.evals, context_tokens=run.context_tokens, batch_size=run.eval_batch

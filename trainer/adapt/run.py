@@ -7,6 +7,7 @@ from typing import Any
 
 from trainer.adapt.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
 from trainer.adapt.card import model_card
+from trainer.adapt.full_training import full_training
 from trainer.adapt.inputs import Inputs, read_inputs
 from trainer.adapt.options import AdaptOptions
 from trainer.adapt.owner import open_run
@@ -52,7 +53,8 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     packed = pack_arm(arm, run)
     start = initialise(options, inputs, console)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
-    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids), gate)
+    full = full_training(inputs, run.settings_of(packed[0]))
+    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids), gate, full)
 
     def on_stage(stages: list[StageRecord]) -> None:
         write(stages)
@@ -63,7 +65,7 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
             raise
 
     stages = run_arm(arm, run, packed, on_stage)
-    samples = start.continued_by(arm.last_model, arm.tokenizer, options, console)
+    samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, console)
     control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))
     record = write(stages, status="finished", samples=samples, control=control)
     main_only(lambda: finish_model(options.out / "model", arm, record))
@@ -73,8 +75,17 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
 class _Writer:
     """Writes adapt.json, complete at any time for what is done so far."""
 
-    def __init__(self, options: AdaptOptions, inputs: Inputs, start: Start, seen: Exposure, gate: Gate) -> None:
-        self._options, self._inputs, self._start, self._seen, self._gate = options, inputs, start, seen, gate
+    def __init__(
+        self,
+        options: AdaptOptions,
+        inputs: Inputs,
+        start: Start,
+        seen: Exposure,
+        gate: Gate,
+        full: Mapping[str, Any] | None,
+    ) -> None:
+        self._options, self._inputs, self._start = options, inputs, start
+        self._seen, self._gate, self._full = seen, gate, full
 
     def __call__(
         self,
@@ -94,7 +105,7 @@ class _Writer:
             samples=samples or [],
             control=control,
             gate=self._gate,
-        )
+        ) | {"full_training": self._full}
         if is_main():
             write_json_atomic(self._options.out / ADAPT_JSON, record)
         return record

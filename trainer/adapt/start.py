@@ -36,15 +36,14 @@ class Start:
     n_params: int
 
     def continued_by(
-        self, model: Path, tokenizer: Path, options: AdaptOptions, console: Console
+        self, model: PreTrainedModel, tokenizer: Path, options: AdaptOptions, console: Console
     ) -> list[dict[str, str]]:
         """The same prompts continued by the adapted model."""
         if not self.continued:
             return []
         with console.step("sample"):
-            loaded = load_model(model, dtype="auto")
             after = continuations(
-                loaded,
+                model,
                 AutoTokenizer.from_pretrained(tokenizer),
                 list(self.continued),
                 n_tokens=options.sample_tokens,

@@ -3,8 +3,6 @@
 B windows, T positions, P scored positions of a batch, V rows of the output table, D width.
 """
 
-
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 

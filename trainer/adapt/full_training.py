@@ -1,0 +1,40 @@
+"""What training every parameter at once would take: the line that staged training is compared with."""
+
+from typing import Any
+
+from transformers import AutoConfig
+
+from trainer.adapt.inputs import Inputs
+from trainer.memory import StepSettings, predict_stage
+from trainer.memory.build import outline_of
+from trainer.memory.target import with_rows
+from trainer.plan import named_plan
+from trainer.processes import n_processes
+from trainer.stages import StageSettings
+from vocabopt.errors import ModelError
+
+
+def full_training(inputs: Inputs, settings: StageSettings) -> dict[str, Any] | None:
+    """Peak memory of plan full with the same settings, as `vocabopt plan` predicts it for one process.
+
+    None for a model that cannot be predicted (mixtures of experts), or where weights are sharded over processes.
+    """
+    if settings.shard:
+        return None
+    config = AutoConfig.from_pretrained(inputs.model)
+    n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
+    step = StepSettings(
+        context_tokens=settings.context_tokens,
+        micro_batch=settings.micro_batch,
+        accumulates=settings.accumulation(n_processes()) > 1,
+        precision=settings.precision,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        fused_loss=settings.fused_loss and inputs.device.type == "cuda",
+        device="cuda" if inputs.device.type == "cuda" else "cpu",
+    )
+    (stage,) = named_plan("full").stages
+    try:
+        cost = predict_stage(outline_of(with_rows(config, n_rows)), stage, step, n_new=len(inputs.extension.new_ids))
+    except ModelError:
+        return None
+    return {"peak_bytes": cost.peak_bytes(settings.optimizer), "source": "predicted by vocabopt plan"}
