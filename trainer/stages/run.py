@@ -79,7 +79,7 @@ def run_stage(
     args = training_arguments(settings, folder, n_steps)
     if settings.shard and args.world_size == 1:
         raise OptionError(
-            "--shard: needs several processes. Start them: torchrun --no-python --nproc_per_node 2 vocabopt ..."
+            "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
         )
     shown = console if args.process_index == 0 else Console(quiet=True)
     say_what_is_not_used(settings, args.device, shown)

@@ -76,7 +76,7 @@ def adapt(
     Examples:
       vocabopt adapt ./SOLAR-10.7B --run reports/news --text ko=news.jsonl.gz --replay en=english.txt:0.2 --budget 2Btok
       vocabopt adapt ./base --run reports/news --text ko=news.txt --plan full --control --out adapted
-      torchrun --nproc_per_node 8 -m vocabopt adapt ./base --run reports/news --text ko=news.txt --shard --out adapted
+      torchrun --nproc_per_node 8 --no-python -- vocabopt adapt ./base --run reports/news --text ko=news.txt --shard --out adapted
     """
     require_trainer("vocabopt adapt")
     from trainer.adapt import AdaptOptions
@@ -90,7 +90,7 @@ def adapt(
         raise OptionError("No folder to write to. Name one with --out.")
     values["report_to"] = tuple(name for name in values["report_to"] if name != "none")
     options = AdaptOptions(model=model, run=run, out=out, **values)
-    record = run_adaptation(options, Console(quiet=quiet or as_json), resume=resume)
+    record = run_adaptation(options, Console(quiet=quiet or as_json or not is_main()), resume=resume)
     page = _report_again(out) if is_main() else None
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
