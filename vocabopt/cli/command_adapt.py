@@ -76,7 +76,7 @@ def adapt(
     Examples:
       vocabopt adapt ./SOLAR-10.7B --run reports/news --text ko=news.jsonl.gz --replay en=english.txt:0.2 --budget 2Btok
       vocabopt adapt ./base --run reports/news --text ko=news.txt --plan full --control --out adapted
-      torchrun --nproc_per_node 8 --no-python -- vocabopt adapt ./base --run reports/news --text ko=news.txt --shard --out adapted
+      torchrun --nproc_per_node 8 --no-python -- vocabopt adapt ./base --run reports/news --text ko=ko.txt --shard
     """
     require_trainer("vocabopt adapt")
     from trainer.adapt import AdaptOptions
