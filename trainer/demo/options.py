@@ -40,7 +40,7 @@ class DemoOptions:
     tied: bool = False
     context_tokens: int = 256
     batch: int = 4
-    steps: int = 400
+    steps: int = 500
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     dropout: float = 0.2
