@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,18 +48,8 @@ SMALL: dict[str, Any] = {
 SPECIAL = {"bos_token_id": 1, "eos_token_id": 2}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small models are faster with one, and sums are the same only with as many."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> DemoBase:
-    torch.set_num_threads(1)
     options = DemoOptions(**SMALL)
     return make_base(read_text(options), options, tmp_path_factory.mktemp("demo") / "base")
 
@@ -130,7 +119,11 @@ def test_it_learns(base: DemoBase) -> None:
 
 def test_the_same_text_and_options_make_the_same_bytes(base: DemoBase, tmp_path: Path) -> None:
     options = DemoOptions(**SMALL)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
     again = make_base(read_text(options), options, tmp_path / "again")
+    assert torch.get_num_threads() == before + 1
+    torch.set_num_threads(before)
     first, second = digests(base.folder), digests(again.folder)
     assert not again.was_there
     assert first.keys() == second.keys()

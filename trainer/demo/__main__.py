@@ -45,6 +45,7 @@ def _options(command: Any) -> Any:
         ),
         click.option("--precision", type=click.Choice(PRECISIONS), default=default.precision, show_default=True),
         click.option("--device", default=default.device, show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
+        click.option("--threads", default=default.threads, show_default=True, help="Of torch, on the CPU."),
         click.option("--seed", default=default.seed, show_default=True, help="Weights, order, held-out documents."),
         click.option("--unit", type=click.Choice(["line", "file"]), default=default.unit, show_default=True),
         click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]"),

@@ -8,11 +8,13 @@ DIR/config.json, model.safetensors, tokenizer.json, tokenizer.model ...   as any
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import xxhash
 
 from trainer.demo.model import build_model
@@ -75,9 +77,20 @@ def make_base(text: DemoText, options: DemoOptions, out: Path, console: Console 
         return DemoBase(folder=out, record=there, was_there=True)
     started = {"format_version": FORMAT_VERSION, "status": "running", "identity": key}
     write_json_atomic(out / DEMO_JSON, started)
-    record = {**started, **_make(text, options, out, console), "status": "finished"}
+    with _threads(options.threads):
+        record = {**started, **_make(text, options, out, console), "status": "finished"}
     write_json_atomic(out / DEMO_JSON, record)
     return DemoBase(folder=out, record=record, was_there=False)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _finished(out: Path, key: str) -> dict[str, Any] | None:

@@ -26,7 +26,9 @@ class DemoOptions:
     context_tokens: of one block of text; batch: blocks of a step. steps: fixed, never by the clock, so that the base is
     the same on every machine. learning_rate: the highest; it rises for 5 % of the steps and falls on a cosine to a
     tenth. dropout: share of numbers set to 0 behind the embedding and behind each half of a block, in training only.
-    eval_every: steps between two measurements on the held-out text; of it `eval_bytes` are read.
+    eval_every: steps between two measurements on the held-out text; of it `eval_bytes` are read. threads: of torch on
+    the CPU, whatever the machine has: sums are the same only with as many, and two threads that share their cores with
+    other work were slower than one.
     """
 
     paths: tuple[str, ...] = ("corpus/en",)
@@ -40,7 +42,7 @@ class DemoOptions:
     tied: bool = False
     context_tokens: int = 256
     batch: int = 4
-    steps: int = 400
+    steps: int = 500
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     dropout: float = 0.2
@@ -48,6 +50,7 @@ class DemoOptions:
     eval_bytes: int = 200_000
     precision: Precision = "fp32"
     device: str = "auto"
+    threads: int = 1
     unit: Literal["line", "file"] = "line"
     column: str | None = None
     encoding: str = "utf-8"
@@ -76,6 +79,7 @@ class DemoOptions:
             ("--learning-rate", self.learning_rate, lambda rate: rate > 0, "must be above 0"),
             ("--weight-decay", self.weight_decay, at_least(0), "must be at least 0"),
             ("--dropout", self.dropout, lambda share: 0 <= share < 1, "must be at least 0 and below 1"),
+            ("--threads", self.threads, at_least(1), "must be at least 1"),
             ("--eval-every", self.eval_every, at_least(1), "must be at least 1 step"),
             ("--eval-bytes", self.eval_bytes, at_least(1), "must be at least 1"),
         )
