@@ -34,6 +34,8 @@ from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.sweep import run_sweep
 
+# The browser's tests run beside the others on the same cores: torch's threads would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The same examples in every run, and nothing left behind; HYPOTHESIS_PROFILE=random looks for new ones.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("random", deadline=None)

@@ -41,16 +41,20 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes private files; a run directory is shared like any other output.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        share(Path(temporary))
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise RunDirectoryError(f"{path}: cannot be written ({error.strerror or error}).") from error
         raise
+
+
+def share(path: Path) -> None:
+    """Give a file the mode of any new one: mkstemp and safetensors make private files."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:

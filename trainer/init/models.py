@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 
 from trainer.init.folders import model_folder
+from vocabopt.artifacts import share
 from vocabopt.errors import ModelError, RunDirectoryError
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def save_model(
 def _move(partial: Path, folder: Path) -> None:
     written = sorted(path.relative_to(partial) for path in partial.rglob("*") if path.is_file())
     for path in written:
+        share(partial / path)
         with (partial / path).open("rb") as file:
             os.fsync(file.fileno())
     # From here on the old model is not whole any more, and the new one not yet.

@@ -30,7 +30,7 @@ from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_fi
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import become, shard_stage
 from trainer.stages.stage_trainer import StageTrainer
-from vocabopt.artifacts import check_writable, digest, write_json_atomic
+from vocabopt.artifacts import check_writable, digest, share, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 
@@ -231,6 +231,7 @@ def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         model.save_pretrained(partial)
         for path in sorted(partial.iterdir()):
+            share(path)
             checkpoints.sync(path)
         checkpoints.sync(partial)
         # Only there where a run was killed between here and the record.
