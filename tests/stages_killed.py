@@ -60,8 +60,11 @@ def moment(name: str, step: int) -> tuple[int, int]:
     return [stage.name for stage in STAGES].index(name), step
 
 
-def start(out: Path) -> tuple[int, int]:
-    """A process that runs the stages and writes "STAGE STEP" lines to a pipe. Its id, and the pipe's end to read."""
+def start(out: Path, *, is_killed: bool) -> tuple[int, int]:
+    """A process that runs the stages and writes "STAGE STEP" lines to a pipe. Its id, and the pipe's end to read.
+
+    One that is to be killed waits for it where it is faster than that.
+    """
     reads, writes = os.pipe()
     if pid := os.fork():
         os.close(writes)
@@ -74,12 +77,14 @@ def start(out: Path) -> tuple[int, int]:
 
         traceback.print_exc()
         os._exit(1)
+    if is_killed:
+        time.sleep(60)
     os._exit(0)
 
 
 def run_until(out: Path, last: tuple[str, int] | None, delay_seconds: float) -> bool:
     """Run until a step of a stage, or one after it, is told, and kill it some time later. Whether it was killed."""
-    pid, reads = start(out)
+    pid, reads = start(out, is_killed=last is not None)
     with os.fdopen(reads) as lines:
         for line in lines:
             name, step = line.split()
