@@ -48,16 +48,16 @@ def run_folder(folder: Path) -> Path:
 
 def vocabopt_sweep(*paths: Path, out: Path, options: tuple[str, ...] = ()) -> list[str]:
     """The real command, report included."""
-    return [sys.executable, "-m", "vocabopt.cli", "sweep", *map(str, paths), "--out", str(out), *options]
+    return [sys.executable, "-m", "vocabopt", "sweep", *map(str, paths), "--out", str(out), *options]
 
 
 def vocabopt_merge(run: Path, size: int, out: Path) -> list[str]:
-    return [sys.executable, "-m", "vocabopt.cli", "merge", str(run), "--size", str(size), "--out", str(out)]
+    return [sys.executable, "-m", "vocabopt", "merge", str(run), "--size", str(size), "--out", str(out)]
 
 
 def vocabopt_again(command: str, run: Path) -> list[str]:
     """A command that goes on from a finished run, and prints nothing."""
-    return [sys.executable, "-m", "vocabopt.cli", command, str(run), "--quiet"]
+    return [sys.executable, "-m", "vocabopt", command, str(run), "--quiet"]
 
 
 def work(task: str, folder: Path, text: Path, *options: object) -> list[str]:

@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 1280, 800
 
 
 def vocabopt(folder: Path, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "vocabopt.cli", *arguments], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-m", "vocabopt", *arguments], cwd=folder, check=True)
 
 
 def main() -> None:
