@@ -24,7 +24,8 @@ def comparison_table(cells: Cells) -> str:
         "seconds",
         "peak MB",
     ]
-    rows = [["base model", "", *(_told([cell["before"][name] for cell in cells]) for name in names), *[""] * 6]]
+    adapted = [cell for cell in cells if cell["cell"]["kind"] != "scratch"] or cells
+    rows = [["base model", "", *(_told([cell["before"][name] for cell in adapted]) for name in names), *[""] * 6]]
     for init in dict.fromkeys(cell["cell"]["init"] for cell in cells):
         of_init = [
             cell["initialised"] for cell in cells if cell["cell"]["init"] == init and cell["cell"]["kind"] != "scratch"

@@ -70,13 +70,13 @@ def adapt(
     MODEL is the base model's Hugging Face folder. Writes OUT/model, which transformers loads as any other (no adapter,
     no code), with tokenizer and model card; OUT/adapt.json with every stage's parameters, tokens, seconds, memory and
     bits per byte on every evaluation text; OUT/stages with the model after each stage. Killed at any moment, the same
-    command with --resume ends with the same weights.
+    command with --resume ends with the same weights. On several devices: torchrun --nproc_per_node 8 --no-python --
+    vocabopt adapt ... --shard.
 
     \b
     Examples:
       vocabopt adapt ./SOLAR-10.7B --run reports/news --text ko=news.jsonl.gz --replay en=english.txt:0.2 --budget 2Btok
       vocabopt adapt ./base --run reports/news --text ko=news.txt --plan full --control --out adapted
-      torchrun --nproc_per_node 8 --no-python -- vocabopt adapt ./base --run reports/news --text ko=ko.txt --shard
     """
     require_trainer("vocabopt adapt")
     from trainer.adapt import AdaptOptions
