@@ -78,7 +78,9 @@ class Inputs:
     def device_name(self) -> str:
         if self.device.type == "cuda":
             return f"{n_processes()} x {torch.cuda.get_device_name(self.device)}"
-        return f"CPU, {n_processes()} process(es) of {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        each = f"{threads} thread{'s' if threads > 1 else ''}"
+        return f"CPU, {each}" if n_processes() == 1 else f"CPU, {n_processes()} processes of {each}"
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be gone on with, beside the options."""
