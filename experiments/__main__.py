@@ -4,7 +4,6 @@ Every cell is an adaptation of its own (`vocabopt adapt --control`), kept as one
 cell when its minutes are used, and the same command goes on.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import click
 
 from experiments.cells import Cell, Kind, Setting, run_cell
-from experiments.flops import factors
+from experiments.flops import factors, read_cells
 from experiments.tables import comparison_table
 from vocabopt.cli.shared import named_paths
 from vocabopt.console import Console
-from vocabopt.errors import VocaboptError
+from vocabopt.errors import RunDirectoryError, VocaboptError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,6 +45,10 @@ def main() -> None:
 @click.option("--lora-rank", default=16, show_default=True)
 @click.option("--learning-rate-factor", default=10.0, show_default=True, help="Small models take higher rates.")
 @click.option("--eval-bytes", default="200kB", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16-mixed", "bf16"]), default="fp32", show_default=True
+)
+@click.option("--threads", type=int, default=1, show_default=True, help="Of torch on the CPU.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--minutes", default=9.0, show_default=True, help="No new cell is started after these.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
@@ -65,7 +68,12 @@ def compare(
     kinds: list[Kind] = ["both" if control else "adapted"] if equal_flops_to is None else ["adapted"]
     if equal_flops_to is not None and control:
         kinds.append("control")
+    setting.take(out)
     told = {} if equal_flops_to is None else factors(equal_flops_to)
+    if missing := [arm for arm in ((plan, kind) for plan in plans for kind in kinds) if told and arm not in told]:
+        raise RunDirectoryError(
+            f"{equal_flops_to}: holds no cells of plan {missing[0][0]}, {missing[0][1]}. Run it there."
+        )
     cells = [
         Cell(plan=plan, init=init, seed=seed, kind=kind, factor=told.get((plan, kind), 1.0))
         for seed in range(seeds)
@@ -94,8 +102,7 @@ def table(out: Path) -> None:
 
 
 def _print(out: Path) -> None:
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json"))]
-    click.echo(comparison_table(found))
+    click.echo(comparison_table(read_cells(out)))
 
 
 if __name__ == "__main__":

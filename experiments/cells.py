@@ -1,8 +1,9 @@
 """One cell of a comparison: an adaptation, its control beside it, boiled down to one JSON file."""
 
+import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +15,13 @@ from trainer.adapt import AdaptOptions, adapt
 from trainer.data import parse_budget
 from trainer.init import InitMethod
 from trainer.init.folders import tokenizer_files
-from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
+from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
+from vocabopt.errors import RunDirectoryError
 
+#: What all cells of a folder were made with.
+SETTING_JSON = "setting.json"
+KEPT = ("n_added", "texts", "training_text", "exposure", "before", "initialised", "options", "versions", "device")
 Kind = Literal["adapted", "control", "both", "scratch"]
 
 
@@ -35,6 +40,29 @@ class Setting:
     lora_rank: int
     learning_rate_factor: float
     eval_bytes: str
+    precision: Literal["auto", "fp32", "bf16-mixed", "bf16"]
+    threads: int | None
+
+    def as_record(self) -> dict[str, Any]:
+        return {**asdict(self), "model": str(self.model), "run": str(self.run)}
+
+    def take(self, out: Path) -> None:
+        """Claim a folder of cells, or go on with one of the same setting.
+
+        Raises:
+            RunDirectoryError: its cells were made with another setting.
+        """
+        path = out / SETTING_JSON
+        now = json.loads(json.dumps(self.as_record()))
+        if path.is_file():
+            earlier = read_json(path, next_step="Choose another folder with --out.")
+            for name, value in now.items():
+                if earlier.get(name) != value:
+                    raise RunDirectoryError(
+                        f"{out}: holds cells with another {name}: {earlier.get(name)!r} then, {value!r} now. Choose "
+                        "another folder with --out."
+                    )
+        write_json_atomic(path, {"format_version": FORMAT_VERSION, **now})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +77,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.plan}-{self.init}-{self.seed}"
+        return f"{self.kind}-{self.plan}-{self.init}-{self.seed}" + ("" if self.factor == 1 else f"-x{self.factor:.3f}")
 
 
 def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> None:
@@ -77,6 +105,8 @@ def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> None:
             lora_rank=setting.lora_rank,
             learning_rate_factor=setting.learning_rate_factor,
             eval_bytes=setting.eval_bytes,
+            precision=setting.precision,
+            threads=setting.threads,
             n_samples=0,
             report_to=(),
         ),
@@ -88,7 +118,7 @@ def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> None:
     kept = {
         "format_version": FORMAT_VERSION,
         "cell": vars(cell),
-        **{name: record[name] for name in ("n_added", "texts", "training_text", "exposure", "before", "initialised")},
+        **{name: record[name] for name in KEPT},
         "arms": {kind: _arm(arm, kind, cell, setting, record) for kind, arm in arms.items()},
     }
     write_json_atomic(out / f"{cell.name}.json", kept)

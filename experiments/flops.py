@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from transformers import AutoConfig
@@ -39,13 +40,19 @@ def factors(folder: Path) -> dict[tuple[str, str], float]:
     Raises:
         RunDirectoryError: the folder holds no cell of the reference plan.
     """
-    flops: dict[tuple[str, str], int] = {}
-    for path in sorted(folder.glob("*.json")):
-        cell = json.loads(path.read_text(encoding="utf-8"))
+    counted: dict[tuple[str, str], list[int]] = {}
+    for cell in read_cells(folder):
         for kind, arm in cell["arms"].items():
-            flops.setdefault((cell["cell"]["plan"], kind), int(arm["flops"]))
-    if (REFERENCE, "adapted") not in flops:
+            counted.setdefault((cell["cell"]["plan"], kind), []).append(int(arm["flops"]))
+    if (REFERENCE, "adapted") not in counted:
         raise RunDirectoryError(
             f"{folder}: holds no cells of plan {REFERENCE}. Run the comparison at equal text first."
         )
+    flops = {arm: mean(counts) for arm, counts in counted.items()}
     return {arm: flops[REFERENCE, "adapted"] / count for arm, count in flops.items()}
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """The cells of a folder, in order of their names."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [cell for cell in found if "arms" in cell]

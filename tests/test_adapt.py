@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import assert_refused, command_of, vocabopt
+from command_line import assert_refused, command_of, started, vocabopt
 from conftest import N_MERGED
 from helpers import CORPUS
 from safetensors.torch import load_file
@@ -141,14 +139,17 @@ def test_each_stage_moves_its_own_parameters_and_no_other(adapted: Path) -> None
 def test_a_killed_run_resumes_to_the_same_weights(llama: Path, run_dir: Path, adapted: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = command_of("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, "--quiet", "--save-every", 1)
-    n_killed = 0
-    for seconds in (4, 6, 8):
-        with subprocess.Popen(command if n_killed == 0 else [*command, "--resume"]) as running:
-            time.sleep(seconds)
-            if running.poll() is None:
-                os.kill(running.pid, signal.SIGKILL)
-                n_killed += 1
-    assert n_killed > 0
+    # While it writes the second stage's checkpoints, and after its end.
+    for left in ("stages/2-odd-blocks/checkpoints/*/complete.json", "stages/3-even-blocks/checkpoints"):
+        with started(command, stderr=subprocess.DEVNULL) as running:
+            while not list(out.glob(left)):
+                assert running.poll() is None, "ended before it was killed"
+                time.sleep(0.005)
+            running.kill()
+        command = [
+            *command_of("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, "--quiet", "--save-every", 1),
+            "--resume",
+        ]
     adapt(llama, run_dir, out, "--save-every", 1, "--resume")
     expected, found = weights(adapted / "model"), weights(out / "model")
     assert set(expected) == set(found)
@@ -172,6 +173,12 @@ def test_resume_with_other_options_is_refused(llama: Path, run_dir: Path, adapte
         assert_refused(result, rf"--resume with another {told}: .* then, .* now", adapted / "nothing")
 
 
+def test_how_it_is_computed_may_change_when_a_run_is_gone_on_with(llama: Path, run_dir: Path, adapted: Path) -> None:
+    before = weights(adapted / "model")
+    adapt(llama, run_dir, adapted, "--resume", "--micro-batch", 4, "--gradient-checkpointing", "--max-forgetting", 9)
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights(adapted / "model").items())
+
+
 def test_a_stage_that_forgets_too_much_ends_the_run_and_is_kept(llama: Path, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = [option for option in OPTIONS if not str(option).startswith(("--replay", "en="))]
@@ -184,6 +191,12 @@ def test_a_stage_that_forgets_too_much_ends_the_run_and_is_kept(llama: Path, run
     assert record["status"].startswith("stopped: stage all")
     assert (out / "stages" / "1-all" / "model" / "model.safetensors").is_file()
     assert not (out / "model").exists()
+    # With a wider gate it goes on.
+    more = (*more[:-1], "50")
+    result = vocabopt("adapt", llama, "--run", run_dir, *options, *more, "--out", out, "--quiet", "--plan", "full",
+                      "--learning-rate-factor", 200, "--resume")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (out / "model" / "config.json").is_file()
 
 
 def refused(llama: Path, run_dir: Path, out: Path, match: str, *more: object) -> None:
@@ -194,7 +207,7 @@ def refused(llama: Path, run_dir: Path, out: Path, match: str, *more: object) ->
 def test_what_cannot_be_used_is_told_before_anything_is_computed(llama: Path, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     refused(llama, run_dir, out, r"--size 999: is not merged yet.*300 added tokens.*vocabopt merge", "--size", 999)
-    refused(llama, run_dir, out, r"less than one batch|one step takes|shorter than", "--batch", "10Mtok")
+    refused(llama, run_dir, out, r"its text makes \d+ blocks of 32 tokens, and one step takes", "--batch", "10Mtok")
     refused(llama, run_dir, out, r"--plan nope: no such plan. Choose redwhale", "--plan", "nope")
     refused(llama, run_dir, out, r"--init nope: no such method", "--init", "nope")
     refused(llama, run_dir, out, r"--replay x: write NAME=PATH:SHARE", "--replay", "x")
@@ -211,7 +224,7 @@ def test_a_tokenizer_of_another_base_is_refused(llama: Path, folders: Path, run_
         (other / path.name).write_bytes(path.read_bytes())
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (other / name).write_bytes((folders / "gpt2-like" / name).read_bytes())
-    refused(other, run_dir, tmp_path / "out", "tokenizer", "--plan", "full")
+    refused(other, run_dir, tmp_path / "out", "does not extend the tokenizer of", "--plan", "full")
 
 
 def test_a_run_that_was_not_merged_is_refused(llama: Path, swept: Path, tmp_path: Path) -> None:

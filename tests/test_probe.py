@@ -12,14 +12,15 @@ from helpers import CORPUS
 OPTIONS = (
     "--text", f"ko={CORPUS / 'ko' / 'news.txt'}",
     "--eval", f"en={CORPUS / 'en' / 'chat.txt'}",
-    "--init", "decompose", "--init", "mean", "--plan", "full", "--steps", 2, "--seeds", 2,
+    "--plan", "full", "--steps", 2, "--seeds", 2,
     "--context", 32, "--batch", "512tok", "--micro-batch", 8, "--learning-rate-factor", 20, "--precision", "fp32",
     "--eval-bytes", "2kB",
 )  # fmt: skip
 
 
-def probe(llama: Path, run_dir: Path, out: Path, *more: object) -> dict[str, Any]:
-    result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", out, *more)
+def probe(llama: Path, run_dir: Path, out: Path, init: str | None = None) -> dict[str, Any]:
+    methods = ("--init", init) if init else ("--init", "decompose", "--init", "mean")
+    result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, *methods, "--out", out)
     assert result.exit_code == 0, result.output
     record: dict[str, Any] = json.loads((out / "probe.json").read_text(encoding="utf-8"))
     return record
@@ -66,7 +67,7 @@ def test_rows_are_means_over_seeds_ranked_by_what_they_reach_on_target_text(prob
 
 def test_a_probe_goes_on_with_what_is_there(llama: Path, run_dir: Path, probed: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in (probed / "cells").glob("*.json")}
-    record = probe(llama, run_dir, probed, "--init", "eeve")
+    record = probe(llama, run_dir, probed, init="eeve")
     after = {path.name: path.stat().st_mtime_ns for path in (probed / "cells").glob("*.json")}
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"eeve-full-0.json", "eeve-full-1.json"}
@@ -80,5 +81,7 @@ def test_a_probe_with_other_options_is_refused(llama: Path, run_dir: Path, probe
 
 
 def test_an_option_given_twice_is_refused(llama: Path, run_dir: Path, tmp_path: Path) -> None:
-    result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", tmp_path / "out", "--init", "mean")
+    result = vocabopt(
+        "probe", llama, "--run", run_dir, *OPTIONS, "--out", tmp_path / "out", "--init", "mean", "--init", "mean"
+    )
     assert_refused(result, r"--init mean: is given twice", tmp_path / "out")

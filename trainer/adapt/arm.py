@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.adapt.evals import EvalText, bits_per_byte, score_all
 from trainer.data import PackedText, TextPlan, pack_stage
+from trainer.evaluate.subject import load_tokenizer
 from trainer.init import load_model
 from trainer.plan import Plan, Stage
 from trainer.processes import main_first, main_only
@@ -71,7 +72,7 @@ def placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
 
 def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
     """The token ids of every stage, before anything trains: what is wrong with the text is said at the start."""
-    tokenizer = AutoTokenizer.from_pretrained(arm.tokenizer)
+    tokenizer = load_tokenizer(str(arm.tokenizer))
     with main_first():
         packed = [
             pack_stage(
@@ -100,7 +101,7 @@ def run_arm(
     Returns:
         A record a stage, as adapt.json holds them.
     """
-    tokenizer = AutoTokenizer.from_pretrained(arm.tokenizer)
+    tokenizer = load_tokenizer(str(arm.tokenizer))
     model: PreTrainedModel | None = None
     records: list[StageRecord] = []
     for number, (stage, text) in enumerate(zip(arm.plan.stages, packed, strict=True), start=1):

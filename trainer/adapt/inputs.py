@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoTokenizer
 
 from trainer.adapt.arm import ArmRun
 from trainer.adapt.evals import EvalText, eval_text
@@ -26,6 +25,7 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
+from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension, read_extension
 from trainer.init.folders import model_folder
 from trainer.plan import Lora, Plan, named_plan
@@ -84,7 +84,7 @@ class Inputs:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be gone on with, beside the options."""
-        return {**self.files, "plan": digest(self.plan.as_record()), "processes": n_processes()}
+        return {**self.files, "plan": digest(self.plan.as_record()), "precision": self.precision}
 
     def resolved(self) -> dict[str, Any]:
         """Options that were left open, as they were taken."""
@@ -144,7 +144,7 @@ def read_inputs(options: AdaptOptions, console: Console) -> Inputs:
         precision=_precision(options, state.device),
         device=state.device,
         files={
-            "model": _weights_identity(model),
+            "model": weights_identity(model),
             "tokenizer": hashlib.sha256((options.tokenizer_dir / "tokenizer.json").read_bytes()).hexdigest(),
             "text": digest([text.stage(stage).fingerprint() for stage in range(text.n_stages)]),
         },
@@ -161,6 +161,8 @@ def _extension(options: AdaptOptions, model: Path) -> Extension:
         raise OptionError(f"{folder}: holds no merged tokenizer yet (no tokenizer.json). Run `{merge}` first.")
     extension = read_extension(folder, model)
     n_added = len(extension.new_ids)
+    if not n_added:
+        raise OptionError(f"{folder}: has no added tokens, so there is nothing to adapt to. Merge a size above 0.")
     if options.size is not None and options.size != n_added:
         raise OptionError(
             f"--size {options.size}: is not merged yet: {folder} has {n_added:,} added tokens. Run "
@@ -204,7 +206,7 @@ def _held_out(options: AdaptOptions) -> HeldOut:
 def _budget(options: AdaptOptions, scanned: Any) -> tuple[int | None, Mapping[str, TokenSample]]:
     if options.budget is None:
         return None, {}
-    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer_dir)
+    tokenizer = load_tokenizer(str(options.tokenizer_dir))
     return budget_in_bytes(parse_budget(options.budget), scanned, tokenizer)
 
 
@@ -240,12 +242,13 @@ def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText
     """The settings of a stage. A batch in bytes takes as many blocks as hold that much of this stage's text."""
     batch = parse_budget(options.batch, "--batch")
     n_tokens = batch.amount if batch.unit == "tokens" else batch.amount * packed.n_tokens / packed.n_bytes
-    at_once = options.micro_batch * n_processes()
-    n_micro_batches = max(1, round(n_tokens / options.context_tokens / at_once))
+    # Whole blocks, as many on every process; then the largest micro-batch that divides them, so that it moves no batch.
+    n_each = max(1, round(n_tokens / options.context_tokens / n_processes()))
+    micro_batch = max(size for size in range(1, options.micro_batch + 1) if n_each % size == 0)
     return StageSettings(
         context_tokens=options.context_tokens,
-        batch_tokens=n_micro_batches * at_once * options.context_tokens,
-        micro_batch=options.micro_batch,
+        batch_tokens=n_each * n_processes() * options.context_tokens,
+        micro_batch=micro_batch,
         precision=precision,
         gradient_checkpointing=options.gradient_checkpointing,
         compile=options.compile,
@@ -261,8 +264,13 @@ def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText
     )
 
 
-def _weights_identity(folder: Path) -> str:
-    """Of the model's folder: its config, and names and sizes of its weights, which are too large to be read for it."""
+def weights_identity(folder: Path) -> str:
+    """Of the model's folder: its config, and of its weights names, sizes and beginnings; whole they are too large."""
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
     config = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-    return digest([config, *[[path.name, path.stat().st_size] for path in files]])
+    return digest([config, *[[path.name, path.stat().st_size, _beginning(path)] for path in files]])
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(1 << 20)).hexdigest()

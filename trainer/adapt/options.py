@@ -10,8 +10,14 @@ from trainer.plan import PLAN_NAMES
 from vocabopt.errors import OptionError
 from vocabopt.readers import ReadOptions
 
-#: What may differ between a run and its resumption: it shows or keeps more, and moves no weight.
-IDLE_OPTIONS = frozenset(("log_every_steps", "save_every_steps", "report_to", "out"))
+#: What may differ between a run and its resumption: how it is computed, kept and judged. It moves no weight of the
+#: adapted model, but for the rounding of sums.
+IDLE_OPTIONS = frozenset(
+    (
+        *("log_every_steps", "save_every_steps", "report_to", "out", "micro_batch", "gradient_checkpointing"),
+        *("shard", "compile", "control", "max_forgetting"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ def open_run(options: AdaptOptions, inputs: Inputs, *, resume: bool) -> None:
     # As JSON gives it back: tuples are lists there.
     identity = json.loads(json.dumps({"options": options.as_record(), "inputs": inputs.identity()}))
     # A run that failed before it had computed anything left nothing to lose: its mended command may take the folder.
-    if marker.is_file() and (marker.parent / "0-init" / "start.json").is_file():
+    computed = [*marker.parent.glob("0-init/start.json"), *marker.parent.glob("*/stage.json")]
+    if marker.is_file() and computed:
         earlier = read_json(marker, next_step="Choose another folder with --out.")
         if not resume:
             raise RunDirectoryError(

@@ -67,9 +67,10 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     stages = run_arm(arm, run, packed, on_stage)
     samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, console)
     control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))
-    record = write(stages, status="finished", samples=samples, control=control)
+    record = write.record(stages, status="finished", samples=samples, control=control)
     main_only(lambda: finish_model(options.out / "model", arm, record))
-    return record
+    # Last: where adapt.json says that it is finished, the model is there.
+    return write(stages, status="finished", samples=samples, control=control)
 
 
 class _Writer:
@@ -87,7 +88,13 @@ class _Writer:
         self._options, self._inputs, self._start = options, inputs, start
         self._seen, self._gate, self._full = seen, gate, full
 
-    def __call__(
+    def __call__(self, stages: list[StageRecord], **more: Any) -> dict[str, Any]:
+        record = self.record(stages, **more)
+        if is_main():
+            write_json_atomic(self._options.out / ADAPT_JSON, record)
+        return record
+
+    def record(
         self,
         stages: list[StageRecord],
         *,
@@ -95,7 +102,8 @@ class _Writer:
         samples: list[dict[str, str]] | None = None,
         control: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        record = adapt_record(
+        """What adapt.json would hold."""
+        return adapt_record(
             self._options,
             self._inputs,
             self._start,
@@ -106,9 +114,6 @@ class _Writer:
             control=control,
             gate=self._gate,
         ) | {"full_training": self._full}
-        if is_main():
-            write_json_atomic(self._options.out / ADAPT_JSON, record)
-        return record
 
 
 def _control(

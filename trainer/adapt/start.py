@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.adapt.arm import placed
 from trainer.adapt.evals import EvalText, bits_per_byte, score_all
 from trainer.adapt.inputs import EVAL_BATCH, Inputs
 from trainer.adapt.options import AdaptOptions
 from trainer.evaluate import TextScore, continuations, pick_prompts
+from trainer.evaluate.subject import load_tokenizer, n_reloaded_otherwise
 from trainer.init import init_model, load_model, save_model
 from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
@@ -44,7 +45,7 @@ class Start:
         with console.step("sample"):
             after = continuations(
                 model,
-                AutoTokenizer.from_pretrained(tokenizer),
+                load_tokenizer(str(tokenizer)),
                 list(self.continued),
                 n_tokens=options.sample_tokens,
             )
@@ -70,8 +71,8 @@ def initialise(options: AdaptOptions, inputs: Inputs, console: Console) -> Start
 
 def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, console: Console) -> None:
     model = placed(load_model(inputs.model, dtype=inputs.dtype), inputs.device)
-    base_tokenizer = AutoTokenizer.from_pretrained(inputs.model)
-    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer_dir)
+    base_tokenizer = _tokenizer(inputs.model, console)
+    tokenizer = _tokenizer(options.tokenizer_dir, console)
     with console.step("measure the base model"):
         before = _scores(model, base_tokenizer, inputs, options)
         prompts = _prompts(inputs.evals, options)
@@ -97,6 +98,17 @@ def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, console: Cons
         write_json_atomic(path, record)
 
     main_only(write)
+
+
+def _tokenizer(folder: Path, console: Console) -> PreTrainedTokenizerBase:
+    """As transformers loads it; where that is not what its tokenizer.json says, it is told."""
+    tokenizer = load_tokenizer(str(folder))
+    if n_otherwise := n_reloaded_otherwise(str(folder), tokenizer):
+        console.note(
+            f"{folder}: transformers builds this tokenizer anew and gives other ids than its tokenizer.json on "
+            f"{n_otherwise:,} of the built-in lines. What is measured and trained on here is what transformers gives."
+        )
+    return tokenizer
 
 
 def _scores(

@@ -61,6 +61,10 @@ def gained(record: Mapping[str, Any], name: str) -> str:
     return f"{before:.3f} -> {after:.3f} bits per byte ({after / before - 1:+.1%})"
 
 
+def _n_steps(arm: Mapping[str, Any]) -> str:
+    return f"{sum(stage['n_steps'] for stage in arm['stages']):,}"
+
+
 def notes(record: Mapping[str, Any]) -> list[str]:
     """What the numbers say, in sentences."""
     told = []
@@ -76,7 +80,7 @@ def notes(record: Mapping[str, Any]) -> list[str]:
             who = "the adapted model" if ours < theirs else "the control"
             told.append(
                 f"{name}: {who} has fewer bits per byte (adapted {ours:.4f}, control with the original tokenizer "
-                f"{theirs:.4f}, same text and plan)."
+                f"{theirs:.4f}, same text and plan; {_n_steps(record)} and {_n_steps(control)} steps)."
             )
     exposure = record["exposure"]
     told.append(

@@ -22,7 +22,7 @@ DEMO_OUT = Path("reports/demo-adapt")
 #: A model of 2M parameters takes higher rates and smaller steps than one of 10B, and has 150 kB to learn from.
 DEMO_ADAPT = (
     *("--budget", "1MB", "--batch", "4kB", "--context", "256", "--micro-batch", "8"),
-    *("--learning-rate-factor", "10", "--lora-rank", "16", "--precision", "fp32", "--control"),
+    *("--learning-rate-factor", "10", "--lora-rank", "16", "--precision", "fp32", "--threads", "1", "--control"),
 )
 
 

@@ -53,7 +53,7 @@ class Extension:
         if self.n_base_tokens > n_rows:
             raise ModelError(
                 f"{self.place}: extends a base of {self.n_base_tokens:,} tokens; {model} has {n_rows:,} rows. Its "
-                "tokenizer is another one: merge with that model's own, --base MODEL."
+                "tokenizer is another one: sweep with that model as --base, then merge."
             )
         known = frozenset(self.base_tokens)
         for index, replaced in zip(self.new_ids, self.base_ids, strict=True):

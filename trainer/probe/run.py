@@ -1,15 +1,20 @@
 """`vocabopt probe`: every cell is an adaptation of its own, kept as one JSON file, so a stopped probe goes on."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from trainer.adapt import adapt
+from trainer.adapt.inputs import weights_identity
 from trainer.data import parse_budget
+from trainer.init.folders import model_folder
 from trainer.probe.options import Cell, ProbeOptions
+from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
@@ -29,34 +34,51 @@ def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, An
     console = console or Console(quiet=True)
     out = options.adapt.out
     check_own_folder(out, PROBE_JSON)
-    record = {"format_version": FORMAT_VERSION, "options": options.as_record()}
+    record = {"format_version": FORMAT_VERSION, "options": options.as_record(), "inputs": _inputs(options)}
     _take(out / PROBE_JSON, record)
-    cells = [_run(cell, options, out / "cells", console) for cell in options.cells]
+    for cell in options.cells:
+        _run(cell, options, out / "cells", console)
+    # All that are there: an earlier command may have run others of the same probe.
+    cells = [read_json(path, next_step="Remove it.") for path in sorted((out / "cells").glob("*.json"))]
     record |= {"cells": cells, "rows": ranked(cells)}
-    write_json_atomic(out / PROBE_JSON, record)
+    main_only(lambda: write_json_atomic(out / PROBE_JSON, record))
     return record
 
 
 def _take(path: Path, record: Mapping[str, Any]) -> None:
     """Cells may be added to a probe (other methods, plans, seeds); what they share must stay."""
     shared = {name: value for name, value in record["options"].items() if name not in ("inits", "plans", "n_seeds")}
+    # As JSON gives it back: tuples are lists there.
+    shared = json.loads(json.dumps(shared | record["inputs"]))
     if path.is_file():
-        earlier = read_json(path, next_step="Choose another folder with --out.")["options"]
+        earlier = read_json(path, next_step="Choose another folder with --out.")
+        earlier = earlier["options"] | earlier.get("inputs", {})
         for name, value in shared.items():
             if earlier.get(name) != value:
                 raise RunDirectoryError(
                     f"{path.parent}: holds a probe with another {name}: {earlier.get(name)!r} then, {value!r} now. "
                     "Choose another folder with --out."
                 )
-    write_json_atomic(path, record)
+    main_only(lambda: write_json_atomic(path, record))
 
 
-def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> dict[str, Any]:
+def _inputs(options: ProbeOptions) -> dict[str, str]:
+    """What the cells of a probe share by content: the model, the tokenizer, the plans that are files."""
+    tokenizer = (options.adapt.tokenizer_dir / "tokenizer.json").read_bytes()
+    plans = {plan: sha256(Path(plan).read_bytes()).hexdigest() for plan in options.plans if Path(plan).is_file()}
+    return {
+        "weights": weights_identity(model_folder(options.adapt.model)),
+        "merges": sha256(tokenizer).hexdigest(),
+        **plans,
+    }
+
+
+def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> None:
     path = folder / f"{cell.name}.json"
     if path.is_file():
-        return read_json(path, next_step="Remove it: the cell is run again.")
+        return
     work = folder / f".{cell.name}.work"
-    shutil.rmtree(work, ignore_errors=True)
+    main_only(lambda: shutil.rmtree(work, ignore_errors=True))
     of_cell = replace(
         options.adapt,
         init=cell.init,
@@ -82,9 +104,8 @@ def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> d
         "seconds": round(sum(stage["seconds"] for stage in done["stages"]), 3),
         "peak_bytes": max((stage["peak_bytes"] or 0 for stage in done["stages"]), default=0),
     }
-    write_json_atomic(path, record)
-    shutil.rmtree(work)
-    return record
+    main_only(lambda: write_json_atomic(path, record))
+    main_only(lambda: shutil.rmtree(work))
 
 
 def _budget(options: ProbeOptions) -> str:

@@ -1,5 +1,6 @@
 """One stage from its start, or its newest checkpoint, to a finished model."""
 
+import gc
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -123,6 +124,10 @@ def run_stage(
         if args.device.type == "cuda":
             # The optimizer's state would count as the next stage's. On a CPU it would only cost a second.
             trainer.accelerator.free_memory()
+            trainer.optimizer = trainer.lr_scheduler = None
+            del trainer
+            gc.collect()
+            torch.cuda.empty_cache()
     return run
 
 
@@ -168,7 +173,7 @@ def check_size(packed: PackedText, stage: Stage, settings: StageSettings) -> Non
         raise CorpusError(
             f"stage {stage.name!r}: its text makes {packed.n_blocks} blocks of {settings.context_tokens} tokens, and "
             f"one step takes {settings.blocks_per_step}. Give more text, or a smaller --batch "
-            f"({max(packed.n_blocks, 1) * settings.context_tokens} at most)."
+            f"({max(packed.n_blocks, 1) * settings.context_tokens}tok at most)."
         )
 
 

@@ -97,9 +97,11 @@ class StageTrainer(Trainer):
         if self.lr_scheduler is None:
             optimizer = optimizer or self.optimizer
             assert optimizer is not None
+            # Not `self` in it: the schedule would keep the trainer, and its model, alive.
+            stage = self.stage
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
                 optimizer,
-                lambda step: learning_rate_factor(self.stage, min(step, num_training_steps - 1), num_training_steps),
+                lambda step: learning_rate_factor(stage, min(step, num_training_steps - 1), num_training_steps),
             )
             self._created_lr_scheduler = True
         return self.lr_scheduler

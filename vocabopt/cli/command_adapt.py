@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from vocabopt.cli.shared import named_paths, plain_console, reading_options, require_trainer
-from vocabopt.cli.training import plan_options, replay_options, run_options, running_options
+from vocabopt.cli.training import budget_option, plan_options, replay_options, run_options, running_options
 from vocabopt.errors import OptionError
 
 
@@ -18,6 +18,7 @@ from vocabopt.errors import OptionError
     "--size", type=click.IntRange(min=1), metavar="N", help="Tokens that the merged tokenizer must have added."
 )
 @replay_options
+@budget_option
 @click.option(
     "--eval",
     "evals",
@@ -92,7 +93,7 @@ def adapt(
     options = AdaptOptions(model=model, run=run, out=out, **values)
     record = run_adaptation(options, Console(quiet=quiet or as_json or not is_main()), resume=resume)
     page = _report_again(out) if is_main() else None
-    if as_json:
+    if as_json and is_main():
         click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
     elif not quiet and is_main():
         console = plain_console()

@@ -41,7 +41,7 @@ def run_options(command: Command) -> Command:
                 multiple=True,
                 metavar="NAME=PATH",
                 callback=named_paths("text"),
-                help="Text of the target language to train on; may be repeated.",
+                help="The text of the target language to train on; PATH may be a folder or a pattern.",
             ),
         ),
     )
@@ -66,7 +66,7 @@ def _replays(ctx: click.Context, parameter: click.Parameter, values: Iterable[st
 
 
 def replay_options(command: Command) -> Command:
-    """--replay, --budget, --heldout, --seed: which text is trained on."""
+    """--replay, --heldout, --seed: which text is trained on."""
     return _add(
         command,
         (
@@ -77,11 +77,6 @@ def replay_options(command: Command) -> Command:
                 metavar="NAME=PATH:SHARE",
                 callback=_replays,
                 help="Base-language text against forgetting, and its share of all training bytes; may be repeated.",
-            ),
-            click.option(
-                "--budget",
-                metavar="AMOUNT",
-                help="Text to train on: 10MB, or 2Btok of the merged tokenizer's tokens.  [default: --text once]",
             ),
             click.option(
                 "--heldout",
@@ -96,6 +91,20 @@ def replay_options(command: Command) -> Command:
                 type=click.IntRange(0, 2**31 - 1),
                 metavar="N",
                 help="Order of the text, random rows.",
+            ),
+        ),
+    )
+
+
+def budget_option(command: Command) -> Command:
+    """--budget: how much text is trained on."""
+    return _add(
+        command,
+        (
+            click.option(
+                "--budget",
+                metavar="AMOUNT",
+                help="Text to train on: 10MB, or 2Btok of the merged tokenizer's tokens.  [default: --text once]",
             ),
         ),
     )
