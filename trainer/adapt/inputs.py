@@ -97,7 +97,7 @@ class Inputs:
             evals=self.evals,
             settings_of=lambda packed: settings_for(options, self.precision, packed),
             context_tokens=options.context_tokens,
-            eval_batch=EVAL_BATCH,
+            eval_batch=min(EVAL_BATCH, options.micro_batch),
             resume=resume,
             console=console,
             dtype=self.dtype,

@@ -114,7 +114,13 @@ def _tokenizer(folder: Path, console: Console) -> PreTrainedTokenizerBase:
 def _scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, inputs: Inputs, options: AdaptOptions
 ) -> dict[str, TextScore]:
-    return score_all(model, tokenizer, inputs.evals, context_tokens=options.context_tokens, batch_size=EVAL_BATCH)
+    return score_all(
+        model,
+        tokenizer,
+        inputs.evals,
+        context_tokens=options.context_tokens,
+        batch_size=min(EVAL_BATCH, options.micro_batch),
+    )
 
 
 def _prompts(evals: Sequence[EvalText], options: AdaptOptions) -> list[str]:

@@ -62,7 +62,8 @@ def demo_story(corpus: str | None, size: int | None, out: Path | None, adapt: Se
     return Story(
         model=str(folder),
         corpus=corpus or DEMO_CORPUS,
-        out=out or DEMO_OUT / f"{Path(corpus or DEMO_CORPUS).name}-{key}",
+        # A run directory holds one merged tokenizer: another size takes another.
+        out=out or DEMO_OUT / f"{Path(corpus or DEMO_CORPUS).name}-{key}{'' if size is None else f'-{size}'}",
         size=size,
         adapt=("--replay", DEMO_REPLAY, *DEMO_ADAPT, *adapt),
     )

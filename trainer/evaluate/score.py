@@ -225,7 +225,8 @@ def _memory(model: "PreTrainedModel", context_tokens: int, batch_size: int) -> I
     except RuntimeError as error:  # of which OutOfMemoryError is one, on GPUs; CPUs have none of their own
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        fewer = "a smaller --batch" if batch_size > 1 else "a smaller --context, or --precision bf16"
+        smaller = "a smaller --batch (in adapt: --micro-batch)"
+        fewer = smaller if batch_size > 1 else "a smaller --context, or --precision bf16"
         raise OptionError(
             f"--batch {batch_size}: {batch_size} windows of {context_tokens:,} tokens do not fit into the memory of "
             f"{model.device}. Try {fewer}."
