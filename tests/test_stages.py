@@ -330,7 +330,7 @@ def test_resuming_with_other_options_names_both_values(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints" / "step-00000002"
     for changes, message in (
         ({"settings": replace(SETTINGS, seed=1)}, f"{folder} was written with --seed 0, and now it is 1. Resume with"),
-        ({"settings": replace(SETTINGS, batch_tokens=128)}, "written with --batch 64, and now it is 128"),
+        ({"settings": replace(SETTINGS, batch_tokens=128)}, "written with --batch 64tok, and now it is 128tok"),
         ({"stage": replace(stage, blocks="even")}, "written with the plan's blocks odd, and now it is even"),
         ({"packed": TinyText(n_blocks=24)}, "written with the stage's text 22 blocks, .*now it is 24 blocks"),
         ({"new_ids": NEW_IDS[1:]}, r"written with the tokenizer's new rows 10 \(.*now it is 9"),
@@ -489,7 +489,7 @@ def test_a_full_disk_at_the_stages_end_keeps_the_last_checkpoint(tmp_path: Path)
 
 def test_text_smaller_than_a_step_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        CorpusError, match=r"stage 's': its text makes 3 blocks of 16 tokens, and one step takes 4.*48 at"
+        CorpusError, match=r"stage 's': its text makes 3 blocks of 16 tokens, and one step takes 4.*48tok at"
     ):
         train(tiny_llama(), Stage(name="s", blocks="odd"), tmp_path, packed=TinyText(n_blocks=3))
 
@@ -533,8 +533,8 @@ def test_the_console_shows_how_the_loss_goes(capsys: pytest.CaptureFixture[str])
         ({"max_grad_norm": 0.0}, "--max-grad-norm 0.0: must be above 0"),
         ({"precision": "fp16"}, "--precision fp16: choose fp32, bf16-mixed, bf16"),
         ({"optimizer": "sgd"}, "--optimizer sgd: choose adamw, adamw-8bit"),
-        ({"micro_batch": 3}, r"--batch 64: must be a multiple of 48 \(3 blocks of 16 tokens on 1 process\)"),
-        ({"batch_tokens": 8}, r"--batch 8: must be a multiple of 32 .* Choose 32"),
+        ({"micro_batch": 3}, r"--batch 64tok: must be a multiple of 48 \(3 blocks of 16 tokens on 1 process\)"),
+        ({"batch_tokens": 8}, r"--batch 8tok: must be a multiple of 32 .* Choose 32tok"),
     ],
 )
 def test_settings_check_their_fields(changes: dict[str, Any], message: str) -> None:

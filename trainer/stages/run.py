@@ -194,7 +194,7 @@ def _asked(
     text = {"blocks": packed.n_blocks, "tokens": packed.n_tokens, "bytes": packed.n_bytes}
     return plan | {
         "--context": settings.context_tokens,
-        "--batch": settings.batch_tokens,
+        "--batch": f"{settings.batch_tokens}tok",
         "--precision": settings.precision,
         "--optimizer": settings.optimizer,
         "--max-grad-norm": settings.max_grad_norm,

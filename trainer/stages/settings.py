@@ -83,8 +83,8 @@ class StageSettings:
             each = f"{self.micro_batch} blocks of {self.context_tokens} tokens"
             whole = max(at_once, self.batch_tokens // at_once * at_once)
             raise OptionError(
-                f"--batch {self.batch_tokens}: must be a multiple of {at_once} ({each} on {n_processes} "
-                f"process{'es' if n_processes > 1 else ''}). Choose {whole}, or another --micro-batch."
+                f"--batch {self.batch_tokens}tok: must be a multiple of {at_once} ({each} on {n_processes} "
+                f"process{'es' if n_processes > 1 else ''}). Choose {whole}tok, or another --micro-batch."
             )
         return self.batch_tokens // at_once
 
