@@ -201,3 +201,14 @@ def test_a_missing_or_unreadable_plan_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b"\xff")
     with pytest.raises(PlanError, match=r"mine.toml: cannot be read"):
         read_plan(tmp_path / "mine.toml")
+
+
+def test_the_help_of_the_commands_names_every_plan_and_init_method() -> None:
+    """They are written there once more, so that help needs no torch."""
+    from trainer.init import INIT_METHODS
+    from vocabopt.cli import command_init
+    from vocabopt.cli.training import INITS, PLANS
+
+    assert INITS.split(", ") == list(INIT_METHODS)
+    assert PLANS.removesuffix(", or a .toml file").split(", ") == list(PLAN_NAMES)
+    assert list(command_init.METHODS) == list(INIT_METHODS)

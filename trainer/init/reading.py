@@ -73,7 +73,7 @@ def _check_extends(merged: Side, own: Side, tokenizer: Path, folder: Path) -> No
         )
         raise ModelError(
             f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
-            f"tokens have another id or none ({shown}). Merge with that model's own tokenizer: --base {folder}."
+            f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
         )
 
 
