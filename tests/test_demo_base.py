@@ -397,7 +397,7 @@ def test_the_story_stops_at_the_first_command_that_fails(tmp_path: Path) -> None
 )
 def test_make_adapt_passes_on_what_was_given(variables: list[str], arguments: str) -> None:
     # `make test` runs this too: what it tells the makes below it is not for this one.
-    alone = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
     made = subprocess.run(
         ["make", "--dry-run", "adapt", *variables], cwd=ROOT, capture_output=True, text=True, check=True, env=alone
     )
