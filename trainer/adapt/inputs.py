@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from transformers import AutoConfig
+from transformers.integrations.integration_utils import get_available_reporting_integrations
 
 from trainer.adapt.arm import ArmRun
 from trainer.adapt.evals import EvalText, eval_text
@@ -115,6 +117,7 @@ def read_inputs(options: AdaptOptions, console: Console) -> Inputs:
         torch.set_num_threads(options.threads)
     state = join_processes(cpu=options.device == "cpu" or not torch.cuda.is_available())
     model = model_folder(options.model)
+    _check_early(options, model)
     extension = _extension(options, model)
     plan = plan_of(options)
     heldout = _held_out(options)
@@ -149,6 +152,30 @@ def read_inputs(options: AdaptOptions, console: Console) -> Inputs:
             "text": digest([text.stage(stage).fingerprint() for stage in range(text.n_stages)]),
         },
     )
+
+
+def _check_early(options: AdaptOptions, model: Path) -> None:
+    """What can be told before any text is read."""
+    parse_budget(options.batch, "--batch")
+    if options.budget is not None:
+        parse_budget(options.budget)
+    parse_bytes(options.eval_bytes, "--eval-bytes")
+    if options.run is not None and not options.run.is_dir():
+        raise OptionError(f"--run {options.run}: no such folder. Name the run directory of a sweep, after merge.")
+    available = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
+    if unknown := next((name for name in options.report_to if name not in available), None):
+        raise OptionError(
+            f"--report-to {unknown}: transformers cannot report to it here. Install it, or choose "
+            f"{', '.join(sorted(available))} or none."
+        )
+    if (model / "config.json").is_file():
+        config = AutoConfig.from_pretrained(model)
+        positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+        if positions is not None and options.context_tokens > positions:
+            raise OptionError(
+                f"--context {options.context_tokens}: the model has {positions:,} positions "
+                f"(max_position_embeddings in its config.json). Give at most {positions}."
+            )
 
 
 def _extension(options: AdaptOptions, model: Path) -> Extension:

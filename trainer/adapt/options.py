@@ -84,7 +84,11 @@ class AdaptOptions:
                 f"--text: {len(self.texts)} texts given. Name one target text, such as --text ko=PATH; PATH may be a "
                 "folder or a pattern."
             )
-        if (self.run is None) == (self.tokenizer is None):
+        if self.run is not None and self.tokenizer is not None:
+            raise OptionError(
+                f"--run {self.run} and --tokenizer {self.tokenizer}: both name the merged tokenizer. Leave one out."
+            )
+        if self.run is None and self.tokenizer is None:
             raise OptionError(
                 "Name the merged tokenizer: --run DIR (a sweep's folder after merge), or --tokenizer TOK."
             )

@@ -59,7 +59,12 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     def on_stage(stages: list[StageRecord]) -> None:
         write(stages)
         try:
-            gate.check(start.before, stages[-1]["bits_per_byte"], stage=stages[-1]["name"], folder=options.out)
+            gate.check(
+                start.before,
+                stages[-1]["bits_per_byte"],
+                stage=stages[-1]["name"],
+                folder=arm.stage_folder(len(stages)) / "model",
+            )
         except ForgettingError as error:
             write(stages, status=f"stopped: {error}")
             raise

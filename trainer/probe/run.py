@@ -10,14 +10,14 @@ from statistics import mean, stdev
 from typing import Any
 
 from trainer.adapt import adapt
-from trainer.adapt.inputs import weights_identity
+from trainer.adapt.inputs import plan_of, weights_identity
 from trainer.data import parse_budget
 from trainer.init.folders import model_folder
 from trainer.probe.options import Cell, ProbeOptions
 from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.errors import RunDirectoryError
+from vocabopt.errors import OptionError, RunDirectoryError
 
 PROBE_JSON = "probe.json"
 
@@ -32,6 +32,7 @@ def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, An
         VocaboptError: as `adapt`. RunDirectoryError: the folder holds a probe with other options.
     """
     console = console or Console(quiet=True)
+    _check_steps(options)
     out = options.adapt.out
     check_own_folder(out, PROBE_JSON)
     record = {"format_version": FORMAT_VERSION, "options": options.as_record(), "inputs": _inputs(options)}
@@ -60,6 +61,17 @@ def _take(path: Path, record: Mapping[str, Any]) -> None:
                     "Choose another folder with --out."
                 )
     main_only(lambda: write_json_atomic(path, record))
+
+
+def _check_steps(options: ProbeOptions) -> None:
+    """Every stage needs text for a step, and the cut between stages is at whole documents."""
+    for plan in options.plans:
+        n_stages = len(plan_of(replace(options.adapt, plan=plan)).stages)
+        if n_stages > 1 and options.n_steps < 2 * n_stages:
+            raise OptionError(
+                f"--steps {options.n_steps}: plan {plan} has {n_stages} stages, which share them. Give at least "
+                f"{2 * n_stages}, or a plan of one stage (--plan full)."
+            )
 
 
 def _inputs(options: ProbeOptions) -> dict[str, str]:
