@@ -214,6 +214,12 @@ def test_what_cannot_be_used_is_told_before_anything_is_computed(llama: Path, ru
     refused(llama, run_dir, out, r"'en' is given", "--eval", f"en={CORPUS / 'en'}")
     refused(llama, run_dir, out, r"--budget 10: write a number and its unit", "--budget", "10")
     refused(llama, run_dir, out, r"the model has 64 positions", "--context", 128)
+    refused(
+        llama, run_dir, out, r"--report-to nowhere: transformers cannot report to it here", "--report-to", "nowhere"
+    )
+    plan = out.with_name("plan.toml")
+    plan.write_text('[[stage]]\nname = "far"\nblocks = [9]\n', encoding="utf-8")
+    refused(llama, run_dir, out, r"plan.toml, stage 'far': blocks \[9\]: the model has 2 blocks", "--plan", plan)
     assert not (out / "model").exists()
 
 

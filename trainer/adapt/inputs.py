@@ -30,7 +30,7 @@ from trainer.data import (
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension, read_extension
 from trainer.init.folders import model_folder
-from trainer.plan import Lora, Plan, named_plan
+from trainer.plan import Lora, Plan, named_plan, stage_blocks
 from trainer.plan_file import read_plan
 from trainer.processes import join_processes, n_processes
 from trainer.stages import Precision, StageSettings
@@ -39,7 +39,7 @@ from vocabopt.blocks import texts_of
 from vocabopt.choice.options import parse_bytes
 from vocabopt.console import Console
 from vocabopt.corpus import named_set
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, PlanError
 from vocabopt.run_files import read_sweep
 
 DEFAULT_HELDOUT = 0.05
@@ -176,6 +176,11 @@ def _check_early(options: AdaptOptions, model: Path) -> None:
                 f"--context {options.context_tokens}: the model has {positions:,} positions "
                 f"(max_position_embeddings in its config.json). Give at most {positions}."
             )
+        for stage in plan_of(options).stages:
+            try:
+                stage_blocks(stage.blocks, int(config.get_text_config().num_hidden_layers))
+            except PlanError as error:
+                raise PlanError(f"--plan {options.plan}, stage {stage.name!r}: {error}") from error
 
 
 def _extension(options: AdaptOptions, model: Path) -> Extension:

@@ -41,6 +41,8 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     """
     console = console or Console(quiet=True)
     inputs = read_inputs(options, console)
+    if resume and not (options.out / "stages").is_dir():
+        console.note(f"{options.out}: holds no adaptation to go on with; this one starts.")
     open_run(options, inputs, resume=resume)
     arm = Arm(
         folder=options.out,
