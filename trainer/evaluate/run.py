@@ -47,7 +47,9 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
     with console.step("load the model"):
         model = load_model(options.model, dtype=dtype).to(device)  # type: ignore[arg-type]
     start_token(tokenizer)
-    context = options.context_tokens or min(DEFAULT_CONTEXT, positions_of(model) or DEFAULT_CONTEXT)
+    context = options.context_tokens
+    if context is None:
+        context = min(DEFAULT_CONTEXT, positions_of(model) or DEFAULT_CONTEXT)
     check_context(model, context, options.stride)
     scores = {text.name: _score(model, tokenizer, text, options, context, console) for text in texts}
     return {

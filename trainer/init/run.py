@@ -79,6 +79,11 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
     _check_out(options, folder)
     with console.step("read the tokenizers"):
         extension = read_extension(options.tokenizer, folder)
+        if not extension.new_ids:
+            raise OptionError(
+                f"--tokenizer {options.tokenizer}: has no tokens that {options.model} lacks, so there are no rows to "
+                "make. Name the folder that `vocabopt merge` wrote."
+            )
     with console.step("load the model"):
         model = load_model(folder, dtype=options.dtype)
     with console.step(f"make {len(extension.new_ids):,} rows"):
