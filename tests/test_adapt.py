@@ -236,3 +236,25 @@ def test_a_tokenizer_of_another_base_is_refused(llama: Path, folders: Path, run_
 def test_a_run_that_was_not_merged_is_refused(llama: Path, swept: Path, tmp_path: Path) -> None:
     result = vocabopt("adapt", llama, "--run", swept, *OPTIONS, "--out", tmp_path / "out")
     assert_refused(result, r"holds no merged tokenizer yet.*Run `vocabopt merge", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("batch", "micro_batch", "n_blocks", "at_once"), [
+    ("1024tok", 8, 32, 8), ("1024tok", 5, 32, 4), ("1024tok", 64, 32, 32), ("96tok", 8, 3, 3), ("0.4kB", 8, 4, 4),
+])  # fmt: skip
+def test_a_batch_is_whole_blocks_whatever_the_micro_batch(
+    batch: str, micro_batch: int, n_blocks: int, at_once: int
+) -> None:
+    """By hand: 400 bytes of a text of 0.3 tokens a byte are 120 tokens, 3.75 blocks of 32."""
+    from trainer.adapt import AdaptOptions
+    from trainer.adapt.inputs import settings_for
+    from trainer.data import PackedText
+
+    sources = {"ko": {"n_documents": 1, "n_bytes": 1_000, "n_tokens": 300}}
+    packed = PackedText(folder=Path(), context_tokens=32, end_id=2, dtype="uint16", n_tokens=300, sources=sources,
+                        fingerprint="")  # fmt: skip
+    options = AdaptOptions(
+        model="m", out=Path("o"), texts={"ko": "k"}, run=Path("r"), context_tokens=32,
+        batch=batch, micro_batch=micro_batch,
+    )  # fmt: skip
+    settings = settings_for(options, "fp32", packed)
+    assert (settings.batch_tokens, settings.micro_batch) == (32 * n_blocks, at_once)

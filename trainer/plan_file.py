@@ -23,7 +23,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from trainer.plan import Lora, Plan, Stage
+from trainer.plan import Lora, Plan, Stage, named_plan
 from vocabopt.errors import PlanError
 
 #: What TOML's values must be, by field: a word for it, and the types.
@@ -121,3 +121,8 @@ def _check_fields(place: str, record: Mapping[str, Any], kind: type[Stage] | typ
         # TOML's true is no number, though Python's is.
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise PlanError(f"{place}: {field} {value!r} must be {what}.")
+
+
+def plan_by_name(value: str, lora: Lora) -> Plan:
+    """`--plan`: a plan by its name, with adapters of the given size, or from a .toml file. Raises PlanError."""
+    return read_plan(Path(value)) if value.endswith(".toml") else named_plan(value, lora)

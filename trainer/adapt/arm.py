@@ -15,7 +15,7 @@ from trainer.evaluate.subject import load_tokenizer
 from trainer.init import load_model
 from trainer.plan import Plan, Stage
 from trainer.processes import main_first, main_only
-from trainer.stages import StageSettings, check_size, is_finished, read_run, run_stage
+from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 
@@ -106,7 +106,7 @@ def run_arm(
     records: list[StageRecord] = []
     for number, (stage, text) in enumerate(zip(arm.plan.stages, packed, strict=True), start=1):
         folder = arm.stage_folder(number)
-        if not is_finished(folder):
+        if finished_run(folder) is None:
             before = arm.start if number == 1 else arm.stage_folder(number - 1) / "model"
             model = run.load(before) if model is None else model
             run_stage(

@@ -30,8 +30,8 @@ from trainer.data import (
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension, read_extension
 from trainer.init.folders import model_folder
-from trainer.plan import Lora, Plan, named_plan, stage_blocks
-from trainer.plan_file import read_plan
+from trainer.plan import Lora, Plan, stage_blocks
+from trainer.plan_file import plan_by_name
 from trainer.processes import join_processes, n_processes
 from trainer.stages import Precision, StageSettings
 from vocabopt.artifacts import digest
@@ -209,10 +209,7 @@ def _size(options: AdaptOptions) -> str:
 
 def plan_of(options: AdaptOptions) -> Plan:
     """The plan by name or from its file, its learning rates by the factor that was asked for."""
-    if options.plan.endswith(".toml"):
-        plan = read_plan(Path(options.plan))
-    else:
-        plan = named_plan(options.plan, Lora(rank=options.lora_rank, alpha=2 * options.lora_rank))
+    plan = plan_by_name(options.plan, Lora(rank=options.lora_rank, alpha=2 * options.lora_rank))
     factor = options.learning_rate_factor
     return replace(
         plan, stages=tuple(replace(stage, learning_rate=stage.learning_rate * factor) for stage in plan.stages)

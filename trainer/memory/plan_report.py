@@ -10,7 +10,8 @@ from trainer.memory.build import outline_of
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
 from trainer.memory.remedies import Case, Remedy, first_that_fits, sharded
 from trainer.memory.target import known_positions, read_config, read_vocabulary, with_rows
-from trainer.plan import Lora, Plan, Stage, named_plan
+from trainer.plan import Lora, Plan, Stage
+from trainer.plan_file import plan_by_name
 from trainer.stages.settings import Optimizer, Precision
 from vocabopt.choice.options import parse_bytes, parse_tokens
 from vocabopt.errors import OptionError
@@ -164,15 +165,6 @@ def _peaks(cost: StageCost) -> dict[Optimizer, int]:
     return {optimizer: cost.peak_bytes(optimizer) for optimizer in cost.state_bytes}
 
 
-def read_named_plan(name: str, lora: Lora) -> Plan:
-    """A plan by name, or from a .toml file. Raises PlanError."""
-    if not name.endswith(".toml"):
-        return named_plan(name, lora)
-    from trainer.plan_file import read_plan
-
-    return read_plan(Path(name))
-
-
 def plan_report(options: PlanOptions) -> PlanReport:
     """Predict every stage.
 
@@ -182,7 +174,7 @@ def plan_report(options: PlanOptions) -> PlanReport:
     budget_tokens = options.budget_tokens
     limit_bytes = parse_bytes(options.gpu, "--gpu") * (100 - FREE_PERCENT) // 100
     lora = Lora(rank=options.lora_rank, alpha=2 * options.lora_rank)
-    plan = read_named_plan(options.plan, lora)
+    plan = plan_by_name(options.plan, lora)
     config, spec = read_config(options.model)
     settings = options.step_settings()
     _check_context(config, options)
