@@ -110,7 +110,7 @@ def test_an_unknown_plan_lists_those_there_are() -> None:
         ({}, "stage 's': trains nothing"),
         ({"embeddings": "old"}, "stage 's': embeddings 'old' must be"),
         ({"blocks": "third"}, "stage 's': blocks 'third' must be one of"),
-        ({"blocks": (0,)}, r"stage 's': blocks \(0,\) must be"),
+        ({"blocks": (0,)}, r"stage 's': blocks \[0\] must be one of none, all.* or numbers from 1, or from -1"),
         ({"other": True, "share": 0}, "stage 's': share 0 must be above 0"),
         ({"other": True, "warmup": 1.0}, "stage 's': warmup 1.0 must be at least 0 and below 1"),
         ({"embeddings": "all", "lora": Lora()}, "stage 's': lora needs blocks"),
@@ -122,7 +122,7 @@ def test_a_stage_checks_its_fields(fields: dict[str, object], message: str) -> N
 
 
 def test_lora_checks_its_fields() -> None:
-    with pytest.raises(PlanError, match="lora rank 0: must be at least 1"):
+    with pytest.raises(PlanError, match="lora rank 0: must be at least 1, such as rank = 16"):
         Lora(rank=0)
     with pytest.raises(PlanError, match="lora dropout 1: must be"):
         Lora(dropout=1)
@@ -170,7 +170,9 @@ def test_a_plan_is_read_from_toml(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[[stage]\n", r"mine.toml: is no TOML \("),
-        ("", "mine.toml: plan mine: has no stages"),
+        ("", r"mine.toml: plan mine: has no stages. Write one as \[\[stage\]\]"),
+        ("[[stage]]\nname = '../a'\nother = true", "mine.toml: stage '../a': the name is its folder's. Use letters"),
+        ("[[stage]]\nname = ''\nother = true", "mine.toml: stage '': the name is its folder's. Use letters"),
         ("stage = 3", r"mine.toml: stage must be written \[\[stage\]\]"),
         ("name = 3", "mine.toml: name 3 must be a string"),
         ("stages = []", "mine.toml: unknown field 'stages'. A plan has name and one"),

@@ -4,6 +4,7 @@ A plan is a tuple of stages that run one after another, each on its own slice of
 trains is a pure function of the names of the model's parameters (`trainable_names`), so it can be asserted whole.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -36,9 +37,9 @@ class Lora:
 
     def __post_init__(self) -> None:
         if self.rank < 1:
-            raise PlanError(f"lora rank {self.rank}: must be at least 1.")
+            raise PlanError(f"lora rank {self.rank}: must be at least 1, such as rank = 16.")
         if self.alpha < 1:
-            raise PlanError(f"lora alpha {self.alpha}: must be at least 1.")
+            raise PlanError(f"lora alpha {self.alpha}: must be at least 1, such as twice the rank.")
         if not 0 <= self.dropout < 1:
             raise PlanError(f"lora dropout {self.dropout}: must be at least 0 and below 1.")
 
@@ -72,12 +73,12 @@ class Stage:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise PlanError("a stage has no name. Give it one: it names the stage's folder.")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
+            raise PlanError(f"stage {self.name!r}: the name is its folder's. Use letters a to z, digits, - and _ only.")
         checks: tuple[tuple[str, object, bool, str], ...] = (
             ("embeddings", self.embeddings, self.embeddings in (None, *ROWS), 'must be "all" or "new", or left out'),
             ("head", self.head, self.head in (None, *ROWS), 'must be "all" or "new", or left out'),
-            ("blocks", self.blocks, _are_blocks(self.blocks), f"must be one of {', '.join(BLOCK_WORDS)}, or numbers"),
+            ("blocks", _as_written(self.blocks), _are_blocks(self.blocks), _BLOCKS_ARE),
             ("share", self.share, self.share > 0, "must be above 0"),
             ("learning_rate", self.learning_rate, self.learning_rate > 0, "must be above 0"),
             ("new_rows_factor", self.new_rows_factor, self.new_rows_factor > 0, "must be above 0"),
@@ -99,6 +100,13 @@ class Stage:
         return "new" in (self.embeddings, self.head)
 
 
+_BLOCKS_ARE = f"must be one of {', '.join(BLOCK_WORDS)}, or numbers from 1, or from -1 for the last, as [1, 2, -1]"
+
+
+def _as_written(blocks: object) -> object:
+    return list(blocks) if isinstance(blocks, tuple) else blocks
+
+
 def _are_blocks(blocks: object) -> bool:
     if isinstance(blocks, tuple):
         return bool(blocks) and all(isinstance(n, int) and not isinstance(n, bool) and n for n in blocks)
@@ -115,7 +123,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not self.stages:
-            raise PlanError(f"plan {self.name}: has no stages.")
+            raise PlanError(f'plan {self.name}: has no stages. Write one as [[stage]] name = "all" blocks = "all".')
         names = [stage.name for stage in self.stages]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise PlanError(f"plan {self.name}: two stages are called {twice!r}. Names must differ: they name folders.")
