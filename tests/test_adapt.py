@@ -2,6 +2,8 @@
 
 import json
 import math
+import shlex
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -165,6 +167,79 @@ def test_a_finished_run_is_not_run_again(llama: Path, run_dir: Path, adapted: Pa
     assert (adapted / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_is_left_as_it_is_and_said_to_be_finished(llama: Path, run_dir: Path, adapted: Path) -> None:
+    files = {path: path.stat().st_mtime_ns for path in adapted.rglob("*") if path.is_file()}
+    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", adapted, "--control", "--resume")
+    assert result.exit_code == 0, result.output
+    assert f"{adapted}: is finished, with these options. Nothing was done." in result.stderr
+    assert "read text" not in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in adapted.rglob("*") if path.is_file()} == files
+
+
+def test_resume_with_an_edited_plan_names_stage_field_and_both_values(
+    llama: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    plan, out = tmp_path / "mine.toml", tmp_path / "out"
+    text = '[[stage]]\nname = "a"\nblocks = "all"\nlearning_rate = 1e-4\n[stage.lora]\nrank = 2\n'
+    plan.write_text(text, encoding="utf-8")
+    adapt(llama, run_dir, out, "--plan", plan)
+    plan.write_text(text.replace("1e-4", "2e-4").replace("rank = 2", "rank = 4"), encoding="utf-8")
+    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, "--plan", plan, "--resume")
+    assert_refused(
+        result,
+        r"mine.toml: stage 'a', learning_rate 0.0001 then, 0.0002 now; stage 'a', lora.rank 2 then, 4 now",
+        out / "nothing",
+    )
+    assert "read text" not in result.stderr
+    plan.write_text(text.replace('"a"', '"b"'), encoding="utf-8")
+    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, "--plan", plan, "--resume")
+    assert_refused(result, r"mine.toml: stages a then, b now", out / "nothing")
+
+
+def test_an_interrupted_run_names_the_command_that_goes_on_with_it(llama: Path, run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out dir"
+    more = ("--out", out, "--save-every", 1, "--budget", "2MB")
+    command = command_of("adapt", llama, "--run", run_dir, *OPTIONS, *more)
+    with started(command, stderr=subprocess.PIPE, text=True) as running:
+        while not list(out.glob("stages/1-*/checkpoints")):
+            assert running.poll() is None, "ended before it was interrupted"
+            time.sleep(0.005)
+        # The record is there before the first stage is done.
+        record = json.loads((out / "adapt.json").read_text(encoding="utf-8"))
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    assert (record["status"], record["stages"]) == ("running", [])
+    assert running.returncode == 130
+    goes_on = shlex.join(["vocabopt", "adapt", str(llama), "--run", str(run_dir)])
+    last = told.splitlines()[-1]
+    assert last.startswith(f"Interrupted. Go on with: {goes_on} --text ")
+    assert last.endswith(f"--out '{out}' --save-every 1 --budget 2MB --resume")
+
+
+def test_text_that_is_repeated_often_is_told_with_its_passes(llama: Path, run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("adapt", llama, "--run", run_dir, *OPTIONS, "--plan", "full", "--samples", 0)
+    result = vocabopt(*command, "--budget", "120kB", "--out", out)
+    assert result.exit_code == 0, result.output
+    record = json.loads((out / "adapt.json").read_text(encoding="utf-8"))
+    passes = record["training_text"]["sources"]["ko"]["passes"]
+    assert passes > 4
+    assert f"are read {passes:,.0f} times over. Up to 4 passes" in record["warnings"][0]
+    assert record["warnings"][0] in result.stderr
+    assert "times over" not in vocabopt(*command, "--out", tmp_path / "once").stderr
+
+
+def test_a_default_context_ends_at_the_model_s_positions(llama: Path, run_dir: Path, tmp_path: Path) -> None:
+    """The model has 64 positions, the default is 1,024 tokens."""
+    options = [option for option in OPTIONS if option not in ("--context", 32)]
+    command = ("adapt", llama, "--run", run_dir, *options, "--plan", "full", "--samples", 0, "--out", tmp_path / "out")
+    result = vocabopt(*command)
+    assert result.exit_code == 0, result.output
+    assert "--context: 64 tokens, which are all positions of" in result.stderr
+    record = json.loads((tmp_path / "out" / "adapt.json").read_text(encoding="utf-8"))
+    assert record["options"]["context_tokens"] == 64
+
+
 def test_resume_with_other_options_is_refused(llama: Path, run_dir: Path, adapted: Path) -> None:
     for option, told in ((("--init", "mean"), "--init"), (("--context", 16), "--context"), (("--seed", 3), "--seed")):
         result = vocabopt(
@@ -210,17 +285,38 @@ def test_what_cannot_be_used_is_told_before_anything_is_computed(llama: Path, ru
     refused(llama, run_dir, out, r"its text makes \d+ blocks of 32 tokens, and one step takes", "--batch", "10Mtok")
     refused(llama, run_dir, out, r"--plan nope: no such plan. Choose redwhale", "--plan", "nope")
     refused(llama, run_dir, out, r"--init nope: no such method", "--init", "nope")
-    refused(llama, run_dir, out, r"--replay x: write NAME=PATH:SHARE", "--replay", "x")
+    refused(llama, run_dir, out, r"--replay x: write NAME=PATH:SHARE, for example --replay en=", "--replay", "x")
+    refused(llama, run_dir, out, r"--replay a=b:x: 'x' is no share; write NAME=PATH:SHARE", "--replay", "a=b:x")
+    refused(llama, run_dir, out, r"the share 2 must lie between 0 and 1. For a fifth .*a=b:0.2", "--replay", "a=b:2")
+    refused(llama, run_dir, out, r"the share nan must lie between", "--replay", "a=b:nan")
+    refused(llama, run_dir, out, r"--replay: the shares leave nothing", "--replay", "a=b:0.8")
+    refused(llama, run_dir, out, r"'ko' is given", "--replay", "ko=b:0.1")
+    refused(llama, run_dir, out, r"--eval-bytes x: .* such as 1MB, 200kB", "--eval-bytes", "x")
+    refused(llama, run_dir, out, r"--batch 9: write a number and its unit: 100kB, or in tokens 32768tok", "--batch", 9)
+    refused(llama, run_dir, out, r"--lora-rank 0: must be at least 1, such as 16", "--lora-rank", 0)
+    refused(llama, run_dir, out, r"--max-grad-norm 0.0: must be above 0", "--max-grad-norm", 0)
+    refused(llama, run_dir, out, r"--shard: needs several processes", "--shard")
     refused(llama, run_dir, out, r"'en' is given", "--eval", f"en={CORPUS / 'en'}")
     refused(llama, run_dir, out, r"--budget 10: write a number and its unit", "--budget", "10")
-    refused(llama, run_dir, out, r"the model has 64 positions", "--context", 128)
+    refused(llama, run_dir, out, r"--context 128: .*base has 64 positions .* Give at most 64", "--context", 128)
     refused(
         llama, run_dir, out, r"--report-to nowhere: transformers cannot report to it here", "--report-to", "nowhere"
     )
     plan = out.with_name("plan.toml")
     plan.write_text('[[stage]]\nname = "far"\nblocks = [9]\n', encoding="utf-8")
     refused(llama, run_dir, out, r"plan.toml, stage 'far': blocks \[9\]: the model has 2 blocks", "--plan", plan)
+    plan.write_text('[[stage]]\nname = "a"\nblocks = "all"\n[stage.lora]\ntargets = ["q"]\n', encoding="utf-8")
+    refused(llama, run_dir, out, r"plan.toml, stage 'a': lora targets 'q': its blocks have .*q_proj", "--plan", plan)
     assert not (out / "model").exists()
+
+
+def test_a_folder_that_cannot_be_taken_is_told_before_the_text_is_read(
+    llama: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", tmp_path / "file")
+    assert_refused(result, r"file: is a file, not a folder", tmp_path / "out")
+    assert "read text" not in result.stderr
 
 
 def test_a_tokenizer_of_another_base_is_refused(llama: Path, folders: Path, run_dir: Path, tmp_path: Path) -> None:

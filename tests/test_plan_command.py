@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-SMALL = ("--context", "64", "--micro-batch", "2", "--batch-tokens", "256", "--lora-rank", "8")
+SMALL = ("--context", "64", "--micro-batch", "2", "--batch", "256tok", "--lora-rank", "8")
 
 
 @pytest.fixture
@@ -96,6 +96,19 @@ def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
     assert (record["n_rows"], record["n_added"]) == (590, 90)
 
 
+def test_a_default_context_ends_at_the_model_s_positions_and_is_told(model: Path) -> None:
+    """256 positions, and a default of 1,024."""
+    small = ("--micro-batch", 2, "--lora-rank", 8)
+    record = as_json(model, "--added", 88, "--budget", "1Mtok", *small)
+    assert record["options"]["context_tokens"] == 256
+    result = vocabopt("plan", model, "--added", 88, "--budget", "1Mtok", *small)
+    assert "--context: 256 tokens, which are all positions of" in result.stdout
+    # Asked for, it is refused.
+    result = vocabopt("plan", model, "--added", 88, "--budget", "1Mtok", *small, "--context", 257)
+    assert result.exit_code == 2
+    assert "256 positions" in result.stderr
+
+
 # --- What does not fit -----------------------------------------------------------------------------------------------
 
 
@@ -104,7 +117,7 @@ def report_of(model: Path, gpu_bytes: int, **options: Any) -> PlanReport:
         "plan": "full",
         "context_tokens": 64,
         "micro_batch": 4,
-        "batch_tokens": 256,
+        "batch": "256tok",
         "lora_rank": 4,
     }
     return plan_report(
@@ -190,14 +203,21 @@ def test_redwhale_s_lora_trains_about_the_share_that_the_paper_reports() -> None
         (["no-such-model", "--added", 1, "--budget", "1Mtok"], r"MODEL no-such-model: no such preset .* solar-10.7b"),
         (["gpt2", "--added", 1, "--budget", "many"], r"--budget many: write tokens, as 2Btok or 300Mtok"),
         (["gpt2", "--added", 1, "--budget", "10MB"], r"--budget 10MB: write tokens"),
-        (["gpt2", "--added", 1, "--budget", "Btok"], r"--budget B: write a number of at least 1"),
+        (["gpt2", "--added", 1, "--budget", "Btok"], r"--budget Btok: write tokens, as 2Btok or 300Mtok"),
         (["gpt2", "--budget", "1Mtok"], r"Name what is added: --run DIR .*, --tokenizer TOK, or --added N"),
         (["gpt2", "--added", -1, "--budget", "1Mtok"], r"--added -1: must be at least 0"),
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--plan", "best"], r"--plan best: no such plan. Choose redwhale"),
-        (["gpt2", "--added", 1, "--budget", "1Mtok", "--gpu", "big"], r"--gpu big: write a number"),
+        (
+            ["gpt2", "--added", 1, "--budget", "1Mtok", "--gpu", "big"],
+            r"--gpu big: write a number of at least 1, such as 80GB or 24GiB",
+        ),
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--tflops", 0], r"--tflops 0.0: must be above 0"),
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--context", 4096], r"--context 4096: MODEL gpt2 has 1,024"),
-        (["gpt2", "--added", 1, "--budget", "1Mtok", "--batch-tokens", 0], r"--batch-tokens 0: must be at least 1"),
+        (["gpt2", "--added", 1, "--budget", "-2Btok"], r"--budget -2Btok: write tokens, as 2Btok or 300Mtok"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--batch", "0tok"], r"--batch 0tok: write tokens, as 32768tok"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--batch", "1MB"], r"--batch 1MB: write tokens, as 32768tok"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--lora-rank", 0], r"--lora-rank 0: must be at least 1, such as"),
+        (["gpt2", "--run", "nowhere", "--budget", "1Mtok", "--context", 4096], r"nowhere/sweep.json: not found"),
     ],
 )
 def test_bad_options_are_refused(arguments: list[object], match: str, tmp_path: Path) -> None:

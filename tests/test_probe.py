@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import pytest
-from command_line import assert_refused, vocabopt
+from command_line import assert_refused, vocabopt, written
 from helpers import CORPUS
 
 OPTIONS = (
@@ -73,7 +73,35 @@ def test_a_probe_goes_on_with_what_is_there(llama: Path, run_dir: Path, probed: 
 
 def test_a_probe_with_other_options_is_refused(llama: Path, run_dir: Path, probed: Path) -> None:
     result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", probed, "--steps", 9)
-    assert_refused(result, r"holds a probe with another n_steps: 2 then, 9 now", probed / "nothing")
+    assert_refused(result, r"holds a probe with another --steps: 2 then, 9 now", probed / "nothing")
+
+
+def test_a_refused_probe_reads_no_text_and_leaves_nothing(llama: Path, run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for option, match in (
+        (("--init", "nope"), r"--init nope: no such method. Choose random"),
+        (("--plan", "nope"), r"--plan nope: no such plan"),
+        (("--eval-bytes", "nope"), r"--eval-bytes nope: .* such as 1MB"),
+        (("--optimizer", "adamw-8bit"), r"--optimizer adamw-8bit: needs bitsandbytes"),
+    ):
+        result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", out, *option)
+        assert_refused(result, match, out)
+        assert "read text" not in result.stderr
+        assert not out.exists()
+    # What only the text can tell is told with the first cell, which leaves nothing either.
+    short = written(tmp_path / "short.txt", "\n".join(f"line {n}" for n in range(40)))
+    same = ("--text", f"ko={short}", "--eval", f"x={short}")
+    result = vocabopt("probe", llama, "--run", run_dir, *same, *OPTIONS[4:], "--out", out)
+    assert_refused(result, "ko: no document of .* is left to train on", out)
+    assert list(out.iterdir()) == []
+
+
+def test_a_plan_s_file_can_be_added_to_a_probe(llama: Path, run_dir: Path, probed: Path, tmp_path: Path) -> None:
+    plan = written(tmp_path / "mine.toml", '[[stage]]\nname = "a"\nhead = "all"\n')
+    command = ("probe", llama, "--run", run_dir, *OPTIONS, "--init", "mean", "--out", probed, "--plan", plan)
+    assert vocabopt(*command, "--seeds", 1).exit_code == 0
+    plan.write_text(plan.read_text(encoding="utf-8").replace("head", "embeddings"), encoding="utf-8")
+    assert_refused(vocabopt(*command), r"another .*mine.toml: its content changed", probed / "nothing")
 
 
 def test_an_option_given_twice_is_refused(llama: Path, run_dir: Path, tmp_path: Path) -> None:

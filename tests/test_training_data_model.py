@@ -96,7 +96,7 @@ def packed(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedTex
     lines = [*lines_of("en")[:40], " ".join(lines_of("en")[40:50])]
     text = written(folder / "en.txt", "\n".join(lines))
     plan = plan_text(
-        target_and_replays(("en", str(text)), [], ReadOptions()),
+        target_and_replays(("en", str(text)), {}, ReadOptions()),
         budget_bytes=None,
         stage_shares=[1],
         seed=0,

@@ -25,7 +25,7 @@ SYLLABLES = "가나다라마바사"
 
 
 def plan_of(path: Path, stage_shares: Sequence[float] = (1.0,), **options: Any) -> TextPlan:
-    sources = target_and_replays(("ko", str(path)), [], ReadOptions())
+    sources = target_and_replays(("ko", str(path)), {}, ReadOptions())
     settings: dict[str, Any] = {"budget_bytes": None, "seed": 0, "held_out": None} | options
     return plan_text(sources, stage_shares=stage_shares, **settings)
 

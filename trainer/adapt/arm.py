@@ -1,6 +1,5 @@
 """One model on its way through a plan: the adapted one, its control, or one of a probe."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,8 +33,7 @@ class Arm:
 
     def stage_folder(self, number: int) -> Path:
         """Of the stage with this number, from 1."""
-        name = re.sub(r"[^\w.-]+", "-", self.plan.stages[number - 1].name)
-        return self.folder / "stages" / f"{number}-{name}"
+        return self.folder / "stages" / f"{number}-{self.plan.stages[number - 1].name}"
 
     @property
     def last_model(self) -> Path:

@@ -40,7 +40,10 @@ def eval_text(
     """
     chosen = sorted(_picked(documents, max_bytes), key=lambda entry: entry[:2])
     if not chosen:
-        raise CorpusError(f"{place}: no documents to measure on. Name another text with --eval, or raise --heldout.")
+        raise CorpusError(
+            f"{place}: no documents to measure on. Give text of more documents, or name one to measure on with --eval "
+            "NAME=PATH and hold none out (--heldout 0)."
+        )
     texts = tuple(text for _, _, text in chosen)
     return EvalText(name=name, role="base" if is_base else role_of_text(texts, scripts), documents=texts)
 

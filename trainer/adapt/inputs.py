@@ -1,17 +1,14 @@
-"""What an adaptation needs, found and checked before anything is computed."""
+"""The text of an adaptation, read once: what each stage trains on, what is measured, how large a step is."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig
-from transformers.integrations.integration_utils import get_available_reporting_integrations
 
 from trainer.adapt.arm import ArmRun
+from trainer.adapt.early import Checked
 from trainer.adapt.evals import EvalText, eval_text
 from trainer.adapt.options import AdaptOptions
 from trainer.data import (
@@ -28,43 +25,34 @@ from trainer.data import (
     target_and_replays,
 )
 from trainer.evaluate.subject import load_tokenizer
-from trainer.init import Extension, read_extension
-from trainer.init.folders import model_folder
-from trainer.plan import Lora, Plan, stage_blocks
-from trainer.plan_file import plan_by_name
-from trainer.processes import join_processes, n_processes
+from trainer.init import Extension
+from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
 from vocabopt.artifacts import digest
 from vocabopt.blocks import texts_of
-from vocabopt.choice.options import parse_bytes
 from vocabopt.console import Console
 from vocabopt.corpus import named_set
-from vocabopt.errors import OptionError, PlanError
+from vocabopt.errors import OptionError
 from vocabopt.run_files import read_sweep
 
 DEFAULT_HELDOUT = 0.05
 #: Windows measured at once.
 EVAL_BATCH = 8
+#: Up to here repeated text is nearly as good as new text (Muennighoff et al., arXiv 2305.16264).
+MOST_PASSES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Everything found: the extension, the plan, every stage's text, the texts to measure on.
+class Inputs(Checked):
+    """Everything found: what was checked early, every stage's text, the texts to measure on.
 
-    budget_sample: what a budget in tokens was turned into bytes by. files: what identifies the model, the tokenizer
-    and the text by content.
+    budget_sample: what a budget in tokens was turned into bytes by.
     """
 
-    model: Path
-    extension: Extension
-    plan: Plan
     text: TextPlan
     budget_sample: Mapping[str, TokenSample]
     evals: tuple[EvalText, ...]
     heldout: HeldOut
-    precision: Precision
-    device: torch.device
-    files: Mapping[str, str]
 
     @property
     def base_texts(self) -> tuple[str, ...]:
@@ -85,8 +73,21 @@ class Inputs:
         return f"CPU, {each}" if n_processes() == 1 else f"CPU, {n_processes()} processes of {each}"
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be gone on with, beside the options."""
-        return {**self.files, "plan": digest(self.plan.as_record()), "precision": self.precision}
+        """As before the text was read, and the text."""
+        stages = range(self.text.n_stages)
+        return {**super().identity(), "text": digest([self.text.stage(stage).fingerprint() for stage in stages])}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know before the hours of training, in sentences."""
+        sources = self.text.as_record()["sources"]
+        often = {name: source["passes"] for name, source in sources.items() if source["passes"] > MOST_PASSES}
+        return [
+            f"{name}: its {sources[name]['n_bytes'] / passes:,.0f} bytes are read {passes:,.0f} times over. Up to "
+            f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
+            "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
+            for name, passes in often.items()
+        ]
 
     def resolved(self) -> dict[str, Any]:
         """Options that were left open, as they were taken."""
@@ -98,7 +99,7 @@ class Inputs:
             text=self.text,
             evals=self.evals,
             settings_of=lambda packed: settings_for(options, self.precision, packed),
-            context_tokens=options.context_tokens,
+            context_tokens=options.context,
             eval_batch=min(EVAL_BATCH, options.micro_batch),
             resume=resume,
             console=console,
@@ -107,26 +108,20 @@ class Inputs:
         )
 
 
-def read_inputs(options: AdaptOptions, console: Console) -> Inputs:
-    """Find and check everything.
+def read_inputs(checked: Checked, console: Console) -> Inputs:
+    """Read the text, and check everything that is said of it.
 
     Raises:
-        OptionError, PlanError, ModelError, CorpusError, BaseTokenizerError, RunDirectoryError: what cannot be used.
+        OptionError, CorpusError, RunDirectoryError: what cannot be used.
     """
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    state = join_processes(cpu=options.device == "cpu" or not torch.cuda.is_available())
-    model = model_folder(options.model)
-    _check_early(options, model)
-    extension = _extension(options, model)
-    plan = plan_of(options)
+    options = checked.options
     heldout = _held_out(options)
-    sources = target_and_replays(_target(options), _replays(options), options.read_options())
+    sources = target_and_replays(_target(options), options.replays, options.read_options())
     named = {name: named_set(name, path, "eval") for name, path in options.evals.items()}
     exclude = hashes_of_documents((text_set, options.read_options()) for text_set in named.values())
     scanned = scan_text(sources, held_out=heldout, exclude=exclude, console=console)
     budget, sample = _budget(options, scanned)
-    text = cut_text(scanned, budget_bytes=budget, stage_shares=plan.shares(), seed=options.seed)
+    text = cut_text(scanned, budget_bytes=budget, stage_shares=checked.plan.shares(), seed=options.seed)
     held_out = {
         source.name: held_out_documents(source.text_set, source.options, heldout)
         for source in sources
@@ -137,92 +132,17 @@ def read_inputs(options: AdaptOptions, console: Console) -> Inputs:
         for name, text_set in named.items()
     }
     return Inputs(
-        model=model,
-        extension=extension,
-        plan=plan,
+        **vars(checked),
         text=text,
         budget_sample=sample,
-        evals=_evals(options, extension, {**held_out, **given}),
+        evals=_evals(options, checked.extension, heldout, {**held_out, **given}),
         heldout=heldout,
-        precision=_precision(options, state.device),
-        device=state.device,
-        files={
-            "model": weights_identity(model),
-            "tokenizer": hashlib.sha256((options.tokenizer_dir / "tokenizer.json").read_bytes()).hexdigest(),
-            "text": digest([text.stage(stage).fingerprint() for stage in range(text.n_stages)]),
-        },
-    )
-
-
-def _check_early(options: AdaptOptions, model: Path) -> None:
-    """What can be told before any text is read."""
-    parse_budget(options.batch, "--batch")
-    if options.budget is not None:
-        parse_budget(options.budget)
-    parse_bytes(options.eval_bytes, "--eval-bytes")
-    if options.run is not None and not options.run.is_dir():
-        raise OptionError(f"--run {options.run}: no such folder. Name the run directory of a sweep, after merge.")
-    available = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
-    if unknown := next((name for name in options.report_to if name not in available), None):
-        raise OptionError(
-            f"--report-to {unknown}: transformers cannot report to it here. Install it, or choose "
-            f"{', '.join(sorted(available))} or none."
-        )
-    if (model / "config.json").is_file():
-        config = AutoConfig.from_pretrained(model)
-        positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-        if positions is not None and options.context_tokens > positions:
-            raise OptionError(
-                f"--context {options.context_tokens}: the model has {positions:,} positions "
-                f"(max_position_embeddings in its config.json). Give at most {positions}."
-            )
-        for stage in plan_of(options).stages:
-            try:
-                stage_blocks(stage.blocks, int(config.get_text_config().num_hidden_layers))
-            except PlanError as error:
-                raise PlanError(f"--plan {options.plan}, stage {stage.name!r}: {error}") from error
-
-
-def _extension(options: AdaptOptions, model: Path) -> Extension:
-    """What the merged tokenizer added, if it is of the size that was asked for."""
-    folder = options.tokenizer_dir
-    if not (folder / "tokenizer.json").is_file():
-        merge = (
-            "vocabopt merge DIR --out TOK" if options.run is None else f"vocabopt merge {options.run}{_size(options)}"
-        )
-        raise OptionError(f"{folder}: holds no merged tokenizer yet (no tokenizer.json). Run `{merge}` first.")
-    extension = read_extension(folder, model)
-    n_added = len(extension.new_ids)
-    if not n_added:
-        raise OptionError(f"{folder}: has no added tokens, so there is nothing to adapt to. Merge a size above 0.")
-    if options.size is not None and options.size != n_added:
-        raise OptionError(
-            f"--size {options.size}: is not merged yet: {folder} has {n_added:,} added tokens. Run "
-            f"`vocabopt merge {options.run or 'DIR'}{_size(options)} --out TOK` and name it with --tokenizer TOK."
-        )
-    return extension
-
-
-def _size(options: AdaptOptions) -> str:
-    return "" if options.size is None else f" --size {options.size}"
-
-
-def plan_of(options: AdaptOptions) -> Plan:
-    """The plan by name or from its file, its learning rates by the factor that was asked for."""
-    plan = plan_by_name(options.plan, Lora(rank=options.lora_rank, alpha=2 * options.lora_rank))
-    factor = options.learning_rate_factor
-    return replace(
-        plan, stages=tuple(replace(stage, learning_rate=stage.learning_rate * factor) for stage in plan.stages)
     )
 
 
 def _target(options: AdaptOptions) -> tuple[str, str]:
     (target,) = options.texts.items()
     return target
-
-
-def _replays(options: AdaptOptions) -> list[str]:
-    return [f"{name}={path}:{share}" for name, (path, share) in options.replays.items()]
 
 
 def _held_out(options: AdaptOptions) -> HeldOut:
@@ -239,16 +159,19 @@ def _budget(options: AdaptOptions, scanned: Any) -> tuple[int | None, Mapping[st
     return budget_in_bytes(parse_budget(options.budget), scanned, tokenizer)
 
 
-def _evals(options: AdaptOptions, extension: Extension, texts: Mapping[str, Iterable[str]]) -> tuple[EvalText, ...]:
-    max_bytes = parse_bytes(options.eval_bytes, "--eval-bytes")
+def _evals(
+    options: AdaptOptions, extension: Extension, heldout: HeldOut, texts: Mapping[str, Iterable[str]]
+) -> tuple[EvalText, ...]:
     found = tuple(
         eval_text(
             name,
             documents,
             scripts=extension.scripts,
             is_base=name in options.base_evals or name in options.replays,
-            max_bytes=max_bytes,
-            place=f"evaluation text {name}",
+            max_bytes=options.max_eval_bytes,
+            place=f"--eval {name}={options.evals[name]}"
+            if name in options.evals
+            else f"{name}, of which --heldout {heldout.share:g} is held out",
         )
         for name, documents in texts.items()
     )
@@ -257,26 +180,16 @@ def _evals(options: AdaptOptions, extension: Extension, texts: Mapping[str, Iter
     return found
 
 
-def _precision(options: AdaptOptions, device: torch.device) -> Precision:
-    """auto: bf16-mixed where the device computes in bf16 itself, else fp32."""
-    if options.precision != "auto":
-        return options.precision
-    if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
-
-
 def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText) -> StageSettings:
     """The settings of a stage. A batch in bytes takes as many blocks as hold that much of this stage's text."""
     batch = parse_budget(options.batch, "--batch")
     n_tokens = batch.amount if batch.unit == "tokens" else batch.amount * packed.n_tokens / packed.n_bytes
     # Whole blocks, as many on every process; then the largest micro-batch that divides them, so that it moves no batch.
-    n_each = max(1, round(n_tokens / options.context_tokens / n_processes()))
+    n_each = max(1, round(n_tokens / options.context / n_processes()))
     micro_batch = max(size for size in range(1, options.micro_batch + 1) if n_each % size == 0)
     return StageSettings(
-        context_tokens=options.context_tokens,
-        batch_tokens=n_each * n_processes() * options.context_tokens,
+        context_tokens=options.context,
+        batch_tokens=n_each * n_processes() * options.context,
         micro_batch=micro_batch,
         precision=precision,
         gradient_checkpointing=options.gradient_checkpointing,
@@ -284,6 +197,7 @@ def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText
         optimizer=options.optimizer,
         fused_loss=options.fused_loss,
         shard=options.shard,
+        max_grad_norm=options.max_grad_norm,
         save_every_steps=options.save_every_steps,
         log_every_steps=options.log_every_steps,
         seed=options.seed,
@@ -291,15 +205,3 @@ def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText
         cpu=options.device == "cpu",
         threads=options.threads,
     )
-
-
-def weights_identity(folder: Path) -> str:
-    """Of the model's folder: its config, and of its weights names, sizes and beginnings; whole they are too large."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    config = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-    return digest([config, *[[path.name, path.stat().st_size, _beginning(path)] for path in files]])
-
-
-def _beginning(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.sha256(file.read(1 << 20)).hexdigest()

@@ -5,11 +5,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.data import parse_budget
 from trainer.init import INIT_METHODS, InitMethod
+from trainer.memory.target import DEFAULT_CONTEXT
 from trainer.plan import PLAN_NAMES
+from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.readers import ReadOptions
 
+#: Fields that the command line calls otherwise than --field-name.
+_SPELLED = {
+    "texts": "--text",
+    "context_tokens": "--context",
+    "replays": "--replay",
+    "evals": "--eval",
+    "base_evals": "--base-eval",
+    "n_samples": "--samples",
+    "n_steps": "--steps",
+    "n_seeds": "--seeds",
+    "save_every_steps": "--save-every",
+    "log_every_steps": "--log-every",
+}
 #: What may differ between a run and its resumption: how it is computed, kept and judged. It moves no weight of the
 #: adapted model, but for the rounding of sums.
 IDLE_OPTIONS = frozenset(
@@ -18,6 +34,11 @@ IDLE_OPTIONS = frozenset(
         *("shard", "compile", "control", "max_forgetting"),
     )
 )
+
+
+def option_of(field_name: str) -> str:
+    """A field of the options as the user writes it."""
+    return _SPELLED.get(field_name, "--" + field_name.replace("_", "-"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +52,9 @@ class AdaptOptions:
     texts of the base's language, where the script does not tell. heldout: share of documents held out, by content, as
     the run's sweep did; None takes its share.
     budget: text to train on, as 10MB or 2Btok; None reads the target text once. batch: text of one optimizer step,
-    likewise; in bytes, every tokenizer takes as many steps. context_tokens: longest sequence. micro_batch: sequences
-    at once on one device. learning_rate_factor: of all stages' rates. seed: of the text's order and of random rows.
+    likewise; in bytes, every tokenizer takes as many steps. context_tokens: longest sequence; None takes 1,024, or the
+    model's positions where there are fewer. micro_batch: sequences at once on one device. learning_rate_factor: of all
+    stages' rates. max_grad_norm: what longer gradients are cut to. seed: of the text's order and of random rows.
     max_forgetting: relative rise in bits per byte on base-language text that ends the run; None only reports it.
     eval_bytes: of each text at most. control: adapt the original tokenizer and model too, on the same text and plan.
     """
@@ -53,9 +75,10 @@ class AdaptOptions:
     match_norm: bool = False
     budget: str | None = None
     batch: str = "32768tok"
-    context_tokens: int = 1024
+    context_tokens: int | None = None
     micro_batch: int = 4
     learning_rate_factor: float = 1.0
+    max_grad_norm: float = 1.0
     precision: Literal["auto", "fp32", "bf16-mixed", "bf16"] = "auto"
     optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
     gradient_checkpointing: bool = False
@@ -100,13 +123,21 @@ class AdaptOptions:
             )
         for name, (path, share) in self.replays.items():
             if not 0 < share < 1:
-                raise OptionError(f"--replay {name}={path}:{share}: the share must lie between 0 and 1.")
-        if sum(share for _, share in self.replays.values()) >= 1:
+                raise OptionError(
+                    f"--replay {name}={path}:{share:g}: the share {share:g} must lie between 0 and 1. For a fifth of "
+                    f"the training text write --replay {name}={path}:0.2."
+                )
+        if sum(share for _, share in self.replays.values()) >= 1 - 1e-9:
             raise OptionError(
-                "--replay: the shares leave nothing for the target text; they must add up to less than 1."
+                "--replay: the shares leave nothing for the target text. Let them add up to less than 1, as 0.2 and "
+                "0.1 do."
             )
         self._check_names()
         self._check_numbers()
+        parse_budget(self.batch, "--batch")
+        if self.budget is not None:
+            parse_budget(self.budget)
+        _ = self.max_eval_bytes
 
     def _check_names(self) -> None:
         taken = [*self.texts, *self.replays, *self.evals]
@@ -121,10 +152,11 @@ class AdaptOptions:
 
     def _check_numbers(self) -> None:
         checks: tuple[tuple[str, Any, bool, str], ...] = (
-            ("--context", self.context_tokens, self.context_tokens >= 8, "must be at least 8"),
+            ("--context", self.context_tokens, self.context >= 8, "must be at least 8"),
             ("--micro-batch", self.micro_batch, self.micro_batch >= 1, "must be at least 1"),
             ("--learning-rate-factor", self.learning_rate_factor, self.learning_rate_factor > 0, "must be above 0"),
-            ("--lora-rank", self.lora_rank, self.lora_rank >= 1, "must be at least 1"),
+            ("--max-grad-norm", self.max_grad_norm, self.max_grad_norm > 0, "must be above 0 (inf cuts nothing)"),
+            ("--lora-rank", self.lora_rank, self.lora_rank >= 1, "must be at least 1, such as 16"),
             (
                 "--max-forgetting",
                 self.max_forgetting,
@@ -140,6 +172,15 @@ class AdaptOptions:
         for option, value, holds, what in checks:
             if not holds:
                 raise OptionError(f"{option} {value}: {what}.")
+
+    @property
+    def context(self) -> int:
+        """Tokens of a sequence, once the default was held against the model (`with_context`)."""
+        return DEFAULT_CONTEXT if self.context_tokens is None else self.context_tokens
+
+    @property
+    def max_eval_bytes(self) -> int:
+        return parse_bytes(self.eval_bytes, "--eval-bytes", "1MB, 200kB or 500000")
 
     @property
     def eval_names(self) -> tuple[str, ...]:

@@ -1,65 +1,121 @@
 """Whose folder it is: an adaptation is gone on with only with the same options and inputs."""
 
 import json
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainer.adapt.inputs import Inputs
-from trainer.adapt.options import IDLE_OPTIONS, AdaptOptions
+from trainer.adapt.options import IDLE_OPTIONS, AdaptOptions, option_of
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, check_writable, read_json, write_json_atomic
+from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
 
+ADAPT_JSON = "adapt.json"
 _MARKER = "options.json"
 
 
-def open_run(options: AdaptOptions, inputs: Inputs, *, resume: bool) -> None:
-    """Take an empty folder or a sweep's own, or with `resume` that of the same adaptation.
+def check_folder(
+    options: AdaptOptions, identity: Mapping[str, Any], console: Console, *, resume: bool
+) -> dict[str, Any] | None:
+    """Whether the folder may be taken: an empty one or a sweep's own, or with `resume` that of the same adaptation.
+
+    Args:
+        identity: what is known of the inputs so far; the rest is compared by `take_folder`.
+
+    Returns:
+        What adapt.json holds, where the run is finished and these options ask for nothing more.
 
     Raises:
         RunDirectoryError: the folder holds another adaptation, or other files; resumed with other options or inputs.
     """
-    marker = options.out / "stages" / _MARKER
-    # As JSON gives it back: tuples are lists there.
-    identity = json.loads(json.dumps({"options": options.as_record(), "inputs": inputs.identity()}))
-    # A run that failed before it had computed anything left nothing to lose: its mended command may take the folder.
-    computed = [*marker.parent.glob("0-init/start.json"), *marker.parent.glob("*/stage.json")]
-    if marker.is_file() and computed:
-        earlier = read_json(marker, next_step="Choose another folder with --out.")
+    if _is_begun(options):
         if not resume:
             raise RunDirectoryError(
                 f"{options.out}: holds an adaptation already. Go on with it by --resume, or choose another folder with "
                 "--out."
             )
-        _check_same(options.out, earlier, identity)
-        return
+        _check_same(options, identity)
+        return _finished(options)
+    if resume:
+        console.note(f"{options.out}: holds no adaptation to go on with; this one starts.")
     if options.run is not None and options.out.resolve() == options.run.resolve():
         check_writable(options.out)
     else:
         check_own_folder(options.out, "stages")
-    write_json_atomic(marker, {"format_version": FORMAT_VERSION, **identity})
+    return None
 
 
-def _check_same(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
-    for part in ("options", "inputs"):
-        before = earlier.get(part, {})
-        for name, value in now[part].items():
-            if name not in IDLE_OPTIONS and before.get(name) != value:
-                raise RunDirectoryError(
-                    f"{out}: --resume with another {_option(part, name)}: {before.get(name)!r} then, {value!r} now. "
-                    "Give what the run was started with, or choose another folder with --out."
-                )
+def take_folder(options: AdaptOptions, identity: Mapping[str, Any]) -> None:
+    """Mark the folder as this adaptation's, or see that all its inputs are those that it was begun with.
+
+    Raises:
+        RunDirectoryError: they are not, or the folder cannot be written.
+    """
+    if _is_begun(options):
+        _check_same(options, identity)
+    else:
+        record = {"format_version": FORMAT_VERSION, "options": options.as_record(), "inputs": dict(identity)}
+        write_json_atomic(options.out / "stages" / _MARKER, record)
 
 
-def _option(part: str, name: str) -> str:
-    """As the user writes or knows it."""
-    if part == "inputs":
-        return f"{name} (its content changed)"
-    spelled = {
-        "texts": "text",
-        "context_tokens": "context",
-        "replays": "replay",
-        "evals": "eval",
-        "base_evals": "base-eval",
-        "n_samples": "samples",
-    }
-    return "--" + spelled.get(name, name).replace("_", "-")
+def _is_begun(options: AdaptOptions) -> bool:
+    """Whether anything was computed. A run that failed before left nothing to lose: its folder may be taken anew."""
+    stages = options.out / "stages"
+    computed = [*stages.glob("0-init/start.json"), *stages.glob("*/stage.json")]
+    return (stages / _MARKER).is_file() and bool(computed)
+
+
+def _finished(options: AdaptOptions) -> dict[str, Any] | None:
+    path = options.out / ADAPT_JSON
+    if not (path.is_file() and (options.out / "model" / "config.json").is_file()):
+        return None
+    record = read_json(path, next_step="Remove it: --resume writes it anew from the finished stages.")
+    # Both may be given to a finished run: another arm to train, another gate to pass.
+    asks_more = options.control and record["control"] is None
+    asks_more = asks_more or options.max_forgetting != record["options"]["max_forgetting"]
+    return record if record["status"] == "finished" and not asks_more else None
+
+
+def _check_same(options: AdaptOptions, identity: Mapping[str, Any]) -> None:
+    earlier = read_json(options.out / "stages" / _MARKER, next_step="Choose another folder with --out.")
+    # As JSON gives it back: tuples are lists there.
+    now = json.loads(json.dumps({"options": options.as_record(), "inputs": dict(identity)}))
+    given = earlier["options"]
+    for name, value in now["options"].items():
+        if name not in IDLE_OPTIONS and given.get(name) != value:
+            raise _another(options, f"another {option_of(name)}: {given.get(name)!r} then, {value!r} now")
+    for name, value in now["inputs"].items():
+        before = earlier["inputs"].get(name)
+        if before != value:
+            raise _another(options, _change_of(name, before, value, options))
+
+
+def _another(options: AdaptOptions, what: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{options.out}: --resume with {what}. Give what the run was started with, or choose another folder with --out."
+    )
+
+
+def _change_of(name: str, before: Any, now: Any, options: AdaptOptions) -> str:
+    if name == "plan":
+        return f"another --plan {options.plan}: {'; '.join(_plan_changes(before, now))}"
+    if name == "precision":
+        return f"another --precision: {before} then, {now} now"
+    return f"another {name}: its content changed (hash {str(before)[:12]} then, {str(now)[:12]} now)"
+
+
+def _plan_changes(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:
+    """Which fields of which stages differ, with both values."""
+    names = [[stage["name"] for stage in stages] for stages in (before, now)]
+    if names[0] != names[1]:
+        yield f"stages {', '.join(names[0])} then, {', '.join(names[1])} now"
+        return
+    for earlier, later in zip(before, now, strict=True):
+        for field, value in _flat(later).items():
+            if (then := _flat(earlier).get(field)) != value:
+                yield f"stage {later['name']!r}, {field} {then!r} then, {value!r} now"
+
+
+def _flat(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's fields, those of its adapters as lora.rank."""
+    lora = stage["lora"] or {}
+    return {**stage, "lora": bool(lora)} | {f"lora.{field}": value for field, value in lora.items()}

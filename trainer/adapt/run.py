@@ -7,10 +7,11 @@ from typing import Any
 
 from trainer.adapt.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
 from trainer.adapt.card import model_card
+from trainer.adapt.early import check_early
 from trainer.adapt.full_training import full_training
 from trainer.adapt.inputs import Inputs, read_inputs
 from trainer.adapt.options import AdaptOptions
-from trainer.adapt.owner import open_run
+from trainer.adapt.owner import ADAPT_JSON, check_folder, take_folder
 from trainer.adapt.record import adapt_record
 from trainer.adapt.start import Start, initialise, initialised_model
 from trainer.data import Exposure, exposure
@@ -20,13 +21,12 @@ from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
 
-ADAPT_JSON = "adapt.json"
-
 
 def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool = False) -> dict[str, Any]:
     """Adapt a model to its merged tokenizer; see `AdaptOptions` for what goes in.
 
-    Writes OUT/model, OUT/adapt.json (after every stage), OUT/stages and OUT/control.
+    Writes OUT/model, OUT/adapt.json (before the first stage and after each), OUT/stages and OUT/control. A finished
+    run is left as it is.
 
     Args:
         resume: go on with the run in the folder; the result is that of a run never stopped.
@@ -40,10 +40,16 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
         TrainingError: no memory, no disk, or a loss that is not a number.
     """
     console = console or Console(quiet=True)
-    inputs = read_inputs(options, console)
-    if resume and not (options.out / "stages").is_dir():
-        console.note(f"{options.out}: holds no adaptation to go on with; this one starts.")
-    open_run(options, inputs, resume=resume)
+    checked = check_early(options, console)
+    options = checked.options
+    finished = check_folder(options, checked.identity(), console, resume=resume)
+    if finished is not None:
+        console.note(f"{options.out}: is finished, with these options. Nothing was done.")
+        return finished
+    inputs = read_inputs(checked, console)
+    take_folder(options, inputs.identity())
+    for warning in inputs.warnings:
+        console.note(warning)
     arm = Arm(
         folder=options.out,
         start=initialised_model(options),
@@ -71,6 +77,7 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
             write(stages, status=f"stopped: {error}")
             raise
 
+    write([])
     stages = run_arm(arm, run, packed, on_stage)
     samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, console)
     control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))

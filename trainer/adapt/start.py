@@ -118,7 +118,7 @@ def _scores(
         model,
         tokenizer,
         inputs.evals,
-        context_tokens=options.context_tokens,
+        context_tokens=options.context,
         batch_size=min(EVAL_BATCH, options.micro_batch),
     )
 

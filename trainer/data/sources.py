@@ -1,7 +1,7 @@
 """What is trained on: sources of text and their shares, what must not be among it, and how much of it is wanted."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,10 @@ from vocabopt.errors import CorpusError, OptionError
 from vocabopt.readers import ReadOptions
 from vocabopt.storage import STDIN
 
-_BUDGETS = "500kB, 10MB, 1.5GB, or in tokens 300Mtok, 2Btok"
+_EXAMPLES = {
+    "--budget": "500kB, 10MB, 1.5GB, or in tokens 300Mtok, 2Btok",
+    "--batch": "100kB, or in tokens 32768tok, 64ktok",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,57 +70,43 @@ def parse_budget(value: str, option: str = "--budget") -> Budget:
     """
     match = re.fullmatch(r"(.*?\d\s*[A-Za-z]*?)\s*tok(?:en)?s?", value.strip(), re.IGNORECASE)
     if match is None and not re.fullmatch(r".*\d\s*[KMGT]i?B", value.strip(), re.IGNORECASE):
-        raise OptionError(f"{option} {value}: write a number and its unit: {_BUDGETS}.")
+        raise OptionError(f"{option} {value}: write a number and its unit: {_EXAMPLES[option]}.")
     try:
         if match is None:
             return Budget(amount=parse_bytes(value, option), unit="bytes")
         return Budget(amount=parse_tokens(match[1], option), unit="tokens")
     except OptionError as error:
-        raise OptionError(f"{option} {value}: write a number above 0 and its unit: {_BUDGETS}.") from error
+        raise OptionError(f"{option} {value}: write a number above 0 and its unit: {_EXAMPLES[option]}.") from error
 
 
 def target_and_replays(
-    target: tuple[str, str], replays: Sequence[str], options: ReadOptions, *, option: str = "--replay"
+    target: tuple[str, str], replays: Mapping[str, tuple[str, float]], options: ReadOptions
 ) -> tuple[TextSource, ...]:
     """The text to adapt to, as (name, path), and the base-language text mixed into it; the target comes first.
 
     Args:
-        replays: each NAME=PATH:SHARE, the share being that of all training bytes: en=books/:0.2.
+        replays: name -> path and share of all training bytes, between 0 and 1, which leave the target something.
         options: how all of it is read.
 
     Raises:
-        OptionError: a value is not of that form, a name is taken, a share is not between 0 and 1, or they leave the
-            target nothing.
-        CorpusError: a path is missing or holds no text.
+        CorpusError: a path is missing or holds no text. OptionError: a path is standard input.
     """
-    sources = [_replay(value, options, option) for value in replays]
-    left = 1 - sum(source.share for source in sources)
-    if left <= 1e-9:
-        raise OptionError(
-            f"{option} {', '.join(replays)}: these shares leave {target[0]} nothing. Let them add up to less than 1."
-        )
+    left = 1 - sum(share for _, share in replays.values())
+    assert left > 1e-9, "checked with the options"
     name, path = target
-    found = (TextSource(name=name, text_set=_found(name, path, name), share=left, options=options), *sources)
-    names = [source.name for source in found]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise OptionError(f"{option} {twice}=...: there is a text {twice} already; choose another name.")
-    return found
-
-
-def _replay(value: str, options: ReadOptions, option: str) -> TextSource:
-    name, _, rest = value.partition("=")
-    path, colon, written = rest.rpartition(":")
-    if not (name and path and colon):
-        raise OptionError(f"{option} {value}: write NAME=PATH:SHARE, for example {option} en=books/:0.2.")
-    try:
-        share = float(written)
-    except ValueError as error:
-        raise OptionError(
-            f"{option} {value}: {written!r} is no share; write NAME=PATH:SHARE, for example {option} en=books/:0.2."
-        ) from error
-    if not 0 < share < 1:
-        raise OptionError(f"{option} {value}: the share {written} must be above 0 and below 1 (0.2 is a fifth).")
-    return TextSource(name=name, text_set=_found(name, path, f"{option} {value}"), share=share, options=options)
+    assert name not in replays, "checked with the options"
+    return (
+        TextSource(name=name, text_set=_found(name, path, f"--text {name}={path}"), share=left, options=options),
+        *(
+            TextSource(
+                name=other,
+                text_set=_found(other, where, f"--replay {other}={where}:{share:g}"),
+                share=share,
+                options=options,
+            )
+            for other, (where, share) in replays.items()
+        ),
+    )
 
 
 def _found(name: str, path: str, place: str) -> TextSet:

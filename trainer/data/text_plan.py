@@ -189,6 +189,13 @@ def _slice(source: ScannedSource, seed: int, start: int, stop: int) -> NDArray[n
 def _check_slices(plan: TextPlan, per_source: Sequence[int]) -> None:
     target, *others = zip(plan.sources, plan.bounds, per_source, strict=True)
     source, bounds, n_bytes = target
+    if source.n_usable < plan.n_stages and (np.diff(bounds) == 0).any():
+        n = source.n_usable
+        raise OptionError(
+            f"{source.name}: has {n} document{'s' if n > 1 else ''} to train on, and a stage takes whole ones: "
+            f"{plan.n_stages} stages need more. Give text of more lines (files, with --unit file), or a plan of fewer "
+            "stages (--plan full)."
+        )
     for stage, share in enumerate(plan.stage_shares):
         if bounds[stage] == bounds[stage + 1]:
             raise OptionError(

@@ -4,16 +4,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import PreTrainedConfig
-
+from trainer.data import parse_budget
 from trainer.memory.build import outline_of
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
 from trainer.memory.remedies import Case, Remedy, first_that_fits, sharded
-from trainer.memory.target import known_positions, read_config, read_vocabulary, with_rows
+from trainer.memory.target import DEFAULT_CONTEXT, checked_context, read_config, read_vocabulary, with_rows
 from trainer.plan import Lora, Plan, Stage
 from trainer.plan_file import plan_by_name
 from trainer.stages.settings import Optimizer, Precision
-from vocabopt.choice.options import parse_bytes, parse_tokens
+from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 
 LEFT_OUT = (
@@ -31,8 +30,9 @@ class PlanOptions:
     """Everything that moves the prediction.
 
     model: preset, config.json or its folder. run, tokenizer, n_added: what is added, one of them. budget: text to
-    train on, in tokens ("2Btok"). batch_tokens: of one optimizer step on one GPU. tflops: what a GPU reaches,
-    in 10**12 operations a second. gpu: its memory. precision: auto is bf16-mixed on cuda, fp32 on a cpu.
+    train on, in tokens ("2Btok"). batch: of one optimizer step on one GPU, in tokens. context_tokens: None takes 1,024,
+    or the model's positions where there are fewer. tflops: what a GPU reaches, in 10**12 operations a second. gpu: its
+    memory. precision: auto is bf16-mixed on cuda, fp32 on a cpu.
     """
 
     model: str
@@ -44,8 +44,8 @@ class PlanOptions:
     lora_rank: int = 128
     tflops: float = 400.0
     gpu: str = "80GB"
-    context_tokens: int = 1_024
-    batch_tokens: int = 32_768
+    context_tokens: int | None = None
+    batch: str = "32768tok"
     micro_batch: int = 4
     precision: Literal["auto", "fp32", "bf16-mixed", "bf16"] = "auto"
     optimizer: Optimizer = "adamw"
@@ -56,19 +56,28 @@ class PlanOptions:
     def __post_init__(self) -> None:
         if not self.tflops > 0:
             raise OptionError(f"--tflops {self.tflops}: must be above 0.")
-        if self.batch_tokens < 1:
-            raise OptionError(f"--batch-tokens {self.batch_tokens}: must be at least 1.")
+        if self.lora_rank < 1:
+            raise OptionError(f"--lora-rank {self.lora_rank}: must be at least 1, such as 16.")
+        _ = self.budget_tokens, self.batch_tokens, self.gpu_bytes
 
     @property
     def budget_tokens(self) -> int:
         """Raises OptionError: it cannot be read, or is in bytes."""
-        number = self.budget.strip().lower().removesuffix("s")
-        if not number.endswith("tok"):
-            raise OptionError(
-                f"--budget {self.budget}: write tokens, as 2Btok or 300Mtok. (Bytes take as many tokens as the "
-                "tokenizer makes of them, which a plan does not measure.)"
-            )
-        return parse_tokens(self.budget.strip()[: len(number) - len("tok")], "--budget")
+        return _tokens(self.budget, "--budget", "2Btok or 300Mtok")
+
+    @property
+    def batch_tokens(self) -> int:
+        """Raises OptionError: it cannot be read, or is in bytes."""
+        return _tokens(self.batch, "--batch", "32768tok")
+
+    @property
+    def gpu_bytes(self) -> int:
+        return parse_bytes(self.gpu, "--gpu", "80GB or 24GiB")
+
+    @property
+    def context(self) -> int:
+        """Tokens of a sequence, once the default was held against the model."""
+        return DEFAULT_CONTEXT if self.context_tokens is None else self.context_tokens
 
     @property
     def weights(self) -> Precision:
@@ -78,9 +87,9 @@ class PlanOptions:
 
     def step_settings(self) -> StepSettings:
         return StepSettings(
-            context_tokens=self.context_tokens,
+            context_tokens=self.context,
             micro_batch=self.micro_batch,
-            accumulates=self.batch_tokens > self.context_tokens * self.micro_batch,
+            accumulates=self.batch_tokens > self.context * self.micro_batch,
             precision=self.weights,
             gradient_checkpointing=self.gradient_checkpointing,
             fused_loss=self.fused_loss,
@@ -92,6 +101,19 @@ class PlanOptions:
             name: None if getattr(self, name) is None else str(getattr(self, name)) for name in ("run", "tokenizer")
         }
         return {**asdict(self), **paths}
+
+
+def _tokens(value: str, option: str, examples: str) -> int:
+    try:
+        found = parse_budget(value, option)
+    except OptionError:
+        found = None
+    if found is None or found.unit == "bytes":
+        raise OptionError(
+            f"{option} {value}: write tokens, as {examples}. (Bytes take as many tokens as the tokenizer makes of "
+            "them, which a plan does not measure.)"
+        )
+    return found.amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +146,7 @@ class StageReport:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanReport:
-    """All stages of a plan on a model."""
+    """All stages of a plan on a model. is_context_clipped: the default context is longer than the model's positions."""
 
     options: PlanOptions
     plan: Plan
@@ -132,6 +154,7 @@ class PlanReport:
     n_params: int
     n_rows: int
     n_added: int
+    is_context_clipped: bool
     stages: tuple[StageReport, ...]
 
     def as_record(self) -> dict[str, Any]:
@@ -171,14 +194,15 @@ def plan_report(options: PlanOptions) -> PlanReport:
     Raises:
         OptionError, ModelSpecError, ModelError, PlanError: as the parts it calls.
     """
-    budget_tokens = options.budget_tokens
-    limit_bytes = parse_bytes(options.gpu, "--gpu") * (100 - FREE_PERCENT) // 100
+    limit_bytes = options.gpu_bytes * (100 - FREE_PERCENT) // 100
     lora = Lora(rank=options.lora_rank, alpha=2 * options.lora_rank)
     plan = plan_by_name(options.plan, lora)
     config, spec = read_config(options.model)
-    settings = options.step_settings()
-    _check_context(config, options)
     vocabulary = read_vocabulary(spec, run=options.run, tokenizer=options.tokenizer, n_added=options.n_added)
+    context = checked_context(options.context_tokens, config, f"MODEL {options.model}")
+    is_clipped = options.context_tokens is None and context < DEFAULT_CONTEXT
+    options = replace(options, context_tokens=context)
+    settings = options.step_settings()
     outline = outline_of(with_rows(config, vocabulary.n_rows))
     known: dict[tuple[Stage, StepSettings], StageCost] = {}
 
@@ -195,7 +219,7 @@ def plan_report(options: PlanOptions) -> PlanReport:
             found = [first_that_fits(case, predict, limit_bytes, lora), sharded(case, predict, limit_bytes)]
         return StageReport(
             stage=stage,
-            n_tokens=round(budget_tokens * share),
+            n_tokens=round(options.budget_tokens * share),
             cost=cost,
             fused=predict(stage, replace(settings, fused_loss=True)),
             limit_bytes=limit_bytes,
@@ -210,14 +234,6 @@ def plan_report(options: PlanOptions) -> PlanReport:
         n_params=outline.n_params,
         n_rows=vocabulary.n_rows,
         n_added=vocabulary.n_added,
+        is_context_clipped=is_clipped,
         stages=tuple(report(stage, share) for stage, share in zip(plan.stages, plan.shares(), strict=True)),
     )
-
-
-def _check_context(config: PreTrainedConfig, options: PlanOptions) -> None:
-    known = known_positions(config)
-    if known is not None and options.context_tokens > known:
-        raise OptionError(
-            f"--context {options.context_tokens}: MODEL {options.model} has {known:,} positions. Choose at most "
-            "as many."
-        )

@@ -65,6 +65,8 @@ def plan_notes(report: PlanReport) -> list[str]:
         f"At {options.tflops:g} TFLOP/s (--tflops) and --gpu {options.gpu}; {', '.join(how)}, kernels of "
         f"{options.device}."
     )
+    if report.is_context_clipped:
+        notes.append(f"--context: {settings.context_tokens} tokens, which are all positions of {report.model}.")
     return [*notes, f"{LEFT_OUT} A stage fits when it leaves {FREE_PERCENT} % of --gpu free for them."]
 
 

@@ -22,6 +22,8 @@ _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", {}),
     "gemma": ("gemma2", {}),
 }
+#: Tokens of a sequence, where the model has as many positions.
+DEFAULT_CONTEXT = 1_024
 #: Rotary positions have no end: a preset's context is not held against its config.
 _NO_END = 1 << 20
 
@@ -148,3 +150,20 @@ def known_positions(config: PreTrainedConfig) -> int | None:
     """Positions that the model was made for; None where its config does not say."""
     found = getattr(config.get_text_config(), "max_position_embeddings", None)
     return found if isinstance(found, int) else None
+
+
+def checked_context(asked: int | None, config: PreTrainedConfig, model: str) -> int:
+    """The length of a sequence: the default where none was asked for, and no more than the model's positions.
+
+    Raises:
+        OptionError: more was asked for.
+    """
+    positions = known_positions(config)
+    if asked is None:
+        return DEFAULT_CONTEXT if positions is None else min(DEFAULT_CONTEXT, positions)
+    if positions is not None and asked > positions:
+        raise OptionError(
+            f"--context {asked}: {model} has {positions:,} positions (max_position_embeddings in its config.json). "
+            f"Give at most {positions}, or leave the option out."
+        )
+    return asked

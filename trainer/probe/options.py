@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.adapt.options import AdaptOptions
-from trainer.init import InitMethod
+from trainer.init import INIT_METHODS, InitMethod
 from vocabopt.errors import OptionError
 
 
@@ -46,6 +46,8 @@ class ProbeOptions:
         for option, values in given.items():
             if twice := next((value for value in values if values.count(value) > 1), None):
                 raise OptionError(f"{option} {twice}: is given twice.")
+        if unknown := next((init for init in self.inits if init not in INIT_METHODS), None):
+            raise OptionError(f"--init {unknown}: no such method. Choose {', '.join(INIT_METHODS)}.")
 
     @property
     def cells(self) -> tuple[Cell, ...]:

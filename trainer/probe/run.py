@@ -10,16 +10,18 @@ from statistics import mean, stdev
 from typing import Any
 
 from trainer.adapt import adapt
-from trainer.adapt.inputs import plan_of, weights_identity
+from trainer.adapt.early import check_early, plan_of
+from trainer.adapt.options import option_of
 from trainer.data import parse_budget
-from trainer.init.folders import model_folder
 from trainer.probe.options import Cell, ProbeOptions
 from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 
 PROBE_JSON = "probe.json"
+#: Options that say which cells there are, or where.
+_NOT_SHARED = frozenset(("inits", "plans", "n_seeds", "out"))
 
 
 def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, Any]:
@@ -31,14 +33,21 @@ def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, An
     Raises:
         VocaboptError: as `adapt`. RunDirectoryError: the folder holds a probe with other options.
     """
-    console = console or Console(quiet=True)
+    console = _SaysOnce(quiet=console is None or console.quiet)
     _check_steps(options)
+    options, inputs = _check_early(options, console)
     out = options.adapt.out
-    check_own_folder(out, PROBE_JSON)
-    record = {"format_version": FORMAT_VERSION, "options": options.as_record(), "inputs": _inputs(options)}
+    is_new = not check_own_folder(out, PROBE_JSON)
+    record = {"format_version": FORMAT_VERSION, "options": options.as_record(), "inputs": inputs}
     _take(out / PROBE_JSON, record)
-    for cell in options.cells:
-        _run(cell, options, out / "cells", console)
+    try:
+        for cell in options.cells:
+            _run(cell, options, out / "cells", console)
+    except VocaboptError:
+        # What was refused with its first cell holds nothing yet: its mended command may take the folder.
+        if is_new and not [*(out / "cells").glob("*.json")]:
+            main_only(lambda: _leave(out))
+        raise
     # All that are there: an earlier command may have run others of the same probe.
     cells = [read_json(path, next_step="Remove it.") for path in sorted((out / "cells").glob("*.json"))]
     record |= {"cells": cells, "rows": ranked(cells)}
@@ -46,21 +55,61 @@ def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, An
     return record
 
 
-def _take(path: Path, record: Mapping[str, Any]) -> None:
+class _SaysOnce(Console):
+    """Every cell has the same to say of the text and the tokenizers."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._said: set[str] = set()
+
+    def note(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            super().note(sentence)
+
+
+def _check_early(options: ProbeOptions, console: Console) -> tuple[ProbeOptions, dict[str, str]]:
+    """What can be told of every plan before any text is read.
+
+    Returns:
+        The options with the context that is taken; what the cells share by content: the model, the tokenizer, the
+        plans that are files.
+    """
+    for plan in options.plans:
+        checked = check_early(replace(options.adapt, plan=plan), console)
+    plans = {plan: sha256(Path(plan).read_bytes()).hexdigest() for plan in options.plans if Path(plan).is_file()}
+    adapt_options = replace(options.adapt, context_tokens=checked.options.context)
+    return replace(options, adapt=adapt_options), {**plans, **checked.files}
+
+
+def _leave(out: Path) -> None:
+    (out / PROBE_JSON).unlink(missing_ok=True)
+    shutil.rmtree(out / "cells", ignore_errors=True)
+
+
+def _take(path: Path, record: dict[str, Any]) -> None:
     """Cells may be added to a probe (other methods, plans, seeds); what they share must stay."""
-    shared = {name: value for name, value in record["options"].items() if name not in ("inits", "plans", "n_seeds")}
-    # As JSON gives it back: tuples are lists there.
-    shared = json.loads(json.dumps(shared | record["inputs"]))
     if path.is_file():
         earlier = read_json(path, next_step="Choose another folder with --out.")
-        earlier = earlier["options"] | earlier.get("inputs", {})
-        for name, value in shared.items():
-            if earlier.get(name) != value:
-                raise RunDirectoryError(
-                    f"{path.parent}: holds a probe with another {name}: {earlier.get(name)!r} then, {value!r} now. "
-                    "Choose another folder with --out."
-                )
+        # As JSON gives it back: tuples are lists there.
+        now = json.loads(json.dumps(record["options"]))
+        for name, value in now.items():
+            if name not in _NOT_SHARED and earlier["options"].get(name) != value:
+                before = earlier["options"].get(name)
+                raise _another(path.parent, f"another {option_of(name)}: {before!r} then, {value!r} now")
+        for name, value in record["inputs"].items():
+            # A plan's file that is new to the probe has no earlier content.
+            if (before := earlier["inputs"].get(name, value)) != value:
+                what = f"another {name}: its content changed (hash {before[:12]} then, {value[:12]} now)"
+                raise _another(path.parent, what)
+        record["inputs"] = {**earlier["inputs"], **record["inputs"]}
     main_only(lambda: write_json_atomic(path, record))
+
+
+def _another(folder: Path, what: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{folder}: holds a probe with {what}. Give what it was started with, or choose another folder with --out."
+    )
 
 
 def _check_steps(options: ProbeOptions) -> None:
@@ -72,17 +121,6 @@ def _check_steps(options: ProbeOptions) -> None:
                 f"--steps {options.n_steps}: plan {plan} has {n_stages} stages, which share them. Give at least "
                 f"{2 * n_stages}, or a plan of one stage (--plan full)."
             )
-
-
-def _inputs(options: ProbeOptions) -> dict[str, str]:
-    """What the cells of a probe share by content: the model, the tokenizer, the plans that are files."""
-    tokenizer = (options.adapt.tokenizer_dir / "tokenizer.json").read_bytes()
-    plans = {plan: sha256(Path(plan).read_bytes()).hexdigest() for plan in options.plans if Path(plan).is_file()}
-    return {
-        "weights": weights_identity(model_folder(options.adapt.model)),
-        "merges": sha256(tokenizer).hexdigest(),
-        **plans,
-    }
 
 
 def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> None:

@@ -99,9 +99,9 @@ def parse_tokens(value: str, option: str) -> int:
     return _quantity(value, option, _MULTIPLES, "10B, 500M or 2000000")
 
 
-def parse_bytes(value: str, option: str) -> int:
-    """`80GB`, `24GiB` or a plain number of bytes. Raises OptionError."""
-    return _quantity(value, option, {"": 1, **_BYTE_UNITS}, "80GB, 24GiB or 80000000000")
+def parse_bytes(value: str, option: str, examples: str = "80GB, 24GiB or 80000000000") -> int:
+    """`80GB`, `24GiB` or a plain number of bytes. Raises OptionError, with examples that suit the option."""
+    return _quantity(value, option, {"": 1, **_BYTE_UNITS}, examples)
 
 
 def _quantity(value: str, option: str, units: dict[str, int], examples: str) -> int:

@@ -18,6 +18,7 @@ from vocabopt.cli.command_report import report
 from vocabopt.cli.command_sensitivity import sensitivity
 from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
+from vocabopt.cli.shared import ARGUMENTS, GOES_ON_BY
 from vocabopt.errors import VocaboptError
 
 
@@ -28,6 +29,10 @@ class _Group(click.Group):
         """In the order of use, not of the alphabet."""
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -35,7 +40,9 @@ class _Group(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("Interrupted. Finished files are kept; nothing half-written is left.", err=True)
+            kept = "Interrupted. Finished files are kept; nothing half-written is left."
+            command = ctx.meta.get(GOES_ON_BY)
+            click.echo(kept if command is None else f"Interrupted. Go on with: {command}", err=True)
             ctx.exit(130)
 
 

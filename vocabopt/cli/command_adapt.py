@@ -6,8 +6,19 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import named_paths, plain_console, reading_options, require_trainer
-from vocabopt.cli.training import budget_option, plan_options, replay_options, run_options, running_options
+from vocabopt.cli.shared import going_on_by, plain_console, reading_options, require_trainer
+from vocabopt.cli.training import (
+    INITS,
+    budget_option,
+    eval_option,
+    lora_option,
+    norm_option,
+    output_options,
+    plan_option,
+    replay_options,
+    run_options,
+    running_options,
+)
 from vocabopt.errors import OptionError
 
 
@@ -19,14 +30,7 @@ from vocabopt.errors import OptionError
 )
 @replay_options
 @budget_option
-@click.option(
-    "--eval",
-    "evals",
-    multiple=True,
-    metavar="NAME=PATH",
-    callback=named_paths("eval"),
-    help="Text to measure on, beside the held-out documents of every training text; may be repeated.",
-)
+@eval_option
 @click.option(
     "--base-eval",
     "base_evals",
@@ -34,7 +38,10 @@ from vocabopt.errors import OptionError
     metavar="NAME",
     help="An evaluation text of the base's language, where its script does not tell.",
 )
-@plan_options
+@plan_option
+@lora_option
+@click.option("--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}.")
+@norm_option
 @running_options
 @click.option(
     "--max-forgetting",
@@ -61,8 +68,7 @@ from vocabopt.errors import OptionError
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the result.  [default: the folder given with --run]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print adapt.json instead of the table.")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
+@output_options("adapt.json")
 def adapt(
     model: str, run: Path | None, out: Path | None, resume: bool, as_json: bool, quiet: bool, **values: Any
 ) -> None:
@@ -80,6 +86,7 @@ def adapt(
       vocabopt adapt ./base --run reports/news --text ko=news.txt --plan full --control --out adapted
     """
     require_trainer("vocabopt adapt")
+    going_on_by("--resume")
     from trainer.adapt import AdaptOptions
     from trainer.adapt import adapt as run_adaptation
     from trainer.adapt.table import notes, stages_table

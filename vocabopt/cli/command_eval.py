@@ -98,7 +98,7 @@ def eval_command(
         check_writable(out.parent)
     options = EvalOptions(
         model=model,
-        limit_bytes=None if limit is None else parse_bytes(limit, "--limit"),
+        limit_bytes=None if limit is None else parse_bytes(limit, "--limit", "1MB, 200kB or 500000"),
         tasks=() if tasks is None else tuple(name.strip() for name in tasks.split(",")),
         **values,
     )

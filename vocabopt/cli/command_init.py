@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from vocabopt.cli.shared import plain_console, require_trainer
-
-METHODS = ("random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted")
+from vocabopt.cli.training import METHODS, norm_option, output_options
 
 
 @click.command()
@@ -21,9 +20,13 @@ METHODS = ("random", "mean", "decompose-embedding", "decompose-head", "decompose
     help="The merged tokenizer's folder; any that keeps the ids of the model's own tokens.",
 )
 @click.option(
-    "--method", type=click.Choice(METHODS), default="decompose", show_default=True, help="What makes the new rows."
+    "--method",
+    type=click.Choice(METHODS),
+    default="decompose",
+    show_default=True,
+    help="What makes the new rows.",
 )
-@click.option("--match-norm", is_flag=True, help="Rescale each new row to the mean norm of the rows it is made of.")
+@norm_option
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Of rows drawn at random."
 )
@@ -38,8 +41,7 @@ METHODS = ("random", "mean", "decompose-embedding", "decompose-head", "decompose
     "--max-shard-size", default="5GB", show_default=True, metavar="SIZE", help="Bytes of a file of weights at most."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of the new model.")
-@click.option("--json", "as_json", is_flag=True, help="Print init.json instead of the table.")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
+@output_options("init.json")
 def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: Any) -> None:
     """Give the new tokens of a merged tokenizer their rows in a model's tables, and write the model.
 
@@ -58,7 +60,9 @@ def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: 
     from vocabopt.choice.options import parse_bytes
     from vocabopt.console import Console
 
-    options = InitOptions(model=model, max_shard_bytes=parse_bytes(max_shard_size, "--max-shard-size"), **values)
+    options = InitOptions(
+        model=model, max_shard_bytes=parse_bytes(max_shard_size, "--max-shard-size", "5GB or 500MB"), **values
+    )
     done = run_init(options, Console(quiet=quiet or as_json))
     if as_json:
         click.echo(json.dumps(done.record, ensure_ascii=False, indent=1).encode())

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vocabopt.cli.shared import plain_console, require_trainer
+from vocabopt.cli.training import lora_option, plan_option, step_options
 
 
 @click.command()
@@ -14,36 +15,19 @@ from vocabopt.cli.shared import plain_console, require_trainer
 @click.option("--run", type=click.Path(path_type=Path), metavar="DIR", help="A sweep's folder: what it chose to add.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), metavar="TOK", help="Or: a merged tokenizer's folder.")
 @click.option("--added", "n_added", type=int, metavar="N", help="Or: so many added tokens.")
-@click.option(
-    "--plan",
-    default="redwhale",
-    show_default=True,
-    metavar="PLAN",
-    help="redwhale, full, lora, sequential, top2-bottom2, eeve, inplace, or a .toml file.",
-)
-@click.option("--lora-rank", default=128, show_default=True, help="Rank of the adapters, where there are any.")
+@plan_option
+@lora_option
 @click.option("--budget", required=True, metavar="AMOUNT", help="Text to train on, in tokens: 2Btok, 300Mtok.")
 @click.option("--tflops", default=400.0, show_default=True, help="10^12 operations a second that a GPU reaches.")
 @click.option("--gpu", default="80GB", show_default=True, metavar="SIZE", help="Memory of a GPU: 80GB, 24GiB.")
-@click.option("--context-tokens", "--context", default=1024, show_default=True, help="Length of a sequence.")
-@click.option("--batch-tokens", default=32_768, show_default=True, help="Tokens of one optimizer step.")
-@click.option("--micro-batch", default=4, show_default=True, help="Sequences at once on a GPU.")
 @click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16-mixed", "bf16"]),
-    default="auto",
+    "--batch",
+    default="32768tok",
     show_default=True,
-    help="bf16-mixed: weights in 32 bits, products in 16; bf16: all in 16. auto: bf16-mixed on cuda, fp32 on cpu.",
+    metavar="AMOUNT",
+    help="Text of one optimizer step on a GPU, in tokens.",
 )
-@click.option(
-    "--optimizer",
-    type=click.Choice(["adamw", "adamw-8bit"]),
-    default="adamw",
-    show_default=True,
-    help="With which a stage is to fit; both are shown.",
-)
-@click.option("--gradient-checkpointing", is_flag=True, help="Less memory, about a third more compute.")
-@click.option("--fused-loss", is_flag=True, help="Never hold all logits (liger-kernel).")
+@step_options
 @click.option(
     "--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="Whose kernels run."
 )

@@ -6,37 +6,38 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import named_paths, plain_console, reading_options, require_trainer
-from vocabopt.cli.training import INITS, PLANS, replay_options, run_options, running_options
+from vocabopt.cli.shared import going_on_by, plain_console, reading_options, require_trainer
+from vocabopt.cli.training import (
+    INITS,
+    PLANS,
+    eval_option,
+    lora_option,
+    norm_option,
+    output_options,
+    replay_options,
+    run_options,
+    running_options,
+)
 
 
 @click.command()
 @click.argument("model", metavar="MODEL")
 @run_options
 @replay_options
-@click.option(
-    "--eval",
-    "evals",
-    multiple=True,
-    metavar="NAME=PATH",
-    callback=named_paths("eval"),
-    help="Text to measure on, beside held-out documents; may be repeated.",
-)
+@eval_option
 @click.option("--init", "inits", multiple=True, metavar="METHOD", help=f"May be repeated: {INITS}.  [default: all]")
 @click.option(
     "--plan", "plans", multiple=True, metavar="PLAN", default=("redwhale",), show_default=True, help=f"Or: {PLANS}."
 )
 @click.option("--steps", "n_steps", default=50, show_default=True, help="Optimizer steps of each run.")
 @click.option("--seeds", "n_seeds", default=3, show_default=True, help="Runs of each, with other orders of the text.")
-@click.option("--match-norm", is_flag=True, help="Rescale new rows to the norm of the rows they are made of.")
-@click.option("--lora-rank", default=128, show_default=True, help="Rank of the adapters.")
-@click.option("--learning-rate-factor", default=1.0, show_default=True, help="Of every stage's learning rate.")
+@norm_option
+@lora_option
 @running_options
 @click.option("--eval-bytes", default="200kB", show_default=True, metavar="SIZE", help="Of each text at most.")
 @reading_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for probe.json and its cells.")
-@click.option("--json", "as_json", is_flag=True, help="Print probe.json instead of the table.")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
+@output_options("probe.json")
 def probe(
     model: str,
     inits: tuple[Any, ...],
@@ -59,6 +60,7 @@ def probe(
       vocabopt probe ./base --run reports/news --text ko=news.txt --init decompose --plan redwhale --plan full --out p
     """
     require_trainer("vocabopt probe")
+    going_on_by()
     from trainer.adapt import AdaptOptions
     from trainer.init import INIT_METHODS
     from trainer.probe import ProbeOptions

@@ -1,6 +1,7 @@
 """What more than one command takes: repeated NAME=PATH options, the options that complete a rank file."""
 
 import gc
+import shlex
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,6 +92,17 @@ def require_trainer(command: str) -> None:
         raise OptionError(f"{command} needs {', '.join(missing)}: pip install 'vocabopt[train]'.")
     # Training makes cycles, for hours: unlike in the other commands (see `run`), they must be collected.
     gc.enable()
+
+
+#: Where the group keeps the arguments it was given, and a command how to go on with it after Ctrl-C.
+ARGUMENTS, GOES_ON_BY = "vocabopt.arguments", "vocabopt.goes_on_by"
+
+
+def going_on_by(*options: str) -> None:
+    """Say that this command, stopped at any moment, goes on when it is given again with these options added."""
+    meta = click.get_current_context().meta
+    given = meta.get(ARGUMENTS, [])
+    meta[GOES_ON_BY] = shlex.join(["vocabopt", *given, *(option for option in options if option not in given)])
 
 
 def plain_console(width: int = 120) -> "RichConsole":

@@ -12,7 +12,8 @@ from vocabopt.errors import OptionError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PLANS = "redwhale, full, lora, sequential, top2-bottom2, eeve, inplace, or a .toml file"
-INITS = "random, mean, decompose-embedding, decompose-head, decompose, eeve, weighted"
+METHODS = ("random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted")
+INITS = ", ".join(METHODS)
 
 
 def _add(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
@@ -49,19 +50,20 @@ def run_options(command: Command) -> Command:
 
 def _replays(ctx: click.Context, parameter: click.Parameter, values: Iterable[str]) -> dict[str, tuple[str, float]]:
     """Name -> path and share."""
+    example = "write NAME=PATH:SHARE, for example --replay en=english.txt:0.2"
     replays: dict[str, tuple[str, float]] = {}
     for value in values:
         name, _, rest = value.partition("=")
-        path, _, share = rest.rpartition(":")
-        try:
-            number = float(share)
-        except ValueError:
-            path = ""
+        path, _, written = rest.rpartition(":")
         if not name or not path:
-            raise OptionError(f"--replay {value}: write NAME=PATH:SHARE, for example --replay en=english.txt:0.2")
+            raise OptionError(f"--replay {value}: {example}.")
+        try:
+            share = float(written)
+        except ValueError as error:
+            raise OptionError(f"--replay {value}: {written!r} is no share; {example}.") from error
         if name in replays:
-            raise OptionError(f"--replay {value}: the name {name!r} is given twice.")
-        replays[name] = path, number
+            raise OptionError(f"--replay {value}: the name {name!r} is given twice. Names must differ.")
+        replays[name] = path, share
     return replays
 
 
@@ -98,42 +100,82 @@ def replay_options(command: Command) -> Command:
 
 def budget_option(command: Command) -> Command:
     """--budget: how much text is trained on."""
+    return click.option(
+        "--budget",
+        metavar="AMOUNT",
+        help="Text to train on: 10MB, or 2Btok of the merged tokenizer's tokens.  [default: --text once]",
+    )(command)
+
+
+def eval_option(command: Command) -> Command:
+    """--eval: what is measured on."""
+    return click.option(
+        "--eval",
+        "evals",
+        multiple=True,
+        metavar="NAME=PATH",
+        callback=named_paths("eval"),
+        help="Text to measure on, beside the held-out documents of every training text; may be repeated.",
+    )(command)
+
+
+def plan_option(command: Command) -> Command:
+    """--plan: one."""
+    return click.option("--plan", default="redwhale", show_default=True, metavar="PLAN", help=f"{PLANS}.")(command)
+
+
+def lora_option(command: Command) -> Command:
+    """--lora-rank."""
+    return click.option(
+        "--lora-rank", default=128, show_default=True, metavar="N", help="Rank of the adapters, where there are any."
+    )(command)
+
+
+def norm_option(command: Command) -> Command:
+    """--match-norm."""
+    return click.option(
+        "--match-norm", is_flag=True, help="Rescale new rows to the norm of the rows they are made of."
+    )(command)
+
+
+def step_options(command: Command) -> Command:
+    """--context, --micro-batch, --precision, --optimizer and what saves memory: what a step takes."""
     return _add(
         command,
         (
             click.option(
-                "--budget",
-                metavar="AMOUNT",
-                help="Text to train on: 10MB, or 2Btok of the merged tokenizer's tokens.  [default: --text once]",
-            ),
-        ),
-    )
-
-
-def plan_options(command: Command) -> Command:
-    """--plan, --lora-rank, --init, --match-norm, --learning-rate-factor: what trains, from which start."""
-    return _add(
-        command,
-        (
-            click.option("--plan", default="redwhale", show_default=True, metavar="PLAN", help=f"{PLANS}."),
-            click.option(
-                "--lora-rank", default=128, show_default=True, help="Rank of the adapters, where there are any."
+                "--context",
+                "context_tokens",
+                type=int,
+                metavar="TOKENS",
+                help="Length of a sequence.  [default: 1024, or the model's positions where fewer]",
             ),
             click.option(
-                "--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}."
+                "--micro-batch", default=4, show_default=True, metavar="N", help="Sequences at once on a device."
             ),
             click.option(
-                "--match-norm", is_flag=True, help="Rescale new rows to the norm of the rows they are made of."
+                "--precision",
+                type=click.Choice(["auto", "fp32", "bf16-mixed", "bf16"]),
+                default="auto",
+                show_default=True,
+                help="bf16-mixed: weights in 32 bits, products in 16; bf16: all in 16. auto: bf16-mixed where the "
+                "device computes in bf16, else fp32.",
             ),
             click.option(
-                "--learning-rate-factor", default=1.0, show_default=True, help="Of every stage's learning rate."
+                "--optimizer",
+                type=click.Choice(["adamw", "adamw-8bit"]),
+                default="adamw",
+                show_default=True,
+                help="8-bit states need bitsandbytes.",
             ),
+            click.option("--gradient-checkpointing", is_flag=True, help="Less memory, about a third more compute."),
+            click.option("--fused-loss", is_flag=True, help="Never hold all logits: liger-kernel, on a GPU."),
         ),
     )
 
 
 def running_options(command: Command) -> Command:
-    """How a step is computed: batch, context, precision, memory, devices."""
+    """How training runs: batch, learning rates, steps, devices."""
     return _add(
         command,
         (
@@ -145,30 +187,20 @@ def running_options(command: Command) -> Command:
                 help="Text of one optimizer step: 32768tok, or 100kB, with which every tokenizer takes as many steps.",
             ),
             click.option(
-                "--context",
-                "context_tokens",
-                default=1024,
-                metavar="TOKENS",
+                "--learning-rate-factor",
+                default=1.0,
                 show_default=True,
-                help="Length of a sequence.",
-            ),
-            click.option("--micro-batch", default=4, show_default=True, help="Sequences at once on a device."),
-            click.option(
-                "--precision",
-                type=click.Choice(["auto", "fp32", "bf16-mixed", "bf16"]),
-                default="auto",
-                show_default=True,
-                help="auto: bf16-mixed where the device computes in bf16, else fp32.",
+                metavar="X",
+                help="Of every stage's learning rate.",
             ),
             click.option(
-                "--optimizer",
-                type=click.Choice(["adamw", "adamw-8bit"]),
-                default="adamw",
+                "--max-grad-norm",
+                default=1.0,
                 show_default=True,
-                help="8-bit states need bitsandbytes.",
+                metavar="X",
+                help="Longer gradients are cut to it; inf cuts none.",
             ),
-            click.option("--gradient-checkpointing", is_flag=True, help="Less memory, about a third more compute."),
-            click.option("--fused-loss", is_flag=True, help="Never hold all logits: liger-kernel, on a GPU."),
+            step_options,
             click.option("--compile", is_flag=True, help="torch.compile the model."),
             click.option("--shard", is_flag=True, help="Shard the model over the processes of torchrun (FSDP)."),
             click.option(
@@ -180,3 +212,18 @@ def running_options(command: Command) -> Command:
             click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True),
         ),
     )
+
+
+def output_options(written: str) -> Callable[[Command], Command]:
+    """--json and --quiet. written: what --json prints."""
+
+    def add(command: Command) -> Command:
+        return _add(
+            command,
+            (
+                click.option("--json", "as_json", is_flag=True, help=f"Print {written} instead of the table."),
+                click.option("--quiet", is_flag=True, help="Print nothing."),
+            ),
+        )
+
+    return add

@@ -1,0 +1,183 @@
+"""What is found and checked before any text is read: model, tokenizer, plan, device, and what these options need."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.integrations.integration_utils import get_available_reporting_integrations
+
+from trainer.adapt.options import AdaptOptions
+from trainer.init import Extension, read_extension
+from trainer.init.folders import model_folder
+from trainer.layout import layout_of
+from trainer.memory.build import build
+from trainer.memory.target import DEFAULT_CONTEXT, checked_context
+from trainer.plan import Lora, Plan, stage_blocks
+from trainer.plan_file import plan_by_name
+from trainer.processes import join_processes, n_processes
+from trainer.stages import Precision
+from trainer.stages.adapters import add_adapters
+from vocabopt.artifacts import digest
+from vocabopt.console import Console
+from vocabopt.errors import ModelError, OptionError, PlanError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """options: with the context that is taken. files: what identifies model and tokenizer by content."""
+
+    options: AdaptOptions
+    model: Path
+    extension: Extension
+    plan: Plan
+    precision: Precision
+    device: torch.device
+    files: Mapping[str, str]
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to be gone on with, beside the options."""
+        # Learning rates as the plan has them: --learning-rate-factor is one of the options.
+        stages = _plan_as_written(self.options).as_record()["stages"]
+        return {**self.files, "plan": list(stages), "precision": self.precision}
+
+
+def check_early(options: AdaptOptions, console: Console) -> Checked:
+    """Find and check everything that is not text.
+
+    Raises:
+        OptionError, PlanError, ModelError, BaseTokenizerError, RunDirectoryError: what cannot be used.
+    """
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    _check_installation(options)
+    if options.run is not None and not options.run.is_dir():
+        raise OptionError(f"--run {options.run}: no such folder. Name the run directory of a sweep, after merge.")
+    model = model_folder(options.model)
+    if not (model / "config.json").is_file():
+        raise ModelError(f"{model}: holds no config.json. Name the folder of a model in Hugging Face's form.")
+    config = AutoConfig.from_pretrained(model)
+    options = with_context(options, config, console)
+    plan = plan_of(options)
+    _check_plan(plan, options, config)
+    extension = _extension(options, model)
+    device = join_processes(cpu=options.device == "cpu" or not torch.cuda.is_available()).device
+    return Checked(
+        options=options,
+        model=model,
+        extension=extension,
+        plan=plan,
+        precision=_precision(options, device),
+        device=device,
+        files={
+            "model": weights_identity(model),
+            "tokenizer": hashlib.sha256((options.tokenizer_dir / "tokenizer.json").read_bytes()).hexdigest(),
+        },
+    )
+
+
+def _check_installation(options: AdaptOptions) -> None:
+    """Whether what the options ask for is there."""
+    available = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
+    if unknown := next((name for name in options.report_to if name not in available), None):
+        raise OptionError(
+            f"--report-to {unknown}: transformers cannot report to it here. Install it, or choose "
+            f"{', '.join(sorted(available))} or none."
+        )
+    if options.optimizer == "adamw-8bit" and find_spec("bitsandbytes") is None:
+        raise OptionError(
+            "--optimizer adamw-8bit: needs bitsandbytes, which is not installed. Install it: pip install bitsandbytes; "
+            "or leave the option out."
+        )
+    if options.shard and n_processes() == 1:
+        raise OptionError(
+            "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
+        )
+
+
+def with_context(options: AdaptOptions, config: PreTrainedConfig, console: Console) -> AdaptOptions:
+    """The options with --context: as given, or as many tokens as the model has positions, 1,024 at most."""
+    context = checked_context(options.context_tokens, config, options.model)
+    if options.context_tokens is None and context < DEFAULT_CONTEXT:
+        console.note(f"--context: {context} tokens, which are all positions of {options.model}.")
+    return replace(options, context_tokens=context)
+
+
+def _check_plan(plan: Plan, options: AdaptOptions, config: PreTrainedConfig) -> None:
+    """Whether the model has the blocks and layers that the plan names."""
+    n_blocks = int(config.get_text_config().num_hidden_layers)
+    for stage in plan.stages:
+        try:
+            stage_blocks(stage.blocks, n_blocks)
+        except PlanError as error:
+            raise PlanError(f"--plan {options.plan}, stage {stage.name!r}: {error}") from error
+    for stage in plan.stages:
+        if stage.lora is not None and stage.lora.targets:
+            # Adapters change the model that they are put on: each stage takes one of its own, which has no memory.
+            outline = build(config)
+            try:
+                add_adapters(outline, stage, layout_of(outline))
+            except PlanError as error:
+                raise PlanError(f"--plan {options.plan}, {error}") from error
+
+
+def _extension(options: AdaptOptions, model: Path) -> Extension:
+    """What the merged tokenizer added, if it is of the size that was asked for."""
+    folder = options.tokenizer_dir
+    if not (folder / "tokenizer.json").is_file():
+        merge = (
+            "vocabopt merge DIR --out TOK" if options.run is None else f"vocabopt merge {options.run}{_size(options)}"
+        )
+        raise OptionError(f"{folder}: holds no merged tokenizer yet (no tokenizer.json). Run `{merge}` first.")
+    extension = read_extension(folder, model)
+    n_added = len(extension.new_ids)
+    if not n_added:
+        raise OptionError(f"{folder}: has no added tokens, so there is nothing to adapt to. Merge a size above 0.")
+    if options.size is not None and options.size != n_added:
+        raise OptionError(
+            f"--size {options.size}: is not merged yet: {folder} has {n_added:,} added tokens. Run "
+            f"`vocabopt merge {options.run or 'DIR'}{_size(options)} --out TOK` and name it with --tokenizer TOK."
+        )
+    return extension
+
+
+def _size(options: AdaptOptions) -> str:
+    return "" if options.size is None else f" --size {options.size}"
+
+
+def plan_of(options: AdaptOptions) -> Plan:
+    """The plan by name or from its file, its learning rates by the factor that was asked for."""
+    plan, factor = _plan_as_written(options), options.learning_rate_factor
+    return replace(
+        plan, stages=tuple(replace(stage, learning_rate=stage.learning_rate * factor) for stage in plan.stages)
+    )
+
+
+def _plan_as_written(options: AdaptOptions) -> Plan:
+    return plan_by_name(options.plan, Lora(rank=options.lora_rank, alpha=2 * options.lora_rank))
+
+
+def _precision(options: AdaptOptions, device: torch.device) -> Precision:
+    """auto: bf16-mixed where the device computes in bf16 itself, else fp32."""
+    if options.precision != "auto":
+        return options.precision
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+
+
+def weights_identity(folder: Path) -> str:
+    """Of the model's folder: its config, and of its weights names, sizes and beginnings; whole they are too large."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    config = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    return digest([config, *[[path.name, path.stat().st_size, _beginning(path)] for path in files]])
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(1 << 20)).hexdigest()
