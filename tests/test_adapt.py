@@ -90,6 +90,9 @@ def test_the_record_holds_what_was_trained_and_measured(record: dict[str, Any], 
     assert record["after"] == record["stages"][-1]["bits_per_byte"]
     assert record["after"]["ko"] < record["initialised"]["ko"]
     assert len(record["samples"]) > 0
+    # The control goes on from the same beginnings.
+    for ours, theirs in zip(record["samples"], record["control"]["samples"], strict=True):
+        assert (ours["prompt"], ours["before"]) == (theirs["prompt"], theirs["before"])
     assert all(stage["peak_bytes"] < record["full_training"]["peak_bytes"] for stage in record["stages"])
     assert (adapted / "model" / "README.md").read_text(encoding="utf-8").startswith("---\nbase_model: base\n")
 

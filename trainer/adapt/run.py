@@ -145,6 +145,7 @@ def _control(
         write(record)
 
     run_arm(arm, run, pack_arm(arm, run), on_stage)
+    record["samples"] = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.console)
     return record
 
 

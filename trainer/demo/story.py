@@ -83,7 +83,7 @@ def real_story(model: str, corpus: str | None, size: int | None, out: Path | Non
 
 
 def tell(story: Story) -> int:
-    """Sweep, merge, adapt, report: the exit code of the first command that fails, else 0."""
+    """Sweep, merge, adapt, which writes the report: the exit code of the first command that fails, else 0."""
     name = _name_of_text(story.corpus)
     out = str(story.out)
     # A hub id's shape is known by its preset, or not at all.
@@ -96,8 +96,6 @@ def tell(story: Story) -> int:
     resume = ["--resume"] if (story.out / "stages" / "options.json").is_file() else []
     text = ["--text", f"{name}={story.corpus}"]
     if code := _command("adapt", story.model, "--run", out, "--size", size, *text, *story.adapt, *resume):
-        return code
-    if code := _command("report", out):
         return code
     show(story.out / "report.html")
     return 0
