@@ -416,34 +416,6 @@ def test_a_gradient_that_is_no_number_stops_before_any_checkpoint(tmp_path: Path
         train(model, Stage(name="s", blocks="odd"), tmp_path)
 
 
-class LongText(TinyText):
-    """One block whose attention scores take 640 GB."""
-
-    n_context = 400_000
-
-    def dataset(self, seed: int) -> Any:
-        n = self.n_context
-        block = {"input_ids": torch.zeros(n, dtype=torch.int64), "position_ids": torch.arange(n) % 8}
-        blocks: Any = [block | {"labels": torch.zeros(n, dtype=torch.int64)}]
-        return blocks
-
-
-def test_out_of_memory_names_the_stage_and_what_takes_less(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    n = LongText.n_context
-    # Whatever the machine would promise.
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_AS, (soft, hard)))
-    resource.setrlimit(resource.RLIMIT_AS, (64 << 30, hard))
-    settings = StageSettings(context_tokens=n, batch_tokens=n, micro_batch=1, cpu=True, precision="fp32")
-    with pytest.raises(
-        TrainingError,
-        match=r"stage 's': out of memory in step 1, with 1 block of 400000 tokens at once. What would take less: "
-        r"--gradient-checkpointing; several processes with --shard; --optimizer adamw-8bit \(from the start\); "
-        r"--precision bf16-mixed \(from the start\); --plan lora \(from the start\); --context 200000",
-    ):
-        train(tiny_llama(), Stage(name="s", blocks="odd"), tmp_path, settings=settings, packed=LongText(n_blocks=1))
-
-
 @contextmanager
 def full_disk(n_bytes: int) -> Iterator[None]:
     """No file can grow beyond this: what writes then fails in the kernel, as on a disk that is full."""

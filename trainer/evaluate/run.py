@@ -10,7 +10,7 @@ from trainer.evaluate.score import TextScore, check_context, positions_of, score
 from trainer.evaluate.subject import chosen_device, chosen_dtype, load_tokenizer, n_reloaded_otherwise
 from trainer.evaluate.task_files import TaskItems, read_items
 from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
-from trainer.init.models import load_model
+from trainer.init.models import load_model, place_model
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.blocks import texts_of
 from vocabopt.console import Console
@@ -45,7 +45,7 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
     device = chosen_device(options.device)
     dtype = chosen_dtype(options.precision, device)
     with console.step("load the model"):
-        model = load_model(options.model, dtype=dtype).to(device)  # type: ignore[arg-type]
+        model = place_model(load_model(options.model, dtype=dtype), device)
     start_token(tokenizer)
     context = options.context_tokens
     if context is None:

@@ -3,7 +3,7 @@
 from trainer.init.extension import Extension
 from trainer.init.log import InitLog, RowGroup, TableLog, log_table
 from trainer.init.methods import INIT_METHODS, InitMethod
-from trainer.init.models import load_model, save_model
+from trainer.init.models import load_model, place_model, save_model
 from trainer.init.reading import read_extension
 from trainer.init.tables import init_model
 
@@ -17,6 +17,7 @@ __all__ = [
     "init_model",
     "load_model",
     "log_table",
+    "place_model",
     "read_extension",
     "save_model",
 ]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 
 from trainer.init.folders import model_folder
+from trainer.out_of_memory import is_out_of_memory, memory_guard, of_weights
 from vocabopt.artifacts import share
-from vocabopt.errors import ModelError, RunDirectoryError
+from vocabopt.errors import ModelError, RunDirectoryError, TrainingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,6 +60,10 @@ def load_model(path: str | Path, *, dtype: "DtypeName | torch.dtype" = "auto") -
                 folder, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True
             )
     except Exception as error:
+        if is_out_of_memory(error):
+            raise TrainingError(
+                f"{folder}: out of memory while the model is loaded. {of_weights(_n_params(config), _HALVED)}"
+            ) from error
         raise ModelError(f"{folder}: transformers cannot load it ({_first_line(error)}). Fetch it again.") from error
     model: PreTrainedModel = loaded[0]
     info = loaded[1]
@@ -70,6 +75,26 @@ def load_model(path: str | Path, *, dtype: "DtypeName | torch.dtype" = "auto") -
     return model
 
 
+def place_model(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":
+    """The model, moved to a device in place.
+
+    Raises:
+        TrainingError: the device has no memory for it.
+    """
+    n_params = sum(parameter.numel() for parameter in model.parameters())
+    with memory_guard(f"the model is moved to {device}", lambda: of_weights(n_params, _HALVED)):
+        torch.nn.Module.to(model, device)
+    return model
+
+
+def _n_params(config: Any) -> int:
+    from trainer.memory.build import outline_of
+
+    return outline_of(config).n_params
+
+
+#: What halves the weights, in the words of the commands that load a model.
+_HALVED = "--precision bf16; for init: --dtype bfloat16"
 _NEXT = "Adapt one that AutoModelForCausalLM loads, such as Llama, Mistral, Qwen, Gemma or GPT-2."
 
 

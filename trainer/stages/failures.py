@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,6 +10,9 @@ from trainer.plan import Stage
 from trainer.stages.checkpoints import newest_complete
 from trainer.stages.settings import StageSettings
 from vocabopt.errors import TrainingError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 def not_finite(stage: Stage, folder: Path, step: int, blocks: Sequence[int], what: str, seed: int) -> TrainingError:
@@ -22,33 +25,38 @@ def not_finite(stage: Stage, folder: Path, step: int, blocks: Sequence[int], wha
     )
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """torch has a class for it on GPUs, and only words on the CPU."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def out_of_memory(stage: Stage, settings: StageSettings, folder: Path, step: int) -> TrainingError:
+def memory_advice(
+    config: "PreTrainedConfig",
+    stage: Stage,
+    settings: StageSettings,
+    folder: Path,
+    *,
+    n_new: int,
+    n_processes: int,
+    device: torch.device,
+) -> str:
+    """For a stage that has run out of memory: which options would fit, by prediction where there is one."""
     checkpoint = newest_complete(folder)
-    kept = f"{checkpoint} is kept, and --resume takes these options." if checkpoint else ""
-    return TrainingError(
-        f"stage {stage.name!r}: out of memory in step {step}, with {settings.micro_batch} block"
-        f"{'s' if settings.micro_batch > 1 else ''} of {settings.context_tokens} tokens at once. "
-        f"What would take less: {'; '.join(_remedies(stage, settings))}. `vocabopt plan` tells what each stage needs. "
-        f"{kept}".rstrip()
-    )
+    kept = f" {checkpoint} is kept: --resume goes on from it." if checkpoint else ""
+    if settings.shard:
+        # What is predicted is one process that holds all weights.
+        return _fixed(stage, settings) + kept
+    from trainer.memory.fitting import what_fits
+
+    try:
+        return what_fits(config, stage, settings, n_new=n_new, n_processes=n_processes, device=device) + kept
+    except Exception:  # no prediction (a mixture of experts), or no memory for it either: then without figures
+        return _fixed(stage, settings) + kept
 
 
-def _remedies(stage: Stage, settings: StageSettings) -> list[str]:
-    """Options that are not used yet, those that leave the result alone first."""
+def _fixed(stage: Stage, settings: StageSettings) -> str:
+    """Options that are not used yet, those that leave the result alone first; without figures."""
     found = []
     if settings.micro_batch > 1:
         found.append(f"--micro-batch {settings.micro_batch // 2}")
     if not settings.gradient_checkpointing:
         found.append("--gradient-checkpointing")
-    if not settings.shard:
-        found.append("several processes with --shard")
+    found.append("more processes with --shard")
     # From here on a new run is needed: the result is another one.
     if settings.optimizer == "adamw":
         found.append("--optimizer adamw-8bit (from the start)")
@@ -57,7 +65,7 @@ def _remedies(stage: Stage, settings: StageSettings) -> list[str]:
     if stage.lora is None and stage.blocks != "none":
         found.append("--plan lora (from the start)")
     found.append(f"--context {max(1, settings.context_tokens // 2)} (from the start)")
-    return found
+    return f"What would take less: {'; '.join(found)}. `vocabopt plan` tells what each stage needs."
 
 
 def check_same(asked: dict[str, Any], checkpoint: dict[str, Any], folder: Path) -> None:

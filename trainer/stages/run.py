@@ -4,9 +4,9 @@ import gc
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +14,7 @@ from transformers import set_seed
 
 from trainer.data.collate import collator_of
 from trainer.layout import layout_of
+from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
 from trainer.stages import checkpoints
 from trainer.stages.arguments import (
@@ -23,7 +24,8 @@ from trainer.stages.arguments import (
     training_arguments,
 )
 from trainer.stages.blocks import EvenBlocks, PackedText
-from trainer.stages.failures import is_out_of_memory, out_of_memory
+from trainer.stages.checks import asked_of, check_stage
+from trainer.stages.failures import memory_advice
 from trainer.stages.freeze import finish_stage, prepare_stage
 from trainer.stages.peak import PeakMeter
 from trainer.stages.progress import StageProgress
@@ -31,9 +33,9 @@ from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_fi
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import become, shard_stage
 from trainer.stages.stage_trainer import StageTrainer
-from vocabopt.artifacts import check_writable, digest, share, write_json_atomic
+from vocabopt.artifacts import share, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
+from vocabopt.errors import OptionError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,7 +75,7 @@ def run_stage(
     """
     assert not is_finished(folder) or not resume, "ask finished_run first: its model is in folder/model"
     assert str(model.dtype) == f"torch.{settings.weights_dtype}", f"{model.dtype} for {settings.precision}"
-    _check(packed, stage, settings, folder, resume)
+    check_stage(packed, stage, settings, folder, resume)
     n_steps = settings.n_steps(packed.n_blocks, max_steps)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -85,27 +87,45 @@ def run_stage(
     shown = console if args.process_index == 0 else Console(quiet=True)
     say_what_is_not_used(settings, args.device, shown)
     uses_cache = model.config.use_cache
+    memory = partial(
+        memory_guard,
+        advice=lambda: memory_advice(
+            model.config,
+            stage,
+            settings,
+            folder,
+            n_new=len(new_ids),
+            n_processes=args.world_size,
+            device=args.device,
+        ),
+        place=f"stage {stage.name!r}",
+    )
     with quiet_transformers(), deterministic_on_cpu(args.device):
         set_seed(stage_seed(settings.seed, stage))
         layout = layout_of(model)
-        collate = collator_of(model)  # looks at the model before anything is split from it
-        prepared = prepare_stage(model, stage, layout, new_ids)
-        n_trainable = prepared.n_trainable
-        sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
+        with memory("it is prepared"):
+            collate = collator_of(model)  # looks at the model before anything is split from it
+            prepared = prepare_stage(model, stage, layout, new_ids)
+            n_trainable = prepared.n_trainable
+            sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
         meter = PeakMeter(model, args.device, is_watched=not settings.shard and not settings.compile)
         progress = StageProgress(stage, packed, settings, n_steps, meter, on_log)
         blocks = EvenBlocks(packed.dataset(settings.seed), packed.n_blocks, settings.micro_batch * args.world_size)
-        asked = _asked(stage, settings, packed, new_ids, n_steps)
+        asked = asked_of(stage, settings, packed, new_ids, n_steps)
         trainer = StageTrainer(
             sharded.prepared if sharded else prepared, stage, settings, args, blocks, collate, progress, asked
         )
-        with shown.step(stage.name, progress.share_of_text(packed.n_tokens, n_steps), "tokens") as progress.advance:
+        with (
+            shown.step(stage.name, progress.share_of_text(packed.n_tokens, n_steps), "tokens") as progress.advance,
+            memory(lambda: _step_in_words(trainer)),
+        ):
             _train(trainer, checkpoints.newest_complete(folder) if resume else None)
         peak_bytes = _highest(trainer, meter.peak_bytes)
-        if sharded is None:
-            finish_stage(prepared)
-        else:
-            become(model, finish_stage(sharded.gather()))
+        with memory("what it trained is put into the model"):
+            if sharded is None:
+                finish_stage(prepared)
+            else:
+                become(model, finish_stage(sharded.gather()))
         model.config.use_cache = uses_cache
         _clean(model)
         run = StageRun(
@@ -118,8 +138,9 @@ def run_stage(
             peak_bytes=peak_bytes,
             curve=tuple(progress.curve),
         )
-        if args.should_save:
-            _write(model, run, folder)
+        with memory("its model is written"):
+            if args.should_save:
+                _write(model, run, folder)
         trainer.accelerator.wait_for_everyone()
         if args.device.type == "cuda":
             # The optimizer's state would count as the next stage's. On a CPU it would only cost a second.
@@ -132,20 +153,16 @@ def run_stage(
 
 
 def _train(trainer: StageTrainer, checkpoint: Path | None) -> None:
-    """Train to the stage's end.
-
-    Raises:
-        TrainingError: as `run_stage`.
-    """
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        step = trainer.state.global_step + 1
-        raise out_of_memory(trainer.stage, trainer.settings, trainer.folder, step) from error
     finally:
         trainer.progress.meter.close()
+
+
+def _step_in_words(trainer: StageTrainer) -> str:
+    settings = trainer.settings
+    blocks = f"{settings.micro_batch} block{'s' if settings.micro_batch > 1 else ''}"
+    return f"step {trainer.state.global_step + 1} trains on {blocks} of {settings.context_tokens} tokens at once"
 
 
 def finished_run(folder: Path) -> StageRun | None:
@@ -165,51 +182,6 @@ def finished_run(folder: Path) -> StageRun | None:
 def stage_seed(seed: int, stage: Stage) -> int:
     """A seed of the stage's own, so that a stage starts alike after the one before and after an interruption."""
     return int.from_bytes(hashlib.sha256(f"{seed} {stage.name}".encode()).digest()[:4], "big")
-
-
-def check_size(packed: PackedText, stage: Stage, settings: StageSettings) -> None:
-    """Raises CorpusError: the stage's text is smaller than one step."""
-    if packed.n_blocks < settings.blocks_per_step:
-        raise CorpusError(
-            f"stage {stage.name!r}: its text makes {packed.n_blocks} blocks of {settings.context_tokens} tokens, and "
-            f"one step takes {settings.blocks_per_step}. Give more text, or a smaller --batch "
-            f"({max(packed.n_blocks, 1) * settings.context_tokens}tok at most)."
-        )
-
-
-def _check(packed: PackedText, stage: Stage, settings: StageSettings, folder: Path, resume: bool) -> None:
-    check_writable(folder)
-    if not resume and (is_finished(folder) or (folder / checkpoints.FOLDER).exists()):
-        raise RunDirectoryError(f"{folder}: holds a stage already. Go on with --resume, or choose another --out.")
-    check_size(packed, stage, settings)
-    shape = tuple(packed.dataset(settings.seed)[0]["input_ids"].shape)
-    assert shape == (settings.context_tokens,), f"blocks of shape {shape}"
-
-
-def _asked(
-    stage: Stage, settings: StageSettings, packed: PackedText, new_ids: Sequence[int], n_steps: int
-) -> dict[str, Any]:
-    """What moves the result, by name. Not how it is computed: --micro-batch may change after running out of memory."""
-    plan = {f"the plan's {field}": _plain(value) for field, value in asdict(stage).items()}
-    text = {"blocks": packed.n_blocks, "tokens": packed.n_tokens, "bytes": packed.n_bytes}
-    return plan | {
-        "--context": settings.context_tokens,
-        "--batch": f"{settings.batch_tokens}tok",
-        "--precision": settings.precision,
-        "--optimizer": settings.optimizer,
-        "--max-grad-norm": settings.max_grad_norm,
-        "--seed": settings.seed,
-        "the stage's steps": n_steps,
-        "the stage's text": ", ".join(f"{n} {unit}" for unit, n in text.items()),
-        "the tokenizer's new rows": f"{len(new_ids)} ({digest(list(new_ids))[:8]})",
-    }
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _highest(trainer: StageTrainer, peak_bytes: int | None) -> int | None:
