@@ -1,5 +1,6 @@
 """Tiny models and text for the tests of the trainer's stages, and the run that they are killed in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,6 +90,9 @@ class TinyText:
 
     def dataset(self, seed: int) -> TinyBlocks:
         return TinyBlocks(self.n_blocks, seed)
+
+    def text_of(self, blocks: Sequence[int], seed: int) -> str:
+        return ""
 
 
 def tensors_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:

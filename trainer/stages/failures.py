@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainer.plan import Stage
+from trainer.stages.blocks import PackedText
 from trainer.stages.checkpoints import newest_complete
 from trainer.stages.settings import StageSettings
 from vocabopt.errors import TrainingError
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-def not_finite(stage: Stage, folder: Path, step: int, blocks: Sequence[int], what: str, seed: int) -> TrainingError:
-    """what: "loss nan" or "gradient inf". blocks: first and last block of the stage's dataset that are to blame."""
+def not_finite(
+    stage: Stage, folder: Path, step: int, packed: PackedText, blocks: Sequence[int], what: str, seed: int
+) -> TrainingError:
+    """what: "loss nan" or "gradient inf". blocks: of the stage's dataset, those that are to blame."""
     checkpoint = newest_complete(folder)
     kept = f"{checkpoint} is kept." if checkpoint else "No checkpoint was written yet (--save-every)."
+    text = packed.text_of(blocks, seed)
     return TrainingError(
-        f"stage {stage.name!r}: {what} in step {step}, blocks {blocks[0]} to {blocks[-1]} of its text (seed {seed}). "
-        f"{kept} Lower the learning rate ({stage.learning_rate:g}) or use --precision fp32; look at these blocks."
+        f"stage {stage.name!r}: {what} in step {step}, blocks {blocks[0]} to {blocks[-1]} of its text (seed {seed})"
+        f"{f', which are {text}' if text else ''}. {kept} Look at this text; lower the learning rate "
+        f"({stage.learning_rate:g}, --learning-rate-factor) or use --precision fp32."
     )
 
 

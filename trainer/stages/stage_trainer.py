@@ -138,8 +138,9 @@ class StageTrainer(Trainer):
             # accelerate deals micro-batches out in turn.
             n = micro_batch * self.args.world_size + self.args.process_index
             first, last = first + n * self.settings.micro_batch, first + (n + 1) * self.settings.micro_batch
-        blocks = range(first, min(last, self.progress.packed.n_blocks))
-        return not_finite(self.stage, self.folder, self.state.global_step + 1, blocks, what, self.settings.seed)
+        packed, step = self.progress.packed, self.state.global_step + 1
+        blocks = range(first, min(last, packed.n_blocks))
+        return not_finite(self.stage, self.folder, step, packed, blocks, what, self.settings.seed)
 
     # --- Checkpoints ---
 
