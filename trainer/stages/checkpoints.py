@@ -13,7 +13,6 @@ was being written when the run was killed.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from trainer.stages.sharding import like, whole
-from vocabopt.artifacts import FORMAT_VERSION
+from vocabopt.artifacts import FORMAT_VERSION, sync
 from vocabopt.errors import TrainingError
 
 FOLDER = "checkpoints"
@@ -65,15 +64,6 @@ def prune(stage_folder: Path, keep: int = KEPT) -> None:
     for folder in found:
         if folder not in kept:
             remove_checkpoint(folder)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def mark_complete(folder: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
 from transformers import set_seed
 
 from trainer.data.collate import collator_of
+from trainer.init.models import first_line
+from trainer.init.saving import save_model
 from trainer.layout import layout_of
 from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
@@ -33,9 +34,9 @@ from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_fi
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import become, shard_stage
 from trainer.stages.stage_trainer import StageTrainer
-from vocabopt.artifacts import share, write_json_atomic
+from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Console
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, RunDirectoryError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -202,22 +203,11 @@ def _clean(model: "PreTrainedModel") -> None:
 
 
 def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
-    """The model through a temporary name, then the record, then the checkpoints go: whole at any moment."""
-    final, partial = folder / MODEL, folder / f".{MODEL}.partial"
+    """The model, then the record, then the checkpoints go: whole at any moment."""
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        model.save_pretrained(partial)
-        for path in sorted(partial.iterdir()):
-            share(path)
-            checkpoints.sync(path)
-        checkpoints.sync(partial)
-        # Only there where a run was killed between here and the record.
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        checkpoints.sync(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        save_model(model, folder / MODEL)
+    except RunDirectoryError as error:
         n_bytes = sum(parameter.nbytes for parameter in model.parameters())
-        raise checkpoints.disk_error(folder, final, str(error), n_bytes) from error
+        raise checkpoints.disk_error(folder, folder / MODEL, first_line(error.__cause__ or error), n_bytes) from error
     write_json_atomic(folder / STAGE_FILE, run.as_record())
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
