@@ -1,12 +1,10 @@
 """The whole path of `vocabopt adapt`: inputs -> new rows -> stages -> control -> model folder, card and adapt.json."""
 
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from trainer.adapt.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
-from trainer.adapt.card import model_card
+from trainer.adapt.finish import finish_weights, write_card
 from trainer.adapt.full_training import full_training
 from trainer.adapt.inputs import Inputs, read_inputs
 from trainer.adapt.options import AdaptOptions
@@ -16,7 +14,7 @@ from trainer.adapt.start import Start, initialise, initialised_model
 from trainer.data import Exposure, exposure
 from trainer.evaluate import Gate
 from trainer.processes import is_main, main_only
-from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
+from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
 
@@ -74,10 +72,11 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     stages = run_arm(arm, run, packed, on_stage)
     samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, console)
     control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))
-    record = write.record(stages, status="finished", samples=samples, control=control)
-    main_only(lambda: finish_model(options.out / "model", arm, record))
+    weights = finish_weights(options.out / "model", inputs.model, arm, run)
+    record = write.record(stages, status="finished", samples=samples, control=control, weights=weights)
+    main_only(lambda: write_card(options.out / "model", record))
     # Last: where adapt.json says that it is finished, the model is there.
-    return write(stages, status="finished", samples=samples, control=control)
+    return write(stages, status="finished", samples=samples, control=control, weights=weights)
 
 
 class _Writer:
@@ -108,8 +107,9 @@ class _Writer:
         status: str = "running",
         samples: list[dict[str, str]] | None = None,
         control: Mapping[str, Any] | None = None,
+        weights: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """What adapt.json would hold."""
+        """What adapt.json would hold. weights: of the finished folder (`finish_weights`)."""
         return adapt_record(
             self._options,
             self._inputs,
@@ -120,7 +120,7 @@ class _Writer:
             samples=samples or [],
             control=control,
             gate=self._gate,
-        ) | {"full_training": self._full}
+        ) | {"full_training": self._full, "weights": weights}
 
 
 def _control(
@@ -139,28 +139,3 @@ def _control(
 
     run_arm(arm, run, pack_arm(arm, run), on_stage)
     return record
-
-
-def finish_model(folder: Path, arm: Arm, record: Mapping[str, Any]) -> None:
-    """OUT/model: the last stage's weights, the merged tokenizer's files byte for byte, the card; config.json last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = sorted(arm.last_model.iterdir(), key=lambda path: path.name == "config.json")
-    tokenizer = [path for path in sorted(arm.tokenizer.iterdir()) if path.is_file()]
-    for source in [*tokenizer, *weights]:
-        if source.name != "README.md":
-            _place(source, folder / source.name)
-    write_bytes_atomic(folder / "README.md", model_card(record).encode())
-
-
-def _place(source: Path, target: Path) -> None:
-    """Weights are linked where the file system can, so that they take no room twice."""
-    partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    if source.suffix == ".safetensors":
-        try:
-            partial.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, partial)
-    else:
-        shutil.copyfile(source, partial)
-    partial.replace(target)
