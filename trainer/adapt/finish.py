@@ -18,6 +18,11 @@ _CARD = "README.md"
 _IN_16_BITS = (torch.bfloat16, torch.float16)
 
 
+def is_rounded(trained: torch.dtype, base: Path) -> bool:
+    """Whether weights that trained in 32 bits are finished in the 16 of their base."""
+    return trained == torch.float32 and dtype_of(base) in _IN_16_BITS
+
+
 def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str, Any]:
     """Write the finished model, without its card.
 
@@ -28,9 +33,8 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
         For adapt.json: the types of the base, of training and of the folder; and, where weights were rounded, the bits
         per byte of what was written.
     """
-    trained = getattr(torch, run.dtype)
-    of_base = dtype_of(base)
-    is_rounded = trained == torch.float32 and of_base in _IN_16_BITS
+    trained, of_base = getattr(torch, run.dtype), dtype_of(base)
+    rounds = is_rounded(trained, base)
     files = {
         str(path.relative_to(arm.tokenizer)): path.read_bytes()
         for path in sorted(arm.tokenizer.rglob("*"))
@@ -38,14 +42,14 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
     }
 
     def write() -> None:
-        if is_rounded:
+        if rounds:
             save_model(load_model(arm.last_model, dtype=of_base), folder, files=files)
         else:
             link_model(arm.last_model, folder, files=files)
 
     main_only(write)
     scores = None
-    if is_rounded:
+    if rounds:
         with run.console.step("measure the rounded weights"):
             scores = bits_per_byte(
                 score_all(
@@ -56,7 +60,7 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
                     batch_size=run.eval_batch,
                 )
             )
-    saved = of_base if is_rounded else trained
+    saved = of_base if rounds else trained
     return {"base": _name(of_base), "trained": _name(trained), "saved": _name(saved), "bits_per_byte": scores}
 
 

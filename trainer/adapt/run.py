@@ -10,6 +10,7 @@ from trainer.adapt.inputs import Inputs, read_inputs
 from trainer.adapt.options import AdaptOptions
 from trainer.adapt.owner import open_run
 from trainer.adapt.record import adapt_record
+from trainer.adapt.room import check_room_of_run
 from trainer.adapt.start import Start, initialise, initialised_model
 from trainer.data import Exposure, exposure
 from trainer.evaluate import Gate
@@ -51,6 +52,7 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     )
     run = inputs.arm_run(options, resume=resume, console=console)
     packed = pack_arm(arm, run)
+    check_room_of_run(inputs, [arm, *([_control_arm(options, inputs)] if options.control else [])])
     start = initialise(options, inputs, console)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
     full = full_training(inputs, run.settings_of(packed[0]))
@@ -129,9 +131,8 @@ def _control(
     """The original tokenizer and model on the same text and plan; None where it was not asked for."""
     if not options.control:
         return None
-    plan = inputs.plan.with_own_tokenizer()
-    arm = Arm(folder=options.out / "control", start=inputs.model, tokenizer=inputs.model, plan=plan, new_ids=())
-    record: dict[str, Any] = {"plan": plan.name, "before": start.before, "stages": [], "after": start.before}
+    arm = _control_arm(options, inputs)
+    record: dict[str, Any] = {"plan": arm.plan.name, "before": start.before, "stages": [], "after": start.before}
 
     def on_stage(stages: list[StageRecord]) -> None:
         record.update(stages=stages, after=final_scores(stages, record["before"]))
@@ -139,3 +140,13 @@ def _control(
 
     run_arm(arm, run, pack_arm(arm, run), on_stage)
     return record
+
+
+def _control_arm(options: AdaptOptions, inputs: Inputs) -> Arm:
+    return Arm(
+        folder=options.out / "control",
+        start=inputs.model,
+        tokenizer=inputs.model,
+        plan=inputs.plan.with_own_tokenizer(),
+        new_ids=(),
+    )

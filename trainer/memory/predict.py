@@ -29,12 +29,9 @@ from trainer.memory.fused_loss import fused_loss
 from trainer.memory.trace import Segment, record, replay
 from trainer.plan import Stage
 from trainer.stages.freeze import prepare_stage
+from trainer.stages.room import state_bytes
 from trainer.stages.settings import Optimizer, Precision
 from vocabopt.errors import ModelError, OptionError
-
-#: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
-_MIN_ELEMENTS_8BIT = 4_096
-_BLOCK_8BIT = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +143,8 @@ def predict_stage(
         weight_bytes=sum(n * _bytes(t) for t, n in tensors),
         gradient_bytes=gradients,
         state_bytes={
-            "adamw": sum(n * _state_bytes(t, "adamw") for t, n in trained),
-            "adamw-8bit": sum(n * _state_bytes(t, "adamw-8bit") for t, n in trained),
+            "adamw": sum(n * state_bytes(t, "adamw") for t, n in trained),
+            "adamw-8bit": sum(n * state_bytes(t, "adamw-8bit") for t, n in trained),
         },
         pass_bytes=held + peak,
         step_bytes=gradients + _step_bytes([t for t, _ in trained], settings.device),
@@ -223,14 +220,6 @@ def _largest_unit_bytes(model: PreTrainedModel, blocks: list[nn.Module]) -> int:
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def _state_bytes(parameter: Tensor, optimizer: Optimizer) -> int:
-    """AdamW keeps two values a weight, in the weight's type, and a count; bitsandbytes two bytes and their scales."""
-    n = parameter.numel()
-    if optimizer == "adamw":
-        return 2 * _bytes(parameter) + 4
-    return 8 * n if n < _MIN_ELEMENTS_8BIT else 2 * n + 2 * 4 * -(-n // _BLOCK_8BIT)
 
 
 def _step_bytes(trained: list[Tensor], device: str) -> int:

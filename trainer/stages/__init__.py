@@ -10,7 +10,7 @@ settings  ──>  run_stage  ──>  StageRun, and the stage's folder
 """
 
 from trainer.stages.checks import check_size
-from trainer.stages.record import CurvePoint, StageRun, read_run
+from trainer.stages.record import CurvePoint, StageRun, is_finished, read_run
 from trainer.stages.run import finished_run, run_stage
 from trainer.stages.settings import Precision, StageSettings
 
@@ -21,6 +21,7 @@ __all__ = [
     "StageSettings",
     "check_size",
     "finished_run",
+    "is_finished",
     "read_run",
     "run_stage",
 ]

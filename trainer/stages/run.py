@@ -31,6 +31,7 @@ from trainer.stages.freeze import finish_stage, prepare_stage
 from trainer.stages.peak import PeakMeter
 from trainer.stages.progress import StageProgress
 from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_finished, read_run
+from trainer.stages.room import check_stage_room
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import become, shard_stage
 from trainer.stages.stage_trainer import StageTrainer
@@ -71,7 +72,7 @@ def run_stage(
         PlanError: the stage names nothing of this model.
         OptionError: a step is no whole number of micro-batches; an optimizer is not installed.
         CorpusError: the text is smaller than one step.
-        RunDirectoryError: `folder` cannot be written, or holds a stage and resume is False.
+        RunDirectoryError: `folder` cannot be written, has no room, or holds a stage and resume is False.
         TrainingError: the loss is not a number, memory or disk is full, or the checkpoint is of another run.
     """
     assert not is_finished(folder) or not resume, "ask finished_run first: its model is in folder/model"
@@ -108,6 +109,7 @@ def run_stage(
             collate = collator_of(model)  # looks at the model before anything is split from it
             prepared = prepare_stage(model, stage, layout, new_ids)
             n_trainable = prepared.n_trainable
+            check_stage_room(model, prepared.trained.values(), stage.name, settings, n_steps, folder)
             sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
         meter = PeakMeter(model, args.device, is_watched=not settings.shard and not settings.compile)
         progress = StageProgress(stage, packed, settings, n_steps, meter, on_log)
