@@ -4,11 +4,13 @@ import gc
 import math
 import re
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from trainer.plan import Lora, Stage, named_plan
 from trainer.stages import checkpoints
+from trainer.stages.arguments import why_not_fused
 from trainer.stages.peak import LiveBytes
 from trainer.stages.record import CurvePoint, StageRun, is_finished
 from trainer.stages.run import finished_run, run_stage
@@ -168,16 +171,29 @@ def test_bf16_trains_weights_in_bf16(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in load_file(tmp_path / "model" / "model.safetensors").values()} == {torch.bfloat16}
 
 
-def test_gradient_checkpointing_gives_the_same_weights(tmp_path: Path) -> None:
-    """Also where the first block that trains is not the first, and with dropout."""
-    stage = Stage(name="even", blocks="even", learning_rate=1e-2)
-    plain, checkpointed = tiny_gpt2(), tiny_gpt2()
+@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Stage(name="odd", blocks="odd", learning_rate=1e-2),
+        Stage(name="even", blocks="even", learning_rate=1e-2),
+        Stage(name="lora", blocks="all", lora=Lora(rank=4, alpha=8), learning_rate=1e-2),
+    ],
+    ids=lambda stage: stage.name,
+)
+def test_gradient_checkpointing_gives_the_same_weights(tmp_path: Path, stage: Stage, make: Any) -> None:
+    """The table below is frozen, so that what goes into the first block wants no gradient: a block that is computed
+    again the old way (use_reentrant) would then get none. Also where that block does not train, and with dropout."""
+    plain, checkpointed = make(), make()
     of_plain = train(plain, stage, tmp_path / "plain")
     settings = replace(SETTINGS, gradient_checkpointing=True)
     of_checkpointed = train(checkpointed, stage, tmp_path / "checkpointed", settings=settings)
     assert [point.loss for point in of_checkpointed.curve] == [point.loss for point in of_plain.curve]
     assert all(torch.equal(t, plain.state_dict()[name]) for name, t in checkpointed.state_dict().items())
     assert not checkpointed.is_activation_checkpointing
+    start = make().state_dict()
+    moved = [name for name, tensor in plain.state_dict().items() if not torch.equal(tensor, start[name])]
+    assert any(".0." in name for name in moved) is (stage.name != "even")
 
 
 # --- Frozen is frozen -------------------------------------------------------------------------------------------------
@@ -482,6 +498,25 @@ def test_the_fused_loss_says_that_it_is_not_used(tmp_path: Path, capsys: pytest.
     printed = capsys.readouterr().err
     assert "fused loss: not used, it needs a GPU. The result is the same" in printed
     assert "s: done in" in printed
+
+
+def test_a_fused_loss_is_told_off_for_kinds_that_liger_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """liger needs a GPU to be imported: a module with what is read of it stands for it."""
+
+    def with_it(fused_linear_cross_entropy: bool = True) -> None: ...
+    def without(rms_norm: bool = True) -> None: ...
+
+    fake = SimpleNamespace(MODEL_TYPE_TO_APPLY_LIGER_FN={"llama": with_it, "old": without})
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    settings = replace(SETTINGS, fused_loss=True, cpu=False)
+    assert why_not_fused(settings, "llama") == "liger-kernel is not installed (pip install liger-kernel)"
+    monkeypatch.setattr("transformers.utils.import_utils.is_liger_kernel_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "liger_kernel", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "liger_kernel.transformers", SimpleNamespace(monkey_patch=fake))
+    assert why_not_fused(settings, "llama") is None
+    assert why_not_fused(settings, "gpt2") == "liger-kernel has none for models of type gpt2"
+    assert why_not_fused(settings, "old") == "liger-kernel has none for models of type old"
+    assert why_not_fused(replace(settings, cpu=True), "llama") == "it needs a GPU"
 
 
 def test_the_console_shows_how_the_loss_goes(capsys: pytest.CaptureFixture[str]) -> None:

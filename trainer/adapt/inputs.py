@@ -27,6 +27,7 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
+from trainer.devices import pick_device
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension, read_extension
 from trainer.init.folders import model_folder
@@ -115,7 +116,7 @@ def read_inputs(options: AdaptOptions, console: Console) -> Inputs:
     """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    state = join_processes(cpu=options.device == "cpu" or not torch.cuda.is_available())
+    state = join_processes(cpu=pick_device(options.device).type == "cpu")
     model = model_folder(options.model)
     _check_early(options, model)
     extension = _extension(options, model)

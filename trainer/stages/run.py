@@ -81,13 +81,13 @@ def run_stage(
     n_steps = settings.n_steps(packed.n_blocks, max_steps)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    args = training_arguments(settings, folder, n_steps)
+    args = training_arguments(settings, folder, n_steps, model_type=model.config.model_type)
     if settings.shard and args.world_size == 1:
         raise OptionError(
             "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
         )
     shown = console if args.process_index == 0 else Console(quiet=True)
-    say_what_is_not_used(settings, args.device, shown)
+    say_what_is_not_used(settings, model.config.model_type, shown)
     uses_cache = model.config.use_cache
     memory = partial(
         memory_guard,
