@@ -182,8 +182,8 @@ def test_bf16_trains_weights_in_bf16(tmp_path: Path) -> None:
     ids=lambda stage: stage.name,
 )
 def test_gradient_checkpointing_gives_the_same_weights(tmp_path: Path, stage: Stage, make: Any) -> None:
-    """The table below is frozen, so that what goes into the first block wants no gradient: a block that is computed
-    again the old way (use_reentrant) would then get none. Also where that block does not train, and with dropout."""
+    """The table below is frozen, so that what goes into the first block wants no gradient. Also where that block does
+    not train, for adapters, and with dropout."""
     plain, checkpointed = make(), make()
     of_plain = train(plain, stage, tmp_path / "plain")
     settings = replace(SETTINGS, gradient_checkpointing=True)

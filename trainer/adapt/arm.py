@@ -102,12 +102,15 @@ def run_arm(
         folder = arm.stage_folder(number)
         if finished_run(folder) is None:
             before = arm.start if number == 1 else arm.stage_folder(number - 1) / "model"
-            model = run.load(before) if model is None else model
+            settings = run.settings_of(text)
+            if model is None:
+                # What is split goes to the devices block by block.
+                model = load_model(before, dtype=run.dtype) if settings.shard else run.load(before)
             run_stage(
                 model,
                 stage,
                 text,
-                run.settings_of(text),
+                settings,
                 folder,
                 new_ids=arm.new_ids,
                 resume=run.resume,

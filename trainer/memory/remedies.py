@@ -147,7 +147,7 @@ def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
 
 
 def _on_gpus(case: Case, predict: Predict, limit_bytes: int, changes: tuple[str, ...]) -> Remedy | None:
-    cost = predict(case.stage, case.settings)
+    cost = predict(case.stage, replace(case.settings, shard=True))
     held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes[case.optimizer]
     own = cost.activation_bytes + 2 * cost.largest_unit_bytes
     n_gpus = 2

@@ -34,6 +34,7 @@ def training_arguments(settings: StageSettings, folder: Path, n_steps: int, *, m
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
         activation_checkpointing=settings.gradient_checkpointing,
+        # Blocks that are computed again get their gradients also where what goes into them wants none (frozen tables).
         activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         torch_compile=settings.compile,
         use_liger_kernel=is_fused,

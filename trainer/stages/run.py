@@ -4,15 +4,16 @@ import gc
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import set_seed
+from transformers import TrainingArguments, set_seed
 
 from trainer.data.collate import collator_of
-from trainer.init.models import first_line
+from trainer.init.models import first_line, load_model
 from trainer.init.saving import save_model
 from trainer.layout import layout_of
 from trainer.out_of_memory import memory_guard
@@ -28,6 +29,7 @@ from trainer.stages.blocks import EvenBlocks, PackedText
 from trainer.stages.checks import asked_of, check_stage
 from trainer.stages.failures import memory_advice
 from trainer.stages.freeze import finish_stage, prepare_stage
+from trainer.stages.frozen import narrow_frozen, narrows_frozen
 from trainer.stages.peak import PeakMeter
 from trainer.stages.progress import StageProgress
 from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_finished, read_run
@@ -79,29 +81,11 @@ def run_stage(
     assert str(model.dtype) == f"torch.{settings.weights_dtype}", f"{model.dtype} for {settings.precision}"
     check_stage(packed, stage, settings, folder, resume)
     n_steps = settings.n_steps(packed.n_blocks, max_steps)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    args = training_arguments(settings, folder, n_steps, model_type=model.config.model_type)
-    if settings.shard and args.world_size == 1:
-        raise OptionError(
-            "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
-        )
+    args = _arguments(model, settings, folder, n_steps)
     shown = console if args.process_index == 0 else Console(quiet=True)
     say_what_is_not_used(settings, model.config.model_type, shown)
     uses_cache = model.config.use_cache
-    memory = partial(
-        memory_guard,
-        advice=lambda: memory_advice(
-            model.config,
-            stage,
-            settings,
-            folder,
-            n_new=len(new_ids),
-            n_processes=args.world_size,
-            device=args.device,
-        ),
-        place=f"stage {stage.name!r}",
-    )
+    memory = _memory(model, stage, settings, folder, args, len(new_ids))
     with quiet_transformers(), deterministic_on_cpu(args.device):
         set_seed(stage_seed(settings.seed, stage))
         layout = layout_of(model)
@@ -110,6 +94,8 @@ def run_stage(
             prepared = prepare_stage(model, stage, layout, new_ids)
             n_trainable = prepared.n_trainable
             check_stage_room(model, prepared.trained.values(), stage.name, settings, n_steps, folder)
+            narrows = narrows_frozen(settings.precision, args.device.type, shard=settings.shard)
+            narrowed = narrow_frozen(model) if narrows else None
             sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
         meter = PeakMeter(model, args.device, is_watched=not settings.shard and not settings.compile)
         progress = StageProgress(stage, packed, settings, n_steps, meter, on_log)
@@ -124,35 +110,63 @@ def run_stage(
         ):
             _train(trainer, checkpoints.newest_complete(folder) if resume else None)
         peak_bytes = _highest(trainer, meter.peak_bytes)
+        _let_go(trainer, model)
         with memory("what it trained is put into the model"):
+            if narrowed is not None:
+                narrowed.restore()
             if sharded is None:
                 finish_stage(prepared)
-            else:
-                become(model, finish_stage(sharded.gather()))
+            elif (whole := sharded.gather(keep=args.should_save)) is not None:
+                become(model, finish_stage(whole))
         model.config.use_cache = uses_cache
         _clean(model)
-        run = StageRun(
-            name=stage.name,
-            n_trainable=n_trainable,
-            n_steps=n_steps,
-            tokens=progress.share_of_text(packed.n_tokens, n_steps),
-            bytes=progress.share_of_text(packed.n_bytes, n_steps),
-            seconds=round(progress.seconds, 3),
-            peak_bytes=peak_bytes,
-            curve=tuple(progress.curve),
-        )
+        run = _run_of(progress, n_steps, n_trainable, peak_bytes)
         with memory("its model is written"):
             if args.should_save:
                 _write(model, run, folder)
-        trainer.accelerator.wait_for_everyone()
-        if args.device.type == "cuda":
-            # The optimizer's state would count as the next stage's. On a CPU it would only cost a second.
-            trainer.accelerator.free_memory()
-            trainer.optimizer = trainer.lr_scheduler = None
-            del trainer
-            gc.collect()
-            torch.cuda.empty_cache()
+            trainer.accelerator.wait_for_everyone()
+            if sharded is not None and not args.should_save:
+                # Mapped from the file, which takes no memory of its own.
+                become(model, load_model(folder / MODEL, dtype=settings.weights_dtype))
     return run
+
+
+def _arguments(model: "PreTrainedModel", settings: StageSettings, folder: Path, n_steps: int) -> TrainingArguments:
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    args = training_arguments(settings, folder, n_steps, model_type=model.config.model_type)
+    if settings.shard and args.world_size == 1:
+        raise OptionError(
+            "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
+        )
+    return args
+
+
+def _memory(
+    model: "PreTrainedModel", stage: Stage, settings: StageSettings, folder: Path, args: TrainingArguments, n_new: int
+) -> Callable[[str | Callable[[], str]], AbstractContextManager[None]]:
+    """Guards against out of memory: memory("what is done")."""
+    config = model.config
+
+    def advice() -> str:
+        return memory_advice(
+            config, stage, settings, folder, n_new=n_new, n_processes=args.world_size, device=args.device
+        )
+
+    return partial(memory_guard, advice=advice, place=f"stage {stage.name!r}")
+
+
+def _run_of(progress: StageProgress, n_steps: int, n_trainable: int, peak_bytes: int | None) -> StageRun:
+    return StageRun(
+        name=progress.stage.name,
+        n_trainable=n_trainable,
+        n_steps=n_steps,
+        tokens=progress.share_of_text(progress.packed.n_tokens, n_steps),
+        bytes=progress.share_of_text(progress.packed.n_bytes, n_steps),
+        seconds=round(progress.seconds, 3),
+        peak_bytes=peak_bytes,
+        curve=tuple(progress.curve),
+    )
 
 
 def _train(trainer: StageTrainer, checkpoint: Path | None) -> None:
@@ -187,6 +201,15 @@ def stage_seed(seed: int, stage: Stage) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {stage.name}".encode()).digest()[:4], "big")
 
 
+def _let_go(trainer: StageTrainer, model: "PreTrainedModel") -> None:
+    """The optimizer's state and the gradients would lie beside the whole weights, and count as the next stage's."""
+    trainer.let_go()
+    model.zero_grad(set_to_none=True)
+    if trainer.args.device.type == "cuda":  # on a CPU it would only cost a second
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
 def _highest(trainer: StageTrainer, peak_bytes: int | None) -> int | None:
     """Of all processes."""
     if peak_bytes is None:
@@ -201,7 +224,6 @@ def _clean(model: "PreTrainedModel") -> None:
         model.__dict__.pop(mark, None)
     if model.is_activation_checkpointing:
         model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
-    model.zero_grad(set_to_none=True)
 
 
 def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
