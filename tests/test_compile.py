@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from stages import CONTEXT, NEW_IDS, TinyText, tiny_llama
+from stages import SETTINGS, TinyText, tiny_llama, train
 
 from trainer.plan import Stage
-from trainer.stages import StageSettings, run_stage
-from vocabopt.console import Console
-
-SETTINGS = StageSettings(
-    context_tokens=CONTEXT, batch_tokens=4 * CONTEXT, micro_batch=2, log_every_steps=1, cpu=True, threads=1
-)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for CPUs with g++, which is not installed")
 @pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
 def test_a_compiled_stage_comes_to_the_same_and_leaves_a_plain_model(
@@ -24,22 +19,14 @@ def test_a_compiled_stage_comes_to_the_same_and_leaves_a_plain_model(
 ) -> None:
     monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # its workers would outlive the test
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    stage, n_threads = Stage(name="s", blocks="odd", learning_rate=1e-2), torch.get_num_threads()
+    stage = Stage(name="s", blocks="odd", learning_rate=1e-2)
     models, curves = [], []
     for is_compiled in (False, True):
         model = tiny_llama(1)
-        run = run_stage(
-            model,
-            stage,
-            TinyText(n_blocks=8),
-            replace(SETTINGS, compile=is_compiled),
-            tmp_path / str(is_compiled),
-            new_ids=NEW_IDS,
-            console=Console(quiet=True),
-        )
+        settings = replace(SETTINGS, compile=is_compiled, save_every_steps=None)
+        run = train(model, stage, tmp_path / str(is_compiled), settings=settings, packed=TinyText(n_blocks=8))
         models.append(model)
         curves.append([point.loss for point in run.curve])
-    torch.set_num_threads(n_threads)
     assert len(list((tmp_path / "cache").rglob("*.so"))) > 0
     assert curves[1] == pytest.approx(curves[0], rel=1e-5)
     plain, compiled = models

@@ -3,27 +3,25 @@
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from stages import CONTEXT, NEW_IDS, TinyText, tensors_of, tiny_gpt2, tiny_llama, tiny_qwen2
+from stages import CONTEXT, NEW_IDS, SETTINGS, TinyText, tensors_of, tiny_gpt2, tiny_llama, tiny_qwen2, train
 from transformers import PreTrainedModel
 
 from trainer.layout import layout_of
 from trainer.memory.build import outline_of
 from trainer.memory.predict import StepSettings, predict_stage
 from trainer.plan import Lora, Stage
-from trainer.stages import StageRun, StageSettings, run_stage
+from trainer.stages import StageRun
 from trainer.stages import run as run_module
 from trainer.stages.freeze import PreparedStage, prepare_stage
 from trainer.stages.frozen import frozen_matrices, narrow_frozen, narrows_frozen
 from trainer.stages.stage_trainer import StageTrainer
-from vocabopt.console import Console
 
-SETTINGS = StageSettings(
-    context_tokens=CONTEXT, batch_tokens=4 * CONTEXT, micro_batch=2, precision="bf16-mixed", log_every_steps=1, cpu=True
-)
+MIXED = replace(SETTINGS, precision="bf16-mixed", save_every_steps=None)
 TABLES = Stage(name="tables", embeddings="new", head="all", learning_rate=1e-2)
 STAGES = (
     TABLES,
@@ -32,10 +30,8 @@ STAGES = (
 )
 
 
-def train(model: PreTrainedModel, stage: Stage, folder: Path) -> StageRun:
-    return run_stage(
-        model, stage, TinyText(n_blocks=10), SETTINGS, folder, new_ids=NEW_IDS, console=Console(quiet=True)
-    )
+def train_mixed(model: PreTrainedModel, stage: Stage, folder: Path) -> StageRun:
+    return train(model, stage, folder, settings=MIXED, packed=TinyText(n_blocks=10))
 
 
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,9 +47,9 @@ def test_training_is_the_same_and_frozen_weights_keep_every_bit(
     make: Callable[[], PreTrainedModel], stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, narrowed = make(), make()
-    of_plain = train(plain, stage, tmp_path / "plain")
+    of_plain = train_mixed(plain, stage, tmp_path / "plain")
     as_on_a_gpu(monkeypatch)
-    of_narrowed = train(narrowed, stage, tmp_path / "narrowed")
+    of_narrowed = train_mixed(narrowed, stage, tmp_path / "narrowed")
     assert [point.loss for point in of_narrowed.curve] == [point.loss for point in of_plain.curve]
     assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in tensors_of(narrowed).items())
     assert {parameter.dtype for parameter in narrowed.parameters()} == {torch.float32}
@@ -65,9 +61,9 @@ def test_blocks_below_trained_tables_take_2_bytes_a_weight_instead_of_6(
     """The stage trains the input table too, so that the backward pass keeps a copy of every matrix."""
     model = tiny_llama(6)
     n = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name)
-    plain = train(model, TABLES, tmp_path / "plain").peak_bytes
+    plain = train_mixed(model, TABLES, tmp_path / "plain").peak_bytes
     as_on_a_gpu(monkeypatch)
-    narrowed = train(tiny_llama(6), TABLES, tmp_path / "narrowed").peak_bytes
+    narrowed = train_mixed(tiny_llama(6), TABLES, tmp_path / "narrowed").peak_bytes
     assert plain is not None
     assert narrowed is not None
     assert plain - narrowed == pytest.approx(4 * n, rel=0.05)
@@ -120,7 +116,7 @@ def test_the_optimizer_is_gone_before_weights_get_their_bits_back(
 
     monkeypatch.setattr(StageTrainer, "create_optimizer", watched)
     monkeypatch.setattr(run_module, "finish_stage", finished)
-    train(tiny_llama(), TABLES, tmp_path)
+    train_mixed(tiny_llama(), TABLES, tmp_path)
     assert found
 
 

@@ -2,16 +2,14 @@
 
 import json
 import re
-import resource
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from limits import address_space
 from safetensors.torch import load_file
 from stages import NEW_IDS, TinyText, tiny_llama
 
@@ -27,17 +25,6 @@ from vocabopt.errors import TrainingError
 
 CPU = torch.device("cpu")
 LIMIT_BYTES = 64 << 30
-
-
-@contextmanager
-def address_space(n_bytes: int) -> Iterator[None]:
-    """Whatever the machine would promise."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 class LongText(TinyText):

@@ -7,19 +7,14 @@ from pathlib import Path
 import pytest
 from command_line import assert_refused, vocabopt
 from helpers import CORPUS
-from stages import CONTEXT, NEW_IDS, TinyText, tiny_llama
+from stages import SETTINGS, tiny_llama, train
 
 from trainer.plan import Stage
-from trainer.stages import StageSettings, run_stage
 from trainer.stages.room import check_stage_room
-from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
 
 Usage = namedtuple("Usage", "total used free")
 STAGE = Stage(name="odd", blocks="odd")
-SETTINGS = StageSettings(
-    context_tokens=CONTEXT, batch_tokens=4 * CONTEXT, micro_batch=2, save_every_steps=2, log_every_steps=1, cpu=True
-)
 
 
 def set_free(monkeypatch: pytest.MonkeyPatch, n_bytes: int) -> None:
@@ -38,9 +33,7 @@ def test_what_a_stage_is_said_to_take_is_what_it_takes(tmp_path: Path, monkeypat
         rmtree(path, **options)
 
     monkeypatch.setattr(shutil, "rmtree", watched)
-    run_stage(
-        tiny_llama(), STAGE, TinyText(n_blocks=22), SETTINGS, tmp_path, new_ids=NEW_IDS, console=Console(quiet=True)
-    )
+    train(tiny_llama(), STAGE, tmp_path)
     (n_bytes,) = written
     model = tiny_llama()
     trained = list(model.model.layers[0].parameters())
@@ -54,9 +47,7 @@ def test_what_a_stage_is_said_to_take_is_what_it_takes(tmp_path: Path, monkeypat
 def test_a_stage_without_room_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_free(monkeypatch, 50_000)
     with pytest.raises(RunDirectoryError, match=r"the disk has 0\.00 GB free, and stage 'odd'.* go on with --resume"):
-        run_stage(
-            tiny_llama(), STAGE, TinyText(n_blocks=22), SETTINGS, tmp_path, new_ids=NEW_IDS, console=Console(quiet=True)
-        )
+        train(tiny_llama(), STAGE, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
