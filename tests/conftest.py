@@ -3,7 +3,7 @@
 import gc
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -251,6 +251,37 @@ def run_dir(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = sweep(out, str(llama), CORPUS / "ko", heldout=0.1)
     run.exported(N_MERGED).rename(out / "tokenizer")
     return out
+
+
+@pytest.fixture(scope="session")
+def llama_model(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama whose tokenizer leaves padding rows: 2,000 tokens in 2,048 rows."""
+    from model_folders import config_for, with_tokenizer, write_model
+
+    folder = tmp_path_factory.mktemp("models") / "llama"
+    return with_tokenizer(write_model(folder, config_for("llama-like")), folders / "llama-like")
+
+
+@pytest.fixture(scope="session")
+def llama_merged(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A merged tokenizer of its base."""
+    from model_folders import N_ADDED
+
+    base = str(folders / "llama-like")
+    return sweep(tmp_path_factory.mktemp("runs") / "llama", base, CORPUS, model=base).exported(N_ADDED)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on two. Objects that are there already need no search for cycles at every stage."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    torch.set_num_threads(n_threads)
 
 
 # --- The development data, not part of the project -------------------------------------------------------------------

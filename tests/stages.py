@@ -1,6 +1,9 @@
-"""Tiny models and text for the tests of the trainer's stages, and the run that they are killed in."""
+"""Tiny models, text and settings for the tests of the trainer's stages, and one call that runs a stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -13,6 +16,10 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+from trainer.plan import Stage
+from trainer.stages import CurvePoint, StageRun, StageSettings, run_stage
+from vocabopt.console import Console
 
 N_ROWS, WIDTH, CONTEXT = 96, 32, 16
 NEW_IDS = tuple(range(80, 90))  # not the tail: rows 90 to 95 are padding
@@ -90,7 +97,33 @@ class TinyText:
     def dataset(self, seed: int) -> TinyBlocks:
         return TinyBlocks(self.n_blocks, seed)
 
+    def text_of(self, blocks: Sequence[int], seed: int) -> str:
+        return ""
+
 
 def tensors_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """A copy of everything in the model, by the names that its files have."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+TEXT = TinyText(n_blocks=22)  # five steps of four blocks, and one of two
+SETTINGS = StageSettings(
+    context_tokens=CONTEXT, batch_tokens=4 * CONTEXT, micro_batch=2, save_every_steps=2, log_every_steps=1, cpu=True
+)
+
+
+def train(model: PreTrainedModel, stage: Stage, folder: Path, **options: Any) -> StageRun:
+    options = {"settings": SETTINGS, "packed": TEXT, "console": Console(quiet=True), "new_ids": NEW_IDS} | options
+    return run_stage(model, stage, folder=folder, **options)
+
+
+class StoppedError(Exception):
+    """What a test stops a stage with, from outside of it."""
+
+
+def stop_at(step: int) -> Any:
+    def on_log(point: CurvePoint) -> None:
+        if point.step == step:
+            raise StoppedError
+
+    return on_log

@@ -27,7 +27,8 @@ from trainer.demo.options import FAMILIES, DemoOptions
 from trainer.demo.table import notes
 from trainer.demo.text import IGNORED, Encoded, batches, read_text
 from trainer.demo.tokenizer import train_tokenizer
-from trainer.demo.train import pick_device, rate_factor
+from trainer.demo.train import rate_factor
+from trainer.devices import pick_device
 from trainer.layout import layout_of
 from vocabopt.bases import load_base
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
@@ -336,7 +337,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(OptionError, match="--device nonsense: cannot be used"):
+    with pytest.raises(OptionError, match="--device nonsense: is not to be had here"):
         pick_device("nonsense")
 
 

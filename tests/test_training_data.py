@@ -24,7 +24,6 @@ from trainer.data import (
     held_out_documents,
     pack_stage,
     parse_budget,
-    plan_text,
     scan_text,
     target_and_replays,
 )
@@ -56,14 +55,8 @@ def plan_of(
     held_out: HeldOut | None = None,
     exclude: np.ndarray | None = None,
 ) -> TextPlan:
-    return plan_text(
-        sources_of(target, *replays),
-        budget_bytes=budget_bytes,
-        stage_shares=stage_shares,
-        seed=seed,
-        held_out=held_out,
-        exclude=exclude,
-    )
+    scanned = scan_text(sources_of(target, *replays), held_out=held_out, exclude=exclude)
+    return cut_text(scanned, budget_bytes=budget_bytes, stage_shares=stage_shares, seed=seed)
 
 
 def lines_in(path: Path) -> list[str]:

@@ -33,7 +33,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from trainer.data import PackedText, pack_stage, plan_text, target_and_replays
+from trainer.data import PackedText, cut_text, pack_stage, scan_text, target_and_replays
 from trainer.data.collate import collator_of
 from vocabopt.errors import ModelError
 from vocabopt.readers import ReadOptions
@@ -95,13 +95,8 @@ def packed(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedTex
     folder = tmp_path_factory.mktemp("packed")
     lines = [*lines_of("en")[:40], " ".join(lines_of("en")[40:50])]
     text = written(folder / "en.txt", "\n".join(lines))
-    plan = plan_text(
-        target_and_replays(("en", str(text)), {}, ReadOptions()),
-        budget_bytes=None,
-        stage_shares=[1],
-        seed=0,
-        held_out=None,
-    )
+    scanned = scan_text(target_and_replays(("en", str(text)), {}, ReadOptions()))
+    plan = cut_text(scanned, budget_bytes=None, stage_shares=[1], seed=0)
     tokenizer = AutoTokenizer.from_pretrained(folders / "llama-like")
     return pack_stage(plan, 0, tokenizer, context_tokens=CONTEXT, folder=folder / "packed")
 

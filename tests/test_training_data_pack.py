@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import resource
 from collections import Counter
 from collections.abc import Sequence
@@ -13,12 +14,25 @@ import pytest
 import torch
 from command_line import written
 from helpers import lines_of
+from stages import tiny_llama
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerLegacy, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from trainer.data import PackedText, TextPlan, document_ends, exposure, pack_stage, plan_text, target_and_replays
+from trainer.data import (
+    PackedText,
+    TextPlan,
+    cut_text,
+    document_ends,
+    exposure,
+    pack_stage,
+    scan_text,
+    target_and_replays,
+)
+from trainer.plan import Stage
+from trainer.stages import StageSettings, run_stage
 from vocabopt.artifacts import read_json
-from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
+from vocabopt.console import Console
+from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.readers import ReadOptions
 
 SYLLABLES = "가나다라마바사"
@@ -26,8 +40,8 @@ SYLLABLES = "가나다라마바사"
 
 def plan_of(path: Path, stage_shares: Sequence[float] = (1.0,), **options: Any) -> TextPlan:
     sources = target_and_replays(("ko", str(path)), {}, ReadOptions())
-    settings: dict[str, Any] = {"budget_bytes": None, "seed": 0, "held_out": None} | options
-    return plan_text(sources, stage_shares=stage_shares, **settings)
+    settings: dict[str, Any] = {"budget_bytes": None, "seed": 0} | options
+    return cut_text(scan_text(sources), stage_shares=stage_shares, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +258,58 @@ def test_exposure_is_how_often_each_new_token_stands_in_the_text_of_all_stages(
     assert exposure(stages, []).as_record() == {"n_new": 0, "n_unseen": 0, "median": None, "p10": None}
 
 
+# --- Which text a block is --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_files(tmp_path: Path, syllables: PreTrainedTokenizerBase) -> PackedText:
+    """Blank lines and a repeated document; 사 is in the third document of the second file alone."""
+    written(tmp_path / "text" / "a.txt", "가나다\n\n라마바\n" + "가라\n" * 20)
+    written(tmp_path / "text" / "b.txt", "나나나\n\n마마\n다사라\n" + "바바\n" * 20)
+    plan = plan_of(tmp_path / "text")
+    return pack_stage(plan, 0, syllables, context_tokens=8, folder=tmp_path / "packed")
+
+
+def test_a_block_names_the_documents_in_it(two_files: PackedText, syllables: PreTrainedTokenizerBase) -> None:
+    """In the order of the text: what is named first has the block's first token, though its start may lie before."""
+    dataset, n_told = two_files.dataset(5), 0
+    for index in range(two_files.n_blocks):
+        told = re.findall(r'ko: \S+/([ab])\.txt, document (\d+) \("(\w+)"\)', two_files.text_of([index], 5))
+        ids = dataset[index]["input_ids"].tolist()
+        pieces = syllables.decode(ids).replace("<s>", " ").replace("</s>", " ").split()
+        assert told
+        # The first and last document may be in the block in part.
+        assert all(piece in text for piece, (_, _, text) in zip(pieces, told, strict=False) if ids[0] == 0)
+        for name, number, text in told:
+            lines = (two_files.folder.parent / "text" / f"{name}.txt").read_text(encoding="utf-8").split()
+            assert lines[int(number) - 1] == text
+        n_told += len(told)
+    assert n_told >= 46
+    assert two_files.text_of(range(two_files.n_blocks), 5).endswith("; and 42 more")
+    assert PackedText.read(two_files.folder).text_of([0], 5) == ""
+
+
+def test_text_that_is_gone_is_named_by_its_place(two_files: PackedText) -> None:
+    for path in (two_files.folder.parent / "text").iterdir():
+        path.unlink()
+    assert re.fullmatch(r"(ko: document \d+(; |$))+(and \d more)?", two_files.text_of([0], 5))
+
+
+def test_a_loss_that_is_no_number_names_the_file_and_the_document(two_files: PackedText, tmp_path: Path) -> None:
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.embed_tokens.weight[8] = float("nan")  # 사
+    settings = StageSettings(context_tokens=8, batch_tokens=8, micro_batch=1, cpu=True)
+    with pytest.raises(
+        TrainingError,
+        match=r"loss nan in step \d+, blocks (\d+) to \1 of its text \(seed 0\), which are "
+        r'.*ko: \S+/text/b\.txt, document 3 \("다사라"\)',
+    ):
+        run_stage(
+            model, Stage(name="s", blocks="odd"), two_files, settings, tmp_path / "out", console=Console(quiet=True)
+        )
+
+
 # --- Refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -256,12 +322,8 @@ def test_text_that_is_too_short_is_refused_and_leaves_no_file(
         OptionError, match=r"stage 2: its text is 6 bytes, 4 tokens, less than one block .* 9 tokens.*--budget"
     ):
         pack_stage(plan, 1, syllables, context_tokens=9, folder=out)
-    with pytest.raises(OptionError, match=r"less than one batch \(--batch\) of 16 tokens"):
-        pack_stage(plan, 1, syllables, context_tokens=4, batch_tokens=16, folder=out)
     assert list(out.iterdir()) == []
     pack_stage(plan, 1, syllables, context_tokens=4, folder=out)
-    with pytest.raises(OptionError, match=r"less than one batch"):
-        pack_stage(plan, 1, syllables, context_tokens=4, batch_tokens=16, folder=out)
     with pytest.raises(OptionError, match=r"--context 1: must be at least 2 tokens"):
         pack_stage(plan, 1, syllables, context_tokens=1, folder=out)
 

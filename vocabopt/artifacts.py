@@ -57,6 +57,15 @@ def share(path: Path) -> None:
     path.chmod(0o666 & ~umask)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically, making the folder if needed.
 

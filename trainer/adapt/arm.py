@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.adapt.evals import EvalText, bits_per_byte, score_all
 from trainer.data import PackedText, TextPlan, pack_stage
 from trainer.evaluate.subject import load_tokenizer
-from trainer.init import load_model
+from trainer.init import load_model, place_model
 from trainer.plan import Plan, Stage
 from trainer.processes import main_first, main_only
 from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage
@@ -59,13 +59,7 @@ class ArmRun:
 
     def load(self, folder: Path) -> PreTrainedModel:
         """A model on the device that trains and measures."""
-        return placed(load_model(folder, dtype=self.dtype), self.device)
-
-
-def placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    """The model, moved to a device in place."""
-    torch.nn.Module.to(model, device)
-    return model
+        return place_model(load_model(folder, dtype=self.dtype), self.device)
 
 
 def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
@@ -106,12 +100,15 @@ def run_arm(
         folder = arm.stage_folder(number)
         if finished_run(folder) is None:
             before = arm.start if number == 1 else arm.stage_folder(number - 1) / "model"
-            model = run.load(before) if model is None else model
+            settings = run.settings_of(text)
+            if model is None:
+                # What is split goes to the devices block by block.
+                model = load_model(before, dtype=run.dtype) if settings.shard else run.load(before)
             run_stage(
                 model,
                 stage,
                 text,
-                run.settings_of(text),
+                settings,
                 folder,
                 new_ids=arm.new_ids,
                 resume=run.resume,
@@ -135,7 +132,7 @@ def _record(
     path = folder / "scores.json"
     if not path.is_file():
         # A sharded stage gives the model back in CPU memory.
-        model = run.load(folder / "model") if model is None else placed(model, run.device)
+        model = run.load(folder / "model") if model is None else place_model(model, run.device)
         with run.console.step(f"measure after {stage.name}"):
             scores = score_all(
                 model, tokenizer, run.evals, context_tokens=run.context_tokens, batch_size=run.eval_batch

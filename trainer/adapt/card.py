@@ -60,7 +60,21 @@ def _results(record: Mapping[str, Any]) -> list[str]:
         f"| --- | --- | ---: | ---: | ---: | --- | {control[1]}",
         *rows,
         "",
+        *_rounded(record),
     ]
+
+
+def _rounded(record: Mapping[str, Any]) -> list[str]:
+    """What the figures are of, where the weights here are not bit for bit those that were measured."""
+    weights = record["weights"]
+    if weights["bits_per_byte"] is None:
+        return [f"Weights are {weights['saved']}.", ""]
+    found = "; ".join(f"{name} {bits:.4f}" for name, bits in weights["bits_per_byte"].items())
+    told = (
+        f"The figures are of the trained weights, {weights['trained']}. Those in this folder are rounded to "
+        f"{weights['saved']}, the type of the base. Bits per byte after rounding: {found}."
+    )
+    return [told, ""]
 
 
 def _stages(record: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
 from trainer.adapt.options import AdaptOptions
+from trainer.devices import pick_device
 from trainer.init import Extension, read_extension
 from trainer.init.folders import model_folder
 from trainer.layout import layout_of
@@ -65,7 +66,7 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
     plan = plan_of(options)
     _check_plan(plan, options, config)
     extension = _extension(options, model)
-    device = join_processes(cpu=options.device == "cpu" or not torch.cuda.is_available()).device
+    device = join_processes(cpu=pick_device(options.device).type == "cpu").device
     return Checked(
         options=options,
         model=model,

@@ -5,8 +5,9 @@ from typing import Any
 from transformers import AutoConfig
 
 from trainer.adapt.inputs import Inputs
-from trainer.memory import StepSettings, predict_stage
+from trainer.memory import predict_stage
 from trainer.memory.build import outline_of
+from trainer.memory.fitting import step_settings
 from trainer.memory.target import with_rows
 from trainer.plan import named_plan
 from trainer.processes import n_processes
@@ -22,15 +23,7 @@ def full_training(inputs: Inputs, settings: StageSettings) -> dict[str, Any] | N
         return None
     config = AutoConfig.from_pretrained(inputs.model)
     n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
-    step = StepSettings(
-        context_tokens=settings.context_tokens,
-        micro_batch=settings.micro_batch,
-        accumulates=settings.accumulation(n_processes()) > 1,
-        precision=settings.precision,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        fused_loss=settings.fused_loss and inputs.device.type == "cuda",
-        device="cuda" if inputs.device.type == "cuda" else "cpu",
-    )
+    step = step_settings(settings, n_processes(), inputs.device)
     (stage,) = named_plan("full").stages
     try:
         cost = predict_stage(outline_of(with_rows(config, n_rows)), stage, step, n_new=len(inputs.extension.new_ids))

@@ -1,23 +1,22 @@
 """The whole path of `vocabopt adapt`: inputs -> new rows -> stages -> control -> model folder, card and adapt.json."""
 
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from trainer.adapt.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
-from trainer.adapt.card import model_card
 from trainer.adapt.early import check_early
+from trainer.adapt.finish import finish_weights, write_card
 from trainer.adapt.full_training import full_training
 from trainer.adapt.inputs import Inputs, read_inputs
 from trainer.adapt.options import AdaptOptions
 from trainer.adapt.owner import ADAPT_JSON, check_folder, take_folder
 from trainer.adapt.record import adapt_record
+from trainer.adapt.room import check_room_of_run
 from trainer.adapt.start import Start, initialise, initialised_model
 from trainer.data import Exposure, exposure
 from trainer.evaluate import Gate
 from trainer.processes import is_main, main_only
-from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
+from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
 
@@ -59,6 +58,7 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     )
     run = inputs.arm_run(options, resume=resume, console=console)
     packed = pack_arm(arm, run)
+    check_room_of_run(inputs, [arm, *([_control_arm(options, inputs)] if options.control else [])])
     start = initialise(options, inputs, console)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
     full = full_training(inputs, run.settings_of(packed[0]))
@@ -81,10 +81,11 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     stages = run_arm(arm, run, packed, on_stage)
     samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, console)
     control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))
-    record = write.record(stages, status="finished", samples=samples, control=control)
-    main_only(lambda: finish_model(options.out / "model", arm, record))
+    weights = finish_weights(options.out / "model", inputs.model, arm, run)
+    record = write.record(stages, status="finished", samples=samples, control=control, weights=weights)
+    main_only(lambda: write_card(options.out / "model", record))
     # Last: where adapt.json says that it is finished, the model is there.
-    return write(stages, status="finished", samples=samples, control=control)
+    return write(stages, status="finished", samples=samples, control=control, weights=weights)
 
 
 class _Writer:
@@ -115,8 +116,9 @@ class _Writer:
         status: str = "running",
         samples: list[dict[str, str]] | None = None,
         control: Mapping[str, Any] | None = None,
+        weights: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """What adapt.json would hold."""
+        """What adapt.json would hold. weights: of the finished folder (`finish_weights`)."""
         return adapt_record(
             self._options,
             self._inputs,
@@ -127,7 +129,7 @@ class _Writer:
             samples=samples or [],
             control=control,
             gate=self._gate,
-        ) | {"full_training": self._full}
+        ) | {"full_training": self._full, "weights": weights}
 
 
 def _control(
@@ -136,9 +138,8 @@ def _control(
     """The original tokenizer and model on the same text and plan; None where it was not asked for."""
     if not options.control:
         return None
-    plan = inputs.plan.with_own_tokenizer()
-    arm = Arm(folder=options.out / "control", start=inputs.model, tokenizer=inputs.model, plan=plan, new_ids=())
-    record: dict[str, Any] = {"plan": plan.name, "before": start.before, "stages": [], "after": start.before}
+    arm = _control_arm(options, inputs)
+    record: dict[str, Any] = {"plan": arm.plan.name, "before": start.before, "stages": [], "after": start.before}
 
     def on_stage(stages: list[StageRecord]) -> None:
         record.update(stages=stages, after=final_scores(stages, record["before"]))
@@ -149,26 +150,11 @@ def _control(
     return record
 
 
-def finish_model(folder: Path, arm: Arm, record: Mapping[str, Any]) -> None:
-    """OUT/model: the last stage's weights, the merged tokenizer's files byte for byte, the card; config.json last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = sorted(arm.last_model.iterdir(), key=lambda path: path.name == "config.json")
-    tokenizer = [path for path in sorted(arm.tokenizer.iterdir()) if path.is_file()]
-    for source in [*tokenizer, *weights]:
-        if source.name != "README.md":
-            _place(source, folder / source.name)
-    write_bytes_atomic(folder / "README.md", model_card(record).encode())
-
-
-def _place(source: Path, target: Path) -> None:
-    """Weights are linked where the file system can, so that they take no room twice."""
-    partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    if source.suffix == ".safetensors":
-        try:
-            partial.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, partial)
-    else:
-        shutil.copyfile(source, partial)
-    partial.replace(target)
+def _control_arm(options: AdaptOptions, inputs: Inputs) -> Arm:
+    return Arm(
+        folder=options.out / "control",
+        start=inputs.model,
+        tokenizer=inputs.model,
+        plan=inputs.plan.with_own_tokenizer(),
+        new_ids=(),
+    )

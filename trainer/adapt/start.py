@@ -7,13 +7,12 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.adapt.arm import placed
 from trainer.adapt.evals import EvalText, bits_per_byte, score_all
 from trainer.adapt.inputs import EVAL_BATCH, Inputs
 from trainer.adapt.options import AdaptOptions
 from trainer.evaluate import TextScore, continuations, pick_prompts
 from trainer.evaluate.subject import load_tokenizer, n_reloaded_otherwise
-from trainer.init import init_model, load_model, save_model
+from trainer.init import init_model, load_model, place_model, save_model
 from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
@@ -70,7 +69,7 @@ def initialise(options: AdaptOptions, inputs: Inputs, console: Console) -> Start
 
 
 def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, console: Console) -> None:
-    model = placed(load_model(inputs.model, dtype=inputs.dtype), inputs.device)
+    model = place_model(load_model(inputs.model, dtype=inputs.dtype), inputs.device)
     base_tokenizer = _tokenizer(inputs.model, console)
     tokenizer = _tokenizer(options.tokenizer_dir, console)
     with console.step("measure the base model"):

@@ -5,6 +5,7 @@ scan      pass one: a hash and a size per document, and the order of the text th
 text_plan which document goes to which stage, by bytes, whatever the tokenizer
 encoder   documents to token ids
 pack      pass two: token ids of a stage on disk
+origin    which document a block of tokens is, for messages
 packed    blocks, labels and positions; how often new tokens occur
 dataset   the same for torch
 collate   batches for a model, with documents kept apart
@@ -23,7 +24,7 @@ from trainer.data.sources import (
     parse_budget,
     target_and_replays,
 )
-from trainer.data.text_plan import TextPlan, cut_text, plan_text
+from trainer.data.text_plan import TextPlan, cut_text
 
 __all__ = [
     "Budget",
@@ -43,7 +44,6 @@ __all__ = [
     "held_out_documents",
     "pack_stage",
     "parse_budget",
-    "plan_text",
     "scan_text",
     "target_and_replays",
 ]

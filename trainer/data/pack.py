@@ -7,7 +7,7 @@ text -> encoded in the order it is read (_Spool, a file without a name) -> copie
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.encoder import DocumentEncoder
+from trainer.data.origin import TextOrigin
 from trainer.data.packed import PACKED_JSON, STARTS, TOKENS, PackedText
 from trainer.data.scan import ScannedSource
 from trainer.data.sources import document_blocks
@@ -40,7 +41,6 @@ def pack_stage(
     *,
     context_tokens: int,
     folder: Path,
-    batch_tokens: int | None = None,
     console: Console | None = None,
 ) -> PackedText:
     """The text of a stage (from 0) as token ids in `folder`; what is there already is taken where it is the same.
@@ -49,10 +49,9 @@ def pack_stage(
 
     Args:
         context_tokens: length of a block.
-        batch_tokens: tokens that one training step takes; the stage must have as many.
 
     Raises:
-        OptionError: the stage's text is shorter than one block or one batch.
+        OptionError: the stage's text is shorter than one block.
         CorpusError: the text cannot be read, or is not what it was when it was planned.
         BaseTokenizerError: the tokenizer cannot encode documents.
         RunDirectoryError: the folder cannot be written.
@@ -71,10 +70,10 @@ def pack_stage(
             with console.step(f"encode stage {stage + 1}", _n_distinct_bytes(text), "bytes") as advance:
                 _encode(text, encoder, spool, advance)
             packed, places, lengths = _layout(text, encoder, spool, context_tokens, folder, fingerprint)
-            _check_size(packed, stage, batch_tokens)  # text that is too short leaves no files
+            _check_size(packed, stage)  # text that is too short leaves no files
             _write(packed, spool, places, lengths)
-    _check_size(packed, stage, batch_tokens)
-    return packed
+    _check_size(packed, stage)
+    return replace(packed, origin=TextOrigin(plan=text_plan, stage=stage))
 
 
 def _fingerprint(text: StageText, encoder: DocumentEncoder, context_tokens: int) -> str:
@@ -102,14 +101,11 @@ def _finished(folder: Path, fingerprint: str) -> PackedText | None:
     return packed if whole and packed.fingerprint == fingerprint else None
 
 
-def _check_size(packed: PackedText, stage: int, batch_tokens: int | None) -> None:
-    needed, what = packed.context_tokens, "one block (--context)"
-    if batch_tokens is not None and batch_tokens > needed:
-        needed, what = batch_tokens, "one batch (--batch)"
-    if packed.n_tokens < needed:
+def _check_size(packed: PackedText, stage: int) -> None:
+    if packed.n_tokens < packed.context_tokens:
         raise OptionError(
-            f"stage {stage + 1}: its text is {packed.n_bytes:,} bytes, {packed.n_tokens:,} tokens, less than {what} of "
-            f"{needed:,} tokens. Raise --budget, give more text, or lower that."
+            f"stage {stage + 1}: its text is {packed.n_bytes:,} bytes, {packed.n_tokens:,} tokens, less than one block "
+            f"(--context) of {packed.context_tokens:,} tokens. Raise --budget, give more text, or lower that."
         )
 
 

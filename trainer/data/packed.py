@@ -1,7 +1,7 @@
 """Packed text on disk: blocks of token ids of one length, with the documents in them kept apart."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from vocabopt.artifacts import read_json
 
 if TYPE_CHECKING:
     from trainer.data.dataset import PackedDataset
+    from trainer.data.origin import TextOrigin
 
 TOKENS, STARTS, PACKED_JSON = "tokens.bin", "starts.npy", "packed.json"
 _PIECE_TOKENS = 1 << 22
@@ -24,7 +25,7 @@ class PackedText:
     """The text of one stage as token ids, and where its documents start.
 
     n_tokens: with the start and end tokens of the documents, without what fills up the last block. sources: name ->
-    n_documents, n_bytes, n_tokens.
+    n_documents, n_bytes, n_tokens. origin: the text itself; None for what was read from its folder alone.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class PackedText:
     n_tokens: int
     sources: Mapping[str, Mapping[str, int]]
     fingerprint: str
+    origin: "TextOrigin | None" = field(default=None, compare=False, repr=False)
 
     @property
     def n_blocks(self) -> int:
@@ -104,6 +106,10 @@ class PackedText:
         from trainer.data.dataset import PackedDataset
 
         return PackedDataset(self, seed)
+
+    def text_of(self, blocks: Sequence[int], seed: int) -> str:
+        """The documents in some blocks of that dataset, in words; "" where the text is not known."""
+        return "" if self.origin is None else self.origin.in_words(self, blocks, seed)
 
     def pieces(self) -> Iterator[NDArray[Any]]:
         """The tokens in order, without what fills up the last block, in pieces of bounded size."""

@@ -12,10 +12,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from trainer.data.scan import ScannedSource, scan_text
-from trainer.data.sources import HeldOut, TextSource
+from trainer.data.scan import ScannedSource
 from vocabopt.artifacts import digest
-from vocabopt.console import Console
 from vocabopt.errors import OptionError
 
 
@@ -98,21 +96,6 @@ class TextPlan:
                 for i, source in enumerate(self.sources)
             },
         }
-
-
-def plan_text(
-    sources: Sequence[TextSource],
-    *,
-    budget_bytes: int | None,
-    stage_shares: Sequence[float],
-    seed: int,
-    held_out: HeldOut | None,
-    exclude: NDArray[np.uint64] | None = None,
-    console: Console | None = None,
-) -> TextPlan:
-    """Read the text once and cut it; `scan_text` and `cut_text` in one."""
-    scanned = scan_text(sources, held_out=held_out, exclude=exclude, console=console)
-    return cut_text(scanned, budget_bytes=budget_bytes, stage_shares=stage_shares, seed=seed)
 
 
 def cut_text(

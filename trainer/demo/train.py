@@ -16,9 +16,10 @@ import torch
 from trainer.demo.model import drop_in_training
 from trainer.demo.options import DemoOptions
 from trainer.demo.text import Batch
+from trainer.devices import pick_device
 from trainer.evaluate import score_text
 from vocabopt.console import Console
-from vocabopt.errors import OptionError, TrainingError
+from vocabopt.errors import TrainingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -79,18 +80,6 @@ def train_base(
         drop.remove()
     _to(model, torch.device("cpu"))
     return tuple(points)
-
-
-def pick_device(name: str) -> torch.device:
-    """auto: the first GPU, else the CPU. Raises OptionError where there is no such device."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"--device {name}: cannot be used ({str(error).splitlines()[0]}). Try auto.") from error
-    return device
 
 
 def rate_factor(step: int, n_steps: int) -> float:

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainer.devices import pick_device
 from trainer.evaluate.options import DEFAULT_CONTEXT, EvalOptions
 from trainer.evaluate.score import TextScore, check_context, positions_of, score_text, start_token
-from trainer.evaluate.subject import chosen_device, chosen_dtype, load_tokenizer, n_reloaded_otherwise
+from trainer.evaluate.subject import chosen_dtype, load_tokenizer, n_reloaded_otherwise
 from trainer.evaluate.task_files import TaskItems, read_items
 from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
-from trainer.init.models import load_model
+from trainer.init.models import load_model, place_model
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.blocks import texts_of
 from vocabopt.console import Console
@@ -42,10 +43,10 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
 
         require_lm_eval()
     tokenizer = load_tokenizer(options.tokenizer or options.model)
-    device = chosen_device(options.device)
+    device = pick_device(options.device)
     dtype = chosen_dtype(options.precision, device)
     with console.step("load the model"):
-        model = load_model(options.model, dtype=dtype).to(device)  # type: ignore[arg-type]
+        model = place_model(load_model(options.model, dtype=dtype), device)
     start_token(tokenizer)
     context = options.context_tokens
     if context is None:

@@ -8,6 +8,7 @@ import torch
 import xxhash
 
 from trainer.evaluate.score import positions_of, start_token
+from trainer.out_of_memory import memory_guard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,6 +42,7 @@ def _beginning(document: str) -> str:
     return head[:cut].rstrip() if cut > 0 else head[:PROMPT_CHARS]
 
 
+@memory_guard("samples are written", lambda: "Leave them out (--samples 0), or use --precision bf16.")
 def continuations(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], *, n_tokens: int
 ) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainer.evaluate.losses import TokenLosses, n_rows_of
 from trainer.evaluate.windows import Window, batches_of, windows_of
+from trainer.out_of_memory import is_out_of_memory
 from vocabopt.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
@@ -222,8 +223,8 @@ def _measuring(model: "PreTrainedModel") -> Iterator[None]:
 def _memory(model: "PreTrainedModel", context_tokens: int, batch_size: int) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # of which OutOfMemoryError is one, on GPUs; CPUs have none of their own
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
         smaller = "a smaller --batch (in adapt: --micro-batch)"
         fewer = smaller if batch_size > 1 else "a smaller --context, or --precision bf16"

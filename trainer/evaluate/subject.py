@@ -1,4 +1,4 @@
-"""What is measured: a folder's tokenizer, and where and in which precision its model runs."""
+"""What is measured: a folder's tokenizer, and in which precision its model runs."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer
 
 from trainer.init.folders import has_tokenizer, model_folder
-from vocabopt.errors import ModelError, OptionError
+from vocabopt.errors import ModelError
 from vocabopt.verify.hard_strings import hard_strings
 
 if TYPE_CHECKING:
@@ -52,24 +52,6 @@ def n_reloaded_otherwise(path: str, tokenizer: "PreTrainedTokenizerBase") -> int
     ]
     found: list[list[int]] = tokenizer(lines, add_special_tokens=False, verbose=False)["input_ids"]
     return sum(ids != other for ids, other in zip(expected, found, strict=True))
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of that name; "auto": a GPU where there is one.
-
-    Raises:
-        OptionError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(
-            f"--device {name}: is not to be had here. Give auto, cpu, or a GPU's name: cuda:0."
-        ) from error
-    return device
 
 
 def chosen_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -3,8 +3,9 @@
 from trainer.init.extension import Extension
 from trainer.init.log import InitLog, RowGroup, TableLog, log_table
 from trainer.init.methods import INIT_METHODS, InitMethod
-from trainer.init.models import load_model, save_model
+from trainer.init.models import dtype_of, load_model, place_model
 from trainer.init.reading import read_extension
+from trainer.init.saving import link_model, save_model
 from trainer.init.tables import init_model
 
 __all__ = [
@@ -14,9 +15,12 @@ __all__ = [
     "InitMethod",
     "RowGroup",
     "TableLog",
+    "dtype_of",
     "init_model",
+    "link_model",
     "load_model",
     "log_table",
+    "place_model",
     "read_extension",
     "save_model",
 ]

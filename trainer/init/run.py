@@ -9,8 +9,9 @@ from typing import Any, get_args
 from trainer.init.folders import model_folder, tokenizer_files
 from trainer.init.log import InitLog
 from trainer.init.methods import INIT_METHODS, InitMethod
-from trainer.init.models import MAX_SHARD_BYTES, PARTIAL, DtypeName, load_model, save_model
+from trainer.init.models import DtypeName, load_model
 from trainer.init.reading import read_extension
+from trainer.init.saving import MAX_SHARD_BYTES, PARTIAL, save_model
 from trainer.init.tables import init_model
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json
 from vocabopt.console import Console

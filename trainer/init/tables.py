@@ -16,6 +16,7 @@ from trainer.init.log import InitLog, TableLog, row_group
 from trainer.init.methods import RULE_WORDS, RULES, InitMethod, Rule
 from trainer.init.rows import NewToken, make_rows, measure
 from trainer.layout import ModelLayout, layout_of
+from trainer.out_of_memory import memory_guard
 from vocabopt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ PADDING_WORDS = "mean of all base rows"
 
 
 @torch.no_grad()
+@memory_guard(
+    "the new rows are made",
+    lambda: (
+        "Tables that grow are there twice: 16-bit weights take half (--precision bf16; for init: --dtype bfloat16)."
+    ),
+)
 def init_model(
     model: "PreTrainedModel", extension: Extension, *, method: InitMethod, match_norm: bool, seed: int
 ) -> InitLog:

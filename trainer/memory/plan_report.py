@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from trainer.data import parse_budget
 from trainer.memory.build import outline_of
+from trainer.memory.fitting import FREE_PERCENT
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
 from trainer.memory.remedies import Case, Remedy, first_that_fits, sharded
 from trainer.memory.target import DEFAULT_CONTEXT, checked_context, read_config, read_vocabulary, with_rows
@@ -19,10 +20,6 @@ LEFT_OUT = (
     "Left out of memory: fragmentation (a few per cent), the CUDA context and libraries (0.5 to 1 GB), work space "
     "inside kernels, buffers of communication. FLOPs are of matrix products, recomputed ones included."
 )
-
-
-#: Part of a GPU's memory that must stay free, in per cent, for what the prediction leaves out.
-FREE_PERCENT = 5
 
 
 @dataclass(frozen=True, kw_only=True)

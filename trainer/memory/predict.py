@@ -29,12 +29,10 @@ from trainer.memory.fused_loss import fused_loss
 from trainer.memory.trace import Segment, record, replay
 from trainer.plan import Stage
 from trainer.stages.freeze import prepare_stage
+from trainer.stages.frozen import frozen_matrices, narrows_frozen
+from trainer.stages.room import state_bytes
 from trainer.stages.settings import Optimizer, Precision
 from vocabopt.errors import ModelError, OptionError
-
-#: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
-_MIN_ELEMENTS_8BIT = 4_096
-_BLOCK_8BIT = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +42,7 @@ class StepSettings:
     context_tokens: length of a sequence. micro_batch: sequences in one forward pass. accumulates: whether a step has
     more than one, so that gradients are there while the next ones come. precision: fp32; bf16-mixed (weights,
     gradients and optimizer in 32 bits, products in 16); bf16 (all in 16). device: cuda or cpu, whose kernels differ.
+    shard: whether weights are split over processes; the cost is that of one process without.
     """
 
     context_tokens: int = 4_096
@@ -53,6 +52,7 @@ class StepSettings:
     gradient_checkpointing: bool = False
     fused_loss: bool = False
     device: Literal["cuda", "cpu"] = "cuda"
+    shard: bool = False
 
     def __post_init__(self) -> None:
         for name in ("context_tokens", "micro_batch"):
@@ -69,7 +69,8 @@ class StepSettings:
 class StageCost:
     """What a stage costs: integers only.
 
-    n_trainable: parameters that the optimizer moves. weight_bytes: all weights and buffers. gradient_bytes: of all
+    n_trainable: parameters that the optimizer moves. weight_bytes: all weights and buffers while it trains.
+    resting_bytes: the same before and after, when frozen ones have all their bits (frozen.py). gradient_bytes: of all
     trained parameters. state_bytes: of each optimizer. pass_bytes: the highest level of a forward and backward pass
     over weights and state: activations, logits, and gradients; held_bytes of it are gradients of the step's passes
     before. step_bytes: the same when the optimizer moves the weights. largest_unit_bytes: of a block or a table, what
@@ -80,6 +81,7 @@ class StageCost:
     n_params: int
     n_trainable: int
     weight_bytes: int
+    resting_bytes: int
     gradient_bytes: int
     state_bytes: dict[Optimizer, int]
     pass_bytes: int
@@ -90,8 +92,9 @@ class StageCost:
     tokens_per_pass: int
 
     def peak_bytes(self, optimizer: Optimizer) -> int:
-        """Highest bytes of live tensors over a step: in the pass, or when the optimizer moves the weights."""
-        return self.weight_bytes + self.state_bytes[optimizer] + max(self.pass_bytes, self.step_bytes)
+        """Highest bytes of live tensors: in the pass, when the optimizer moves the weights, or outside of training."""
+        training = self.weight_bytes + self.state_bytes[optimizer] + max(self.pass_bytes, self.step_bytes)
+        return max(training, self.resting_bytes)
 
     @property
     def activation_bytes(self) -> int:
@@ -124,6 +127,9 @@ def predict_stage(
     blocks = blocks_of(model, layout)
     n_rows = outline.shapes[layout.embeddings][0]
     prepared = prepare_stage(model, sample.stage, layout, range(n_rows - n_new, n_rows))
+    narrows = narrows_frozen(settings.precision, settings.device, shard=settings.shard)
+    for matrix in frozen_matrices(model).values() if narrows else ():
+        matrix.data = matrix.data.to(torch.bfloat16)
     if settings.gradient_checkpointing:
         _checkpoint(model, settings)
     model.train()
@@ -144,10 +150,11 @@ def predict_stage(
         n_params=outline.n_params,
         n_trainable=sum(n * t.numel() for t, n in trained) - n_twice,
         weight_bytes=sum(n * _bytes(t) for t, n in tensors),
+        resting_bytes=sum(n * t.numel() * max(t.element_size(), settings.dtype.itemsize) for t, n in tensors),
         gradient_bytes=gradients,
         state_bytes={
-            "adamw": sum(n * _state_bytes(t, "adamw") for t, n in trained),
-            "adamw-8bit": sum(n * _state_bytes(t, "adamw-8bit") for t, n in trained),
+            "adamw": sum(n * state_bytes(t, "adamw") for t, n in trained),
+            "adamw-8bit": sum(n * state_bytes(t, "adamw-8bit") for t, n in trained),
         },
         pass_bytes=held + peak,
         step_bytes=gradients + _step_bytes([t for t, _ in trained], settings.device),
@@ -223,14 +230,6 @@ def _largest_unit_bytes(model: PreTrainedModel, blocks: list[nn.Module]) -> int:
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def _state_bytes(parameter: Tensor, optimizer: Optimizer) -> int:
-    """AdamW keeps two values a weight, in the weight's type, and a count; bitsandbytes two bytes and their scales."""
-    n = parameter.numel()
-    if optimizer == "adamw":
-        return 2 * _bytes(parameter) + 4
-    return 8 * n if n < _MIN_ELEMENTS_8BIT else 2 * n + 2 * 4 * -(-n // _BLOCK_8BIT)
 
 
 def _step_bytes(trained: list[Tensor], device: str) -> int:

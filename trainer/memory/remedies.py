@@ -32,10 +32,11 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:
-    """What to change, and the highest bytes on a GPU then."""
+    """What to change, in words and as it is written for a command or a plan, and the highest bytes on a device then."""
 
     changes: tuple[str, ...]
     peak_bytes: int
+    options: tuple[str, ...] = ()
     n_gpus: int = 1
 
     @property
@@ -48,6 +49,8 @@ def _listed(parts: tuple[str, ...]) -> str:
 
 
 def _smaller_batch(case: Case) -> Case:
+    if case.settings.micro_batch == 1:
+        return case
     return replace(case, settings=replace(case.settings, micro_batch=1, accumulates=True))
 
 
@@ -72,25 +75,46 @@ def _with_adapters(case: Case, lora: Lora) -> Case:
     return case if stage.lora or stage.blocks == "none" else replace(case, stage=replace(stage, lora=lora))
 
 
+#: Options that may change when a run goes on: how it is computed.
+_SAME_RESULT = ("--micro-batch 1", "--gradient-checkpointing")
+
+
+def same_result(options: tuple[str, ...]) -> bool:
+    """Whether a run can go on with these options."""
+    return all(option in _SAME_RESULT for option in options)
+
+
+def _ladder(case: Case, lora: Lora) -> list[tuple[str, str, Callable[[Case], Case]]]:
+    """In words, as it is written, and the change. On a CPU there is neither a fused loss nor 8-bit AdamW."""
+    of_gpus: list[tuple[str, str, Callable[[Case], Case]]] = [
+        ("a fused loss", "--fused-loss", _fused),
+        ("8-bit AdamW", "--optimizer adamw-8bit", _in_8_bits),
+    ]
+    return [
+        ("micro-batch 1", "--micro-batch 1", _smaller_batch),
+        ("gradient checkpointing", "--gradient-checkpointing", _recomputed),
+        *(of_gpus if case.settings.device == "cuda" else ()),
+        ("bf16 weights", "--precision bf16", _in_16_bits),
+        (
+            f"LoRA of rank {lora.rank} instead of whole blocks",
+            f"lora of rank {lora.rank} in this stage (a plan file's [stage.lora])",
+            lambda case: _with_adapters(case, lora),
+        ),
+    ]
+
+
 def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) -> Remedy | None:
-    """The first set of changes with which the stage fits one GPU; None where none does."""
-    ladder: tuple[tuple[str, Callable[[Case], Case]], ...] = (
-        ("micro-batch 1", _smaller_batch),
-        ("gradient checkpointing", _recomputed),
-        ("a fused loss", _fused),
-        ("8-bit AdamW", _in_8_bits),
-        ("bf16 weights", _in_16_bits),
-        (f"LoRA of rank {lora.rank} instead of whole blocks", lambda case: _with_adapters(case, lora)),
-    )
+    """The first set of changes with which the stage fits one device; None where none does."""
+    ladder = _ladder(case, lora)
 
     def peak(chosen: list[int]) -> int:
         changed = case
         for index in chosen:
-            changed = ladder[index][1](changed)
+            changed = ladder[index][2](changed)
         return predict(changed.stage, changed.settings).peak_bytes(changed.optimizer)
 
     chosen: list[int] = []
-    for index, (_, change) in enumerate(ladder):
+    for index, (_, _, change) in enumerate(ladder):
         if change(case) == case:
             continue
         chosen.append(index)
@@ -100,7 +124,11 @@ def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) 
             without = [kept for kept in chosen if kept != unneeded]
             if peak(without) <= limit_bytes:
                 chosen = without
-        return Remedy(changes=tuple(ladder[kept][0] for kept in chosen), peak_bytes=peak(chosen))
+        return Remedy(
+            changes=tuple(ladder[kept][0] for kept in chosen),
+            options=tuple(ladder[kept][1] for kept in chosen),
+            peak_bytes=peak(chosen),
+        )
     return None
 
 
@@ -119,7 +147,7 @@ def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
 
 
 def _on_gpus(case: Case, predict: Predict, limit_bytes: int, changes: tuple[str, ...]) -> Remedy | None:
-    cost = predict(case.stage, case.settings)
+    cost = predict(case.stage, replace(case.settings, shard=True))
     held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes[case.optimizer]
     own = cost.activation_bytes + 2 * cost.largest_unit_bytes
     n_gpus = 2

@@ -2,7 +2,8 @@
 
 from rich.table import Table
 
-from trainer.memory.plan_report import FREE_PERCENT, LEFT_OUT, PlanReport, StageReport
+from trainer.memory.fitting import FREE_PERCENT
+from trainer.memory.plan_report import LEFT_OUT, PlanReport, StageReport
 from vocabopt.tabular import PlainTable
 
 _HEADERS = (

@@ -9,8 +9,9 @@ settings  ──>  run_stage  ──>  StageRun, and the stage's folder
   freeze: finish_stage                             a plain model again
 """
 
-from trainer.stages.record import CurvePoint, StageRun, read_run
-from trainer.stages.run import check_size, finished_run, run_stage
+from trainer.stages.checks import check_size
+from trainer.stages.record import CurvePoint, StageRun, is_finished, read_run
+from trainer.stages.run import finished_run, run_stage
 from trainer.stages.settings import Precision, StageSettings
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "StageSettings",
     "check_size",
     "finished_run",
+    "is_finished",
     "read_run",
     "run_stage",
 ]

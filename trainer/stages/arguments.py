@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,19 @@ import torch
 from transformers import TrainingArguments
 from transformers.utils import logging as transformers_logging
 
+from trainer.devices import pick_device
 from trainer.stages.settings import StageSettings
 from vocabopt.console import Console
 
 
-def training_arguments(settings: StageSettings, folder: Path, n_steps: int) -> TrainingArguments:
+def device_of(settings: StageSettings) -> torch.device:
+    return pick_device("cpu" if settings.cpu else "auto")
+
+
+def training_arguments(settings: StageSettings, folder: Path, n_steps: int, *, model_type: str) -> TrainingArguments:
     """transformers' own arguments. Making them starts torch.distributed under torchrun."""
-    uses_cpu = settings.cpu or not torch.cuda.is_available()
+    is_fused = settings.fused_loss and why_not_fused(settings, model_type) is None
+    uses_cpu = device_of(settings).type == "cpu"
     # accelerate takes a backend as the word that there are several processes.
     is_launched = "LOCAL_RANK" in os.environ
     args = TrainingArguments(
@@ -27,11 +34,12 @@ def training_arguments(settings: StageSettings, folder: Path, n_steps: int) -> T
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
         activation_checkpointing=settings.gradient_checkpointing,
+        # Blocks that are computed again get their gradients also where what goes into them wants none (frozen tables).
         activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         torch_compile=settings.compile,
-        use_liger_kernel=uses_fused_loss(settings),
+        use_liger_kernel=is_fused,
         # Only the loss: the other kernels would make a model of other numbers.
-        liger_kernel_config=_LIGER if uses_fused_loss(settings) else None,
+        liger_kernel_config=_LIGER if is_fused else None,
         logging_strategy="steps",
         logging_steps=settings.log_every_steps,
         logging_first_step=True,
@@ -55,15 +63,25 @@ def training_arguments(settings: StageSettings, folder: Path, n_steps: int) -> T
 _LIGER = {"rope": False, "rms_norm": False, "swiglu": False, "cross_entropy": False, "fused_linear_cross_entropy": True}
 
 
-def uses_fused_loss(settings: StageSettings) -> bool:
+def why_not_fused(settings: StageSettings, model_type: str) -> str | None:
+    """Why a fused loss cannot be had here; None where it can."""
     from transformers.utils.import_utils import is_liger_kernel_available
 
-    return settings.fused_loss and not settings.cpu and torch.cuda.is_available() and is_liger_kernel_available()
+    if device_of(settings).type == "cpu":
+        return "it needs a GPU"
+    if not is_liger_kernel_available():
+        return "liger-kernel is not installed (pip install liger-kernel)"
+    from liger_kernel.transformers import monkey_patch  # type: ignore[import-not-found, unused-ignore]
+
+    # liger itself passes over other kinds, and arguments that a kind does not take, without a word.
+    known = monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN
+    if model_type not in known or "fused_linear_cross_entropy" not in signature(known[model_type]).parameters:
+        return f"liger-kernel has none for models of type {model_type}"
+    return None
 
 
-def say_what_is_not_used(settings: StageSettings, device: torch.device, console: Console) -> None:
-    if settings.fused_loss and not uses_fused_loss(settings):
-        why = "liger-kernel is not installed" if device.type == "cuda" else "it needs a GPU"
+def say_what_is_not_used(settings: StageSettings, model_type: str, console: Console) -> None:
+    if settings.fused_loss and (why := why_not_fused(settings, model_type)) is not None:
         console.note(f"fused loss: not used, {why}. The result is the same; it would take less memory.")
 
 

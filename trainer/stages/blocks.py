@@ -1,5 +1,6 @@
 """A stage's blocks of text as the Trainer reads them: in order, and as many on every process."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import torch
@@ -22,6 +23,10 @@ class PackedText(Protocol):
     def n_bytes(self) -> int: ...
     def dataset(self, seed: int) -> "Dataset[Block]":
         """The blocks in their final order, as a map-style dataset."""
+        ...
+
+    def text_of(self, blocks: Sequence[int], seed: int) -> str:
+        """The documents in some blocks of that dataset, in words, for messages; "" where they are not known."""
         ...
 
 

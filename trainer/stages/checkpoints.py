@@ -13,7 +13,6 @@ was being written when the run was killed.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from trainer.stages.sharding import like, whole
-from vocabopt.artifacts import FORMAT_VERSION
+from trainer.stages.sharding import gathered, like
+from vocabopt.artifacts import FORMAT_VERSION, sync
 from vocabopt.errors import TrainingError
 
 FOLDER = "checkpoints"
@@ -67,15 +66,6 @@ def prune(stage_folder: Path, keep: int = KEPT) -> None:
             remove_checkpoint(folder)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def mark_complete(folder: Path) -> None:
     files = sorted(path for path in folder.iterdir() if path.name != COMPLETE)
     for path in files:
@@ -90,18 +80,24 @@ def mark_complete(folder: Path) -> None:
 
 
 def training_state(
-    trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, *, keep: bool
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, Any]]:
-    """What trains, the optimizer's tensors and its numbers, whole and on the CPU. All processes must call it."""
-    weights = {name: whole(parameter) for name, parameter in trained.items()}
+    """What trains, the optimizer's tensors and its numbers, whole and on the CPU. All processes must call it.
+
+    Args:
+        keep: whether this process writes them; for others the tensors are left out.
+    """
+    weights: dict[str, torch.Tensor] = {}
     tensors: dict[str, torch.Tensor] = {}
     numbers: dict[str, Any] = {}
     for name, parameter in trained.items():
-        for key, value in sorted(optimizer.state[parameter].items()):
-            if isinstance(value, torch.Tensor):
-                tensors[f"{name}|{key}"] = whole(value)
-            else:
-                numbers[f"{name}|{key}"] = value
+        if (value := gathered(parameter, keep=keep)) is not None:
+            weights[name] = value
+        for key, state in sorted(optimizer.state[parameter].items()):
+            if not isinstance(state, torch.Tensor):
+                numbers[f"{name}|{key}"] = state
+            elif (value := gathered(state, keep=keep)) is not None:
+                tensors[f"{name}|{key}"] = value
     return weights, tensors, numbers
 
 

@@ -4,16 +4,19 @@ import gc
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from transformers import set_seed
+from transformers import TrainingArguments, set_seed
 
 from trainer.data.collate import collator_of
+from trainer.init.models import first_line, load_model
+from trainer.init.saving import save_model
 from trainer.layout import layout_of
+from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
 from trainer.stages import checkpoints
 from trainer.stages.arguments import (
@@ -23,17 +26,20 @@ from trainer.stages.arguments import (
     training_arguments,
 )
 from trainer.stages.blocks import EvenBlocks, PackedText
-from trainer.stages.failures import is_out_of_memory, out_of_memory
+from trainer.stages.checks import asked_of, check_stage
+from trainer.stages.failures import memory_advice
 from trainer.stages.freeze import finish_stage, prepare_stage
+from trainer.stages.frozen import narrow_frozen, narrows_frozen
 from trainer.stages.peak import PeakMeter
 from trainer.stages.progress import StageProgress
 from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_finished, read_run
+from trainer.stages.room import check_stage_room
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import become, shard_stage
 from trainer.stages.stage_trainer import StageTrainer
-from vocabopt.artifacts import check_writable, digest, share, write_json_atomic
+from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
+from vocabopt.errors import OptionError, RunDirectoryError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,84 +74,112 @@ def run_stage(
         PlanError: the stage names nothing of this model.
         OptionError: a step is no whole number of micro-batches; an optimizer is not installed.
         CorpusError: the text is smaller than one step.
-        RunDirectoryError: `folder` cannot be written, or holds a stage and resume is False.
+        RunDirectoryError: `folder` cannot be written, has no room, or holds a stage and resume is False.
         TrainingError: the loss is not a number, memory or disk is full, or the checkpoint is of another run.
     """
     assert not is_finished(folder) or not resume, "ask finished_run first: its model is in folder/model"
     assert str(model.dtype) == f"torch.{settings.weights_dtype}", f"{model.dtype} for {settings.precision}"
-    _check(packed, stage, settings, folder, resume)
+    check_stage(packed, stage, settings, folder, resume)
     n_steps = settings.n_steps(packed.n_blocks, max_steps)
+    args = _arguments(model, settings, folder, n_steps)
+    shown = console if args.process_index == 0 else Console(quiet=True)
+    say_what_is_not_used(settings, model.config.model_type, shown)
+    uses_cache = model.config.use_cache
+    memory = _memory(model, stage, settings, folder, args, len(new_ids))
+    with quiet_transformers(), deterministic_on_cpu(args.device):
+        set_seed(stage_seed(settings.seed, stage))
+        layout = layout_of(model)
+        with memory("it is prepared"):
+            collate = collator_of(model)  # looks at the model before anything is split from it
+            prepared = prepare_stage(model, stage, layout, new_ids)
+            n_trainable = prepared.n_trainable
+            check_stage_room(model, prepared.trained.values(), stage.name, settings, n_steps, folder)
+            narrows = narrows_frozen(settings.precision, args.device.type, shard=settings.shard)
+            narrowed = narrow_frozen(model) if narrows else None
+            sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
+        meter = PeakMeter(model, args.device, is_watched=not settings.shard and not settings.compile)
+        progress = StageProgress(stage, packed, settings, n_steps, meter, on_log)
+        blocks = EvenBlocks(packed.dataset(settings.seed), packed.n_blocks, settings.micro_batch * args.world_size)
+        asked = asked_of(stage, settings, packed, new_ids, n_steps)
+        trainer = StageTrainer(
+            sharded.prepared if sharded else prepared, stage, settings, args, blocks, collate, progress, asked
+        )
+        with (
+            shown.step(stage.name, progress.share_of_text(packed.n_tokens, n_steps), "tokens") as progress.advance,
+            memory(lambda: _step_in_words(trainer)),
+        ):
+            _train(trainer, checkpoints.newest_complete(folder) if resume else None)
+        peak_bytes = _highest(trainer, meter.peak_bytes)
+        _let_go(trainer, model)
+        with memory("what it trained is put into the model"):
+            if narrowed is not None:
+                narrowed.restore()
+            if sharded is None:
+                finish_stage(prepared)
+            elif (whole := sharded.gather(keep=args.should_save)) is not None:
+                become(model, finish_stage(whole))
+        model.config.use_cache = uses_cache
+        _clean(model)
+        run = _run_of(progress, n_steps, n_trainable, peak_bytes)
+        with memory("its model is written"):
+            if args.should_save:
+                _write(model, run, folder)
+            trainer.accelerator.wait_for_everyone()
+            if sharded is not None and not args.should_save:
+                # Mapped from the file, which takes no memory of its own.
+                become(model, load_model(folder / MODEL, dtype=settings.weights_dtype))
+    return run
+
+
+def _arguments(model: "PreTrainedModel", settings: StageSettings, folder: Path, n_steps: int) -> TrainingArguments:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    args = training_arguments(settings, folder, n_steps)
+    args = training_arguments(settings, folder, n_steps, model_type=model.config.model_type)
     if settings.shard and args.world_size == 1:
         raise OptionError(
             "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
         )
-    shown = console if args.process_index == 0 else Console(quiet=True)
-    say_what_is_not_used(settings, args.device, shown)
-    uses_cache = model.config.use_cache
-    with quiet_transformers(), deterministic_on_cpu(args.device):
-        set_seed(stage_seed(settings.seed, stage))
-        layout = layout_of(model)
-        collate = collator_of(model)  # looks at the model before anything is split from it
-        prepared = prepare_stage(model, stage, layout, new_ids)
-        n_trainable = prepared.n_trainable
-        sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
-        meter = PeakMeter(model, args.device, is_watched=not settings.shard and not settings.compile)
-        progress = StageProgress(stage, packed, settings, n_steps, meter, on_log)
-        blocks = EvenBlocks(packed.dataset(settings.seed), packed.n_blocks, settings.micro_batch * args.world_size)
-        asked = _asked(stage, settings, packed, new_ids, n_steps)
-        trainer = StageTrainer(
-            sharded.prepared if sharded else prepared, stage, settings, args, blocks, collate, progress, asked
+    return args
+
+
+def _memory(
+    model: "PreTrainedModel", stage: Stage, settings: StageSettings, folder: Path, args: TrainingArguments, n_new: int
+) -> Callable[[str | Callable[[], str]], AbstractContextManager[None]]:
+    """Guards against out of memory: memory("what is done")."""
+    config = model.config
+
+    def advice() -> str:
+        return memory_advice(
+            config, stage, settings, folder, n_new=n_new, n_processes=args.world_size, device=args.device
         )
-        with shown.step(stage.name, progress.share_of_text(packed.n_tokens, n_steps), "tokens") as progress.advance:
-            _train(trainer, checkpoints.newest_complete(folder) if resume else None)
-        peak_bytes = _highest(trainer, meter.peak_bytes)
-        if sharded is None:
-            finish_stage(prepared)
-        else:
-            become(model, finish_stage(sharded.gather()))
-        model.config.use_cache = uses_cache
-        _clean(model)
-        run = StageRun(
-            name=stage.name,
-            n_trainable=n_trainable,
-            n_steps=n_steps,
-            tokens=progress.share_of_text(packed.n_tokens, n_steps),
-            bytes=progress.share_of_text(packed.n_bytes, n_steps),
-            seconds=round(progress.seconds, 3),
-            peak_bytes=peak_bytes,
-            curve=tuple(progress.curve),
-        )
-        if args.should_save:
-            _write(model, run, folder)
-        trainer.accelerator.wait_for_everyone()
-        if args.device.type == "cuda":
-            # The optimizer's state would count as the next stage's. On a CPU it would only cost a second.
-            trainer.accelerator.free_memory()
-            trainer.optimizer = trainer.lr_scheduler = None
-            del trainer
-            gc.collect()
-            torch.cuda.empty_cache()
-    return run
+
+    return partial(memory_guard, advice=advice, place=f"stage {stage.name!r}")
+
+
+def _run_of(progress: StageProgress, n_steps: int, n_trainable: int, peak_bytes: int | None) -> StageRun:
+    return StageRun(
+        name=progress.stage.name,
+        n_trainable=n_trainable,
+        n_steps=n_steps,
+        tokens=progress.share_of_text(progress.packed.n_tokens, n_steps),
+        bytes=progress.share_of_text(progress.packed.n_bytes, n_steps),
+        seconds=round(progress.seconds, 3),
+        peak_bytes=peak_bytes,
+        curve=tuple(progress.curve),
+    )
 
 
 def _train(trainer: StageTrainer, checkpoint: Path | None) -> None:
-    """Train to the stage's end.
-
-    Raises:
-        TrainingError: as `run_stage`.
-    """
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        step = trainer.state.global_step + 1
-        raise out_of_memory(trainer.stage, trainer.settings, trainer.folder, step) from error
     finally:
         trainer.progress.meter.close()
+
+
+def _step_in_words(trainer: StageTrainer) -> str:
+    settings = trainer.settings
+    blocks = f"{settings.micro_batch} block{'s' if settings.micro_batch > 1 else ''}"
+    return f"step {trainer.state.global_step + 1} trains on {blocks} of {settings.context_tokens} tokens at once"
 
 
 def finished_run(folder: Path) -> StageRun | None:
@@ -167,49 +201,13 @@ def stage_seed(seed: int, stage: Stage) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {stage.name}".encode()).digest()[:4], "big")
 
 
-def check_size(packed: PackedText, stage: Stage, settings: StageSettings) -> None:
-    """Raises CorpusError: the stage's text is smaller than one step."""
-    if packed.n_blocks < settings.blocks_per_step:
-        raise CorpusError(
-            f"stage {stage.name!r}: its text makes {packed.n_blocks} blocks of {settings.context_tokens} tokens, and "
-            f"one step takes {settings.blocks_per_step}. Give more text, or a smaller --batch "
-            f"({max(packed.n_blocks, 1) * settings.context_tokens}tok at most)."
-        )
-
-
-def _check(packed: PackedText, stage: Stage, settings: StageSettings, folder: Path, resume: bool) -> None:
-    check_writable(folder)
-    if not resume and (is_finished(folder) or (folder / checkpoints.FOLDER).exists()):
-        raise RunDirectoryError(f"{folder}: holds a stage already. Go on with --resume, or choose another --out.")
-    check_size(packed, stage, settings)
-    shape = tuple(packed.dataset(settings.seed)[0]["input_ids"].shape)
-    assert shape == (settings.context_tokens,), f"blocks of shape {shape}"
-
-
-def _asked(
-    stage: Stage, settings: StageSettings, packed: PackedText, new_ids: Sequence[int], n_steps: int
-) -> dict[str, Any]:
-    """What moves the result, by name. Not how it is computed: --micro-batch may change after running out of memory."""
-    plan = {f"the plan's {field}": _plain(value) for field, value in asdict(stage).items()}
-    text = {"blocks": packed.n_blocks, "tokens": packed.n_tokens, "bytes": packed.n_bytes}
-    return plan | {
-        "--context": settings.context_tokens,
-        "--batch": f"{settings.batch_tokens}tok",
-        "--precision": settings.precision,
-        "--optimizer": settings.optimizer,
-        "--max-grad-norm": settings.max_grad_norm,
-        "--seed": settings.seed,
-        "the stage's steps": n_steps,
-        "the stage's text": ", ".join(f"{n} {unit}" for unit, n in text.items()),
-        "the tokenizer's new rows": f"{len(new_ids)} ({digest(list(new_ids))[:8]})",
-    }
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+def _let_go(trainer: StageTrainer, model: "PreTrainedModel") -> None:
+    """The optimizer's state and the gradients would lie beside the whole weights, and count as the next stage's."""
+    trainer.let_go()
+    model.zero_grad(set_to_none=True)
+    if trainer.args.device.type == "cuda":  # on a CPU it would only cost a second
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _highest(trainer: StageTrainer, peak_bytes: int | None) -> int | None:
@@ -226,26 +224,14 @@ def _clean(model: "PreTrainedModel") -> None:
         model.__dict__.pop(mark, None)
     if model.is_activation_checkpointing:
         model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
-    model.zero_grad(set_to_none=True)
 
 
 def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
-    """The model through a temporary name, then the record, then the checkpoints go: whole at any moment."""
-    final, partial = folder / MODEL, folder / f".{MODEL}.partial"
+    """The model, then the record, then the checkpoints go: whole at any moment."""
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        model.save_pretrained(partial)
-        for path in sorted(partial.iterdir()):
-            share(path)
-            checkpoints.sync(path)
-        checkpoints.sync(partial)
-        # Only there where a run was killed between here and the record.
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        checkpoints.sync(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        save_model(model, folder / MODEL)
+    except RunDirectoryError as error:
         n_bytes = sum(parameter.nbytes for parameter in model.parameters())
-        raise checkpoints.disk_error(folder, final, str(error), n_bytes) from error
+        raise checkpoints.disk_error(folder, folder / MODEL, first_line(error.__cause__ or error), n_bytes) from error
     write_json_atomic(folder / STAGE_FILE, run.as_record())
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)

@@ -16,10 +16,14 @@ from trainer.layout import ModelLayout
 from trainer.stages.freeze import PreparedStage
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor's values on the CPU, gathered from all processes where it is split: then all must call it."""
+def gathered(tensor: torch.Tensor, *, keep: bool) -> torch.Tensor | None:
+    """A tensor's values on the CPU, from all processes where it is split: then all must call it.
+
+    Args:
+        keep: whether this process wants them. The others hold one tensor at a time.
+    """
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return full.detach().cpu().contiguous()
+    return full.detach().cpu().contiguous() if keep else None
 
 
 def like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
@@ -37,13 +41,15 @@ class ShardedStage:
     prepared: PreparedStage
     skeleton: PreparedStage
 
-    def gather(self) -> PreparedStage:
-        """The prepared model whole on every process, on the CPU. All processes must call it."""
+    def gather(self, *, keep: bool) -> PreparedStage | None:
+        """The prepared model whole, on the CPU, for the process that keeps it. All processes must call it."""
         sharded, skeleton = self.prepared.model, self.skeleton.model
-        values = {name: whole(parameter) for name, parameter in sharded.named_parameters()}
+        values = {name: gathered(parameter, keep=keep) for name, parameter in sharded.named_parameters()}
+        if not keep:
+            return None
         buffers = dict(sharded.named_buffers(remove_duplicate=False))
         filled = {
-            id(parameter): nn.Parameter(values[name], requires_grad=parameter.requires_grad)
+            id(parameter): nn.Parameter(values[name], requires_grad=parameter.requires_grad)  # type: ignore[arg-type]
             for name, parameter in skeleton.named_parameters()
         }
         for prefix, module in skeleton.named_modules():
@@ -59,8 +65,9 @@ class ShardedStage:
 def shard_stage(prepared: PreparedStage, layout: ModelLayout, device: torch.device, n_processes: int) -> ShardedStage:
     """Split a prepared model: each block is gathered when it computes, the rest with the model.
 
-    Every process holds the whole model before; torch.distributed must have been started. The model that was prepared
-    is not to be used until it has become (`become`) what `gather` gives.
+    Every process has the whole model before, best on the CPU and mapped from its file: blocks go to the device one
+    after another. torch.distributed must have been started. The model that was prepared is not to be used until it has
+    become (`become`) a whole one.
     """
     from torch.distributed.fsdp import fully_shard
 

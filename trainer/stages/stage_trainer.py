@@ -112,6 +112,12 @@ class StageTrainer(Trainer):
             return nullcontext()
         return torch.autocast(self.args.device.type, torch.bfloat16, cache_enabled=cache_enabled)
 
+    def let_go(self) -> None:
+        """Drop the optimizer and its state, wherever they are held."""
+        self.accelerator.free_memory()
+        self.optimizer = self.lr_scheduler = None
+        self.callback_handler.optimizer = self.callback_handler.lr_scheduler = None
+
     # --- A loss that is not a number ---
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -138,8 +144,9 @@ class StageTrainer(Trainer):
             # accelerate deals micro-batches out in turn.
             n = micro_batch * self.args.world_size + self.args.process_index
             first, last = first + n * self.settings.micro_batch, first + (n + 1) * self.settings.micro_batch
-        blocks = range(first, min(last, self.progress.packed.n_blocks))
-        return not_finite(self.stage, self.folder, self.state.global_step + 1, blocks, what, self.settings.seed)
+        packed, step = self.progress.packed, self.state.global_step + 1
+        blocks = range(first, min(last, packed.n_blocks))
+        return not_finite(self.stage, self.folder, step, packed, blocks, what, self.settings.seed)
 
     # --- Checkpoints ---
 
@@ -153,7 +160,7 @@ class StageTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         optimizer, scheduler = self._own_optimizer()
         trained = self.prepared.trained
-        weights, tensors, numbers = checkpoints.training_state(trained, optimizer)
+        weights, tensors, numbers = checkpoints.training_state(trained, optimizer, keep=self.args.should_save)
         unlogged = self.accelerator.gather(self._tr_loss).mean().item()
         folder = checkpoints.folder_of(self.folder, self.state.global_step)
         n_bytes = sum(tensor.nbytes for tensor in [*weights.values(), *tensors.values()])

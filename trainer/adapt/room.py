@@ -1,0 +1,41 @@
+"""Whether the disk has room for a whole run, before its first stage."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import AutoConfig
+
+from trainer.adapt.arm import Arm
+from trainer.adapt.finish import is_rounded
+from trainer.adapt.inputs import Inputs
+from trainer.memory.build import outline_of
+from trainer.memory.target import with_rows
+from trainer.stages import is_finished
+from trainer.stages.room import check_room
+
+
+def check_room_of_run(inputs: Inputs, arms: Sequence[Arm]) -> None:
+    """Room for the models that are not written yet: at the start of the first arm, after every stage, at the end.
+
+    Args:
+        arms: the adapted one, and its control where there is one.
+
+    Raises:
+        RunDirectoryError: the disk has less.
+    """
+    config = AutoConfig.from_pretrained(inputs.model)
+    n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
+    sizes = [outline_of(with_rows(config, n_rows)).n_params, outline_of(config).n_params]
+    of_each = 2 if inputs.dtype == "bfloat16" else 4
+    n_models, n_bytes = 0, 0
+    for arm, n_params in zip(arms, sizes, strict=False):
+        stages = range(1, len(arm.plan.stages) + 1)
+        n_left = sum(not is_finished(arm.stage_folder(number)) for number in stages)
+        if arm is arms[0] and not (arm.start / "config.json").is_file():
+            n_left += 1
+        n_models += n_left
+        n_bytes += n_left * n_params * of_each
+    # What is not rounded is a link.
+    if is_rounded(getattr(torch, inputs.dtype), inputs.model):
+        n_models, n_bytes = n_models + 1, n_bytes + 2 * sizes[0]
+    check_room(arms[0].folder, n_bytes, f"the {n_models} whole models that are to be written take")

@@ -1,0 +1,62 @@
+"""Room on the disk, looked for before the work that needs it."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from trainer.stages import checkpoints
+from trainer.stages.settings import Optimizer, StageSettings
+from vocabopt.errors import RunDirectoryError
+
+#: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
+_MIN_ELEMENTS_8BIT = 4_096
+_BLOCK_8BIT = 256
+
+
+def state_bytes(parameter: torch.Tensor, optimizer: Optimizer) -> int:
+    """AdamW keeps two values a weight, in the weight's type, and a count; bitsandbytes two bytes and their scales."""
+    n = parameter.numel()
+    if optimizer == "adamw":
+        return 2 * parameter.nbytes + 4
+    return 8 * n if n < _MIN_ELEMENTS_8BIT else 2 * n + 2 * 4 * -(-n // _BLOCK_8BIT)
+
+
+def check_room(folder: Path, needed_bytes: int, what: str) -> None:
+    """Refuse what would fill the disk later. what: "stage 'lora': its model (4.0 GB)", for the message.
+
+    Raises:
+        RunDirectoryError: fewer bytes are free where `folder` is or will be.
+    """
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed_bytes:
+        raise RunDirectoryError(
+            f"{folder}: the disk has {free / 1e9:,.2f} GB free, and {what} {needed_bytes / 1e9:,.2f} GB. Free some and "
+            "go on with --resume, or choose another folder with --out."
+        )
+
+
+def check_stage_room(
+    model: torch.nn.Module,
+    trained: Iterable[torch.Tensor],
+    stage: str,
+    settings: StageSettings,
+    n_steps: int,
+    folder: Path,
+) -> None:
+    """Room for a stage's checkpoints and its model, beside the checkpoints that are there already.
+
+    While a checkpoint is written those before it are kept, and the newest are still there when the model is.
+
+    Raises:
+        RunDirectoryError: as `check_room`.
+    """
+    of_each = sum(tensor.nbytes + state_bytes(tensor, settings.optimizer) for tensor in trained)
+    every = settings.save_every_steps
+    n_written = 0 if every is None else (n_steps - 1) // every
+    of_model = sum(parameter.nbytes for parameter in model.parameters())
+    highest = max(min(n_written, checkpoints.KEPT + 1) * of_each, min(n_written, checkpoints.KEPT) * of_each + of_model)
+    there = sum(path.stat().st_size for path in (folder / checkpoints.FOLDER).rglob("*") if path.is_file())
+    check_room(folder, highest - there, f"stage {stage!r}, with its checkpoints and its model, takes")
