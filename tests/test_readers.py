@@ -137,7 +137,7 @@ def test_blank_is_what_python_strips() -> None:
     assert all(not chr(code).isspace() for code in range(0x3001, 0x110000))
     spaces = [chr(code) for code in range(0x3001) if chr(code).isspace()]
     others = [chr(code) for code in range(0x3001) if not chr(code).isspace()]
-    block = readers._block(pl.Series(spaces + others), 0, 0)
+    block = readers._block(pl.Series(spaces + others), (), 0, 1)
     assert block.documents.to_list() == others
 
 
