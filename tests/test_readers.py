@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocabopt import readers, storage
+from vocabopt import lines, readers, storage
 from vocabopt.corpus import TextFile
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.readers import Block, ReadOptions, read_blocks
@@ -168,7 +168,7 @@ def test_a_line_of_100_mb_is_one_document_in_linear_time(tmp_path: Path) -> None
 
 
 def test_a_document_beyond_what_polars_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "_MAX_DOCUMENT_BYTES", 9)
+    monkeypatch.setattr(lines, "_MAX_DOCUMENT_BYTES", 9)
     path = written(tmp_path / "a.txt", "one two three\n")
     with pytest.raises(CorpusError, match=r"a.txt: a document of 14 bytes is too long \(at most 9\); split it"):
         blocks_of(path)
