@@ -37,6 +37,14 @@ class RawLines(NamedTuple):
     n_stored_bytes: int
 
 
+class CleanLines(NamedTuple):
+    """Text of whole lines. n_recoded: lines that were in the fallback encoding."""
+
+    text: pl.Series  # one string
+    unreadable: list[Unreadable]
+    n_recoded: int
+
+
 def transcoded(chunks: Iterator[tuple[bytes, int]], url: str, options: "ReadOptions") -> Iterator[tuple[bytes, int]]:
     """UTF-8 from another encoding. When skipping, a lone surrogate, which is not UTF-8, marks what is not text."""
     codecs.register_error(_MARK, lambda error: ("\udc80", cast(UnicodeDecodeError, error).end))
@@ -73,9 +81,8 @@ def line_blocks(chunks: Iterator[tuple[bytes, int]], block_bytes: int, *, whole:
 
 def clean_text(
     raw: RawLines, n_lines: int, url: str, options: "ReadOptions", *, whole: bool
-) -> tuple[pl.Series, list[Unreadable]]:
-    """The raw bytes as one string, every line of it ended by LF unless `whole`; and the lines left out, which are
-    empty in it.
+) -> CleanLines:
+    """The raw bytes as one string, every line of it ended by LF unless `whole`; lines left out are empty in it.
 
     n_lines: lines before this block, to number them.
     """
@@ -89,13 +96,15 @@ def clean_text(
         )
     text = _utf8(data)
     if text is not None and b"\0" not in data:
-        return text, []
+        return CleanLines(text, [], 0)
     lines: list[bytes] = [data] if whole else data.split(b"\n")
+    n_recoded = 0
     if options.fallback is not None:
-        lines = [_recoded(line, options.fallback) for line in lines]
-        data = b"\n".join(lines)
+        recoded = [_recoded(line, options.fallback) for line in lines]
+        n_recoded = sum(old != new for old, new in zip(lines, recoded, strict=True))
+        lines, data = recoded, b"\n".join(recoded)
         if (text := _utf8(data)) is not None and b"\0" not in data:
-            return text, []
+            return CleanLines(text, [], n_recoded)
     if options.on_error == "fail":
         try:
             raw.data.decode()
@@ -110,7 +119,7 @@ def clean_text(
         if clean[i] != line:
             reason = "not " + " or ".join(filter(None, (options.encoding, options.fallback)))
             unreadable.append(unreadable_of(n_lines + i + 1, line, NUL if b"\0" in line else reason))
-    return pl.Series([b"\n".join(clean)]).cast(pl.String), unreadable
+    return CleanLines(pl.Series([b"\n".join(clean)]).cast(pl.String), unreadable, n_recoded)
 
 
 def unreadable_of(number: int, line: bytes, reason: str) -> Unreadable:

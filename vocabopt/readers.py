@@ -65,6 +65,7 @@ class Block:
     unreadable: left out because they cannot be read.
     n_stored_bytes: bytes of the stored (compressed) file used up by this block; a file's blocks add up to its size.
     first: the number, from 1, of the block's first line or record. kept: Boolean, which of them are documents.
+    n_recoded: lines that were in the fallback encoding.
     """
 
     documents: pl.Series
@@ -73,6 +74,7 @@ class Block:
     n_stored_bytes: int
     first: int
     kept: pl.Series
+    n_recoded: int
 
     @property
     def n_skipped(self) -> int:
@@ -110,22 +112,24 @@ def read_blocks(file: "TextFile", options: ReadOptions, *, block_bytes: int = 4 
 # --- Documents -------------------------------------------------------------------------------------------------------
 
 
-def _block(texts: pl.Series, unreadable: Sequence[Unreadable], n_stored_bytes: int, first: int) -> Block:
+def _block(
+    texts: pl.Series, unreadable: Sequence[Unreadable], n_stored_bytes: int, first: int, n_recoded: int = 0
+) -> Block:
     kept = (texts.str.strip_chars_start(_WHITE_SPACE) != "").fill_null(False)
     documents = texts.filter(kept)
     n_blank = len(texts) - len(documents) - len(unreadable)
-    return Block(documents, n_blank, tuple(unreadable), n_stored_bytes, first, kept)
+    return Block(documents, n_blank, tuple(unreadable), n_stored_bytes, first, kept, n_recoded)
 
 
 def _text_blocks(raws: Iterator[RawLines], url: str, options: ReadOptions, *, whole: bool) -> Iterator[Block]:
     n_lines = 0
     for raw in raws:
-        text, unreadable = clean_text(raw, n_lines, url, options, whole=whole)
+        text, unreadable, n_recoded = clean_text(raw, n_lines, url, options, whole=whole)
         lines = text
         if not whole:
             lines = text.str.split("\n").explode()
             lines = lines.head(len(lines) - 1)  # behind the last LF there is no line
-        yield _block(lines, unreadable, raw.n_stored_bytes, n_lines + 1)
+        yield _block(lines, unreadable, raw.n_stored_bytes, n_lines + 1, n_recoded)
         n_lines += len(lines)
 
 
@@ -133,7 +137,7 @@ def _json_blocks(raws: Iterator[RawLines], url: str, options: ReadOptions) -> It
     column = None
     n_lines = 0
     for raw in raws:
-        text, unreadable = clean_text(raw, n_lines, url, options, whole=False)
+        text, unreadable, n_recoded = clean_text(raw, n_lines, url, options, whole=False)
         first = n_lines + 1
         texts: list[str | None] = []
         for line in text.item().split("\n")[:-1]:
@@ -149,7 +153,7 @@ def _json_blocks(raws: Iterator[RawLines], url: str, options: ReadOptions) -> It
                 if options.on_error == "fail":
                     raise CorpusError(f"{url}, line {n_lines}: {error}; mend it, {OR_SKIP}") from error
                 unreadable.append(unreadable_of(n_lines, line.encode(), str(error)))
-        yield _block(pl.Series(texts, dtype=pl.String), unreadable, raw.n_stored_bytes, first)
+        yield _block(pl.Series(texts, dtype=pl.String), unreadable, raw.n_stored_bytes, first, n_recoded)
 
 
 def _text_column(names: Sequence[str], url: str, options: ReadOptions) -> str:
