@@ -79,9 +79,7 @@ def line_blocks(chunks: Iterator[tuple[bytes, int]], block_bytes: int, *, whole:
         yield RawLines(b"".join(pieces), offset, n_stored - n_told)
 
 
-def clean_text(
-    raw: RawLines, n_lines: int, url: str, options: "ReadOptions", *, whole: bool
-) -> CleanLines:
+def clean_text(raw: RawLines, n_lines: int, url: str, options: "ReadOptions", *, whole: bool) -> CleanLines:
     """The raw bytes as one string, every line of it ended by LF unless `whole`; lines left out are empty in it.
 
     n_lines: lines before this block, to number them.

@@ -15,10 +15,12 @@ from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.prepare.decide import decide
 from vocabopt.prepare.funnel import StepCount, add_up, step_count_of
 from vocabopt.prepare.options import PrepareOptions, segments
+from vocabopt.prepare.page import write_page
 from vocabopt.prepare.pool import Submit, peak_memory_bytes, pool
 from vocabopt.prepare.reading import FileReport, Reader, Shard, find_text
 from vocabopt.prepare.shard import Pass
-from vocabopt.prepare.work import OPTIONS_JSON, PREPARE_JSON, Work
+from vocabopt.prepare.work import Work
+from vocabopt.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
 from vocabopt.versions import versions
 
 
@@ -51,6 +53,7 @@ def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
         "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
         "peak_memory_bytes": peak_memory_bytes(),
     }
+    write_page(options.out, record)
     write_json_atomic(options.out / PREPARE_JSON, record)
     work.clear()
     return record
@@ -125,7 +128,7 @@ class _Run:
 
     def _first_pass(self, plan: Pass, submit: Submit, title: str) -> int:
         done_before = self.work.n_shards_done(0)
-        files_json = self.options.out / "work" / "files.json"
+        files_json = self.options.out / WORK / "files.json"
         if done_before is not None or files_json.exists():
             stored = json.loads(files_json.read_text(encoding="utf-8"))
             self.files = [FileReport(**entry) for entry in stored["files"]]

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from vocabopt.artifacts import write_atomic, write_json_atomic, write_parquet_atomic
 from vocabopt.prepare.options import OutputFormat
 from vocabopt.prepare.step import Sketch
+from vocabopt.prepared import WORK
 
-OPTIONS_JSON, PREPARE_JSON = "options.json", "prepare.json"
 _ZSTD_LEVEL = 3
 
 
@@ -38,19 +38,19 @@ class Work:
     output: OutputFormat
 
     def path(self, segment: int, shard: int, suffix: str) -> Path:
-        return self.out / "work" / str(segment) / f"{shard:06d}{suffix}"
+        return self.out / WORK / str(segment) / f"{shard:06d}{suffix}"
 
     def is_done(self, segment: int, shard: int) -> bool:
         return self.path(segment, shard, ".json").exists()
 
     def n_shards_done(self, segment: int) -> int | None:
         """How many shards the pass has; None while it is not whole."""
-        path = self.out / "work" / str(segment) / "done.json"
+        path = self.out / WORK / str(segment) / "done.json"
         return json.loads(path.read_text(encoding="utf-8"))["n_shards"] if path.exists() else None
 
     def mark_done(self, segment: int, n_shards: int, facts: Mapping[str, Any]) -> None:
         """The pass is whole: what the one before it left is not needed any more."""
-        write_json_atomic(self.out / "work" / str(segment) / "done.json", {"n_shards": n_shards, "facts": dict(facts)})
+        write_json_atomic(self.out / WORK / str(segment) / "done.json", {"n_shards": n_shards, "facts": dict(facts)})
         for shard in range(n_shards):
             self.path(segment, shard, ".npz").unlink(missing_ok=True)
             if segment:
@@ -59,7 +59,7 @@ class Work:
 
     def facts(self, segment: int) -> dict[str, Any]:
         """What the corpus step of a whole pass found, beside its decision."""
-        path = self.out / "work" / str(segment) / "done.json"
+        path = self.out / WORK / str(segment) / "done.json"
         return dict(json.loads(path.read_text(encoding="utf-8"))["facts"])
 
     def save_arrays(self, segment: int, shard: int, suffix: str, arrays: Sketch) -> None:
@@ -94,7 +94,7 @@ class Work:
 
     def clear(self) -> None:
         """Remove what only the work needed, or what a run with other options left unfinished."""
-        shutil.rmtree(self.out / "work", ignore_errors=True)
+        shutil.rmtree(self.out / WORK, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -134,4 +134,4 @@ class StoredSketches:
         return _StoredArrays(self.work.path(self.segment, shard, ".npz"))
 
     def scratch(self) -> IO[bytes]:
-        return tempfile.TemporaryFile(dir=self.work.out / "work")
+        return tempfile.TemporaryFile(dir=self.work.out / WORK)
