@@ -1,0 +1,1 @@
+"""The steps of the chain, a module each; a step's options are the fields of its dataclass."""
