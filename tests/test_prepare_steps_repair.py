@@ -26,7 +26,7 @@ CLEAN = """
 """
 WORDS_KO = KOREAN.split()
 WORDS_CLEAN = WORDS_KO + CLEAN.split()
-korean = st.lists(st.sampled_from(WORDS_KO), min_size=4, max_size=12).map(" ".join)
+korean = st.lists(st.sampled_from(WORDS_KO), min_size=4, max_size=12, unique=True).map(" ".join)
 clean = st.tuples(
     st.lists(st.sampled_from(WORDS_CLEAN), max_size=14), st.sampled_from([" ", "\n", "\xa0", ", ", "\t", "… ", "» "])
 ).map(lambda parts: parts[1].join(parts[0]))
@@ -105,6 +105,8 @@ def test_a_lost_byte_costs_its_word_and_no_other() -> None:
 
 @given(clean)
 @example("AÇÃO INFORMAÇÕES")
+@example("INFORMAÇÕES» °°°» 아침에")
+@example("°°°°°»")
 @example("AMANHÃ É")
 @example("°°····±±")
 @example("AMANHÃ\xa0É «IRMÃ» “MAÇÔ")

@@ -38,6 +38,7 @@ FREQUENT_SYLLABLES = frozenset(
 MIN_FREQUENT_SHARE = 0.5
 #: Syllables that a run must hold before it is taken for CP949: "AÇÃO" holds the bytes of one.
 MIN_SYLLABLES_CP949 = 3
+MIN_SYLLABLES_OF_WORDS = 5  # where the run as a whole cannot be read
 MIN_SYLLABLES_UTF8 = 2
 
 # --- Bytes shown as characters of Windows-1252 or Latin-1 -------------------------------------------------------------
@@ -47,18 +48,19 @@ _WINDOWS = {b: bytes([b]).decode("cp1252") for b in range(0x80, 0xA0) if b not i
 _TO_LATIN1 = {ord(char): byte for byte, char in _WINDOWS.items()}
 _SPECIALS = "".join(_WINDOWS.values())
 _FOLLOWING = f"[\x80-\xbf{_SPECIALS}]"  # bytes 80 to BF, which continue a character of UTF-8
-_HIGH_RUN = re.compile(f"[\x80-\xff{_SPECIALS}]+")
+_HIGH_WORD = re.compile(f"(?<![A-Za-z])[\x80-\xff{_SPECIALS}]+(?![A-Za-z])")
 _BYTE_RUN = re.compile(f"[\x00-\xff{_SPECIALS}]+")
 
 _UTF8 = f"[\xc2-\xdf]{_FOLLOWING}|[\xe0-\xef]{_FOLLOWING}{{2}}|[\xf0-\xf4]{_FOLLOWING}{{3}}"
-# No ground for mending: a capital that ends a word, before punctuation ("AMANHÃ»" is Portuguese, not "AMANHû"); a letter
-# and two of no-break space, quotes and dashes, as French has it ("à «").
+# No ground for mending: a capital that ends a word, before punctuation ("AMANHÃ»" is Portuguese, not "AMANHû"); a
+# letter and two of no-break space, quotes and dashes, as French has it ("à «").
 _AMBIGUOUS = re.compile(
     "(?:(?<![a-zß-ÿ])[Ã-ß]|(?<=[A-ZÀ-Þ])Â)(?:\\xa0|[»«°®”“’‘…–—™](?![A-Za-zÀ-ÿ]))|[à-ï][\\xa0«»“”‘’…–—]{2}"
 )
 _UTF8_SYLLABLE = re.compile(f"[\xea-\xed]{_FOLLOWING}{{2}}")
 # Two syllables of KS X 1001: lead bytes B0 to C8, then A1 to FE.
 _CP949 = "(?:[\xb0-\xc8][\xa1-\xfe]){2}"
+_ACCENTED = re.compile("[À-ÿ]")
 _C1 = "[\x80-\x9f]"
 
 
@@ -67,13 +69,13 @@ def _bytes_shown(text: str) -> bytes:
 
 
 def _is_korean(text: str, min_syllables: int) -> bool:
-    """Prose rather than bytes that happen to be syllables: mostly Hangul, and syllables that Korean uses often."""
+    """Prose rather than bytes that happen to be syllables: mostly Hangul, varied, syllables that Korean uses often."""
     syllables = [char for char in text if "가" <= char <= "힣"]
     n_other = sum(char > "\x7f" and not "\u3000" <= char <= "\u303f" for char in text) - len(syllables)
     n_frequent = sum(char in FREQUENT_SYLLABLES for char in syllables)
     return (
         len(syllables) >= min_syllables
-        and len(set(syllables)) >= 2
+        and len(set(syllables)) >= min(min_syllables, 3)
         and n_other <= len(syllables)
         and n_frequent >= MIN_FREQUENT_SHARE * len(syllables)
     )
@@ -89,14 +91,16 @@ def _decoded(data: bytes, encoding: str) -> str | None:
 def _from_cp949(match: re.Match[str]) -> str:
     """A run of characters that stand for bytes, read as CP949 where that gives Korean; else as it was."""
     run = match[0]
+    if not _ACCENTED.search(run):  # "°°°°··": signs alone
+        return run
     whole = _decoded(_bytes_shown(run), "cp949")
     if whole is not None:
         return whole if _is_korean(whole, MIN_SYLLABLES_CP949) else run
-    # A byte was lost somewhere: the words around it can still be read.
-    words = {word: _decoded(_bytes_shown(word), "cp949") for word in _HIGH_RUN.findall(run)}
-    if not _is_korean("".join(text for text in words.values() if text is not None), MIN_SYLLABLES_CP949):
+    # A byte was lost somewhere, and the words around it can still be read; or these are words with accents.
+    words = {word: _decoded(_bytes_shown(word), "cp949") for word in _HIGH_WORD.findall(run)}
+    if not _is_korean("".join(text for text in words.values() if text is not None), MIN_SYLLABLES_OF_WORDS):
         return run
-    return _HIGH_RUN.sub(lambda word: words[word[0]] or word[0], run)
+    return _HIGH_WORD.sub(lambda word: words[word[0]] or word[0], run)
 
 
 def _syllable(match: re.Match[str]) -> str:
