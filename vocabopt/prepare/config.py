@@ -26,8 +26,11 @@ def registry() -> dict[str, type[Any]]:
     """Every step by its name, in the order in which a chain usually has them."""
     from vocabopt.prepare.steps.exact import Exact, ExactParagraphs
     from vocabopt.prepare.steps.near import Near, NearParagraphs
+    from vocabopt.prepare.steps.nfc import Normalize
+    from vocabopt.prepare.steps.personal import Personal
+    from vocabopt.prepare.steps.repair import Repair
 
-    kinds = (Exact, ExactParagraphs, Near, NearParagraphs)
+    kinds = (Repair, Normalize, Exact, ExactParagraphs, Near, NearParagraphs, Personal)
     return {kind.name: kind for kind in kinds}
 
 
