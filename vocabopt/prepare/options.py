@@ -44,7 +44,7 @@ class PrepareOptions:
             )
         if not 1 <= self.workers <= 1024:
             raise OptionError(f"--workers {self.workers}: must be between 1 and 1024 processes.")
-        if not 1 << 16 <= self.shard_bytes <= 1 << 30:
+        if not 64_000 <= self.shard_bytes <= 1 << 30:
             raise OptionError(f"--shard {self.shard}: must be between 64kB and 1GB.")
         names = [step.name for step in self.steps]
         if twice := next((name for name in names if names.count(name) > 1), None):
