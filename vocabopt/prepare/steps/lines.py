@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import polars as pl
 
 from vocabopt.prepare.checks import check_count, check_flag, check_share, refuse
 from vocabopt.prepare.columns import code_points
 from vocabopt.prepare.step import Outcome
 from vocabopt.prepare.steps.lines_patterns import PATTERNS, SENTENCE_END
+from vocabopt.prepare.steps.repetition_kernel import count_runs
 
 ALL_RULES = tuple(PATTERNS)
 
@@ -54,7 +54,7 @@ class Lines:
         check_flag(self.name, "require_sentence_end", self.require_sentence_end)
 
     def load(self) -> Callable[[pl.Series], Outcome]:
-        """The step at work; nothing is loaded."""
+        """The step at work; compiles the counting of runs where that is not cached."""
         return self._work
 
     def _work(self, texts: pl.Series) -> Outcome:
@@ -85,7 +85,8 @@ class Lines:
             n_chars = line.str.len_chars() - line.str.count_matches(r"\s")
             cuts.append(("symbols", n_symbols > self.max_symbol_share * n_chars))
         if self.max_run_chars is not None:
-            cuts.append(("run of one character", pl.lit(_has_run(lines, self.max_run_chars + 1))))
+            in_runs = count_runs(*code_points(lines), self.max_run_chars + 1)
+            cuts.append(("run of one character", pl.lit(pl.Series(in_runs > 0))))
         if self.require_sentence_end:
             cuts.append(("no sentence end", ~line.str.contains(SENTENCE_END) & line.str.contains(r"\S")))
         nothing = pl.lit(None, dtype=pl.String)
@@ -99,21 +100,6 @@ def _check_pattern(step: str, pattern: str) -> None:
     except pl.exceptions.ComputeError as error:
         what = " ".join(str(error).split())
         raise refuse(step, "patterns", repr(pattern), f"not a regular expression that Rust reads: {what}.") from error
-
-
-def _has_run(lines: pl.Series, length: int) -> pl.Series:
-    """Which lines hold `length` equal characters in a row that are not white space, Boolean [n]."""
-    codes, offsets = code_points(lines)
-    found = np.zeros(len(lines), dtype=np.bool_)
-    if len(codes) > 0:
-        starts_run = np.ones(len(codes), dtype=np.bool_)
-        np.not_equal(codes[1:], codes[:-1], out=starts_run[1:])
-        starts_run[offsets[:-1][offsets[:-1] < len(codes)]] = True
-        starts = np.flatnonzero(starts_run)
-        long = starts[np.diff(starts, append=len(codes)) >= length]
-        long = long[[not chr(code).isspace() for code in codes[long]]] if len(long) > 0 else long
-        found[np.searchsorted(offsets, long, side="right") - 1] = True
-    return pl.Series(found)
 
 
 def _rebuilt(lines: pl.DataFrame) -> pl.DataFrame:

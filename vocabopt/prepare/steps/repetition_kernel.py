@@ -24,7 +24,7 @@ N_COLUMNS = REPEATED_CHARS + 6
 
 
 @_inner
-def _mix(h, x):  # type: ignore[no-untyped-def]
+def _mix(h, x):
     """`h` with `x` mixed in: the finaliser of splitmix64, so that every bit depends on every bit."""
     h = (h ^ x) + np.uint64(0x9E3779B97F4A7C15)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -33,7 +33,7 @@ def _mix(h, x):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _is_space(code):  # type: ignore[no-untyped-def]
+def _is_space(code):
     """White_Space of Unicode."""
     if code < 0x80:
         return code == 0x20 or 0x09 <= code <= 0x0D
@@ -44,7 +44,7 @@ def _is_space(code):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _seen(key, keys, counts, stamps, stamp):  # type: ignore[no-untyped-def]
+def _seen(key, keys, counts, stamps, stamp):
     """How often `key` came before under this stamp; it is counted. The tables' size is a power of two."""
     mask = keys.size - 1
     at = np.int64(key & np.uint64(mask))
@@ -60,7 +60,7 @@ def _seen(key, keys, counts, stamps, stamp):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _count_parts(codes, start, end, breaks, keys, counts, stamps, stamp):  # type: ignore[no-untyped-def]
+def _count_parts(codes, start, end, breaks, keys, counts, stamps, stamp):
     """Parts of a text between `breaks` or more line feeds: how many, how many came before, and characters of those."""
     n_parts, n_same, n_same_chars = 0, 0, 0
     at = start
@@ -88,7 +88,7 @@ def _count_parts(codes, start, end, breaks, keys, counts, stamps, stamp):  # typ
 
 
 @_inner
-def _count_runs(codes, start, end, min_run):  # type: ignore[no-untyped-def]
+def _count_runs(codes, start, end, min_run):
     """Characters, other than white space, in runs of `min_run` equal ones or more."""
     n_chars = 0
     at = start
@@ -102,7 +102,7 @@ def _count_runs(codes, start, end, min_run):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _find_words(codes, start, end, hashes, lengths):  # type: ignore[no-untyped-def]
+def _find_words(codes, start, end, hashes, lengths):
     """Hash and length of each word, the runs of other than white space; returns how many."""
     n_words = 0
     at = start
@@ -122,7 +122,7 @@ def _find_words(codes, start, end, hashes, lengths):  # type: ignore[no-untyped-
 
 
 @_inner
-def _n_gram(hashes, lengths, at, n):  # type: ignore[no-untyped-def]
+def _n_gram(hashes, lengths, at, n):
     h = np.uint64(n)
     n_chars = 0
     for i in range(at, at + n):
@@ -132,7 +132,7 @@ def _n_gram(hashes, lengths, at, n):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _count_top(hashes, lengths, n_words, n, keys, counts, stamps, stamp):  # type: ignore[no-untyped-def]
+def _count_top(hashes, lengths, n_words, n, keys, counts, stamps, stamp):
     """Characters of the most frequent n-gram, spaces between its words too, times how often it occurs; 0 if once.
 
     Of those as frequent, the one that starts first.
@@ -155,7 +155,7 @@ def _count_top(hashes, lengths, n_words, n, keys, counts, stamps, stamp):  # typ
 
 
 @_inner
-def _count_repeated(hashes, lengths, n_words, n, keys, counts, stamps, stamp):  # type: ignore[no-untyped-def]
+def _count_repeated(hashes, lengths, n_words, n, keys, counts, stamps, stamp):
     """Characters of the n-grams that came before; after a repetition its n words are skipped, so none counts twice."""
     n_same_chars = 0
     at = 0
@@ -170,7 +170,16 @@ def _count_repeated(hashes, lengths, n_words, n, keys, counts, stamps, stamp):  
 
 
 @njit(cache=True, nogil=True)
-def measure(codes, offsets, min_words, min_run):  # type: ignore[no-untyped-def]
+def count_runs(codes, offsets, min_run):
+    """Characters of each text, white space apart, in runs of `min_run` equal ones or more: int64 [n]."""
+    n_chars = np.empty(offsets.size - 1, np.int64)
+    for i in range(n_chars.size):
+        n_chars[i] = _count_runs(codes, offsets[i], offsets[i + 1], min_run)
+    return n_chars
+
+
+@njit(cache=True, nogil=True)
+def measure(codes, offsets, min_words, min_run):
     """What repeats in each document: int64 [n_documents, N_COLUMNS]. n-grams are counted from `min_words` words on."""
     n_documents = offsets.size - 1
     measured = np.zeros((n_documents, N_COLUMNS), np.int64)
