@@ -25,12 +25,28 @@ DEFAULT_STEPS = ("repair", "nfc", "personal", "exact", "near")
 def registry() -> dict[str, type[Any]]:
     """Every step by its name, in the order in which a chain usually has them."""
     from vocabopt.prepare.steps.exact import Exact, ExactParagraphs
+    from vocabopt.prepare.steps.length import Length
+    from vocabopt.prepare.steps.lines import Lines
     from vocabopt.prepare.steps.near import Near, NearParagraphs
     from vocabopt.prepare.steps.nfc import Normalize
     from vocabopt.prepare.steps.personal import Personal
     from vocabopt.prepare.steps.repair import Repair
+    from vocabopt.prepare.steps.repetition import Repetition
+    from vocabopt.prepare.steps.script import Script
 
-    kinds = (Repair, Normalize, Exact, ExactParagraphs, Near, NearParagraphs, Personal)
+    kinds = (
+        Repair,
+        Normalize,
+        Lines,
+        Script,
+        Length,
+        Repetition,
+        Personal,
+        Exact,
+        ExactParagraphs,
+        Near,
+        NearParagraphs,
+    )
     return {kind.name: kind for kind in kinds}
 
 

@@ -51,7 +51,7 @@ def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
         "files": [asdict(report) for report in run.files],
         "steps": [count.as_record() for count in counts],
         "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes(options.workers),
     }
     write_page(options.out, record)
     write_json_atomic(options.out / PREPARE_JSON, record)
