@@ -1,4 +1,4 @@
-"""The character model: its ARPA file, as kenlm reads it, against the formulas of Chen & Goodman worked in plain Python."""
+"""The character model: its ARPA file, as kenlm reads it, against the formulas worked in plain Python."""
 
 import math
 from collections import Counter, defaultdict

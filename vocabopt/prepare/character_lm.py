@@ -120,7 +120,8 @@ def _symbols(lines: pl.Series) -> NDArray[np.int32]:
     ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes)) if len(lines) else np.zeros(0, np.int64)
     starts = ends - lines.str.len_chars().to_numpy()
     symbols = np.insert(codes, np.concatenate([starts, ends]), np.repeat([kernel.BEGIN, kernel.END], len(lines)))
-    return symbols[symbols != ord("\n")].astype(np.int32, copy=False)
+    own: NDArray[np.int32] = symbols[symbols != ord("\n")]
+    return own
 
 
 def discounts_of(counts_of_counts: NDArray[np.int64]) -> NDArray[np.float64]:
