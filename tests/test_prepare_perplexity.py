@@ -57,12 +57,12 @@ def test_a_document_of_lines_weighs_them_by_their_characters(reference: str, tmp
 
 def test_documents_above_and_below_are_removed_with_what_was_measured(reference: str, tmp_path: Path) -> None:
     texts = pl.Series(["아침에 창문을 열면 바람이 들어온다", "저녁에는 창문을 닫는다", "the quick brown fox", " "])
-    step = prepared(reference, tmp_path, min_perplexity=2, max_perplexity=12)
+    step = prepared(reference, tmp_path, min_perplexity=1.5, max_perplexity=12)
     outcome = step.load()(texts)
     assert outcome.texts.to_list() == [None, "저녁에는 창문을 닫는다", None, " "]
     scores = load_perplexities("perplexity", str(step.model))(texts)
     assert outcome.why.to_list() == [
-        f"perplexity {scores[0]:.4g} below 2",
+        f"perplexity {scores[0]:.4g} below 1.5",
         None,
         f"perplexity {scores[2]:.4g} above 12",
         None,
@@ -70,7 +70,7 @@ def test_documents_above_and_below_are_removed_with_what_was_measured(reference:
 
 
 def test_one_bound_alone_removes_only_on_its_side(reference: str, tmp_path: Path) -> None:
-    texts = pl.Series(["아침에 창문을 열면 바람이 들어온다", "the quick brown fox"])
+    texts = pl.Series(["아침에 창문을 열면 저녁에는 창문을 닫는다", "the quick brown fox"])
     above = prepared(reference, tmp_path).load()(texts)
     below = prepared(reference, tmp_path, max_perplexity=None, min_perplexity=12).load()(texts)
     assert above.texts.is_null().to_list() == [False, True]
