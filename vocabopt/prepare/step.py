@@ -10,7 +10,7 @@ the result. What is costly (a model, an index) is made by `load`, once in each w
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import IO, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -81,6 +81,10 @@ class Sketches(Protocol):
     def __iter__(self) -> Iterator[Sketch]: ...
 
     def __getitem__(self, shard: int, /) -> Sketch: ...
+
+    def scratch(self) -> IO[bytes]:
+        """A temporary file beside them, gone when it is closed and not mapped any more."""
+        ...
 
 
 @runtime_checkable
