@@ -25,6 +25,10 @@ from vocabopt.readers import ReadOptions, read_blocks
 #: String [n] to perplexity per character, float64 [n]; NaN for a document without text.
 Perplexities: TypeAlias = Callable[[pl.Series], NDArray[np.float64]]
 
+DEFAULT_ORDER = 5
+#: Halves the n-grams of Korean encyclopedia text twice over, for 1 % more bits per character of text held out.
+DEFAULT_MIN_COUNT = 2
+
 _VERSION = 1  # of the models that `train` keeps
 
 

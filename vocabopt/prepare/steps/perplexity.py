@@ -11,7 +11,7 @@ import polars as pl
 from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.prepare.character_lm import MAX_ORDER
-from vocabopt.prepare.perplexity import load_perplexities, train
+from vocabopt.prepare.perplexity import DEFAULT_MIN_COUNT, DEFAULT_ORDER, load_perplexities, train
 from vocabopt.prepare.step import Outcome
 
 
@@ -32,8 +32,8 @@ class Perplexity:
     reference: str | None = None
     max_perplexity: float | None = None
     min_perplexity: float | None = None
-    order: int = 5
-    min_count: int = 2
+    order: int = DEFAULT_ORDER
+    min_count: int = DEFAULT_MIN_COUNT
     reference_bytes: str = "50MB"
 
     def __post_init__(self) -> None:
