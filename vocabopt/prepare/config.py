@@ -29,24 +29,15 @@ def registry() -> dict[str, type[Any]]:
     from vocabopt.prepare.steps.lines import Lines
     from vocabopt.prepare.steps.near import Near, NearParagraphs
     from vocabopt.prepare.steps.nfc import Normalize
+    from vocabopt.prepare.steps.perplexity import Perplexity
     from vocabopt.prepare.steps.personal import Personal
     from vocabopt.prepare.steps.repair import Repair
     from vocabopt.prepare.steps.repetition import Repetition
     from vocabopt.prepare.steps.script import Script
+    from vocabopt.prepare.steps.select import Select
 
-    kinds = (
-        Repair,
-        Normalize,
-        Lines,
-        Script,
-        Length,
-        Repetition,
-        Personal,
-        Exact,
-        ExactParagraphs,
-        Near,
-        NearParagraphs,
-    )
+    document = (Repair, Normalize, Lines, Script, Length, Repetition, Perplexity, Personal)
+    kinds = (*document, Exact, ExactParagraphs, Near, NearParagraphs, Select)
     return {kind.name: kind for kind in kinds}
 
 
