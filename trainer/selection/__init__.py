@@ -1,4 +1,4 @@
-"""`vocabopt prepare --compare`: which part of a text a model learns most from, and whether less but cleaner text does."""
+"""`vocabopt prepare --compare`: which part of a text does most for a model, and whether less but cleaner does."""
 
 from trainer.selection.options import CompareOptions
 from trainer.selection.run import compare

@@ -57,8 +57,8 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
         raise CorpusError(f"{names[empty]}: none of its documents was held out. Raise --heldout, or give more text.")
     if left_bytes <= options.budget_bytes:
         raise CorpusError(
-            f"--budget {options.budget}: the text has {left_bytes:,} bytes beside what is held out, so there is nothing "
-            "to select. Give more text or a smaller budget."
+            f"--budget {options.budget}: the text has {left_bytes:,} bytes beside what is held out, and nothing is "
+            "left to select. Give more text or a smaller budget."
         )
     record: dict[str, Any] = {"format_version": 1, "sets": sizes, "paths": names}
     write_json_atomic(marker, record)
