@@ -38,7 +38,7 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
     sizes: dict[str, dict[str, int]] = {"train": {"n_documents": 0, "n_bytes": 0}}
     with console.step("split"):
         for name, path in names.items():
-            reading = _prepare_options(options, (path,), options.out / "text", ())
+            reading = _prepare_options(options, (path,), options.out / "text", (), own=True)
             held, left = Work(options.out / "text" / "heldout", "jsonl.zst"), Work(options.out / "text", "jsonl.zst")
             for shard in Reader(find_text(reading), reading).shards():
                 documents = shard.documents
@@ -99,7 +99,7 @@ def _beginnings(options: CompareOptions, sizes: dict[str, Any], train: Path, out
     work, marker = Work(out, "jsonl.zst"), out / "done.json"
     if marker.is_file():
         return out / "clean"
-    reading = _prepare_options(options, (str(train),), out, (), unit="line", column="text", encoding="utf-8")
+    reading = _prepare_options(options, (str(train),), out, ())
     share = options.budget_bytes / sizes["sets"]["train"]["n_bytes"]
     shards = [shard.documents for shard in Reader(find_text(reading), reading).shards()]
     # Files of one path have numbers of one thousand; what each may give is its share of the budget.
@@ -115,19 +115,14 @@ def _beginnings(options: CompareOptions, sizes: dict[str, Any], train: Path, out
 
 
 def _prepare_options(
-    options: CompareOptions, paths: tuple[str, ...], out: Path, steps: tuple[Step, ...], **reading: Any
+    options: CompareOptions, paths: tuple[str, ...], out: Path, steps: tuple[Step, ...], *, own: bool = False
 ) -> PrepareOptions:
-    read = {"unit": options.unit, "column": options.column, "encoding": options.encoding} if paths == () else {}
-    if not str(paths[0]).startswith(str(options.out)):
+    """own: the text is the user's, read as they say; else one of this comparison's, which is JSON lines."""
+    read: dict[str, Any] = {}
+    if own:
         read = {"unit": options.unit, "column": options.column, "encoding": options.encoding}
     return PrepareOptions(
-        paths=paths,
-        out=out,
-        steps=steps,
-        base=None,
-        shard=options.shard,
-        workers=options.workers,
-        **{**read, **reading},
+        paths=paths, out=out, steps=steps, base=None, shard=options.shard, workers=options.workers, **read
     )
 
 

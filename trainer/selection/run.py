@@ -7,6 +7,7 @@ from trainer.adapt import AdaptOptions
 from trainer.probe import ProbeOptions, probe
 from trainer.selection.options import ALL, ARMS, CompareOptions
 from trainer.selection.parts import split_text, text_of
+from trainer.selection.table import write_page
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.complexity import grid
 from vocabopt.console import Console
@@ -61,6 +62,7 @@ def compare(options: CompareOptions, console: Console) -> dict[str, Any]:
         "sets": {name: split["sets"].get(name) for name in held},
         "arms": arms,
     }
+    write_page(options.out, record)
     write_json_atomic(options.out / COMPARE_JSON, record)
     return record
 
