@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from trainer.selection.options import ALL, ARMS, CLEANED, NONE, SELECTIONS, CompareOptions
-from vocabopt.artifacts import read_json, write_json_atomic
+from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.content import content_hashes, is_held_out
 from vocabopt.errors import CorpusError, OptionError
@@ -19,6 +19,7 @@ from vocabopt.prepare.step import Step
 from vocabopt.prepare.steps.select import Select
 from vocabopt.prepare.work import Work
 
+_FILES_OF_A_PATH = 10_000  # numbers of files in train/ that a path has to itself
 _REFERENCE_SHARE = 0.1  # of the text, where perplexity is measured by the text itself
 
 
@@ -26,7 +27,7 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
     """OUT/text/train/ and OUT/text/heldout/NAME/, a set for each path; documents are held out by their content.
 
     Returns:
-        sets: bytes and documents of each held-out set and of what is left, by name.
+        sets: bytes and documents of each held-out set, and of what is left ("train"). left: its bytes by path.
 
     Raises:
         CorpusError: a path is missing or holds no text, or less than the budget.
@@ -36,6 +37,7 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
         return read_json(marker, next_step=f"Remove {options.out} and compare again.")
     names = _names(options.paths)
     sizes: dict[str, dict[str, int]] = {"train": {"n_documents": 0, "n_bytes": 0}}
+    left_of: dict[str, int] = dict.fromkeys(names, 0)
     with console.step("split"):
         for name, path in names.items():
             reading = _prepare_options(options, (path,), options.out / "text", (), own=True)
@@ -43,7 +45,8 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
             for shard in Reader(find_text(reading), reading).shards():
                 documents = shard.documents
                 is_held = _held_out(documents["text"], options)
-                number = shard.number + 1_000 * list(names).index(name)
+                number = shard.number + _FILES_OF_A_PATH * list(names).index(name)
+                left_of[name] += int(documents.filter(~is_held)["text"].str.len_bytes().sum())
                 for work, folder, part in (
                     (held, name, documents.filter(is_held)),
                     (left, "train", documents.filter(~is_held)),
@@ -60,12 +63,12 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
             f"--budget {options.budget}: the text has {left_bytes:,} bytes beside what is held out, and nothing is "
             "left to select. Give more text or a smaller budget."
         )
-    record: dict[str, Any] = {"format_version": 1, "sets": sizes, "paths": names}
+    record: dict[str, Any] = {"format_version": FORMAT_VERSION, "sets": sizes, "left": left_of, "paths": names}
     write_json_atomic(marker, record)
     return record
 
 
-def text_of(arm: str, options: CompareOptions, sizes: dict[str, Any], console: Console) -> Path:
+def text_of(arm: str, options: CompareOptions, split: dict[str, Any], console: Console) -> Path:
     """The folder of an arm's text; made where it is not there."""
     assert arm in ARMS
     train = options.out / "text" / "train"
@@ -73,7 +76,7 @@ def text_of(arm: str, options: CompareOptions, sizes: dict[str, Any], console: C
         return train
     out = options.out / "arms" / arm
     if arm == NONE:
-        return _beginnings(options, sizes, train, out)
+        return _beginnings(options, split, train, out)
     budget = f"{options.budget_bytes}"
     if arm in SELECTIONS:
         way: Any = arm
@@ -94,23 +97,24 @@ def _own_sample(options: CompareOptions, train: Path, console: Console) -> str:
     return str(out / "clean")
 
 
-def _beginnings(options: CompareOptions, sizes: dict[str, Any], train: Path, out: Path) -> Path:
+def _beginnings(options: CompareOptions, split: dict[str, Any], train: Path, out: Path) -> Path:
     """The beginning of each path's text, as long as its share of all: what is there without a selection."""
-    work, marker = Work(out, "jsonl.zst"), out / "done.json"
+    marker = out / "done.json"
     if marker.is_file():
         return out / "clean"
     reading = _prepare_options(options, (str(train),), out, ())
-    share = options.budget_bytes / sizes["sets"]["train"]["n_bytes"]
-    shards = [shard.documents for shard in Reader(find_text(reading), reading).shards()]
-    # Files of one path have numbers of one thousand; what each may give is its share of the budget.
-    frame = pl.concat(shards)
-    files = [Path(file.url).name for file in find_text(reading).files]
-    paths = pl.Series([int(name[:6]) // 1000 for name in files], dtype=pl.Int32).gather(frame["source"])
-    frame = frame.with_columns(path=paths, n_bytes=pl.col("text").str.len_bytes())
-    total = pl.col("n_bytes").sum().over("path")
-    frame = frame.filter(pl.col("n_bytes").cum_sum().over("path") <= share * total)
-    work.write_output("clean", 0, frame.select(id=pl.col("line").cast(pl.String), text="text"))
-    write_json_atomic(marker, {"format_version": 1})
+    files = [int(Path(file.url).name[:6]) // _FILES_OF_A_PATH for file in find_text(reading).files]
+    share = options.budget_bytes / split["sets"]["train"]["n_bytes"]
+    left = [int(share * split["left"][name]) for name in split["paths"]]
+    for shard in Reader(find_text(reading), reading).shards():
+        kept = []
+        for source, text in shard.documents.select("source", "text").iter_rows():
+            left[files[source]] -= len(text.encode())
+            if left[files[source]] >= 0:
+                kept.append(text)
+        numbers = [f"{shard.number}:{i}" for i in range(len(kept))]
+        Work(out, "jsonl.zst").write_output("clean", shard.number, pl.DataFrame({"id": numbers, "text": kept}))
+    write_json_atomic(marker, {"format_version": FORMAT_VERSION})
     return out / "clean"
 
 

@@ -66,23 +66,29 @@ def compare_table(record: Mapping[str, Any]) -> PlainTable:
 
 
 def sentence(record: Mapping[str, Any]) -> str:
-    """The answer that the table supports: a difference counts from twice the spread of both."""
+    """The answer that the table supports."""
     arms = {arm["name"]: arm for arm in record["arms"]}
     whole = next(arm for name, arm in arms.items() if name.startswith(f"{ALL},"))
     scores = {name: reached(arm) for name, arm in arms.items() if name in ARMS}
     ordered = sorted(scores, key=lambda name: scores[name][0])
     best, second = ordered[:2]
     lead = scores[second][0] - scores[best][0]
-    noise = 2 * max(scores[best][1] or 0.0, scores[second][1] or 0.0)
-    clear = f"clear of {second} ({scores[second][0]:.4f})" if lead > noise else f"within the noise of {second}"
-    told = f"At equal training text the part {best} comes out best ({scores[best][0]:.4f} bits per byte), {clear}"
+    told = f"At equal training text the part {best} comes out best ({scores[best][0]:.4f} bits per byte), "
+    told += f"{lead:.4f} before {second}{_noise(lead, scores[best][1], scores[second][1])}"
     value, spread = reached(whole)
     gap = value - scores[best][0]
-    limit = 2 * max(spread or 0.0, scores[best][1] or 0.0)
     times = whole["n_train_bytes"] / max(1, arms[best]["n_train_bytes"])
-    against = "less" if gap < -limit else "more" if gap > limit else "no different"
-    how = f"{value:.4f}, {abs(gap):.4f} {against}" if against != "no different" else f"{value:.4f}, no different"
-    return f"{told}; all the text, read {times:.1f} times as long, reaches {how}."
+    way = "fewer" if gap < 0 else "more"
+    noise = _noise(abs(gap), spread, scores[best][1])
+    return f"{told}; all the text, read {times:.1f} times as long, reaches {value:.4f}, {abs(gap):.4f} {way}{noise}."
+
+
+def _noise(gap: float, *spreads: float | None) -> str:
+    """Two standard deviations over seeds are what a difference must be larger than to count."""
+    known = [spread for spread in spreads if spread is not None]
+    if not known:
+        return " (with one seed nothing says how much of it is chance)"
+    return " (within two standard deviations)" if gap <= 2 * max(known) else ""
 
 
 def write_page(out: Path, record: Mapping[str, Any]) -> Path:

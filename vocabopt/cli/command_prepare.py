@@ -52,6 +52,9 @@ def compare_options(command: Command) -> Command:
         click.option(
             "--learning-rate-factor", default=1.0, show_default=True, help=_COMPARE + "of every stage's learning rate."
         ),
+        click.option(
+            "--eval-bytes", default="200kB", show_default=True, help=_COMPARE + "of each held-out text at most."
+        ),
         click.option("--seeds", "n_seeds", default=3, show_default=True, help=_COMPARE + "runs of each part."),
         click.option("--threads", type=int, help=_COMPARE + "of torch on the CPU."),
     )
@@ -154,7 +157,7 @@ def prepare(
 
 _COMPARE_NAMES = (
     *("model", "budget", "reference", "evals", "size", "probe_text", "batch", "learning_rate_factor", "n_seeds"),
-    "threads",
+    *("eval_bytes", "threads"),
 )
 
 
