@@ -16,6 +16,9 @@ from vocabopt.prepare.step import Sketch
 from vocabopt.prepare.steps.near import Near
 from vocabopt.readers import ReadOptions, read_blocks
 
+#: Characters ("c3": 3-grams) and words, and bands x rows, to choose from.
+FEATURES = ("w5", "w1", "c2", "c3", "c4", "c5")
+BANDS_AND_ROWS = ((14, 8), (20, 5), (16, 4), (20, 6))
 #: Word n-grams as n-grams of characters: each distinct word becomes one, from here on.
 _FIRST_WORD = 0x10000
 
@@ -70,7 +73,7 @@ class _InMemory(list[Sketch]):
         return tempfile.TemporaryFile()
 
 
-def measure(texts: Sequence[str], features: str, choices: Sequence[tuple[int, int]]) -> Iterator[Row]:
+def measure(texts: Sequence[str], features: str, choices: Sequence[tuple[int, int]] = BANDS_AND_ROWS) -> Iterator[Row]:
     """features: "c3" for character 3-grams, "w5" for word 5-grams. texts: originals, then their copies in order."""
     n_chars, half = int(features[1:]), len(texts) // 2
     series = pl.Series(_as_words(texts) if features[0] == "w" else list(texts))
@@ -90,3 +93,18 @@ def measure(texts: Sequence[str], features: str, choices: Sequence[tuple[int, in
         yield Row(
             features, bands, n_rows, float(np.median(similarity)), recall, len(found), n_true, facts["n_compared"]
         )
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table for the log."""
+    lines = [
+        "| features | bands x rows | median similarity | recall | pairs found | precision | compared |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        precision = f"{row.n_true / row.n_found:.4f}" if row.n_found else "-"
+        lines.append(
+            f"| {row.features} | {row.bands} x {row.rows} | {row.median_similarity:.3f} | {row.recall:.4f} | "
+            f"{row.n_found:,} | {precision} | {row.n_compared:,} |"
+        )
+    return "\n".join(lines)

@@ -3,11 +3,61 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vocabopt.cli.shared import BASES, plain_console, rank_file_options
+from vocabopt.cli.shared import BASES, Command, named_paths, plain_console, rank_file_options, require_trainer
+from vocabopt.errors import OptionError
+
+if TYPE_CHECKING:
+    from vocabopt.console import Console
+    from vocabopt.prepare.step import Step
+
+
+_COMPARE = "With --compare: "
+
+
+def compare_options(command: Command) -> Command:
+    """--compare and what belongs to it."""
+    options = (
+        click.option(
+            "--compare",
+            is_flag=True,
+            help="Compare parts of the text instead: chosen at random, by length, perplexity and diversity, not chosen "
+            "at all, cleaned by the chain, all of the same bytes, and all the text.",
+        ),
+        click.option("--model", metavar="MODEL", help=_COMPARE + "folder of the small model that learns each part."),
+        click.option("--budget", metavar="SIZE", help=_COMPARE + "bytes of each part, such as 20MB."),
+        click.option(
+            "--reference",
+            metavar="PATH",
+            help=_COMPARE + "text that perplexity is measured by.  [default: a tenth of the text itself]",
+        ),
+        click.option(
+            "--eval",
+            "evals",
+            multiple=True,
+            metavar="NAME=PATH",
+            callback=named_paths("eval"),
+            help=_COMPARE + "text to measure on, beside documents held out of each PATH; may be repeated.",
+        ),
+        click.option(
+            "--size", type=int, metavar="N", help=_COMPARE + "added tokens.  [default: the choice on all the text]"
+        ),
+        click.option(
+            "--probe-text", default="400kB", show_default=True, help=_COMPARE + "text that each run trains on."
+        ),
+        click.option("--batch", default="8kB", show_default=True, help=_COMPARE + "text of a step."),
+        click.option(
+            "--learning-rate-factor", default=1.0, show_default=True, help=_COMPARE + "of every stage's learning rate."
+        ),
+        click.option("--seeds", "n_seeds", default=3, show_default=True, help=_COMPARE + "runs of each part."),
+        click.option("--threads", type=int, help=_COMPARE + "of torch on the CPU."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -61,9 +111,12 @@ from vocabopt.cli.shared import BASES, plain_console, rank_file_options
 @click.option("--strict", is_flag=True, help="End at a file that cannot be read, instead of naming it and going on.")
 @click.option("--shard", default="16MB", show_default=True, help="Text in one file of the output.")
 @click.option("--workers", default=2, show_default=True, help="Processes; they change no output.")
-@click.option("--json", "as_json", is_flag=True, help="Print prepare.json instead of the table.")
+@compare_options
+@click.option("--json", "as_json", is_flag=True, help="Print prepare.json, or compare.json, instead of the table.")
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
-def prepare(as_json: bool, quiet: bool, config: Path | None, steps: str | None, base: str, **values: Any) -> None:
+def prepare(
+    as_json: bool, quiet: bool, config: Path | None, steps: str | None, base: str, compare: bool, **values: Any
+) -> None:
     """Clean text, step by step, and count what each step takes.
 
     PATH: .txt, .jsonl or .parquet files (also .gz, .zst), folders, globs, URLs, or - for standard input. Writes
@@ -76,26 +129,65 @@ def prepare(as_json: bool, quiet: bool, config: Path | None, steps: str | None, 
       vocabopt prepare corpus/ko --out clean-ko
       vocabopt prepare web/*.jsonl.gz --config prepare.toml --out clean-web
       vocabopt prepare old.txt --steps repair,nfc,exact --encoding cp949 --out clean-old
+      vocabopt prepare wiki.jsonl.gz reviews.txt --compare --model ./small --budget 20MB --out compared
     """
     from vocabopt.console import Console
-    from vocabopt.errors import OptionError
-    from vocabopt.prepare.config import DEFAULT_STEPS, chain, read_config
     from vocabopt.prepare.options import PrepareOptions
     from vocabopt.prepare.run import run_prepare
+
+    chosen, console = _chain(config, steps), Console(quiet=quiet or as_json)
+    comparing = {name: values.pop(name) for name in _COMPARE_NAMES}
+    if compare:
+        record = _compare(chosen, {**values, **comparing}, console)
+    else:
+        if stray := next((name for name in ("model", "budget", "reference", "size", "evals") if comparing[name]), None):
+            option = "eval" if stray == "evals" else stray
+            raise OptionError(f"--{option}: is about comparing parts of the text. Add --compare, or leave it out.")
+        record = run_prepare(PrepareOptions(steps=chosen, base=None if base == "none" else base, **values), console)
+    if as_json:
+        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+    elif not quiet and compare:
+        _print_comparison(record, values["out"])
+    elif not quiet:
+        _print(record, values["out"])
+
+
+_COMPARE_NAMES = (
+    *("model", "budget", "reference", "evals", "size", "probe_text", "batch", "learning_rate_factor", "n_seeds"),
+    "threads",
+)
+
+
+def _chain(config: Path | None, steps: str | None) -> "tuple[Step, ...]":
+    from vocabopt.prepare.config import DEFAULT_STEPS, chain, read_config
 
     if config is not None and steps is not None:
         raise OptionError(f"--config {config}, --steps {steps}: both name the steps. Give one of them.")
     if config is not None:
-        chosen = read_config(config)
-    else:
-        names = DEFAULT_STEPS if steps is None else tuple(filter(None, (name.strip() for name in steps.split(","))))
-        chosen = chain(names, place="--steps")
-    options = PrepareOptions(steps=chosen, base=None if base == "none" else base, **values)
-    record = run_prepare(options, Console(quiet=quiet or as_json))
-    if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
-    elif not quiet:
-        _print(record, options.out)
+        return read_config(config)
+    names = DEFAULT_STEPS if steps is None else tuple(filter(None, (name.strip() for name in steps.split(","))))
+    return chain(names, place="--steps")
+
+
+def _compare(steps: "tuple[Step, ...]", values: dict[str, Any], console: "Console") -> dict[str, Any]:
+    require_trainer("vocabopt prepare --compare")
+    from trainer.selection import CompareOptions, compare
+
+    for name, example in (("model", "./small-model"), ("budget", "20MB")):
+        if values[name] is None:
+            raise OptionError(f"--compare needs --{name}, for example --{name} {example}.")
+    for name in ("pattern", "specials", "output", "strict"):
+        del values[name]  # of the base that the funnel counts with, and of files that stay
+    return compare(CompareOptions(steps=steps, **values), console)
+
+
+def _print_comparison(record: Mapping[str, Any], out: Path) -> None:
+    from trainer.selection.table import compare_table, sentence
+
+    console = plain_console()
+    console.print(compare_table(record).for_terminal(console.width))
+    for note in (sentence(record), f"Report: {out / 'compare.html'}"):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(record: Mapping[str, Any], out: Path) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 
 def change_flagged(texts: pl.Series, flagged: pl.Series, change: Callable[[str], str]) -> pl.Series:
@@ -14,6 +16,9 @@ def change_flagged(texts: pl.Series, flagged: pl.Series, change: Callable[[str],
     return texts.clone().scatter(where, changed)
 
 
-def no_reasons(n: int) -> pl.Series:
-    """String [n] of nulls: `Outcome.why` with nothing to say."""
-    return pl.Series([None], dtype=pl.String).new_from_index(0, n)
+def code_points(texts: pl.Series) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """All characters of the column, uint32 [N], and where each text starts: int64 [n + 1], the last is N."""
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum(texts.str.len_chars().to_numpy(), out=offsets[1:])
+    joined = "" if len(texts) == 0 else str(texts.str.join("").item())
+    return np.frombuffer(joined.encode("utf-32-le"), dtype="<u4").astype(np.uint32, copy=False), offsets

@@ -25,12 +25,19 @@ DEFAULT_STEPS = ("repair", "nfc", "personal", "exact", "near")
 def registry() -> dict[str, type[Any]]:
     """Every step by its name, in the order in which a chain usually has them."""
     from vocabopt.prepare.steps.exact import Exact, ExactParagraphs
+    from vocabopt.prepare.steps.length import Length
+    from vocabopt.prepare.steps.lines import Lines
     from vocabopt.prepare.steps.near import Near, NearParagraphs
     from vocabopt.prepare.steps.nfc import Normalize
+    from vocabopt.prepare.steps.perplexity import Perplexity
     from vocabopt.prepare.steps.personal import Personal
     from vocabopt.prepare.steps.repair import Repair
+    from vocabopt.prepare.steps.repetition import Repetition
+    from vocabopt.prepare.steps.script import Script
+    from vocabopt.prepare.steps.select import Select
 
-    kinds = (Repair, Normalize, Exact, ExactParagraphs, Near, NearParagraphs, Personal)
+    document = (Repair, Normalize, Lines, Script, Length, Repetition, Perplexity, Personal)
+    kinds = (*document, Exact, ExactParagraphs, Near, NearParagraphs, Select)
     return {kind.name: kind for kind in kinds}
 
 

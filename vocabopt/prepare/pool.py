@@ -95,7 +95,8 @@ def _run(plan: Pass, number: int, shard: Shard | None) -> int:
     return _worker.run(plan, number, shard)
 
 
-def peak_memory_bytes() -> int:
-    """The most that this process held, plus the most that a worker did for each that could run beside it."""
+def peak_memory_bytes(workers: int) -> int:
+    """At most what all held together: the peak of this process, and for each worker that of the largest."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, largest = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return unit * (own + (workers * largest if workers > 1 else 0))

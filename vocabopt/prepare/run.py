@@ -10,7 +10,7 @@ from typing import Any
 
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, fingerprint, n_stored_bytes
+from vocabopt.corpus import TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.prepare.decide import decide
 from vocabopt.prepare.funnel import StepCount, add_up, step_count_of
@@ -19,6 +19,7 @@ from vocabopt.prepare.page import write_page
 from vocabopt.prepare.pool import Submit, peak_memory_bytes, pool
 from vocabopt.prepare.reading import FileReport, Reader, Shard, find_text
 from vocabopt.prepare.shard import Pass
+from vocabopt.prepare.step import NeedsPreparing, Step
 from vocabopt.prepare.work import Work
 from vocabopt.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
 from vocabopt.versions import versions
@@ -51,7 +52,7 @@ def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
         "files": [asdict(report) for report in run.files],
         "steps": [count.as_record() for count in counts],
         "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes(options.workers),
     }
     write_page(options.out, record)
     write_json_atomic(options.out / PREPARE_JSON, record)
@@ -63,7 +64,9 @@ def _take_folder(options: PrepareOptions, text_set: TextSet) -> list[dict[str, A
     """Check that the folder is new, or of a run on the same text with the same options; what is not finished may be
     taken over."""
     has_run = check_own_folder(options.out, OPTIONS_JSON)
-    inputs = [{**asdict(file), "fingerprint": fingerprint(file)} for file in text_set.files]
+    needed = [path for step in options.steps if isinstance(step, NeedsPreparing) for path in step.inputs]
+    files = [*text_set.files, *(file for path in needed for file in named_set("step", path, "eval").files)]
+    inputs = [{**asdict(file), "fingerprint": fingerprint(file)} for file in files]
     identity = digest([options.identity(), [[entry["url"], entry["fingerprint"]] for entry in inputs]])
     record = {"format_version": FORMAT_VERSION, "identity": identity, "options": options.as_record(), "inputs": inputs}
     path = options.out / OPTIONS_JSON
@@ -93,8 +96,9 @@ class _Run:
         counts: list[StepCount] = []
         decided = None
         facts: dict[str, Any] = {}
+        chosen = tuple(self._prepared(step) for step in self.options.steps)
         with pool(self.options, self.work) as submit:
-            for number, (steps, corpus_step) in enumerate(segments(self.options.steps)):
+            for number, (steps, corpus_step) in enumerate(segments(chosen)):
                 plan = Pass(number=number, steps=steps, corpus_step=corpus_step, decided=decided, sources=self.sources)
                 n_shards = self._pass(plan, submit)
                 own = self._counts(number, n_shards)
@@ -110,6 +114,12 @@ class _Run:
                     facts = self.work.facts(number)
                 decided = corpus_step
         return counts
+
+    def _prepared(self, step: Step) -> Step:
+        if not isinstance(step, NeedsPreparing):
+            return step
+        with self.console.step(f"prepare {step.name}"):
+            return step.prepare(self.options.out / WORK)
 
     def _pass(self, plan: Pass, submit: Submit) -> int:
         """Every shard that is not done yet; returns how many there are."""

@@ -10,6 +10,7 @@ the result. What is costly (a model, an index) is made by `load`, once in each w
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -56,6 +57,21 @@ class DocumentStep(Protocol):
         Raises:
             VocaboptError: a file that the step needs is missing or broken, or a library it needs is not installed.
         """
+        ...
+
+
+@runtime_checkable
+class NeedsPreparing(Protocol):
+    """A step that something must be made for once, before workers load it: a model of a reference text, an index.
+
+    inputs: the files it is made of, beside the text.
+    """
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+
+    def prepare(self, work: Path, /) -> "Step":
+        """The step as workers take it; what is made lies in `work`, where a run that goes on finds it."""
         ...
 
 

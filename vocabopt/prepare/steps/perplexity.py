@@ -57,6 +57,10 @@ class Perplexity:
             raise OptionError(f"[{self.name}] min_count {self.min_count}: must be at least 1.")
         parse_bytes(self.reference_bytes, f"[{self.name}] reference_bytes")
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(path for path in (self.model, self.reference) if path is not None)
+
     def prepare(self, work: Path) -> "Perplexity":
         """The step with the model of its reference, which is made once in the folder `work`.
 

@@ -35,7 +35,7 @@ FREQUENT_SYLLABLES = frozenset(
     "관늘던생온운단뒤른불남새머식작적년람알유줄예울호길름연난너목버손위입경돌속통느된렸발당든쪽합용파같국넣럼워져겠놓명못천누직타표"
     "갈님중체등따루먹약재막셨근본초피학각노성앞절종십월크트질편회겨교살석얼점채벌설양추출행결매쓰박빠영후감끝심였임잡째쯤란록밤언"
 )
-MIN_FREQUENT_SHARE = 0.5
+MIN_FREQUENT_SHARE = 0.4
 #: Syllables that a run must hold before it is taken for CP949: "AÇÃO" holds the bytes of one.
 MIN_SYLLABLES_CP949 = 3
 MIN_SYLLABLES_OF_WORDS = 5  # where the run as a whole cannot be read
@@ -60,6 +60,7 @@ _AMBIGUOUS = re.compile(
 _UTF8_SYLLABLE = re.compile(f"[\xea-\xed]{_FOLLOWING}{{2}}")
 # Two syllables of KS X 1001: lead bytes B0 to C8, then A1 to FE.
 _CP949 = "(?:[\xb0-\xc8][\xa1-\xfe]){2}"
+_NOT_KOREAN = re.compile("[^\x00-\x7f가-힣ㄱ-ㅣ\u3000-\u303f]")
 _ACCENTED = re.compile("[À-ÿ]")
 _C1 = "[\x80-\x9f]"
 
@@ -71,12 +72,11 @@ def _bytes_shown(text: str) -> bytes:
 def _is_korean(text: str, min_syllables: int) -> bool:
     """Prose rather than bytes that happen to be syllables: mostly Hangul, varied, syllables that Korean uses often."""
     syllables = [char for char in text if "가" <= char <= "힣"]
-    n_other = sum(char > "\x7f" and not "\u3000" <= char <= "\u303f" for char in text) - len(syllables)
     n_frequent = sum(char in FREQUENT_SYLLABLES for char in syllables)
     return (
         len(syllables) >= min_syllables
         and len(set(syllables)) >= min(min_syllables, 3)
-        and n_other <= len(syllables)
+        and len(_NOT_KOREAN.findall(text)) <= len(syllables)
         and n_frequent >= MIN_FREQUENT_SHARE * len(syllables)
     )
 
@@ -91,16 +91,19 @@ def _decoded(data: bytes, encoding: str) -> str | None:
 def _from_cp949(match: re.Match[str]) -> str:
     """A run of characters that stand for bytes, read as CP949 where that gives Korean; else as it was."""
     run = match[0]
-    if not _ACCENTED.search(run):  # "°°°°··": signs alone
+    data = _bytes_shown(run)
+    # Signs alone ("°°°°··"), or UTF-8, which ftfy mends.
+    if not _ACCENTED.search(run) or _decoded(data, "utf-8") is not None:
         return run
-    whole = _decoded(_bytes_shown(run), "cp949")
+    whole = _decoded(data, "cp949")
     if whole is not None:
         return whole if _is_korean(whole, MIN_SYLLABLES_CP949) else run
     # A byte was lost somewhere, and the words around it can still be read; or these are words with accents.
-    words = {word: _decoded(_bytes_shown(word), "cp949") for word in _HIGH_WORD.findall(run)}
-    if not _is_korean("".join(text for text in words.values() if text is not None), MIN_SYLLABLES_OF_WORDS):
+    read = {word: _decoded(_bytes_shown(word), "cp949") for word in _HIGH_WORD.findall(run)}
+    read = {word: text for word, text in read.items() if _decoded(_bytes_shown(word), "utf-8") is None}
+    if not _is_korean("".join(text for text in read.values() if text is not None), MIN_SYLLABLES_OF_WORDS):
         return run
-    return _HIGH_WORD.sub(lambda word: words[word[0]] or word[0], run)
+    return _HIGH_WORD.sub(lambda word: read.get(word[0]) or word[0], run)
 
 
 def _syllable(match: re.Match[str]) -> str:
@@ -128,7 +131,8 @@ def _from_utf8_in_cp949(match: re.Match[str]) -> str:
         text = match[0].encode("cp949").decode("utf-8")
     except UnicodeError:
         return match[0]
-    return text if _is_korean(text, MIN_SYLLABLES_UTF8) else match[0]
+    all_hangul = len(text) >= MIN_SYLLABLES_UTF8 and all("가" <= char <= "힣" for char in text)
+    return text if all_hangul or _is_korean(text, MIN_SYLLABLES_UTF8) else match[0]
 
 
 # --- Control characters ----------------------------------------------------------------------------------------------

@@ -82,6 +82,10 @@ class Select:
         if not 10 <= self.table_bits <= 30:
             raise OptionError(f"[{self.name}] table_bits {self.table_bits}: must be from 10 to 30.")
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(path for path in (self.model, self.reference) if path is not None)
+
     def prepare(self, work: Path) -> "Select":
         """The step with the model of its reference, if it has one, as `Perplexity.prepare`."""
         if self.reference is None:
