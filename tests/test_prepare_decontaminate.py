@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.prepare.benchmarks import build_index, letter_table
-from vocabopt.prepare.step import DocumentStep, Outcome
+from vocabopt.prepare.step import DocumentStep, NeedsPreparing, Outcome
 from vocabopt.prepare.steps.decontaminate import Decontaminate
 
 _PARAGRAPHS_AND_QUESTIONS = (
@@ -33,7 +33,7 @@ def benchmark(tmp_path: Path) -> str:
     return str(path)
 
 
-def outcome(step: Decontaminate, *texts: str) -> Outcome:
+def outcome(step: DocumentStep, *texts: str) -> Outcome:
     return step.load()(pl.Series(texts, dtype=pl.String))
 
 
@@ -81,6 +81,11 @@ def test_parts_of_two_items_do_not_add_up(benchmark: str) -> None:
 def test_an_ngram_that_is_repeated_counts_once(benchmark: str) -> None:
     part = str(ITEMS[0]["paragraph"])[:16]
     assert outcome(Decontaminate(benchmarks={"boolq": benchmark}), f"{part}. " * 50).why.to_list() == [None]
+
+
+def facts(step: Decontaminate) -> dict[str, int]:
+    index = step.build()
+    return {"n_items": len(index.labels), "n_short": index.n_short, "n_repeated": index.n_repeated}
 
 
 short_alphabet = st.text("가나다라 .A", max_size=60)
@@ -136,30 +141,31 @@ def test_every_kind_of_file_gives_the_same_items(tmp_path: Path) -> None:
     )
     for name, label in (("a.txt", "x item 2"), ("b.jsonl.gz", "x item 3 (inner)"), ("c.parquet", "x item 2 (choices)")):
         step = Decontaminate(benchmarks={"x": str(tmp_path / name)})
-        assert step.facts() == {"n_items": 3, "n_short": 0, "n_repeated": 0}
+        assert facts(step) == {"n_items": 3, "n_short": 0, "n_repeated": 0}
         assert outcome(step, f"{FILLER}{paragraphs[1]}").why.to_list() == [f"holds 100 % of {label}"]
     both = Decontaminate(benchmarks={"x": (str(tmp_path / "c.parquet"), str(tmp_path / "a.txt"))})
-    assert both.facts() == {"n_items": 3, "n_short": 0, "n_repeated": 3}
+    assert facts(both) == {"n_items": 3, "n_short": 0, "n_repeated": 3}
     assert outcome(both, paragraphs[0]).why.to_list() == ["holds 100 % of x c item 1 (choices)"]
 
 
 def test_fields_limit_what_is_an_item_and_short_ones_are_counted(benchmark: str) -> None:
-    assert Decontaminate(benchmarks={"b": benchmark}).facts() == {"n_items": 3, "n_short": 3, "n_repeated": 0}
+    assert facts(Decontaminate(benchmarks={"b": benchmark})) == {"n_items": 3, "n_short": 3, "n_repeated": 0}
     questions = Decontaminate(benchmarks={"b": benchmark}, fields=("question",), n_chars=5, min_item_chars=6)
-    assert questions.facts() == {"n_items": 1, "n_short": 2, "n_repeated": 0}
+    assert facts(questions) == {"n_items": 1, "n_short": 2, "n_repeated": 0}
     assert outcome(questions, str(ITEMS[0]["paragraph"])).why.to_list() == [None]
 
 
 def test_the_index_is_made_once_and_finds_the_same(benchmark: str, tmp_path: Path) -> None:
     step = Decontaminate(benchmarks={"boolq": benchmark})
     prepared = step.prepare(tmp_path / "work")
-    assert prepared.index is not None
+    assert isinstance(step, NeedsPreparing)
+    assert isinstance(prepared, DocumentStep)
+    assert step.inputs == (benchmark,)
     made = Path(prepared.index).stat().st_mtime_ns
     assert step.prepare(tmp_path / "work") == prepared
     assert Path(prepared.index).stat().st_mtime_ns == made
     texts = [FILLER, str(ITEMS[1]["paragraph"])]
     assert outcome(prepared, *texts).why.to_list() == outcome(step, *texts).why.to_list()
-    assert prepared.facts() == step.facts()
     other = Decontaminate(benchmarks={"boolq": benchmark}, n_chars=8).prepare(tmp_path / "work")
     assert other.index != prepared.index
 

@@ -1,9 +1,9 @@
 """Documents that hold an item of a benchmark: trained on, they would make its scores worthless."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -26,7 +26,6 @@ class Decontaminate:
     The defaults, measured with KoBEST's 51,512 texts, of which they leave 17,617 items: of 16,820 encyclopedia articles
     155 are removed, all sources of BoolQ, and of 301,233 reviews and comments none; 64 % of items with a word replaced
     are found. English letters say less: a book can hold a phrase of 20 by chance; take n_chars = 13, min_overlap = 0.8.
-    index: the file that `prepare` makes.
     """
 
     name: ClassVar[str] = "decontaminate"
@@ -35,7 +34,6 @@ class Decontaminate:
     n_chars: int = 10
     min_overlap: float = 0.6
     min_item_chars: int = 20
-    index: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.benchmarks:
@@ -56,7 +54,11 @@ class Decontaminate:
         if not 0 < self.min_overlap <= 1:
             raise OptionError(f"[{self.name}] min_overlap {self.min_overlap}: must be above 0 and at most 1.")
 
-    def prepare(self, work: Path) -> "Decontaminate":
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(path for paths in self._paths().values() for path in paths)
+
+    def prepare(self, work: Path) -> "Prepared":
         """The step with its index, which is made once in the folder `work` for the same files and options.
 
         Raises:
@@ -66,35 +68,41 @@ class Decontaminate:
         options = (self.fields, self.n_chars, self.min_item_chars)
         path = work / f"benchmarks-{identity(self._paths(), options)}.npz"
         if not path.exists():
-            self._build().save(path)
-        return replace(self, index=str(path))
-
-    def facts(self) -> dict[str, Any]:
-        """Of the index: items looked for, texts left out as too short, and those with the letters of another."""
-        index = self._index()
-        return {"n_items": len(index.labels), "n_short": index.n_short, "n_repeated": index.n_repeated}
+            self.build().save(path)
+        return Prepared(index=str(path), min_overlap=self.min_overlap)
 
     def load(self) -> Callable[[pl.Series], Outcome]:
-        """Raises CorpusError, OptionError: as `prepare`, for a step that was not prepared."""
-        index = self._index()
-        labels = pl.Series(index.labels, dtype=pl.String)
+        """Raises CorpusError, OptionError: as `prepare`."""
+        return _remover(self.build(), self.min_overlap)
 
-        def remove(texts: pl.Series) -> Outcome:
-            items, shares = index.find(texts, self.min_overlap)
-            found = pl.Series(items >= 0)
-            # Rounded down: 100 % says that all of it is there.
-            percent = pl.Series(np.floor(100 * shares).astype(np.int64))
-            label = labels.gather(np.maximum(items, 0))
-            why = pl.select(pl.format("holds {} % of {}", percent, label)).to_series()
-            return Outcome.removing(texts, found, why)
-
-        return remove
-
-    def _index(self) -> ItemIndex:
-        return self._build() if self.index is None else ItemIndex.open(Path(self.index))
-
-    def _build(self) -> ItemIndex:
+    def build(self) -> ItemIndex:
+        """The index; it says how many items are looked for, and how many texts are left out. Raises as `prepare`."""
         return build_index(self._paths(), fields=self.fields, n_chars=self.n_chars, min_item_chars=self.min_item_chars)
 
     def _paths(self) -> dict[str, tuple[str, ...]]:
         return {name: (paths,) if isinstance(paths, str) else tuple(paths) for name, paths in self.benchmarks.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The step as workers take it. index: the file that `Decontaminate.prepare` made."""
+
+    name: ClassVar[str] = Decontaminate.name
+    index: str
+    min_overlap: float
+
+    def load(self) -> Callable[[pl.Series], Outcome]:
+        return _remover(ItemIndex.open(Path(self.index)), self.min_overlap)
+
+
+def _remover(index: ItemIndex, min_overlap: float) -> Callable[[pl.Series], Outcome]:
+    labels = pl.Series(index.labels, dtype=pl.String)
+
+    def remove(texts: pl.Series) -> Outcome:
+        items, shares = index.find(texts, min_overlap)
+        # Rounded down: 100 % says that all of it is there.
+        percent = pl.Series(np.floor(100 * shares).astype(np.int64))
+        why = pl.select(pl.format("holds {} % of {}", percent, labels.gather(np.maximum(items, 0)))).to_series()
+        return Outcome.removing(texts, pl.Series(items >= 0), why)
+
+    return remove
