@@ -177,7 +177,8 @@ def _scores(
         "decode", "cp949 file", len(old), sum(_came_through(plants[p].text, p, clean, removed) for p in old), 0, 0
     )
     # 2. Mojibake: the text comes out as it was before it was broken. Taken: every document with another text.
-    changed = [p for p in clean if " ".join(clean[p].split()) != " ".join(plants[p].text.split())]
+    texts = {place: str(record["text"]) for place, record in removed.items()} | dict(clean)
+    changed = [p for p in texts if " ".join(texts[p].split()) != " ".join(plants[p].text.split())]
     broken = ("utf-8 as latin-1", "cp949 as latin-1")
     repaired = [p for p in changed if plants[p].kind not in _PERSONAL]
     n_true = sum(plants[p].kind in broken for p in repaired)
@@ -191,14 +192,15 @@ def _scores(
         yield Score(step, kind, len(kinds[kind]), hits, len(taken), sum(plants[p].kind == kind for p in taken))
     # 4. Masks. Right: the document was planted with it.
     for kind, mask in _MASKS.items():
-        masked = [p for p in clean if mask in clean[p] and mask not in plants[p].text]
-        left = [p for p in kinds[kind] if p in clean]
-        hits = sum(mask in clean[p] for p in left)
+        masked = [p for p in texts if mask in texts[p] and mask not in plants[p].text]
+        # A short text with an address in it is mostly Latin: the step script, which runs before, takes some.
+        left = [p for p in kinds[kind] if p in clean or removed[p]["step"] not in STEPS[: STEPS.index("personal")]]
+        hits = sum(mask in texts[p] for p in left)
         yield Score("personal", kind, len(left), hits, len(masked), sum(plants[p].kind == kind for p in masked))
     # 5. Copies. Planted or not, a pair is right when the two are equal, or have a similarity of 0.7 or more.
     for step, kind in (("exact", "exact"), ("near", "near")):
         taken = [p for p, record in removed.items() if record["step"] == step]
-        n_right = sum(_is_copy(step, removed[p], plants, clean) for p in taken)
+        n_right = sum(_is_copy(step, removed[p], texts) for p in taken)
         hits = sum(p in removed for p in kinds[kind])
         yield Score(step, kind, len(kinds[kind]), hits, len(taken), n_right)
 
@@ -209,10 +211,9 @@ def _came_through(text: str, place: _Place, clean: Mapping[_Place, str], removed
     return " ".join(found.split()) == " ".join(text.split())
 
 
-def _is_copy(step: str, record: Mapping[str, Any], plants: Mapping[_Place, Plant], clean: Mapping[_Place, str]) -> bool:
+def _is_copy(step: str, record: Mapping[str, Any], texts: Mapping[_Place, str]) -> bool:
     source, _, line = record["why"].removeprefix("copy of ").rpartition(":")
-    place = (Path(source).name, int(line))
-    other = clean.get(place, plants[place].text)
+    other = texts[Path(source).name, int(line)]
     if step == "exact":
         return " ".join(record["text"].split()) == " ".join(other.split())
     hashes, ends = shingles(pl.Series([record["text"], other]), 3)

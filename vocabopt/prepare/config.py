@@ -24,6 +24,7 @@ DEFAULT_STEPS = ("repair", "nfc", "personal", "exact", "near")
 
 def registry() -> dict[str, type[Any]]:
     """Every step by its name, in the order in which a chain usually has them."""
+    from vocabopt.prepare.steps.decontaminate import Decontaminate
     from vocabopt.prepare.steps.exact import Exact, ExactParagraphs
     from vocabopt.prepare.steps.length import Length
     from vocabopt.prepare.steps.lines import Lines
@@ -36,7 +37,7 @@ def registry() -> dict[str, type[Any]]:
     from vocabopt.prepare.steps.script import Script
     from vocabopt.prepare.steps.select import Select
 
-    document = (Repair, Normalize, Lines, Script, Length, Repetition, Perplexity, Personal)
+    document = (Repair, Normalize, Lines, Script, Length, Repetition, Perplexity, Decontaminate, Personal)
     kinds = (*document, Exact, ExactParagraphs, Near, NearParagraphs, Select)
     return {kind.name: kind for kind in kinds}
 

@@ -24,7 +24,8 @@ class Near:
     """Documents of which an earlier, kept one is a near copy.
 
     n_chars: characters of an n-gram. bands, rows: of the signature of bands x rows hashes. min_jaccard: similarity from
-    which two are copies. min_chars: shorter ones stay, since a few edits make them another text. max_compared: kept
+    which two are copies. min_chars: shorter ones stay, since a few edits make them another text; 150
+    leaves room for copies of 200 characters that editing made shorter. max_compared: kept
     documents that one is compared with at most; how often that limit was met is among the facts. seed: of MinHash.
     """
 
@@ -34,7 +35,7 @@ class Near:
     bands: int = 20
     rows: int = 5
     min_jaccard: float = 0.7
-    min_chars: int = 200
+    min_chars: int = 150
     max_compared: int = 256
     seed: int = 0
 
