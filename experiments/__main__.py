@@ -135,6 +135,42 @@ def plants(
     click.echo(planting.as_markdown(planting.run(given, benchmarks, out)))
 
 
+@main.command()
+@click.option("--benchmark", "benchmarks", multiple=True, required=True, callback=named_paths("benchmark"))
+@click.option("--text", "texts", multiple=True, required=True, callback=named_paths("text"), help="Clean, NAME=PATH.")
+@click.option(
+    "--size", "sizes", type=(int, int), multiple=True, default=((8, 15), (10, 20), (13, 25)), show_default=True
+)
+@click.option("--seed", default=0, show_default=True)
+def items(benchmarks: dict[str, str], texts: dict[str, str], sizes: tuple[tuple[int, int], ...], seed: int) -> None:
+    """Benchmark items found in text, edited or not, by length of n-gram and shortest item, as Markdown."""
+    from experiments import selection
+
+    click.echo(selection.decontamination(benchmarks, texts, sizes, seed))
+
+
+@main.command()
+@click.argument("path")
+@click.option("--documents", "n_documents", default=200_000, show_default=True, help="Paragraphs of the text.")
+@click.option("--share", default=0.1, show_default=True, help="Of the bytes that are chosen.")
+def coverage(path: str, n_documents: int, share: float) -> None:
+    """What choosing by a sample of the n-grams costs, as Markdown."""
+    from experiments import selection
+
+    click.echo(selection.coverage(path, n_documents, share, (1.0, 0.25, 0.0625)))
+
+
+@main.command()
+@click.argument("path")
+@click.option("--paragraphs", "n_train", default=40_000, show_default=True)
+@click.option("--heldout", "n_held_out", default=4_000, show_default=True, help="Paragraphs behind these.")
+def character_models(path: str, n_train: int, n_held_out: int) -> None:
+    """Size and bits per character of character models by min_count, as Markdown."""
+    from experiments import selection
+
+    click.echo(selection.character_models(path, n_train, n_held_out, (1, 2, 3)))
+
+
 def _print(out: Path) -> None:
     click.echo(comparison_table(read_cells(out)))
 

@@ -111,7 +111,7 @@ def build_index(
     first_of: list[int] = []
     for name, paths in benchmarks.items():
         first_of.append(len(texts))
-        for label, text in _items(name, paths, fields):
+        for label, text in items_of({name: paths}, fields):
             labels.append(label)
             texts.append(text)
     n_letters, hashes, ends = _hashes(pl.Series(texts, dtype=pl.String), n_chars)
@@ -166,6 +166,13 @@ def letter_table() -> NDArray[np.uint32]:
     return table
 
 
+def letters(text: str) -> str:
+    """What of a text is compared: letters, marks and digits, NFC and in lower case."""
+    table = letter_table()
+    codes = map(ord, unicodedata.normalize("NFC", text))
+    return "".join(chr(table[code]) for code in codes if code < len(table) and table[code])
+
+
 def _bytes_of(texts: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """The texts in NFC as bytes, and where each starts and ends."""
     texts = Normalize().load()(texts).texts
@@ -189,8 +196,13 @@ def _files(name: str, paths: Sequence[str]) -> list[TextFile]:
     return [file for path in paths for file in named_set(name, path, "eval").files]
 
 
+def items_of(benchmarks: Mapping[str, Sequence[str]], fields: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """Every text of benchmarks, with its label: "kobest/boolq item 123 (paragraph)". Raises CorpusError."""
+    for name, paths in benchmarks.items():
+        yield from _items(name, paths, fields)
+
+
 def _items(name: str, paths: Sequence[str], fields: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every text of a benchmark, with its label: "kobest/boolq item 123 (paragraph)"."""
     files = _files(name, paths)
     for file in files:
         stem = Path(file.url).name.partition(".")[0]

@@ -153,7 +153,11 @@ class Select:
 
 
 def _content(texts: pl.Series, seed: int) -> NDArray[np.uint64]:
-    """A hash of each text and the seed, uint64 [n], the same on every machine."""
+    """A hash of each text and the seed, uint64 [n], the same on every machine.
+
+    A sweep holds documents out by the lower half of the same hash: a random choice goes by the upper one, so it keeps
+    its share of them.
+    """
     data = texts.str.join("").cast(pl.Binary).item() if len(texts) else b""
     ends = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))
     starts = np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1]])
