@@ -105,13 +105,16 @@ def table(out: Path) -> None:
 @click.argument("path")
 @click.option("--documents", "n_documents", default=20_000, show_default=True, help="Originals, a copy of each.")
 @click.option("--min-chars", default=200, show_default=True)
+@click.option("--min-share", default=0.02, show_default=True, help="Of the words of a copy replaced, at least.")
 @click.option("--max-share", default=0.10, show_default=True, help="Of the words of a copy replaced, at most.")
 @click.option("--seed", default=0, show_default=True)
-def near(path: str, n_documents: int, min_chars: int, max_share: float, seed: int) -> None:
+def near(path: str, n_documents: int, min_chars: int, min_share: float, max_share: float, seed: int) -> None:
     """Planted near copies found, by features and bands, as Markdown."""
     from experiments import near_copies
 
-    texts = near_copies.planted(near_copies.documents(path, n_documents, min_chars), max_share, seed)
+    texts = near_copies.planted(
+        near_copies.documents(path, n_documents, min_chars), max_share, seed, min_share=min_share
+    )
     rows = [row for features in near_copies.FEATURES for row in near_copies.measure(texts, features)]
     click.echo(near_copies.as_markdown(rows))
 

@@ -54,11 +54,11 @@ def edited(text: str, share: float, words: Sequence[str], rng: random.Random) ->
     return "".join(parts)
 
 
-def planted(texts: Sequence[str], max_share: float, seed: int) -> list[str]:
-    """The texts, and behind them a copy of each, with 2 % up to `max_share` of the words replaced."""
+def planted(texts: Sequence[str], max_share: float, seed: int, *, min_share: float = 0.02) -> list[str]:
+    """The texts, and behind them a copy of each, with that share of the words replaced, evenly between the two."""
     rng = random.Random(seed)
     words = [word for text in texts for word in text.split()]
-    return [*texts, *(edited(text, rng.uniform(0.02, max_share), words, rng) for text in texts)]
+    return [*texts, *(edited(text, rng.uniform(min_share, max_share), words, rng) for text in texts)]
 
 
 def _as_words(texts: Sequence[str]) -> list[str]:
