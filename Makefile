@@ -73,11 +73,11 @@ $(MADE):
 	@touch $@
 
 $(INSTALLED): $(MADE) pyproject.toml constraints.txt
-	$(PIP) -e '.[fast,verify]'
+	$(PIP) -e '.[fast,prepare,verify]'
 	@touch $@
 
 $(INSTALLED_TRAIN): $(INSTALLED)
-	$(PIP) -e '.[fast,verify,train]'
+	$(PIP) -e '.[fast,prepare,train,verify]'
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)

@@ -1,14 +1,22 @@
-"""Write docs/cli.md from the commands' own help: python docs/generate.py [--check]."""
+"""Write docs/cli.md from the commands' own help, and the table of steps in docs/prepare.md from the steps themselves:
+python docs/generate.py [--check]."""
 
+import dataclasses
+import inspect
+import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from vocabopt.cli import main
+from vocabopt.prepare.config import registry
 
-PAGE = Path(__file__).parent / "cli.md"
+PAGE, PREPARE = Path(__file__).parent / "cli.md", Path(__file__).parent / "prepare.md"
+_START, _END = "<!-- steps:start -->", "<!-- steps:end -->"
 _WIDTH = 100
 _HEAD = """# Commands
 
@@ -39,11 +47,41 @@ def page() -> str:
     return "\n".join([_HEAD, *parts])
 
 
+def steps() -> str:
+    """The steps of `vocabopt prepare`: what each does, and its options with their defaults, as TOML writes them."""
+    parts = []
+    for name, kind in registry().items():
+        told = re.split(r"\n\nRaises", inspect.cleandoc(kind.__doc__))[0]
+        options = "\n".join(_option(field) for field in dataclasses.fields(kind) if field.init)
+        parts.append(f"### {name}\n\n{told}\n" + (f"\n```toml\n[{name}]\n{options}\n```\n" if options else ""))
+    return "\n".join(parts)
+
+
+def _option(field: "dataclasses.Field[Any]") -> str:
+    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    if value is None or value is dataclasses.MISSING:
+        return f"# {field.name} = ({'must be given' if value is dataclasses.MISSING else 'off unless given'})"
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{key} = {json.dumps(of, ensure_ascii=False)}" for key, of in value.items())
+        return f"{field.name} = {{ {pairs} }}"
+    return f"{field.name} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def prepare_page() -> str:
+    """docs/prepare.md with its part on the steps made anew."""
+    before, rest = PREPARE.read_text(encoding="utf-8").split(_START)
+    return f"{before}{_START}\n{steps()}{_END}{rest.split(_END)[1]}"
+
+
+PAGES = {PAGE: page, PREPARE: prepare_page}
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
-        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page():
-            sys.exit(f"{PAGE}: stale. Write it anew with: make docs")
+        for path, make in PAGES.items():
+            if not path.is_file() or path.read_text(encoding="utf-8") != make():
+                sys.exit(f"{path}: stale. Write it anew with: make docs")
     elif not sys.argv[1:]:
-        PAGE.write_text(page(), encoding="utf-8")
+        for path, make in PAGES.items():
+            path.write_text(make(), encoding="utf-8")
     else:
         sys.exit("usage: python docs/generate.py [--check]")

@@ -101,6 +101,79 @@ def table(out: Path) -> None:
     _print(out)
 
 
+@main.command()
+@click.argument("path")
+@click.option("--documents", "n_documents", default=20_000, show_default=True, help="Originals, a copy of each.")
+@click.option("--min-chars", default=200, show_default=True)
+@click.option("--min-share", default=0.02, show_default=True, help="Of the words of a copy replaced, at least.")
+@click.option("--max-share", default=0.10, show_default=True, help="Of the words of a copy replaced, at most.")
+@click.option("--seed", default=0, show_default=True)
+def near(path: str, n_documents: int, min_chars: int, min_share: float, max_share: float, seed: int) -> None:
+    """Planted near copies found, by features and bands, as Markdown."""
+    from experiments import near_copies
+
+    texts = near_copies.planted(
+        near_copies.documents(path, n_documents, min_chars), max_share, seed, min_share=min_share
+    )
+    rows = [row for features in near_copies.FEATURES for row in near_copies.measure(texts, features)]
+    click.echo(near_copies.as_markdown(rows))
+
+
+@main.command()
+@click.option("--text", "texts", multiple=True, required=True, help="Clean text of the target language; repeatable.")
+@click.option("--english", required=True, help="Text of another language.")
+@click.option("--benchmark", "benchmarks", multiple=True, callback=named_paths("benchmark"), help="NAME=PATH.")
+@click.option("--documents", "n_documents", default=20_000, show_default=True, help="Paragraphs of each text.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def plants(
+    texts: tuple[str, ...], english: str, benchmarks: dict[str, str], n_documents: int, seed: int, out: Path
+) -> None:
+    """Precision and recall of every step of prepare on planted faults, as Markdown."""
+    from experiments import plants as planting
+
+    clean = list(dict.fromkeys(text for path in texts for text in planting.texts_of(path, n_documents)))
+    items = planting.items_of(benchmarks)
+    given = planting.plant(clean, planting.texts_of(english, n_documents), items, seed)
+    click.echo(planting.as_markdown(planting.run(given, benchmarks, out)))
+
+
+@main.command()
+@click.option("--benchmark", "benchmarks", multiple=True, required=True, callback=named_paths("benchmark"))
+@click.option("--text", "texts", multiple=True, required=True, callback=named_paths("text"), help="Clean, NAME=PATH.")
+@click.option(
+    "--size", "sizes", type=(int, int), multiple=True, default=((8, 15), (10, 20), (13, 25)), show_default=True
+)
+@click.option("--seed", default=0, show_default=True)
+def items(benchmarks: dict[str, str], texts: dict[str, str], sizes: tuple[tuple[int, int], ...], seed: int) -> None:
+    """Benchmark items found in text, edited or not, by length of n-gram and shortest item, as Markdown."""
+    from experiments import selection
+
+    click.echo(selection.decontamination(benchmarks, texts, sizes, seed))
+
+
+@main.command()
+@click.argument("path")
+@click.option("--documents", "n_documents", default=200_000, show_default=True, help="Paragraphs of the text.")
+@click.option("--share", default=0.1, show_default=True, help="Of the bytes that are chosen.")
+def coverage(path: str, n_documents: int, share: float) -> None:
+    """What choosing by a sample of the n-grams costs, as Markdown."""
+    from experiments import selection
+
+    click.echo(selection.coverage(path, n_documents, share, (1.0, 0.25, 0.0625)))
+
+
+@main.command()
+@click.argument("path")
+@click.option("--paragraphs", "n_train", default=40_000, show_default=True)
+@click.option("--heldout", "n_held_out", default=4_000, show_default=True, help="Paragraphs behind these.")
+def character_models(path: str, n_train: int, n_held_out: int) -> None:
+    """Size and bits per character of character models by min_count, as Markdown."""
+    from experiments import selection
+
+    click.echo(selection.character_models(path, n_train, n_held_out, (1, 2, 3)))
+
+
 def _print(out: Path) -> None:
     click.echo(comparison_table(read_cells(out)))
 

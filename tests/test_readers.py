@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocabopt import readers, storage
+from vocabopt import lines, readers, storage
 from vocabopt.corpus import TextFile
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.readers import Block, ReadOptions, read_blocks
@@ -137,7 +137,7 @@ def test_blank_is_what_python_strips() -> None:
     assert all(not chr(code).isspace() for code in range(0x3001, 0x110000))
     spaces = [chr(code) for code in range(0x3001) if chr(code).isspace()]
     others = [chr(code) for code in range(0x3001) if not chr(code).isspace()]
-    block = readers._block(pl.Series(spaces + others), 0, 0)
+    block = readers._block(pl.Series(spaces + others), (), 0, 1)
     assert block.documents.to_list() == others
 
 
@@ -168,7 +168,7 @@ def test_a_line_of_100_mb_is_one_document_in_linear_time(tmp_path: Path) -> None
 
 
 def test_a_document_beyond_what_polars_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "_MAX_DOCUMENT_BYTES", 9)
+    monkeypatch.setattr(lines, "_MAX_DOCUMENT_BYTES", 9)
     path = written(tmp_path / "a.txt", "one two three\n")
     with pytest.raises(CorpusError, match=r"a.txt: a document of 14 bytes is too long \(at most 9\); split it"):
         blocks_of(path)

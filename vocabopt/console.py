@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices"]
+Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]
 _PLAIN_EVERY_SECONDS = 5.0
 
 

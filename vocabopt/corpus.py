@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import xxhash
 
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.prepared import clean_folder
 from vocabopt.readers import ReadOptions, read_blocks
 from vocabopt.scripts import dominant_script
 from vocabopt.storage import STDIN, file_format, open_stored, reading, remote
@@ -228,9 +229,10 @@ def _links(url: str) -> tuple[str, str, str]:
 
 
 def _find(path: str) -> list[_Found]:
-    """The file at `path`, or every text file below it, sorted by path."""
+    """The file at `path`, or every text file below it, sorted by path; of a prepared folder the clean text."""
     if path == STDIN:
         return [_Found(STDIN, "", None)]
+    path = clean_folder(path)
     info = _info(path)
     if info is None:
         raise CorpusError(f"{path}: no such file or folder. Check the path.")

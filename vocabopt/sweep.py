@@ -28,6 +28,7 @@ from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.options import SweepOptions
+from vocabopt.prepared import PREPARE_JSON, prepare_record
 from vocabopt.pretokens import refine
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
@@ -90,8 +91,10 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         union = read_union(options.out, scripts, table.base_n_rows)
         record = _run_record(run, given, segmentation, console, started_at, start)
         shown = {**sweep, "points": points_shown(sweep)}
-        samples = read_samples(options.out)
-        write_report(options.out, shown, growth.curve, record, union, samples=samples, base=base)
+        samples, prepare = read_samples(options.out), prepare_record(file.url for file in text_sets[0].files)
+        if prepare is not None:
+            write_json_atomic(options.out / PREPARE_JSON, prepare)
+        write_report(options.out, shown, growth.curve, record, union, samples=samples, base=base, prepare=prepare)
     write_json_atomic(options.out / "run.json", _run_record(run, given, segmentation, console, started_at, start))
     return {**sweep, "union": union} if options.method == "union" else sweep
 

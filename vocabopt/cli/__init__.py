@@ -13,6 +13,7 @@ from vocabopt.cli.command_eval import eval_command
 from vocabopt.cli.command_init import init
 from vocabopt.cli.command_merge import merge
 from vocabopt.cli.command_plan import plan
+from vocabopt.cli.command_prepare import prepare
 from vocabopt.cli.command_probe import probe
 from vocabopt.cli.command_report import report
 from vocabopt.cli.command_sensitivity import sensitivity
@@ -61,6 +62,7 @@ def main() -> None:
 
 
 for command in (
+    prepare,
     sweep,
     choose,
     report,

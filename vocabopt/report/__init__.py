@@ -32,6 +32,7 @@ def write_report(
     base: "Base | None" = None,
     adapt: Mapping[str, Any] | None = None,
     analysis: Mapping[str, Any] | None = None,
+    prepare: Mapping[str, Any] | None = None,
     base_problem: str | None = None,
 ) -> Path:
     """Write DIR/report.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
@@ -48,6 +49,7 @@ def write_report(
         base: the base tokenizer; without it the page has no playground and no sample sentences.
         adapt: what adapt.json holds, where a model was adapted.
         analysis: what analyze.json holds, where tokenizers were compared into the run's folder.
+        prepare: what prepare.json holds, where the text that is learned from was prepared.
         base_problem: why there is no base, for the reader.
 
     Returns:
@@ -58,7 +60,7 @@ def write_report(
     from vocabopt.report.charts import draw_all
     from vocabopt.report.view import View
 
-    view = View(sweep, curve, run, union, verify=verify, adapt=adapt, analysis=analysis)
+    view = View(sweep, curve, run, union, verify=verify, adapt=adapt, analysis=analysis, prepare=prepare)
     pictures = draw_all(view)
     for picture in pictures:
         write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vocabopt.report.charts_choice import draw_rules, draw_windows
+from vocabopt.report.charts_funnel import draw_funnel
 from vocabopt.report.charts_training import draw_training_bits, draw_training_loss, draw_training_memory
 from vocabopt.report.draw import (
     BAND,
@@ -38,6 +39,7 @@ def draw_all(view: View) -> list[Picture]:
         "rules": draw_rules,
         "windows": draw_windows,
         "sets": draw_sets,
+        "funnel": lambda view: draw_funnel(view.prepare),
         "used": draw_used,
         "union": draw_union,
         "training_bits": draw_training_bits,

@@ -75,6 +75,22 @@ ANALYSIS: Shape = {
     "sets": {"*": {}},
     "tokenizers": [{"name": str, "n_tokens": int, "sets": {"*": _MEASURE}}],
 }
+_EXAMPLES = [{"id": str, "text": str, "after?": str, "why?": str}]
+_COUNTS = ("n_documents_in", "n_documents_out", "n_bytes_in", "n_bytes_out", "n_changed")
+#: What `vocabopt prepare` leaves.
+PREPARE: Shape = {
+    "steps": [
+        {
+            "step": str,
+            **dict.fromkeys(_COUNTS, int),
+            "n_tokens_in?": int,
+            "n_tokens_out?": int,
+            "seconds": _NUMBER,
+            "taken": _EXAMPLES,
+            "kept": _EXAMPLES,
+        }
+    ],
+}
 _WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
 
 

@@ -10,7 +10,7 @@ from vocabopt.bases import Base, load_base
 from vocabopt.complexity import points_shown
 from vocabopt.errors import RunDirectoryError, VocaboptError
 from vocabopt.report import write_report
-from vocabopt.report.fields import ADAPT, ANALYSIS, VERIFY, Shape, check_fields
+from vocabopt.report.fields import ADAPT, ANALYSIS, PREPARE, VERIFY, Shape, check_fields
 from vocabopt.run_files import read_curve, read_sweep, read_union
 from vocabopt.samples import read_samples
 
@@ -45,6 +45,7 @@ def rebuild_report(run_dir: Path) -> Path:
         base=base,
         analysis=_optional(run_dir / "analysis" / "analyze.json", ANALYSIS, "Run `vocabopt analyze` again."),
         adapt=_optional(run_dir / "adapt.json", ADAPT, "Run `vocabopt adapt` again."),
+        prepare=_optional(run_dir / "prepare.json", PREPARE, "Sweep the prepared text again."),
         base_problem=base_problem,
     )
 

@@ -35,9 +35,10 @@ class View:
         verify: Mapping[str, Any] | None = None,
         adapt: Mapping[str, Any] | None = None,
         analysis: Mapping[str, Any] | None = None,
+        prepare: Mapping[str, Any] | None = None,
     ) -> None:
         self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
-        self.verify, self.analysis = verify, analysis
+        self.verify, self.analysis, self.prepare = verify, analysis, prepare
         self.training = None if adapt is None else Training(adapt)
         self.given_sets: Mapping[str, Mapping[str, Any]] = sweep["sets"]
         self.given_points: list[Mapping[str, Any]] = sweep["points"]

@@ -1,0 +1,190 @@
+"""Every arm's text swept, merged and learned by a small model; one table."""
+
+from pathlib import Path
+from typing import Any
+
+from trainer.adapt import AdaptOptions
+from trainer.probe import ProbeOptions, probe
+from trainer.selection.options import ALL, ARMS, CompareOptions
+from trainer.selection.parts import split_text, text_of
+from trainer.selection.table import write_page
+from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
+from vocabopt.complexity import grid
+from vocabopt.console import Console
+from vocabopt.corpus import named_set
+from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.merge.run import merge_run
+from vocabopt.options import SweepOptions
+from vocabopt.readers import ReadOptions, read_blocks
+from vocabopt.run_files import read_curve, read_sweep
+from vocabopt.sweep import run_sweep
+from vocabopt.versions import versions
+
+COMPARE_JSON = "compare.json"
+TEXT = "text"  # the name of the text that is learned from
+
+
+def compare(options: CompareOptions, console: Console) -> dict[str, Any]:
+    """Run what is not there yet of a comparison.
+
+    Returns:
+        What OUT/compare.json holds: an arm's text, its curve on the held-out sets, and what the small model reached.
+
+    Raises:
+        VocaboptError: bad input; what is done stays for the next run.
+    """
+    _take(options)
+    split = split_text(options, console)
+    held = {name: str(options.out / "text" / "heldout" / name) for name in split["paths"]} | dict(options.evals)
+    texts = {arm: text_of(arm, options, split, console) for arm in ARMS}
+    # All the text first: it decides the script and the size for the others.
+    sweeps = {ALL: _sweep(ALL, texts[ALL], held, options, None, console)}
+    scripts = tuple(sweeps[ALL]["scripts"])
+    sweeps |= {arm: _sweep(arm, texts[arm], held, options, scripts, console) for arm in ARMS if arm != ALL}
+    size = _size(options, sweeps)
+    arms = []
+    for arm in ARMS:
+        run = options.out / "runs" / arm
+        if not (run / "tokenizer" / "tokenizer.json").is_file():
+            merge_run(run, run / "tokenizer", n_added=size, console=console)
+        amount = _amount(texts[arm])
+        more = amount["n_bytes"] / options.budget_bytes
+        factors = {arm: 1.0} if arm != ALL else {arm: 1.0, f"{arm}, whole": more}
+        for name, factor in factors.items():
+            reached = _probe(name, run, texts[arm], held, options, factor, console)
+            arms.append({"name": name, **amount, "curve": _curve(run, sweeps[arm], held, size), **reached})
+    record = {
+        "format_version": FORMAT_VERSION,
+        "options": options.as_record(),
+        "identity": _identity(options),
+        "versions": versions(),
+        "size": size,
+        "sets": {name: split["sets"].get(name) for name in held},
+        "arms": arms,
+    }
+    write_page(options.out, record)
+    write_json_atomic(options.out / COMPARE_JSON, record)
+    return record
+
+
+def _identity(options: CompareOptions) -> str:
+    return digest(options.identity())
+
+
+def _take(options: CompareOptions) -> None:
+    path = options.out / COMPARE_JSON
+    if check_own_folder(options.out, COMPARE_JSON):
+        earlier = read_json(path, next_step="Choose another folder with --out.")
+        if earlier.get("identity") != _identity(options):
+            raise RunDirectoryError(
+                f"{options.out}: holds a comparison with other options. Choose another folder with --out."
+            )
+        return
+    write_json_atomic(path, {"format_version": FORMAT_VERSION, "identity": _identity(options), "arms": []})
+
+
+def _sweep(
+    arm: str,
+    text: Path,
+    held: dict[str, str],
+    options: CompareOptions,
+    scripts: tuple[str, ...] | None,
+    console: Console,
+) -> dict[str, Any]:
+    run = options.out / "runs" / arm
+    if not (run / "run.json").is_file() or not (run / "report.html").is_file():
+        script = "auto" if scripts is None else ",".join(scripts) or "none"
+        run_sweep(
+            SweepOptions(
+                paths=(str(text),),
+                out=run,
+                base=options.model,
+                model=options.model,
+                evals=held,
+                scripts=script,
+                heldout=0.0,
+                max_added=options.max_added,
+                seed=options.seed,
+            ),
+            console,
+        )
+    return read_sweep(run)
+
+
+def _size(options: CompareOptions, sweeps: dict[str, dict[str, Any]]) -> int:
+    """Added tokens of every arm: as asked for, or the choice on all the text, as far as every arm's curve goes."""
+    ends = {arm: sweep["exhausted_at"] or sweep["max_added"] for arm, sweep in sweeps.items()}
+    shortest = min(ends, key=lambda arm: ends[arm])
+    if options.size is not None and options.size > ends[shortest]:
+        raise OptionError(
+            f"--size {options.size}: the text of arm {shortest} runs dry at {ends[shortest]:,} added tokens. Give a "
+            "smaller size or a larger --budget."
+        )
+    size = options.size or min(int(sweeps[ALL]["choice"]["n_added"]), ends[shortest])
+    if not size:
+        raise OptionError("The sweep of all the text recommends no added tokens: name a --size.")
+    return size
+
+
+def _amount(text: Path) -> dict[str, int]:
+    n_documents = n_bytes = 0
+    for file in named_set(TEXT, str(text), "eval").files:
+        for block in read_blocks(file, ReadOptions()):
+            n_documents += len(block.documents)
+            n_bytes += int(block.documents.str.len_bytes().sum())
+    return {"n_documents": n_documents, "n_bytes": n_bytes}
+
+
+def _curve(run: Path, sweep: dict[str, Any], held: dict[str, str], size: int) -> dict[str, Any]:
+    """Tokens of each held-out set at the base, at the compared size, and at the sizes of the sweep's own grid."""
+    curve = read_curve(run, sweep["curve_sha256"])
+    base = {name: sweep["sets"][name]["n_tokens_base"] for name in held}
+    sizes = sorted({*(n for n in grid(None, sweep["exhausted_at"], sweep["max_added"]) if 0 < n <= len(curve)), size})
+    tokens = {name: curve[f"n_tokens_{name}"].gather([n - 1 for n in sizes]).to_list() for name in held}
+    return {
+        "sizes": [0, *sizes],
+        "n_tokens": {name: [base[name], *tokens[name]] for name in held},
+        "n_bytes": {name: sweep["sets"][name]["n_bytes"] for name in held},
+    }
+
+
+def _probe(
+    name: str, run: Path, text: Path, held: dict[str, str], options: CompareOptions, factor: float, console: Console
+) -> dict[str, Any]:
+    """What the small model reaches on this text: bits per byte of each held-out set, by seed."""
+    of_arm = AdaptOptions(
+        model=options.model,
+        out=options.out / "probes" / name.replace(", ", "-"),
+        texts={TEXT: str(text)},
+        run=run,
+        evals=held,
+        heldout=0.0,
+        plan=options.plan,
+        init=options.init,
+        batch=options.batch,
+        context_tokens=options.context_tokens,
+        micro_batch=options.micro_batch,
+        lora_rank=options.lora_rank,
+        learning_rate_factor=options.learning_rate_factor,
+        precision=options.precision,
+        threads=options.threads,
+        eval_bytes=options.eval_bytes,
+        seed=options.seed,
+        n_samples=0,
+        report_to=(),
+    )
+    n_steps = max(1, round(options.n_steps * factor))
+    record = probe(
+        ProbeOptions(
+            adapt=of_arm, inits=(options.init,), plans=(options.plan,), n_steps=n_steps, n_seeds=options.n_seeds
+        ),
+        console,
+    )
+    cells = record["cells"]
+    return {
+        "n_steps": n_steps,
+        "n_train_bytes": round(sum(cell["bytes"] for cell in cells) / len(cells)),
+        "n_train_tokens": round(sum(cell["tokens"] for cell in cells) / len(cells)),
+        "before": cells[0]["initialised"],
+        "after": [cell["after"] for cell in cells],
+    }

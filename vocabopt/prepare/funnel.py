@@ -1,0 +1,134 @@
+"""What each step was given and what it left: counts that add up over shards, and a few documents to look at."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import polars as pl
+import xxhash
+
+#: Documents shown per step, of those taken and of those kept.
+N_EXAMPLES = 10
+#: How many documents of a shard examples are drawn from: hashing all would cost more than it shows.
+_N_DRAWN = 1000
+_MAX_CHARS = 400
+
+
+@dataclass(frozen=True)
+class Example:
+    """A document before a step, and after it where the step changed it. rank: a hash of the text, what is drawn by."""
+
+    id: str
+    text: str
+    after: str | None
+    why: str | None
+    rank: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCount:
+    """One step over some shards. taken: examples removed or changed. kept: examples that came through as they were."""
+
+    step: str
+    n_documents_in: int = 0
+    n_documents_out: int = 0
+    n_bytes_in: int = 0
+    n_bytes_out: int = 0
+    n_tokens_in: int | None = None
+    n_tokens_out: int | None = None
+    n_changed: int = 0
+    n_units_removed: int = 0
+    seconds: float = 0.0
+    taken: tuple[Example, ...] = ()
+    kept: tuple[Example, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_documents_removed(self) -> int:
+        return self.n_documents_in - self.n_documents_out
+
+    @property
+    def ratio_bytes(self) -> float | None:
+        """Bytes out per byte in; None where nothing came in."""
+        return self.n_bytes_out / self.n_bytes_in if self.n_bytes_in else None
+
+    def as_record(self) -> dict[str, Any]:
+        record = asdict(self)
+        for name in ("taken", "kept"):
+            record[name] = [{key: value for key, value in example.items() if key != "rank"} for example in record[name]]
+        return {**record, "seconds": round(self.seconds, 3)}
+
+
+def step_count_of(record: dict[str, Any]) -> StepCount:
+    """The inverse of `asdict`, for what a shard left on disk."""
+    examples = {name: tuple(Example(**example) for example in record[name]) for name in ("taken", "kept")}
+    return StepCount(**{**record, **examples})
+
+
+def add_up(counts: Iterable[StepCount]) -> StepCount:
+    """One step's counts over several shards; examples are those of lowest rank."""
+    total: StepCount | None = None
+    for count in counts:
+        total = count if total is None else _sum(total, count)
+    assert total is not None, "of at least one shard"
+    return replace(total, taken=_lowest(total.taken), kept=_lowest(total.kept))
+
+
+def _sum(a: StepCount, b: StepCount) -> StepCount:
+    assert a.step == b.step
+    numbers = (
+        "n_documents_in",
+        "n_documents_out",
+        "n_bytes_in",
+        "n_bytes_out",
+        "n_changed",
+        "n_units_removed",
+        "seconds",
+    )
+    summed: dict[str, Any] = {name: getattr(a, name) + getattr(b, name) for name in numbers}
+    for name in ("n_tokens_in", "n_tokens_out"):
+        x, y = getattr(a, name), getattr(b, name)
+        summed[name] = None if x is None or y is None else x + y
+    facts = {key: _sum_of(a.facts.get(key), b.facts.get(key)) for key in {**a.facts, **b.facts}}
+    return replace(a, **summed, taken=_lowest(a.taken + b.taken), kept=_lowest(a.kept + b.kept), facts=facts)
+
+
+def _sum_of(x: Any, y: Any) -> Any:
+    if x is None or y is None:
+        return y if x is None else x
+    return x + y if isinstance(x, int | float) and isinstance(y, int | float) else x
+
+
+def _lowest(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+    return tuple(sorted(examples, key=lambda example: (example.rank, example.id))[:N_EXAMPLES])
+
+
+def draw(
+    ids: pl.Series, texts: pl.Series, after: pl.Series | None = None, why: pl.Series | None = None
+) -> tuple[Example, ...]:
+    """A few documents by the hash of their text, of the first of a shard."""
+    n = min(len(texts), _N_DRAWN)
+    ranks = [xxhash.xxh3_64_intdigest(text[:4096].encode()) >> 1 for text in texts.head(n).to_list()]
+    chosen = sorted(range(n), key=lambda i: (ranks[i], i))[:N_EXAMPLES]
+    return tuple(
+        Example(
+            id=ids[i],
+            text=_shown(texts[i], None if after is None else after[i]),
+            after=None if after is None or after[i] is None else _shown(after[i], texts[i]),
+            why=None if why is None else why[i],
+            rank=ranks[i],
+        )
+        for i in chosen
+    )
+
+
+def _shown(text: str, other: str | None) -> str:
+    """A part of the text: its beginning, or, where it differs from `other`, what is around the first difference."""
+    start = 0
+    if other is not None:
+        differs = next(
+            (i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other))
+        )
+        start = max(0, differs - _MAX_CHARS // 4)
+    shown = text[start : start + _MAX_CHARS]
+    return ("… " if start else "") + shown + (" …" if start + _MAX_CHARS < len(text) else "")

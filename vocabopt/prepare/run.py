@@ -1,0 +1,190 @@
+"""`vocabopt prepare`: the text through the chain of steps, pass by pass, and what each step took."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
+from vocabopt.console import Console
+from vocabopt.corpus import TextSet, fingerprint, n_stored_bytes, named_set
+from vocabopt.errors import CorpusError, RunDirectoryError
+from vocabopt.prepare.decide import decide
+from vocabopt.prepare.funnel import StepCount, add_up, step_count_of
+from vocabopt.prepare.options import PrepareOptions, segments
+from vocabopt.prepare.page import write_page
+from vocabopt.prepare.pool import Submit, peak_memory_bytes, pool
+from vocabopt.prepare.reading import FileReport, Reader, Shard, find_text
+from vocabopt.prepare.shard import Pass
+from vocabopt.prepare.step import NeedsPreparing, Step
+from vocabopt.prepare.work import Work
+from vocabopt.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
+from vocabopt.versions import versions
+
+
+def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
+    """Prepare the text, or go on where an earlier run with the same options stopped.
+
+    Returns:
+        What prepare.json holds.
+
+    Raises:
+        VocaboptError: bad input, or a step takes everything; what is done stays for the next run.
+    """
+    start = time.perf_counter()
+    text_set = find_text(options)
+    work = Work(options.out, options.output)
+    inputs = _take_folder(options, text_set)
+    if (options.out / PREPARE_JSON).exists():
+        console.note(f"{options.out}: is prepared already, from this text and with these options.")
+        return read_json(options.out / PREPARE_JSON, next_step="Remove it to prepare the text again.")
+    run = _Run(options, work, text_set, console)
+    counts = run.all_passes()
+    record = {
+        "format_version": FORMAT_VERSION,
+        "command": shlex.join(["vocabopt", *sys.argv[1:]]),
+        "versions": versions(),
+        "options": options.as_record(),
+        "inputs": inputs,
+        "files": [asdict(report) for report in run.files],
+        "steps": [count.as_record() for count in counts],
+        "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
+        "peak_memory_bytes": peak_memory_bytes(options.workers),
+    }
+    write_page(options.out, record)
+    write_json_atomic(options.out / PREPARE_JSON, record)
+    work.clear()
+    return record
+
+
+def _take_folder(options: PrepareOptions, text_set: TextSet) -> list[dict[str, Any]]:
+    """Check that the folder is new, or of a run on the same text with the same options; what is not finished may be
+    taken over."""
+    has_run = check_own_folder(options.out, OPTIONS_JSON)
+    needed = [path for step in options.steps if isinstance(step, NeedsPreparing) for path in step.inputs]
+    files = [*text_set.files, *(file for path in needed for file in named_set("step", path, "eval").files)]
+    inputs = [{**asdict(file), "fingerprint": fingerprint(file)} for file in files]
+    identity = digest([options.identity(), [[entry["url"], entry["fingerprint"]] for entry in inputs]])
+    record = {"format_version": FORMAT_VERSION, "identity": identity, "options": options.as_record(), "inputs": inputs}
+    path = options.out / OPTIONS_JSON
+    if has_run:
+        earlier = read_json(path, next_step="Choose another folder with --out.")
+        if earlier.get("identity") != identity:
+            if (options.out / PREPARE_JSON).exists():
+                raise RunDirectoryError(
+                    f"{options.out}: holds text prepared from other files or with other options. Choose another folder "
+                    "with --out, or remove this one."
+                )
+            Work(options.out, options.output).clear()
+    write_json_atomic(path, record)
+    return inputs
+
+
+class _Run:
+    """The passes of one run. files: a report per file, once the first pass is whole."""
+
+    def __init__(self, options: PrepareOptions, work: Work, text_set: TextSet, console: Console) -> None:
+        self.options, self.work, self.text_set, self.console = options, work, text_set, console
+        self.sources = tuple(file.url for file in text_set.files)
+        self.files: list[FileReport] = []
+
+    def all_passes(self) -> list[StepCount]:
+        """Run every pass that is not whole yet; returns the counts of all steps, in order."""
+        counts: list[StepCount] = []
+        decided = None
+        facts: dict[str, Any] = {}
+        chosen = tuple(self._prepared(step) for step in self.options.steps)
+        with pool(self.options, self.work) as submit:
+            for number, (steps, corpus_step) in enumerate(segments(chosen)):
+                plan = Pass(number=number, steps=steps, corpus_step=corpus_step, decided=decided, sources=self.sources)
+                n_shards = self._pass(plan, submit)
+                own = self._counts(number, n_shards)
+                if decided is not None:
+                    own[0].facts.update(facts)
+                self._check_left(own)
+                counts += own
+                if corpus_step is not None:
+                    if self.work.n_shards_done(number) is None:
+                        with self.console.step(corpus_step.name):
+                            found = decide(corpus_step, self.work, number, n_shards)
+                        self.work.mark_done(number, n_shards, found)
+                    facts = self.work.facts(number)
+                decided = corpus_step
+        return counts
+
+    def _prepared(self, step: Step) -> Step:
+        if not isinstance(step, NeedsPreparing):
+            return step
+        with self.console.step(f"prepare {step.name}"):
+            return step.prepare(self.options.out / WORK)
+
+    def _pass(self, plan: Pass, submit: Submit) -> int:
+        """Every shard that is not done yet; returns how many there are."""
+        names = [*([plan.decided.name] if plan.decided else []), *(step.name for step in plan.steps)]
+        title = "read" if plan.number == 0 else "write" if plan.corpus_step is None else "pass"
+        title = f"{title} {plan.number + 1} ({', '.join(names)})" if names else title
+        if plan.number == 0:
+            return self._first_pass(plan, submit, title)
+        n_shards = self.work.n_shards_done(plan.number - 1)
+        assert n_shards is not None, "the pass before is whole"
+        missing = [shard for shard in range(n_shards) if not self.work.is_done(plan.number, shard)]
+        with self.console.step(title, len(missing), "shards") as advance:
+            for n_done, _ in enumerate(submit(plan, ((shard, None) for shard in missing)), 1):
+                advance(n_done)
+        return n_shards
+
+    def _first_pass(self, plan: Pass, submit: Submit, title: str) -> int:
+        done_before = self.work.n_shards_done(0)
+        files_json = self.options.out / WORK / "files.json"
+        if done_before is not None or files_json.exists():
+            stored = json.loads(files_json.read_text(encoding="utf-8"))
+            self.files = [FileReport(**entry) for entry in stored["files"]]
+            if all(self.work.is_done(0, shard) for shard in range(stored["n_shards"])):
+                return int(stored["n_shards"])
+        reader = Reader(self.text_set, self.options)
+        n_shards = 0
+
+        def shards() -> Iterator[tuple[int, Shard | None]]:
+            nonlocal n_shards
+            for shard in reader.shards(advance):
+                n_shards = shard.number + 1
+                if not self.work.is_done(0, shard.number):
+                    yield shard.number, shard
+
+        with self.console.step(title, n_stored_bytes([self.text_set]), "bytes") as advance:
+            for _ in submit(plan, shards()):
+                pass
+        for report in reader.reports:
+            if report.error is not None:
+                self.console.note(
+                    f"Left out from there on: {report.error} ({report.n_documents:,} documents of it are used)."
+                )
+        if not any(report.n_documents for report in reader.reports):
+            raise CorpusError(f"{', '.join(self.options.paths)}: no document could be read from it.")
+        self.files = reader.reports
+        stored = {"n_shards": n_shards, "files": [asdict(report) for report in reader.reports]}
+        write_json_atomic(files_json, stored)
+        return n_shards
+
+    def _counts(self, number: int, n_shards: int) -> list[StepCount]:
+        """The counts of a pass's steps, over all shards."""
+        by_step: list[list[StepCount]] = []
+        for shard in range(n_shards):
+            record = json.loads(self.work.path(number, shard, ".json").read_text(encoding="utf-8"))
+            for i, count in enumerate(record["counts"]):
+                if shard == 0:
+                    by_step.append([])
+                by_step[i].append(step_count_of(count))
+        return [add_up(counts) for counts in by_step]
+
+    def _check_left(self, counts: list[StepCount]) -> None:
+        for count in counts:
+            if count.n_documents_in and not count.n_documents_out:
+                example = next((f" ({e.why})" for e in count.taken if e.why), "")
+                raise CorpusError(
+                    f"{count.step}: took all {count.n_documents_in:,} documents{example}, and nothing is left. Change "
+                    f"its limits in the configuration, or leave the step out."
+                )

@@ -1,0 +1,43 @@
+"""The folder that `vocabopt prepare` leaves, as the other commands take it: its clean text, and its funnel.
+
+OUT/clean/         the text; OUT/removed/ is never read as text
+OUT/prepare.json   the funnel; there when the preparation is whole
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vocabopt.artifacts import read_json
+from vocabopt.errors import CorpusError
+
+CLEAN, PREPARE_JSON, OPTIONS_JSON, WORK = "clean", "prepare.json", "options.json", "work"
+
+
+def clean_folder(path: str) -> str:
+    """The clean text of a prepared folder; any other path is its own.
+
+    Raises:
+        CorpusError: the preparation is not finished.
+    """
+    folder = Path(path)
+    if "://" in path or not folder.is_dir():
+        return path
+    if (folder / PREPARE_JSON).is_file() and (folder / CLEAN).is_dir():
+        return str(folder / CLEAN)
+    if (folder / WORK).is_dir() and (folder / OPTIONS_JSON).is_file():
+        raise CorpusError(f"{path}: holds a preparation that is not finished. Run `vocabopt prepare` again to go on.")
+    return path
+
+
+def prepare_record(urls: Iterable[str]) -> dict[str, Any] | None:
+    """What prepare.json says of the text in these files; None where they were not prepared, or not all together.
+
+    Raises:
+        RunDirectoryError: it is broken.
+    """
+    folders = {Path(url).parent for url in urls if "://" not in url}
+    if len(folders) != 1 or (folder := folders.pop()).name != CLEAN:
+        return None
+    path = folder.parent / PREPARE_JSON
+    return read_json(path, next_step="Run `vocabopt prepare` again.") if path.is_file() else None
