@@ -42,7 +42,7 @@ class CompareOptions:
     max_added: int = 20_000
     probe_text: str = "400kB"
     batch: str = "8kB"
-    context_tokens: int = 256
+    context_tokens: int | None = None
     micro_batch: int = 8
     plan: str = "full"
     init: InitMethod = "decompose"

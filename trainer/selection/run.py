@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainer.adapt import AdaptOptions
+from trainer.init.folders import model_folder
 from trainer.probe import ProbeOptions, probe
 from trainer.selection.options import ALL, ARMS, CompareOptions
 from trainer.selection.parts import split_text, text_of
 from trainer.selection.table import write_page
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
-from vocabopt.complexity import grid
 from vocabopt.console import Console
 from vocabopt.corpus import named_set
 from vocabopt.errors import OptionError, RunDirectoryError
@@ -21,6 +23,7 @@ from vocabopt.sweep import run_sweep
 from vocabopt.versions import versions
 
 COMPARE_JSON = "compare.json"
+_N_SIZES = 100  # of a curve kept: spread by ratio, since it falls steeply at first
 TEXT = "text"  # the name of the text that is learned from
 
 
@@ -33,6 +36,7 @@ def compare(options: CompareOptions, console: Console) -> dict[str, Any]:
     Raises:
         VocaboptError: bad input; what is done stays for the next run.
     """
+    model_folder(options.model)
     _take(options)
     split = split_text(options, console)
     held = {name: str(options.out / "text" / "heldout" / name) for name in split["paths"]} | dict(options.evals)
@@ -136,10 +140,10 @@ def _amount(text: Path) -> dict[str, int]:
 
 
 def _curve(run: Path, sweep: dict[str, Any], held: dict[str, str], size: int) -> dict[str, Any]:
-    """Tokens of each held-out set at the base, at the compared size, and at the sizes of the sweep's own grid."""
+    """Tokens of each held-out set at the base, at the compared size, and at sizes that a figure needs."""
     curve = read_curve(run, sweep["curve_sha256"])
+    sizes = sorted({size, *np.geomspace(1, len(curve), _N_SIZES).round().astype(int).tolist()})
     base = {name: sweep["sets"][name]["n_tokens_base"] for name in held}
-    sizes = sorted({*(n for n in grid(None, sweep["exhausted_at"], sweep["max_added"]) if 0 < n <= len(curve)), size})
     tokens = {name: curve[f"n_tokens_{name}"].gather([n - 1 for n in sizes]).to_list() for name in held}
     return {
         "sizes": [0, *sizes],

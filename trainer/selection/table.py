@@ -35,34 +35,47 @@ def ratio(arm: Mapping[str, Any], name: str | None, at: int) -> float:
     return float(after / before)
 
 
-def compare_table(record: Mapping[str, Any]) -> PlainTable:
-    """A row per arm: its text, its curve at the compared size, and what the small model reached on each set."""
-    names, size = list(record["sets"]), record["size"]
-    headers: tuple[str, ...]
-    headers = ("part", "MB", "documents", "ratio_input", "trained\non, kB", "bits per\nbyte", "±")
-    headers = (*headers, *(f"{name}\nbits" for name in names), *(f"{name}\nratio" for name in names))
+def compare_tables(record: Mapping[str, Any]) -> list[PlainTable]:
+    """Each part: its text, its curve at the compared size, what the small model reached; then the same by text set."""
     arms: Sequence[Mapping[str, Any]] = record["arms"]
+    names, size, n_seeds = list(record["sets"]), record["size"], len(arms[0]["after"])
     same = [number for number, arm in enumerate(arms) if arm["name"] in ARMS]
-    best = min(same, key=lambda number: reached(arms[number])[0])
-    rows = []
-    for arm in arms:
-        value, spread = reached(arm)
-        rows.append(
-            (
-                arm["name"],
-                f"{arm['n_bytes'] / 1e6:,.2f}",
-                f"{arm['n_documents']:,}",
-                f"{ratio(arm, None, size):.4f}",
-                f"{arm['n_train_bytes'] / 1e3:,.0f}",
-                f"{value:.4f}",
-                shown(spread, ".4f"),
-                *(f"{mean(after[name] for after in arm['after']):.4f}" for name in names),
-                *(f"{ratio(arm, name, size):.4f}" for name in names),
-            )
-        )
-    seeds = len(arms[0]["after"])
-    caption = f"Parts of the text, {size:,} added tokens, {seeds} seed{'s' if seeds > 1 else ''}; the best in bold"
-    return PlainTable(caption=caption, headers=headers, rows=rows, bold=frozenset({best}))
+    bold = frozenset({min(same, key=lambda number: reached(arms[number])[0])})
+    seeds = f"{n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    return [
+        PlainTable(
+            caption=f"Parts of the text, {size:,} added tokens, {seeds}; the best in bold",
+            headers=("part", "MB", "documents", "ratio_input", "trained\non, kB", "bits per\nbyte", "±"),
+            rows=[_row(arm, size) for arm in arms],
+            bold=bold,
+        ),
+        PlainTable(
+            caption="Bits per byte, and ratio_input, of each held-out text",
+            headers=("part", *(f"{name}\nbits" for name in names), *(f"{name}\nratio" for name in names)),
+            rows=[
+                (
+                    arm["name"],
+                    *(f"{mean(after[name] for after in arm['after']):.4f}" for name in names),
+                    *(f"{ratio(arm, name, size):.4f}" for name in names),
+                )
+                for arm in arms
+            ],
+            bold=bold,
+        ),
+    ]
+
+
+def _row(arm: Mapping[str, Any], size: int) -> tuple[str, ...]:
+    value, spread = reached(arm)
+    return (
+        arm["name"],
+        f"{arm['n_bytes'] / 1e6:,.2f}",
+        f"{arm['n_documents']:,}",
+        f"{ratio(arm, None, size):.4f}",
+        f"{arm['n_train_bytes'] / 1e3:,.0f}",
+        f"{value:.4f}",
+        shown(spread, ".4f"),
+    )
 
 
 def sentence(record: Mapping[str, Any]) -> str:
@@ -111,7 +124,7 @@ def write_page(out: Path, record: Mapping[str, Any]) -> Path:
         ("versions", listed(record["versions"])),
     ]
     page = render_tables(
-        "Parts of the text compared", sentence(record), [(picture, _CAPTION)], [compare_table(record)], facts
+        "Parts of the text compared", sentence(record), [(picture, _CAPTION)], compare_tables(record), facts
     )
     path = out / "compare.html"
     write_bytes_atomic(path, page.encode())

@@ -185,10 +185,11 @@ def _compare(steps: "tuple[Step, ...]", values: dict[str, Any], console: "Consol
 
 
 def _print_comparison(record: Mapping[str, Any], out: Path) -> None:
-    from trainer.selection.table import compare_table, sentence
+    from trainer.selection.table import compare_tables, sentence
 
     console = plain_console()
-    console.print(compare_table(record).for_terminal(console.width))
+    for table in compare_tables(record):
+        console.print(table.for_terminal(console.width))
     for note in (sentence(record), f"Report: {out / 'compare.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
