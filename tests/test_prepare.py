@@ -4,7 +4,9 @@ import gzip
 import json
 import os
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,19 @@ def long_documents(n: int) -> list[str]:
     """Documents of eight lines each, no two alike."""
     lines = lines_of("ko")
     return ["\n".join(lines[(7 * i + 131 * k) % len(lines)] for k in range(8)) for i in range(n)]
+
+
+def first_worker_of(pid: int) -> int:
+    """A process that runs shards for another, once there is one. They are told by how Python starts them."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                parent = int(path.read_text().rpartition(")")[2].split()[1])
+                if parent == pid and b"spawn_main" in (path.parent / "cmdline").read_bytes():
+                    return int(path.parent.name)
+        time.sleep(0.01)
+    raise AssertionError("no worker started")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -243,6 +258,25 @@ def test_a_step_that_takes_everything_is_named(tmp_path: Path) -> None:
     assert_refused(result, r"script: took all 2 documents \(.*Hangul.*nothing is left", tmp_path / "out")
     # The mended command may take the folder.
     assert vocabopt("prepare", source, "--steps", "exact", "--out", tmp_path / "out").exit_code == 0
+
+
+def test_a_result_among_the_text_is_refused(tmp_path: Path) -> None:
+    written(tmp_path / "in" / "a.txt", "하나\n")
+    result = vocabopt("prepare", tmp_path / "in", "--out", tmp_path / "in" / "out")
+    assert_refused(result, r"--out .*/in/out: lies inside .*/in, and would be read as text", tmp_path / "in")
+
+
+def test_a_worker_that_is_killed_says_so_and_the_run_goes_on(tmp_path: Path) -> None:
+    texts = [f"{i} {text}" for i in range(6) for text in long_documents(400)]
+    source = jsonl(tmp_path / "in.jsonl", *texts)
+    arguments = ("prepare", source, "--out", tmp_path / "out", "--shard", "64kB", "--quiet")
+    with started(command_of(*arguments), stderr=subprocess.PIPE, text=True) as running:
+        worker = first_worker_of(running.pid)
+        os.kill(worker, signal.SIGKILL)
+        _, stderr = running.communicate(timeout=120)
+    assert running.returncode == 2
+    assert "a worker process was killed, probably for lack of memory" in stderr
+    assert vocabopt(*arguments).exit_code == 0
 
 
 def test_languages_are_prepared_one_at_a_time(tmp_path: Path) -> None:

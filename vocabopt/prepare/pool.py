@@ -76,8 +76,8 @@ def _spread(
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise RunDirectoryError(
-            f"{plan.steps and plan.steps[0].name}: a worker process was killed, probably for lack of memory. Finished "
-            "shards are kept: run the same command again, with fewer --workers or a smaller --shard."
+            f"pass {plan.number + 1}: a worker process was killed, probably for lack of memory. Finished shards are "
+            "kept: run the same command again, with fewer --workers or a smaller --shard."
         ) from error
 
 

@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
@@ -106,8 +107,15 @@ def find_text(options: PrepareOptions) -> TextSet:
     """The one text that the paths name.
 
     Raises:
-        CorpusError: a path is missing, unreadable or holds no text. OptionError: the paths hold several languages.
+        CorpusError: a path is missing, unreadable or holds no text. OptionError: the paths hold several languages, or
+            the result would lie among them.
     """
+    for path in options.paths:
+        if "://" not in path and Path(path).is_dir() and Path(path).resolve() in options.out.resolve().parents:
+            raise OptionError(
+                f"--out {options.out}: lies inside {path}, and would be read as text the next time. Choose a folder "
+                "outside of it."
+            )
     text_sets = find_text_sets(options.paths, target=None, evals={}, protects={}, options=options.read_options())
     if len(text_sets) > 1:
         names = ", ".join(sorted(text_set.name for text_set in text_sets))

@@ -63,9 +63,9 @@ def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
 def _take_folder(options: PrepareOptions, text_set: TextSet) -> list[dict[str, Any]]:
     """Check that the folder is new, or of a run on the same text with the same options; what is not finished may be
     taken over."""
-    has_run = check_own_folder(options.out, OPTIONS_JSON)
     needed = [path for step in options.steps if isinstance(step, NeedsPreparing) for path in step.inputs]
     files = [*text_set.files, *(file for path in needed for file in named_set("step", path, "eval").files)]
+    has_run = check_own_folder(options.out, OPTIONS_JSON)
     inputs = [{**asdict(file), "fingerprint": fingerprint(file)} for file in files]
     identity = digest([options.identity(), [[entry["url"], entry["fingerprint"]] for entry in inputs]])
     record = {"format_version": FORMAT_VERSION, "identity": identity, "options": options.as_record(), "inputs": inputs}
