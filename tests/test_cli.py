@@ -582,7 +582,7 @@ def test_importing_the_command_line_imports_nothing_heavy(arguments: list[str]) 
 
 
 #: Commands that run the trainer, and import it when they are called.
-TRAINER_COMMANDS = {f"command_{name}.py" for name in ("init", "plan", "probe", "adapt", "eval")}
+TRAINER_COMMANDS = {f"command_{name}.py" for name in ("init", "plan", "prepare", "probe", "adapt", "eval")}
 
 
 def test_no_module_of_vocabopt_imports_the_trainer_or_its_libraries() -> None:
