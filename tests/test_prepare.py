@@ -279,6 +279,30 @@ def test_a_worker_that_is_killed_says_so_and_the_run_goes_on(tmp_path: Path) -> 
     assert vocabopt(*arguments).exit_code == 0
 
 
+def test_what_an_unfinished_run_left_does_not_stay_among_another_s(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", *(f"{i} {text}" for i in range(3) for text in long_documents(400)))
+    out = ("--out", tmp_path / "out")
+    # Nothing is left after its last step: it ends after files of removed/ were written.
+    config = written(tmp_path / "prepare.toml", 'steps = ["script"]\n[script]\nscript = "Thai"\n')
+    assert vocabopt("prepare", source, "--config", config, "--shard", "64kB", *out).exit_code == 2
+    assert len(list((tmp_path / "out" / "removed").glob("*"))) > 5
+    record = prepared(tmp_path / "out", source, "--steps", "exact")
+    n_files = sum(1 for folder in ("clean", "removed") for _ in (tmp_path / "out" / folder).glob("*"))
+    assert n_files == 1
+    assert len(records(tmp_path / "out" / "clean")) == record["steps"][-1]["n_documents_out"]
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", *(f"{i} {text}" for i in range(6) for text in long_documents(400)))
+    arguments = ("prepare", source, "--out", tmp_path / "out", "--shard", "64kB", "--quiet")
+    with started(command_of(*arguments), stderr=subprocess.PIPE, text=True) as running:
+        first_worker_of(running.pid)
+        os.kill(running.pid, signal.SIGINT)
+        _, stderr = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert stderr.splitlines()[-1].startswith("Interrupted. Go on with: vocabopt prepare ")
+
+
 def test_languages_are_prepared_one_at_a_time(tmp_path: Path) -> None:
     written(tmp_path / "in" / "ko" / "a.txt", "하나\n")
     written(tmp_path / "in" / "en" / "a.txt", "one\n")

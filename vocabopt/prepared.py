@@ -11,7 +11,8 @@ from typing import Any
 from vocabopt.artifacts import read_json
 from vocabopt.errors import CorpusError
 
-CLEAN, PREPARE_JSON, OPTIONS_JSON, WORK = "clean", "prepare.json", "options.json", "work"
+CLEAN, REMOVED, WORK = "clean", "removed", "work"
+PREPARE_JSON, OPTIONS_JSON = "prepare.json", "options.json"
 
 
 def clean_folder(path: str) -> str:

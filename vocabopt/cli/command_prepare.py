@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vocabopt.cli.shared import BASES, Command, named_paths, plain_console, rank_file_options, require_trainer
+from vocabopt.cli.shared import (
+    BASES,
+    Command,
+    going_on_by,
+    named_paths,
+    plain_console,
+    rank_file_options,
+    require_trainer,
+)
 from vocabopt.errors import OptionError
 
 if TYPE_CHECKING:
@@ -139,6 +147,7 @@ def prepare(
     from vocabopt.prepare.run import run_prepare
 
     chosen, console = _chain(config, steps), Console(quiet=quiet or as_json)
+    going_on_by()
     comparing = {name: values.pop(name) for name in _COMPARE_NAMES}
     if compare:
         record = _compare(chosen, {**values, **comparing}, console)

@@ -78,7 +78,7 @@ def _take_folder(options: PrepareOptions, text_set: TextSet) -> list[dict[str, A
                     f"{options.out}: holds text prepared from other files or with other options. Choose another folder "
                     "with --out, or remove this one."
                 )
-            Work(options.out, options.output).clear()
+            Work(options.out, options.output).discard()
     write_json_atomic(path, record)
     return inputs
 

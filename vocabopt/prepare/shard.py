@@ -19,7 +19,7 @@ from vocabopt.prepare.reading import DECODE, Shard
 from vocabopt.prepare.step import CorpusStep, DocumentStep, Outcome, Step
 from vocabopt.prepare.tokens import TokenCounter
 from vocabopt.prepare.work import Work
-from vocabopt.prepared import CLEAN
+from vocabopt.prepared import CLEAN, REMOVED
 
 _REMOVED = {"source": pl.Int32, "line": pl.Int64, "text": pl.String, "step": pl.String, "why": pl.String}
 
@@ -67,7 +67,7 @@ class Worker:
         else:
             removed = pl.concat([self.work.removed(plan.number, number), removed]) if plan.number else removed
             self.work.write_output(CLEAN, number, _output(documents, plan.sources))
-            self.work.write_output("removed", number, _output(removed, plan.sources))
+            self.work.write_output(REMOVED, number, _output(removed, plan.sources))
         record = {"counts": [asdict(count) for count in state.counts], "n_documents": len(documents)}
         write_json_atomic(self.work.path(plan.number, number, ".json"), record)
         return number

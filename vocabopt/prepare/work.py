@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from vocabopt.artifacts import write_atomic, write_json_atomic, write_parquet_atomic
 from vocabopt.prepare.options import OutputFormat
 from vocabopt.prepare.step import Sketch
-from vocabopt.prepared import WORK
+from vocabopt.prepared import CLEAN, REMOVED, WORK
 
 _ZSTD_LEVEL = 3
 
@@ -93,8 +93,13 @@ class Work:
             write_atomic(path, lambda file: file.write(packed))
 
     def clear(self) -> None:
-        """Remove what only the work needed, or what a run with other options left unfinished."""
+        """Remove what only the work needed."""
         shutil.rmtree(self.out / WORK, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove all that a run left which did not finish: its shards are cut otherwise, and would stay among ours."""
+        for folder in (WORK, CLEAN, REMOVED):
+            shutil.rmtree(self.out / folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
