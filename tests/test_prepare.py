@@ -17,6 +17,8 @@ from command_line import assert_refused, command_of, started, vocabopt, written
 from helpers import lines_of
 
 from vocabopt.bases import load_base
+from vocabopt.prepare import STEP_NAMES
+from vocabopt.prepare.config import registry
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Reader, find_text
 
@@ -334,6 +336,12 @@ def test_a_bad_configuration_is_refused_with_its_place(tmp_path: Path, toml: str
     result = vocabopt("prepare", source, "--config", config, "--out", tmp_path / "out")
     assert_refused(result, match, tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_help_names_every_step() -> None:
+    assert tuple(registry()) == STEP_NAMES
+    shown = " ".join(vocabopt("prepare", "--help").stdout.split())
+    assert ", ".join(STEP_NAMES) in shown
 
 
 def test_options_are_stored_with_the_result(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from vocabopt.cli.shared import (
     require_trainer,
 )
 from vocabopt.errors import OptionError
+from vocabopt.prepare import DEFAULT_STEPS, STEP_NAMES
 
 if TYPE_CHECKING:
     from vocabopt.console import Console
@@ -88,7 +89,8 @@ def compare_options(command: Command) -> Command:
 @click.option(
     "--steps",
     metavar="NAME,NAME...",
-    help="The steps, in order, with default options.  [default: repair,nfc,personal,exact,near]",
+    help=f"The steps, in order, with default options; of {', '.join(STEP_NAMES)}.  "
+    f"[default: {','.join(DEFAULT_STEPS)}]",
 )
 @click.option(
     "--base",
@@ -171,7 +173,7 @@ _COMPARE_NAMES = (
 
 
 def _chain(config: Path | None, steps: str | None) -> "tuple[Step, ...]":
-    from vocabopt.prepare.config import DEFAULT_STEPS, chain, read_config
+    from vocabopt.prepare.config import chain, read_config
 
     if config is not None and steps is not None:
         raise OptionError(f"--config {config}, --steps {steps}: both name the steps. Give one of them.")

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.errors import OptionError
+from vocabopt.prepare import DEFAULT_STEPS
 from vocabopt.prepare.step import Step
-
-#: Repairs, masks personal data, removes exact and near copies: nothing that could be a matter of taste.
-DEFAULT_STEPS = ("repair", "nfc", "personal", "exact", "near")
 
 
 def registry() -> dict[str, type[Any]]:
