@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -18,9 +20,10 @@ from helpers import lines_of
 
 from vocabopt.bases import load_base
 from vocabopt.prepare import STEP_NAMES
-from vocabopt.prepare.config import registry
+from vocabopt.prepare.config import chain, read_config, registry
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Reader, find_text
+from vocabopt.prepare.steps.lines import Lines
 
 LONG = "산에 오르던 날 아침에는 안개가 짙어서 앞사람의 배낭만 보고 걸었고, 고개를 넘어서야 해가 났다. "
 
@@ -324,9 +327,11 @@ def test_languages_are_prepared_one_at_a_time(tmp_path: Path) -> None:
         ("[near]\nmin_jacard = 0.8", r"\[near\] min_jacard: no such option. Did you mean min_jaccard"),
         ('[near]\nmin_jaccard = "high"', r"\[near\] min_jaccard = 'high': must be a number"),
         ("[near]\nmin_jaccard = 2.0", r"\[near\] min_jaccard 2.0: must be above 0 and at most 1"),
-        ('steps = ["exact"]\n[near]\nrows = 3', r"\[near\]: its step is not named in steps"),
+        ('steps = ["exact"]\n[near]\nrows = 3', r"\[near\]: is not among the steps"),
         ("[neer]\nrows = 3", r"\[neer\]: no step of that name. Did you mean near"),
-        ("rows = 3", "rows: is no option of the chain"),
+        ("rows = 3", "rows: It is no option of the chain"),
+        ('step = ["exact"]', "step: Did you mean steps"),
+        ("steps = []", "steps: is empty"),
         ("steps = [", "cannot be read as TOML"),
     ],
 )
@@ -342,6 +347,19 @@ def test_the_help_names_every_step() -> None:
     assert tuple(registry()) == STEP_NAMES
     shown = " ".join(vocabopt("prepare", "--help").stdout.split())
     assert ", ".join(STEP_NAMES) in shown
+
+
+def test_what_the_documentation_shows_of_every_step_can_be_written(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "prepare.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n\[(\w+)\]\n(.*?)```", page.partition("<!-- steps:start -->")[2], re.DOTALL)
+    given = {"perplexity": 'model = "m.arpa"\nmax_perplexity = 90', "select": 'budget = "1MB"'}
+    given["decontaminate"] = 'benchmarks = { kobest = "kobest/*.jsonl" }'
+    assert {name for name, _ in blocks} == set(STEP_NAMES) - {"nfc"}
+    for name, options in blocks:
+        text = f'steps = ["{name}"]\n[{name}]\n{options}{given.get(name, "")}\n'
+        (step,) = read_config(written(tmp_path / f"{name}.toml", text))
+        assert step.name == name
+    assert chain(["lines"], {"lines": {"rules": ["markup"]}}, place="here")[0] == Lines(rules=("markup",))
 
 
 def test_options_are_stored_with_the_result(tmp_path: Path) -> None:
@@ -369,6 +387,14 @@ def test_sweep_reads_the_clean_text_and_shows_the_funnel(tmp_path: Path) -> None
     (tmp_path / "out").rename(tmp_path / "moved")
     assert vocabopt("report", tmp_path / "run").exit_code == 0
     assert 'id="figure-funnel"' in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_sweep_never_learns_from_what_was_removed(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.txt", "하나\n둘\n하나\n")
+    prepared(tmp_path / "out", source, "--steps", "exact")
+    shutil.rmtree(tmp_path / "out" / "clean")
+    result = vocabopt("sweep", tmp_path / "out", "--out", tmp_path / "run")
+    assert_refused(result, r"holds a preparation whose clean/ is gone", tmp_path / "run")
 
 
 def test_sweep_refuses_a_preparation_that_is_not_finished(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ def clean_folder(path: str) -> str:
         return path
     if (folder / PREPARE_JSON).is_file() and (folder / CLEAN).is_dir():
         return str(folder / CLEAN)
+    if (folder / PREPARE_JSON).is_file() and (folder / OPTIONS_JSON).is_file():
+        raise CorpusError(
+            f"{path}: holds a preparation whose {CLEAN}/ is gone. Prepare the text again, into a new folder."
+        )
     if (folder / WORK).is_dir() and (folder / OPTIONS_JSON).is_file():
         raise CorpusError(f"{path}: holds a preparation that is not finished. Run `vocabopt prepare` again to go on.")
     return path

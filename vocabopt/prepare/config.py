@@ -55,7 +55,12 @@ def chain(
             raise OptionError(f"{place}: no step {name!r}. {_meant(name, known)}There are {', '.join(known)}.")
     for name in options:
         if name not in names:
-            what = "its step is not named in steps" if name in known else "no step of that name"
+            listed = ", ".join(f'"{step}"' for step in names)
+            what = (
+                f"is not among the steps ({listed}); name it in steps = [...]"
+                if name in known
+                else "no step of that name"
+            )
             raise OptionError(f"{place}: [{name}]: {what}. {_meant(name, known) if name not in known else ''}".rstrip())
     return tuple(_step(known[name], options.get(name, {}), place) for name in names)
 
@@ -73,10 +78,15 @@ def read_config(path: Path) -> tuple[Step, ...]:
     except (OSError, ValueError) as error:
         raise OptionError(f"--config {path}: cannot be read as TOML ({error}).") from error
     names = values.pop("steps", list(DEFAULT_STEPS))
+    if names == []:
+        raise OptionError(f'{path}: steps: is empty. Name some, such as steps = ["repair", "exact", "near"].')
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise OptionError(f'{path}: steps: write a list of names, such as steps = ["repair", "exact", "near"].')
     if stray := next((key for key, value in values.items() if not isinstance(value, dict)), None):
-        raise OptionError(f"{path}: {stray}: is no option of the chain; options stand below their step: [near].")
+        meant = _meant(stray, {"steps": None})
+        raise OptionError(
+            f"{path}: {stray}: {meant}It is no option of the chain; options stand below their step: [near]."
+        )
     return chain(names, values, place=str(path))
 
 
@@ -114,7 +124,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, argument) for argument in arguments)
     if origin is typing.Literal:
         return value in arguments
-    if origin is tuple:
+    if isinstance(origin, type) and issubclass(origin, Sequence):
         return isinstance(value, list | tuple)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping)
@@ -131,7 +141,7 @@ def _said(hint: Any) -> str:
         return " or ".join(_said(argument) for argument in arguments if argument is not type(None))
     if origin is typing.Literal:
         return " or ".join(repr(argument) for argument in arguments)
-    if origin is tuple:
+    if isinstance(origin, type) and issubclass(origin, Sequence):
         return "a list"
     if isinstance(origin, type):
         return "a table of NAME = value"

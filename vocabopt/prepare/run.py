@@ -10,7 +10,7 @@ from typing import Any
 
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, fingerprint, n_stored_bytes, named_set
+from vocabopt.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.prepare.decide import decide
 from vocabopt.prepare.funnel import StepCount, add_up, step_count_of
@@ -63,8 +63,7 @@ def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
 def _take_folder(options: PrepareOptions, text_set: TextSet) -> list[dict[str, Any]]:
     """Check that the folder is new, or of a run on the same text with the same options; what is not finished may be
     taken over."""
-    needed = [path for step in options.steps if isinstance(step, NeedsPreparing) for path in step.inputs]
-    files = [*text_set.files, *(file for path in needed for file in named_set("step", path, "eval").files)]
+    files = [*text_set.files, *(file for step in options.steps for file in _files_of(step))]
     has_run = check_own_folder(options.out, OPTIONS_JSON)
     inputs = [{**asdict(file), "fingerprint": fingerprint(file)} for file in files]
     identity = digest([options.identity(), [[entry["url"], entry["fingerprint"]] for entry in inputs]])
@@ -81,6 +80,15 @@ def _take_folder(options: PrepareOptions, text_set: TextSet) -> list[dict[str, A
             Work(options.out, options.output).discard()
     write_json_atomic(path, record)
     return inputs
+
+
+def _files_of(step: Step) -> list[TextFile]:
+    """What a step is made of: its reference, model or benchmarks."""
+    try:
+        paths = step.inputs if isinstance(step, NeedsPreparing) else ()
+        return [file for path in paths for file in named_set("step", path, "eval").files]
+    except CorpusError as error:
+        raise CorpusError(f"[{step.name}] {error}") from error
 
 
 class _Run:

@@ -54,7 +54,7 @@ def funnel_notes(record: Mapping[str, Any]) -> list[str]:
     notes = []
     for file in record["files"]:
         if file["error"] is not None:
-            notes.append(f"Not read to its end: {file['error']} ({file['n_documents']:,} documents of it are used.)")
+            notes.append(f"Not read to its end: {file['error']} ({file['n_documents']:,} documents of it are used).")
     n_blank = sum(file["n_blank"] for file in record["files"])
     n_unreadable = sum(file["n_unreadable"] for file in record["files"])
     if n_blank or n_unreadable:
@@ -64,6 +64,10 @@ def funnel_notes(record: Mapping[str, Any]) -> list[str]:
             notes.append(
                 f"{step['step']}: {limited:,} documents shared bands with more kept ones than max_compared allows to "
                 "compare; copies of others among them may be left."
+            )
+        if (coverage := step["facts"].get("coverage")) and (at_random := step["facts"].get("coverage_random")):
+            notes.append(
+                f"{step['step']}: {coverage / at_random:.2f} times the coverage of a random choice of as many bytes."
             )
     first, last = steps[0], steps[-1]
     notes.append(

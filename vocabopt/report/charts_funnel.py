@@ -11,7 +11,7 @@ from vocabopt.report.text import percent, plain, size_of
 from vocabopt.report.training_axes import bytes_axis
 
 _ROW_HEIGHT = 20  # points
-_LEFT = 0.24  # of the width, for the steps' names
+_LEFT, _RIGHT = 0.24, 0.27  # of the width, for the steps' names and for the words beside the longest bar
 _NAME_CHARS = 18
 
 
@@ -20,9 +20,9 @@ def draw_funnel(prepare: Mapping[str, Any] | None) -> Drawing | None:
     if prepare is None or not prepare["steps"]:
         return None
     steps: Sequence[Mapping[str, Any]] = prepare["steps"]
-    figure, ax = frame(BELOW + (26 + _ROW_HEIGHT * len(steps)) * POINT, left=_LEFT)
+    figure, ax = frame(BELOW + (26 + _ROW_HEIGHT * len(steps)) * POINT, left=_LEFT, right=_RIGHT)
     most = max(step["n_bytes_in"] for step in steps) or 1
-    bytes_axis(ax, 1.24 * most, "bytes of text")  # with room for the words beside the longest bar
+    bytes_axis(ax, most, "bytes of text")
     ax.set_ylim(len(steps) - 0.5, -0.5)
     ax.yaxis.set_visible(False)
     for row, step in enumerate(steps):
