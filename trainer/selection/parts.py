@@ -20,6 +20,7 @@ from vocabopt.prepare.steps.select import Select
 from vocabopt.prepare.work import Work
 
 _FILES_OF_A_PATH = 10_000  # numbers of files in train/ that a path has to itself
+_KEPT_NAMES = ("train", "heldout", "text")  # of the sets of a sweep
 _REFERENCE_SHARE = 0.1  # of the text, where perplexity is measured by the text itself
 
 
@@ -35,7 +36,7 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
     marker = options.out / "text" / "split.json"
     if marker.is_file():
         return read_json(marker, next_step=f"Remove {options.out} and compare again.")
-    names = _names(options.paths)
+    names = names_of(options.paths)
     sizes: dict[str, dict[str, int]] = {"train": {"n_documents": 0, "n_bytes": 0}}
     left_of: dict[str, int] = dict.fromkeys(names, 0)
     with console.step("split"):
@@ -126,7 +127,7 @@ def _prepare_options(
     if own:
         read = {"unit": options.unit, "column": options.column, "encoding": options.encoding}
     return PrepareOptions(
-        paths=paths, out=out, steps=steps, base=None, shard=options.shard, workers=options.workers, **read
+        paths=paths, out=out, steps=steps, base=None, shard=options.shard, workers=options.workers, strict=own, **read
     )
 
 
@@ -142,12 +143,17 @@ def _rows(documents: pl.DataFrame, path: str) -> pl.DataFrame:
     return documents.select(id=place, text="text", source=pl.lit(path), line="line")
 
 
-def _names(paths: tuple[str, ...]) -> dict[str, str]:
-    """A name for each path, from its last part."""
+def names_of(paths: tuple[str, ...]) -> dict[str, str]:
+    """A name for each path, from its last part, that can stand in columns.
+
+    Raises:
+        OptionError: two paths would have one name.
+    """
     names: dict[str, str] = {}
-    for path in paths:
-        name = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(path.rstrip("/*")).name.partition(".")[0]).strip("_") or "text"
-        name = f"{name}_text" if name in ("train", "heldout") else name
+    for number, path in enumerate(paths, 1):
+        name = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(path.rstrip("/*")).name.partition(".")[0]).strip("_-")
+        if name in ("", *_KEPT_NAMES):
+            name = f"path{number}"
         if name in names:
             raise OptionError(f"{path}: {names[name]} would have the same name, {name}. Rename one, or join them.")
         names[name] = path

@@ -9,11 +9,11 @@ from trainer.adapt import AdaptOptions
 from trainer.init.folders import model_folder
 from trainer.probe import ProbeOptions, probe
 from trainer.selection.options import ALL, ARMS, CompareOptions
-from trainer.selection.parts import split_text, text_of
+from trainer.selection.parts import names_of, split_text, text_of
 from trainer.selection.table import write_page
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.corpus import named_set
+from vocabopt.corpus import fingerprint, named_set
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
@@ -37,6 +37,8 @@ def compare(options: CompareOptions, console: Console) -> dict[str, Any]:
         VocaboptError: bad input; what is done stays for the next run.
     """
     model_folder(options.model)
+    if twice := sorted(set(names_of(options.paths)) & set(options.evals)):
+        raise OptionError(f"--eval {twice[0]}=...: documents held out of a path have this name; choose another.")
     _take(options)
     split = split_text(options, console)
     held = {name: str(options.out / "text" / "heldout" / name) for name in split["paths"]} | dict(options.evals)
@@ -72,7 +74,10 @@ def compare(options: CompareOptions, console: Console) -> dict[str, Any]:
 
 
 def _identity(options: CompareOptions) -> str:
-    return digest(options.identity())
+    """Of the options and of what the texts hold: an edited text is another comparison."""
+    paths = [*options.paths, *options.evals.values(), *filter(None, (options.reference,))]
+    files = [file for path in paths for file in named_set(TEXT, path, "eval").files]
+    return digest([options.identity(), [[file.url, fingerprint(file)] for file in files]])
 
 
 def _take(options: CompareOptions) -> None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vocabopt import __version__
 from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.options import DEFAULT_BASE
@@ -71,7 +72,8 @@ class PrepareOptions:
     def identity(self) -> dict[str, Any]:
         """The part that moves the output: a run with another one cannot go on where this one stopped."""
         left_out = ("paths", "out", "workers", "strict")
-        return {name: value for name, value in self.as_record().items() if name not in left_out}
+        kept = {name: value for name, value in self.as_record().items() if name not in left_out}
+        return {"version": __version__, **kept}
 
 
 def step_record(step: Step) -> dict[str, Any]:

@@ -73,7 +73,9 @@ class Reader:
         n_pending = number = n_stored = 0
         for source, block in self._blocks():
             pending.append((source, block))
+            # What is no text is kept too, as far as it is shown, and must not gather without end.
             n_pending += int(block.documents.str.len_bytes().sum())
+            n_pending += sum(len(entry.text.encode()) for entry in block.unreadable)
             n_stored += block.n_stored_bytes
             advance(n_stored)
             if n_pending >= self.options.shard_bytes:

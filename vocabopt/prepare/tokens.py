@@ -50,7 +50,8 @@ class TokenCounter:
         return self._slow(texts)
 
     def _agrees(self, texts: pl.Series, n_tokens: NDArray[np.int64]) -> bool:
-        short = np.flatnonzero((texts.str.len_bytes() <= _MAX_CHECKED_BYTES).to_numpy())
+        n_bytes = texts.str.len_bytes().to_numpy()
+        short = np.flatnonzero(n_bytes <= max(_MAX_CHECKED_BYTES, n_bytes.min()))
         checked = short[:: max(1, len(short) // _N_CHECKED)]
         return bool((self._slow(texts.gather(checked)) == n_tokens[checked]).all())
 
