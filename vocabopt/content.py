@@ -4,6 +4,7 @@ The same on every machine and in any order of the text, so that what a sweep hel
 """
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt import chunk_kernel as kernel
@@ -19,6 +20,13 @@ def content_hashes(
         np.frombuffer(data, np.uint8), starts, ends, np.uint64(seed), _NOTHING_SUSPICIOUS
     )
     return np.asarray(hashes, np.uint64)
+
+
+def bytes_of_texts(texts: pl.Series) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
+    """A column of text as UTF-8, one after another, and where each text starts and ends, int64 [n]."""
+    data = texts.str.join("").cast(pl.Binary).item() if len(texts) else b""
+    ends = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))
+    return data, np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1]]), ends
 
 
 def is_held_out(hashes: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:

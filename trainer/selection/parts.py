@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from trainer.selection.options import ALL, ARMS, CLEANED, NONE, SELECTIONS, CompareOptions
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.content import content_hashes, is_held_out
+from vocabopt.content import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Reader, find_text
@@ -132,9 +131,7 @@ def _prepare_options(
 
 
 def _held_out(texts: pl.Series, options: CompareOptions) -> pl.Series:
-    data = texts.str.join("").cast(pl.Binary).item() if len(texts) else b""
-    ends = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))
-    starts = np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1]])
+    data, starts, ends = bytes_of_texts(texts)
     return pl.Series(is_held_out(content_hashes(data, starts, ends, options.seed), options.heldout))
 
 

@@ -14,6 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from vocabopt.artifacts import write_atomic
+from vocabopt.content import bytes_of_texts
 from vocabopt.corpus import TextFile, fingerprint, named_set
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.prepare import overlap_kernel as kernel
@@ -175,10 +176,8 @@ def letters(text: str) -> str:
 
 def _bytes_of(texts: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """The texts in NFC as bytes, and where each starts and ends."""
-    texts = Normalize().load()(texts).texts
-    data = np.frombuffer(texts.str.join("").cast(pl.Binary).item() if len(texts) else b"", np.uint8)
-    ends = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))
-    return data, np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1]]), ends
+    data, starts, ends = bytes_of_texts(Normalize().load()(texts).texts)
+    return np.frombuffer(data, np.uint8), starts, ends
 
 
 def _hashes(texts: pl.Series, n_chars: int) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:

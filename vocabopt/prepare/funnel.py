@@ -43,15 +43,6 @@ class StepCount:
     kept: tuple[Example, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def n_documents_removed(self) -> int:
-        return self.n_documents_in - self.n_documents_out
-
-    @property
-    def ratio_bytes(self) -> float | None:
-        """Bytes out per byte in; None where nothing came in."""
-        return self.n_bytes_out / self.n_bytes_in if self.n_bytes_in else None
-
     def as_record(self) -> dict[str, Any]:
         record = asdict(self)
         for name in ("taken", "kept"):

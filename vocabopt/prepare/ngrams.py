@@ -5,7 +5,7 @@ import polars as pl
 from numba import njit
 from numpy.typing import NDArray
 
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+from vocabopt.content import bytes_of_texts
 
 
 def shingles(texts: pl.Series, n_chars: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -16,8 +16,8 @@ def shingles(texts: pl.Series, n_chars: int) -> tuple[NDArray[np.uint32], NDArra
     Returns:
         hashes uint32 [n_hashes], and ends int64 [n_texts], where each text's hashes end.
     """
-    data = np.frombuffer(texts.str.join("").cast(pl.Binary).item() if len(texts) else b"", np.uint8)
-    ends = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))
+    joined, _, ends = bytes_of_texts(texts)
+    data = np.frombuffer(joined, np.uint8)
     hashes = np.empty(len(data) + len(texts), np.uint32)
     hash_ends = np.empty(len(texts), np.int64)
     n_hashes = _shingles(data, ends, n_chars, hashes, hash_ends)

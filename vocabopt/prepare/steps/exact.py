@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.content import content_hashes
+from vocabopt.content import bytes_of_texts, content_hashes
 from vocabopt.errors import OptionError
 from vocabopt.prepare.step import Decision, Sketch, Sketches
 
@@ -60,9 +60,7 @@ class ExactParagraphs(Exact):
 def _hashes(texts: pl.Series) -> NDArray[np.uint64]:
     """128 bits of each text, uint64 [n, 2]."""
     texts = texts.str.replace_all(r"\s+", " ").str.strip_chars()
-    data = texts.str.join("").cast(pl.Binary).item() if len(texts) else b""
-    ends = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))
-    starts = np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1]])
+    data, starts, ends = bytes_of_texts(texts)
     return np.stack([content_hashes(data, starts, ends, seed) for seed in _SEEDS], axis=1)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.choice.options import parse_bytes
-from vocabopt.content import content_hashes
+from vocabopt.content import bytes_of_texts, content_hashes
 from vocabopt.errors import OptionError
 from vocabopt.prepare import coverage_kernel as kernel
 from vocabopt.prepare.perplexity import DEFAULT_MIN_COUNT, DEFAULT_ORDER, load_perplexities, train
@@ -158,9 +158,7 @@ def _content(texts: pl.Series, seed: int) -> NDArray[np.uint64]:
     A sweep holds documents out by the lower half of the same hash: a random choice goes by the upper one, so it keeps
     its share of them.
     """
-    data = texts.str.join("").cast(pl.Binary).item() if len(texts) else b""
-    ends = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))
-    starts = np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1]])
+    data, starts, ends = bytes_of_texts(texts)
     return content_hashes(data, starts, ends, seed)
 
 
