@@ -10,6 +10,7 @@ from vocabopt.cli.shared import going_on_by, plain_console, reading_options, req
 from vocabopt.cli.training import (
     INITS,
     budget_option,
+    document_options,
     eval_option,
     lora_option,
     norm_option,
@@ -30,6 +31,7 @@ from vocabopt.errors import OptionError
 )
 @replay_options
 @budget_option
+@document_options
 @eval_option
 @click.option(
     "--base-eval",

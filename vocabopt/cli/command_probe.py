@@ -10,6 +10,7 @@ from vocabopt.cli.shared import going_on_by, plain_console, reading_options, req
 from vocabopt.cli.training import (
     INITS,
     PLANS,
+    document_options,
     eval_option,
     lora_option,
     norm_option,
@@ -24,6 +25,7 @@ from vocabopt.cli.training import (
 @click.argument("model", metavar="MODEL")
 @run_options
 @replay_options
+@document_options
 @eval_option
 @click.option("--init", "inits", multiple=True, metavar="METHOD", help=f"May be repeated: {INITS}.  [default: all]")
 @click.option(

@@ -98,6 +98,26 @@ def replay_options(command: Command) -> Command:
     )
 
 
+def document_options(command: Command) -> Command:
+    """--document-start, --document-end: what stands around plain text."""
+    return _add(command, (document_start_option, _document_option("end", "closes")))
+
+
+def document_start_option(command: Command) -> Command:
+    """--document-start, for a command that closes no document."""
+    return _document_option("start", "opens")(command)
+
+
+def _document_option(end: str, does: str) -> Callable[[Command], Command]:
+    return click.option(
+        f"--document-{end}",
+        default="auto",
+        show_default=True,
+        metavar="TOKEN|none",
+        help=f"Token that {does} a document. auto: the tokenizer's own, but never one that marks turns of a chat.",
+    )
+
+
 def budget_option(command: Command) -> Command:
     """--budget: how much text is trained on."""
     return click.option(
