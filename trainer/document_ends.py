@@ -73,8 +73,8 @@ class DocumentEnds:
 def document_ends(tokenizer: "PreTrainedTokenizerBase", start: str = AUTO, end: str = AUTO) -> DocumentEnds:
     """What opens and closes documents under a tokenizer.
 
-    By default its begin and end tokens (without a begin token, the end token opens as well). One that marks turns of the
-    chat template is passed over for a token that ends text by its published name, such as <|endoftext|>; where the
+    By default its begin and end tokens (without a begin token, the end token opens as well). One that marks turns of
+    the chat template is passed over for a token that ends text by its published name, such as <|endoftext|>; where the
     tokenizer has none, documents have no such token.
 
     Args:
@@ -113,7 +113,7 @@ def document_ends(tokenizer: "PreTrainedTokenizerBase", start: str = AUTO, end: 
 
 
 def turn_marks(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
-    """Special tokens that mark turns: those between a user's message and its answer, or a system message and the user's.
+    """Special tokens that mark turns: those between a user's message and its answer, or a system message and a user's.
 
     What stands before the first message or behind an answer opens or ends a text (Llama 3's <|begin_of_text|>, the
     </s> of Llama 2) and is no mark of a turn.
@@ -170,7 +170,7 @@ def _asked(option: str, value: str, tokenizer: "PreTrainedTokenizerBase", vocabu
     if value not in vocabulary:
         specials = ", ".join(list(dict.fromkeys(map(str, tokenizer.all_special_tokens)))[:8])
         raise OptionError(
-            f"--document-{option} {value}: is no token of {tokenizer.name_or_path or type(tokenizer).__name__}. Name one "
-            f"of its tokens{f' ({specials})' if specials else ''}, or none."
+            f"--document-{option} {value}: is no token of {tokenizer.name_or_path or type(tokenizer).__name__}. Name "
+            f"one of its tokens{f' ({specials})' if specials else ''}, or none."
         )
     return value
