@@ -14,8 +14,9 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 LLAMA3 = (
-    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content']"
-    " + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant' }}{% endif %}"
+    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' }}"
+    "{{ m['content'] + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant' }}{% endif %}"
 )
 #: Refuses a system message, as Mistral's does; </s> stands behind an answer, where the text ends.
 LLAMA2 = (
@@ -112,11 +113,14 @@ def test_what_is_passed_over_is_told() -> None:
         eos_token="<|im_end|>",
         chat_template=CHATML,
     )
-    assert document_ends(tokenizer).notes == (
+    opened, closed = document_ends(tokenizer).notes
+    assert opened == (
         "<|im_start|>, the tokenizer's begin token, marks chat turns: <|endoftext|> opens documents instead "
-        "(--document-start).",
+        "(--document-start)."
+    )
+    assert closed == (
         "<|im_end|>, the tokenizer's end token, marks chat turns: <|endoftext|> closes documents instead "
-        "(--document-end).",
+        "(--document-end)."
     )
     asked = document_ends(tokenizer, "<|im_start|>", "none")
     assert (asked.start_id, asked.end_id) == (tokenizer.convert_tokens_to_ids("<|im_start|>"), None)

@@ -87,10 +87,13 @@ class Inputs(Checked):
         sources = self.text.as_record()["sources"]
         often = {name: source["passes"] for name, source in sources.items() if source["passes"] > MOST_PASSES}
         return [
-            f"{name}: its {sources[name]['n_bytes'] / passes:,.0f} bytes are read {passes:,.0f} times over. Up to "
-            f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
-            "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
-            for name, passes in often.items()
+            *self.model_notes,
+            *(
+                f"{name}: its {sources[name]['n_bytes'] / passes:,.0f} bytes are read {passes:,.0f} times over. Up to "
+                f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
+                "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
+                for name, passes in often.items()
+            ),
         ]
 
     def resolved(self) -> dict[str, Any]:

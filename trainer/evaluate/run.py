@@ -12,6 +12,8 @@ from trainer.evaluate.score import TextScore, check_context, positions_of, score
 from trainer.evaluate.subject import chosen_dtype, load_tokenizer, n_reloaded_otherwise
 from trainer.evaluate.task_files import TaskItems, read_items
 from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
+from trainer.init.configs import checked_config
+from trainer.init.folders import model_folder
 from trainer.init.models import load_model, place_model
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.blocks import texts_of
@@ -60,6 +62,7 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
         "tokenizer": options.tokenizer or options.model,
         "options": {**options.as_record(), "context_tokens": context},
         "document_start": {"token": ends.start, "id": ends.start_id, "notes": list(ends.notes)},
+        "model_notes": list(checked_config(model_folder(options.model)).notes),
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "n_params": sum(parameter.numel() for parameter in model.parameters()),

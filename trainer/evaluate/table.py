@@ -61,7 +61,7 @@ def _metric(task: Mapping[str, Any], metric: str) -> tuple[str, str]:
 def notes(record: Mapping[str, Any]) -> list[str]:
     """Sentences that belong under the tables."""
     options = record["options"]
-    said = []
+    said = [plain(note, _NOTE_LIMIT) for note in record["model_notes"]]
     if record["texts"]:
         overlap = "" if options["stride"] is None else f", each further one adding {options['stride']:,}"
         said.append(

@@ -69,7 +69,7 @@ def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: 
     elif not quiet:
         console = plain_console()
         console.print(log_table(done.log).for_terminal(console.width))
-        for note in done.log.notes:
+        for note in (*done.record["model_notes"], *done.log.notes):
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         click.echo(f"{options.out}: {done.record['n_params']:,} parameters, {done.record['n_rows']:,} rows.")
         click.echo(f"Load it with: AutoModelForCausalLM.from_pretrained({str(options.out)!r})")
