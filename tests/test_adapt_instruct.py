@@ -152,12 +152,13 @@ def test_a_frame_that_is_no_token_is_refused_before_anything_is_computed(
 def test_init_says_what_methods_mean_for_one_table(tied: Path, merged: Path, tmp_path: Path) -> None:
     for method, words in {
         "decompose-head": "So all new rows are drawn at random",
-        "weighted": "base rows that they are made of; there are only",
+        "weighted": "base rows of Hangul.",
     }.items():
         done = vocabopt("init", tied, "--tokenizer", merged, "--method", method, "--out", tmp_path / method)
         assert done.exit_code == 0, done.output
         assert words in done.stdout
     record = json.loads((tmp_path / "weighted" / "init.json").read_text())
     (table,) = record["log"]["tables"]
-    assert (table["norm"]["rows"], table["name"]) == ("base ids", "both")
+    assert (table["norm"]["rows"], table["name"]) == ("target script", "both")
+    assert table["norm"]["n_rows"] >= 64
     assert "output rows too" in " ".join(record["log"]["notes"])

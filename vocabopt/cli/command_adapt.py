@@ -9,6 +9,7 @@ import click
 from vocabopt.cli.shared import going_on_by, plain_console, reading_options, require_trainer
 from vocabopt.cli.training import (
     INITS,
+    TIED,
     budget_option,
     document_options,
     eval_option,
@@ -42,7 +43,7 @@ from vocabopt.errors import OptionError
 )
 @plan_option
 @lora_option
-@click.option("--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}.")
+@click.option("--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}. {TIED}")
 @norm_option
 @running_options
 @click.option(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from vocabopt.cli.shared import plain_console, require_trainer
-from vocabopt.cli.training import METHODS, norm_option, output_options
+from vocabopt.cli.training import METHODS, TIED, norm_option, output_options
 
 
 @click.command()
@@ -24,7 +24,7 @@ from vocabopt.cli.training import METHODS, norm_option, output_options
     type=click.Choice(METHODS),
     default="decompose",
     show_default=True,
-    help="What makes the new rows.",
+    help=f"What makes the new rows. {TIED}",
 )
 @norm_option
 @click.option(

@@ -10,6 +10,7 @@ from vocabopt.cli.shared import going_on_by, plain_console, reading_options, req
 from vocabopt.cli.training import (
     INITS,
     PLANS,
+    TIED,
     document_options,
     eval_option,
     lora_option,
@@ -27,7 +28,9 @@ from vocabopt.cli.training import (
 @replay_options
 @document_options
 @eval_option
-@click.option("--init", "inits", multiple=True, metavar="METHOD", help=f"May be repeated: {INITS}.  [default: all]")
+@click.option(
+    "--init", "inits", multiple=True, metavar="METHOD", help=f"May be repeated: {INITS}. {TIED}  [default: all]"
+)
 @click.option(
     "--plan", "plans", multiple=True, metavar="PLAN", default=("redwhale",), show_default=True, help=f"Or: {PLANS}."
 )

@@ -14,6 +14,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PLANS = "redwhale, full, lora, sequential, top2-bottom2, eeve, inplace, or a .toml file"
 METHODS = ("random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted")
 INITS = ", ".join(METHODS)
+#: Of help: what a method is worth to a model of one table.
+TIED = "On a tied model decompose-head is random."
 
 
 def _add(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
@@ -154,7 +156,9 @@ def lora_option(command: Command) -> Command:
 def norm_option(command: Command) -> Command:
     """--match-norm."""
     return click.option(
-        "--match-norm", is_flag=True, help="Rescale new rows to the norm of the rows they are made of."
+        "--match-norm",
+        is_flag=True,
+        help="Rescale new rows to the norm of the rows they are made of; on a tied model compare first, by probe.",
     )(command)
 
 
