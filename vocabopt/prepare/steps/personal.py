@@ -53,6 +53,7 @@ def _stands_alone(match: re.Match[str]) -> bool:
     start = max(0, match.start() - _LABEL_CHARS)
     return not _GLUE_AFTER.match(after) and _LABEL.search(match.string[start : match.start()]) is not None
 
+
 # --- Resident registration numbers -----------------------------------------------------------------------------------
 
 # Birth date, then the digit of century and sex: 1, 2 (5, 6 for foreigners) of the 1900s, 3, 4 (7, 8) of the 2000s.
