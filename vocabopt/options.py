@@ -53,15 +53,10 @@ class SweepOptions:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
         if not 0 <= self.heldout < 1:
             raise OptionError(f"--heldout {self.heldout}: must be at least 0 and below 1 (0.05 holds out 5 %).")
-        if not 1 <= self.max_added <= MAX_ADDED:
-            raise OptionError(f"--max-added {self.max_added}: must be between 1 and {MAX_ADDED:,}.")
-        if self.min_saving < 1:
-            raise OptionError(f"--min-saving {self.min_saving}: must be at least 1 token.")
+        check_growth_options(self.max_added, self.min_saving, self.seed)
         if self.method == "grow" and (self.vocab is not None or self.scores != "unique"):
             option = f"--vocab {self.vocab}" if self.vocab is not None else f"--scores {self.scores}"
             raise OptionError(f"{option}: is about the union method. Add --method union, or leave it out.")
-        if not 0 <= self.seed < 2**64:
-            raise OptionError(f"--seed {self.seed}: must be between 0 and 2**64 - 1.")
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
@@ -70,6 +65,20 @@ class SweepOptions:
     def as_record(self) -> dict[str, Any]:
         record = asdict(self)
         return {**record, "paths": list(self.paths), "out": str(self.out)}
+
+
+def check_growth_options(max_added: int, min_saving: int, seed: int) -> None:
+    """What the growth pass and the hashes of documents can take.
+
+    Raises:
+        OptionError: a number is out of range.
+    """
+    if not 1 <= max_added <= MAX_ADDED:
+        raise OptionError(f"--max-added {max_added}: must be between 1 and {MAX_ADDED:,}.")
+    if not 1 <= min_saving < 2**63:
+        raise OptionError(f"--min-saving {min_saving}: must be between 1 and 2**63 - 1 tokens.")
+    if not 0 <= seed < 2**64:
+        raise OptionError(f"--seed {seed}: must be between 0 and 2**64 - 1.")
 
 
 def default_out(paths: tuple[str, ...], base: str) -> Path:

@@ -25,7 +25,7 @@ from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.growth import GrowthOptions, grow
-from vocabopt.options import DEFAULT_BASE, MAX_ADDED
+from vocabopt.options import DEFAULT_BASE, check_growth_options
 from vocabopt.pretokens import refine
 from vocabopt.readers import ReadOptions
 from vocabopt.scripts import find_target_scripts, parse_scripts
@@ -71,8 +71,7 @@ class SensitivityOptions:
             raise OptionError(
                 f"--heldout {self.heldout}: must be above 0 and below 1: costs are measured on that text."
             )
-        if not 1 <= self.max_added <= MAX_ADDED:
-            raise OptionError(f"--max-added {self.max_added}: must be between 1 and {MAX_ADDED:,}.")
+        check_growth_options(self.max_added, self.min_saving, self.seed)
         if self.n_added is not None and not 0 < self.n_added <= self.max_added:
             raise OptionError(f"--size {self.n_added}: must be between 1 and --max-added, {self.max_added:,}.")
 
