@@ -76,7 +76,7 @@ def check_growth_options(max_added: int, min_saving: int, seed: int) -> None:
     if not 1 <= max_added <= MAX_ADDED:
         raise OptionError(f"--max-added {max_added}: must be between 1 and {MAX_ADDED:,}.")
     if not 1 <= min_saving < 2**63:
-        raise OptionError(f"--min-saving {min_saving}: must be between 1 and 2**63 - 1 tokens.")
+        raise OptionError(f"--min-saving {min_saving}: must be at least 1 token, and below 2**63.")
     if not 0 <= seed < 2**64:
         raise OptionError(f"--seed {seed}: must be between 0 and 2**64 - 1.")
 
