@@ -177,7 +177,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path: Path)
 
 def test_parquet_holds_the_same_columns(tmp_path: Path) -> None:
     source = written(tmp_path / "in.txt", "하나\n둘\n하나\n")
-    prepared(tmp_path / "out", source, "--steps", "exact", "--format", "parquet")
+    prepared(tmp_path / "out", source, "--steps", "exact", "--output-format", "parquet")
     clean = pl.read_parquet(tmp_path / "out" / "clean" / "000000.parquet")
     assert clean.columns == ["id", "text", "source", "line"]
     assert clean["text"].to_list() == ["하나", "둘"]

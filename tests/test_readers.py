@@ -46,7 +46,7 @@ def written(path: Path, data: bytes | str) -> Path:
 
 
 def reference_lines(text: str) -> list[str]:
-    """The design's sentence in plain Python: a line ends at LF or CRLF and nothing else; one byte order mark is no text."""
+    """The design's sentence in plain Python: a line ends at LF or CRLF and nothing else; a first U+FEFF is no text."""
     *ended, last = text.removeprefix("\ufeff").split("\n")
     return [line.removesuffix("\r") for line in ended] + ([last] if last else [])
 

@@ -53,10 +53,12 @@ quy=qu swh=sw uzn=uz ydd=yi zsm=ms
 """
 
 #: Codes here that mostly name a folder where they do: bak is also Bashkir, mac Macedonian, run Rundi.
-_FOLDER_WORDS = frozenset("arm bak ban bar bug div ext geo ice mac mad may min per run war".split())
+_FOLDER_WORDS = frozenset(
+    ("arm", "bak", "ban", "bar", "bug", "div", "ext", "geo", "ice", "mac", "mad", "may", "min", "per", "run", "war")
+)
 
 #: Languages written in several scripts, whose texts are no more one set than those of two languages.
-_SEVERAL_SCRIPTS = frozenset("az bs kk ks ku ky mn pa sd sr tg tt ug uz zh".split())
+_SEVERAL_SCRIPTS = frozenset(["az", "bs", "kk", "ks", "ku", "ky", "mn", "pa", "sd", "sr", "tg", "tt", "ug", "uz", "zh"])
 
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_](?:[a-z]{2}|[0-9]{3}))?", re.IGNORECASE)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from vocabopt.architecture import Architecture, read_architecture
 from vocabopt.errors import ModelSpecError
+from vocabopt.utf8 import read_utf8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +152,7 @@ def _what_works() -> str:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_utf8(path))
     except OSError as error:
         raise ModelSpecError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError

@@ -10,7 +10,6 @@ import codecs
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-
 from typing import TYPE_CHECKING
 
 import polars as pl

@@ -14,7 +14,7 @@ from vocabopt.errors import CorpusError
 from vocabopt.lines import OR_SKIP, Damage, RawLines, Unreadable, clean_text, not_decodable, text_of, unreadable_of
 from vocabopt.reading import Block, ReadOptions, checked_text, no_column, text_column
 
-#: What a record is, with its place in words ("line 3"): a field's value or the names of the fields, or why it is broken.
+#: The number of a record, or of its line; and the record: an object, a text, or a BrokenRecordError.
 Record: TypeAlias = tuple[int, Any]
 
 _SPACE = re.compile(r"[ \t\r\n]*")

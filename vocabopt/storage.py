@@ -32,7 +32,7 @@ _ZST_STEP_BYTES = 1 << 14  # small, because a few bytes of zstd can unpack to 12
 
 
 def file_format(url: str) -> tuple[str, str]:
-    """What the suffixes tell: the format of a file of text, "" when they do not, and its compression ("gz", "zst", "")."""
+    """What the suffixes tell: the format of a file of text ("" for nothing), and its compression ("gz", "zst", "")."""
     name = next((link for link in url.split("::") if "://" in link), url).lower().rpartition("/")[2]
     stem, _, packed = name.rpartition(".")
     name, packed = (stem, packed) if packed in ("gz", "zst") else (name, "")

@@ -96,11 +96,13 @@ def target_and_replays(
     name, path = target
     assert name not in replays, "checked with the options"
     return (
-        TextSource(name=name, text_set=_found(name, path, f"--text {name}={path}"), share=left, options=options),
+        TextSource(
+            name=name, text_set=_found(name, path, options, f"--text {name}={path}"), share=left, options=options
+        ),
         *(
             TextSource(
                 name=other,
-                text_set=_found(other, where, f"--replay {other}={where}:{share:g}"),
+                text_set=_found(other, where, options, f"--replay {other}={where}:{share:g}"),
                 share=share,
                 options=options,
             )
@@ -109,11 +111,11 @@ def target_and_replays(
     )
 
 
-def _found(name: str, path: str, place: str) -> TextSet:
+def _found(name: str, path: str, options: ReadOptions, place: str) -> TextSet:
     if path == STDIN:
         raise OptionError(f"{place}: standard input can be read once, and training text is read twice. Save it first.")
     try:
-        return corpus_set(name, path)
+        return corpus_set(name, path, options)
     except CorpusError as error:
         raise CorpusError(f"{place}: {error}") from error
 

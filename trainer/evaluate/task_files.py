@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from trainer.evaluate.tasks import Item, Task
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.storage import chunks, file_format
+from vocabopt.utf8 import read_utf8
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _LABELS = "valid-labels.lst"
@@ -95,7 +96,7 @@ def _labelled(path: Path) -> Iterator[tuple[_Place, dict[str, Any]]]:
     if not labels.is_file():
         raise OptionError(f"--tasks-data {path.parent}: no {_LABELS}, which piqa is read from. Put it there.")
     rows = list(_records(str(path), _read(path)))
-    given = labels.read_text(encoding="utf-8").split()
+    given = read_utf8(labels).split()
     if len(rows) != len(given) or set(given) - {"0", "1"}:
         raise CorpusError(
             f"{labels}: {len(given):,} labels for the {len(rows):,} items of {path.name}, each 0 or 1. Fetch both "

@@ -124,7 +124,7 @@ def _prepare_options(
     """own: the text is the user's, read as they say; else one of this comparison's, which is JSON lines."""
     read: dict[str, Any] = {}
     if own:
-        read = {"unit": options.unit, "column": options.column, "encoding": options.encoding}
+        read = {name: getattr(options, name) for name in ("unit", "column", "encoding", "format")}
     return PrepareOptions(
         paths=paths, out=out, steps=steps, base=None, shard=options.shard, workers=options.workers, strict=own, **read
     )

@@ -192,7 +192,7 @@ def _hashes(texts: pl.Series, n_chars: int) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _files(name: str, paths: Sequence[str]) -> list[TextFile]:
-    return [file for path in paths for file in named_set(name, path, "eval").files]
+    return list(named_set(name, paths, "eval").files)
 
 
 def items_of(benchmarks: Mapping[str, Sequence[str]], fields: Sequence[str] = ()) -> Iterator[tuple[str, str]]:

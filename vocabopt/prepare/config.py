@@ -18,6 +18,7 @@ from typing import Any
 from vocabopt.errors import OptionError
 from vocabopt.prepare import DEFAULT_STEPS
 from vocabopt.prepare.step import Step
+from vocabopt.utf8 import read_utf8
 
 
 def registry() -> dict[str, type[Any]]:
@@ -72,7 +73,7 @@ def read_config(path: Path) -> tuple[Step, ...]:
         OptionError: it is missing, is no TOML, or as `chain`.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_utf8(path))
     except FileNotFoundError as error:
         raise OptionError(f"--config {path}: no such file. Check the path.") from error
     except (OSError, ValueError) as error:

@@ -40,7 +40,9 @@ class Texts:
         self._sources = [
             _Source(role=role, file=file)
             for role, name, path in named
-            for file in named_set(name, path, "protected" if role == "protect" else "eval").files
+            for file in named_set(
+                name, path, "protected" if role == "protect" else "eval", options.read_options()
+            ).files
         ]
 
     @property
