@@ -136,9 +136,9 @@ def prepare(
     """Clean text, step by step, and count what each step takes.
 
     PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst), folders, globs, URLs, or - for standard
-    input. Writes OUT/clean/ (what is kept: id, text, source, line), OUT/removed/ (the rest, with the step that took it and why),
-    prepare.json and report.html. A run that was stopped goes on when the same command is given again. `vocabopt sweep
-    OUT` reads the result and shows the funnel in its report.
+    input. Writes OUT/clean/ (what is kept: id, text, source, line), OUT/removed/ (the rest, with the step that took it
+    and why), prepare.json and report.html. A run that was stopped goes on when the same command is given again.
+    `vocabopt sweep OUT` reads the result and shows the funnel in its report.
 
     \b
     Examples:
