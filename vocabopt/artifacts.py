@@ -18,8 +18,8 @@ from typing import IO, Any
 
 import polars as pl
 
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import RunDirectoryError
-from vocabopt.utf8 import read_utf8
 
 FORMAT_VERSION = 1
 

@@ -40,8 +40,7 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        if not quiet:
-            notices.listen(self.note)
+        notices.silence() if quiet else notices.listen(self.note)
         self.rich = RichConsole(stderr=True)
         self.seconds: dict[str, float] = {}
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Literal
 
+from vocabopt.byte_order_mark import MARK, tell_mark
 from vocabopt.errors import CorpusError
 from vocabopt.reading import ReadOptions
 from vocabopt.storage import STDIN
-from vocabopt.utf8 import MARK, tell_mark
 
 HEAD_BYTES = 1 << 16
 #: Values at the beginning that must be JSON objects for the file to be records.

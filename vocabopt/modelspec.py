@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.architecture import Architecture, read_architecture
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import ModelSpecError
-from vocabopt.utf8 import read_utf8
 
 
 @dataclass(frozen=True, kw_only=True)

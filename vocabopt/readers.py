@@ -10,26 +10,27 @@ import codecs
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from vocabopt.byte_order_mark import MARK
 from vocabopt.errors import CorpusError
 from vocabopt.formats import drop_mark, drops_own_mark, format_of, head_of
 from vocabopt.lines import NUL, OR_SKIP, Damage, RawLines, clean_text, line_blocks, transcoded, unreadable_of
 from vocabopt.notices import tell
 from vocabopt.reading import Block, ReadOptions, no_column, text_column
-from vocabopt.record_readers import Stream, json_line_blocks, json_records, record_blocks, table_records
+from vocabopt.record_readers import Stream, json_line_blocks, json_records, json_value, record_blocks, table_records
 from vocabopt.storage import chunks as decompressed
 from vocabopt.storage import file_format, local_path, reading
-from vocabopt.utf8 import MARK
 
 if TYPE_CHECKING:
     from vocabopt.corpus import TextFile
 
-__all__ = ["Block", "ReadOptions", "read_blocks"]
+__all__ = ["Block", "ReadOptions", "read_blocks", "read_records"]
 
 _PARQUET_ROWS = 50_000
+_SEPARATORS = {"csv": ",", "tsv": "\t"}
 
 
 def read_blocks(file: "TextFile", options: ReadOptions, *, block_bytes: int = 4 << 20) -> Iterator[Block]:
@@ -43,13 +44,12 @@ def read_blocks(file: "TextFile", options: ReadOptions, *, block_bytes: int = 4 
         CorpusError: the file cannot be opened, holds no text or lacks the column; or, where on_error is "fail", it is
             damaged, or a document is not in the encoding, holds NUL or is a broken record.
     """
-    suffix, packed = file_format(file.url)
-    if (suffix if options.format == "auto" else options.format) == "parquet":
+    if (file_format(file.url)[0] if options.format == "auto" else options.format) == "parquet":
         yield from _parquet_blocks(file.url, options, block_bytes)
         return
     damage = Damage()
     n_stored, block = 0, None
-    for block in _unpacked_blocks(file.url, suffix, packed, options, block_bytes, damage):
+    for block in _unpacked_blocks(file.url, options, block_bytes, damage):
         n_stored += block.n_stored_bytes
         yield block
     if damage.reason is not None:
@@ -59,9 +59,39 @@ def read_blocks(file: "TextFile", options: ReadOptions, *, block_bytes: int = 4 
         yield replace(Block.of(pl.Series(dtype=pl.String), (), n_left, first), damage=damage.reason)
 
 
-def _unpacked_blocks(
-    url: str, suffix: str, packed: str, options: ReadOptions, block_bytes: int, damage: Damage
-) -> Iterator[Block]:
+def read_records(url: str) -> Iterator[tuple[int, Any]]:
+    """Lines and records of a file as they are, with their numbers: a string for a line, what JSON holds, or a row.
+
+    Raises:
+        CorpusError: as `read_blocks`.
+    """
+    options, damage = ReadOptions(), Damage()
+    if file_format(url)[0] == "parquet":
+        with local_path(url) as path, reading(url):
+            yield from enumerate(pl.read_parquet(path, glob=False).iter_rows(named=True), 1)
+        return
+    kind, chunks, offset = _opened(url, options, 4 << 20, damage)
+    stream = Stream(url, options, damage)
+    if kind == "json":
+        yield from json_records(stream.pieces(chunks, offset), stream)
+        return
+    raws = line_blocks(chunks, 4 << 20, whole=False, offset=offset, damage=damage)
+    if kind in ("csv", "tsv"):
+        yield from table_records(stream.lines(raws), _SEPARATORS[kind], stream, None)
+        return
+    for number, line in enumerate(stream.lines(raws), 1):
+        if text := line.strip():
+            try:
+                yield number, json_value(text) if kind == "jsonl" else text
+            except (ValueError, RecursionError) as error:
+                raise CorpusError(f"{url}, line {number}: {error}") from error
+
+
+def _opened(
+    url: str, options: ReadOptions, block_bytes: int, damage: Damage
+) -> tuple[str, Iterator[tuple[bytes, int]], int]:
+    """The format of a file that is not parquet, its content in UTF-8 and how many bytes a mark before it had."""
+    suffix, packed = file_format(url)
     chunks = decompressed(url, packed, block_bytes)
     if options.on_error == "skip":
         chunks = damage.watching(chunks)
@@ -75,6 +105,11 @@ def _unpacked_blocks(
     kind = format_of(url, suffix, stored, text, options, is_all=is_all)
     if kind == "parquet":
         raise CorpusError(f"{url}: parquet is not read from compressed files; unpack it")
+    return kind, chunks, offset
+
+
+def _unpacked_blocks(url: str, options: ReadOptions, block_bytes: int, damage: Damage) -> Iterator[Block]:
+    kind, chunks, offset = _opened(url, options, block_bytes, damage)
     if kind == "json":
         stream = Stream(url, options, damage)
         yield from record_blocks(json_records(stream.pieces(chunks, offset), stream), stream, block_bytes)
@@ -87,7 +122,7 @@ def _unpacked_blocks(
         yield from json_line_blocks(raws, url, options, damage)
     else:
         stream = Stream(url, options, damage)
-        records = table_records(stream.lines(raws), "\t" if kind == "tsv" else ",", stream)
+        records = table_records(stream.lines(raws), _SEPARATORS[kind], stream, text_column(options))
         yield from record_blocks(records, stream, block_bytes, word="line")
 
 

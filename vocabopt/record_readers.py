@@ -34,10 +34,14 @@ class BrokenRecordError(ValueError):
 
 @dataclass
 class _Tally:
-    """What a file has given: to tell one broken record from a file that holds none."""
+    """What a file has given: to tell one broken record from a file that holds none.
+
+    objects_only: a record that is a string is none, as on a line of JSON lines.
+    """
 
     url: str
     options: ReadOptions
+    objects_only: bool = False
     n_texts: int = 0
     n_broken: int = 0
     names: list[str] = field(default_factory=list)  # of the fields of the first record without the column
@@ -46,7 +50,7 @@ class _Tally:
     def text(self, record: Any) -> str | None:
         """The text of a record; ValueError says why it has none."""
         column = text_column(self.options)
-        if isinstance(record, str):
+        if isinstance(record, str) and not self.objects_only:
             text = checked_text(record)
         elif not isinstance(record, dict):
             raise ValueError("broken record (not a JSON object)")
@@ -80,7 +84,7 @@ class _Tally:
 
 def json_line_blocks(raws: Iterator[RawLines], url: str, options: ReadOptions, damage: Damage) -> Iterator[Block]:
     """A JSON object on each line."""
-    tally = _Tally(url, options)
+    tally = _Tally(url, options, objects_only=True)
     n_lines = 0
     for raw in raws:
         text, unreadable, n_recoded = clean_text(raw, n_lines, url, options, whole=False)
@@ -92,7 +96,7 @@ def json_line_blocks(raws: Iterator[RawLines], url: str, options: ReadOptions, d
             if not line.strip():
                 continue
             try:
-                texts[-1] = tally.text(_object(line))
+                texts[-1] = tally.text(json_value(line))
             except (ValueError, RecursionError) as error:
                 tally.broken(f"line {n_lines}", error)
                 unreadable.append(unreadable_of(n_lines, line.encode(), str(error)))
@@ -100,14 +104,12 @@ def json_line_blocks(raws: Iterator[RawLines], url: str, options: ReadOptions, d
     tally.finish(damage)
 
 
-def _object(line: str) -> dict[str, object]:
+def json_value(line: str) -> Any:
+    """What JSON a line holds; ValueError says what is wrong with it."""
     try:
-        record = json.loads(line)
+        return json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"broken JSON ({error.msg}, column {error.colno})") from error
-    if not isinstance(record, dict):
-        raise ValueError("broken record (not a JSON object)")
-    return record
 
 
 # --- Records over several lines --------------------------------------------------------------------------------------
@@ -271,8 +273,8 @@ class _Values:
         stream.damage.reason = stream.damage.reason or told
 
 
-def table_records(lines: Iterator[str], separator: str, stream: Stream) -> Iterator[Record]:
-    """The rows of CSV or TSV with a head line, quoted with ", as objects with the text alone.
+def table_records(lines: Iterator[str], separator: str, stream: Stream, column: str | None) -> Iterator[Record]:
+    """The rows of CSV or TSV with a head line, quoted with ", as objects; with the one column, or all for None.
 
     Raises:
         CorpusError: there is no such column, or a quote is not closed.
@@ -282,10 +284,9 @@ def table_records(lines: Iterator[str], separator: str, stream: Stream) -> Itera
     names = _head(reader, stream)
     if names is None:
         return
-    column = text_column(stream.options)
-    if column not in names:
+    if column is not None and column not in names:
         raise no_column(stream.url, stream.options, names)
-    place = names.index(column)
+    places = {name: i for i, name in enumerate(names) if column in (None, name)}
     while True:
         line = reader.line_num + 1
         try:
@@ -302,12 +303,12 @@ def table_records(lines: Iterator[str], separator: str, stream: Stream) -> Itera
         if row is None:
             return
         if not row:
-            yield line, {column: None}
+            yield line, dict.fromkeys(places)
         elif len(row) != len(names):
             shown = separator.join(row)
             yield line, BrokenRecordError(f"broken row ({len(row)} fields, the head line has {len(names)})", shown)
         else:
-            yield line, {column: row[place]}
+            yield line, {name: row[i] for name, i in places.items()}
 
 
 def _head(reader: Any, stream: Stream) -> Sequence[str] | None:

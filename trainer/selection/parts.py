@@ -11,6 +11,7 @@ from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.content import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.paths import printable
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Reader, find_text
 from vocabopt.prepare.run import run_prepare
@@ -136,8 +137,9 @@ def _held_out(texts: pl.Series, options: CompareOptions) -> pl.Series:
 
 
 def _rows(documents: pl.DataFrame, path: str) -> pl.DataFrame:
-    place = pl.lit(path) + ":" + pl.col("line").cast(pl.String)
-    return documents.select(id=place, text="text", source=pl.lit(path), line="line")
+    source = pl.lit(printable(path))
+    place = source + ":" + pl.col("line").cast(pl.String)
+    return documents.select(id=place, text="text", source=source, line="line")
 
 
 def names_of(paths: tuple[str, ...]) -> dict[str, str]:

@@ -11,8 +11,8 @@ from vocabopt.bases.pipeline import added_token
 from vocabopt.bases.ranks import is_rank_file, parse_ranks, spelled
 from vocabopt.bases.sentencepiece_model import is_bpe, parse_any_model
 from vocabopt.bases.tekken import parse_tekken
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.utf8 import read_utf8
 
 
 def added_tokens_of(folder: Path) -> dict[str, dict[str, Any]]:

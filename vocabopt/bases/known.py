@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.bases.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import BaseTokenizerError, OptionError
-from vocabopt.utf8 import read_utf8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,9 @@ from vocabopt.bases.sentencepiece_model import (
     to_tokenizer_json,
 )
 from vocabopt.bases.tekken import is_tekken, parse_tekken
+from vocabopt.byte_order_mark import read_bytes, read_utf8
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.utf8 import read_bytes, read_utf8
 
 #: Files of a Hugging Face folder that belong to the tokenizer and travel with a merged one.
 COMPANION_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")

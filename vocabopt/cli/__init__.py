@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from vocabopt import __version__, notices
+from vocabopt import __version__
 from vocabopt.cli.command_adapt import adapt
 from vocabopt.cli.command_analyze import analyze
 from vocabopt.cli.command_choose import choose
@@ -21,7 +21,6 @@ from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
 from vocabopt.cli.shared import ARGUMENTS, GOES_ON_BY
 from vocabopt.errors import VocaboptError
-from vocabopt.paths import printable
 
 
 class _Group(click.Group):
@@ -36,11 +35,10 @@ class _Group(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        notices.silence()  # until the command has a console, and for good where that is quiet
         try:
             return super().invoke(ctx)
         except VocaboptError as error:
-            click.echo(f"Error: {printable(str(error))}", err=True)
+            click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             kept = "Interrupted. Finished files are kept; nothing half-written is left."

@@ -11,9 +11,9 @@ from vocabopt.bases import Base, load_base
 from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER
 from vocabopt.bases.ranks import is_rank_file
 from vocabopt.bases.sentencepiece_model import parse_any_model, to_tokenizer_json
+from vocabopt.byte_order_mark import MARK, read_bytes
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.utf8 import MARK, read_bytes
 from vocabopt.verify.encoders import Kind
 from vocabopt.verify.sides import Side
 

@@ -1,4 +1,4 @@
-"""UTF-8 as files have it: a byte order mark at the beginning is no part of the text. One home for that rule."""
+"""A byte order mark at the beginning of a file in UTF-8 is no part of its text: the one home of that rule."""
 
 import codecs
 from pathlib import Path
