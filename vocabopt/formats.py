@@ -47,6 +47,8 @@ _MARKUP = re.compile(r"\s*(<!--.*?-->\s*)*(<\?xml\s|<!doctype\s|<html\b)", re.IG
 _SPACE = re.compile(r"[ \t\r\n]*")
 _OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.){0,200}"\s*:')
 _CONTROL = re.compile("[\0-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+#: Longer than any literal or escape of JSON.
+_MARGIN_CHARS = 32
 _DECODER = json.JSONDecoder()
 
 
@@ -112,9 +114,11 @@ def json_kind(text: str, *, is_all: bool) -> Literal["array", "objects"] | None:
     while text.startswith("{", position) and n_objects < _N_OBJECTS:
         try:
             value, end = _DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError):
-            is_cut = not is_all and (n_objects > 0 or _OBJECT.match(text, position) is not None)
+        except json.JSONDecodeError as error:
+            is_cut = not is_all and stops_inside(error, text) and _OBJECT.match(text, position) is not None
             return "objects" if is_cut or n_objects > 1 else None
+        except (ValueError, RecursionError):
+            return None
         if not value:
             return None
         n_objects, position = n_objects + 1, _skip(text, end)
@@ -126,7 +130,7 @@ def _begins_array(text: str, position: int, *, is_all: bool) -> bool:
     try:
         value, end = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        return not is_all and (_OBJECT.match(text, start) is not None or error.msg.startswith("Unterminated string"))
+        return not is_all and stops_inside(error, text) and text[start : start + 1] in ("{", '"')
     except (ValueError, RecursionError):
         return False
     if not isinstance(value, dict | str):
@@ -145,6 +149,11 @@ def _is_binary(start: str) -> bool:
 def _is_word(magic: bytes) -> bool:
     """A text may begin with such a word, but would not hold NUL."""
     return magic.isalnum()
+
+
+def stops_inside(error: json.JSONDecodeError, text: str) -> bool:
+    """Whether JSON may be whole when the text goes on: nothing far from its end is wrong."""
+    return error.msg.startswith("Unterminated string") or error.pos > len(text) - _MARGIN_CHARS
 
 
 def _skip(text: str, position: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from vocabopt.errors import CorpusError
+from vocabopt.formats import stops_inside
 from vocabopt.lines import OR_SKIP, Damage, RawLines, Unreadable, clean_text, not_decodable, text_of, unreadable_of
 from vocabopt.reading import Block, ReadOptions, checked_text, no_column, text_column
 
@@ -19,8 +20,6 @@ Record: TypeAlias = tuple[int, Any]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
-#: An error so far from the end of what was read is none that more text would mend: longer than any literal.
-_MARGIN_CHARS = 32
 _MAX_FIELD_CHARS = (1 << 31) - 1
 
 
@@ -253,9 +252,8 @@ class _Values:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.position)
             except json.JSONDecodeError as error:
-                is_cut = error.msg.startswith("Unterminated string") or error.pos > len(self.text) - _MARGIN_CHARS
                 # Twice as much each time, so that a long value is not read over and over.
-                if is_cut and self._more(len(self.text) - self.position):
+                if stops_inside(error, self.text) and self._more(len(self.text) - self.position):
                     continue
                 raise ValueError(f"broken JSON ({error.msg})") from error
             except RecursionError as error:

@@ -118,8 +118,8 @@ def find_text(options: PrepareOptions) -> TextSet:
     for path in options.paths:
         if "://" not in path and Path(path).is_dir() and (folder := Path(path).resolve()) in (out, *out.parents):
             raise OptionError(
-                f"--out {options.out}: {'is' if folder == out else 'lies inside'} {path}, and would be read as text the "
-                "next time. Choose a folder outside of it."
+                f"--out {options.out}: {'is' if folder == out else 'lies inside'} {path}, and would be read as text "
+                "the next time. Choose a folder outside of it."
             )
     text_sets = find_text_sets(options.paths, target=None, evals={}, protects={}, options=options.read_options())
     if len(text_sets) > 1:
