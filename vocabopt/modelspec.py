@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.architecture import Architecture, read_architecture
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import ModelSpecError
 
 
@@ -165,7 +166,7 @@ def _what_works() -> str:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_utf8(path))
     except OSError as error:
         raise ModelSpecError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError

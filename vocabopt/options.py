@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocabopt.errors import OptionError
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.
@@ -42,6 +42,7 @@ class SweepOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    format: TextFormat = "auto"
     pattern: str | None = None
     specials: str | None = None
     method: Literal["grow", "union"] = "grow"
@@ -60,7 +61,7 @@ class SweepOptions:
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+        return ReadOptions.of(self)
 
     def as_record(self) -> dict[str, Any]:
         record = asdict(self)

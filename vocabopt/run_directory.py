@@ -22,11 +22,12 @@ from vocabopt.corpus import TextSet, fingerprint
 from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
 from vocabopt.options import SweepOptions
+from vocabopt.paths import printable
 
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
-COUNTS_VERSION = 1
+COUNTS_VERSION = 2
 #: Options that decide which documents there are, and in which set; the rest may change between runs.
-_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error")
+_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error", "format")
 
 
 @dataclass
@@ -46,7 +47,7 @@ class RunDirectory:
         """
         check_writable(options.out)
         inputs = [
-            {**asdict(file), "role": text_set.role, "fingerprint": fingerprint(file)}
+            {**asdict(file), "url": printable(file.url), "role": text_set.role, "fingerprint": fingerprint(file)}
             for text_set in text_sets
             for file in text_set.files
         ]

@@ -22,6 +22,7 @@ from vocabopt.bases.sentencepiece_model import (
     to_tokenizer_json,
 )
 from vocabopt.bases.tekken import is_tekken, parse_tekken
+from vocabopt.byte_order_mark import read_bytes, read_utf8
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
 
@@ -104,8 +105,8 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
         )
     templates = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
-    companions = {file: (folder / file).read_bytes() for file in COMPANION_FILES if (folder / file).is_file()}
-    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": template.read_bytes() for template in templates}
+    companions = {file: _read_bytes(folder / file) for file in COMPANION_FILES if (folder / file).is_file()}
+    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": _read_bytes(template) for template in templates}
     return _load_file(
         found[0],
         name=name,
@@ -123,7 +124,7 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
 def _model_n_rows(config: Path) -> int | None:
     """Rows of the embedding table as the base's own config.json states them (padding included), if it is there."""
     try:
-        value = json.loads(config.read_text(encoding="utf-8"))
+        value = json.loads(read_utf8(config))
     except (OSError, ValueError):
         return None
     parts = (value, value.get("text_config")) if isinstance(value, dict) else ()
@@ -192,7 +193,7 @@ def _load_file(
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise BaseTokenizerError(f"{path}: cannot be read ({error.strerror}).") from error
 

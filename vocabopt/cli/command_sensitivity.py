@@ -53,6 +53,7 @@ def sensitivity(
     column: str | None,
     encoding: str,
     on_error: Any,
+    format: Any,
     as_json: bool,
     quiet: bool,
     **values: Any,
@@ -76,7 +77,7 @@ def sensitivity(
     options = SensitivityOptions(
         corpora=_named(corpora),
         out=out,
-        read=ReadOptions(unit=unit, column=column, encoding=encoding, on_error=on_error),
+        read=ReadOptions(unit=unit, column=column, encoding=encoding, on_error=on_error, format=format),
         choice=ChoiceOptions(window=None if window is None else parse_window(window), seed=values["seed"]),
         **values,
     )

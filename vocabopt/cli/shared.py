@@ -52,9 +52,29 @@ def rank_file_options(command: Command) -> Command:
     )(command)
 
 
+def format_option(command: Command) -> Command:
+    """--format: what the text is stored in."""
+    return click.option(
+        "--format",
+        type=click.Choice(["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]),
+        default="auto",
+        show_default=True,
+        help="Format of all text. auto goes by each file's suffix, and refuses a text file (or standard input) that "
+        "holds something else.",
+    )(command)
+
+
+def column_option(command: Command) -> Command:
+    """--column."""
+    return click.option(
+        "--column", metavar="NAME", help="Text column of records: .jsonl, .json, .csv, .tsv, .parquet.  [default: text]"
+    )(command)
+
+
 def reading_options(command: Command) -> Command:
-    """--unit, --column, --encoding, --on-error: how text is read."""
+    """--format, --unit, --column, --encoding, --on-error: how text is read."""
     options = (
+        format_option,
         click.option(
             "--unit",
             type=click.Choice(["line", "file"]),
@@ -62,7 +82,7 @@ def reading_options(command: Command) -> Command:
             show_default=True,
             help="What a document is in a text file.",
         ),
-        click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]"),
+        column_option,
         click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text, e.g. cp949."),
         click.option(
             "--on-error",

@@ -21,7 +21,7 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
 from vocabopt.complexity import EmbeddingTable, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes
+from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_shared
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.growth import GrowthOptions, grow
@@ -91,7 +91,8 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     scripts = parse_scripts(options.scripts)
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     table = table_of_base(base, options.model)
-    text_sets = tuple(corpus_set(name, path) for name, path in options.corpora.items())
+    text_sets = tuple(corpus_set(name, path, options.read) for name, path in options.corpora.items())
+    tell_shared(text_sets)
     identity = _identity(options, base, text_sets)
     _check_owner(options.out, identity)
     counts = _count(text_sets, base, options, console)
