@@ -19,6 +19,8 @@ from typing import IO, Any
 import polars as pl
 
 from vocabopt.errors import RunDirectoryError
+from vocabopt.locks import entries
+from vocabopt.utf8 import json_bytes
 
 FORMAT_VERSION = 1
 
@@ -77,7 +79,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
 def write_json_atomic(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, atomically. Raises RunDirectoryError as `write_bytes_atomic`."""
-    write_bytes_atomic(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
+    write_bytes_atomic(path, json_bytes(value) + b"\n")
 
 
 def write_parquet_atomic(path: Path, frame: pl.DataFrame, *, metadata: dict[str, str] | None = None) -> None:
@@ -108,7 +110,7 @@ def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
 
 def digest(value: Any) -> str:
     """sha256 of a JSON-able value, independent of dictionary order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json_bytes(value, indent=None, sort_keys=True)).hexdigest()
 
 
 def check_writable(directory: Path) -> None:
@@ -141,7 +143,7 @@ def check_own_folder(directory: Path, marker: str) -> bool:
     check_writable(directory)
     if (directory / marker).exists():
         return True
-    if found := sorted(entry.name for entry in directory.iterdir()):
+    if found := entries(directory):
         raise RunDirectoryError(
             f"{directory}: is not empty and holds no {marker} (found {', '.join(found[:3])}). Choose a new or empty "
             "folder with --out."

@@ -21,6 +21,7 @@ from vocabopt.bases import Base
 from vocabopt.corpus import TextSet, fingerprint
 from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
+from vocabopt.locks import entries
 from vocabopt.options import SweepOptions
 
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
@@ -72,7 +73,7 @@ class RunDirectory:
                     f"{self.path}: holds another run (other text, base or reading options). "
                     "Choose another folder with --out, or remove this one."
                 )
-        elif found := sorted(entry.name for entry in self.path.iterdir()):
+        elif found := entries(self.path):
             raise RunDirectoryError(
                 f"{self.path}: is not empty and holds no run (found {', '.join(found[:3])}). "
                 "Choose a new or empty folder with --out."

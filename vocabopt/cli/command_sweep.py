@@ -1,6 +1,5 @@
 """`vocabopt sweep`."""
 
-import json
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import BASES, named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.cli.shared import BASES, hold, named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -112,10 +112,11 @@ def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
 
     _interrupt_reads()
     options = SweepOptions(out=out or default_out(values["paths"], values["base"]), **values)
+    hold(options.out)
     record = run_sweep(options, Console(quiet=quiet or as_json))
     if as_json:
         # Bytes: JSON is UTF-8 whatever the terminal's encoding.
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet:
         _print_sweep(record, options.out)
 

@@ -2,14 +2,12 @@
 
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
-from multiprocessing import get_context
 from typing import TypeAlias
 
 from vocabopt.errors import RunDirectoryError
@@ -17,6 +15,7 @@ from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Shard
 from vocabopt.prepare.shard import Pass, Worker
 from vocabopt.prepare.work import Work
+from vocabopt.processes import WorkerContext, WorkerEnded, start_worker
 
 #: Takes shards through a pass and gives their numbers as they are done, in any order.
 Submit: TypeAlias = Callable[[Pass, Iterable[tuple[int, Shard | None]]], Iterator[int]]
@@ -29,9 +28,11 @@ _THREADS = ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS")
 
 @contextmanager
 def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
-    """Workers for the time of the context; those already at work when it ends early finish their shard first."""
+    """Workers for the time of the context; those at work when an error ends it finish their shard first, when the user
+    ends it they stop."""
     here: list[Worker] = []
     executor: list[ProcessPoolExecutor] = []
+    context = WorkerContext()
 
     def submit(plan: Pass, jobs: Iterable[tuple[int, Shard | None]]) -> Iterator[int]:
         first = list(islice(iterator := iter(jobs), 2))
@@ -40,10 +41,8 @@ def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
                 here.append(Worker(options, work))
             return (here[0].run(plan, number, shard) for number, shard in chain(first, iterator))
         if not executor:
-            # Not forked: threads of polars and of the encoders would be left behind holding their locks.
-            executor.append(
-                ProcessPoolExecutor(options.workers, get_context("spawn"), initializer=_start, initargs=(options, work))
-            )
+            initargs = (os.getpid(), options, work)
+            executor.append(ProcessPoolExecutor(options.workers, context, initializer=_start, initargs=initargs))
         return _spread(executor[0], plan, chain(first, iterator), options.workers + _N_WAITING)
 
     before = {name: os.environ.get(name) for name in _THREADS}
@@ -51,6 +50,9 @@ def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
         os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
         yield submit
+    except KeyboardInterrupt:
+        context.terminate()
+        raise
     finally:
         for started in executor:
             started.shutdown(cancel_futures=True)
@@ -74,7 +76,7 @@ def _spread(
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, WorkerEnded) as error:
         raise RunDirectoryError(
             f"pass {plan.number + 1}: a worker process was killed, probably for lack of memory. Finished shards are "
             "kept: run the same command again, with fewer --workers or a smaller --shard."
@@ -84,9 +86,9 @@ def _spread(
 _worker: Worker | None = None  # of this process
 
 
-def _start(options: PrepareOptions, work: Work) -> None:
+def _start(parent: int, options: PrepareOptions, work: Work) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool
+    start_worker(parent)
     _worker = Worker(options, work)
 
 
