@@ -89,6 +89,12 @@ def write_parquet_atomic(path: Path, frame: pl.DataFrame, *, metadata: dict[str,
     )
 
 
+def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """A parquet file of this project. Opened here: polars takes a name for a pattern, and none that is not UTF-8."""
+    with path.open("rb") as file:
+        return pl.read_parquet(file, columns=columns)
+
+
 def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
     """Read a JSON object of this project.
 

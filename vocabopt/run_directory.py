@@ -14,6 +14,7 @@ from vocabopt.artifacts import (
     check_writable,
     digest,
     read_json,
+    read_parquet,
     write_json_atomic,
     write_parquet_atomic,
 )
@@ -115,15 +116,11 @@ def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
     if not path.is_file() or not folds_path.is_file():
         return None
     try:
-        # A folder's name may look like a pattern: neither call may take it for one.
         with path.open("rb") as file:
             metadata = pl.read_parquet_metadata(file)
         if metadata.get("inputs_sha256") != inputs_sha256:
             return None
-        texts, folds = (
-            pl.read_parquet(path, columns=["chunk"], glob=False)["chunk"],
-            pl.read_parquet(folds_path, glob=False),
-        )
+        texts, folds = read_parquet(path, ["chunk"])["chunk"], read_parquet(folds_path)
     except (OSError, pl.exceptions.PolarsError):
         return None
     # Copies, since numba compiles its functions anew for arrays that are read-only.

@@ -128,8 +128,7 @@ def _interrupt_reads() -> None:
 
 
 def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
-    import polars as pl
-
+    from vocabopt.artifacts import read_parquet
     from vocabopt.tables import sweep_notes, sweep_table, union_notes, union_table
 
     console = plain_console()
@@ -138,7 +137,7 @@ def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
     if record["method"] == "union":
         for note in notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
-        console.print(union_table(record, pl.read_parquet(out / "curve.parquet", glob=False), width=console.width))
+        console.print(union_table(record, read_parquet(out / "curve.parquet"), width=console.width))
         notes = [*union_notes(record), record["union"]["choice"]["reason"]]
     for note in (*notes, f"Report: {out / 'report.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

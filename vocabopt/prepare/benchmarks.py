@@ -13,7 +13,7 @@ import polars as pl
 import xxhash
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import write_atomic
+from vocabopt.artifacts import read_parquet, write_atomic
 from vocabopt.content import bytes_of_texts
 from vocabopt.corpus import TextFile, fingerprint, named_set
 from vocabopt.errors import CorpusError, OptionError
@@ -234,7 +234,7 @@ def _records(url: str) -> Iterator[tuple[int, Any]]:
     kind, packed = file_format(url)
     if kind == "parquet":
         with local_path(url) as path, reading(url):
-            yield from enumerate(pl.read_parquet(path, glob=False).iter_rows(named=True), 1)
+            yield from enumerate(read_parquet(Path(path)).iter_rows(named=True), 1)
         return
     data = b"".join(piece for piece, _ in chunks(url, packed, 1 << 20))
     for number, line in enumerate(data.split(b"\n"), 1):
