@@ -20,6 +20,7 @@ import polars as pl
 
 from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries
+from vocabopt.system_errors import refusal
 from vocabopt.utf8 import json_bytes
 
 FORMAT_VERSION = 1
@@ -47,8 +48,8 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise RunDirectoryError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        if (refused := refusal(error, path, what="cannot be written")) is not None:
+            raise RunDirectoryError(refused) from error
         raise
 
 
@@ -84,9 +85,33 @@ def write_json_atomic(path: Path, value: Any) -> None:
 
 def write_parquet_atomic(path: Path, frame: pl.DataFrame, *, metadata: dict[str, str] | None = None) -> None:
     """Write `frame` as parquet, atomically; equal frames give equal bytes. Raises RunDirectoryError."""
-    write_atomic(
-        path, lambda file: frame.write_parquet(file, compression="zstd", compression_level=1, metadata=metadata)
-    )
+
+    def write(file: IO[bytes]) -> None:
+        kept = _KeepsError(file)
+        try:
+            frame.write_parquet(kept, compression="zstd", compression_level=1, metadata=metadata)  # type: ignore[arg-type]
+        except pl.exceptions.PolarsError as error:
+            raise kept.error or error from error
+
+    write_atomic(path, write)
+
+
+class _KeepsError:
+    """A file whose error is kept: polars tells of a full disk as a "transport error", without its number."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:

@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 
 from vocabopt.errors import RunDirectoryError
 from vocabopt.paths import printable
-from vocabopt.system_errors import refusal
 
 #: Of the hidden files that stand beside a result only while it is being made.
 _OWN = re.compile(r"\..+\.(lock|holder\.json|partial)")
@@ -95,7 +94,7 @@ def _make(folder: Path) -> list[Path]:
 
 
 def _refused(folder: Path, error: OSError) -> str:
-    return f"{printable(folder)}: cannot be written. {refusal(error, folder)} Choose another folder with --out."
+    return f"{printable(folder)}: cannot be written ({error.strerror}). Choose another folder with --out."
 
 
 @contextmanager

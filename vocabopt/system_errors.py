@@ -39,15 +39,23 @@ _NETWORK = ("httpx", "httpcore", "requests", "urllib3", "aiohttp", "botocore")
 _N_SHOWN = 300
 
 
-def refusal(error: BaseException, path: str | os.PathLike[str] | None = None) -> str | None:
+def refusal(
+    error: BaseException, path: str | os.PathLike[str] | None = None, *, what: str = "cannot be used"
+) -> str | None:
     """One sentence and a next step for an error of the operating system; None for an error of another kind.
 
     Args:
-        path: what was being read or written, where the error itself does not say.
+        path: what was being read or written; else what the error itself names, if anything.
+        what: "cannot be written", for example: of the path.
     """
     for link in _causes(error):
-        if (said := _of(link, path)) is not None:
-            return said
+        if (number := _number(link)) is not None:
+            named = path if path is not None else getattr(link, "filename", None)
+            shown = " ".join(str(link).split())[:_N_SHOWN] if named is None else printable(_text(named))
+            reason, next_step = os.strerror(number), _NEXT_STEP.get(number, "Name another place, or try again.")
+            return f"{shown}. {next_step}" if named is None else f"{shown}: {what} ({reason}). {next_step}"
+        if (said := _other(link)) is not None:
+            return said if path is None else f"{printable(path)}: {what}. {said}"
     return None
 
 
@@ -59,39 +67,29 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__
 
 
-def _of(error: BaseException, path: str | os.PathLike[str] | None) -> str | None:
+def _number(error: BaseException) -> int | None:
+    """The kernel's number of an error, whoever wraps it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if found := _WRAPPED.search(str(error)):
+        return int(found[1] or found[2])
+    return errno.ENOSPC if _TORCH_WRITER.search(str(error)) else None
+
+
+def _other(error: BaseException) -> str | None:
+    """What has no number: memory, names that a library does not take, servers."""
     if isinstance(error, MemoryError):
         return "There is not enough memory. Free some, use less text at once, or use a machine with more."
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
-        shown = printable(error.object[:_N_SHOWN]) if _is_name(error.object) else repr(error.object[:_N_SHOWN])
-        return (
-            f"{shown}: is not UTF-8, and what has to be written or opened here takes nothing else. Rename it, or write "
-            "it in UTF-8."
-        )
-    if isinstance(error, OSError) and error.errno is not None:
-        named = error.filename if error.filename is not None else path
-        return _sentence(error.errno, named)
-    text = str(error)
-    if found := _WRAPPED.search(text):
-        return _sentence(int(found[1] or found[2]), path, text)
-    if _TORCH_WRITER.search(text):
-        return _sentence(errno.ENOSPC, path, text)
+        value = error.object[:_N_SHOWN]
+        return f"{printable(value) if _is_name(value) else repr(value)}: is not UTF-8. Rename it, or write it in UTF-8."
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _NETWORK:
-        kind = type(error).__name__
-        return f"{_place(path)}{kind}: {' '.join(text.split())[:_N_SHOWN] or 'no more is known'}"
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:_N_SHOWN] or 'no more is known'}"
     return None
 
 
-def _sentence(number: int, path: object, text: str = "") -> str:
-    """The path, the kernel's words, what to do. text: a library's own words, where no path is known."""
-    shown = _place(path) or (f"{' '.join(text.split())[:_N_SHOWN]}: " if text else "")
-    return f"{shown}{os.strerror(number)}. {_NEXT_STEP.get(number, 'Name another place, or try again.')}"
-
-
-def _place(path: object) -> str:
-    if path is None or isinstance(path, int):
-        return ""
-    return f"{printable(os.fsdecode(path)) if isinstance(path, str | os.PathLike | bytes) else path}: "
+def _text(name: object) -> str:
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else f"file {name}"
 
 
 def _is_name(text: str) -> bool:
