@@ -38,6 +38,13 @@ def entries(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if not is_own(entry.name))
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed have half-written. For whoever holds the folder: others may be writing."""
+    for left in folder.rglob(".*.partial"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
+
+
 @contextmanager
 def folder_lock(folder: Path, command: str) -> Iterator[None]:
     """Hold a folder for the time of the context; it is made where it is not there.
@@ -53,9 +60,8 @@ def folder_lock(folder: Path, command: str) -> Iterator[None]:
     made = _make(folder)
     try:
         with _lock(folder, folder, _FOLDER, command) as was_killed:
-            for left in folder.rglob(".*.partial") if was_killed else ():
-                if left.is_file():
-                    left.unlink(missing_ok=True)
+            if was_killed:
+                remove_unfinished(folder)
             yield
     finally:
         for empty in made:

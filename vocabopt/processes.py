@@ -1,28 +1,40 @@
 """Worker processes that never outlive the process that started them, and whose end is told by that process alone."""
 
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
-from types import FrameType
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 #: How soon a process notices that its parent is gone. What it writes is whole or not there, so it may end anywhere.
 _LOOK_EVERY_SECONDS = 0.5
+#: A terminal, or whoever ends a group of processes, sends these to all of them.
+_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None]
 
 
-class WorkerEnded(BaseException):
-    """A worker was told to end; raised in it, so that it removes what is half-written, and given to its parent."""
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """What is started in this context never hears Ctrl-C and its like; this process hears them a moment later.
+
+    For `ProcessPoolExecutor(...)`, which starts a helper of its own. Workers of a `WorkerContext` need no more.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class WorkerContext(SpawnContext):
     """How an executor is to start its workers.
 
-    Not forked, since threads of polars and of the encoders would be left behind holding their locks. Ctrl-C is blocked
-    in them from their first instant: the parent hears it and ends them. `start_worker` is to run first in each.
+    Not forked, since threads of polars and of the encoders would be left behind holding their locks. They end with
+    their parent, and by `kill`; by no signal that is meant for the parent, which would make each of them say something.
     """
 
     def __init__(self) -> None:
@@ -33,39 +45,28 @@ class WorkerContext(SpawnContext):
         self._started.append(worker := _Worker(*args, **options))
         return worker
 
-    def terminate(self) -> None:
-        """End all workers soon, whatever they are at."""
+    def kill(self) -> None:
+        """End all workers now, whatever they are at."""
         for worker in self._started:
             if worker.is_alive():
-                worker.terminate()
+                worker.kill()
 
 
 class _Worker(SpawnProcess):
     def start(self) -> None:
-        with _sigint_blocked():
+        with signals_blocked():
             super().start()
 
-
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Signals that are blocked stay so in a process that is started; the parent's own is heard a moment later."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Two pickles: the inner one, with what the worker is to do, imports for seconds, and the parent may end.
+        return _unpickled, (os.getpid(), bytes(ForkingPickler.dumps(self.__dict__)))
 
 
-def start_worker(parent: int) -> None:
-    """Let this process end with the process `parent`, which started it, and be ended by it alone."""
-    signal.signal(signal.SIGTERM, _end)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def _unpickled(parent: int, state: bytes) -> _Worker:
     end_with_parent(parent)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    raise WorkerEnded
+    worker = _Worker.__new__(_Worker)
+    worker.__dict__.update(pickle.loads(state))
+    return worker
 
 
 def end_with_parent(parent: int) -> None:

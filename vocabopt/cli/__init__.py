@@ -22,7 +22,7 @@ from vocabopt.cli.command_sensitivity import sensitivity
 from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
 from vocabopt.cli.shared import ARGUMENTS, GOES_ON_BY
-from vocabopt.cli.signals import hear_signals
+from vocabopt.cli.signals import hear_signals, waiting_hears
 from vocabopt.cli.streams import flush, open_streams
 from vocabopt.cli.unexpected import unexpected
 from vocabopt.errors import VocaboptError
@@ -91,6 +91,8 @@ for command in (
     adapt,
     eval_command,
 ):
+    assert command.callback is not None
+    command.callback = waiting_hears(command.callback)
     main.add_command(command)
 
 

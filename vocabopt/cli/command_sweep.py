@@ -1,6 +1,5 @@
 """`vocabopt sweep`."""
 
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,6 @@ def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
     from vocabopt.options import SweepOptions, default_out
     from vocabopt.sweep import run_sweep
 
-    _interrupt_reads()
     options = SweepOptions(out=out or default_out(values["paths"], values["base"]), **values)
     hold(options.out)
     record = run_sweep(options, Console(quiet=quiet or as_json))
@@ -119,12 +117,6 @@ def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
         click.echo(json_bytes(record))
     elif not quiet:
         _print_sweep(record, options.out)
-
-
-def _interrupt_reads() -> None:
-    """Let Ctrl-C end a read that waits for a pipe: polars, when imported, has such reads started again instead."""
-    if hasattr(signal, "siginterrupt"):
-        signal.siginterrupt(signal.SIGINT, True)
 
 
 def _print_sweep(record: Mapping[str, Any], out: Path) -> None:

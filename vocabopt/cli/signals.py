@@ -1,8 +1,10 @@
 """Ctrl-C, SIGTERM and a closed terminal end a command in the same way: once, with time to clean up."""
 
+import functools
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -40,6 +42,20 @@ class _Hearing:
             signal.raise_signal(unraisable.exc_value.exit_code - 128)
         else:
             sys.__unraisablehook__(unraisable)
+
+
+def waiting_hears(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Let Ctrl-C end a command's waits and reads (a pipe, workers), which polars, once imported, has begun anew."""
+
+    @functools.wraps(callback)
+    def run(*arguments: Any, **options: Any) -> Any:
+        import polars  # noqa: F401
+
+        if hasattr(signal, "siginterrupt"):
+            signal.siginterrupt(signal.SIGINT, True)
+        return callback(*arguments, **options)
+
+    return run
 
 
 def hear_signals() -> None:

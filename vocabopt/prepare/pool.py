@@ -11,11 +11,12 @@ from itertools import chain, islice
 from typing import TypeAlias
 
 from vocabopt.errors import RunDirectoryError
+from vocabopt.locks import remove_unfinished
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Shard
 from vocabopt.prepare.shard import Pass, Worker
 from vocabopt.prepare.work import Work
-from vocabopt.processes import WorkerContext, WorkerEnded, start_worker
+from vocabopt.processes import WorkerContext, signals_blocked
 
 #: Takes shards through a pass and gives their numbers as they are done, in any order.
 Submit: TypeAlias = Callable[[Pass, Iterable[tuple[int, Shard | None]]], Iterator[int]]
@@ -41,8 +42,8 @@ def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
                 here.append(Worker(options, work))
             return (here[0].run(plan, number, shard) for number, shard in chain(first, iterator))
         if not executor:
-            initargs = (os.getpid(), options, work)
-            executor.append(ProcessPoolExecutor(options.workers, context, initializer=_start, initargs=initargs))
+            with signals_blocked():
+                executor.append(ProcessPoolExecutor(options.workers, context, _start, (options, work)))
         return _spread(executor[0], plan, chain(first, iterator), options.workers + _N_WAITING)
 
     before = {name: os.environ.get(name) for name in _THREADS}
@@ -51,11 +52,13 @@ def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
     try:
         yield submit
     except KeyboardInterrupt:
-        context.terminate()
+        context.kill()
         raise
     finally:
         for started in executor:
             started.shutdown(cancel_futures=True)
+        if executor:
+            remove_unfinished(work.out)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -76,7 +79,7 @@ def _spread(
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
-    except (BrokenProcessPool, WorkerEnded) as error:
+    except BrokenProcessPool as error:
         raise RunDirectoryError(
             f"pass {plan.number + 1}: a worker process was killed, probably for lack of memory. Finished shards are "
             "kept: run the same command again, with fewer --workers or a smaller --shard."
@@ -86,9 +89,8 @@ def _spread(
 _worker: Worker | None = None  # of this process
 
 
-def _start(parent: int, options: PrepareOptions, work: Work) -> None:
+def _start(options: PrepareOptions, work: Work) -> None:
     global _worker
-    start_worker(parent)
     _worker = Worker(options, work)
 
 
