@@ -11,7 +11,8 @@ the group it is being counted for, and an entry (chunk, group, count) is written
 """
 
 import numpy as np
-from numba import njit
+
+from vocabopt.compiled import njit
 
 # Functions called from compiled code alone need no way in from Python, which takes time to compile.
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)

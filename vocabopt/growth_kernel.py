@@ -20,7 +20,8 @@ go unnoticed.
 """
 
 import numpy as np
-from numba import njit
+
+from vocabopt.compiled import njit
 
 # Functions called from compiled code alone need no way in from Python, which takes time to compile.
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)

@@ -14,6 +14,7 @@ from vocabopt.artifacts import (
     check_writable,
     digest,
     read_json,
+    read_parquet,
     write_json_atomic,
     write_parquet_atomic,
 )
@@ -21,6 +22,7 @@ from vocabopt.bases import Base
 from vocabopt.corpus import TextSet, fingerprint
 from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
+from vocabopt.locks import entries
 from vocabopt.options import SweepOptions
 from vocabopt.paths import printable
 
@@ -73,7 +75,7 @@ class RunDirectory:
                     f"{self.path}: holds another run (other text, base or reading options). "
                     "Choose another folder with --out, or remove this one."
                 )
-        elif found := sorted(entry.name for entry in self.path.iterdir()):
+        elif found := entries(self.path):
             raise RunDirectoryError(
                 f"{self.path}: is not empty and holds no run (found {', '.join(found[:3])}). "
                 "Choose a new or empty folder with --out."
@@ -115,15 +117,11 @@ def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
     if not path.is_file() or not folds_path.is_file():
         return None
     try:
-        # A folder's name may look like a pattern: neither call may take it for one.
         with path.open("rb") as file:
             metadata = pl.read_parquet_metadata(file)
         if metadata.get("inputs_sha256") != inputs_sha256:
             return None
-        texts, folds = (
-            pl.read_parquet(path, columns=["chunk"], glob=False)["chunk"],
-            pl.read_parquet(folds_path, glob=False),
-        )
+        texts, folds = read_parquet(path, ["chunk"])["chunk"], read_parquet(folds_path)
     except (OSError, pl.exceptions.PolarsError):
         return None
     # Copies, since numba compiles its functions anew for arrays that are read-only.

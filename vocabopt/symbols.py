@@ -3,11 +3,11 @@
 import contextlib
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from vocabopt import growth_kernel as kernel
 from vocabopt.bases import Base
+from vocabopt.compiled import njit
 from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
 
 

@@ -1,6 +1,5 @@
 """`vocabopt prepare`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from vocabopt.cli.shared import (
     column_option,
     format_option,
     going_on_by,
+    hold,
     named_paths,
     plain_console,
     rank_file_options,
@@ -20,6 +20,7 @@ from vocabopt.cli.shared import (
 )
 from vocabopt.errors import OptionError
 from vocabopt.prepare import DEFAULT_STEPS, STEP_NAMES
+from vocabopt.utf8 import json_bytes
 
 if TYPE_CHECKING:
     from vocabopt.console import Console
@@ -153,6 +154,7 @@ def prepare(
 
     chosen, console = _chain(config, steps), Console(quiet=quiet or as_json)
     going_on_by()
+    hold(values["out"])
     comparing = {name: values.pop(name) for name in _COMPARE_NAMES}
     if compare:
         record = _compare(chosen, {**values, **comparing}, console)
@@ -162,7 +164,7 @@ def prepare(
             raise OptionError(f"--{option}: is about comparing parts of the text. Add --compare, or leave it out.")
         record = run_prepare(PrepareOptions(steps=chosen, base=None if base == "none" else base, **values), console)
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet and compare:
         _print_comparison(record, values["out"])
     elif not quiet:

@@ -1,8 +1,11 @@
 """What more than one command takes: repeated NAME=PATH options, the options that complete a rank file."""
 
 import gc
+import os
 import shlex
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -118,11 +121,40 @@ def require_trainer(command: str) -> None:
 ARGUMENTS, GOES_ON_BY = "vocabopt.arguments", "vocabopt.goes_on_by"
 
 
+#: Of a command that holds a folder, as others are told of it.
+_N_COMMAND = 200
+
+
 def going_on_by(*options: str) -> None:
     """Say that this command, stopped at any moment, goes on when it is given again with these options added."""
     meta = click.get_current_context().meta
     given = meta.get(ARGUMENTS, [])
     meta[GOES_ON_BY] = shlex.join(["vocabopt", *given, *(option for option in options if option not in given)])
+
+
+def hold(folder: Path) -> None:
+    """Let this command alone write into a folder, from now until it ends.
+
+    Raises:
+        RunDirectoryError: another run holds the folder, or it cannot be made or written to.
+    """
+    from vocabopt.locks import folder_lock
+
+    _hold(folder_lock, folder)
+
+
+def hold_file(path: Path) -> None:
+    """The same for one file that the command writes."""
+    from vocabopt.locks import file_lock
+
+    _hold(file_lock, path)
+
+
+def _hold(lock: Callable[[Path, str], AbstractContextManager[None]], path: Path) -> None:
+    context = click.get_current_context()
+    # Of the processes of torchrun the first one writes.
+    if os.environ.get("RANK", "0") == "0":
+        context.with_resource(lock(path, shlex.join(["vocabopt", *context.meta.get(ARGUMENTS, [])])[:_N_COMMAND]))
 
 
 def plain_console(width: int = 120) -> "RichConsole":
