@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.content import is_held_out
-from vocabopt.documents import cut_at, opening_of, split_added_tokens
+from vocabopt.documents import AddedTokens, cut_at, opening_of
 from vocabopt.samples import Samples
 from vocabopt.sets import HELDOUT, N_FOLDS, TRAIN
 
@@ -23,7 +23,6 @@ T = TypeVar("T")
 N_SHARES = 2
 #: Chunks cut before they are looked up: large enough to overlap cache misses, small enough to stay in the cache.
 _N_CUTS = 1024
-_SPACE_SYMBOL_BYTES = "▁".encode()
 
 
 @dataclass
@@ -211,15 +210,9 @@ class _Preparer:
         self.sets, self.names, self.base, self.samples = sets, list(sets), base, samples
         self.heldout_share = heldout_share
         self.seed = np.uint64(seed)
-        # An added token is taken out of the text; a literal ▁ is what the SentencePiece family writes for a space.
-        self.needles = [content.encode() for content in base.added_contents if content]
-        if base.family == "sentencepiece-bpe":
-            self.needles.append(_SPACE_SYMBOL_BYTES)
-        # A Unicode normal form can bring out an added token that is looked for after it; spaces and ▁ cannot.
-        is_byte_level = base.family == "byte-level-bpe"
-        self.normalizer = base.full.normalizer if is_byte_level and base.normalized_ids else None
+        self.added = AddedTokens(base)
         self.suspicious = np.zeros(1 << 16, bool)
-        for needle in self.needles:
+        for needle in self.added.needles:
             if len(needle) == 1:
                 self.suspicious[needle[0] << 8 : (needle[0] + 1) << 8] = True
             else:
@@ -247,33 +240,24 @@ class _Preparer:
                 )
         groups = set_index * N_FOLDS + ((hashes >> np.uint64(32)) % np.uint64(N_FOLDS)).astype(np.int64)
         openings = np.full(len(starts), opening_of(self.base, is_first=True), np.uint8)
-        if self.normalizer is not None:
+        if self.added.normalizer is not None:
+            # A Unicode normal form can bring out what the text as it stands does not show.
             suspects[:] = True
-        odd = [i for i in np.flatnonzero(suspects) if self._is_odd(block.data[starts[i] : ends[i]])]
+        odd = [i for i in np.flatnonzero(suspects) if self.added.may_be_in(block.data[starts[i] : ends[i]])]
         if odd:
             data, starts, ends, openings, groups = self._rewrite(odd, block, openings, groups)
         return data, starts, ends, openings, groups, np.argsort(groups, kind="stable")
 
-    def _is_odd(self, document: bytes) -> bool:
-        if any(needle in document for needle in self.needles):
-            return True
-        if self.normalizer is None:
-            return False
-        normalized = self.normalizer.normalize_str(document.decode()).encode()
-        return any(needle in normalized for needle in self.needles)
-
     def _rewrite(
         self, odd: list[int], block: Documents, openings: NDArray[np.uint8], groups: NDArray[np.int64]
     ) -> tuple[NDArray[Any], ...]:
-        """Replace odd documents by the parts between their added tokens, with ▁ written as a space."""
+        """Replace odd documents by the parts between their added tokens."""
         parts: list[tuple[bytes, int, int]] = []
         for document in odd:
             text = block.data[block.starts[document] : block.ends[document]].decode()
-            cut, n_added = split_added_tokens(self.base, text)
+            cut, n_added = self.added.split(text)
             self.sets[self.names[groups[document] // N_FOLDS]].n_special_tokens += n_added
-            for part, opening in cut:
-                written = part.replace("▁", " ") if self.base.family == "sentencepiece-bpe" else part
-                parts.append((written.encode(), opening, int(groups[document])))
+            parts += [(part.encode(), opening, int(groups[document])) for part, opening in cut]
         keep = np.ones(len(openings), bool)
         keep[odd] = False
         lengths = np.array([len(part) for part, _, _ in parts], np.int64)

@@ -15,10 +15,14 @@ family are then cut into pre-tokens by the base's own normaliser and pre-tokeniz
 
 from typing import Any
 
+from tokenizers.pre_tokenizers import PreTokenizer
+
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.bases.families import steps_of
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
+from vocabopt.bases.pipeline import bpe_model, counting_tokenizer
+from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 
 
 def cut_at(base: Base) -> int:
@@ -59,34 +63,92 @@ def opening_of(base: Base, *, is_first: bool) -> int:
     return kernel.PREFIXED_UNLESS_SPACE if base.prefix_unless_space else kernel.PREFIXED
 
 
-def split_added_tokens(base: Base, text: str) -> tuple[list[tuple[str, int]], int]:
-    """Take out the added tokens of tokenizer.json (special-token strings) as the library itself does.
+class AddedTokens:
+    """Finds the added tokens of tokenizer.json in text (special-token strings), as the library itself finds them.
 
-    An added token that is `normalized` is looked for after the normaliser ran, so what follows it is not normalised,
-    and not given the normaliser's prefix, a second time.
+    The library takes them out before it cuts text into words; a pre-tokenizer that only notes what it is given sees
+    exactly the parts that are left, as the normaliser wrote them. Offsets play no part: post-processors trim them, and
+    normalisers move them.
 
-    Returns:
-        The parts of `text` between them, each with how it starts (the kernel's opening constants), and the number of
-        added tokens found.
+    needles: what a document must hold, in UTF-8, for an added token to be in it. normal_needles: the same, where the
+    document is normalised first, by `normalizer`.
     """
-    parts: list[tuple[str, int]] = []
-    position, n_added, opening = 0, 0, opening_of(base, is_first=True)
-    if base.normalized_ids and base.family == "byte-level-bpe" and base.full.normalizer is not None:
-        # The library's offsets are wrong where its normaliser made an added token out of more characters.
-        text = base.full.normalizer.normalize_str(text)
-    encoding = base.full.encode(text, add_special_tokens=False)
-    for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-        if token not in base.added_ids:
-            continue
-        n_added += 1
-        if start > position:
-            parts.append((text[position:start], opening))
-        position = end
-        prefix_is_normalizers = base.prefix == "always" and not base.prefix_unless_space
-        if prefix_is_normalizers and token in base.normalized_ids:
-            opening = kernel.BARE
-        else:
-            opening = opening_of(base, is_first=False)
-    if position < len(text):
-        parts.append((text[position:], opening))
-    return parts, n_added
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        tokens = [token for token in base.tokenizer_json.get("added_tokens", []) if token["content"]]
+        normalizer = base.full.normalizer
+        self.normalizer = None
+        needles = [token["content"] for token in tokens if not token["normalized"]]
+        normal = [token["content"] for token in tokens if token["normalized"]]
+        if normalizer is not None:
+            # The library normalises the token as well, and looks for that.
+            normal = [normalizer.normalize_str(content) for content in normal]
+        normal_needles: list[str] = []
+        if base.family == "sentencepiece-bpe":
+            # A literal ▁ is what this family writes for a space: a document that holds one is looked at in any case.
+            needles.append(SPACE_SYMBOL)
+            written = [content.replace(SPACE_SYMBOL, " ") for content in normal]
+            # The first space may be the one that the normaliser puts before the text.
+            needles += [content[1:] if _is_prepended(base) else content for content in written]
+        elif normalizer is None:
+            needles += normal
+        elif normal:
+            self.normalizer, normal_needles = normalizer, normal
+        self.needles = [needle.encode() for needle in dict.fromkeys(needles)]
+        self.normal_needles = [needle.encode() for needle in dict.fromkeys(normal_needles)]
+        self._parts = _Parts()
+        self._tokenizer = counting_tokenizer(
+            base.tokenizer_json,
+            pre_tokenizer=None,
+            post_processor=None,
+            # The model has nothing to do, but its vocabulary gives added tokens their ids.
+            model=bpe_model({token["content"]: token["id"] for token in tokens}, []),
+        )
+        self._tokenizer.pre_tokenizer = PreTokenizer.custom(self._parts)  # type: ignore[attr-defined]
+
+    def may_be_in(self, document: bytes) -> bool:
+        """Whether the document may hold an added token, or (SentencePiece family) a literal ▁."""
+        if any(needle in document for needle in self.needles):
+            return True
+        if self.normalizer is None:
+            return False
+        if not document.isascii():
+            document = self.normalizer.normalize_str(document.decode()).encode()
+        return any(needle in document for needle in self.normal_needles)
+
+    def split(self, text: str) -> tuple[list[tuple[str, int]], int]:
+        """Take the added tokens out of a document.
+
+        Returns:
+            The parts of the document between them, as the normaliser writes them, each with how it starts (the
+            kernel's opening constants), and the number of added tokens found. In the SentencePiece family a space
+            stands for ▁.
+        """
+        self._tokenizer.encode(text, add_special_tokens=False)
+        parts: list[tuple[str, int]] = []
+        n_added = 0
+        for part, (start, _), tokens in self._parts.found:
+            if tokens is not None:
+                n_added += len(tokens)
+                continue
+            written = part.replace(SPACE_SYMBOL, " ") if self._base.family == "sentencepiece-bpe" else part
+            # What the normaliser puts first is there already.
+            is_bare = _is_prepended(self._base)
+            parts.append((written, kernel.BARE if is_bare else opening_of(self._base, is_first=start == 0)))
+        return parts, n_added
+
+
+class _Parts:
+    """A pre-tokenizer that splits nothing and notes what it was given: (part, offsets, tokens) of the last text."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, tuple[int, int], list[Any] | None]] = []
+
+    def pre_tokenize(self, text: Any) -> None:
+        self.found = text.get_splits(offset_referential="original", offset_type="byte")
+
+
+def _is_prepended(base: Base) -> bool:
+    """Whether it is the normaliser that puts a space before text."""
+    return base.prefix == "always" and not base.prefix_unless_space
