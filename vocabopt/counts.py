@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.content import is_held_out
-from vocabopt.documents import AddedTokens, cut_at, opening_of
+from vocabopt.documents import AddedTokens, Cuts, cuts_of, opening_of
 from vocabopt.samples import Samples
 from vocabopt.sets import HELDOUT, N_FOLDS, TRAIN
 
@@ -92,11 +92,11 @@ class _Store:
     arena: NDArray[np.uint8] = field(default_factory=lambda: np.empty(1 << 25, np.uint8))
     entries: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 21, 3), np.int64))
 
-    def count(self, block: tuple[Any, ...], cut_mode: int, share: int) -> None:
+    def count(self, block: tuple[Any, ...], cuts: Cuts, share: int, n_shares: int = N_SHARES) -> None:
         """Count the chunks of a prepared block that fall into this share."""
         while True:
             stores = self.sizes, self.cuts, self.hashes, self.table, self.chunks, self.arena, self.entries
-            if kernel.count_block(*block, cut_mode, share, N_SHARES, *stores):  # type: ignore[call-arg]
+            if kernel.count_block(*block, cuts.at, cuts.crossing, share, n_shares, *stores):  # type: ignore[call-arg]
                 return
             self._enlarge()
 
@@ -155,6 +155,7 @@ def count_chunks(
     advance: Callable[[int], None] = lambda n_stored_bytes: None,
     samples: Samples | None = None,
     heldout_of: Mapping[str, str] = MappingProxyType({TRAIN: HELDOUT}),
+    cross_spaces: bool = False,
 ) -> ChunkCounts:
     """Count the chunks of all documents, in one pass.
 
@@ -166,16 +167,17 @@ def count_chunks(
         advance: told the stored bytes of each block, for a progress bar.
         samples: offered every document.
         heldout_of: set -> the set that takes what is held out of it.
+        cross_spaces: tokens that are added may hold a space after another character (`documents.cuts_of`).
 
     The sets' `n_words` are left to `count_words`, which can wait.
     """
     stores = [_Store() for _ in range(N_SHARES)]
-    mode = cut_at(base)
+    cuts = cuts_of(base, cross_spaces=cross_spaces)
     with ThreadPoolExecutor(N_SHARES) as pool:
         prepare = _Preparer(sets, base, heldout_of, heldout_share, seed, samples)
         for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
             if prepared is not None:
-                jobs = [pool.submit(store.count, prepared, mode, share) for share, store in enumerate(stores)]
+                jobs = [pool.submit(store.count, prepared, cuts, share) for share, store in enumerate(stores)]
                 for job in jobs:
                     job.result()
             advance(n_stored_bytes)
