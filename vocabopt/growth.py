@@ -101,7 +101,9 @@ def grow(
             f"{len(segmentation.slots):,} symbols of unique text are more than this engine addresses (2,147,483,648). "
             "Sweep a sample of the corpus."
         )
-    symbols = Symbols(base, segmentation.closed, options.scripts, n_new=options.max_added, cross_spaces=options.cross_spaces)
+    symbols = Symbols(
+        base, segmentation.closed, options.scripts, n_new=options.max_added, cross_spaces=options.cross_spaces
+    )
     # Denser where the curve is steeper, and where a small text runs dry.
     fold_sizes = np.unique((options.max_added * np.linspace(0, 1, N_FOLD_SIZES + 1) ** 2).astype(np.int64))
     progress = np.zeros(2, np.int64)
@@ -153,10 +155,10 @@ def warm_up() -> None:
     guard = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
     folds = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
     symbols, is_open = np.zeros((1, kernel.N_SYMBOL_COLUMNS), np.int64), np.zeros(1, bool)
-    near, places = np.zeros((1, 3), np.int64), np.zeros(1, np.int32)
+    near, places, seams = np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros((4, 4), bool)
     kernel.grow(
         np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, symbols, is_open, 1,
-        np.zeros(1, np.uint8), 0, no_rows[:0], guard, np.zeros((4, 4), bool), 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
+        np.zeros(1, np.uint8), 0, no_rows[:0], guard, seams, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
         near, places, np.zeros(2, np.int64),
     )  # fmt: skip
 

@@ -24,9 +24,9 @@ from vocabopt.errors import RunDirectoryError
 from vocabopt.options import SweepOptions
 
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
-COUNTS_VERSION = 1
+COUNTS_VERSION = 2
 #: Options that decide which documents there are, and in which set; the rest may change between runs.
-_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error")
+_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error", "cross_spaces")
 
 
 @dataclass
@@ -56,7 +56,8 @@ class RunDirectory:
             "inputs": sorted([entry["text_set"], entry["role"], entry["fingerprint"]] for entry in inputs),
             "options": {name: getattr(options, name) for name in _COUNT_OPTIONS},
         }
-        run = cls(options.out, {"format_version": FORMAT_VERSION, "inputs": inputs, "inputs_sha256": digest(identity)})
+        record = {"format_version": FORMAT_VERSION, "counts_version": COUNTS_VERSION, "inputs": inputs}
+        run = cls(options.out, {**record, "inputs_sha256": digest(identity)})
         run._check_owner()
         write_json_atomic(run.path / "run.json", run.record)
         return run
@@ -67,6 +68,11 @@ class RunDirectory:
             earlier = read_json(marker, next_step="Choose another folder with --out.")
             # A run that failed before it had counts left nothing to lose: its mended command may take the folder.
             has_results = any((self.path / name).exists() for name in ("counts.parquet", "sweep.json"))
+            if has_results and earlier.get("counts_version") != COUNTS_VERSION:
+                raise RunDirectoryError(
+                    f"{self.path}: holds a run of a version of vocabopt that counted otherwise. Choose another folder "
+                    "with --out, or remove this one."
+                )
             if has_results and earlier.get("inputs_sha256") != self.record["inputs_sha256"]:
                 raise RunDirectoryError(
                     f"{self.path}: holds another run (other text, base or reading options). "

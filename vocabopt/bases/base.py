@@ -143,11 +143,7 @@ class Base:
     @functools.cached_property
     def whole_chunk_tokenizer(self) -> Tokenizer:
         """The `tokenizers` encoder of chunks that are not yet cut into pre-tokens."""
-        return (
-            self.chunk_tokenizer
-            if self.family == "sentencepiece-bpe"
-            else counting_tokenizer(self.fast_json)
-        )
+        return self.chunk_tokenizer if self.family == "sentencepiece-bpe" else counting_tokenizer(self.fast_json)
 
     @functools.cached_property
     def fast_chunk_tokenizer(self) -> Any:
