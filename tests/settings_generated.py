@@ -64,7 +64,7 @@ PATTERNS = (None, LLAMA3_PATTERN, CL100K_PATTERN, QWEN_PATTERN, O200K_PATTERN, T
 BEHAVIORS = ("Isolated", "Removed", "MergedWithNext")
 
 
-def post_processors(byte_level: bool) -> list[dict[str, Any] | None]:
+def post_processors() -> list[dict[str, Any] | None]:
     first = {"Sequence": {"id": "A", "type_id": 0}}
     template = {
         "type": "TemplateProcessing",
@@ -106,7 +106,7 @@ def added_tokens(choose: random.Random, vocab: Mapping[str, int], n: int) -> lis
 def byte_level_settings(model: Mapping[str, Any], n: int, seed: int) -> Iterator[dict[str, Any]]:
     """`n` documents with the pieces of a byte-level model; each value of each component comes up again and again."""
     choose = random.Random(seed)
-    posts = post_processors(byte_level=True)
+    posts = post_processors()
     cycles = [itertools.cycle(values) for values in (posts, UNICODE_NORMALIZERS, PATTERNS)]
     for i in range(n):
         post, normalizer, pattern = (next(cycle) for cycle in cycles)
@@ -133,7 +133,7 @@ def byte_level_settings(model: Mapping[str, Any], n: int, seed: int) -> Iterator
 def sentencepiece_settings(model: Mapping[str, Any], n: int, seed: int) -> Iterator[dict[str, Any]]:
     """The same with the pieces of a SentencePiece model."""
     choose = random.Random(seed)
-    cycles = [itertools.cycle(values) for values in (post_processors(byte_level=False), SENTENCEPIECE_PARTS)]
+    cycles = [itertools.cycle(values) for values in (post_processors(), SENTENCEPIECE_PARTS)]
     for i in range(n):
         post, (normalizer, pre_tokenizer) = (next(cycle) for cycle in cycles)
         specials = [

@@ -24,10 +24,10 @@ def _is_white(code_point):  # type: ignore[no-untyped-def]
     """Unicode's White_Space."""
     if code_point <= 0x20:
         return code_point == 0x20 or 0x09 <= code_point <= 0x0D
+    if code_point < 0x85 or code_point > 0x3000:
+        return False
     if code_point < 0x1680:
         return code_point == 0x85 or code_point == 0xA0
-    if code_point > 0x3000:
-        return False
     if 0x2000 <= code_point <= 0x200A or code_point == 0x2028 or code_point == 0x2029:
         return True
     return code_point == 0x202F or code_point == 0x205F or code_point == 0x3000 or code_point == 0x1680
@@ -62,7 +62,7 @@ def offer(  # type: ignore[no-untyped-def]
 ):
     """Offer documents data[starts[i]:ends[i]] (UTF-8) from number `first` on.
 
-    below: marks that are no characters are held where their key is below this. char_bytes: int64 [N_CODE_POINTS], the
+    below: marks that are no characters are held where their key is below this. char_bytes: int32 [N_CODE_POINTS], the
     size of the document that stands for each character; char_hashes: its hash. keys (0: free), key_bytes, key_hashes:
     the same for other marks, a hash table of a power of two places. wanted: bool [n], set where the document stands for
     something now.
@@ -77,13 +77,14 @@ def offer(  # type: ignore[no-untyped-def]
         stands = False
         run, begin, position = np.uint64(0), start, start
         while position < end:
-            code_point = np.int64(data[position])
-            n_bytes = 1
+            code_point, n_bytes = np.int64(data[position]), 1
             if code_point >= 0x80:
-                n_bytes = 2 + (code_point >= 0xE0) + (code_point >= 0xF0)
-                code_point &= 0x7F >> n_bytes
-                for k in range(1, n_bytes):
-                    code_point = code_point << 6 | (np.int64(data[position + k]) & 0x3F)
+                code_point, n_bytes = code_point & 0x1F, 2
+                code_point = code_point << 6 | (np.int64(data[position + 1]) & 0x3F)
+                if data[position] >= 0xE0:
+                    code_point, n_bytes = (code_point & 0x3FF) << 6 | (np.int64(data[position + 2]) & 0x3F), 3
+                    if data[position] >= 0xF0:
+                        code_point, n_bytes = (code_point & 0x7FFF) << 6 | (np.int64(data[position + 3]) & 0x3F), 4
             if size <= char_bytes[code_point] and (
                 size < char_bytes[code_point] or content_hash < char_hashes[code_point]
             ):

@@ -24,11 +24,11 @@ from vocabopt.errors import RunDirectoryError
 
 PROOF_PARQUET = "proof_sample.parquet"
 #: Text of the sample at most, and the part of it that the marks may take.
-SAMPLE_BYTES, MARKED_BYTES = 2 << 20, 1 << 20
+SAMPLE_BYTES, MARKED_BYTES = 2 << 20, 3 << 19
 EXCERPT_BYTES = 16 << 10
 #: Marks that are no characters, at most: text without end may have runs of white space without end.
 MOST_MARKS = 1 << 17
-_NOTHING = np.iinfo(np.int64).max
+_NOTHING = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class ProofSample:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._char_bytes = np.full(kernel.N_CODE_POINTS, _NOTHING, np.int64)
+        self._char_bytes = np.full(kernel.N_CODE_POINTS, _NOTHING, np.int32)
         self._char_hashes = np.zeros(kernel.N_CODE_POINTS, np.uint64)
         self._table = _empty_table(1 << 17)
         self._n_keys = np.zeros(1, np.int64)
