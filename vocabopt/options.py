@@ -20,9 +20,10 @@ class SweepOptions:
 
     paths: files, folders, globs, URLs or "-". out: the run directory. target: the set to learn from. evals, protects:
     NAME -> PATH. scripts: "auto", "none" or script names. sizes: None for the default grid. heldout: share of the
-    training documents, picked by content hash. min_saving: stop when the best token saves fewer. pattern, specials:
-    what a tiktoken rank file leaves out. method: "union" measures the paper's method beside the curve, with the
-    vocabulary `vocab` or one trained on the text, its pieces scored as `scores` says.
+    training documents, picked by content hash. min_saving: stop when the best token saves fewer. cross_spaces: new
+    tokens may hold a space after another character, as far as the base's own pattern lets them. pattern, specials: what
+    a tiktoken rank file leaves out. method: "union" measures the paper's method beside the curve, with the vocabulary
+    `vocab` or one trained on the text, its pieces scored as `scores` says.
     """
 
     paths: tuple[str, ...]
@@ -37,6 +38,7 @@ class SweepOptions:
     heldout: float = 0.05
     model: str | None = None
     min_saving: int = 2
+    cross_spaces: bool = False
     seed: int = 0
     unit: Literal["line", "file"] = "line"
     column: str | None = None

@@ -29,7 +29,7 @@ from vocabopt.paths import printable
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
 COUNTS_VERSION = 2
 #: Options that decide which documents there are, and in which set; the rest may change between runs.
-_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error", "format")
+_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error", "format", "cross_spaces")
 
 
 @dataclass
@@ -59,7 +59,8 @@ class RunDirectory:
             "inputs": sorted([entry["text_set"], entry["role"], entry["fingerprint"]] for entry in inputs),
             "options": {name: getattr(options, name) for name in _COUNT_OPTIONS},
         }
-        run = cls(options.out, {"format_version": FORMAT_VERSION, "inputs": inputs, "inputs_sha256": digest(identity)})
+        record = {"format_version": FORMAT_VERSION, "counts_version": COUNTS_VERSION, "inputs": inputs}
+        run = cls(options.out, {**record, "inputs_sha256": digest(identity)})
         run._check_owner()
         write_json_atomic(run.path / "run.json", run.record)
         return run
@@ -70,6 +71,11 @@ class RunDirectory:
             earlier = read_json(marker, next_step="Choose another folder with --out.")
             # A run that failed before it had counts left nothing to lose: its mended command may take the folder.
             has_results = any((self.path / name).exists() for name in ("counts.parquet", "sweep.json"))
+            if has_results and earlier.get("counts_version") != COUNTS_VERSION:
+                raise RunDirectoryError(
+                    f"{self.path}: holds a run of a version of vocabopt that counted otherwise. Choose another folder "
+                    "with --out, or remove this one."
+                )
             if has_results and earlier.get("inputs_sha256") != self.record["inputs_sha256"]:
                 raise RunDirectoryError(
                     f"{self.path}: holds another run (other text, base or reading options). "

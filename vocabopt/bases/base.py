@@ -17,6 +17,7 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte
+from vocabopt.bases.pipeline import counting_tokenizer, without_batch_settings
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 
 OriginalKind = Literal["sentencepiece", "tiktoken", "tekken"]
@@ -67,7 +68,7 @@ class Base:
     @functools.cached_property
     def full(self) -> Tokenizer:
         """The tokenizer as loaded, without truncation and padding: the authority every count is checked against."""
-        return Tokenizer.from_str(json.dumps({**self.tokenizer_json, "truncation": None, "padding": None}))
+        return counting_tokenizer(self.tokenizer_json)
 
     @functools.cached_property
     def n_tokens(self) -> int:
@@ -83,12 +84,6 @@ class Base:
     @functools.cached_property
     def added_ids(self) -> frozenset[int]:
         return frozenset(token["id"] for token in self.tokenizer_json.get("added_tokens", []))
-
-    @functools.cached_property
-    def normalized_ids(self) -> frozenset[int]:
-        """Added tokens that tokenizer.json looks for in normalised text."""
-        tokens = self.tokenizer_json.get("added_tokens", [])
-        return frozenset(token["id"] for token in tokens if token.get("normalized"))
 
     @functools.cached_property
     def byte_values(self) -> list[int]:
@@ -130,36 +125,28 @@ class Base:
         to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
         is_sentencepiece = self.family == "sentencepiece-bpe"
         return {
-            **self.tokenizer_json,
+            **without_batch_settings(self.tokenizer_json),
             "added_tokens": [],
             "normalizer": spaces if is_sentencepiece else None,
             "pre_tokenizer": None if is_sentencepiece else to_bytes,
             "post_processor": None,
-            "truncation": None,
-            "padding": None,
         }
 
     @functools.cached_property
     def chunk_tokenizer(self) -> Tokenizer:
         """The `tokenizers` encoder of single chunks."""
-        return Tokenizer.from_str(json.dumps(self.chunk_json))
+        return counting_tokenizer(self.chunk_json)
 
     @functools.cached_property
     def merging_tokenizer(self) -> Tokenizer:
         """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised or split."""
         model = {**self.chunk_json["model"], "ignore_merges": False}
-        return Tokenizer.from_str(
-            json.dumps({**self.chunk_json, "model": model, "normalizer": None, "pre_tokenizer": None})
-        )
+        return counting_tokenizer(self.chunk_json, model=model, normalizer=None, pre_tokenizer=None)
 
     @functools.cached_property
     def whole_chunk_tokenizer(self) -> Tokenizer:
         """The `tokenizers` encoder of chunks that are not yet cut into pre-tokens."""
-        return (
-            self.chunk_tokenizer
-            if self.family == "sentencepiece-bpe"
-            else Tokenizer.from_str(json.dumps(self.fast_json))
-        )
+        return self.chunk_tokenizer if self.family == "sentencepiece-bpe" else counting_tokenizer(self.fast_json)
 
     @functools.cached_property
     def fast_chunk_tokenizer(self) -> Any:

@@ -13,7 +13,13 @@ from vocabopt.bases import known
 from vocabopt.bases.base import Base, Original
 from vocabopt.bases.families import recognise
 from vocabopt.bases.folders import added_tokens_of, give_token, original_beside, rank_file_name
-from vocabopt.bases.json_files import check_readable, parse_json, parse_tokenizer_json, refuse_words_that_are_tokens
+from vocabopt.bases.json_files import (
+    check_readable,
+    parse_json,
+    parse_tokenizer_json,
+    refuse_tokens_that_look_alike,
+    refuse_words_that_are_tokens,
+)
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks
 from vocabopt.bases.sentencepiece_model import (
@@ -164,6 +170,7 @@ def _load_file(
     for added in (more_added or {}).values():
         give_token(content.tokenizer_json, added, path)
     refuse_words_that_are_tokens(content.tokenizer_json, path)
+    refuse_tokens_that_look_alike(content.tokenizer_json, path)
     family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
     originals = [] if content.original is None else [content.original]
     for other in beside or []:

@@ -64,6 +64,12 @@ from vocabopt.utf8 import json_bytes
     show_default=True,
     help="Stop when the best token saves fewer tokens of the training text.",
 )
+@click.option(
+    "--cross-spaces",
+    is_flag=True,
+    help="New tokens may hold a space after another character (two words, or one and its full stop and space), where "
+    "the base's own pattern does not cut there. Counts whole documents, which is slow.",
+)
 @click.option("--seed", default=0, show_default=True, help="Picks other held-out documents and folds.")
 @reading_options
 @click.option(
