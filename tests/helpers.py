@@ -141,7 +141,8 @@ def grow_documents(
     if base.family == "byte-level-bpe":
         counts = refine(base, counts)
     weights = counts.weights()
-    mask = protected_chunks(counts, weights, [list(sets).index(name) for name in protected], scripts)
+    chosen = [list(sets).index(name) for name in protected]
+    mask = protected_chunks(counts, weights, chosen, scripts, base if base.cuts_bytes else None)
     options = GrowthOptions(scripts=scripts, max_added=max_added, min_saving=min_saving)
     return grow(base, counts, segment(base, counts, weights), weights, mask, options)
 
