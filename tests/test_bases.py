@@ -539,7 +539,7 @@ def test_bytes_that_occur_in_no_text_are_not_missed(gpt2_like: Base) -> None:
 def test_what_the_base_has_no_token_for_is_counted_as_it_encodes(
     unknown: str | None, fuse: bool, gpt2_like: Base
 ) -> None:
-    """SmolLM2 lacks six control characters and the bytes F1 and F2: `tokenizers` drops them, or gives an unknown token."""
+    """SmolLM2 lacks six control characters, F1 and F2: `tokenizers` drops them, or gives an unknown token."""
     value = without_bytes(gpt2_like, [0x01, 0x04, 0xF1, 0xF2, *NEVER_IN_TEXT])
     if unknown == "<unk>":
         value["model"]["vocab"]["<unk>"] = 2_500

@@ -108,7 +108,8 @@ def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segm
 
 
 def lost_chars(base: Base, counts: ChunkCounts) -> NDArray[np.int64]:
-    """How many characters of each chunk [n_chunks] the base has no token for; chunks as `base.chunk_tokenizer` has them.
+    """How many characters of each chunk [n_chunks] the base has no token for; chunks as `base.chunk_tokenizer` takes
+    them.
 
     A base is taken only where the bytes it lacks begin characters, so every such byte is one character lost.
     """

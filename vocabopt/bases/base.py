@@ -38,7 +38,8 @@ class Base:
     for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
     instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file.
     `pieces[id]` are the bytes of text a token stands for (▁ as a space); empty for special tokens, for byte tokens of
-    the SentencePiece family, and for what no text of a byte-level base can become (`_reaches_no_text`); `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
+    the SentencePiece family, and for what no text of a byte-level base can become (`_reaches_no_text`).
+    `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
     """
 
     name: str

@@ -103,8 +103,8 @@ def _check_missing_bytes(model: Mapping[str, Any], place: str) -> None:
     inside = [byte for byte in missing if byte in _CONTINUATION_BYTES]
     if inside:
         raise BaseTokenizerError(
-            f"{place}: its vocabulary lacks {len(missing)} of the 243 bytes of UTF-8 text, {len(inside)} of them inside "
-            f"characters ({inside[0]:02X}, ...), so characters would be torn. Pass another base."
+            f"{place}: its vocabulary lacks {len(missing)} of the 243 bytes of UTF-8 text, {len(inside)} of them "
+            f"inside characters ({inside[0]:02X}, ...), so characters would be torn. Pass another base."
         )
     if missing and model.get("byte_fallback"):
         raise BaseTokenizerError(

@@ -47,8 +47,8 @@ def describe(base: Base) -> dict[str, Any]:
     document = base.tokenizer_json
     if base.missing_bytes:
         raise PlaygroundError(
-            f"The base has no token for the bytes {base.missing_bytes.hex(' ').upper()}, and the page cannot repeat what "
-            "the tokenizers library does with them."
+            f"The base has no token for the bytes {base.missing_bytes.hex(' ').upper()}, and the page cannot repeat "
+            "what the tokenizers library does with them."
         )
     if base.cuts_bytes:
         raise PlaygroundError("The pre-tokenizer cuts bytes and not characters, which the page cannot repeat exactly.")
