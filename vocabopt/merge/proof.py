@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from vocabopt.artifacts import read_json
 from vocabopt.bases import Base
 from vocabopt.errors import PromiseError, RunDirectoryError
 from vocabopt.growth import protected_chunks
 from vocabopt.recount import changed_chunks, recount
 from vocabopt.run_directory import read_counts
+from vocabopt.run_files import read_run
 
 _REPORT = "Nothing was written; please report this with the base."
 
@@ -53,8 +53,7 @@ def prove(
         RunDirectoryError: the counts of the run are not there, or not whole.
         PromiseError: a count or a protected chunk differs.
     """
-    run = read_json(run_dir / "run.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
-    counts = read_counts(run_dir, run["inputs_sha256"])
+    counts = read_counts(run_dir, read_run(run_dir)["inputs_sha256"])
     if counts is None:
         raise RunDirectoryError(
             f"{run_dir / 'counts.parquet'}: is missing, broken or of another run, so nothing could be proved of the "
