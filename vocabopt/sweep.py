@@ -216,7 +216,8 @@ def _grow(
             weights = counts.weights()
     with console.step("encode"):
         segmentation = segment(base, counts, weights)
-        protected = protected_chunks(counts, weights, protected_sets, scripts)
+        cut = base if base.cuts_bytes else None
+        protected = protected_chunks(counts, weights, protected_sets, scripts, cut)
     growth_options = GrowthOptions(
         scripts=scripts,
         max_added=options.max_added,
@@ -250,7 +251,7 @@ def _sweep_record(
         "base": {**base.as_record(), "n_rows": table.base_n_rows},
         "model": asdict(table.model) if table.model else None,
         "scripts": list(scripts),
-        "sets": growth.set_records(counts.sets, base_tokens),
+        "sets": growth.set_records(counts.sets, segmentation),
         "points": points(shown, growth.curve, base_tokens, table),
         "max_added": options.max_added,
         "exhausted_at": growth.exhausted_at,

@@ -212,7 +212,7 @@ def _grow(
             f"{name}: no new token{guard} saves anything in this text, so there is nothing to compare. Leave it out, "
             "or name the script of all of them with --script."
         )
-    sets = growth.set_records(counts.sets, segmentation.base_tokens(counts.sets))
+    sets = growth.set_records(counts.sets, segmentation)
     told: dict[str, Any] = {"sets": sets, "points": [], "exhausted_at": growth.exhausted_at}
     choice = choice_records(told, growth.curve, growth.folds, table, options.choice, None)["choice"]
     return Grown(name=name, curve=growth.curve, sets=sets, exhausted_at=growth.exhausted_at, choice=choice)
