@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from vocabopt.errors import OptionError
 from vocabopt.readers import ReadOptions
+from vocabopt.scripts import MIN_SCRIPT_SHARE
 
 DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.
@@ -19,7 +20,8 @@ class SweepOptions:
     """Everything that moves the result of a sweep, as given on the command line.
 
     paths: files, folders, globs, URLs or "-". out: the run directory. target: the set to learn from. evals, protects:
-    NAME -> PATH. scripts: "auto", "none" or script names. sizes: None for the default grid. heldout: share of the
+    NAME -> PATH. scripts: "auto", "none" or script names. min_script_share: of the letters of the training text, from
+    which on "auto" takes a writing system. sizes: None for the default grid. heldout: share of the
     training documents, picked by content hash. min_saving: stop when the best token saves fewer. pattern, specials:
     what a tiktoken rank file leaves out. method: "union" measures the paper's method beside the curve, with the
     vocabulary `vocab` or one trained on the text, its pieces scored as `scores` says.
@@ -32,6 +34,7 @@ class SweepOptions:
     evals: Mapping[str, str] = field(default_factory=dict)
     protects: Mapping[str, str] = field(default_factory=dict)
     scripts: str = "auto"
+    min_script_share: float = MIN_SCRIPT_SHARE
     sizes: str | None = None
     max_added: int = 40_000
     heldout: float = 0.05
@@ -53,6 +56,10 @@ class SweepOptions:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
         if not 0 <= self.heldout < 1:
             raise OptionError(f"--heldout {self.heldout}: must be at least 0 and below 1 (0.05 holds out 5 %).")
+        if not 0 < self.min_script_share <= 1:
+            raise OptionError(
+                f"--min-script-share {self.min_script_share}: must be above 0 and at most 1 (0.1: a tenth)."
+            )
         if not 1 <= self.max_added <= MAX_ADDED:
             raise OptionError(f"--max-added {self.max_added}: must be between 1 and {MAX_ADDED:,}.")
         if self.min_saving < 1:

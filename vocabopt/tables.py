@@ -7,6 +7,7 @@ import polars as pl
 from rich.table import Table
 
 from vocabopt.complexity import points_shown, ratio
+from vocabopt.guard import guard_sentences, is_open
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.tabular import DASH, terminal_table
 from vocabopt.union.beside import grown_beside
@@ -90,6 +91,9 @@ def sweep_notes(sweep: Mapping[str, Any]) -> list[str]:
         notes.append(f"{note}; larger sizes are marked * and repeat it." if is_marked else f"{note}.")
     if sweep["n_blocked"]:
         notes.append(f"{sweep['n_blocked']:,} candidates were left out because they would change protected text.")
+    guard = sweep.get("guard")
+    if guard is not None and is_open(guard):
+        notes += guard_sentences(guard)
     return notes
 
 
