@@ -109,11 +109,13 @@ class OtherText:
         return any(view.kind == "tokenizer.json" for view in self.pair.views)
 
     def _status(self, n_lines: int, n_changed: int) -> Status:
+        """Plain English that changes is told also where other text was protected, which then was too little."""
         if n_changed:
             return "fail"
-        if n_lines:
-            return "pass"
-        return "not_checked" if self.pair.protected_in_sweep or not self.left else "warn"
+        is_plain_changed = PLAIN in self.left and self.left[PLAIN].n_changed > 0
+        if self.left and (is_plain_changed or not (n_lines or self.pair.protected_in_sweep)):
+            return "warn"
+        return "pass" if n_lines else "not_checked"
 
     def _left_told(self, *, is_protected: bool) -> str:
         """What changed where nothing says that it should not: plain English and code first."""
