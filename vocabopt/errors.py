@@ -17,6 +17,12 @@ A message names the value, the place (file, line, field) and what to do next.
 """
 
 
+def how_to_install(extra: str) -> str:
+    """What installs an optional part of vocabopt, as the end of a message. It works in a clone of the project."""
+    made = "make setup-train, or " if extra == "train" else ""
+    return f"In a clone of vocabopt run {made}python -m pip install -c constraints.txt -e '.[{extra}]'."
+
+
 class VocaboptError(Exception):
     """Base of all errors shown to the user as one message."""
 

@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 
 import zstandard
 
-from vocabopt.errors import CorpusError, OptionError, VocaboptError
+from vocabopt.errors import CorpusError, OptionError, VocaboptError, how_to_install
 
 STDIN = "-"
 _ZST_STEP_BYTES = 1 << 14  # small, because a few bytes of zstd can unpack to 128 KiB
@@ -45,7 +45,7 @@ def reading(url: str) -> Iterator[None]:
     except VocaboptError:
         raise
     except ImportError as error:
-        raise OptionError(f"{url}: {error}. For s3:// that is pip install 'vocabopt[s3]'") from error
+        raise OptionError(f"{url}: {error}. s3:// needs s3fs. {how_to_install('s3')}") from error
     except FileNotFoundError as error:
         raise CorpusError(f"{error.filename or url}: no such file or folder. Check the path.") from error
     except PermissionError as error:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
@@ -36,7 +37,8 @@ class Base:
 
     source, pattern, specials: what `load_base` loads it from again: a built-in name, an absolute path or a hub id, and
     for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
-    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file.
+    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file. model_config: the config.json beside it,
+    where a folder was given that has one.
     `pieces[id]` are the bytes of text a token stands for (▁ as a space), empty for special and byte tokens of the
     SentencePiece family; `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
     """
@@ -52,6 +54,7 @@ class Base:
     specials: str | None = None
     special_names: Mapping[str, str] = field(default_factory=dict)
     model_n_rows: int | None = None
+    model_config: Path | None = None
     is_from_ranks: bool = False
     prefix: Prefix
     prefix_unless_space: bool

@@ -114,6 +114,7 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
         specials=specials,
         companions=companions,
         model_n_rows=_model_n_rows(folder / "config.json"),
+        model_config=folder.resolve() / "config.json" if (folder / "config.json").is_file() else None,
         beside=found[1:] if found[0].name == "tokenizer.json" else [],
         more_added=added_tokens_of(folder) if found[0].name == "tokenizer.model" else {},
     )
@@ -152,6 +153,7 @@ def _load_file(
     specials: str | None = None,
     companions: Mapping[str, bytes] | None = None,
     model_n_rows: int | None = None,
+    model_config: Path | None = None,
     beside: list[Path] | None = None,
     more_added: Mapping[str, dict[str, Any]] | None = None,
 ) -> Base:
@@ -182,6 +184,7 @@ def _load_file(
         special_names=content.names,
         is_from_ranks=content.also is not None,
         model_n_rows=model_n_rows,
+        model_config=model_config,
         prefix=prefix,
         prefix_unless_space=unless_space,
     )

@@ -35,7 +35,11 @@ from vocabopt.errors import OptionError
 )
 @click.option("--window", metavar="START:STOP", help="Added tokens between which knees are sought, as in `choose`.")
 @click.option("--heldout", default=0.05, show_default=True, help="Share of documents held out, picked by content.")
-@click.option("--model", metavar="MODEL", help="Model whose embedding is counted.  [default: the base's preset]")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Model whose embedding is counted.  [default: as in `sweep`]",
+)
 @click.option("--min-saving", default=2, show_default=True, help="Stop when the best token saves fewer tokens.")
 @click.option("--seed", default=0, show_default=True, help="Picks other held-out documents, folds and resamples.")
 @reading_options

@@ -63,7 +63,8 @@ from vocabopt.cli.shared import BASES, named_paths, plain_console, rank_file_opt
 @click.option(
     "--model",
     metavar="MODEL",
-    help="Model whose embedding is counted: config.json, folder, or preset.  [default: the base's preset]",
+    help="Model whose embedding is counted: config.json, folder, or preset.  "
+    "[default: the config.json in the base's folder, else its preset]",
 )
 @click.option(
     "--min-saving",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, how_to_install
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -109,7 +109,7 @@ def require_trainer(command: str) -> None:
         name for name in ("torch", "transformers", "accelerate", "peft", "safetensors") if find_spec(name) is None
     ]
     if missing:
-        raise OptionError(f"{command} needs {', '.join(missing)}: pip install 'vocabopt[train]'.")
+        raise OptionError(f"{command} needs {', '.join(missing)}. {how_to_install('train')}")
     # Training makes cycles, for hours: unlike in the other commands (see `run`), they must be collected.
     gc.enable()
 
