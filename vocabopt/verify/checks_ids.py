@@ -19,7 +19,8 @@ LLAMA_CPP = "llama.cpp recognises the same pre-tokenizer"
 
 #: Flags of an added token that decide where in a text it is found.
 _MATCHING_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
-_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+#: Roles of special tokens in tokenizer_config.json.
+NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
 def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
@@ -74,7 +75,7 @@ def special_tokens(pair: Pair) -> Check:
     wrong += [_token_example(i, None, token) for i, token in more.items() if i in pair.base.spelling]
     named, named_now = names_of(pair.base), names_of(pair.new)
     if named and named_now:
-        for name in (name for name in _NAMES if named.get(name) is not None):
+        for name in (name for name in NAMES if named.get(name) is not None):
             if named_now.get(name) != named[name]:
                 wrong.append(Example(what=name, base=repr(named[name]), new=_or_none(named_now.get(name))))
     n_more = sum(index not in pair.base.spelling for index in more)
@@ -119,7 +120,7 @@ def names_of(side: Side) -> dict[str, str | None]:
             config = json.loads(side.companions.get(file, b"{}"))
         except ValueError:
             continue
-        for name in _NAMES:
+        for name in NAMES:
             if config.get(name) is not None:
                 value = config[name]
                 names[name] = value.get("content") if isinstance(value, dict) else value
