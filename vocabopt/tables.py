@@ -7,6 +7,7 @@ import polars as pl
 from rich.table import Table
 
 from vocabopt.complexity import points_shown, ratio
+from vocabopt.guard import guard_sentences, is_open
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.tabular import DASH, terminal_table
 from vocabopt.union.beside import grown_beside
@@ -97,6 +98,9 @@ def sweep_notes(sweep: Mapping[str, Any]) -> list[str]:
             f"Characters that the base has no token for: {counted}. They are left out or become its unknown token, and "
             "decoding does not bring them back; no token is learned from words that hold them."
         )
+    guard = sweep.get("guard")
+    if guard is not None and is_open(guard):
+        notes += guard_sentences(guard)
     return notes
 
 

@@ -1,7 +1,7 @@
 """extension.json: what each new token is, what it replaces, how often it occurs, and what was proved of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def extension_record(
     addition: Addition,
     *,
     scripts: tuple[str, ...] | None,
+    protected_sets: Sequence[str] = (),
     base_n_rows: int,
     pad_to: int | None,
     counts: Mapping[str, list[int]],
@@ -32,6 +33,7 @@ def extension_record(
 
     Args:
         scripts: the guard's; None where none was set.
+        protected_sets: names of the texts that no merge may change.
         base_n_rows: rows of the model's table before, padding included.
         pad_to: rows of the model's table are to be a multiple of this; recorded, not a token.
         counts: text set -> how often each new token occurs in it; empty where no text was counted.
@@ -58,6 +60,7 @@ def extension_record(
         "scores": addition.scores,
         "base": base.as_record(),
         "scripts": None if scripts is None else list(scripts),
+        "protected_sets": list(protected_sets),
         "n_added": addition.n_added,
         "first_id": base.n_tokens,
         "n_tokens": n_tokens,

@@ -59,6 +59,7 @@ def merge_run(
         )
     sweep = read_sweep(run_dir)
     scripts = tuple(sweep["scripts"])
+    protected = sorted(name for name, stats in sweep["sets"].items() if stats["role"] == "protected")
     with console.step("load"):
         base = _base_of(sweep, run_dir, expected_base)
         addition: Addition
@@ -85,6 +86,7 @@ def merge_run(
             base,
             addition,
             scripts=scripts,
+            protected_sets=protected if addition.method == "grow" else (),
             base_n_rows=int(sweep["base"]["n_rows"]),
             pad_to=pad_to,
             counts=counts,

@@ -55,6 +55,20 @@ class Pair:
         return sorted({token["content"] for side in (self.base, self.new) for token in side.added.values()})
 
     @functools.cached_property
+    def protected_in_sweep(self) -> tuple[str, ...]:
+        """Names of the texts that the sweep protected, as extension.json has them; the texts themselves are not known.
+
+        Raises:
+            OptionError: they are no list of names there.
+        """
+        names = extension(self.new).get("protected_sets") or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise OptionError(
+                f"{self.new.source}/extension.json, protected_sets: is no list of names. Merge again, or remove it."
+            )
+        return tuple(names)
+
+    @functools.cached_property
     def has_same_writing(self) -> bool:
         """Are both tokenizer.json files, or what vocabopt makes of one kind of file? Then all must be written alike."""
         return self.base.written == self.new.written or (
