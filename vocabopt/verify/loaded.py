@@ -88,6 +88,7 @@ _EXCUSES = {
 
 
 def _loaded_or_why(auto: Any, side: Side) -> Any:
+    assert side.folder is not None
     try:
         return load(auto, side.folder)
     except Exception as error:  # loading fails in a hundred ways
@@ -124,7 +125,7 @@ def _config(base: Side) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _facts(loaded: Any) -> dict[str, Any]:
     """What a user of the loaded tokenizer meets beside ids of text; special tokens by name, each with its id."""
-    facts = {name: getattr(loaded, name, None) for name in _SETTINGS}
+    facts: dict[str, Any] = {name: getattr(loaded, name, None) for name in _SETTINGS}
     facts["model_max_length"] = min(loaded.model_max_length, _LONGEST)
     facts |= {name: (getattr(loaded, name, None), getattr(loaded, f"{name}_id", None)) for name in NAMES}
     facts["other special tokens"] = sorted({*loaded.all_special_tokens} - {facts[name][0] for name in NAMES})
