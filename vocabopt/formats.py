@@ -166,6 +166,8 @@ def _skip(text: str, position: int) -> int:
 
 def _refused(url: str, what: str, advice: str) -> CorpusError:
     name = "standard input" if url == STDIN else url
+    if url == STDIN and what in ("gzip", "zstd"):
+        advice = "Unpack it on the way, for example with zcat or zstdcat"
     advice = advice or "Unpack or convert it to plain text"
     return CorpusError(f"{name}: holds {what}, not plain text. {advice}; --format text takes it as it stands.")
 
