@@ -32,6 +32,8 @@ _NEXT_STEP = {
 }
 #: How libraries in Rust ("(os error 28)") and C++ ("Error #2") hand the kernel's error on.
 _WRAPPED = re.compile(r"\(os error (\d+)\)|Error #(\d+)")
+#: How sentencepiece names a file that is not there, or not to be read.
+_STATUS = re.compile(r"(NOT_FOUND|PERMISSION_DENIED): ")
 #: torch's writer of archives keeps no number of what went wrong; it fails so when the disk does.
 _TORCH_WRITER = re.compile(r"PytorchStreamWriter failed writing|inline_container\.cc.*unexpected pos")
 #: Modules whose errors are about a server that does not answer, though not all of them are OSErrors.
@@ -73,6 +75,8 @@ def _number(error: BaseException) -> int | None:
         return error.errno
     if found := _WRAPPED.search(str(error)):
         return int(found[1] or found[2])
+    if found := _STATUS.match(str(error)):
+        return errno.ENOENT if found[1] == "NOT_FOUND" else errno.EACCES
     return errno.ENOSPC if _TORCH_WRITER.search(str(error)) else None
 
 
