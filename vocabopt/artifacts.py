@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import polars as pl
 
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries
 from vocabopt.system_errors import refusal
@@ -125,7 +126,7 @@ def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
         RunDirectoryError: missing or broken; the message ends with `next_step`.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_utf8(path))
     except FileNotFoundError as error:
         raise RunDirectoryError(f"{path}: not found. {next_step}") from error
     except (OSError, ValueError) as error:

@@ -9,6 +9,8 @@ import click
 from vocabopt.cli.shared import (
     BASES,
     Command,
+    column_option,
+    format_option,
     going_on_by,
     hold,
     named_paths,
@@ -101,13 +103,14 @@ def compare_options(command: Command) -> Command:
 )
 @rank_file_options
 @click.option(
-    "--format",
+    "--output-format",
     "output",
     type=click.Choice(["jsonl.zst", "parquet"]),
     default="jsonl.zst",
     show_default=True,
     help="Files of clean/ and removed/.",
 )
+@format_option
 @click.option(
     "--unit",
     type=click.Choice(["line", "file"]),
@@ -115,7 +118,7 @@ def compare_options(command: Command) -> Command:
     show_default=True,
     help="What a document is in a text file.",
 )
-@click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]")
+@column_option
 @click.option(
     "--encoding",
     default="auto",
@@ -133,10 +136,10 @@ def prepare(
 ) -> None:
     """Clean text, step by step, and count what each step takes.
 
-    PATH: .txt, .jsonl or .parquet files (also .gz, .zst), folders, globs, URLs, or - for standard input. Writes
-    OUT/clean/ (what is kept: id, text, source, line), OUT/removed/ (the rest, with the step that took it and why),
-    prepare.json and report.html. A run that was stopped goes on when the same command is given again. `vocabopt sweep
-    OUT` reads the result and shows the funnel in its report.
+    PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst), folders, globs, URLs, or - for standard
+    input. Writes OUT/clean/ (what is kept: id, text, source, line), OUT/removed/ (the rest, with the step that took it
+    and why), prepare.json and report.html. A run that was stopped goes on when the same command is given again.
+    `vocabopt sweep OUT` reads the result and shows the funnel in its report.
 
     \b
     Examples:

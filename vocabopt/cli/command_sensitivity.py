@@ -35,7 +35,11 @@ from vocabopt.utf8 import json_bytes
 )
 @click.option("--window", metavar="START:STOP", help="Added tokens between which knees are sought, as in `choose`.")
 @click.option("--heldout", default=0.05, show_default=True, help="Share of documents held out, picked by content.")
-@click.option("--model", metavar="MODEL", help="Model whose embedding is counted.  [default: the base's preset]")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Model whose embedding is counted.  [default: as in `sweep`]",
+)
 @click.option("--min-saving", default=2, show_default=True, help="Stop when the best token saves fewer tokens.")
 @click.option("--seed", default=0, show_default=True, help="Picks other held-out documents, folds and resamples.")
 @reading_options
@@ -49,6 +53,7 @@ def sensitivity(
     column: str | None,
     encoding: str,
     on_error: Any,
+    format: Any,
     as_json: bool,
     quiet: bool,
     **values: Any,
@@ -72,7 +77,7 @@ def sensitivity(
     options = SensitivityOptions(
         corpora=_named(corpora),
         out=out,
-        read=ReadOptions(unit=unit, column=column, encoding=encoding, on_error=on_error),
+        read=ReadOptions(unit=unit, column=column, encoding=encoding, on_error=on_error, format=format),
         choice=ChoiceOptions(window=None if window is None else parse_window(window), seed=values["seed"]),
         **values,
     )

@@ -43,7 +43,14 @@ from vocabopt.utf8 import json_bytes
     default="auto",
     show_default=True,
     metavar="auto|none|NAME[,NAME]",
-    help="Script every new token must show, e.g. Hangul.",
+    help="Script every new token must show, e.g. Hangul; several with commas. auto: those of the training text, none "
+    "where Latin prevails; then only --protect guards other text.",
+)
+@click.option(
+    "--min-script-share",
+    default=0.1,
+    show_default=True,
+    help="With --script auto: a writing system other than Latin is learned from this share of the letters on.",
 )
 @click.option(
     "--sizes",
@@ -55,13 +62,20 @@ from vocabopt.utf8 import json_bytes
 @click.option(
     "--model",
     metavar="MODEL",
-    help="Model whose embedding is counted: config.json, folder, or preset.  [default: the base's preset]",
+    help="Model whose embedding is counted: config.json, folder, or preset.  "
+    "[default: the config.json in the base's folder, else its preset]",
 )
 @click.option(
     "--min-saving",
     default=2,
     show_default=True,
     help="Stop when the best token saves fewer tokens of the training text.",
+)
+@click.option(
+    "--cross-spaces",
+    is_flag=True,
+    help="New tokens may hold a space after another character (two words, or one and its full stop and space), where "
+    "the base's own pattern does not cut there. Counts whole documents, which is slow.",
 )
 @click.option("--seed", default=0, show_default=True, help="Picks other held-out documents and folds.")
 @reading_options

@@ -1,4 +1,4 @@
-"""What more than one command takes: repeated NAME=PATH options, the options that complete a rank file."""
+"""What more than one command has: options given once, repeated NAME=PATH options, those that complete a rank file."""
 
 import gc
 import os
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, how_to_install
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -21,6 +21,26 @@ BASES = (
     "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
     "rank file or a Tekken .json"
 )
+
+
+def refuse_repeated(context: click.Context, args: Iterable[str]) -> None:
+    """Refuse an option given twice where it holds one value: click would keep the last in silence.
+
+    Args:
+        context: of the command that `args` are for.
+
+    Raises:
+        OptionError: there is one.
+    """
+    values, _, parameters = context.command.make_parser(context).parse_args(args=list(args))
+    for option in dict.fromkeys(parameters):
+        n_times = parameters.count(option)
+        if n_times > 1 and isinstance(option, click.Option) and not (option.multiple or option.is_flag):
+            listed = ", with commas between several" if "," in (option.metavar or "") else ""
+            raise OptionError(
+                f"{option.opts[0]} {values[str(option.name)]}: {option.opts[0]} is given {n_times} times and takes one "
+                f"value{listed}. Give it once."
+            )
 
 
 def named_paths(option: str) -> Callable[[click.Context, click.Parameter, Iterable[str]], dict[str, str]]:
@@ -55,9 +75,29 @@ def rank_file_options(command: Command) -> Command:
     )(command)
 
 
+def format_option(command: Command) -> Command:
+    """--format: what the text is stored in."""
+    return click.option(
+        "--format",
+        type=click.Choice(["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]),
+        default="auto",
+        show_default=True,
+        help="Format of all text. auto goes by each file's suffix, and refuses a text file (or standard input) that "
+        "holds something else.",
+    )(command)
+
+
+def column_option(command: Command) -> Command:
+    """--column."""
+    return click.option(
+        "--column", metavar="NAME", help="Text column of records: .jsonl, .json, .csv, .tsv, .parquet.  [default: text]"
+    )(command)
+
+
 def reading_options(command: Command) -> Command:
-    """--unit, --column, --encoding, --on-error: how text is read."""
+    """--format, --unit, --column, --encoding, --on-error: how text is read."""
     options = (
+        format_option,
         click.option(
             "--unit",
             type=click.Choice(["line", "file"]),
@@ -65,7 +105,7 @@ def reading_options(command: Command) -> Command:
             show_default=True,
             help="What a document is in a text file.",
         ),
-        click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]"),
+        column_option,
         click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text, e.g. cp949."),
         click.option(
             "--on-error",
@@ -92,7 +132,7 @@ def require_trainer(command: str) -> None:
         name for name in ("torch", "transformers", "accelerate", "peft", "safetensors") if find_spec(name) is None
     ]
     if missing:
-        raise OptionError(f"{command} needs {', '.join(missing)}: pip install 'vocabopt[train]'.")
+        raise OptionError(f"{command} needs {', '.join(missing)}. {how_to_install('train')}")
     # Training makes cycles, for hours: unlike in the other commands (see `run`), they must be collected.
     gc.enable()
 
