@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from vocabopt.artifacts import write_atomic, write_parquet_atomic
 from vocabopt.errors import RunDirectoryError
+from vocabopt.pipes import read_whole
 from vocabopt.system_errors import refusal
 
 KOREAN = CORPUS / "ko" / "news.txt"
@@ -188,6 +189,29 @@ def test_too_many_open_files(tmp_path: Path) -> None:
     expected = r"a: cannot be written \(Too many open files\)\..*ulimit -n"
     with limited(resource.RLIMIT_NOFILE, 3), pytest.raises(RunDirectoryError, match=expected):
         write_atomic(tmp_path / "a", lambda file: file.write(b"x"))
+
+
+def test_a_pipe_is_read_whole_and_waited_for_only_so_long(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match=r"nobody writes to this pipe; waited 0\.1 s") as caught:
+        read_whole(pipe, patience_seconds=0.1)
+    said = refusal(caught.value)
+    assert said is not None
+    assert said.startswith(f"{pipe}: cannot be used (nobody writes to this pipe; waited 0.1 s). ")
+    with subprocess.Popen(["sh", "-c", f"(sleep 0.2; printf first; sleep 0.2; printf ' second') > {pipe}"]):
+        assert read_whole(pipe) == b"first second"
+    written(tmp_path / "plan.toml", 'steps = ["exact"]\n')
+    done = shell(
+        f'"$@" --config <(sleep 0.3; cat {tmp_path}/plan.toml)',
+        "prepare",
+        KOREAN,
+        "--base",
+        "none",
+        "--out",
+        tmp_path / "out",
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_no_refusal_is_not_told_as_one() -> None:

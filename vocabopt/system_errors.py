@@ -28,7 +28,7 @@ _NEXT_STEP = {
     errno.ENOMEM: "Free memory, or use a machine with more.",
     errno.EIO: "The disk, or the connection to it, fails.",
     errno.ESTALE: "The file server lost it. Mount it again.",
-    errno.ETIMEDOUT: "The server did not answer. Try again, or use a copy on this machine.",
+    errno.ETIMEDOUT: "Try again, or use a copy on this machine.",
 }
 #: How libraries in Rust ("(os error 28)") and C++ ("Error #2") hand the kernel's error on.
 _WRAPPED = re.compile(r"\(os error (\d+)\)|Error #(\d+)")
@@ -54,7 +54,7 @@ def refusal(
         if (number := _number(link)) is not None:
             named = path if path is not None else getattr(link, "filename", None)
             shown = " ".join(str(link).split())[:_N_SHOWN] if named is None else printable(_text(named))
-            reason, next_step = os.strerror(number), _NEXT_STEP.get(number, "Name another place, or try again.")
+            reason, next_step = _reason(link, number), _NEXT_STEP.get(number, "Name another place, or try again.")
             return f"{shown}. {next_step}" if named is None else f"{shown}: {what} ({reason}). {next_step}"
         if (said := _other(link)) is not None:
             return said if path is None else f"{printable(path)}: {what}. {said}"
@@ -78,6 +78,11 @@ def _number(error: BaseException) -> int | None:
     if found := _STATUS.match(str(error)):
         return errno.ENOENT if found[1] == "NOT_FOUND" else errno.EACCES
     return errno.ENOSPC if _TORCH_WRITER.search(str(error)) else None
+
+
+def _reason(error: BaseException, number: int) -> str:
+    """The error's own words where Python has raised it: ours for a pipe are better than the kernel's."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else os.strerror(number)
 
 
 def _other(error: BaseException) -> str | None:
