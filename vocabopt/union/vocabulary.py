@@ -15,6 +15,7 @@ from vocabopt.bases import Base
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model
 from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
 from vocabopt.merge.addition import Addition, Scores
+from vocabopt.pipes import read_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def read_vocabulary(path: Path, *, sha256: str | None = None) -> Vocabulary:
         RunDirectoryError: another file than sweep.json names.
     """
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
         model = parse_any_model(data, str(path))
     except (OSError, BaseTokenizerError) as error:
         raise OptionError(f"--vocab {path}: no SentencePiece .model could be read there ({error}).") from error
