@@ -1,5 +1,6 @@
 """Reading what a finished sweep left, for the commands that go on from it: a file has one reader, which checks it."""
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from vocabopt.architecture import Architecture
 from vocabopt.artifacts import read_json
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.fields import COUNT, NUMBER, Kind, Shape, check_fields
@@ -43,7 +45,10 @@ _SWEEP: Shape = {
         **dict.fromkeys(("name", "source"), str),
         **dict.fromkeys(("hidden_size", "n_rows"), COUNT),
         "tied_embeddings": bool,
-        "architecture?": {"*": COUNT},
+        "architecture?": {
+            (field.name if field.default is dataclasses.MISSING else f"{field.name}?"): COUNT
+            for field in dataclasses.fields(Architecture)
+        },
     },
     "scripts": [str],
     "options": {"heldout": _SHARE, "seed": int},
@@ -193,7 +198,7 @@ def read_folds(run_dir: Path, sweep: Mapping[str, Any], curve: pl.DataFrame) -> 
             column, stats = f"n_tokens_{name}", sweep["sets"][name]
             expected = [stats["n_tokens_base"], *rows[column]]
             # Special tokens inside the text are no part of the folds.
-            is_whole = is_whole and [n + stats.get("n_special_tokens", 0) for n in per_size[column]] == expected
+            is_whole = is_whole and [n + (stats.get("n_special_tokens") or 0) for n in per_size[column]] == expected
     if not is_whole:
         raise RunDirectoryError(f"{path}: its folds do not add up to curve.parquet: it is of another run. {_AGAIN}")
     return folds
