@@ -3,8 +3,7 @@
     python -m bench.real_tokenizers [--only NAME] [--page docs/tokenizers.md]
 
 Reads every tokenizer of the data folder (tok_*, tok_more/*; VOCABOPT_DATA) and those of the package mistral-common. The
-result of each is kept in --work, so that a run that was stopped goes on; --again makes all anew. The page is written from
-all results.
+result of each is kept in --work, so that a run that was stopped goes on; --again makes all anew.
 """
 
 import gzip
@@ -43,6 +42,21 @@ _MEANINGS = {
     "GGUF": "A GGUF names its split rules instead of holding them. Pass the tokenizer of the model it was made from.",
     "share their score": "sentencepiece merges pieces of equal score from the left, which no tokenizer.json does.",
 }
+
+_INTRODUCTION = f"""# Real tokenizers
+
+This page is written by `python -m bench.real_tokenizers --again --page docs/tokenizers.md`. The command reads
+the tokenizers of the development data (its folder is named by `VOCABOPT_DATA`) and those of the package mistral-common.
+
+Each tokenizer is swept on {2 * _KOREAN_BYTES // 1000} kB of Korean, merged at 1,000 and 4,000 added tokens, and
+verified.
+
+- **exact**: the counts of the sweep at 0, 1,000 and 4,000 added tokens equal those of the `tokenizers` library with the
+  publisher's or the merged tokenizer.json, on whole documents in Korean, English and Python.
+- **unchanged**: documents in English and Python without Hangul have the same ids with 4,000 added tokens.
+- **verify**: what `vocabopt verify` says of base and merged tokenizer on these texts.
+- **s**: seconds for all of this; two tokenizers were measured at a time.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,21 +260,7 @@ def page(results: Sequence[Result]) -> str:
     ]
     return "\n".join(
         [
-            "# Real tokenizers",
-            "",
-            "This page is written by `python -m bench.real_tokenizers --again --page docs/tokenizers.md`. The command reads",
-            "the tokenizers of the development data (its folder is named by `VOCABOPT_DATA`) and those of the package",
-            "mistral-common.",
-            "",
-            f"Each tokenizer is swept on {(2 * _KOREAN_BYTES) // 1000} kB of Korean, merged at 1,000 and 4,000 added",
-            "tokens, and verified.",
-            "",
-            "- **exact**: the counts of the sweep at 0, 1,000 and 4,000 added tokens equal those of the `tokenizers` library",
-            "  with the publisher's or the merged tokenizer.json, on whole documents in Korean, English and Python.",
-            "- **unchanged**: documents in English and Python without Hangul have the same ids with 4,000 added tokens.",
-            "- **verify**: what `vocabopt verify` says of base and merged tokenizer on these texts.",
-            "- **s**: seconds for all of this; two tokenizers were measured at a time.",
-            "",
+            _INTRODUCTION,
             *rows,
             "",
             *(["What verify notes, and what is lost:", "", *notes, ""] if notes else []),
