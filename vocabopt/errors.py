@@ -3,6 +3,7 @@
     VocaboptError            exit code 2
     ├── OptionError          an option's value cannot be used
     ├── CorpusError          the text cannot be found, opened, decoded or learned from
+    │   └── DamagedFileError a compressed file ends early or is damaged; what comes before can be read
     ├── BaseTokenizerError   the base tokenizer cannot be loaded, or is of a kind that cannot be grown
     ├── ModelSpecError       the model's config.json is missing, unreadable or lacks a field
     ├── PlaygroundError      the report's playground cannot repeat a part of the base; the report is made without it
@@ -35,6 +36,10 @@ class OptionError(VocaboptError):
 
 class CorpusError(VocaboptError):
     """The text cannot be found, opened, decoded or learned from."""
+
+
+class DamagedFileError(CorpusError):
+    """A compressed file of text ends early or is damaged; what comes before that place can be read."""
 
 
 class BaseTokenizerError(VocaboptError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocabopt.artifacts import check_writable, read_json, write_bytes_atomic
+from vocabopt.artifacts import check_writable, write_bytes_atomic
 from vocabopt.bases import Base, load_base
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
@@ -13,8 +13,8 @@ from vocabopt.merge.addition import Addition, Method, Scores, grown
 from vocabopt.merge.export import merged_base, merged_files
 from vocabopt.merge.extension import extension_bytes, extension_record
 from vocabopt.merge.proof import check_ids, prove
-from vocabopt.run_files import read_curve, read_sweep
-from vocabopt.union.files import UNION_JSON, UNION_MODEL
+from vocabopt.run_files import read_curve, read_sweep, read_union_record
+from vocabopt.union.files import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 
 
@@ -64,14 +64,23 @@ def merge_run(
         base = _base_of(sweep, run_dir, expected_base)
         addition: Addition
         promised: dict[str, int] | None
-        if (method or sweep["method"]) == "union":
+        if (method or sweep.get("method", "grow")) == "union":
             addition, promised = _union_of(run_dir, base, n_added), None
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
     with console.step("prove"):
-        counts, proof = prove(run_dir, base, merged, scripts=scripts, promised=promised)
+        files = merged_files(base, addition, merged)
+        counts, proof = prove(
+            run_dir,
+            base,
+            merged,
+            files["tokenizer.json"],
+            scripts=scripts,
+            promised=promised,
+            cross_spaces=bool(sweep["options"].get("cross_spaces")),
+        )
     with console.step("write"):
         record = extension_record(
             base,
@@ -83,7 +92,7 @@ def merge_run(
             counts=counts,
             proof=proof,
         )
-        return _write(base, merged, addition, record, out)
+        return _write(base, addition, record, files, out)
 
 
 def merge_vocabulary(
@@ -112,7 +121,7 @@ def merge_vocabulary(
         record = extension_record(
             base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
         )
-        return _write(base, merged, addition, record, out)
+        return _write(base, addition, record, merged_files(base, addition, merged), out)
 
 
 def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> Base:
@@ -135,7 +144,7 @@ def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> 
 def _curve_of(
     sweep: Mapping[str, Any], run_dir: Path, base: Base, n_added: int | None
 ) -> tuple[Addition, dict[str, int]]:
-    curve = read_curve(run_dir, sweep["curve_sha256"])
+    curve = read_curve(run_dir, sweep)
     if n_added is None:
         n_added = int(sweep["choice"]["n_added"])
     if not 0 <= n_added <= len(curve):
@@ -152,7 +161,7 @@ def _curve_of(
 
 
 def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
-    union = read_json(run_dir / UNION_JSON, next_step="Sweep into this folder with --method union first.")
+    union = read_union_record(run_dir)
     vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union["sha256"])
     n_added = union["choice"]["n_added"] if n_added is None else n_added
     if n_added is None:
@@ -166,7 +175,7 @@ def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
     return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
 
 
-def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, Any], out: Path) -> Merged:
+def _write(base: Base, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path) -> Merged:
     """Write the folder, tokenizer.json last: its presence means that all is there.
 
     Raises:
@@ -175,7 +184,6 @@ def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, An
     source = Path(base.source)
     if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
         raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
-    files = merged_files(base, addition, merged)
     files = {"extension.json": extension_bytes(record), **files}
     for name, data in files.items():
         existing = out / name

@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from vocabopt.artifacts import read_json
 from vocabopt.errors import OptionError
+from vocabopt.merge.extension import read_extension
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.verify.encoders import Encoder, Kind
 from vocabopt.verify.sides import Side
@@ -118,4 +118,4 @@ def extension(side: Side) -> dict[str, Any]:
     """extension.json of a tokenizer made here; empty where there is none."""
     if side.folder is None or not (side.folder / "extension.json").is_file():
         return {}
-    return read_json(side.folder / "extension.json", next_step="Merge again, or remove it: verify does without.")
+    return read_extension(side.folder, next_step="Merge again, or remove it: verify does without.")

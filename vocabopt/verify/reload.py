@@ -55,6 +55,9 @@ class Reload:
                 return Check(name=RELOAD, status="not_checked", summary=summary)
             try:
                 found = _loaded_twice(auto, side.folder, side.full, self.documents)
+            except UnicodeEncodeError as error:
+                summary = f"transformers can neither open nor save what is not UTF-8: {error.object[:80]!r}"
+                return Check(name=RELOAD, status="not_checked", summary=summary)
             except Exception as error:  # loading fails in a hundred ways, each of them a finding
                 summary = f"cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
                 return Check(name=RELOAD, status="fail", summary=summary)
