@@ -56,7 +56,7 @@ class Pair:
 
     @functools.cached_property
     def protected_in_sweep(self) -> tuple[str, ...]:
-        """Names of the texts that the sweep protected, as extension.json has them; the texts themselves are not known."""
+        """Names of the texts that the sweep protected, as extension.json has them; not the texts themselves."""
         return tuple(extension(self.new).get("protected_sets") or ())
 
     @functools.cached_property
