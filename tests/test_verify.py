@@ -133,8 +133,11 @@ def test_a_grown_tokenizer_passes_every_check(run: Run) -> None:
     is_builtin = run.base.name not in CONFIGS
     # One file has no template; a tokenizer that comes as tokenizer.json alone has no other form.
     not_checked = {TEMPLATES, LOADED} if is_builtin else {FORMS}
-    assert {name for name, status in statuses.items() if status != "pass"} == not_checked
-    assert all(statuses[name] == "not_checked" for name in not_checked)
+    # LlamaTokenizer of transformers makes of the base's folder something else than its tokenizer.json.
+    warned = {LOADED} if run.base.name == "llama-like" else set()
+    assert {name for name, status in statuses.items() if status == "not_checked"} == not_checked
+    assert {name for name, status in statuses.items() if status == "warn"} == warned
+    assert report.verdict == ("warn" if warned else "pass")
     assert report.passed
     assert (report.scripts, report.scripts_from, report.n_new) == (("Hangul",), "extension.json", size)
     lines = [*lines_of("ko"), *lines_of("en"), *BUILT_IN]
