@@ -98,6 +98,7 @@ _EXTENSION: Shape = {
     "scores": str,
     "base": {"name": str, "source": str, "sha256": str, "n_tokens": COUNT},
     "scripts?": [str],
+    "protected_sets?": [str],
     "n_added": COUNT,
     "first_id": COUNT,
     "n_tokens": COUNT,
