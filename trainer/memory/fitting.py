@@ -13,6 +13,7 @@ from trainer.memory.predict import StageCost, StepSettings, predict_stage
 from trainer.memory.remedies import Case, Predict, Remedy, first_that_fits, same_result
 from trainer.plan import Lora, Stage
 from trainer.stages.settings import StageSettings
+from vocabopt.amounts import shown_bytes
 
 #: Part of a device's memory, in per cent, that must stay free for what the prediction leaves out.
 FREE_PERCENT = 5
@@ -70,12 +71,12 @@ def what_fits(
     there = memory_bytes(device)
     # Where it should have fitted, others hold memory or it lies in pieces: then what takes a tenth less.
     limit_bytes = min(there * (100 - FREE_PERCENT) // 100, peak_bytes * 9 // 10)
-    told = f"By prediction the stage takes {peak_bytes / 1e9:,.1f} GB, and {device} has {there / 1e9:,.1f} GB."
+    told = f"By prediction the stage takes {shown_bytes(peak_bytes)}, and {device} has {shown_bytes(there)}."
     found = first_that_fits(case, predict, limit_bytes, Lora()) or _shorter(case, predict, limit_bytes)
     if found is None:
         return f"{told} No option tried here makes it fit: it takes a device with more memory, or several (--shard)."
     again = "" if same_result(found.options) else "; that needs a run from the start"
-    return f"{told} It would fit with {' '.join(found.options)} ({found.peak_bytes / 1e9:,.1f} GB){again}."
+    return f"{told} It would fit with {' '.join(found.options)} ({shown_bytes(found.peak_bytes)}){again}."
 
 
 def _shorter(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from trainer.memory.predict import StageCost, StepSettings
 from trainer.plan import Lora, Stage
 from trainer.stages.settings import Optimizer
+from vocabopt.amounts import shown_bytes
 
 #: The cost of a stage under settings.
 Predict: TypeAlias = Callable[[Stage, StepSettings], StageCost]
@@ -41,7 +42,7 @@ class Remedy:
 
     @property
     def in_words(self) -> str:
-        return f"{_listed(self.changes)}: {self.peak_bytes / 1e9:,.1f} GB"
+        return f"{_listed(self.changes)}: {shown_bytes(self.peak_bytes)}"
 
 
 def _listed(parts: tuple[str, ...]) -> str:

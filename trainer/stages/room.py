@@ -8,6 +8,7 @@ import torch
 
 from trainer.stages import checkpoints
 from trainer.stages.settings import Optimizer, StageSettings
+from vocabopt.amounts import shown_bytes
 from vocabopt.errors import RunDirectoryError
 
 #: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
@@ -33,7 +34,7 @@ def check_room(folder: Path, needed_bytes: int, what: str) -> None:
     free = shutil.disk_usage(there).free
     if free < needed_bytes:
         raise RunDirectoryError(
-            f"{folder}: the disk has {free / 1e9:,.2f} GB free, and {what} {needed_bytes / 1e9:,.2f} GB. Free some and "
+            f"{folder}: the disk has {shown_bytes(free)} free, and {what} {shown_bytes(needed_bytes)}. Free some and "
             "go on with --resume, or choose another folder with --out."
         )
 
