@@ -20,6 +20,7 @@ from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 
 PROBE_JSON = "probe.json"
+MEASURED = "measured"
 #: Options that say which cells there are, or where.
 _NOT_SHARED = frozenset(("inits", "plans", "n_seeds", "out"))
 
@@ -84,7 +85,8 @@ def _check_early(options: ProbeOptions, console: Console) -> tuple[ProbeOptions,
 
 def _leave(out: Path) -> None:
     (out / PROBE_JSON).unlink(missing_ok=True)
-    shutil.rmtree(out / "cells", ignore_errors=True)
+    for name in ("cells", MEASURED):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _take(path: Path, record: dict[str, Any]) -> None:
@@ -139,7 +141,8 @@ def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> N
         n_samples=0,
         control=False,
     )
-    done = adapt(of_cell, console)
+    # The base model is the same in every cell, and so are new rows that are not random.
+    done = adapt(of_cell, console, measured=options.adapt.out / MEASURED)
     record = {
         "format_version": FORMAT_VERSION,
         "init": cell.init,
