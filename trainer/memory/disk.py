@@ -1,7 +1,7 @@
 """The room that the models and checkpoints of a run take on the disk."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,10 @@ def of_arm(
             the weights stay mapped from its file until the process ends; and a base model is never removed.
     """
     first = [Written(n_bytes=model_bytes)] if starts else []
-    removed = [
-        0 if keeps_all or (number == 0 and not frees_start) else model_bytes for number in range(len(checkpoints))
+    stages = [
+        Written(n_bytes=model_bytes, beside_bytes=beside, removed_bytes=0 if keeps_all else model_bytes)
+        for beside in checkpoints
     ]
-    return first + [
-        Written(n_bytes=model_bytes, beside_bytes=beside, removed_bytes=gone)
-        for beside, gone in zip(checkpoints, removed, strict=True)
-    ]
+    if stages and not frees_start:
+        stages[0] = replace(stages[0], removed_bytes=0)
+    return [*first, *stages]

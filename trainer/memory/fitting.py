@@ -76,8 +76,8 @@ def what_fits(
     # Where it should have fitted, others hold memory or it lies in pieces: then what takes a tenth less.
     most = min(limit_bytes(there, DEFAULT_MARGIN), own_bytes + (peak_bytes - own_bytes) * 9 // 10)
     told = (
-        f"By prediction the stage takes {shown_bytes(peak_bytes)}, the process's own {shown_bytes(own_bytes)} included; "
-        f"{device} has {shown_bytes(there)}, of which {DEFAULT_MARGIN:.0%} stay free."
+        f"By prediction the stage takes {shown_bytes(peak_bytes)}, the process's own {shown_bytes(own_bytes)} "
+        f"included, and {device} has {shown_bytes(there)}, of which {DEFAULT_MARGIN:.0%} stay free."
     )
     found = first_that_fits(case, predict, most, Lora()) or _shorter(case, predict, most)
     if found is None:

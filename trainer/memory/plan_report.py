@@ -216,8 +216,8 @@ class PlanReport:
     """All stages of a plan on a model, beside what trains in them.
 
     is_context_clipped: the default context is longer than the model's positions. disk_bytes: the most that models and
-    checkpoints take at once, by --keep-stages. host_bytes: the most of the machine's own memory; None on a CPU, where it
-    is that of the stages.
+    checkpoints take at once, by --keep-stages. host_bytes: the most of the machine's own memory; None on a CPU, where
+    it is that of the stages.
     """
 
     options: PlanOptions

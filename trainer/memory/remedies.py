@@ -7,7 +7,7 @@ state are sharded.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from trainer.memory.fleet import Fleet
@@ -29,7 +29,7 @@ class Case:
     stage: Stage
     settings: StepSettings
     optimizer: Optimizer
-    fleet: Fleet = Fleet()
+    fleet: Fleet = field(default_factory=Fleet)
 
     def peak_bytes(self, predict: Predict) -> int:
         """On one device."""

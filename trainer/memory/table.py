@@ -99,10 +99,8 @@ def _several(report: PlanReport) -> list[str]:
         if fleet.is_sharded
         else "a copy of everything each, and the gradients once more in the buckets that are sent (--shard splits them)"
     )
-    return [
-        f"{n_gpus} GPUs: hours are those of one divided by {n_gpus}, without the time that communication takes. Memory "
-        f"is arithmetic: {held}."
-    ]
+    told = f"{n_gpus} GPUs: hours are those of one divided by {n_gpus}, without the time that communication takes."
+    return [f"{told} Memory is arithmetic: {held}."]
 
 
 def _measuring(report: PlanReport) -> str:

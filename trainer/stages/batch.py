@@ -44,15 +44,16 @@ class StepBatch:
         elif batch.endswith("tok") and self.n_tokens != self.asked_tokens:
             told.append(f"--batch {batch}: is no whole number of {sequence.replace('sequence', 'sequences', 1)}. "
                         f"A step takes {self.n_tokens:,} tokens.")  # fmt: skip
+        are = "are" if self.micro_batch > 1 else "is"
         n_sequences = f"{self.n_each} sequence{'s' if self.n_each > 1 else ''}"
         if self.n_each < self.asked_micro_batch:
             told.append(
                 f"--micro-batch {self.asked_micro_batch}: a step of --batch {batch} has {n_sequences}{where}, fewer "
-                f"than one micro-batch. {self.micro_batch} at once are computed."
+                f"than one micro-batch. {self.micro_batch} at once {are} computed."
             )
         elif self.micro_batch < self.asked_micro_batch:
             told.append(
-                f"--micro-batch {self.asked_micro_batch}: does not divide the {n_sequences}{where} of a step of --batch "
-                f"{batch}. {self.micro_batch} at once are computed."
+                f"--micro-batch {self.asked_micro_batch}: does not divide the {n_sequences}{where} of a step of "
+                f"--batch {batch}. {self.micro_batch} at once {are} computed."
             )
         return told
