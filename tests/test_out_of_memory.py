@@ -48,7 +48,7 @@ def test_a_stage_names_the_step_and_an_option_that_fits(tmp_path: Path) -> None:
         with pytest.raises(
             TrainingError,
             match=r"stage 's': out of memory while step 1 trains on 1 block of 400000 tokens at once\. By prediction "
-            r"the stage takes [\d,.]+ GB, the process's own 1\.0 GB included, and cpu has [\d.]+ GB, of which 5% stay "
+            r"the stage takes [\d,.]+ TB, the process's own 1\.0 GB included, and cpu has [\d.]+ GB, of which 5% stay "
             r"free\. It would fit with --context \d+ --gradient-checkpointing \([\d.]+ GB\); that needs a run from "
             r"the start\.",
         ) as caught:

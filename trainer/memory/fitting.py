@@ -91,7 +91,7 @@ def _shorter(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
     settings = replace(case.settings, micro_batch=1, accumulates=True, gradient_checkpointing=True)
     while (n_tokens := settings.context_tokens // 2) >= _SHORTEST_CONTEXT:
         settings = replace(settings, context_tokens=n_tokens)
-        peak_bytes = predict(case.stage, settings).peak_bytes(case.optimizer)
+        peak_bytes = replace(case, settings=settings).peak_bytes(predict)
         if peak_bytes <= limit_bytes:
             options = [f"--context {n_tokens}"]
             options += ["--micro-batch 1"] if case.settings.micro_batch > 1 else []
