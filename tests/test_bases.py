@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
 from vocabopt.bases import Base, load_base
-from vocabopt.complexity import embedding_table
-from vocabopt.errors import BaseTokenizerError
+from vocabopt.complexity import embedding_table, table_of_base
+from vocabopt.errors import BaseTokenizerError, ModelSpecError
 
 # --- Exactness against sentencepiece ---------------------------------------------------------------------------------
 
@@ -473,3 +473,29 @@ def test_added_tokens_that_do_not_fit_the_model_are_refused(
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(BaseTokenizerError, match=reason):
         load_base(str(tmp_path))
+
+
+def test_the_models_own_config_beside_a_tokenizer_gives_its_width_without_being_asked(
+    folders: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gpt2"  # a preset's name: what lies in the folder wins
+    folder.mkdir()
+    (folder / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    config = {"vocab_size": 2_048, "n_embd": 24, "n_layer": 2, "n_head": 2, "model_type": "gpt2"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    table = table_of_base(load_base(str(folder)), None)
+    assert (table.base_n_rows, table.n_params(0)) == (2_048, 2_048 * 24)  # GPT-2 ties its two tables
+    assert table_of_base(load_base(str(folder)), "mistral-7b").n_params(0) == 32_000 * 4_096 * 2
+
+
+def test_a_config_that_names_no_widths_says_nothing_of_the_model(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    assert table_of_base(load_base(str(tmp_path)), None).model is None
+
+
+def test_a_broken_config_beside_a_tokenizer_is_told(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    (tmp_path / "config.json").write_text('{"vocab_size": 2048, "hidden_size"', encoding="utf-8")
+    with pytest.raises(ModelSpecError, match=r"config\.json: not JSON"):
+        table_of_base(load_base(str(tmp_path)), None)

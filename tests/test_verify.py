@@ -498,7 +498,7 @@ def test_without_transformers_the_reload_is_not_checked(folders: Path, grown: di
     report = verified(folders / "llama-like", grown["llama-like"])
     check = report.check(RELOAD)
     assert (check.status, report.passed) == ("not_checked", True)
-    assert "pip install 'vocabopt[verify]'" in check.summary
+    assert "python -m pip install -c constraints.txt -e '.[verify]'" in check.summary
 
 
 def test_llama_cpp_may_see_target_text_change_and_no_other(folders: Path, spoil: Callable[..., Path]) -> None:

@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from vocabopt import notices
 from vocabopt.amounts import shown_bytes
 
 Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]
@@ -40,6 +41,7 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        notices.silence() if quiet else notices.listen(self.note)
         self.rich = RichConsole(stderr=True)
         self.seconds: dict[str, float] = {}
 

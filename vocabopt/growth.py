@@ -17,7 +17,7 @@ from vocabopt.errors import CorpusError
 from vocabopt.scripts import contains_target
 from vocabopt.segment import Segmentation
 from vocabopt.sets import N_FOLDS
-from vocabopt.symbols import Symbols
+from vocabopt.symbols import Symbols, seams_of
 
 #: The threshold below which candidates are not even stored falls by this factor from index to index. Measured on
 #: 117 MB of Korean (reports/LOG.md).
@@ -55,12 +55,14 @@ class GrowthOptions:
     """What moves the growth curve.
 
     scripts: every new piece holds a character of these; () = no guard. max_added: rows to add at most. min_saving:
-    stop when the best candidate saves fewer tokens of the training text than this.
+    stop when the best candidate saves fewer tokens of the training text than this. cross_spaces: a new piece may hold a
+    space after another character; the text was then counted so (`count_chunks`).
     """
 
     scripts: tuple[str, ...]
     max_added: int
     min_saving: int
+    cross_spaces: bool = False
 
 
 def protected_chunks(
@@ -99,7 +101,9 @@ def grow(
             f"{len(segmentation.slots):,} symbols of unique text are more than this engine addresses (2,147,483,648). "
             "Sweep a sample of the corpus."
         )
-    symbols = Symbols(base, segmentation.closed, options.scripts, n_new=options.max_added)
+    symbols = Symbols(
+        base, segmentation.closed, options.scripts, n_new=options.max_added, cross_spaces=options.cross_spaces
+    )
     # Denser where the curve is steeper, and where a small text runs dry.
     fold_sizes = np.unique((options.max_added * np.linspace(0, 1, N_FOLD_SIZES + 1) ** 2).astype(np.int64))
     progress = np.zeros(2, np.int64)
@@ -115,6 +119,7 @@ def grow(
         symbols.n_text,
         symbols.reserved(base, options.scripts),
         symbols.guard,
+        seams_of(base, cross_spaces=options.cross_spaces),
         options.max_added,
         options.min_saving,
         THRESHOLD_DIVISOR,
@@ -150,10 +155,10 @@ def warm_up() -> None:
     guard = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
     folds = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
     symbols, is_open = np.zeros((1, kernel.N_SYMBOL_COLUMNS), np.int64), np.zeros(1, bool)
-    near, places = np.zeros((1, 3), np.int64), np.zeros(1, np.int32)
+    near, places, seams = np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros((4, 4), bool)
     kernel.grow(
         np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, symbols, is_open, 1,
-        np.zeros(1, np.uint8), 0, no_rows[:0], guard, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
+        np.zeros(1, np.uint8), 0, no_rows[:0], guard, seams, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
         near, places, np.zeros(2, np.int64),
     )  # fmt: skip
 

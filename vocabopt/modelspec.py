@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.architecture import Architecture, read_architecture
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import ModelSpecError
 
 
@@ -145,13 +146,27 @@ def load_model_spec(value: str) -> ModelSpec:
     return _spec_of_config(_read_config(path), path)
 
 
+def spec_of_folder(config: Path) -> ModelSpec | None:
+    """The model whose config.json lies beside a tokenizer; None where that names no widths, as a tokenizer's own does.
+
+    Raises:
+        ModelSpecError: the file is no JSON object, or a field of it cannot be used.
+    """
+    value = _read_config(config)
+    text = value.get("text_config")
+    parts = [text, value] if isinstance(text, dict) else [value]
+    has_width = any(part.get(name) is not None for part in parts for name in _HIDDEN_SIZE_FIELDS)
+    has_rows = any(part.get("vocab_size") is not None for part in parts)
+    return _spec_of_config(value, config) if has_width and has_rows else None
+
+
 def _what_works() -> str:
     return f"Give a path to a config.json, a folder that holds one, or a preset: {', '.join(PRESETS)}."
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_utf8(path))
     except OSError as error:
         raise ModelSpecError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError

@@ -1,17 +1,16 @@
 """Chunks -> pre-tokens, for byte-level bases: the unit that their merges never leave."""
 
-import json
 from array import array
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
-from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import PreTokenizer
 
 from vocabopt.bases import Base
 from vocabopt.bases.families import steps_of
 from vocabopt.bases.patterns import GPT2_PATTERN
+from vocabopt.bases.pipeline import bpe_model, counting_tokenizer
 from vocabopt.counts import ChunkCounts
 
 _BATCH_CHUNKS = 50_000
@@ -31,8 +30,9 @@ def _splitter(base: Base) -> PreTokenizer:
     splits = list(steps[:-1])
     if steps[-1].get("use_regex", True):
         splits.append({"type": "Split", "pattern": {"Regex": GPT2_PATTERN}, "behavior": "Isolated", "invert": False})
-    document = {**base.chunk_json, "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits}}
-    pre_tokenizer: PreTokenizer = Tokenizer.from_str(json.dumps(document)).pre_tokenizer
+    pre_tokenizer: PreTokenizer = counting_tokenizer(
+        base.chunk_json, pre_tokenizer={"type": "Sequence", "pretokenizers": splits}, model=bpe_model({}, [])
+    ).pre_tokenizer
     return pre_tokenizer
 
 

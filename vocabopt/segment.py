@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from vocabopt.bases import Base
+from vocabopt.compiled import njit
 from vocabopt.counts import ChunkCounts, SetStats
 from vocabopt.encode import ChunkEncoder, batches
 

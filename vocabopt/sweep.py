@@ -25,11 +25,13 @@ from vocabopt.complexity import EmbeddingTable, grid, parse_sizes, points, point
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets, n_stored_bytes
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
+from vocabopt.document_proof import count_documents, prove_documents
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.options import SweepOptions
 from vocabopt.prepared import PREPARE_JSON, prepare_record
 from vocabopt.pretokens import refine
+from vocabopt.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.run_files import read_union
@@ -63,7 +65,11 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     run = RunDirectory.open(options, base, text_sets)
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
         warming = background.submit(_prepare_growth, base)
-        counts, weights = _count(run, base, text_sets, options, console)
+        counts, weights, sample = _count(run, base, text_sets, options, console)
+        with console.step("prove"):
+            # Before the long work: a base whose documents are not what their chunks say is told at once.
+            counted = count_documents(base, sample, cross_spaces=options.cross_spaces)
+            proof = prove_documents(base.full, base, counted, sample, what=f"{base.name} without added tokens")
         scripts = scripts if scripts is not None else find_target_scripts(char_counts(counts, weights[:, 0]))
         warming.result()
         # Growing takes one core; another has time for what is needed later.
@@ -74,7 +80,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         write_parquet_atomic(options.out / "curve.parquet", growth.curve)
         write_parquet_atomic(options.out / "folds.parquet", growth.folds)
         curve_sha256 = hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest()
-        sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256}
+        sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256, "proof": proof.as_record()}
     _choose(sweep, growth, table, options.out)
     if options.method == "union":
         run_union(
@@ -148,14 +154,16 @@ def _find_text(options: SweepOptions) -> tuple[TextSet, ...]:
 
 def _count(
     run: RunDirectory, base: Base, text_sets: tuple[TextSet, ...], options: SweepOptions, console: Console
-) -> tuple[ChunkCounts, NDArray[np.int64]]:
-    """Counts of unique chunks: those of an earlier run on the same inputs, or counted now."""
-    counts = run.load_counts()
-    if counts is None:
+) -> tuple[ChunkCounts, NDArray[np.int64], Sample]:
+    """Counts of unique chunks, and the documents to prove them on: of an earlier run on the same inputs, or new."""
+    inputs_sha256 = run.record["inputs_sha256"]
+    sample = read_proof_sample(run.path, inputs_sha256)
+    counts = None if sample is None else run.load_counts()
+    if counts is None or sample is None:
         train, *others = text_sets
         sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
         sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
-        samples = Samples(list(sets))
+        samples, proof_sample = Samples(list(sets)), ProofSample(options.seed)
         with console.step("count", n_stored_bytes(text_sets), "bytes") as advance:
             counts = count_chunks(
                 documents_of_sets(text_sets, options.read_options()),
@@ -165,11 +173,15 @@ def _count(
                 seed=options.seed,
                 advance=advance,
                 samples=samples,
+                proof_sample=proof_sample,
+                cross_spaces=options.cross_spaces,
             )
         if not counts.sets[TRAIN].n_documents:
             raise CorpusError(_no_text(counts.sets, train, options))
         samples.save(run.path)
-    return counts, counts.weights()
+        sample = proof_sample.sample()
+        save_proof_sample(run.path, sample, inputs_sha256)
+    return counts, counts.weights(), sample
 
 
 def _no_text(sets: Mapping[str, SetStats], train: TextSet, options: SweepOptions) -> str:
@@ -205,7 +217,12 @@ def _grow(
     with console.step("encode"):
         segmentation = segment(base, counts, weights)
         protected = protected_chunks(counts, weights, protected_sets, scripts)
-    growth_options = GrowthOptions(scripts=scripts, max_added=options.max_added, min_saving=options.min_saving)
+    growth_options = GrowthOptions(
+        scripts=scripts,
+        max_added=options.max_added,
+        min_saving=options.min_saving,
+        cross_spaces=options.cross_spaces,
+    )
     with console.step("grow", options.max_added, "tokens") as advance:
         jobs = [background.submit(job) for job in later]
         growth = grow(base, counts, segmentation, weights, protected, growth_options, advance)

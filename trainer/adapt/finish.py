@@ -13,6 +13,7 @@ from trainer.evaluate.subject import load_tokenizer
 from trainer.init import dtype_of, link_model, load_model, save_model
 from trainer.processes import main_only
 from vocabopt.artifacts import write_bytes_atomic
+from vocabopt.locks import is_own
 
 _CARD = "README.md"
 _IN_16_BITS = (torch.bfloat16, torch.float16)
@@ -38,7 +39,7 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
     files = {
         str(path.relative_to(arm.tokenizer)): path.read_bytes()
         for path in sorted(arm.tokenizer.rglob("*"))
-        if path.is_file() and path.name != _CARD
+        if path.is_file() and path.name != _CARD and not is_own(path.name)
     }
 
     def write() -> None:

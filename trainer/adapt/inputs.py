@@ -34,7 +34,7 @@ from trainer.stages.batch import StepBatch
 from vocabopt.artifacts import digest
 from vocabopt.blocks import texts_of
 from vocabopt.console import Console
-from vocabopt.corpus import named_set
+from vocabopt.corpus import named_set, tell_shared
 from vocabopt.errors import OptionError
 from vocabopt.run_files import read_sweep
 
@@ -127,7 +127,8 @@ def read_inputs(checked: Checked, console: Console) -> Inputs:
     options = checked.options
     heldout = _held_out(options)
     sources = target_and_replays(_target(options), options.replays, options.read_options())
-    named = {name: named_set(name, path, "eval") for name, path in options.evals.items()}
+    named = {name: named_set(name, path, "eval", options.read_options()) for name, path in options.evals.items()}
+    tell_shared([*(source.text_set for source in sources), *named.values()])
     exclude = hashes_of_documents((text_set, options.read_options()) for text_set in named.values())
     scanned = scan_text(sources, held_out=heldout, exclude=exclude, console=console)
     budget, sample = _budget(options, scanned)

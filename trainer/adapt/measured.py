@@ -74,7 +74,7 @@ def _identity_of(model: "PreTrainedModel") -> list[object]:
     hashed = xxhash.xxh3_128()
     for name, tensor in _tensors(model):
         hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        hashed.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
     config = {name: value for name, value in model.config.to_dict().items() if name not in _PLACES}
     return [type(model).__name__, hashed.hexdigest(), json.dumps(config, sort_keys=True, default=str)]
 

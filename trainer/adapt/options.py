@@ -11,7 +11,7 @@ from trainer.memory.target import DEFAULT_CONTEXT
 from trainer.plan import PLAN_NAMES
 from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 #: Fields that the command line calls otherwise than --field-name.
 _SPELLED = {
@@ -104,6 +104,7 @@ class AdaptOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    format: TextFormat = "auto"
 
     def __post_init__(self) -> None:
         if len(self.texts) != 1:
@@ -199,7 +200,7 @@ class AdaptOptions:
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+        return ReadOptions.of(self)
 
     def as_record(self) -> dict[str, Any]:
         record = asdict(self)

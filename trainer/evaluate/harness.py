@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from trainer.evaluate.tasks import Item, Task
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, how_to_install
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,7 +45,7 @@ class TaskScore:
 def require_lm_eval() -> None:
     """Raises OptionError where lm-eval is not installed."""
     if find_spec("lm_eval") is None:
-        raise OptionError("--tasks needs lm-eval: pip install 'vocabopt[eval]'.")
+        raise OptionError(f"--tasks needs lm-eval. {how_to_install('eval')}")
 
 
 def language_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from trainer.evaluate.tasks import GROUPS, chosen_tasks
 from vocabopt.errors import OptionError
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 #: Where the model has as many positions: longer ones move bits per byte little, and cost memory.
 DEFAULT_CONTEXT = 2_048
@@ -40,6 +40,7 @@ class EvalOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    format: TextFormat = "auto"
 
     def __post_init__(self) -> None:
         if not self.texts and not self.tasks:
@@ -65,7 +66,7 @@ class EvalOptions:
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+        return ReadOptions.of(self)
 
     def as_record(self) -> dict[str, Any]:
         record = asdict(self)

@@ -85,7 +85,7 @@ def _read_texts(options: EvalOptions, console: Console) -> list[_Text]:
     """Read all text once, which is cheap beside scoring it: its faults and its size are known before the work."""
     texts = []
     for name, path in options.texts.items():
-        text_set = named_set(name, path, "eval")
+        text_set = named_set(name, path, "eval", options.read_options())
         with console.step(f"read {name}"):
             n_bytes = sum(len(document.encode()) for document in _documents(text_set, options))
         if not n_bytes:

@@ -11,11 +11,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
 from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte
+from vocabopt.bases.pipeline import counting_tokenizer, without_batch_settings
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 
 OriginalKind = Literal["sentencepiece", "tiktoken", "tekken"]
@@ -36,7 +38,8 @@ class Base:
 
     source, pattern, specials: what `load_base` loads it from again: a built-in name, an absolute path or a hub id, and
     for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
-    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file.
+    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file. model_config: the config.json beside it,
+    where a folder was given that has one.
     `pieces[id]` are the bytes of text a token stands for (▁ as a space), empty for special and byte tokens of the
     SentencePiece family; `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
     """
@@ -52,6 +55,7 @@ class Base:
     specials: str | None = None
     special_names: Mapping[str, str] = field(default_factory=dict)
     model_n_rows: int | None = None
+    model_config: Path | None = None
     is_from_ranks: bool = False
     prefix: Prefix
     prefix_unless_space: bool
@@ -64,7 +68,7 @@ class Base:
     @functools.cached_property
     def full(self) -> Tokenizer:
         """The tokenizer as loaded, without truncation and padding: the authority every count is checked against."""
-        return Tokenizer.from_str(json.dumps({**self.tokenizer_json, "truncation": None, "padding": None}))
+        return counting_tokenizer(self.tokenizer_json)
 
     @functools.cached_property
     def n_tokens(self) -> int:
@@ -80,12 +84,6 @@ class Base:
     @functools.cached_property
     def added_ids(self) -> frozenset[int]:
         return frozenset(token["id"] for token in self.tokenizer_json.get("added_tokens", []))
-
-    @functools.cached_property
-    def normalized_ids(self) -> frozenset[int]:
-        """Added tokens that tokenizer.json looks for in normalised text."""
-        tokens = self.tokenizer_json.get("added_tokens", [])
-        return frozenset(token["id"] for token in tokens if token.get("normalized"))
 
     @functools.cached_property
     def byte_values(self) -> list[int]:
@@ -127,36 +125,28 @@ class Base:
         to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
         is_sentencepiece = self.family == "sentencepiece-bpe"
         return {
-            **self.tokenizer_json,
+            **without_batch_settings(self.tokenizer_json),
             "added_tokens": [],
             "normalizer": spaces if is_sentencepiece else None,
             "pre_tokenizer": None if is_sentencepiece else to_bytes,
             "post_processor": None,
-            "truncation": None,
-            "padding": None,
         }
 
     @functools.cached_property
     def chunk_tokenizer(self) -> Tokenizer:
         """The `tokenizers` encoder of single chunks."""
-        return Tokenizer.from_str(json.dumps(self.chunk_json))
+        return counting_tokenizer(self.chunk_json)
 
     @functools.cached_property
     def merging_tokenizer(self) -> Tokenizer:
         """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised or split."""
         model = {**self.chunk_json["model"], "ignore_merges": False}
-        return Tokenizer.from_str(
-            json.dumps({**self.chunk_json, "model": model, "normalizer": None, "pre_tokenizer": None})
-        )
+        return counting_tokenizer(self.chunk_json, model=model, normalizer=None, pre_tokenizer=None)
 
     @functools.cached_property
     def whole_chunk_tokenizer(self) -> Tokenizer:
         """The `tokenizers` encoder of chunks that are not yet cut into pre-tokens."""
-        return (
-            self.chunk_tokenizer
-            if self.family == "sentencepiece-bpe"
-            else Tokenizer.from_str(json.dumps(self.fast_json))
-        )
+        return self.chunk_tokenizer if self.family == "sentencepiece-bpe" else counting_tokenizer(self.fast_json)
 
     @functools.cached_property
     def fast_chunk_tokenizer(self) -> Any:

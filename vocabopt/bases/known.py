@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.bases.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import BaseTokenizerError, OptionError
 
 
@@ -196,7 +197,7 @@ def read_specials(path: Path, ranks: Mapping[bytes, int]) -> dict[str, int]:
         OptionError: the file is not there, or of another form.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_utf8(path)
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"--specials {path}: cannot be read ({error}). Known by name: {', '.join(KNOWN)}.") from error
     if text.lstrip().startswith("["):

@@ -13,7 +13,13 @@ from vocabopt.bases import known
 from vocabopt.bases.base import Base, Original
 from vocabopt.bases.families import recognise
 from vocabopt.bases.folders import added_tokens_of, give_token, original_beside, rank_file_name
-from vocabopt.bases.json_files import check_readable, parse_json, parse_tokenizer_json, refuse_words_that_are_tokens
+from vocabopt.bases.json_files import (
+    check_readable,
+    parse_json,
+    parse_tokenizer_json,
+    refuse_tokens_that_look_alike,
+    refuse_words_that_are_tokens,
+)
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks
 from vocabopt.bases.sentencepiece_model import (
@@ -22,6 +28,7 @@ from vocabopt.bases.sentencepiece_model import (
     to_tokenizer_json,
 )
 from vocabopt.bases.tekken import is_tekken, parse_tekken
+from vocabopt.byte_order_mark import read_bytes, read_utf8
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
 
@@ -104,8 +111,8 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
         )
     templates = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
-    companions = {file: (folder / file).read_bytes() for file in COMPANION_FILES if (folder / file).is_file()}
-    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": template.read_bytes() for template in templates}
+    companions = {file: _read_bytes(folder / file) for file in COMPANION_FILES if (folder / file).is_file()}
+    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": _read_bytes(template) for template in templates}
     return _load_file(
         found[0],
         name=name,
@@ -114,6 +121,7 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
         specials=specials,
         companions=companions,
         model_n_rows=_model_n_rows(folder / "config.json"),
+        model_config=folder.resolve() / "config.json" if (folder / "config.json").is_file() else None,
         beside=found[1:] if found[0].name == "tokenizer.json" else [],
         more_added=added_tokens_of(folder) if found[0].name == "tokenizer.model" else {},
     )
@@ -122,7 +130,7 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
 def _model_n_rows(config: Path) -> int | None:
     """Rows of the embedding table as the base's own config.json states them (padding included), if it is there."""
     try:
-        value = json.loads(config.read_text(encoding="utf-8"))
+        value = json.loads(read_utf8(config))
     except (OSError, ValueError):
         return None
     parts = (value, value.get("text_config")) if isinstance(value, dict) else ()
@@ -152,6 +160,7 @@ def _load_file(
     specials: str | None = None,
     companions: Mapping[str, bytes] | None = None,
     model_n_rows: int | None = None,
+    model_config: Path | None = None,
     beside: list[Path] | None = None,
     more_added: Mapping[str, dict[str, Any]] | None = None,
 ) -> Base:
@@ -161,6 +170,7 @@ def _load_file(
     for added in (more_added or {}).values():
         give_token(content.tokenizer_json, added, path)
     refuse_words_that_are_tokens(content.tokenizer_json, path)
+    refuse_tokens_that_look_alike(content.tokenizer_json, path)
     family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
     originals = [] if content.original is None else [content.original]
     for other in beside or []:
@@ -182,6 +192,7 @@ def _load_file(
         special_names=content.names,
         is_from_ranks=content.also is not None,
         model_n_rows=model_n_rows,
+        model_config=model_config,
         prefix=prefix,
         prefix_unless_space=unless_space,
     )
@@ -189,7 +200,7 @@ def _load_file(
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise BaseTokenizerError(f"{path}: cannot be read ({error.strerror}).") from error
 

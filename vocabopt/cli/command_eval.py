@@ -1,13 +1,13 @@
 """`vocabopt eval`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vocabopt.cli.shared import named_paths, plain_console, reading_options, require_trainer
+from vocabopt.cli.shared import hold_file, named_paths, plain_console, reading_options, require_trainer
 from vocabopt.errors import OptionError
+from vocabopt.utf8 import json_bytes
 
 
 @click.command("eval")
@@ -96,6 +96,7 @@ def eval_command(
         raise OptionError(f"--out {out}: is a folder. Name the file to write, for example {out / 'eval.json'}.")
     if out is not None:
         check_writable(out.parent)
+        hold_file(out)
     options = EvalOptions(
         model=model,
         limit_bytes=None if limit is None else parse_bytes(limit, "--limit", "1MB, 200kB or 500000"),
@@ -106,7 +107,7 @@ def eval_command(
     if out is not None:
         write_json_atomic(out, record)
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet:
         console = plain_console()
         for table in all_tables(record):

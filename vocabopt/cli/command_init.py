@@ -1,13 +1,13 @@
 """`vocabopt init`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vocabopt.cli.shared import plain_console, require_trainer
+from vocabopt.cli.shared import hold, plain_console, require_trainer
 from vocabopt.cli.training import METHODS, norm_option, output_options
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -63,9 +63,10 @@ def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: 
     options = InitOptions(
         model=model, max_shard_bytes=parse_bytes(max_shard_size, "--max-shard-size", "5GB or 500MB"), **values
     )
+    hold(options.out)
     done = run_init(options, Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json.dumps(done.record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(done.record))
     elif not quiet:
         console = plain_console()
         console.print(log_table(done.log).for_terminal(console.width))

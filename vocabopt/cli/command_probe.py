@@ -1,12 +1,11 @@
 """`vocabopt probe`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vocabopt.cli.shared import going_on_by, plain_console, reading_options, require_trainer
+from vocabopt.cli.shared import going_on_by, hold, plain_console, reading_options, require_trainer
 from vocabopt.cli.training import (
     INITS,
     PLANS,
@@ -18,6 +17,7 @@ from vocabopt.cli.training import (
     run_options,
     running_options,
 )
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -75,9 +75,10 @@ def probe(
         n_steps=n_steps,
         n_seeds=n_seeds,
     )
+    hold(options.adapt.out)
     record = run_probe(options, Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet:
         console = plain_console()
         console.print(probe_table(record, width=console.width))

@@ -17,6 +17,7 @@ from vocabopt.bases.sentencepiece_model import extended_model, merges_of, read_m
 from vocabopt.bases.tekken import parse_tekken
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.merge.addition import Addition
+from vocabopt.utf8 import json_bytes
 
 #: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the
 #: pipeline, and drop spaces on some tokenizers.
@@ -44,7 +45,7 @@ def merged_base(base: Base, addition: Addition) -> Base:
 def merged_files(base: Base, addition: Addition, merged: Base) -> dict[str, bytes]:
     """Every file of the merged tokenizer but extension.json, by its path in the folder; tokenizer.json comes last."""
     files = {name: data for name, data in base.companions.items() if name != "tokenizer_config.json"}
-    files["tokenizer_config.json"] = (json.dumps(tokenizer_config(base), ensure_ascii=False, indent=2) + "\n").encode()
+    files["tokenizer_config.json"] = json_bytes(tokenizer_config(base), indent=2) + b"\n"
     for original in base.originals:
         files[original.file_name] = extended_original(base, original, addition)
     # As the library itself writes it, with the base's own truncation and padding.

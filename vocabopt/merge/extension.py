@@ -71,4 +71,4 @@ def extension_bytes(record: Mapping[str, Any]) -> bytes:
     """The file: readable, and a line a token."""
     head = json.dumps({key: value for key, value in record.items() if key != "tokens"}, ensure_ascii=False, indent=1)
     lines = ",\n".join(f"  {json.dumps(token, ensure_ascii=False)}" for token in record["tokens"])
-    return f'{head[:-2]},\n "tokens": [\n{lines}\n ]\n}}\n'.encode()
+    return f'{head[:-2]},\n "tokens": [\n{lines}\n ]\n}}\n'.encode("utf-8", "backslashreplace")

@@ -70,7 +70,16 @@ def merge_run(
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
     with console.step("prove"):
-        counts, proof = prove(run_dir, base, merged, scripts=scripts, promised=promised)
+        files = merged_files(base, addition, merged)
+        counts, proof = prove(
+            run_dir,
+            base,
+            merged,
+            files["tokenizer.json"],
+            scripts=scripts,
+            promised=promised,
+            cross_spaces=bool(sweep["options"].get("cross_spaces")),
+        )
     with console.step("write"):
         record = extension_record(
             base,
@@ -81,7 +90,7 @@ def merge_run(
             counts=counts,
             proof=proof,
         )
-        return _write(base, merged, addition, record, out)
+        return _write(base, addition, record, files, out)
 
 
 def merge_vocabulary(
@@ -110,7 +119,7 @@ def merge_vocabulary(
         record = extension_record(
             base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
         )
-        return _write(base, merged, addition, record, out)
+        return _write(base, addition, record, merged_files(base, addition, merged), out)
 
 
 def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> Base:
@@ -164,7 +173,7 @@ def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
     return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
 
 
-def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, Any], out: Path) -> Merged:
+def _write(base: Base, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path) -> Merged:
     """Write the folder, tokenizer.json last: its presence means that all is there.
 
     Raises:
@@ -173,7 +182,6 @@ def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, An
     source = Path(base.source)
     if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
         raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
-    files = merged_files(base, addition, merged)
     files = {"extension.json": extension_bytes(record), **files}
     for name, data in files.items():
         existing = out / name

@@ -21,11 +21,11 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
 from vocabopt.complexity import EmbeddingTable, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes
+from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_shared
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.growth import GrowthOptions, grow
-from vocabopt.options import DEFAULT_BASE, MAX_ADDED
+from vocabopt.options import DEFAULT_BASE, check_growth_options
 from vocabopt.pretokens import refine
 from vocabopt.readers import ReadOptions
 from vocabopt.scripts import find_target_scripts, parse_scripts
@@ -71,8 +71,7 @@ class SensitivityOptions:
             raise OptionError(
                 f"--heldout {self.heldout}: must be above 0 and below 1: costs are measured on that text."
             )
-        if not 1 <= self.max_added <= MAX_ADDED:
-            raise OptionError(f"--max-added {self.max_added}: must be between 1 and {MAX_ADDED:,}.")
+        check_growth_options(self.max_added, self.min_saving, self.seed)
         if self.n_added is not None and not 0 < self.n_added <= self.max_added:
             raise OptionError(f"--size {self.n_added}: must be between 1 and --max-added, {self.max_added:,}.")
 
@@ -92,7 +91,8 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     scripts = parse_scripts(options.scripts)
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     table = table_of_base(base, options.model)
-    text_sets = tuple(corpus_set(name, path) for name, path in options.corpora.items())
+    text_sets = tuple(corpus_set(name, path, options.read) for name, path in options.corpora.items())
+    tell_shared(text_sets)
     identity = _identity(options, base, text_sets)
     _check_owner(options.out, identity)
     counts = _count(text_sets, base, options, console)

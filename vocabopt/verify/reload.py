@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from vocabopt.errors import how_to_install
 from vocabopt.verify.pair import Pair, difference
 from vocabopt.verify.report import N_EXAMPLES, Check, Example
 from vocabopt.verify.text_pass import Batch, shown
@@ -50,10 +51,13 @@ class Reload:
             try:
                 from transformers import AutoTokenizer
             except ImportError:
-                summary = "transformers is not installed: pip install 'vocabopt[verify]'"
+                summary = f"transformers is not installed. {how_to_install('verify')}"
                 return Check(name=RELOAD, status="not_checked", summary=summary)
             try:
                 found = _loaded_twice(AutoTokenizer, side.folder, side.full, self.documents)
+            except UnicodeEncodeError as error:
+                summary = f"transformers can neither open nor save what is not UTF-8: {error.object[:80]!r}"
+                return Check(name=RELOAD, status="not_checked", summary=summary)
             except Exception as error:  # loading fails in a hundred ways, each of them a finding
                 summary = f"cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
                 return Check(name=RELOAD, status="fail", summary=summary)

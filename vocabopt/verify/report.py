@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 Status = Literal["pass", "fail", "warn", "not_checked"]
 
@@ -20,7 +20,8 @@ class VerifyOptions:
 
     texts, protects: NAME -> PATH; lines of `protects` must not change, of `texts` those without the target script.
     scripts: "auto" (what extension.json says, else what the new tokens are written in), "none", or script names.
-    pattern, specials: what a tiktoken rank file leaves out. unit, column, encoding, on_error: as in `ReadOptions`.
+    pattern, specials: what a tiktoken rank file leaves out. unit, column, encoding, on_error,
+    format: as in `ReadOptions`.
     """
 
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -32,13 +33,14 @@ class VerifyOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    format: TextFormat = "auto"
 
     def __post_init__(self) -> None:
         self.read_options()
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+        return ReadOptions.of(self)
 
 
 @dataclass(frozen=True, kw_only=True)

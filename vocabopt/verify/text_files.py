@@ -34,13 +34,13 @@ class Texts:
     """What there is to read. Raises CorpusError where a path is missing or holds no text."""
 
     def __init__(self, options: VerifyOptions) -> None:
-        self._options = options
+        self._read = read = options.read_options()
         named: list[tuple[Role, str, str]] = [("text", name, path) for name, path in options.texts.items()]
         named += [("protect", name, path) for name, path in options.protects.items()]
         self._sources = [
             _Source(role=role, file=file)
             for role, name, path in named
-            for file in named_set(name, path, "protected" if role == "protect" else "eval").files
+            for file in named_set(name, path, "protected" if role == "protect" else "eval", read).files
         ]
 
     @property
@@ -52,7 +52,7 @@ class Texts:
     def __iter__(self) -> Iterator[Lines]:
         yield Lines(role="hard", name="built-in", documents=list(hard_strings()))
         for source in self._sources:
-            for block in read_blocks(source.file, self._options.read_options(), block_bytes=_BLOCK_BYTES):
+            for block in read_blocks(source.file, self._read, block_bytes=_BLOCK_BYTES):
                 yield Lines(
                     role=source.role,
                     name=f"--{source.role} {source.file.text_set}",
