@@ -9,6 +9,7 @@ from typing import Any
 from vocabopt.architecture import Architecture, read_architecture
 from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import ModelSpecError
+from vocabopt.weights import stored_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +182,16 @@ def _spec_of_config(config: dict[str, Any], path: Path) -> ModelSpec:
     text = config.get("text_config")
     parts = [text, config] if isinstance(text, dict) else [config]
     hidden_size = _positive_int(parts, _HIDDEN_SIZE_FIELDS, path)
+    n_rows = _positive_int(parts, ("vocab_size",), path)
+    # A config says what was meant; weights beside it say what was trained.
+    tables = stored_tables(path.parent) if path.name == "config.json" else None
+    if tables is not None and (wrong := tables.contradiction(n_rows=n_rows, n_blocks=None)) is not None:
+        raise ModelSpecError(f"{path.parent}: {wrong}")
     return ModelSpec(
         name=path.resolve().parent.name if path.name == "config.json" else path.stem,
         hidden_size=hidden_size,
-        n_rows=_positive_int(parts, ("vocab_size",), path),
-        tied_embeddings=_is_tied(parts, path),
+        n_rows=n_rows,
+        tied_embeddings=_is_tied(parts, path) and not (tables is not None and tables.is_untied()),
         source=str(path),
         architecture=read_architecture({**config, **(text if isinstance(text, dict) else {})}, hidden_size),
     )

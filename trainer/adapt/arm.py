@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.adapt.evals import bits_per_byte
 from trainer.adapt.measured import Measurements
 from trainer.data import PackedText, TextPlan, pack_stage
+from trainer.document_ends import DocumentEnds
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import load_model, place_model
 from trainer.init.models import CONFIG
@@ -74,6 +75,7 @@ class ArmRun:
     context_tokens: int
     eval_every: Literal["stage", "end"]
     keep_stages: Literal["last", "all"]
+    ends: DocumentEnds
     resume: bool
     console: Console
     dtype: Literal["float32", "bfloat16"]
@@ -95,6 +97,7 @@ def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
                 tokenizer,
                 context_tokens=run.context_tokens,
                 folder=arm.folder / "text" / str(number + 1),
+                ends=run.ends,
                 console=run.console,
             )
             for number in range(len(arm.plan.stages))

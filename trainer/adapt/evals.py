@@ -9,6 +9,7 @@ import torch.distributed as dist
 import xxhash
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trainer.document_ends import DocumentEnds
 from trainer.evaluate import Role, TextScore, role_of_text, score_text
 from vocabopt.errors import CorpusError
 
@@ -68,6 +69,7 @@ def score_all(
     *,
     context_tokens: int,
     batch_size: int,
+    ends: DocumentEnds | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> dict[str, TextScore]:
     """Score every text; with several processes each takes its part of the documents, and all get the sums.
@@ -85,6 +87,7 @@ def score_all(
             text.documents[rank::world],
             context_tokens=context_tokens,
             batch_size=batch_size,
+            ends=ends,
             advance=None if advance is None else partial(_from, advance, n_before),
         )
     if world == 1:

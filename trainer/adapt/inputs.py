@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from trainer.adapt.arm import ArmRun
 from trainer.adapt.early import Checked
@@ -26,6 +27,7 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
+from trainer.document_ends import NONE, DocumentEnds, document_ends
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension
 from trainer.processes import n_processes
@@ -49,13 +51,15 @@ MOST_PASSES = 4
 class Inputs(Checked):
     """Everything found: what was checked early, every stage's text, the texts to measure on.
 
-    budget_sample: what a budget in tokens was turned into bytes by.
+    budget_sample: what a budget in tokens was turned into bytes by. ends: what opens and closes documents, for every
+    arm: the ids of base and merged tokenizer are the same.
     """
 
     text: TextPlan
     budget_sample: Mapping[str, TokenSample]
     evals: tuple[EvalText, ...]
     heldout: HeldOut
+    ends: DocumentEnds
 
     @property
     def base_texts(self) -> tuple[str, ...]:
@@ -86,15 +90,24 @@ class Inputs(Checked):
         sources = self.text.as_record()["sources"]
         often = {name: source["passes"] for name, source in sources.items() if source["passes"] > MOST_PASSES}
         return [
-            f"{name}: its {sources[name]['n_bytes'] / passes:,.0f} bytes are read {passes:,.0f} times over. Up to "
-            f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
-            "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
-            for name, passes in often.items()
+            *self.model_notes,
+            *(
+                f"{name}: its {sources[name]['n_bytes'] / passes:,.0f} bytes are read {passes:,.0f} times over. Up to "
+                f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
+                "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
+                for name, passes in often.items()
+            ),
         ]
 
     def resolved(self) -> dict[str, Any]:
         """Options that were left open, as they were taken."""
-        return {"heldout": self.heldout.share, "heldout_seed": self.heldout.seed, "precision": self.precision}
+        return {
+            "heldout": self.heldout.share,
+            "heldout_seed": self.heldout.seed,
+            "precision": self.precision,
+            "document_start": self.ends.start or NONE,
+            "document_end": self.ends.end or NONE,
+        }
 
     def arm_run(self, options: AdaptOptions, *, resume: bool, console: Console, measured: Path) -> ArmRun:
         """What the arms of the comparison share. measured: the folder of what was measured."""
@@ -106,11 +119,13 @@ class Inputs(Checked):
                 texts=self.evals,
                 context_tokens=options.context,
                 batch_size=min(EVAL_BATCH, options.micro_batch),
+                ends=self.ends,
                 console=console,
             ),
             context_tokens=options.context,
             eval_every=options.eval_every,
             keep_stages=options.keep_stages,
+            ends=self.ends,
             resume=resume,
             console=console,
             dtype=self.dtype,
@@ -131,7 +146,10 @@ def read_inputs(checked: Checked, console: Console) -> Inputs:
     tell_shared([*(source.text_set for source in sources), *named.values()])
     exclude = hashes_of_documents((text_set, options.read_options()) for text_set in named.values())
     scanned = scan_text(sources, held_out=heldout, exclude=exclude, console=console)
-    budget, sample = _budget(options, scanned)
+    tokenizer = load_tokenizer(str(options.tokenizer_dir))
+    ends = document_ends(tokenizer, options.document_start, options.document_end)
+    console.note(" ".join([ends.in_words(), *ends.notes]))
+    budget, sample = _budget(options, scanned, tokenizer, ends)
     text = cut_text(scanned, budget_bytes=budget, stage_shares=checked.plan.shares(), seed=options.seed)
     held_out = {
         source.name: held_out_documents(source.text_set, source.options, heldout)
@@ -148,6 +166,7 @@ def read_inputs(checked: Checked, console: Console) -> Inputs:
         budget_sample=sample,
         evals=_evals(options, checked.extension, heldout, {**held_out, **given}),
         heldout=heldout,
+        ends=ends,
     )
 
 
@@ -163,11 +182,14 @@ def _held_out(options: AdaptOptions) -> HeldOut:
     return HeldOut(share=share, seed=0 if swept is None else swept.seed)
 
 
-def _budget(options: AdaptOptions, scanned: Any) -> tuple[int | None, Mapping[str, TokenSample]]:
-    if options.budget is None:
-        return None, {}
-    tokenizer = load_tokenizer(str(options.tokenizer_dir))
-    return budget_in_bytes(parse_budget(options.budget), scanned, tokenizer)
+def _budget(
+    options: AdaptOptions, scanned: Any, tokenizer: PreTrainedTokenizerBase, ends: DocumentEnds
+) -> tuple[int | None, Mapping[str, TokenSample]]:
+    return (
+        (None, {})
+        if options.budget is None
+        else budget_in_bytes(parse_budget(options.budget), scanned, tokenizer, ends)
+    )
 
 
 def _evals(

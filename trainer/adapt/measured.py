@@ -10,6 +10,7 @@ import torch
 import xxhash
 
 from trainer.adapt.evals import EvalText, score_all
+from trainer.document_ends import DocumentEnds
 from trainer.evaluate import TextScore
 from trainer.processes import main_only, n_processes
 from vocabopt.artifacts import FORMAT_VERSION, digest, read_json, write_json_atomic
@@ -35,6 +36,7 @@ class Measurements:
     texts: Sequence[EvalText]
     context_tokens: int
     batch_size: int
+    ends: DocumentEnds
     console: Console
 
     def __call__(
@@ -57,6 +59,7 @@ class Measurements:
                 self.texts,
                 context_tokens=self.context_tokens,
                 batch_size=self.batch_size,
+                ends=self.ends,
                 advance=advance,
             )
         record = {"format_version": FORMAT_VERSION, "texts": {name: asdict(score) for name, score in scores.items()}}
@@ -64,7 +67,8 @@ class Measurements:
         return scores
 
     def _key(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> str:
-        settings = [self.context_tokens, self.batch_size, str(model.device), n_processes(), torch.__version__]
+        opened = self.ends.as_record()
+        settings = [self.context_tokens, self.batch_size, opened, str(model.device), n_processes(), torch.__version__]
         texts = [[text.name, *text.documents] for text in self.texts]
         return digest([_identity_of(model), _identity_of_tokenizer(tokenizer), digest(texts), settings])[:32]
 

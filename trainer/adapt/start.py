@@ -11,6 +11,7 @@ from trainer.adapt.arm import ArmRun
 from trainer.adapt.evals import EvalText, bits_per_byte
 from trainer.adapt.inputs import Inputs
 from trainer.adapt.options import AdaptOptions
+from trainer.document_ends import DocumentEnds
 from trainer.evaluate import continuations, pick_prompts
 from trainer.evaluate.subject import load_tokenizer, n_reloaded_otherwise
 from trainer.init import init_model, save_model
@@ -38,7 +39,7 @@ class Start:
     n_params: int
 
     def continued_by(
-        self, model: PreTrainedModel, tokenizer: Path, options: AdaptOptions, console: Console
+        self, model: PreTrainedModel, tokenizer: Path, options: AdaptOptions, ends: DocumentEnds, console: Console
     ) -> list[dict[str, str]]:
         """The same prompts continued by the adapted model."""
         if not self.continued:
@@ -49,6 +50,7 @@ class Start:
                 load_tokenizer(str(tokenizer)),
                 list(self.continued),
                 n_tokens=options.sample_tokens,
+                ends=ends,
             )
         return [
             {"prompt": prompt, "before": before, "after": now}
@@ -80,7 +82,7 @@ def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, run: ArmRun) 
     continued: list[str] = []
     if prompts:
         with console.step("sample"):
-            continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens)
+            continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens, ends=inputs.ends)
     with console.step(f"initialise {len(inputs.extension.new_ids):,} rows"):
         log = init_model(model, inputs.extension, method=options.init, match_norm=options.match_norm, seed=options.seed)
     initialised = run.scores("after initialisation", model, tokenizer) if run.eval_every == "stage" else {}

@@ -48,8 +48,13 @@ def require_lm_eval() -> None:
         raise OptionError(f"--tasks needs lm-eval. {how_to_install('eval')}")
 
 
-def language_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int) -> Any:
+def language_model(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int, *, start_id: int | None = None
+) -> Any:
     """lm-eval's own wrapper of a model that is loaded already.
+
+    start_id: what opens a choice that has no prompt, as BLiMP's; None leaves it to lm-eval, which takes the tokenizer's
+    begin token, else its end token.
 
     Its softmax is float32, whatever the model is. It gives its tokenizer a padding token, so it is lent a copy.
     """
@@ -60,6 +65,7 @@ def language_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
             tokenizer=copy.deepcopy(tokenizer),
             batch_size=batch_size,
             softmax_dtype="float32",
+            prefix_token_id=start_id,
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.document_ends import AUTO
 from trainer.evaluate.tasks import GROUPS, chosen_tasks
 from vocabopt.errors import OptionError
 from vocabopt.reading import ReadOptions, TextFormat
@@ -20,6 +21,7 @@ class EvalOptions:
     model: a Hugging Face folder. tokenizer: another folder's; None takes the model's. texts: NAME -> PATH.
     limit_bytes: of each text, from its beginning; the document that reaches it is the last, and whole. context_tokens,
     stride: of the windows, see `score_text`; None takes 2,048 tokens or the model's positions, and no overlap.
+    document_start: what opens documents, see `document_ends`.
     batch_size: windows, or choices of a task, computed at once. tasks: names of tasks or groups of them. tasks_data:
     folders with their files. tasks_limit: items of each task, the first ones. The rest as in `SweepOptions`.
     """
@@ -30,6 +32,7 @@ class EvalOptions:
     limit_bytes: int | None = None
     context_tokens: int | None = None
     stride: int | None = None
+    document_start: str = AUTO
     batch_size: int = 8
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"

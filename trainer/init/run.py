@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from trainer.init.configs import checked_config
 from trainer.init.folders import model_folder, tokenizer_files
 from trainer.init.log import InitLog
 from trainer.init.methods import INIT_METHODS, InitMethod
@@ -88,6 +89,7 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
             )
     with console.step("load the model"):
         model = load_model(folder, dtype=options.dtype)
+        notes = checked_config(folder).notes
     with console.step(f"make {len(extension.new_ids):,} rows"):
         log = init_model(model, extension, method=options.method, match_norm=options.match_norm, seed=options.seed)
     record = {
@@ -99,6 +101,7 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
         "extension_from": extension.source,
         "scripts": list(extension.scripts),
+        "model_notes": list(notes),
         "log": log.as_record(),
         "versions": versions("torch", "transformers", "safetensors"),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from trainer.init.configs import CONFIG, checked_config
 from vocabopt.artifacts import read_json
 from vocabopt.bases import load_base
 from vocabopt.errors import ModelSpecError, OptionError
@@ -40,8 +41,11 @@ class Vocabulary:
 def read_config(value: str) -> tuple[PreTrainedConfig, ModelSpec]:
     """MODEL: a preset, a config.json, or a folder that holds one.
 
+    Weights that lie beside a config.json are believed where they say otherwise (`checked_config`).
+
     Raises:
         ModelSpecError: there is none, or transformers does not know its kind.
+        ModelError: it lies beside weights, which contradict it.
     """
     try:
         spec = load_model_spec(value)
@@ -49,6 +53,8 @@ def read_config(value: str) -> tuple[PreTrainedConfig, ModelSpec]:
         raise ModelSpecError(str(error).replace("--model ", "MODEL ", 1)) from error
     if spec.source == "preset":
         return _preset_config(spec), spec
+    if (path := Path(spec.source)).name == CONFIG:
+        return checked_config(path.parent).config, spec
     try:
         config = AutoConfig.from_pretrained(spec.source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:

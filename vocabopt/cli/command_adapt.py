@@ -8,7 +8,9 @@ import click
 from vocabopt.cli.shared import going_on_by, hold, plain_console, reading_options, require_trainer
 from vocabopt.cli.training import (
     INITS,
+    TIED,
     budget_option,
+    document_options,
     eval_every_option,
     eval_option,
     keep_stages_option,
@@ -32,6 +34,7 @@ from vocabopt.utf8 import json_bytes
 )
 @replay_options
 @budget_option
+@document_options
 @eval_option
 @click.option(
     "--base-eval",
@@ -42,7 +45,7 @@ from vocabopt.utf8 import json_bytes
 )
 @plan_option
 @lora_option
-@click.option("--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}.")
+@click.option("--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}. {TIED}")
 @norm_option
 @running_options
 @click.option(

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from vocabopt.cli.shared import hold_file, named_paths, plain_console, reading_options, require_trainer
+from vocabopt.cli.training import document_start_option
 from vocabopt.errors import OptionError
 from vocabopt.utf8 import json_bytes
 
@@ -38,6 +39,7 @@ from vocabopt.utf8 import json_bytes
     metavar="N",
     help="Tokens that each further window of a long document adds, after repeated ones.  [default: no overlap]",
 )
+@document_start_option
 @click.option("--batch", "batch_size", default=8, show_default=True, metavar="N", help="Windows, or choices, at once.")
 @click.option("--tokenizer", metavar="TOK", help="Another folder's tokenizer.  [default: the model's]")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, mps.")

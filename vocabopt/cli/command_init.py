@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from vocabopt.cli.shared import hold, plain_console, require_trainer
-from vocabopt.cli.training import METHODS, norm_option, output_options
+from vocabopt.cli.training import METHODS, TIED, norm_option, output_options
 from vocabopt.utf8 import json_bytes
 
 
@@ -24,7 +24,7 @@ from vocabopt.utf8 import json_bytes
     type=click.Choice(METHODS),
     default="decompose",
     show_default=True,
-    help="What makes the new rows.",
+    help=f"What makes the new rows. {TIED}",
 )
 @norm_option
 @click.option(
@@ -70,7 +70,7 @@ def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: 
     elif not quiet:
         console = plain_console()
         console.print(log_table(done.log).for_terminal(console.width))
-        for note in done.log.notes:
+        for note in (*done.record["model_notes"], *done.log.notes):
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         click.echo(f"{options.out}: {done.record['n_params']:,} parameters, {done.record['n_rows']:,} rows.")
         click.echo(f"Load it with: AutoModelForCausalLM.from_pretrained({str(options.out)!r})")

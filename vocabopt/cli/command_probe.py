@@ -9,6 +9,8 @@ from vocabopt.cli.shared import going_on_by, hold, plain_console, reading_option
 from vocabopt.cli.training import (
     INITS,
     PLANS,
+    TIED,
+    document_options,
     eval_option,
     lora_option,
     norm_option,
@@ -24,8 +26,11 @@ from vocabopt.utf8 import json_bytes
 @click.argument("model", metavar="MODEL")
 @run_options
 @replay_options
+@document_options
 @eval_option
-@click.option("--init", "inits", multiple=True, metavar="METHOD", help=f"May be repeated: {INITS}.  [default: all]")
+@click.option(
+    "--init", "inits", multiple=True, metavar="METHOD", help=f"May be repeated: {INITS}. {TIED}  [default: all]"
+)
 @click.option(
     "--plan", "plans", multiple=True, metavar="PLAN", default=("redwhale",), show_default=True, help=f"Or: {PLANS}."
 )
