@@ -15,7 +15,7 @@ from trainer.data import PackedText, TextPlan, pack_stage
 from trainer.document_ends import DocumentEnds
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import load_model, place_model
-from trainer.init.models import CONFIG
+from trainer.init.configs import CONFIG
 from trainer.plan import Plan, Stage
 from trainer.processes import main_first, main_only
 from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage

@@ -28,7 +28,7 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
     """Write the finished model, without its card.
 
     Weights that trained in 32 bits are rounded to the base's type where that has 16, as a base in bf16 is published and
-    served; the stages' folders keep all bits. Files are those of the tokenizer's folder, byte for byte.
+    served; the last stage's folder keeps all bits. Files are those of the tokenizer's folder, byte for byte.
 
     Returns:
         For adapt.json: the types of the base, of training and of the folder; and, where weights were rounded, the bits

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import xxhash
@@ -78,7 +78,8 @@ def _identity_of(model: "PreTrainedModel") -> list[object]:
     hashed = xxhash.xxh3_128()
     for name, tensor in _tensors(model):
         hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hashed.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        data: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        hashed.update(data)
     config = {name: value for name, value in model.config.to_dict().items() if name not in _PLACES}
     return [type(model).__name__, hashed.hexdigest(), json.dumps(config, sort_keys=True, default=str)]
 
