@@ -25,8 +25,11 @@ MEASURED = "measured"
 _NOT_SHARED = frozenset(("inits", "plans", "n_seeds", "out"))
 
 
-def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, Any]:
+def probe(options: ProbeOptions, console: Console | None = None, *, measured: Path | None = None) -> dict[str, Any]:
     """Run the cells that are not there yet, rank init methods and plans by bits per byte on target text.
+
+    Args:
+        measured: the folder of measurements, for probes of one model on the same texts; None takes one of its own.
 
     Returns:
         What OUT/probe.json holds: `rows` in order of rank, `cells` as they were run.
@@ -43,7 +46,7 @@ def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, An
     _take(out / PROBE_JSON, record)
     try:
         for cell in options.cells:
-            _run(cell, options, out / "cells", console)
+            _run(cell, options, out / "cells", console, measured or out / MEASURED)
     except VocaboptError:
         # What was refused with its first cell holds nothing yet: its mended command may take the folder.
         if is_new and not [*(out / "cells").glob("*.json")]:
@@ -125,7 +128,7 @@ def _check_steps(options: ProbeOptions) -> None:
             )
 
 
-def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> None:
+def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console, measured: Path) -> None:
     path = folder / f"{cell.name}.json"
     if path.is_file():
         return
@@ -142,7 +145,7 @@ def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> N
         control=False,
     )
     # The base model is the same in every cell, and so are new rows that are not random.
-    done = adapt(of_cell, console, measured=options.adapt.out / MEASURED)
+    done = adapt(of_cell, console, measured=measured)
     record = {
         "format_version": FORMAT_VERSION,
         "init": cell.init,
