@@ -22,6 +22,7 @@ from trainer.adapt.table import notes, stages_table
 from trainer.memory.disk import highest_bytes, of_arm
 from trainer.memory.plan_report import PlanOptions, plan_report
 from trainer.stages.batch import StepBatch
+from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Advance, Console, Unit
 from vocabopt.errors import ForgettingError
 
@@ -108,14 +109,20 @@ def test_every_measuring_tells_how_much_of_its_text_is_done(
             assert told[-1] == n_bytes
 
 
-def test_first_and_last_alone_are_measured_by_half_the_passes(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
-) -> None:
-    whole, _, of_stages = every_stage
+@pytest.fixture(scope="module")
+def first_and_last(options: AdaptOptions) -> tuple[dict[str, Any], Watching, list[int]]:
     ended = replace(options, out=options.out.with_name("end"), eval_every="end")
     console = Watching(ended.out)
-    with counted_tokens() as of_ends:
-        record = adapt(ended, console)
+    with counted_tokens() as counted:
+        return adapt(ended, console), console, counted
+
+
+def test_first_and_last_alone_are_measured_by_half_the_passes(
+    every_stage: tuple[dict[str, Any], Watching, list[int]],
+    first_and_last: tuple[dict[str, Any], Watching, list[int]],
+) -> None:
+    whole, _, of_stages = every_stage
+    record, console, of_ends = first_and_last
     assert console.measured == ["measure the base model", "measure after b"]
     # The same batches of the same texts: once under the base's tokenizer, then under the merged one.
     n_merged = (len(of_stages) - len(of_ends)) // 2
@@ -129,6 +136,20 @@ def test_first_and_last_alone_are_measured_by_half_the_passes(
     stages_table(record, 100)
     assert notes(record)
     assert "| a |" in model_card(record)
+
+
+def test_the_page_shows_a_run_that_was_measured_first_and_last(
+    run_dir: Path, first_and_last: tuple[dict[str, Any], Watching, list[int]], tmp_path: Path
+) -> None:
+    """Finished, and while its last stage still runs, when nothing but the base was measured."""
+    record, _, _ = first_and_last
+    running = {**record, "status": "running", "stages": record["stages"][:1], "after": {}, "weights": None}
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    for shown in (record, running):
+        write_json_atomic(run / "adapt.json", shown)
+        result = vocabopt("report", run)
+        assert result.exit_code == 0, result.output
+        assert "The model, adapted" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_tokens_of_texts_are_those_that_the_tokenizers_give(
