@@ -156,7 +156,8 @@ class Counted:
     def grow(self, options: GrowthOptions) -> Growth:
         weights, stats = self.counts.weights(), self.counts.sets.values()
         protected = [i for i, each in enumerate(stats) if each.role == "protected"]
-        mask = protected_chunks(self.counts, weights, protected, options.scripts)
+        cut = self.base if self.base.cuts_bytes else None
+        mask = protected_chunks(self.counts, weights, protected, options.scripts, cut)
         return grow(self.base, self.counts, self.segmentation, weights, mask, options)
 
 

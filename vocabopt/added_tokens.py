@@ -77,7 +77,7 @@ class AddedTokens:
             # The model has nothing to do, but its vocabulary gives added tokens their ids.
             model=bpe_model({token["content"]: token["id"] for token in tokens}, []),
         )
-        self._tokenizer.pre_tokenizer = PreTokenizer.custom(self._parts)  # type: ignore[attr-defined]
+        self._tokenizer.pre_tokenizer = PreTokenizer.custom(self._parts)
 
     @property
     def suspicious(self) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from vocabopt.errors import OptionError
 from vocabopt.reading import ReadOptions, TextFormat
+from vocabopt.scripts import MIN_SCRIPT_SHARE
 
 DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.
@@ -19,11 +20,12 @@ class SweepOptions:
     """Everything that moves the result of a sweep, as given on the command line.
 
     paths: files, folders, globs, URLs or "-". out: the run directory. target: the set to learn from. evals, protects:
-    NAME -> PATH. scripts: "auto", "none" or script names. sizes: None for the default grid. heldout: share of the
-    training documents, picked by content hash. min_saving: stop when the best token saves fewer. cross_spaces: new
-    tokens may hold a space after another character, as far as the base's own pattern lets them. pattern, specials: what
-    a tiktoken rank file leaves out. method: "union" measures the paper's method beside the curve, with the vocabulary
-    `vocab` or one trained on the text, its pieces scored as `scores` says.
+    NAME -> PATH. scripts: "auto", "none" or script names. min_script_share: of the letters of the training text, from
+    which on "auto" takes a writing system. sizes: None for the default grid. heldout: share of the training documents,
+    picked by content hash. min_saving: stop when the best token saves fewer. cross_spaces: new tokens may hold a space
+    after another character, as far as the base's own pattern lets them. pattern, specials: what a tiktoken rank file
+    leaves out. method: "union" measures the paper's method beside the curve, with the vocabulary `vocab` or one trained
+    on the text, its pieces scored as `scores` says.
     """
 
     paths: tuple[str, ...]
@@ -33,6 +35,7 @@ class SweepOptions:
     evals: Mapping[str, str] = field(default_factory=dict)
     protects: Mapping[str, str] = field(default_factory=dict)
     scripts: str = "auto"
+    min_script_share: float = MIN_SCRIPT_SHARE
     sizes: str | None = None
     max_added: int = 40_000
     heldout: float = 0.05
@@ -57,6 +60,10 @@ class SweepOptions:
         if not 0 <= self.heldout < 1:
             raise OptionError(f"--heldout {self.heldout}: must be at least 0 and below 1 (0.05 holds out 5 %).")
         check_growth_options(self.max_added, self.min_saving, self.seed)
+        if not 0 < self.min_script_share <= 1:
+            raise OptionError(
+                f"--min-script-share {self.min_script_share}: must be above 0 and at most 1 (0.1: a tenth)."
+            )
         if self.method == "grow" and (self.vocab is not None or self.scores != "unique"):
             option = f"--vocab {self.vocab}" if self.vocab is not None else f"--scores {self.scores}"
             raise OptionError(f"{option}: is about the union method. Add --method union, or leave it out.")

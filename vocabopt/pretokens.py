@@ -17,7 +17,9 @@ _BATCH_CHUNKS = 50_000
 
 
 def split_pretokens(base: Base, chunks: list[str]) -> Iterator[list[str]]:
-    """Cut chunks of text into the (normalised) pre-tokens of a byte-level base."""
+    """Cut chunks of text into the (normalised) pre-tokens of a byte-level base: as text, or where cuts may fall inside
+    characters (`Base.cuts_bytes`) as tokenizer.json spells their bytes.
+    """
     normalizer, splitter = base.full.normalizer, _splitter(base)
     for chunk in chunks:
         text = normalizer.normalize_str(chunk) if normalizer is not None else chunk
@@ -25,10 +27,10 @@ def split_pretokens(base: Base, chunks: list[str]) -> Iterator[list[str]]:
 
 
 def _splitter(base: Base) -> PreTokenizer:
-    """The base's pre-tokenizer without its last step, ByteLevel, which writes bytes as printable characters."""
+    """The base's pre-tokenizer; ByteLevel, where it is the last step, without writing bytes as printable characters."""
     steps = steps_of(base.tokenizer_json["pre_tokenizer"], "pretokenizers")
-    splits = list(steps[:-1])
-    if steps[-1].get("use_regex", True):
+    splits = [{**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step for step in steps]
+    if not base.cuts_bytes and splits.pop().get("use_regex", True):
         splits.append({"type": "Split", "pattern": {"Regex": GPT2_PATTERN}, "behavior": "Isolated", "invert": False})
     pre_tokenizer: PreTokenizer = counting_tokenizer(
         base.chunk_json, pre_tokenizer={"type": "Sequence", "pretokenizers": splits}, model=bpe_model({}, [])

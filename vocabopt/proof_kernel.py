@@ -5,7 +5,8 @@ is found does not depend on the order of the text.
 """
 
 import numpy as np
-from numba import njit
+
+from vocabopt.compiled import njit
 
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 

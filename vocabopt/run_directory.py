@@ -25,6 +25,7 @@ from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries
 from vocabopt.options import SweepOptions
 from vocabopt.paths import printable
+from vocabopt.sets import N_FOLDS
 
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
 COUNTS_VERSION = 2
@@ -127,17 +128,37 @@ def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
             metadata = pl.read_parquet_metadata(file)
         if metadata.get("inputs_sha256") != inputs_sha256:
             return None
-        texts, folds = read_parquet(path, ["chunk"])["chunk"], read_parquet(folds_path)
-    except (OSError, pl.exceptions.PolarsError):
+        frame, folds = read_parquet(path), read_parquet(folds_path)
+        sets = {name: SetStats(**given) for name, given in json.loads(metadata["sets"]).items()}
+        return _counts_of(frame, folds, sets)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+
+
+def _counts_of(frame: pl.DataFrame, folds: pl.DataFrame, sets: dict[str, SetStats]) -> ChunkCounts | None:
+    """The counts that the two files hold; None where the files are not of one another.
+
+    Compiled code follows the numbers without looking, so each is checked here.
+    """
+    texts, n_groups = frame["chunk"], len(sets) * N_FOLDS
+    chunk, group, n = (folds[name].cast(pl.Int64).to_numpy() for name in ("chunk", "group", "n"))
+    if texts.null_count() or not len(texts) or not len(folds) or folds.null_count().sum_horizontal().item():
         return None
     # Copies, since numba compiles its functions anew for arrays that are read-only.
     text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8).copy()
-    n_entries = np.bincount(folds["chunk"].to_numpy(), minlength=len(texts))
-    return ChunkCounts(
-        sets={name: SetStats(**stats) for name, stats in json.loads(metadata["sets"]).items()},
+    ends = np.flatnonzero(text == 0)
+    in_order = chunk[0] >= 0 and chunk[-1] < len(texts) and not (np.diff(chunk) < 0).any()
+    if not in_order or len(ends) != len(texts) or n.min() < 1 or group.min() < 0 or group.max() >= n_groups:
+        return None
+    counts = ChunkCounts(
+        sets=sets,
         text=text,
-        ends=np.flatnonzero(text == 0),
-        offsets=np.concatenate([[0], np.cumsum(n_entries)]),
-        groups=folds["group"].to_numpy().astype(np.int32, copy=True),
-        counts=folds["n"].to_numpy().copy(),
+        ends=ends,
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(chunk, minlength=len(texts)))]),
+        groups=group.astype(np.int32),
+        counts=n.copy(),
     )
+    stored = frame.select(f"n_{name}" for name in sets).to_numpy()
+    return counts if np.array_equal(counts.weights(), stored) else None

@@ -28,6 +28,7 @@ from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.document_proof import count_documents, prove_documents
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
+from vocabopt.guard import guard_record, guard_sentences
 from vocabopt.options import SweepOptions
 from vocabopt.prepared import PREPARE_JSON, prepare_record
 from vocabopt.pretokens import refine
@@ -36,7 +37,7 @@ from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.run_files import read_union
 from vocabopt.samples import Samples, read_samples
-from vocabopt.scripts import find_target_scripts, parse_scripts
+from vocabopt.scripts import parse_scripts
 from vocabopt.segment import Segmentation, segment
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.union.measure import Measure
@@ -70,12 +71,15 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
             # Before the long work: a base whose documents are not what their chunks say is told at once.
             counted = count_documents(base, sample, cross_spaces=options.cross_spaces)
             proof = prove_documents(base.full, base, counted, sample, what=f"{base.name} without added tokens")
-        scripts = scripts if scripts is not None else find_target_scripts(char_counts(counts, weights[:, 0]))
+        guard = _guard(scripts, counts, weights, text_sets, options)
+        for sentence in guard_sentences(guard):
+            console.note(sentence)
+        scripts = tuple(guard["scripts"])
         warming.result()
         # Growing takes one core; another has time for what is needed later.
         later: list[Callable[[], object]] = [partial(run.save_counts, counts, weights), load_renderer]
         growth, segmentation = _grow(base, counts, weights, text_sets, scripts, options, console, background, later)
-    sweep = _sweep_record(base, table, counts, growth, segmentation, scripts, sizes, options)
+    sweep = _sweep_record(base, table, counts, growth, segmentation, guard, sizes, options)
     with console.step("write"):
         write_parquet_atomic(options.out / "curve.parquet", growth.curve)
         write_parquet_atomic(options.out / "folds.parquet", growth.folds)
@@ -184,6 +188,19 @@ def _count(
     return counts, counts.weights(), sample
 
 
+def _guard(
+    scripts: tuple[str, ...] | None,
+    counts: ChunkCounts,
+    weights: NDArray[np.int64],
+    text_sets: tuple[TextSet, ...],
+    options: SweepOptions,
+) -> dict[str, Any]:
+    """What guards other text: the scripts asked for, or those of the training text, and the protected texts."""
+    protected = [text_set.name for text_set in text_sets if text_set.role == "protected"]
+    train = list(counts.sets).index(TRAIN)
+    return guard_record(scripts, char_counts(counts, weights[:, train]), protected, options.min_script_share)
+
+
 def _no_text(sets: Mapping[str, SetStats], train: TextSet, options: SweepOptions) -> str:
     stats = sets[TRAIN]
     files = ", ".join(file.url for file in train.files[:3]) + (", ..." if len(train.files) > 3 else "")
@@ -216,7 +233,8 @@ def _grow(
             weights = counts.weights()
     with console.step("encode"):
         segmentation = segment(base, counts, weights)
-        protected = protected_chunks(counts, weights, protected_sets, scripts)
+        cut = base if base.cuts_bytes else None
+        protected = protected_chunks(counts, weights, protected_sets, scripts, cut)
     growth_options = GrowthOptions(
         scripts=scripts,
         max_added=options.max_added,
@@ -237,7 +255,7 @@ def _sweep_record(
     counts: ChunkCounts,
     growth: Growth,
     segmentation: Segmentation,
-    scripts: tuple[str, ...],
+    guard: Mapping[str, Any],
     sizes: tuple[int, ...] | None,
     options: SweepOptions,
 ) -> dict[str, Any]:
@@ -249,8 +267,9 @@ def _sweep_record(
         "method": options.method,
         "base": {**base.as_record(), "n_rows": table.base_n_rows},
         "model": asdict(table.model) if table.model else None,
-        "scripts": list(scripts),
-        "sets": growth.set_records(counts.sets, base_tokens),
+        "scripts": guard["scripts"],
+        "guard": guard,
+        "sets": growth.set_records(counts.sets, segmentation),
         "points": points(shown, growth.curve, base_tokens, table),
         "max_added": options.max_added,
         "exhausted_at": growth.exhausted_at,

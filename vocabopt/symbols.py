@@ -92,7 +92,7 @@ class Symbols:
                 spelled[base.piece_bytes(content)] = 0
         candidates = {}
         for piece, index in vocab.items():
-            if index in base.added_ids or base.byte_values[index] >= 0:
+            if not base.pieces[index]:
                 spelled[piece.encode()] = 0
             elif self.allows(base, base.pieces[index], scripts):
                 candidates[piece] = index

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
-from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte
+from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte, missing_bytes, steps_of
 from vocabopt.bases.pipeline import counting_tokenizer, without_batch_settings
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 
@@ -40,8 +40,9 @@ class Base:
     for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
     instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file. model_config: the config.json beside it,
     where a folder was given that has one.
-    `pieces[id]` are the bytes of text a token stands for (▁ as a space), empty for special and byte tokens of the
-    SentencePiece family; `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
+    `pieces[id]` are the bytes of text a token stands for (▁ as a space); empty for special tokens, for byte tokens of
+    the SentencePiece family, and for what no text of a byte-level base can become (`_reaches_no_text`).
+    `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
     """
 
     name: str
@@ -98,10 +99,33 @@ class Base:
     def pieces(self) -> list[bytes]:
         pieces = [b""] * self.n_tokens
         for piece, index in self.tokenizer_json["model"]["vocab"].items():
-            if index in self.added_ids or self.byte_values[index] >= 0:
+            if index in self.added_ids or self.byte_values[index] >= 0 or self._reaches_no_text(piece):
                 continue
             pieces[index] = self.piece_bytes(piece)
         return pieces
+
+    def _reaches_no_text(self, piece: str) -> bool:
+        """Whether a piece of a byte-level base stands for no text: one with a character that is no byte's, as no merge
+        leads to it; or the one that stands for bytes which the vocabulary lacks.
+        """
+        if self.family == "sentencepiece-bpe":
+            return False
+        is_unknown = bool(self.missing_bytes) and piece == self.tokenizer_json["model"].get("unk_token")
+        return is_unknown or not byte_of_char().keys() >= set(piece)
+
+    @functools.cached_property
+    def missing_bytes(self) -> bytes:
+        """Bytes of UTF-8 text that a byte-level base has no token for.
+
+        `tokenizers` leaves them out, or gives the model's unknown token for them; no decoder brings them back.
+        """
+        return b"" if self.family == "sentencepiece-bpe" else missing_bytes(self.tokenizer_json["model"]["vocab"])
+
+    @functools.cached_property
+    def cuts_bytes(self) -> bool:
+        """Whether text is cut again after ByteLevel wrote its bytes, so that a cut may fall inside a character."""
+        steps = steps_of(self.tokenizer_json.get("pre_tokenizer"), "pretokenizers")
+        return self.family == "byte-level-bpe" and steps[-1]["type"] != "ByteLevel"
 
     def piece_bytes(self, piece: str) -> bytes:
         """The bytes of text that a piece, spelled as in tokenizer.json, stands for."""
@@ -119,7 +143,8 @@ class Base:
     def chunk_json(self) -> dict[str, Any]:
         """tokenizer.json reduced to what happens inside one chunk of text: no added tokens, no prefix, no splitting.
 
-        Chunks of the byte-level family are pre-tokens, normalised already.
+        Chunks of the byte-level family are pre-tokens, normalised already; where bytes are cut, spelled as in
+        tokenizer.json.
         """
         spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
         to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -128,7 +153,7 @@ class Base:
             **without_batch_settings(self.tokenizer_json),
             "added_tokens": [],
             "normalizer": spaces if is_sentencepiece else None,
-            "pre_tokenizer": None if is_sentencepiece else to_bytes,
+            "pre_tokenizer": None if is_sentencepiece or self.cuts_bytes else to_bytes,
             "post_processor": None,
         }
 
@@ -150,7 +175,12 @@ class Base:
 
     @functools.cached_property
     def fast_chunk_tokenizer(self) -> Any:
-        """The gigatoken encoder of single chunks; None where it is not installed or does not know this tokenizer."""
+        """The gigatoken encoder of single chunks; None where it is not installed or does not know this tokenizer.
+
+        It is compared on a sample of the chunks (`ChunkEncoder`), which seldom holds a byte that a base lacks.
+        """
+        if self.missing_bytes or self.cuts_bytes:
+            return None
         try:
             from gigatoken import Tokenizer as FastTokenizer
 

@@ -28,12 +28,14 @@ from vocabopt.bases.sentencepiece_model import (
     to_tokenizer_json,
 )
 from vocabopt.bases.tekken import is_tekken, parse_tekken
-from vocabopt.byte_order_mark import read_bytes, read_utf8
+from vocabopt.byte_order_mark import read_utf8, without_mark
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
 
 #: Files of a Hugging Face folder that belong to the tokenizer and travel with a merged one.
 COMPANION_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
+#: The first bytes of a GGUF file.
+_GGUF = b"GGUF"
 #: More chat templates of one tokenizer, a file each.
 TEMPLATE_FOLDER = "additional_chat_templates"
 #: What a folder's tokenizer is read from, the first that is there; then any rank file named *.tiktoken.
@@ -104,6 +106,8 @@ def _builtin_mistral() -> Path:
 def _load_folder(folder: Path, name: str, source: str, pattern: str | None, specials: str | None) -> Base:
     ranks = sorted(folder.glob("*.tiktoken"))
     found = [*(folder / file for file in _TOKENIZER_FILES if (folder / file).is_file()), *ranks]
+    if not found and (gguf := sorted(folder.glob("*.gguf"))):
+        found = gguf[:1]  # refused with a reason of its own
     if not found:
         raise BaseTokenizerError(
             f"{folder}: no tokenizer.json or tokenizer.model in this folder (nor tekken.json, *.tiktoken). Pass the "
@@ -200,19 +204,31 @@ def _load_file(
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return read_bytes(path)
+        with path.open("rb") as file:
+            # A whole model may be as large as the memory: its first bytes say enough.
+            if (begin := file.read(4)) == _GGUF:
+                raise BaseTokenizerError(
+                    f"{path}: is a GGUF file. It holds a vocabulary but not the rules that split and normalise text, "
+                    "so no tokenizer can be made of it exactly. Pass the folder or hub id of the model it was made "
+                    "from, or its tokenizer.json or tokenizer.model."
+                )
+            return without_mark(begin + file.read(), path)
     except OSError as error:
         raise BaseTokenizerError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _content_of(data: bytes, path: Path, name: str, pattern: str | None, specials: str | None) -> _Content:
     """What kind of file this is, its content says, not its name."""
+    if data.startswith(b"#version"):
+        raise _half(path, "a list of merges")
     if data.lstrip()[:1] == b"{":
         value = parse_json(data, path)
         if is_tekken(value):
             tekken = parse_tekken(value, str(path))
             original = Original(kind="tekken", file_name="tekken.json", data=data)
             return _Content(tokenizer_json=tekken.tokenizer_json(), original=original, names=tekken.names())
+        if isinstance(value, dict) and value and all(type(index) is int for index in value.values()):
+            raise _half(path, "a list of pieces with their ids")
         return _Content(tokenizer_json=parse_tokenizer_json(data, path))
     if is_rank_file(data):
         ranks = parse_ranks(data, str(path))
@@ -235,3 +251,10 @@ def _content_of(data: bytes, path: Path, name: str, pattern: str | None, special
     model = parse_model(data, str(path))
     original = Original(kind="sentencepiece", file_name="tokenizer.model", data=data)
     return _Content(tokenizer_json=to_tokenizer_json(model), original=original, names=special_token_names(model))
+
+
+def _half(path: Path, what: str) -> BaseTokenizerError:
+    return BaseTokenizerError(
+        f"{path}: is {what}, which is one half of a tokenizer. Put vocab.json and merges.txt into a folder and make "
+        "them a tokenizer.json: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
+    )

@@ -21,7 +21,7 @@ from vocabopt.cli.command_report import report
 from vocabopt.cli.command_sensitivity import sensitivity
 from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
-from vocabopt.cli.shared import ARGUMENTS, GOES_ON_BY
+from vocabopt.cli.shared import ARGUMENTS, GOES_ON_BY, refuse_repeated
 from vocabopt.cli.signals import hear_signals, waiting_hears
 from vocabopt.cli.streams import flush, open_streams
 from vocabopt.cli.unexpected import unexpected
@@ -41,6 +41,14 @@ class _Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            refuse_repeated(click.Context(command, info_name=name, parent=ctx), rest)
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -43,7 +43,14 @@ from vocabopt.utf8 import json_bytes
     default="auto",
     show_default=True,
     metavar="auto|none|NAME[,NAME]",
-    help="Script every new token must show, e.g. Hangul.",
+    help="Script every new token must show, e.g. Hangul; several with commas. auto: those of the training text, none "
+    "where Latin prevails; then only --protect guards other text.",
+)
+@click.option(
+    "--min-script-share",
+    default=0.1,
+    show_default=True,
+    help="With --script auto: a writing system other than Latin is learned from this share of the letters on.",
 )
 @click.option(
     "--sizes",

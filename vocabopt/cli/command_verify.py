@@ -51,8 +51,9 @@ if TYPE_CHECKING:
 def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **values: Any) -> None:
     """Prove that NEW is BASE with new tokens and nothing else changed: a table of what passes and what fails.
 
-    BASE and NEW: Hugging Face folders, files, hub ids as --base takes them; NEW need not be made here. Exit code 1 if
-    anything fails; each failure shows three examples. Writes verify.json.
+    BASE and NEW: Hugging Face folders, files, hub ids as --base takes them; NEW need not be made here. The last line
+    says PASS, WARN or FAIL. Exit code 1 if anything fails; a warning, such as text that nothing guards, leaves it at 0.
+    What fails or warns shows up to five examples, of each kind one first. Writes verify.json.
 
     \b
     Examples:

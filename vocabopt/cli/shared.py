@@ -1,4 +1,4 @@
-"""What more than one command takes: repeated NAME=PATH options, the options that complete a rank file."""
+"""What more than one command has: options given once, repeated NAME=PATH options, those that complete a rank file."""
 
 import gc
 import os
@@ -21,6 +21,26 @@ BASES = (
     "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
     "rank file or a Tekken .json"
 )
+
+
+def refuse_repeated(context: click.Context, args: Iterable[str]) -> None:
+    """Refuse an option given twice where it holds one value: click would keep the last in silence.
+
+    Args:
+        context: of the command that `args` are for.
+
+    Raises:
+        OptionError: there is one.
+    """
+    values, _, parameters = context.command.make_parser(context).parse_args(args=list(args))
+    for option in dict.fromkeys(parameters):
+        n_times = parameters.count(option)
+        if n_times > 1 and isinstance(option, click.Option) and not (option.multiple or option.is_flag):
+            listed = ", with commas between several" if "," in (option.metavar or "") else ""
+            raise OptionError(
+                f"{option.opts[0]} {values[str(option.name)]}: {option.opts[0]} is given {n_times} times and takes one "
+                f"value{listed}. Give it once."
+            )
 
 
 def named_paths(option: str) -> Callable[[click.Context, click.Parameter, Iterable[str]], dict[str, str]]:

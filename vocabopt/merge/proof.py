@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from vocabopt.artifacts import read_json
 from vocabopt.bases import Base
 from vocabopt.counts import ChunkCounts
 from vocabopt.document_proof import DocumentProof, count_documents, missing_chunk, prove_documents
@@ -16,6 +15,7 @@ from vocabopt.growth import protected_chunks
 from vocabopt.proof_sample import PROOF_PARQUET, read_proof_sample
 from vocabopt.recount import changed_chunks, recount
 from vocabopt.run_directory import read_counts
+from vocabopt.run_files import read_run
 
 _REPORT = "Nothing was written; please report this with the base."
 
@@ -64,15 +64,15 @@ def prove(
         RunDirectoryError: the counts of the run or its documents are not there, or not whole.
         PromiseError: a count, a document or a protected chunk differs.
     """
-    run = read_json(run_dir / "run.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
-    counts = read_counts(run_dir, run["inputs_sha256"])
+    inputs_sha256 = read_run(run_dir)["inputs_sha256"]
+    counts = read_counts(run_dir, inputs_sha256)
     if counts is None:
         raise RunDirectoryError(
             f"{run_dir / 'counts.parquet'}: is missing, broken or of another run, so nothing could be proved of the "
             "merged tokenizer. Sweep again into this folder."
         )
     documents = _prove_documents(
-        run_dir, run["inputs_sha256"], base, merged, counts, tokenizer_json, cross_spaces=cross_spaces
+        run_dir, inputs_sha256, base, merged, counts, tokenizer_json, cross_spaces=cross_spaces
     )
     weights = counts.weights()
     counted = recount(merged, counts, weights)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocabopt.artifacts import check_writable, read_json, write_bytes_atomic
+from vocabopt.artifacts import check_writable, write_bytes_atomic
 from vocabopt.bases import Base, load_base
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
@@ -13,8 +13,8 @@ from vocabopt.merge.addition import Addition, Method, Scores, grown
 from vocabopt.merge.export import merged_base, merged_files
 from vocabopt.merge.extension import extension_bytes, extension_record
 from vocabopt.merge.proof import check_ids, prove
-from vocabopt.run_files import read_curve, read_sweep
-from vocabopt.union.files import UNION_JSON, UNION_MODEL
+from vocabopt.run_files import read_curve, read_sweep, read_union_record
+from vocabopt.union.files import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 
 
@@ -59,11 +59,12 @@ def merge_run(
         )
     sweep = read_sweep(run_dir)
     scripts = tuple(sweep["scripts"])
+    protected = sorted(name for name, stats in sweep["sets"].items() if stats["role"] == "protected")
     with console.step("load"):
         base = _base_of(sweep, run_dir, expected_base)
         addition: Addition
         promised: dict[str, int] | None
-        if (method or sweep["method"]) == "union":
+        if (method or sweep.get("method", "grow")) == "union":
             addition, promised = _union_of(run_dir, base, n_added), None
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
@@ -85,6 +86,7 @@ def merge_run(
             base,
             addition,
             scripts=scripts,
+            protected_sets=protected if addition.method == "grow" else (),
             base_n_rows=int(sweep["base"]["n_rows"]),
             pad_to=pad_to,
             counts=counts,
@@ -142,7 +144,7 @@ def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> 
 def _curve_of(
     sweep: Mapping[str, Any], run_dir: Path, base: Base, n_added: int | None
 ) -> tuple[Addition, dict[str, int]]:
-    curve = read_curve(run_dir, sweep["curve_sha256"])
+    curve = read_curve(run_dir, sweep)
     if n_added is None:
         n_added = int(sweep["choice"]["n_added"])
     if not 0 <= n_added <= len(curve):
@@ -159,7 +161,7 @@ def _curve_of(
 
 
 def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
-    union = read_json(run_dir / UNION_JSON, next_step="Sweep into this folder with --method union first.")
+    union = read_union_record(run_dir)
     vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union["sha256"])
     n_added = union["choice"]["n_added"] if n_added is None else n_added
     if n_added is None:

@@ -25,10 +25,11 @@ from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, te
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.growth import GrowthOptions, grow
+from vocabopt.guard import guard_record, guard_sentences
 from vocabopt.options import DEFAULT_BASE, check_growth_options
 from vocabopt.pretokens import refine
 from vocabopt.readers import ReadOptions
-from vocabopt.scripts import find_target_scripts, parse_scripts
+from vocabopt.scripts import parse_scripts
 from vocabopt.segment import segment
 from vocabopt.sensitivity.compare import TOGETHER, Grown, compared_size, lost, shared
 from vocabopt.sensitivity.pool import select
@@ -96,8 +97,11 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     identity = _identity(options, base, text_sets)
     _check_owner(options.out, identity)
     counts = _count(text_sets, base, options, console)
-    if scripts is None:
-        scripts = find_target_scripts(char_counts(counts, _weight_of_training(counts, options)))
+    guard = guard_record(scripts, char_counts(counts, _weight_of_training(counts, options)), ())
+    # Nothing is merged here, so that nothing needs a guard: only what is learned is to be said.
+    for sentence in guard_sentences(guard) if guard["scripts"] else []:
+        console.note(sentence)
+    scripts = tuple(guard["scripts"])
     if base.family == "byte-level-bpe":
         with console.step("split", counts.n_chunks, "chunks") as advance:
             counts = refine(base, counts, advance)
@@ -111,7 +115,8 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
         "inputs_sha256": identity,
         "base": {**base.as_record(), "n_rows": table.base_n_rows},
         "model": asdict(table.model) if table.model else None,
-        "scripts": list(scripts),
+        "scripts": guard["scripts"],
+        "guard": guard,
         "options": options.as_record(),
         "versions": versions(),
         "corpora": [
@@ -212,7 +217,7 @@ def _grow(
             f"{name}: no new token{guard} saves anything in this text, so there is nothing to compare. Leave it out, "
             "or name the script of all of them with --script."
         )
-    sets = growth.set_records(counts.sets, segmentation.base_tokens(counts.sets))
+    sets = growth.set_records(counts.sets, segmentation)
     told: dict[str, Any] = {"sets": sets, "points": [], "exhausted_at": growth.exhausted_at}
     choice = choice_records(told, growth.curve, growth.folds, table, options.choice, None)["choice"]
     return Grown(name=name, curve=growth.curve, sets=sets, exhausted_at=growth.exhausted_at, choice=choice)

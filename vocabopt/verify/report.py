@@ -10,8 +10,10 @@ from vocabopt.reading import ReadOptions, TextFormat
 
 Status = Literal["pass", "fail", "warn", "not_checked"]
 
-#: Examples of a check that are kept.
-N_EXAMPLES = 3
+Verdict = Literal["pass", "fail", "warn"]
+
+#: Examples of a check that are kept: of each kind of fault one before a second of any.
+N_EXAMPLES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,13 @@ class Report:
     @property
     def passed(self) -> bool:
         """Did nothing fail? Warnings and checks that could not be made do not count."""
-        return not any(check.status == "fail" for check in self.checks)
+        return self.verdict != "fail"
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the checks; those that could not be made do not count."""
+        statuses = {check.status for check in self.checks}
+        return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass"
 
     def check(self, name: str) -> Check:
         """The check of that name."""
@@ -94,6 +102,7 @@ class Report:
         return {
             "format_version": FORMAT_VERSION,
             "passed": self.passed,
+            "verdict": self.verdict,
             "base": dict(self.base),
             "new": dict(self.new),
             "n_new": self.n_new,
