@@ -190,6 +190,8 @@ def _probe(
             adapt=of_arm, inits=(options.init,), plans=(options.plan,), n_steps=n_steps, n_seeds=options.n_seeds
         ),
         console,
+        # The model as it comes is the same for all arms.
+        measured=options.out / "probes" / "measured",
     )
     cells = record["cells"]
     return {
