@@ -613,7 +613,7 @@ def test_scripts_of_extension_json_are_checked(folders: Path, spoil: Callable[..
     folder = spoil()
     path = folder / "extension.json"
     path.write_text(path.read_text("utf-8").replace('"Hangul"', '"Hangull"'), "utf-8")
-    with pytest.raises(OptionError, match=r"extension\.json, scripts: .*'Hangull' is not a Unicode script"):
+    with pytest.raises(RunDirectoryError, match=r"extension\.json: field scripts: .*'Hangull' is not a Unicode script"):
         verified(folders / "llama-like", folder)
     assert pair_of(folders / "llama-like", folder, "Hangul").scripts_from == "--script"
     path.unlink()
