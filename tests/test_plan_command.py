@@ -106,8 +106,12 @@ def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
     sweep = {
         "format_version": 1,
         "base": {
-            **{"name": "base", "family": "byte-level-bpe", "source": "base", "sha256": ""},
-            **{"n_tokens": 500, "n_rows": 500},
+            "name": "base",
+            "family": "byte-level-bpe",
+            "source": "base",
+            "sha256": "",
+            "n_tokens": 500,
+            "n_rows": 500,
         },
         "scripts": ["Hangul"],
         "options": {"heldout": 0.05, "seed": 0},
