@@ -44,8 +44,21 @@ def model(tmp_path: Path) -> Path:
     return written(tmp_path / "model" / "config.json", json.dumps(CONFIG)).parent
 
 
-def extension(folder: Path, **fields: Any) -> Path:
-    record = {"format_version": 1, "n_added": 100, "n_tokens": 600, "pad_to": 128, **fields}
+def extension(folder: Path, *, n_added: int = 100, n_tokens: int = 600, pad_to: int | None = 128) -> Path:
+    first = n_tokens - n_added
+    record = {
+        "format_version": 1,
+        "method": "grow",
+        "scores": "none",
+        "base": {"name": "base", "source": "base", "sha256": "", "n_tokens": first},
+        "n_added": n_added,
+        "first_id": first,
+        "n_tokens": n_tokens,
+        "n_rows": n_tokens,
+        "pad_to": pad_to,
+        "n_rows_padded": -(-n_tokens // (pad_to or 1)) * (pad_to or 1),
+        "tokens": [{"id": first + i, "piece": "x", "bytes": "78", "base_ids": [0]} for i in range(n_added)],
+    }
     return written(folder / "extension.json", json.dumps(record)).parent
 
 
@@ -100,7 +113,27 @@ def test_rows_come_from_a_merged_tokenizer_padding_included(model: Path, tmp_pat
 
 
 def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
-    sweep = {"format_version": 1, "base": {"n_tokens": 500}, "choice": {"n_added": 40}}
+    counts = dict.fromkeys(("n_documents", "n_bytes", "n_chars", "n_words", "n_tokens_base"), 1)
+    sets = ("train", "heldout")
+    point = {"n_added": 40, "n_rows_total": 540, "dry": False, "sets": {name: {"n_tokens": 1} for name in sets}}
+    sweep = {
+        "format_version": 1,
+        "base": {
+            "name": "base",
+            "family": "byte-level-bpe",
+            "source": "base",
+            "sha256": "",
+            "n_tokens": 500,
+            "n_rows": 500,
+        },
+        "scripts": ["Hangul"],
+        "options": {"heldout": 0.05, "seed": 0},
+        "sets": {name: {"role": name, **counts} for name in sets},
+        "points": [point],
+        "max_added": 40,
+        "curve_sha256": "",
+        "choice": {"n_added": 40, "point": point},
+    }
     run = written(tmp_path / "run" / "sweep.json", json.dumps(sweep)).parent
     record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
     assert (record["n_rows"], record["n_added"]) == (540, 40)
