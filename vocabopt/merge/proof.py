@@ -53,7 +53,8 @@ def prove(
         RunDirectoryError: the counts of the run are not there, or not whole.
         PromiseError: a count or a protected chunk differs.
     """
-    counts = read_counts(run_dir, read_run(run_dir)["inputs_sha256"])
+    run = read_run(run_dir)
+    counts = read_counts(run_dir, run["inputs_sha256"])
     if counts is None:
         raise RunDirectoryError(
             f"{run_dir / 'counts.parquet'}: is missing, broken or of another run, so nothing could be proved of the "
