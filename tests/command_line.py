@@ -23,6 +23,20 @@ def vocabopt(*arguments: object) -> Result:
     return result
 
 
+def replaced(options: Sequence[object], *more: object) -> list[object]:
+    """Options with those of `more` behind them; one that takes a single value and stands in both is that of `more`."""
+    several = ("--text", "--replay", "--eval", "--init", "--plan", "--report-to")
+    again = {str(option) for option in more if str(option).startswith("--")} - set(several)
+    kept: list[object] = []
+    leaves_out = False
+    for option in options:
+        if str(option).startswith("--"):
+            leaves_out = str(option) in again
+        if not leaves_out:
+            kept.append(option)
+    return [*kept, *more]
+
+
 def command_of(*arguments: object) -> list[str]:
     code = "from vocabopt.__main__ import run; run()"
     return [sys.executable, "-c", code, *(str(argument) for argument in arguments)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import assert_refused, command_of, started, vocabopt
+from command_line import assert_refused, command_of, replaced, started, vocabopt
 from conftest import N_MERGED
 from helpers import CORPUS
 from safetensors.torch import load_file
@@ -29,7 +29,7 @@ OPTIONS = (
 
 
 def adapt(llama: Path, run_dir: Path, out: Path, *more: object) -> dict[str, Any]:
-    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, "--quiet", *more)
+    result = vocabopt("adapt", llama, "--run", run_dir, *replaced(OPTIONS, "--out", out, "--quiet", *more))
     assert result.exit_code == 0, result.output
     record: dict[str, Any] = json.loads((out / "adapt.json").read_text(encoding="utf-8"))
     return record
@@ -245,9 +245,8 @@ def test_a_default_context_ends_at_the_model_s_positions(llama: Path, run_dir: P
 
 def test_resume_with_other_options_is_refused(llama: Path, run_dir: Path, adapted: Path) -> None:
     for option, told in ((("--init", "mean"), "--init"), (("--context", 16), "--context"), (("--seed", 3), "--seed")):
-        result = vocabopt(
-            "adapt", llama, "--run", run_dir, *OPTIONS, "--out", adapted, "--control", "--resume", *option
-        )
+        asked = replaced(OPTIONS, "--out", adapted, "--control", "--resume", *option)
+        result = vocabopt("adapt", llama, "--run", run_dir, *asked)
         assert_refused(result, rf"--resume with another {told}: .* then, .* now", adapted / "nothing")
 
 
@@ -260,9 +259,9 @@ def test_how_it_is_computed_may_change_when_a_run_is_gone_on_with(llama: Path, r
 def test_a_stage_that_forgets_too_much_ends_the_run_and_is_kept(llama: Path, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = [option for option in OPTIONS if not str(option).startswith(("--replay", "en="))]
+    options = replaced(options, "--learning-rate-factor", 200)
     more = ("--eval", f"code={CORPUS / 'en' / 'recipe.txt'}", "--max-forgetting", "0")
-    result = vocabopt("adapt", llama, "--run", run_dir, *options, *more, "--out", out, "--quiet", "--plan", "full",
-                      "--learning-rate-factor", 200)  # fmt: skip
+    result = vocabopt("adapt", llama, "--run", run_dir, *options, *more, "--out", out, "--quiet", "--plan", "full")
     assert result.exit_code == 1, result.output
     assert "forgot more than --max-forgetting 0" in result.stderr
     record = json.loads((out / "adapt.json").read_text(encoding="utf-8"))
@@ -271,14 +270,15 @@ def test_a_stage_that_forgets_too_much_ends_the_run_and_is_kept(llama: Path, run
     assert not (out / "model").exists()
     # With a wider gate it goes on.
     more = (*more[:-1], "50")
-    result = vocabopt("adapt", llama, "--run", run_dir, *options, *more, "--out", out, "--quiet", "--plan", "full",
-                      "--learning-rate-factor", 200, "--resume")  # fmt: skip
+    result = vocabopt(
+        "adapt", llama, "--run", run_dir, *options, *more, "--out", out, "--quiet", "--plan", "full", "--resume"
+    )
     assert result.exit_code == 0, result.output
     assert (out / "model" / "config.json").is_file()
 
 
 def refused(llama: Path, run_dir: Path, out: Path, match: str, *more: object) -> None:
-    result = vocabopt("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, *more)
+    result = vocabopt("adapt", llama, "--run", run_dir, *replaced(OPTIONS, "--out", out, *more))
     assert_refused(result, match, out)
 
 
