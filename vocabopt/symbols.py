@@ -16,7 +16,8 @@ class Symbols:
 
     def __init__(self, base: Base, closed: NDArray[np.int32], scripts: tuple[str, ...], *, n_new: int) -> None:
         closed_texts = [chr(code_point).encode() for code_point in closed]
-        texts = [b"", *base.pieces, *closed_texts]
+        pieces = [b"" if index in base.frozen_ids else piece for index, piece in enumerate(base.pieces)]
+        texts = [b"", *pieces, *closed_texts]
         self.texts = texts
         self.n_symbols = len(texts)
         self.first_closed = base.n_tokens + 1
@@ -28,7 +29,7 @@ class Symbols:
         table[: self.n_symbols, kernel.TEXT_END] = ends
         table[1 : self.n_symbols, kernel.TEXT_START] = ends[:-1]
         table[:, kernel.USED_AT] = -1
-        # Tokens without text of their own (special tokens, byte pieces) take part in nothing.
+        # Tokens without text of their own (special tokens, byte pieces), and frozen ones, take part in nothing.
         self.is_open = np.zeros(len(table), bool)
         self.is_open[: self.first_closed] = [bool(text) for text in texts[: self.first_closed]]
         table[self.first_closed : self.n_symbols, kernel.EXTRA] = [len(text) - 1 for text in closed_texts]
@@ -81,7 +82,7 @@ class Symbols:
                 spelled[base.piece_bytes(content)] = 0
         candidates = {}
         for piece, index in vocab.items():
-            if index in base.added_ids or base.byte_values[index] >= 0:
+            if index in base.added_ids or index in base.frozen_ids or base.byte_values[index] >= 0:
                 spelled[piece.encode()] = 0
             elif self.allows(base, base.pieces[index], scripts):
                 candidates[piece] = index

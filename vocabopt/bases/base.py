@@ -16,7 +16,9 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte
-from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.bases.model_merges import frozen_ids
+from vocabopt.bases.pipeline import added_token, isolated_symbols
+from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, read_model
 
 OriginalKind = Literal["sentencepiece", "tiktoken", "tekken"]
 
@@ -36,7 +38,7 @@ class Base:
 
     source, pattern, specials: what `load_base` loads it from again: a built-in name, an absolute path or a hub id, and
     for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
-    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file.
+    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file; is_from_model: from a SentencePiece model.
     `pieces[id]` are the bytes of text a token stands for (▁ as a space), empty for special and byte tokens of the
     SentencePiece family; `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
     """
@@ -53,6 +55,7 @@ class Base:
     special_names: Mapping[str, str] = field(default_factory=dict)
     model_n_rows: int | None = None
     is_from_ranks: bool = False
+    is_from_model: bool = False
     prefix: Prefix
     prefix_unless_space: bool
 
@@ -86,6 +89,24 @@ class Base:
         """Added tokens that tokenizer.json looks for in normalised text."""
         tokens = self.tokenizer_json.get("added_tokens", [])
         return frozenset(token["id"] for token in tokens if token.get("normalized"))
+
+    @functools.cached_property
+    def sentencepiece_model(self) -> bytes | None:
+        """The same tokenizer as a SentencePiece model, where the base has one."""
+        return next((original.data for original in self.originals if original.kind == "sentencepiece"), None)
+
+    @functools.cached_property
+    def frozen_ids(self) -> frozenset[int]:
+        """Tokens that no merge may take, as sentencepiece merges them with nothing: user-defined and unused pieces."""
+        isolated = frozenset(self.tokenizer_json["model"]["vocab"][symbol] for symbol in self.isolated)
+        return isolated | (
+            frozen_ids(read_model(self.sentencepiece_model)) if self.sentencepiece_model else frozenset()
+        )
+
+    @functools.cached_property
+    def isolated(self) -> tuple[str, ...]:
+        """User-defined symbols that the pre-tokenizer cuts out of text, since added tokens could not do it exactly."""
+        return isolated_symbols(self.tokenizer_json) if self.family == "sentencepiece-bpe" else ()
 
     @functools.cached_property
     def byte_values(self) -> list[int]:
@@ -126,9 +147,19 @@ class Base:
         spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
         to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
         is_sentencepiece = self.family == "sentencepiece-bpe"
+        model = self.tokenizer_json["model"]
+        vocab = model["vocab"]
         return {
             **self.tokenizer_json,
-            "added_tokens": [],
+            # Inside a chunk nothing is put before the text, so that here added tokens do what the pre-tokenizer does.
+            "added_tokens": [
+                {
+                    **added_token(vocab[symbol], symbol, special=False),
+                    "normalized": SPACE_SYMBOL in "".join(self.isolated),
+                }
+                for symbol in self.isolated
+            ],
+            "model": {**model, "ignore_merges": False} if self.isolated else model,
             "normalizer": spaces if is_sentencepiece else None,
             "pre_tokenizer": None if is_sentencepiece else to_bytes,
             "post_processor": None,
@@ -146,7 +177,9 @@ class Base:
         """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised or split."""
         model = {**self.chunk_json["model"], "ignore_merges": False}
         return Tokenizer.from_str(
-            json.dumps({**self.chunk_json, "model": model, "normalizer": None, "pre_tokenizer": None})
+            json.dumps(
+                {**self.chunk_json, "added_tokens": [], "model": model, "normalizer": None, "pre_tokenizer": None}
+            )
         )
 
     @functools.cached_property
