@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
+from vocabopt.bases.model_check import MAX_CHUNK_BYTES, N_CHUNKS, check_text, side_by_side
 from vocabopt.blocks import documents_of_sets, texts_of
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
@@ -64,6 +65,8 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
         warming = background.submit(_prepare_growth, base)
         counts, weights = _count(run, base, text_sets, options, console)
+        if told := check_text(base, side_by_side(counts.sample(N_CHUNKS, max_bytes=MAX_CHUNK_BYTES))):
+            console.note(told)
         scripts = scripts if scripts is not None else find_target_scripts(char_counts(counts, weights[:, 0]))
         warming.result()
         # Growing takes one core; another has time for what is needed later.

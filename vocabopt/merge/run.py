@@ -7,12 +7,15 @@ from typing import Any
 
 from vocabopt.artifacts import check_writable, read_json, write_bytes_atomic
 from vocabopt.bases import Base, load_base
+from vocabopt.bases.model_check import MAX_CHUNK_BYTES, N_CHUNKS, side_by_side
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.merge.addition import Addition, Method, Scores, grown
 from vocabopt.merge.export import merged_base, merged_files
 from vocabopt.merge.extension import extension_bytes, extension_record
+from vocabopt.merge.model_proof import prove_model
 from vocabopt.merge.proof import check_ids, prove
+from vocabopt.run_directory import read_counts
 from vocabopt.run_files import read_curve, read_sweep
 from vocabopt.union.files import UNION_JSON, UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
@@ -81,7 +84,7 @@ def merge_run(
             counts=counts,
             proof=proof,
         )
-        return _write(base, merged, addition, record, out)
+        return _write(base, merged, addition, record, out, console, _chunks_of(run_dir))
 
 
 def merge_vocabulary(
@@ -110,7 +113,7 @@ def merge_vocabulary(
         record = extension_record(
             base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
         )
-        return _write(base, merged, addition, record, out)
+        return _write(base, merged, addition, record, out, console, [])
 
 
 def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> Base:
@@ -164,8 +167,26 @@ def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
     return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
 
 
-def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, Any], out: Path) -> Merged:
+def _chunks_of(run_dir: Path) -> list[str]:
+    """Some of the counted text of a run."""
+    run = read_json(run_dir / "run.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
+    counts = read_counts(run_dir, run["inputs_sha256"])
+    return [] if counts is None else counts.sample(N_CHUNKS, max_bytes=MAX_CHUNK_BYTES)
+
+
+def _write(
+    base: Base,
+    merged: Base,
+    addition: Addition,
+    record: Mapping[str, Any],
+    out: Path,
+    console: Console,
+    chunks: list[str],
+) -> Merged:
     """Write the folder, tokenizer.json last: its presence means that all is there.
+
+    Args:
+        chunks: text on which the forms are compared before, beside the built-in one.
 
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
@@ -174,6 +195,11 @@ def _write(base: Base, merged: Base, addition: Addition, record: Mapping[str, An
     if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
         raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
     files = merged_files(base, addition, merged)
+    # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
+    if base.sentencepiece_model is not None and addition.scores != "zero":
+        model = files[next(form.file_name for form in base.originals if form.kind == "sentencepiece")]
+        if told := prove_model(base, merged, addition, model, side_by_side(chunks)):
+            console.note(told)
     files = {"extension.json": extension_bytes(record), **files}
     for name, data in files.items():
         existing = out / name
