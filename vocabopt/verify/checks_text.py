@@ -26,7 +26,7 @@ class _Tally:
 class OtherText:
     """Lines without characters of the target must not change; without a guard those of --protect must not.
 
-    Where the two share no form, lines with strings of special tokens are left out.
+    Lines with added tokens that BASE does not have in a form are not judged in it, and counted.
     """
 
     pair: Pair
@@ -35,6 +35,7 @@ class OtherText:
     n_target: int = 0
     n_left: int = 0
     n_left_changed: int = 0
+    n_names: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def see(self, batch: Batch) -> None:
@@ -59,10 +60,21 @@ class OtherText:
 
     def _changed(self, batch: Batch, view: View, rows: list[int]) -> list[int]:
         before, after = batch.ids(view)
-        # Only tokenizer.json must treat names of special tokens as before: in other forms a token that a folder adds
-        # beside its model becomes a piece of the merged one.
-        judges_special = view.kind == "tokenizer.json"
-        return [i for i in rows if before[i] != after[i] and (judges_special or not batch.has_special[i])]
+        judged = [i for i in rows if not (batch.has_special[i] and self._is_new_to(view, batch.documents[i]))]
+        self.n_names[view.name] += len(rows) - len(judged)
+        return [i for i in judged if before[i] != after[i]]
+
+    def _is_new_to(self, view: View, text: str) -> bool:
+        """Whether a text with the name of an added token has one that BASE does not have in this form.
+
+        A token that a folder adds beside its tokenizer.model becomes a piece of the merged one.
+        """
+        if view.kind is None:
+            return True
+        if view.kind != "tokenizer.model":
+            return False
+        known = self.pair.base.model_pieces
+        return any(name in text for name in self.pair.special_strings if name not in known)
 
     def _keep(self, batch: Batch, view: View, changed: list[int]) -> None:
         self.changed_in[view.name] += len(changed)
@@ -82,11 +94,13 @@ class OtherText:
         counts |= {f"n_changed ({name})": tally.n_changed for name, tally in self.judged.items()}
         counts |= {"n_not_judged": self.n_left, "n_not_judged_changed": self.n_left_changed}
         counts |= {f"n_changed ({name})": n for name, n in self.changed_in.items()}
+        counts |= {f"n_not_judged ({name})": n for name, n in self.n_names.items()}
         notes = []
         if n_lines:
             notes.append(f"{n_changed:,} of {n_lines:,} lines changed ({n_bytes:,} bytes)")
         if n_changed and len(self.changed_in) > 1:
             notes.append(", ".join(f"{n:,} in {name}" for name, n in self.changed_in.items()))
+        notes += [f"{n:,} with added tokens not judged in {name}" for name, n in self.n_names.items() if n]
         if self.n_target:
             notes.append(f"{self.n_target:,} lines with {', '.join(self.pair.scripts)} not judged")
         if self.n_left:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from vocabopt.bases import Base
 from vocabopt.bases.families import byte_of_char
-from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, read_model
 from vocabopt.verify.encoders import (
     Encoder,
     JsonEncoder,
@@ -121,6 +121,12 @@ class Side:
         tokens = self.vocabulary_json.get("added_tokens", [])
         # The library numbers anew what the vocabulary lacks, so the ids are its own.
         return {self.vocab.get(token["content"], token["id"]): token for token in tokens}
+
+    @functools.cached_property
+    def model_pieces(self) -> frozenset[str]:
+        """What the tokenizer.model knows, names of control pieces included; empty where there is none."""
+        data = self.forms.get("tokenizer.model")
+        return frozenset() if data is None else frozenset(piece.piece for piece in read_model(data).pieces)
 
     @functools.cached_property
     def is_byte_level(self) -> bool:
