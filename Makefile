@@ -19,13 +19,15 @@ INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-browser check check-lint check-format check-types check-docs docs sample bench clients adapt
+.PHONY: help setup setup-train sweep test test-browser check check-lint check-format check-types check-docs docs sample bench clients adapt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  Variables: PYTHON=python3 CORPUS=corpus/ BASE=mistral-7b-v1 MODEL= SIZE= OUT=reports/<corpus>-<base> ARGS='--sizes 0,1000'"
 
 setup: $(COMPILED) ## Make .venv with every version pinned, and compile the kernels
+
+setup-train: $(COMPILED) $(INSTALLED_TRAIN) ## The same with what training needs: torch, transformers, peft
 
 sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choice, a report
 	$(strip $(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS))

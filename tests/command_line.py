@@ -12,18 +12,19 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from vocabopt.cli import main
+from vocabopt.cli.unexpected import TRACEBACK
 
 
 def vocabopt(*arguments: object) -> Result:
     """Run a command in this process; a bug shows as its own traceback."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = CliRunner(env={TRACEBACK: "1"}).invoke(main, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
 
 
 def command_of(*arguments: object) -> list[str]:
-    code = "from vocabopt.cli import main; main()"
+    code = "from vocabopt.__main__ import run; run()"
     return [sys.executable, "-c", code, *(str(argument) for argument in arguments)]
 
 

@@ -22,13 +22,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from vocabopt.bases import Base, load_base
 from vocabopt.chunk_kernel import scan_documents
-from vocabopt.counts import Documents, SetStats, count_chunks
+from vocabopt.counts import ChunkCounts, Documents, SetStats, count_chunks
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
 from vocabopt.merge.addition import grown as grown_addition
 from vocabopt.merge.export import merged_tokenizer_json
 from vocabopt.pretokens import refine
 from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
-from vocabopt.segment import segment
+from vocabopt.segment import Segmentation, segment
 from vocabopt.sets import HELDOUT, TRAIN
 
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -124,6 +124,43 @@ def base_of(value: dict[str, Any] | bytes, name: str = "small") -> Base:
 # --- The engine and the authorities on documents in memory ------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Counted:
+    """Documents by set name, counted and encoded with a base, through the real pipeline without files."""
+
+    base: Base
+    counts: ChunkCounts
+    segmentation: Segmentation
+
+    @classmethod
+    def of(
+        cls,
+        base: Base,
+        documents: Mapping[str, Sequence[str]],
+        *,
+        protected: Sequence[str] = (),
+        cross_spaces: bool = False,
+    ) -> "Counted":
+        sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
+        sets |= {name: SetStats("protected" if name in protected else "eval") for name in documents if name != TRAIN}
+        blocks = [_block_of(name, texts) for name, texts in documents.items() if texts]
+        counts = count_chunks(blocks, sets, base, heldout_share=0.0, seed=0, cross_spaces=cross_spaces)
+        if base.family == "byte-level-bpe":
+            counts = refine(base, counts)
+        return cls(base, counts, segment(base, counts, counts.weights()))
+
+    def n_tokens_base(self) -> dict[str, int]:
+        """Tokens of each set without added tokens, as the curve counts them."""
+        return self.segmentation.base_tokens(self.counts.sets)
+
+    def grow(self, options: GrowthOptions) -> Growth:
+        weights, stats = self.counts.weights(), self.counts.sets.values()
+        protected = [i for i, each in enumerate(stats) if each.role == "protected"]
+        cut = self.base if self.base.cuts_bytes else None
+        mask = protected_chunks(self.counts, weights, protected, options.scripts, cut)
+        return grow(self.base, self.counts, self.segmentation, weights, mask, options)
+
+
 def grow_documents(
     base: Base,
     documents: Mapping[str, Sequence[str]],
@@ -133,17 +170,9 @@ def grow_documents(
     max_added: int = 10_000,
     min_saving: int = 2,
 ) -> Growth:
-    """The growth curve of documents by set name, `train` among them, through the real pipeline without files."""
-    sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
-    sets |= {name: SetStats("protected" if name in protected else "eval") for name in documents if name != TRAIN}
-    blocks = [_block_of(name, texts) for name, texts in documents.items() if texts]
-    counts = count_chunks(blocks, sets, base, heldout_share=0.0, seed=0)
-    if base.family == "byte-level-bpe":
-        counts = refine(base, counts)
-    weights = counts.weights()
-    mask = protected_chunks(counts, weights, [list(sets).index(name) for name in protected], scripts)
+    """The growth curve of documents by set name, `train` among them."""
     options = GrowthOptions(scripts=scripts, max_added=max_added, min_saving=min_saving)
-    return grow(base, counts, segment(base, counts, weights), weights, mask, options)
+    return Counted.of(base, documents, protected=protected).grow(options)
 
 
 def _block_of(name: str, texts: Sequence[str]) -> Documents:

@@ -3,11 +3,12 @@
 import copy
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import sentencepiece
 from conftest import N_PADDING_ROWS, Run
@@ -15,6 +16,7 @@ from helpers import (
     all_ids,
     base_of,
     grow_documents,
+    has_hangul,
     lines_of,
     merged,
     n_tokens,
@@ -25,8 +27,10 @@ from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
 from vocabopt.bases import Base, load_base
-from vocabopt.complexity import embedding_table
-from vocabopt.errors import BaseTokenizerError
+from vocabopt.bases.families import char_of_byte
+from vocabopt.complexity import embedding_table, table_of_base
+from vocabopt.errors import BaseTokenizerError, ModelSpecError
+from vocabopt.tables import sweep_notes
 
 # --- Exactness against sentencepiece ---------------------------------------------------------------------------------
 
@@ -147,6 +151,17 @@ def written(path: Path, data: bytes | dict[str, Any]) -> Path:
     return path
 
 
+def without_bytes(base: Base, missing: Sequence[int]) -> dict[str, Any]:
+    """tokenizer.json of a byte-level base that has no piece with these bytes; other pieces keep their ids."""
+    value = copy.deepcopy(dict(base.tokenizer_json))
+    lost = {char_of_byte()[byte] for byte in missing}
+    model = value["model"]
+    specials = {token["content"] for token in value["added_tokens"]}
+    kept = {piece: index for piece, index in model["vocab"].items() if piece in specials or not lost & set(piece)}
+    merges = [pair for pair in model["merges"] if {*pair, "".join(pair)} <= kept.keys()]
+    return {**value, "model": {**model, "vocab": kept, "merges": merges}}
+
+
 def tokenizer_json(model: dict[str, Any]) -> dict[str, Any]:
     return {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": model}
 
@@ -183,11 +198,23 @@ def test_byte_fallback_that_lacks_a_byte_is_refused(llama_like: Base, tmp_path: 
     assert "nor has byte fallback" in refusal(written(tmp_path / "tokenizer.json", value))
 
 
-def test_a_byte_level_base_that_lacks_a_byte_is_refused(gpt2_like: Base, tmp_path: Path) -> None:
-    value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
-    value["model"]["vocab"]["instead of a control character"] = value["model"]["vocab"].pop("\u0100")
-    value["model"]["merges"] = [pair for pair in value["model"]["merges"] if "\u0100" not in "".join(pair)]
-    assert "its vocabulary lacks 1 of the 256 byte tokens" in refusal(written(tmp_path / "tokenizer.json", value))
+def test_a_byte_level_base_that_would_tear_characters_is_refused(gpt2_like: Base, tmp_path: Path) -> None:
+    value = without_bytes(gpt2_like, [0x01, 0x9F])
+    told = refusal(written(tmp_path / "tokenizer.json", value))
+    assert "lacks 2 of the 243 bytes of UTF-8 text, 1 of them inside characters (9F, ...)" in told
+    value = without_bytes(gpt2_like, [0x01])
+    value["model"]["byte_fallback"] = True
+    told = refusal(written(tmp_path / "tokenizer.json", value))
+    assert "its byte-level BPE lacks the bytes 01 and has byte_fallback set" in told
+
+
+@pytest.mark.parametrize("kind", ["Metaspace", "ByteLevel"])
+def test_a_step_after_byte_level_that_does_more_than_cut_is_refused(kind: str, gpt2_like: Base, tmp_path: Path) -> None:
+    first = dict(gpt2_like.tokenizer_json["pre_tokenizer"])
+    step = first if kind == "ByteLevel" else {"type": kind, "replacement": "_", "prepend_scheme": "never"}
+    value = {**gpt2_like.tokenizer_json, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [first, step]}}
+    told = refusal(written(tmp_path / "tokenizer.json", value))
+    assert f"its pre-tokenizer has the step {kind} after ByteLevel" in told
 
 
 @pytest.mark.parametrize(
@@ -460,3 +487,149 @@ def test_added_tokens_that_do_not_fit_the_model_are_refused(
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(BaseTokenizerError, match=reason):
         load_base(str(tmp_path))
+
+
+def test_the_models_own_config_beside_a_tokenizer_gives_its_width_without_being_asked(
+    folders: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gpt2"  # a preset's name: what lies in the folder wins
+    folder.mkdir()
+    (folder / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    config = {"vocab_size": 2_048, "n_embd": 24, "n_layer": 2, "n_head": 2, "model_type": "gpt2"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    table = table_of_base(load_base(str(folder)), None)
+    assert (table.base_n_rows, table.n_params(0)) == (2_048, 2_048 * 24)  # GPT-2 ties its two tables
+    assert table_of_base(load_base(str(folder)), "mistral-7b").n_params(0) == 32_000 * 4_096 * 2
+
+
+def test_a_config_that_names_no_widths_says_nothing_of_the_model(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    assert table_of_base(load_base(str(tmp_path)), None).model is None
+
+
+def test_a_broken_config_beside_a_tokenizer_is_told(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    (tmp_path / "config.json").write_text('{"vocab_size": 2048, "hidden_size"', encoding="utf-8")
+    with pytest.raises(ModelSpecError, match=r"config\.json: not JSON"):
+        table_of_base(load_base(str(tmp_path)), None)
+
+
+# --- Byte-level vocabularies that lack bytes, hold foreign pieces, or cut bytes ---------------------------------------
+
+
+def assert_counted_as_encoded(base: Base, documents: Sequence[str], *, sizes: Sequence[int] = (1, 20)) -> pl.DataFrame:
+    """P1 against `tokenizers` on whole documents, at a few sizes and the last; returns the curve."""
+    curve = grow_documents(base, {"train": documents}).curve
+    for size in (*sizes, len(curve)):
+        assert n_tokens(merged(base, curve, size), documents) == curve["n_tokens_train"][size - 1], size
+    return curve
+
+
+NEVER_IN_TEXT = [0xC0, 0xC1, *range(0xF5, 0x100)]
+LOSING = [
+    "가\x01나 " * 9,
+    "가나다 가나다라",
+    "\x01",
+    "x\x04y\x01z",
+    "가\U00041234나",
+    "\U00081234가나\x04",
+    "a \x01b",
+] * 3
+
+
+def test_bytes_that_occur_in_no_text_are_not_missed(gpt2_like: Base) -> None:
+    """GPT-NeoX, Pythia, OLMo 1, MPT, StarCoder and Refact have no tokens for them."""
+    base = base_of(without_bytes(gpt2_like, NEVER_IN_TEXT))
+    assert base.missing_bytes == b""
+    text = lines_of("ko")[:300]
+    assert all_ids(base.full, text) == all_ids(gpt2_like.full, text)
+    assert_counted_as_encoded(base, text)
+
+
+@pytest.mark.parametrize("unknown", [None, "<unk>", "<|endoftext|>"])
+@pytest.mark.parametrize("fuse", [False, True])
+def test_what_the_base_has_no_token_for_is_counted_as_it_encodes(
+    unknown: str | None, fuse: bool, gpt2_like: Base
+) -> None:
+    """SmolLM2 lacks six control characters, F1 and F2: `tokenizers` drops them, or gives an unknown token."""
+    value = without_bytes(gpt2_like, [0x01, 0x04, 0xF1, 0xF2, *NEVER_IN_TEXT])
+    if unknown == "<unk>":
+        value["model"]["vocab"]["<unk>"] = 2_500
+    value["model"] |= {"unk_token": unknown, "fuse_unk": fuse}
+    base = base_of(value)
+    assert base.missing_bytes == b"\x01\x04\xf1\xf2"
+    assert_counted_as_encoded(base, [*LOSING, *lines_of("ko")[:200]])
+    assert base.full.decode(base.full.encode("가\x01나").ids, skip_special_tokens=True) in ("가나", "가<unk>나")
+    assert_counted_as_encoded(base, LOSING, sizes=(1,))
+    # 가 and 나 are neighbours where `tokenizers` dropped what was between them; no other text has them so.
+    assert grow_documents(base, {"train": ["가\x01나"] * 50 + ["가", "나"]}).curve["bytes"].to_list() == []
+    curve = assert_counted_as_encoded(base, ["가\x01나"] * 50 + ["가나"] * 2, sizes=(1,))
+    assert curve["bytes"].to_list() == ["가나".encode()]
+
+
+def test_lost_characters_are_counted_in_each_set_and_shown(
+    gpt2_like: Base, tmp_path: Path, run_on: Callable[..., Run]
+) -> None:
+    base = written(tmp_path / "tokenizer.json", without_bytes(gpt2_like, [0x01, 0x04, 0xF1]))
+    (tmp_path / "ko.txt").write_text("\n".join([*lines_of("ko")[:100], *LOSING]), encoding="utf-8")
+    (tmp_path / "en.txt").write_text("a\x01b\x04c\n\U00041234", encoding="utf-8")
+    (tmp_path / "fine.txt").write_text("none is lost here", encoding="utf-8")
+    evals = {name: str(tmp_path / f"{name}.txt") for name in ("en", "fine")}
+    run = run_on(tmp_path / "run", str(base), tmp_path / "ko.txt", evals=evals, heldout=0.0)
+    lost = {name: stats["n_lost_chars"] for name, stats in run.sweep["sets"].items()}
+    in_training = sum(text.count(char) for text in LOSING for char in ("\x01", "\x04", "\U00041234"))
+    assert lost == {"train": in_training, "heldout": 0, "en": 3, "fine": 0}
+    notes = [note for note in sweep_notes(run.sweep) if "no token for" in note]
+    assert notes[0].startswith(f"Characters that the base has no token for: train {in_training:,}, en 3. They are left")
+    page = (run.out / "report.html").read_text(encoding="utf-8")
+    told = [re.sub(r"<[^>]*>", "", note) for note in re.findall(r'<p class="note lost">.*?</p>', page)]
+    assert [note.split(" no token")[0] for note in told] == [
+        f"train: {in_training} characters have",
+        "en: 3 characters have",
+    ]
+    run.exported(len(run.curve))
+
+
+def test_pieces_that_are_no_bytes_are_kept_and_never_reached(gpt2_like: Base, tmp_path: Path) -> None:
+    """Command-R holds 1,403 emoji and joiners that are not spelled in bytes."""
+    value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
+    foreign = {"\u200d": 2_000, "‼": 2_001, "가": 2_002, "가나": 2_003, "👨\u200d": 2_004}
+    value["model"]["vocab"] |= foreign
+    value["model"]["merges"] += [["👨", "\u200d"]] if "👨" in value["model"]["vocab"] else []
+    base = base_of(value)
+    assert [base.pieces[index] for index in foreign.values()] == [b""] * 5
+    documents = ["가나 👨\u200d👩 가나‼ 가", "가나다 👨\u200d👩"] * 5
+    assert not {*foreign.values()} & {index for ids in all_ids(base.full, documents) for index in ids}
+    curve = assert_counted_as_encoded(base, documents, sizes=(1,))
+    tokenizer = merged(base, curve, len(curve))
+    vocab = tokenizer.get_vocab()
+    assert {piece: vocab[piece] for piece in foreign} == foreign
+    assert "가나다".encode() in curve["bytes"].to_list()
+    assert sorted(vocab.values()) == list(range(2_005 + len(curve)))
+
+
+FALCON = [
+    {"type": "Punctuation", "behavior": "Contiguous"},
+    {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+    {"type": "Digits", "individual_digits": False},
+    {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated", "invert": False},
+]
+
+
+@pytest.mark.parametrize("missing", [[], [0x01, 0x04, 0xF1]], ids=["whole", "losing"])
+def test_cuts_after_byte_level_are_counted_as_they_encode(missing: list[int], gpt2_like: Base, tmp_path: Path) -> None:
+    """Falcon cuts at digits after ByteLevel, where the characters that stand for B2, B3, B9 and BC to BE are digits."""
+    value = without_bytes(gpt2_like, missing)
+    value["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": FALCON}
+    base = base_of(value)
+    assert base.cuts_bytes
+    assert "²" in [piece for piece, _ in base.full.pre_tokenizer.pre_tokenize_str("겨")]  # EA B2 A8, cut inside
+    documents = [*lines_of("ko")[:200], "겨울 1234567, 겨울 (12)3. 겨울!", *LOSING]
+    curve = assert_counted_as_encoded(base, documents)
+    tokenizer = merged(base, curve, len(curve))
+    english = [text for text in lines_of("en") if not has_hangul(text)]
+    assert all_ids(tokenizer, english) == all_ids(base.full, english)
+    # A protected set is judged by what it is, also where a cut left a part of a character.
+    grown = grow_documents(base, {"train": documents, "en": [*english, "겨울 신라"]}, protected=["en"])
+    assert len(grown.curve) == len(curve)

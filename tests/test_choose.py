@@ -219,7 +219,10 @@ def test_a_training_plan_holds_the_choice_back_to_tokens_that_are_seen_often_eno
     assert held.clipped_by == "exposure"
     assert last - 128 < held.n_added <= last
     assert (32_000 + held.n_added) % 128 == 0
-    assert f"held back to {last:,}: in 200,000,000 training tokens of the base later tokens are seen" in held.reason
+    # What decided comes first, the knee that was not taken after it.
+    opening = f"Add {held.n_added:,} tokens: {last:,} is the most that 200,000,000 training tokens of the base allow"
+    assert held.reason.startswith(opening)
+    assert f"is at {held.knee:,}, which is more; held-out text then takes" in held.reason
 
 
 def test_without_a_plan_exposure_says_what_it_needs_and_clips_nothing() -> None:
@@ -245,7 +248,7 @@ def with_budget(budget: int) -> Choice:
 def test_a_memory_budget_holds_the_choice_back_to_the_last_multiple_that_fits() -> None:
     choice = with_budget(training_bytes(10_000))
     assert (choice.n_added, choice.clipped_by) == (9_984, "memory")  # 41,984 rows are 328 x 128
-    assert "held back to 10,000 by the memory budget" in choice.reason
+    assert choice.reason.startswith("Add 9,984 tokens: 10,000 is the most that the memory budget allows, rounded so")
     assert with_budget(training_bytes(10_000) - 1).n_added == 9_984
     assert with_budget(training_bytes(9_984) - 1).n_added == 9_984 - 128
 

@@ -163,7 +163,7 @@ def test_a_file_named_twice_is_refused(parallel: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"ko/news.txt: this file is named twice"):
         find(parallel, parallel / "ko/news.txt")
     (tmp_path / "link.txt").symlink_to(parallel / "en/news.txt")
-    with pytest.raises(OptionError, match=r"link.txt: this file is named twice"):
+    with pytest.raises(OptionError, match=r"link.txt: this file is named twice \(it is \S*en/news.txt\)"):
         find(parallel / "en/news.txt", tmp_path / "link.txt")
     with pytest.raises(OptionError, match=r"-: this file is named twice"):
         find("-", "-")
@@ -183,14 +183,33 @@ def test_languages_are_merged_over_paths_and_may_name_script_and_region(parallel
     for name in ("zh-Hant", "zh-Hans-CN", "pt-BR", "ko", "fil"):
         put(tmp_path / "more" / name / "a.txt", ENGLISH)
     sets = find(parallel, tmp_path / "more", target="ko")
-    assert [text_set.name for text_set in sets] == ["ko", "en", "fil", "pt-BR", "zh-Hans-CN", "zh-Hant"]
+    assert [text_set.name for text_set in sets] == ["ko", "en", "fil", "pt", "zh-Hans", "zh-Hant"]
     assert names_of(sets[0]) == ["law.txt", "news.txt", "a.txt"]
 
 
-def test_other_folders_are_no_sets(tmp_path: Path) -> None:
-    for name in ("Korean", "k", "news", "ko_KR", "ko-hant", "2024"):
+def test_folders_of_one_language_are_one_set_however_they_are_spelled(tmp_path: Path) -> None:
+    for name in ("ko", "kor", "ko-KR", "ko_KR", "Korean", "kor_Hang"):
         put(tmp_path / name / "a.txt")
-    assert [(text.name, len(text.files)) for text in find(tmp_path)] == [("text", 6)]
+    put(tmp_path / "english/a.txt", ENGLISH)
+    sets = find(tmp_path)
+    assert [(text_set.name, text_set.role, len(text_set.files)) for text_set in sets] == [
+        ("ko", "train", 6),
+        ("en", "protected", 1),
+    ]
+    for spelled in ("ko", "korean", "ko-KR"):
+        assert roles_of(find(tmp_path, target=spelled)) == roles_of(sets)
+
+
+def test_other_folders_belong_to_the_set_around_them(tmp_path: Path) -> None:
+    names = ("k", "news", "2024", "sub", "src", "raw", "dev", "tmp", "new", "old", "out", "bin", "doc", "law")
+    for name in names:
+        put(tmp_path / name / "a.txt")
+    put(tmp_path / "b.txt")
+    assert [(text.name, text.role, len(text.files)) for text in find(tmp_path)] == [("text", "train", len(names) + 1)]
+    put(tmp_path / "corpus/ko/raw/a.txt")
+    put(tmp_path / "corpus/ko/b.txt")
+    put(tmp_path / "corpus/en/src/a.txt", ENGLISH)
+    assert [(text.name, len(text.files)) for text in find(tmp_path / "corpus")] == [("ko", 2), ("en", 1)]
 
 
 def test_files_beside_language_folders_are_refused_by_name(parallel: Path) -> None:

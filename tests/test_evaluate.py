@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, models
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 import trainer.evaluate.losses as losses_module
-from trainer.evaluate import TextScore, score_text, start_token
+from trainer.document_ends import document_ends
+from trainer.evaluate import TextScore, score_text
 from trainer.evaluate.losses import TokenLosses
 from trainer.evaluate.windows import Window, batches_of, windows_of
 from vocabopt.errors import ModelError, OptionError
@@ -234,10 +235,29 @@ def test_losses_that_are_no_numbers_are_refused(tokenizer: PreTrainedTokenizerFa
 
 def test_the_start_token_is_the_begin_else_the_end_token(folders: Path) -> None:
     folder = folders / "llama-like"
-    assert start_token(tokenizer_in(folder, bos="<s>", eos="</s>")) == 1
-    assert start_token(tokenizer_in(folder, eos="</s>")) == 2
-    with pytest.raises(ModelError, match="neither a begin nor an end token"):
-        start_token(tokenizer_in(folder))
+    assert document_ends(tokenizer_in(folder, bos="<s>", eos="</s>")).start_id == 1
+    assert document_ends(tokenizer_in(folder, eos="</s>")).start_id == 2
+
+
+@pytest.mark.parametrize("stride", [None, 5])
+def test_without_a_start_token_the_first_token_of_a_window_costs_a_choice_among_all(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, stride: int | None
+) -> None:
+    """Each window alone, without batch or padding; the first of a document, or of a window without overlap, is free."""
+    none = document_ends(tokenizer, "none")
+    settings = {"context_tokens": 12, "batch_size": 3, "stride": stride, "ends": none}
+    documents = [*DOCUMENTS[:4], "a"]
+    found = score_text(model, tokenizer, documents, **settings)
+    expected = 0.0
+    for document in documents:
+        for window in windows_of(tokenizer(document, add_special_tokens=False)["input_ids"], 12, stride):
+            first, *rest = window.ids
+            if window.n_scored == len(window.ids):
+                expected += math.log(len(tokenizer)) + nats_alone(model, first, rest)
+            else:
+                expected += nats_alone(model, first, rest, len(rest) - window.n_scored)
+    assert found.nll_nats == pytest.approx(expected, rel=1e-5)
+    assert found.n_tokens == sum(len(tokenizer(d, add_special_tokens=False)["input_ids"]) for d in documents)
 
 
 # --- Windows and batches ---------------------------------------------------------------------------------------------

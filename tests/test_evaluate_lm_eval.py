@@ -21,7 +21,7 @@ from trainer.evaluate.task_files import read_items
 from trainer.evaluate.tasks import TASKS, Item, chosen_tasks
 from vocabopt.bases import Base
 
-pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'vocabopt[eval]'")
+pytest.importorskip("lm_eval", reason="lm-eval is not installed: the extra eval")
 pytestmark = [pytest.mark.data, pytest.mark.usefixtures("one_thread", "no_network")]
 
 N_ITEMS = 50

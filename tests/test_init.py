@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -101,7 +102,7 @@ OUTPUT = [[2, 0], [0, 2], [3, -4], [0, -1], [5, 12], [90, 90], [90, 90], [70, 70
 #: Token 5 is base id 0 (one byte) and 1 (three bytes); token 6 is 2 (two bytes), 3 and 3 (a byte each).
 NEW = {5: [0, 1], 6: [2, 3, 3]}
 N_BYTES = {5: [1, 3], 6: [2, 1, 1]}
-#: Base rows of the target script: norms 10 and 1 in the input table, so that their median is 5.5.
+#: Base rows of the target script: too few to tell a norm. Those of the base ids have 5 5 10 1, so that the median is 5.
 SCRIPT_IDS = (2, 3)
 
 MEAN_IN, MEAN_OUT = [1.0, 3.4], [2.0, 1.8]
@@ -117,8 +118,8 @@ HAND: dict[InitMethod, tuple[Any, Any]] = {
     "decompose-head": ("normal", SUB_OUT),
     "decompose": (SUB_IN, SUB_OUT),
     "eeve": (SUB_IN, [[2.0, 0.0], [3.0, -4.0]]),
-    # (0, 4) at norm 5.5; (2, 10/3) has norm sqrt(136) / 3, so that 5.5 makes it 16.5 / sqrt(136) x (2, 10/3).
-    "weighted": ([[0.0, 5.5], [33 / math.sqrt(136), 55 / math.sqrt(136)]], BYTES_OUT),
+    # (0, 4) at norm 5; (2, 10/3) has norm sqrt(136) / 3, so that 5 makes it 15 / sqrt(136) x (2, 10/3).
+    "weighted": ([[0.0, 5.0], [30 / math.sqrt(136), 50 / math.sqrt(136)]], BYTES_OUT),
     "random": ("normal", "normal"),
 }
 
@@ -165,7 +166,7 @@ MATCHED: dict[InitMethod, tuple[list[float], list[float]]] = {
     "decompose-head": ([5, 4], [2, 7 / 3]),
     "decompose": ([5, 4], [2, 7 / 3]),
     "eeve": ([5, 4], [2, 5]),
-    "weighted": ([5.5, 5.5], [2, 3]),
+    "weighted": ([5, 5], [2, 3]),
 }
 
 
@@ -181,12 +182,56 @@ def test_match_norm_gives_a_row_the_mean_norm_of_what_it_is_made_of_and_keeps_it
         torch.testing.assert_close(cosine, torch.ones(2))
 
 
-def test_weighted_takes_the_norm_of_all_base_rows_where_the_base_has_no_row_of_the_script_and_says_so() -> None:
-    model = eight_rows()
-    log = init_model(model, extension(NEW, n_base=5, scripts=("Hangul",)), method="weighted", match_norm=False, seed=0)
-    torch.testing.assert_close(tables(model)[0][5:7].norm(dim=1), torch.tensor([5.0, 5.0]))
-    assert log.notes == ("Norm: the median of all 5 base rows, since the base has no token of Hangul.",)
-    assert log.tables[0].groups[1].made_by == "mean of their base ids' rows, at all base rows' norm"
+@pytest.mark.parametrize("n_of_script", [0, 1, 63, 64, 100])
+def test_weighted_takes_the_script_s_norm_from_64_rows_on_and_else_that_of_the_base_ids(n_of_script: int) -> None:
+    """One row of the script says nothing of how long its rows are; what target text was spelled with does."""
+    model = small_model("llama")
+    table = tables(model)[0]
+    table[200:] *= 10
+    script_ids = tuple(range(200, 200 + n_of_script))
+    given = extension({300: [3, 4, 4], 301: [5, 3]}, n_base=300, script_ids=script_ids, scripts=("Hangul",))
+    chosen = list(script_ids) if n_of_script >= 64 else [3, 4, 5]
+    norm = float(np.median(table[chosen].double().norm(dim=1)))
+    log = init_model(model, given, method="weighted", match_norm=False, seed=0)
+    torch.testing.assert_close(tables(model)[0][300:302].norm(dim=1), torch.tensor([norm, norm], dtype=torch.float32))
+    found = log.tables[0].norm
+    assert found is not None
+    assert (found.rows, found.n_rows) == ("target script" if n_of_script >= 64 else "base ids", len(chosen))
+    assert found.norm == pytest.approx(norm, rel=1e-6)
+    assert log.tables[1].norm is None
+    assert log.notes == (
+        f"Norm of the new rows: the median of {n_of_script:,} base rows of Hangul."
+        if n_of_script >= 64
+        else "Norm of the new rows: the median of the 3 base rows that they are made of; there are only "
+        f"{n_of_script} tokens of Hangul, and 64 are needed.",
+    )
+
+
+def test_a_target_without_a_script_takes_the_norm_of_the_base_ids() -> None:
+    log = init_model(eight_rows(), extension(NEW, n_base=5), method="weighted", match_norm=False, seed=0)
+    (note,) = log.notes
+    assert "the 4 base rows that they are made of; there is no target script" in note
+
+
+@pytest.mark.parametrize(
+    ("method", "match_norm", "warns"),
+    [
+        ("decompose", False, False),
+        ("decompose", True, True),
+        ("weighted", False, True),
+        ("decompose-head", False, False),
+    ],
+)
+def test_a_tied_model_is_told_what_rescaled_and_random_rows_mean_for_it(
+    method: InitMethod, match_norm: bool, warns: bool
+) -> None:
+    given = extension({300: [7, 9], 301: [4, 4, 5]}, n_base=300)
+    tied, untied = (
+        init_model(small_model(name), given, method=method, match_norm=match_norm, seed=0) for name in ("gpt2", "llama")
+    )
+    assert any("output rows too" in note and "vocabopt probe" in note for note in tied.notes) == warns
+    assert any("all new rows are drawn at random" in note for note in tied.notes) == (method == "decompose-head")
+    assert not any("tied" in note for note in untied.notes)
 
 
 def test_the_log_counts_rows_by_how_they_came_about_and_gives_their_norms() -> None:
@@ -378,9 +423,9 @@ def test_sums_are_float32_inside_and_cast_once() -> None:
     given = extension({300: [3, 4, 5]}, n_base=300, n_bytes={300: [3, 7, 11]}, script_ids=(9,))
     init_model(model, given, method="weighted", match_norm=False, seed=0)
     mean = input_rows.mean(0)
-    script_norm = tables(model)[0][9].double().norm()
+    norm = input_rows.norm(dim=1).median()  # of the three base ids: one row of the script tells nothing
     by_bytes = (output_rows * torch.tensor([[3.0], [7.0], [11.0]])).sum(0) / 21
-    for table, expected in zip(tables(model), (mean * script_norm / mean.norm(), by_bytes), strict=True):
+    for table, expected in zip(tables(model), (mean * norm / mean.norm(), by_bytes), strict=True):
         assert table.dtype == torch.bfloat16
         assert torch.equal(table[300], expected.to(torch.bfloat16))
 

@@ -19,7 +19,7 @@ from transformers import (
 
 from trainer.init import init_model, load_model, read_extension
 from trainer.init.run import InitOptions
-from vocabopt.errors import ModelError, OptionError
+from vocabopt.errors import ModelError, OptionError, RunDirectoryError
 
 
 def test_a_folder_that_holds_another_model_is_refused(llama_merged: Path, llama_model: Path, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_model_folders_that_hold_no_causal_model_are_refused(llama_model: Path, 
         "nowhere": "nowhere: is no model's folder",
         "empty": r"empty: holds no config\.json",
         "weightless": r"weightless: holds no weights \(model\.safetensors",
-        "broken": r"broken: transformers cannot load it \(",
+        "broken": r"broken/model\.safetensors: is no whole safetensors file \(its head has no length\)",
         "unknown": r"unknown/config\.json: cannot be read \(.*nonesuch",
         "bert": r"bert/config\.json: architectures \['BertForMaskedLM'\]: is not a causal language model",
         "t5": r"t5/config\.json: model_type t5: is not a causal language model",
@@ -111,7 +111,8 @@ def test_tokenizers_that_do_not_extend_the_model_s_own_are_refused(
     ):
         read_extension(llama_merged, tmp_path / "grown")
     # And one that is shorter than what was llama_merged into.
-    mended = changed(llama_merged, tmp_path / "late", first_id=2_010, n_tokens=2_150)
+    tokens = json.loads((llama_merged / "extension.json").read_text("utf-8"))["tokens"][10:]
+    mended = changed(llama_merged, tmp_path / "late", first_id=2_010, n_added=140, tokens=tokens)
     with pytest.raises(
         ModelError, match=r"field first_id: new ids begin at 2,010; the tokenizer of .* has 2,000 tokens"
     ):
@@ -135,14 +136,18 @@ def test_an_extension_json_that_is_not_of_its_tokenizer_is_refused(
     bare = [{name: value for name, value in token.items() if name != "base_ids"} for token in tokens]
     for number, (fields, match) in enumerate(
         (
-            ({"n_tokens": 2_151}, r"field n_tokens: says 2,151; the tokenizer beside it has 2,150"),
+            ({"n_tokens": 2_151}, r"field n_tokens is 2,151, not first_id and n_added together \(2,150\)"),
+            (
+                {"n_tokens": 2_149, "n_added": 149, "tokens": tokens[:-1]},
+                r"field n_tokens: says 2,149; the tokenizer beside it has 2,150",
+            ),
             ({"tokens": tokens[1:]}, r"field tokens: their ids are not 2,000 to 2,149"),
             ({"tokens": swapped}, r"field tokens: 2000 is '.*'; the tokenizer beside it says '.*'"),
             ({"n_rows_padded": None}, r"field n_rows_padded is missing\. Merge again"),
-            ({"tokens": bare}, r"field tokens\.base_ids is missing\. Merge again"),
+            ({"tokens": bare}, r"field tokens\.0\.base_ids is missing\. Merge again"),
         )
     ):
-        with pytest.raises(ModelError, match=match):
+        with pytest.raises((ModelError, RunDirectoryError), match=match):
             read_extension(changed(llama_merged, tmp_path / str(number), **fields), llama_model)
     wrong = [{**tokens[0], "base_ids": [5, 2_100]}, *tokens[1:]]
     given = read_extension(changed(llama_merged, tmp_path / "outside", tokens=wrong), llama_model)

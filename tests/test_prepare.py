@@ -177,7 +177,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path: Path)
 
 def test_parquet_holds_the_same_columns(tmp_path: Path) -> None:
     source = written(tmp_path / "in.txt", "하나\n둘\n하나\n")
-    prepared(tmp_path / "out", source, "--steps", "exact", "--format", "parquet")
+    prepared(tmp_path / "out", source, "--steps", "exact", "--output-format", "parquet")
     clean = pl.read_parquet(tmp_path / "out" / "clean" / "000000.parquet")
     assert clean.columns == ["id", "text", "source", "line"]
     assert clean["text"].to_list() == ["하나", "둘"]
@@ -224,7 +224,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path) -> None
     result = vocabopt("prepare", tmp_path / "in", "--steps", "exact", "--out", tmp_path / "out")
     assert result.exit_code == 0
     assert "a.txt.gz: the compressed file ended early" in result.stdout
-    assert text_of(tmp_path / "out" / "clean") == ["다"]
+    assert text_of(tmp_path / "out" / "clean") == ["가", "다"]
 
 
 def test_strict_ends_at_a_damaged_file(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ PARTS = [
     "a@b.kr",
     "900101",
     "1588",
+    "=",
+    "tel",
     "4111",
     "1111",
 ]
@@ -145,6 +147,57 @@ def test_company_numbers_are_masked_when_asked_and_years_are_not() -> None:
     assert masked("문의 1588-1234, 080-123-4567", COMPANY) == "문의 [PHONE], [PHONE]"
     assert masked("문의 1588-9999, 080-123-4567") == "문의 1588-9999, 080-123-4567"
     assert masked("1588-1998", COMPANY) == "1588-1998"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("연락처=010-1234-5678", "연락처=[PHONE]"),
+        ("Tel010-1234-5678", "Tel[PHONE]"),
+        ("kakao010.1234.5678", "kakao[PHONE]"),
+        ("#010-1234-5678", "#[PHONE]"),
+        ("010-1234-5678_홍길동", "[PHONE]_홍길동"),
+        ("010-1234-5678Tel", "[PHONE]Tel"),
+        ("홍길동_010-1234-5678", "홍길동_[PHONE]"),
+        ("name=x&phone=01012345678", "name=x&phone=[PHONE]"),
+        ('{"tel":"01012345678"}', '{"tel":"[PHONE]"}'),
+        ("Tel01012345678", "Tel[PHONE]"),
+        ("FAX=0212345678", "FAX=[PHONE]"),
+        ("연락처=01012345678", "연락처=[PHONE]"),
+        ("주민번호=900101-1234567", "주민번호=[RRN]"),
+        ("RRN900101-1234567", "RRN[RRN]"),
+        ("rrn=9001011234568", "rrn=[RRN]"),
+        ("card=4111111111111111", "card=[CARD]"),
+        ("card_no=4111111111111111", "card_no=[CARD]"),
+        ("Visa4111-1111-1111-1111", "Visa[CARD]"),
+        ("id=4111-1111-1111-1111", "id=[CARD]"),
+        ("메일=a@b.kr", "메일=[EMAIL]"),
+        ("_kim@b.kr", "[EMAIL]"),
+        ("-kim@b.kr-문의", "-[EMAIL]-문의"),
+        ("kim_@b.kr", "[EMAIL]"),
+        ("mailto:kim@b.kr?subject=x", "mailto:[EMAIL]?subject=x"),
+    ],
+)
+def test_what_stands_against_a_label_or_a_sign_is_masked(text: str, expected: str) -> None:
+    assert masked(text) == expected
+    assert masked(f"앞 {text} 뒤") == f"앞 {expected} 뒤"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["id=01012345678", "order_01012345678", "hotel01012345678", "#0212345678", "v=0311234567&t=1"],
+        *["id=9001011234568", "x9001011234568", "id=4111111111111111", "postcard4111111111111111", "a4111111111111111"],
+        *["01012345678abc", "tel01012345678abc", "900101-1234567890", "10-010-1234-5678", "0x0101234567"],
+        *["a@b", "@a.kr", "a@.kr", "kim@b.k1", "010/1234/5678", "010_1234_5678", "０１０-1234-5678"],
+    ],
+)
+def test_identifiers_and_what_the_docs_leave_out_stay(text: str) -> None:
+    assert masked(f"앞 {text} 뒤") == f"앞 {text} 뒤"
+
+
+def test_a_company_number_against_a_sign_is_masked_when_asked() -> None:
+    assert masked("문의=1588-1234, id=0801234567", COMPANY) == "문의=[PHONE], id=0801234567"
 
 
 def test_several_in_one_text_each_get_their_own_mask() -> None:

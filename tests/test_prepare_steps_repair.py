@@ -148,7 +148,7 @@ def test_another_value_is_refused() -> None:
 
 def test_without_ftfy_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ftfy", None)
-    with pytest.raises(VocaboptError, match=r"\[repair\] needs the package ftfy .*pip install ftfy"):
+    with pytest.raises(VocaboptError, match=r"\[repair\] needs ftfy .*pip install .*'\.\[prepare\]'"):
         Repair().load()
 
 

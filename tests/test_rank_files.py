@@ -1,15 +1,18 @@
 """tiktoken rank files and Tekken: as loaded they encode as their own libraries do; what they leave out is told."""
 
 import base64
+import hashlib
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiktoken
+import tiktoken_ext.openai_public
 from command_line import assert_refused, vocabopt
 from conftest import Run
-from helpers import all_ids, lines_of
+from helpers import all_ids, grow_documents, lines_of, merged, n_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_bases import code_lines, model_file, refusal
@@ -17,10 +20,14 @@ from test_promises import any_text
 from tokenizers import Tokenizer
 
 from vocabopt.bases import Base, load_base
-from vocabopt.bases.known import KNOWN, complete
-from vocabopt.bases.patterns import CL100K_PATTERN
+from vocabopt.bases.families import byte_of_char
+from vocabopt.bases.known import complete
+from vocabopt.bases.patterns import CL100K_PATTERN, GPT2_PATTERN, QWEN35_PATTERN, QWEN_PATTERN
+from vocabopt.bases.published import KNOWN
 from vocabopt.bases.ranks import byte_level_json, merges_of_ranks, parse_ranks, rank_file
 from vocabopt.errors import BaseTokenizerError, OptionError
+from vocabopt.merge.addition import grown
+from vocabopt.merge.export import extended_original
 
 ODD = [
     "",
@@ -113,7 +120,7 @@ def test_a_broken_rank_file_is_refused(line: str, match: str, tmp_path: Path) ->
 def test_a_rank_file_without_all_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tiktoken"
     path.write_text("IQ== 0\nIg== 1\n", encoding="ascii")
-    with pytest.raises(BaseTokenizerError, match="lacks 254 of the 256 byte tokens"):
+    with pytest.raises(BaseTokenizerError, match="lacks 241 of the 243 bytes of UTF-8 text, 64 of them inside"):
         load_base(str(path), pattern="llama3", specials="none")
 
 
@@ -123,10 +130,8 @@ def test_a_rank_file_without_all_bytes_is_refused(tmp_path: Path) -> None:
 def test_neither_pattern_nor_special_tokens_known_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "mine.tiktoken", ranks_by_hand())
     told = refusal(path)
-    assert (
-        "neither its name nor the options tell its split pattern (--pattern NAME or REGEX) and special tokens" in told
-    )
-    assert "Names known: llama3.1, llama3, qwen," in told
+    assert "neither its name, its content nor the options tell its split pattern (--pattern NAME or REGEX) and" in told
+    assert "Names known: llama3.1, llama3, llama4, qwen3.5, qwen," in told
 
 
 def test_special_tokens_alone_or_a_pattern_alone_is_refused(tmp_path: Path) -> None:
@@ -189,6 +194,55 @@ def test_a_regular_expression_that_is_none_is_refused(tmp_path: Path) -> None:
         load_base(str(path), pattern="(", specials="none")
 
 
+@pytest.mark.parametrize("token", [b"=", b""])
+def test_a_token_of_no_bytes_is_read_and_written_as_whisper_has_it(token: bytes, tmp_path: Path) -> None:
+    ranks = {**ranks_by_hand("가", "나"), b"": 258}
+    path = written(tmp_path / "a.tiktoken", ranks)
+    assert path.read_bytes().endswith(b"\n= 258\n")
+    if token == b"":
+        path.write_bytes(path.read_bytes().replace(b"= 258", b" 258"))
+        assert "line 259: b' 258' is not a token in base64" in refusal(path)
+        return
+    from tiktoken.load import load_tiktoken_bpe
+
+    assert parse_ranks(path.read_bytes(), "") == load_tiktoken_bpe(str(path)) == ranks
+    base = load_base(str(path), pattern="r50k_base", specials="none")
+    encoding = tiktoken.Encoding("a", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={})
+    texts = [text for text in (*lines_of("ko")[:200], *ODD) if text.strip() and "\0" not in text]
+    assert all_ids(base.full, texts) == encoding.encode_ordinary_batch(texts)
+    curve = grow_documents(base, {"train": texts}).curve
+    assert n_tokens(merged(base, curve, len(curve)), texts) == curve["n_tokens_train"][-1]
+    original = next(iter(base.originals))
+    extended = parse_ranks(extended_original(base, original, grown(base, curve, 5)), "")
+    assert list(extended.items())[258:] == [(b"", 258), *((text, 259 + i) for i, text in enumerate(curve["bytes"][:5]))]
+
+
+def test_a_byte_order_mark_before_a_rank_file_is_none_of_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tiktoken", ranks_by_hand("가"))
+    plain = load_base(str(path), pattern="qwen", specials="none")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_base(str(path), pattern="qwen", specials="none").tokenizer_json == plain.tokenizer_json
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "match"),
+    [
+        ("model.gguf", b"GGUF\x03\0\0\0", r"model\.gguf: is a GGUF file\. .* Pass the folder or hub id of the model"),
+        ("merges.txt", b"#version: 0.2\n\xc4\xa0 t\n", r"merges\.txt: is a list of merges, which is one half of a"),
+        ("vocab.json", b'{"!": 0, "a": 1}', r"vocab\.json: is a list of pieces with their ids, which is one half of a"),
+    ],
+)
+def test_files_that_are_no_tokenizer_are_called_by_their_name(
+    name: str, data: bytes, match: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(BaseTokenizerError, match=match):
+        load_base(str(tmp_path / name))
+    if name == "model.gguf":
+        with pytest.raises(BaseTokenizerError, match=match):
+            load_base(str(tmp_path))
+
+
 def test_what_is_known_by_name_is_as_published() -> None:
     """Ids as the publishers' files and cards give them."""
     assert len(KNOWN["llama3"].specials) == len(KNOWN["llama3.1"].specials) == 256
@@ -201,12 +255,77 @@ def test_what_is_known_by_name_is_as_published() -> None:
     assert KNOWN["llama3.1"].specials["<|reserved_special_token_247|>"] == 128_255
     assert KNOWN["qwen"].specials["<|im_end|>"] == 151_645
     assert KNOWN["qwen"].specials["<|extra_204|>"] == 151_850
-    assert KNOWN["cl100k_base"].specials["<|endofprompt|>"] == 100_276
+    # llama_models/llama4/tokenizer.py: comments beside its lists, and their ends.
+    llama4 = KNOWN["llama4"].specials
+    assert [*llama4.values()] == [*range(200_000, 202_048)]
+    named = {"<|eot|>": 200_008, "<|finetune_right_pad|>": 200_018, "<|image_start|>": 200_080, "<|patch|>": 200_092}
+    named |= {"<|vision_reserved_special_token_1047|>": 201_133, "<|reasoning_thinking_end|>": 201_143}
+    assert {content: llama4[content] for content in named} == named
+    # Whisper's vocabularies have 51,864, 51,865 and 51,866 tokens, as their config.json says.
+    for name, n_tokens_in_all in (("whisper-en", 51_864), ("whisper", 51_865), ("whisper-v3", 51_866)):
+        assert max(KNOWN[name].specials.values()) + 1 == n_tokens_in_all
+    assert KNOWN["whisper"].specials["<|notimestamps|>"] == 50_363
+    assert KNOWN["whisper-v3"].specials["<|yue|>"] == 50_358
 
 
 def test_a_name_is_believed_only_with_its_number_of_ranks(tmp_path: Path) -> None:
-    with pytest.raises(BaseTokenizerError, match="neither its name nor the options tell"):
-        complete(tmp_path / "qwen" / "qwen.tiktoken", ranks_by_hand(), None, None)
+    for name in ("qwen/qwen.tiktoken", "Qwen3.5-9B/qwen3.5.tiktoken", "cl100k_base.tiktoken"):
+        with pytest.raises(BaseTokenizerError, match="neither its name, its content nor the options tell"):
+            complete(tmp_path / name, ranks_by_hand(), None, None)
+    # As many ranks as cl100k_base has, and others.
+    others = {index.to_bytes(3, "big"): index for index in range(100_256)}
+    with pytest.raises(BaseTokenizerError, match="neither its name, its content nor the options tell"):
+        complete(tmp_path / "cl100k_base.tiktoken", others, None, None)
+
+
+def test_qwen_3_5_is_known_by_its_name_and_its_number_of_ranks(tmp_path: Path) -> None:
+    """No rank file of it is published; ids of its special tokens are those of its tokenizer_config.json."""
+    ranks = {index.to_bytes(3, "big"): index for index in range(248_044)}
+    for name in ("qwen3.5.tiktoken", "Qwen3.6-27B/tokenizer.tiktoken"):
+        found = complete(tmp_path / name, ranks, None, None)
+        assert (found.name, found.normalizer, found.pattern) == ("qwen3.5", "NFC", QWEN35_PATTERN)
+        ids = [found.specials[content] for content in ("<|endoftext|>", "<|im_end|>", "<think>", "<|audio_pad|>")]
+        assert ids == [248_044, 248_046, 248_068, 248_076]
+    with pytest.raises(BaseTokenizerError, match="neither its name"):
+        complete(tmp_path / "a" / "vocab.tiktoken", ranks, None, None)
+
+
+def test_marks_are_letters_in_the_pattern_of_qwen_3_5() -> None:
+    """Otherwise it is Qwen's, so it cuts where that does."""
+    from tokenizers import Regex, pre_tokenizers
+
+    cut = {
+        pattern: pre_tokenizers.Split(Regex(pattern), behavior="isolated").pre_tokenize_str
+        for pattern in (QWEN_PATTERN, QWEN35_PATTERN)
+    }
+    assert [piece for piece, _ in cut[QWEN35_PATTERN]("हिन्दी में 12")] == ["हिन्दी", " में", " ", "1", "2"]
+    for text in [*lines_of("en"), *code_lines(500), "don't I'LL 123", " \n x", "!?\n\n"]:
+        if not any(unicodedata.category(char).startswith("M") for char in text):
+            assert cut[QWEN35_PATTERN](text) == cut[QWEN_PATTERN](text)
+
+
+@pytest.mark.parametrize("name", sorted(tiktoken_ext.openai_public.ENCODING_CONSTRUCTORS))
+def test_what_is_known_of_openai_s_files_is_what_tiktoken_has(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = []
+
+    def fetched(url: str, expected_hash: str = "") -> dict[bytes, int]:
+        hashes.append(expected_hash)
+        return {}
+
+    monkeypatch.setattr(tiktoken_ext.openai_public, "load_tiktoken_bpe", fetched)
+    monkeypatch.setattr(tiktoken_ext.openai_public, "data_gym_to_mergeable_bpe_ranks", lambda **files: {})
+    published = tiktoken_ext.openai_public.ENCODING_CONSTRUCTORS[name]()
+    known = KNOWN["r50k_base" if name == "gpt2" else name]
+    assert hashes in ([known.sha256], [])
+    specials = dict(published["special_tokens"])
+    if name == "o200k_harmony":
+        assert specials.pop("<|reserved_200018|>") == specials["<|endofprompt|>"]
+    assert known.specials == specials
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    theirs = tiktoken.Encoding("theirs", pat_str=published["pat_str"], mergeable_ranks=ranks, special_tokens={})
+    ours = tiktoken.Encoding("ours", pat_str=known.pattern, mergeable_ranks=ranks, special_tokens={})
+    for text in tekken_texts():
+        assert theirs._encode_only_native_bpe(text) == ours._encode_only_native_bpe(text)
 
 
 def test_a_sweep_remembers_how_its_rank_file_was_completed(
@@ -331,3 +450,74 @@ def test_a_link_without_a_telling_name_is_known_by_the_link_s(data: Path, tmp_pa
     (tmp_path / "Meta-Llama-3-8B").mkdir()
     (tmp_path / "Meta-Llama-3-8B" / "tokenizer.model").symlink_to(data / "tok_llama3" / "tokenizer.model")
     assert load_base(str(tmp_path / "Meta-Llama-3-8B")).n_tokens == 128_256
+
+
+@pytest.fixture(scope="module")
+def published(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """OpenAI's rank files, from the tokenizer.json that others made of them; their hashes are those published."""
+    root = tmp_path_factory.mktemp("published")
+    files = {"o200k_base": "tok_more/gpt4o/tokenizer.json", "r50k_base": "tok_gpt2/tokenizer.json"}
+    paths = {}
+    for name, file in files.items():
+        value = json.loads((data / file).read_text(encoding="utf-8"))
+        added = {token["content"] for token in value["added_tokens"]}
+        byte_of = byte_of_char()
+        vocab = {piece: i for piece, i in value["model"]["vocab"].items() if piece not in added}
+        ranks = {bytes(byte_of[char] for char in piece): i for piece, i in sorted(vocab.items(), key=lambda x: x[1])}
+        paths[name] = written(root / f"{name}.tiktoken", ranks)
+        assert hashlib.sha256(paths[name].read_bytes()).hexdigest() == KNOWN[name].sha256
+    paths["llama3"] = data / "tok_llama3" / "tokenizer.model"
+    paths["qwen"] = data / "tok_qwen" / "qwen.tiktoken"
+    return paths
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "file", "found"),
+    [
+        ("o200k_base", "gpt-oss-20b/vocab.tiktoken", "o200k_harmony"),
+        ("r50k_base", "gpt2.tiktoken", "r50k_base"),
+        ("r50k_base", "whisper/gpt2.tiktoken", "whisper-en"),
+        ("llama3", "Llama-3.2-1B/tokenizer.model", "llama3.1"),
+        ("qwen", "a/b.tiktoken", "qwen"),
+    ],
+)
+def test_published_ranks_are_known_by_name_and_content(
+    name: str, file: str, found: str, published: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).symlink_to(published[name].resolve())
+    base = load_base(str(tmp_path / file))
+    known = KNOWN[found]
+    assert {token["content"]: token["id"] for token in base.tokenizer_json["added_tokens"]} == known.specials
+    ranks = parse_ranks(published[name].read_bytes(), "")
+    encoding = tiktoken.Encoding("a", pat_str=known.pattern, mergeable_ranks=ranks, special_tokens=dict(known.specials))
+    assert base.n_tokens == encoding.n_vocab
+    texts = [text for text in tekken_texts() if not any(content in text for content in base.added_contents)]
+    if base.full.normalizer is not None:
+        texts = [base.full.normalizer.normalize_str(text) for text in texts]
+    assert all_ids(base.full, texts) == encoding.encode_ordinary_batch(texts)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "candidates"),
+    [
+        ("o200k_base", "o200k_harmony and o200k_base"),
+        ("r50k_base", "whisper-en and r50k_base"),
+        ("llama3", "llama3.1 and llama3"),
+    ],
+)
+def test_special_tokens_are_not_guessed_where_ranks_have_several(
+    name: str, candidates: str, published: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "vocab.tiktoken"
+    path.write_bytes(published[name].read_bytes())
+    ranks = parse_ranks(path.read_bytes(), str(path))
+    with pytest.raises(BaseTokenizerError) as caught:
+        complete(path, ranks, None, None)
+    assert "tell its special tokens (--specials NAME, FILE or none)." in str(caught.value)
+    assert str(caught.value).endswith(f"These are the ranks of {candidates}: say which.")
+    for chosen in candidates.split(" and "):
+        found = complete(path, ranks, None, chosen)
+        assert (found.specials, found.pattern) == (KNOWN[chosen].specials, KNOWN[chosen].pattern)

@@ -13,6 +13,7 @@ from command_line import vocabopt
 from helpers import CORPUS
 
 from vocabopt.errors import RunDirectoryError
+from vocabopt.fields import check_fields
 from vocabopt.report import fields
 from vocabopt.report.rebuild import rebuild_report
 
@@ -143,10 +144,10 @@ def test_what_merge_and_adapt_left_is_refused_without_a_field_that_the_page_need
 ) -> None:
     shape = {"verify": fields.VERIFY, "adapt": fields.ADAPT}[name]
     path = tmp_path / f"{name}.json"
-    fields.check_fields(record, shape, path, "")
+    check_fields(record, shape, path, "")
     spoiled = {key: value for key, value in {**record, **change}.items() if value is not ...}
     with pytest.raises(RunDirectoryError, match=re.escape(f"{name}.json: {message}. Again.")):
-        fields.check_fields(spoiled, shape, path, "Again.")
+        check_fields(spoiled, shape, path, "Again.")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_a_record_comes_into_the_page_or_is_refused(
 def test_a_field_or_column_that_is_missing_is_named(run_dir: Path) -> None:
     sweep = json.loads((run_dir / "sweep.json").read_text())
     (run_dir / "sweep.json").write_text(json.dumps({name: value for name, value in sweep.items() if name != "sets"}))
-    with pytest.raises(RunDirectoryError, match=r"sweep.json: field sets is missing. Sweep into this folder again."):
+    with pytest.raises(RunDirectoryError, match=r"sweep.json: field sets is missing. Sweep again into this folder."):
         rebuild_report(run_dir)
     pl.read_parquet(run_dir / "curve.parquet").drop("left").write_parquet(run_dir / "curve.parquet")
     digest = hashlib.sha256((run_dir / "curve.parquet").read_bytes()).hexdigest()

@@ -22,10 +22,11 @@ from training_data import (
 )
 
 from vocabopt.errors import RunDirectoryError
+from vocabopt.fields import Shape, check_fields
 from vocabopt.report import text
 from vocabopt.report.charts_training import draw_training_bits, draw_training_loss, draw_training_memory
 from vocabopt.report.draw import Drawing, Picture, house_style
-from vocabopt.report.fields import ADAPT, Shape, check_fields
+from vocabopt.report.fields import ADAPT
 from vocabopt.report.page import render as render_page
 from vocabopt.report.training import Training
 from vocabopt.report.training_loss import loss_lines, track_of

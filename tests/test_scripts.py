@@ -155,15 +155,18 @@ def test_dominant_script(text: str, script: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "scripts"),
     [
-        ("모든 국민은 법 앞에 平等하다. LLM", ("Hangul",)),
+        ("모든 국민은 법 앞에 平等하다. 누구든지 차별을 받지 아니한다. LLM", ("Hangul",)),
+        ("모든 國民은 法 앞에 平等하다.", ("Han", "Hangul")),  # more than a tenth of the letters
+        ("우리는 책을 읽는다. 吾輩は猫である。", ("Han", "Hangul", "Hiragana", "Katakana")),
         ("吾輩は猫である。名前はまだ無い。", JAPANESE),
         ("カタカナ", JAPANESE),
         ("他在黑板上写了一个日文的假名の字然后继续讲课", ("Han",)),
         ("The word 신라 is a name.", ()),
         ("Все люди рождаются свободными", ("Cyrillic",)),
         ("ab가나", ("Hangul",)),  # a draw: at least half
-        ("abc가나漢字", ()),  # neither half nor most frequent
-        ("ab가나다漢字", ("Hangul",)),  # less than half, but most frequent
+        ("abc가나漢字", ("Han", "Hangul")),  # each less than Latin, more together
+        ("abcde가나漢字", ()),  # less than Latin also together
+        ("ab" + "가" * 9 + "漢", ("Hangul",)),  # 12 letters, one of them less than a tenth
         ("1234 !?", ()),
         ("", ()),
     ],
@@ -171,6 +174,15 @@ def test_dominant_script(text: str, script: str | None) -> None:
 def test_find_target_scripts(text: str, scripts: tuple[str, ...]) -> None:
     assert find_target_scripts(Counter(text)) == scripts
     assert find_target_scripts(Counter(reversed(text))) == scripts
+
+
+def test_a_share_of_the_letters_decides_what_is_a_language_of_the_text() -> None:
+    counts = Counter("가" * 90 + "д" * 8 + "α" * 2)
+    assert find_target_scripts(counts) == ("Hangul",)
+    assert find_target_scripts(counts, min_share=0.08) == ("Cyrillic", "Hangul")
+    assert find_target_scripts(counts, min_share=1.0) == ("Hangul",)  # the largest always
+    many = Counter({"ა": 5, "д": 4, "α": 4, "א": 4, "ا": 4, "a": 4})
+    assert find_target_scripts(many, min_share=0.5) == ("Georgian",)
 
 
 # --- --script --------------------------------------------------------------------------------------------------------

@@ -22,12 +22,12 @@ from trainer.data import (
     PackedText,
     TextPlan,
     cut_text,
-    document_ends,
     exposure,
     pack_stage,
     scan_text,
     target_and_replays,
 )
+from trainer.document_ends import document_ends
 from trainer.plan import Stage
 from trainer.stages import StageSettings, run_stage
 from vocabopt.artifacts import read_json
@@ -363,18 +363,31 @@ def test_a_full_disk_is_said_and_leaves_no_file(
 def test_the_start_of_a_document_is_the_first_token_of_the_model_or_else_its_end(
     syllables: PreTrainedTokenizerBase, gpt2_tokenizer: PreTrainedTokenizerBase, folders: Path
 ) -> None:
-    assert document_ends(syllables) == (0, 1)
-    assert document_ends(gpt2_tokenizer) == (gpt2_tokenizer.eos_token_id,) * 2
+    assert ids_of(syllables) == (0, 1)
+    assert ids_of(gpt2_tokenizer) == (gpt2_tokenizer.eos_token_id,) * 2
     qwen2 = AutoTokenizer.from_pretrained(folders / "qwen2-like")
     assert qwen2.bos_token_id is None
-    assert document_ends(qwen2) == (qwen2.eos_token_id,) * 2
+    # Its end token is <|im_end|>, which marks turns.
+    assert ids_of(qwen2) == (qwen2.convert_tokens_to_ids("<|endoftext|>"),) * 2
 
 
-def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"가": 0}, [])))
-    path = written(tmp_path / "a.txt", "가\n")
-    with pytest.raises(BaseTokenizerError, match=r'has no end-of-text token.*"eos_token" in tokenizer_config.json'):
-        pack_stage(plan_of(path), 0, tokenizer, context_tokens=4, folder=tmp_path / "out")
+def ids_of(tokenizer: PreTrainedTokenizerBase) -> tuple[int | None, int | None]:
+    ends = document_ends(tokenizer)
+    return ends.start_id, ends.end_id
+
+
+def test_a_tokenizer_without_an_end_packs_documents_that_nothing_closes(tmp_path: Path) -> None:
+    """They are kept apart all the same: positions restart, and nothing is predicted across a border."""
+    own = Tokenizer(models.BPE({"가": 0, "나": 1}, []))
+    own.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own)
+    plan = plan_of(written(tmp_path / "a.txt", "가나\n나나나\n"))
+    packed = pack_stage(plan, 0, tokenizer, context_tokens=5, folder=tmp_path / "out")
+    assert (packed.n_tokens, packed.end_id) == (5, None)
+    assert sorted(np.diff([*packed.starts, packed.n_tokens])) == [2, 3]
+    block = packed.block(0)
+    assert [place for place, label in enumerate(block["labels"]) if label == -100] == list(packed.starts)
+    assert (block["position_ids"][packed.starts] == 0).all()
 
 
 def test_a_tokenizer_that_encodes_in_python_is_refused(tmp_path: Path) -> None:

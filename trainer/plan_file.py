@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.plan import Lora, Plan, Stage, named_plan
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import PlanError
 
 #: What TOML's values must be, by field: a word for it, and the types.
@@ -72,7 +73,7 @@ def read_plan(path: Path) -> Plan:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_utf8(path))
     except FileNotFoundError as error:
         raise PlanError(f"{path}: not found. Give --plan the name of a plan or a .toml file.") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -7,6 +7,8 @@ from datetime import timedelta
 
 from accelerate import PartialState
 
+from vocabopt.processes import end_with_parent
+
 #: One process may pack text or measure for hours while the others wait.
 _TIMEOUT = timedelta(days=2)
 
@@ -15,6 +17,9 @@ def join_processes(*, cpu: bool) -> PartialState:
     """Take part in the group that torchrun made, over gloo on CPUs; does nothing in a process of its own."""
     if "RANK" not in os.environ:
         return PartialState(cpu=cpu)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # Started by torchrun: when that is killed, its processes would go on, or wait for each other, for days.
+        end_with_parent(os.getppid())
     return PartialState(cpu=cpu, timeout=_TIMEOUT)
 
 

@@ -18,7 +18,11 @@ from typing import IO, Any
 
 import polars as pl
 
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import RunDirectoryError
+from vocabopt.locks import entries
+from vocabopt.system_errors import refusal
+from vocabopt.utf8 import json_bytes
 
 FORMAT_VERSION = 1
 
@@ -45,8 +49,8 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise RunDirectoryError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        if (refused := refusal(error, path, what="cannot be written")) is not None:
+            raise RunDirectoryError(refused) from error
         raise
 
 
@@ -77,14 +81,44 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
 def write_json_atomic(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, atomically. Raises RunDirectoryError as `write_bytes_atomic`."""
-    write_bytes_atomic(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
+    write_bytes_atomic(path, json_bytes(value) + b"\n")
 
 
 def write_parquet_atomic(path: Path, frame: pl.DataFrame, *, metadata: dict[str, str] | None = None) -> None:
     """Write `frame` as parquet, atomically; equal frames give equal bytes. Raises RunDirectoryError."""
-    write_atomic(
-        path, lambda file: frame.write_parquet(file, compression="zstd", compression_level=1, metadata=metadata)
-    )
+
+    def write(file: IO[bytes]) -> None:
+        kept = _KeepsError(file)
+        try:
+            frame.write_parquet(kept, compression="zstd", compression_level=1, metadata=metadata)  # type: ignore[arg-type]
+        except pl.exceptions.PolarsError as error:
+            raise kept.error or error from error
+
+    write_atomic(path, write)
+
+
+class _KeepsError:
+    """A file whose error is kept: polars tells of a full disk as a "transport error", without its number."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """A parquet file of this project. Opened here: polars takes a name for a pattern, and none that is not UTF-8."""
+    with path.open("rb") as file:
+        return pl.read_parquet(file, columns=columns)
 
 
 def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
@@ -94,7 +128,7 @@ def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
         RunDirectoryError: missing or broken; the message ends with `next_step`.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_utf8(path))
     except FileNotFoundError as error:
         raise RunDirectoryError(f"{path}: not found. {next_step}") from error
     except (OSError, ValueError) as error:
@@ -108,7 +142,7 @@ def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
 
 def digest(value: Any) -> str:
     """sha256 of a JSON-able value, independent of dictionary order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json_bytes(value, indent=None, sort_keys=True)).hexdigest()
 
 
 def check_writable(directory: Path) -> None:
@@ -141,7 +175,7 @@ def check_own_folder(directory: Path, marker: str) -> bool:
     check_writable(directory)
     if (directory / marker).exists():
         return True
-    if found := sorted(entry.name for entry in directory.iterdir()):
+    if found := entries(directory):
         raise RunDirectoryError(
             f"{directory}: is not empty and holds no {marker} (found {', '.join(found[:3])}). Choose a new or empty "
             "folder with --out."

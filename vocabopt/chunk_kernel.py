@@ -11,7 +11,8 @@ the group it is being counted for, and an entry (chunk, group, count) is written
 """
 
 import numpy as np
-from numba import njit
+
+from vocabopt.compiled import njit
 
 # Functions called from compiled code alone need no way in from Python, which takes time to compile.
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -35,9 +36,12 @@ CUT_START, CUT_END, CUT_VIRTUAL, CUT_GROUP = 0, 1, 2, 3
 CHUNK, GROUP, COUNT = 0, 1, 2
 # Places of `sizes`: how full each store is, where the cutting stands, how many cuts wait, and a sink.
 N_CHUNKS, N_ARENA, N_ENTRIES, AT_DOCUMENT, AT_POSITION, N_WAITING, TOUCHED = 0, 1, 2, 3, 4, 5, 6
-# What ends a chunk besides the end of its document: nothing; a space after any other character; that or a newline; a
-# space after a character that is not white space.
-CUT_NOWHERE, CUT_AT_SPACES, CUT_AT_SPACES_AND_NEWLINES, CUT_AT_SPACES_AFTER_TEXT = 0, 1, 2, 3
+# What ends a chunk besides the end of its document: nothing; a space after any other character, and where a run of
+# newlines begins or ends; that, and each newline by itself; a space after a character that is not white space.
+CUT_NOWHERE, CUT_AT_SPACES_AND_NEWLINE_RUNS, CUT_AT_SPACES_AND_NEWLINES, CUT_AT_SPACES_AFTER_TEXT = 0, 1, 2, 3
+# Columns of the places in crossing pieces: where the piece's text starts and ends, and which of its bytes would begin
+# a chunk.
+PIECE_START, PIECE_END, PIECE_CUT = 0, 1, 2
 
 
 @_inner
@@ -104,39 +108,81 @@ def _white_before(data, start, position):  # type: ignore[no-untyped-def]
 
 
 @_inner
+def _is_cut(before, byte, cut_at):  # type: ignore[no-untyped-def]
+    """Whether a chunk of the SentencePiece family may begin between two bytes."""
+    if byte == SPACE:
+        return before != SPACE
+    if byte == NEWLINE:
+        return before != NEWLINE or cut_at == CUT_AT_SPACES_AND_NEWLINES
+    return before == NEWLINE
+
+
+@_inner
+def _is_crossed(data, start, end, is_virtual, position, crossing):  # type: ignore[no-untyped-def]
+    """Whether the document data[start:end] holds one of the base's pieces across `position`.
+
+    crossing: (first, places, text): the places where pieces would be cut, by the byte before them, int64 [257] and
+    [n, 3], and the text of the pieces. is_virtual: a space stands before the document.
+    """
+    first, places, text = crossing
+    before = np.int64(data[position - 1]) if position > start else SPACE
+    for i in range(first[before], first[before + 1]):
+        shift = position - places[i, PIECE_CUT]
+        size = places[i, PIECE_END] - places[i, PIECE_START]
+        if shift < start - is_virtual or shift + size > end:
+            continue
+        is_same = True
+        for k in range(size):
+            byte = data[shift + k] if shift + k >= start else SPACE
+            if byte != text[places[i, PIECE_START] + k]:
+                is_same = False
+                break
+        if is_same:
+            return True
+    return False
+
+
+@_inner
 def _cut(  # type: ignore[no-untyped-def]
-    data, starts, ends, openings, groups, order, cut_at, share, n_shares, sizes, cuts, hashes
+    data, starts, ends, openings, groups, order, cut_at, crossing, share, n_shares, sizes, cuts, hashes
 ):
     """Cut documents into chunks from where `sizes` stands until `cuts` is full; returns how many were cut."""
     n_cuts = 0
+    has_crossing = crossing[1].shape[0] > 0
+    at_spaces = cut_at == CUT_AT_SPACES_AND_NEWLINE_RUNS or cut_at == CUT_AT_SPACES_AND_NEWLINES
     while sizes[AT_DOCUMENT] < order.size and n_cuts < hashes.size:
         document = order[sizes[AT_DOCUMENT]]
-        position, stop, virtual = sizes[AT_POSITION], ends[document], False
+        position, stop, start, virtual = sizes[AT_POSITION], ends[document], starts[document], False
+        opening = openings[document]
+        is_prefixed = opening == PREFIXED or (opening == PREFIXED_UNLESS_SPACE and data[start] != SPACE)
         if position < 0:
-            position = starts[document]
-            opening = openings[document]
-            virtual = opening == PREFIXED or (opening == PREFIXED_UNLESS_SPACE and data[position] != SPACE)
+            position, virtual = start, is_prefixed
         while position < stop and n_cuts < hashes.size:
             a = position
             h = FNV_OFFSET
             if virtual:
                 h = (h ^ np.uint64(SPACE)) * FNV_PRIME
-            while position < stop and data[position] == SPACE:
-                h = (h ^ np.uint64(SPACE)) * FNV_PRIME
-                position += 1
-            if cut_at == CUT_AT_SPACES_AND_NEWLINES and position < stop and data[position] == NEWLINE:
-                # A newline is a chunk of its own; spaces before it are one as well.
-                if position == a and not virtual:
-                    h = (h ^ np.uint64(NEWLINE)) * FNV_PRIME
+            if at_spaces:
+                before = np.int64(SPACE)
+                if not virtual:
+                    before = np.int64(data[position])
+                    h = (h ^ np.uint64(before)) * FNV_PRIME
                     position += 1
+                while position < stop:
+                    byte = np.int64(data[position])
+                    if _is_cut(before, byte, cut_at) and not (
+                        has_crossing and _is_crossed(data, start, stop, is_prefixed, position, crossing)
+                    ):
+                        break
+                    h = (h ^ np.uint64(byte)) * FNV_PRIME
+                    position += 1
+                    before = byte
             else:
                 while position < stop:
-                    byte = data[position]
-                    if byte == SPACE and cut_at != CUT_NOWHERE:
-                        if cut_at != CUT_AT_SPACES_AFTER_TEXT or not _white_before(data, a, position):
+                    byte = np.int64(data[position])
+                    if byte == SPACE and cut_at != CUT_NOWHERE and position > a:
+                        if not _white_before(data, a, position):
                             break
-                    elif byte == NEWLINE and cut_at == CUT_AT_SPACES_AND_NEWLINES:
-                        break
                     h = (h ^ np.uint64(byte)) * FNV_PRIME
                     position += 1
             h = _finalise(h)
@@ -235,7 +281,7 @@ def _count(data, cuts, hashes, n_cuts, sizes, table, chunks, arena, entries):  #
 
 @njit(cache=True, nogil=True)
 def count_block(  # type: ignore[no-untyped-def]
-    data, starts, ends, openings, groups, order, cut_at, share, n_shares,
+    data, starts, ends, openings, groups, order, cut_at, crossing, share, n_shares,
     sizes, cuts, hashes, table, chunks, arena, entries
 ):  # fmt: skip
     """Count the chunks of a block of documents that fall into this share.
@@ -247,7 +293,7 @@ def count_block(  # type: ignore[no-untyped-def]
     while True:
         if sizes[N_WAITING] == 0:
             sizes[N_WAITING] = _cut(
-                data, starts, ends, openings, groups, order, cut_at, share, n_shares, sizes, cuts, hashes
+                data, starts, ends, openings, groups, order, cut_at, crossing, share, n_shares, sizes, cuts, hashes
             )
             if sizes[N_WAITING] == 0:
                 sizes[AT_DOCUMENT] = 0

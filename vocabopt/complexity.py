@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.errors import OptionError
-from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base
+from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base, spec_of_folder
 from vocabopt.options import MAX_ADDED
 
 if TYPE_CHECKING:
@@ -88,11 +88,14 @@ def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: b
 
 
 def table_of_base(base: "Base", model: str | None) -> EmbeddingTable:
-    """The table of the model named, else of the base's preset, else of the base alone.
+    """The table of the model named, else of the base's own config.json, else of its preset, else of the base alone.
 
     Raises:
         OptionError, ModelSpecError: as `embedding_table` and `load_model_spec`.
     """
+    beside = spec_of_folder(base.model_config) if model is None and base.model_config is not None else None
+    if beside is not None:
+        return embedding_table(base, beside, model_is_chosen=False)
     name = model or preset_for_base(base.name)
     return embedding_table(base, load_model_spec(name) if name else None, model_is_chosen=model is not None)
 

@@ -23,6 +23,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from vocabopt import notices
+
 Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]
 _PLAIN_EVERY_SECONDS = 5.0
 
@@ -38,6 +40,7 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        notices.silence() if quiet else notices.listen(self.note)
         self.rich = RichConsole(stderr=True)
         self.seconds: dict[str, float] = {}
 

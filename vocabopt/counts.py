@@ -11,9 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt import chunk_kernel as kernel
+from vocabopt.added_tokens import AddedTokens, Opened, open_documents
 from vocabopt.bases import Base
 from vocabopt.content import is_held_out
-from vocabopt.documents import cut_at, opening_of, split_added_tokens
+from vocabopt.documents import Cuts, cuts_of
+from vocabopt.proof_sample import ProofSample
 from vocabopt.samples import Samples
 from vocabopt.sets import HELDOUT, N_FOLDS, TRAIN
 
@@ -23,7 +25,6 @@ T = TypeVar("T")
 N_SHARES = 2
 #: Chunks cut before they are looked up: large enough to overlap cache misses, small enough to stay in the cache.
 _N_CUTS = 1024
-_SPACE_SYMBOL_BYTES = "▁".encode()
 
 
 @dataclass
@@ -93,11 +94,11 @@ class _Store:
     arena: NDArray[np.uint8] = field(default_factory=lambda: np.empty(1 << 25, np.uint8))
     entries: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 21, 3), np.int64))
 
-    def count(self, block: tuple[Any, ...], cut_mode: int, share: int) -> None:
+    def count(self, block: tuple[Any, ...], cuts: Cuts, share: int, n_shares: int = N_SHARES) -> None:
         """Count the chunks of a prepared block that fall into this share."""
         while True:
             stores = self.sizes, self.cuts, self.hashes, self.table, self.chunks, self.arena, self.entries
-            if kernel.count_block(*block, cut_mode, share, N_SHARES, *stores):  # type: ignore[call-arg]
+            if kernel.count_block(*block, cuts.at, cuts.crossing, share, n_shares, *stores):  # type: ignore[call-arg]
                 return
             self._enlarge()
 
@@ -155,7 +156,9 @@ def count_chunks(
     seed: int,
     advance: Callable[[int], None] = lambda n_stored_bytes: None,
     samples: Samples | None = None,
+    proof_sample: ProofSample | None = None,
     heldout_of: Mapping[str, str] = MappingProxyType({TRAIN: HELDOUT}),
+    cross_spaces: bool = False,
 ) -> ChunkCounts:
     """Count the chunks of all documents, in one pass.
 
@@ -165,24 +168,34 @@ def count_chunks(
         heldout_share: the share of such a set's documents to hold out, 0 to 1.
         seed: picks other documents to hold out, and other folds.
         advance: told the stored bytes of each block, for a progress bar.
-        samples: offered every document.
+        samples, proof_sample: offered every document.
         heldout_of: set -> the set that takes what is held out of it.
+        cross_spaces: tokens that are added may hold a space after another character (`documents.cuts_of`).
 
     The sets' `n_words` are left to `count_words`, which can wait.
     """
     stores = [_Store() for _ in range(N_SHARES)]
-    mode = cut_at(base)
+    cuts = cuts_of(base, cross_spaces=cross_spaces)
     with ThreadPoolExecutor(N_SHARES) as pool:
-        prepare = _Preparer(sets, base, heldout_of, heldout_share, seed, samples)
+        prepare = _Preparer(sets, base, heldout_of, heldout_share, seed, samples, proof_sample)
         for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
             if prepared is not None:
-                jobs = [pool.submit(store.count, prepared, mode, share) for share, store in enumerate(stores)]
+                jobs = [pool.submit(store.count, prepared, cuts, share) for share, store in enumerate(stores)]
                 for job in jobs:
                     job.result()
             advance(n_stored_bytes)
         shares = list(pool.map(lambda store: store.finish(len(sets) * N_FOLDS), stores))
     del stores
     return _join(shares, sets)
+
+
+def count_opened(opened: Opened, cuts: Cuts, *, n_groups: int) -> ChunkCounts:
+    """Count the chunks of a few documents, by their groups; what `sets` are is not known."""
+    store = _Store(
+        table=np.zeros(1 << 12, np.int64), chunks=np.empty((1 << 11, 5), np.int64), arena=np.empty(1 << 16, np.uint8)
+    )
+    store.count(opened.for_kernel(), cuts, 0, n_shares=1)
+    return _join([store.finish(n_groups)], {})
 
 
 def _ahead(blocks: Iterable[T]) -> Iterator[T]:
@@ -206,24 +219,14 @@ class _Preparer:
         heldout_share: float,
         seed: int,
         samples: Samples | None,
+        proof_sample: ProofSample | None,
     ) -> None:
         self.heldout_of = heldout_of
         self.sets, self.names, self.base, self.samples = sets, list(sets), base, samples
         self.heldout_share = heldout_share
         self.seed = np.uint64(seed)
-        # An added token is taken out of the text; a literal ▁ is what the SentencePiece family writes for a space.
-        self.needles = [content.encode() for content in base.added_contents if content]
-        if base.family == "sentencepiece-bpe":
-            self.needles.append(_SPACE_SYMBOL_BYTES)
-        # A Unicode normal form can bring out an added token that is looked for after it; spaces and ▁ cannot.
-        is_byte_level = base.family == "byte-level-bpe"
-        self.normalizer = base.full.normalizer if is_byte_level and base.normalized_ids else None
-        self.suspicious = np.zeros(1 << 16, bool)
-        for needle in self.needles:
-            if len(needle) == 1:
-                self.suspicious[needle[0] << 8 : (needle[0] + 1) << 8] = True
-            else:
-                self.suspicious[needle[0] << 8 | needle[1]] = True
+        self.added, self.proof_sample = AddedTokens(base), proof_sample
+        self.suspicious = self.added.suspicious
 
     def __call__(self, block: Documents) -> tuple[Any, ...] | None:
         data, starts, ends = np.frombuffer(block.data, np.uint8), block.starts, block.ends
@@ -246,45 +249,20 @@ class _Preparer:
                     self.names[index], block.data, starts[member], ends[member], hashes[member], n_chars[member]
                 )
         groups = set_index * N_FOLDS + ((hashes >> np.uint64(32)) % np.uint64(N_FOLDS)).astype(np.int64)
-        openings = np.full(len(starts), opening_of(self.base, is_first=True), np.uint8)
-        if self.normalizer is not None:
-            suspects[:] = True
-        odd = [i for i in np.flatnonzero(suspects) if self._is_odd(block.data[starts[i] : ends[i]])]
-        if odd:
-            data, starts, ends, openings, groups = self._rewrite(odd, block, openings, groups)
-        return data, starts, ends, openings, groups, np.argsort(groups, kind="stable")
+        if self.proof_sample is not None:
+            self.proof_sample.offer(block.data, starts, ends, hashes)
+        opened = open_documents(self.added, self.base, block.data, starts, ends, suspects, groups)
+        for document in np.flatnonzero(opened.n_added):
+            self.sets[self.names[set_index[document]]].n_special_tokens += int(opened.n_added[document])
+            if self.proof_sample is not None:
+                self._offer_added(self.proof_sample, block.data[starts[document] : ends[document]])
+        return opened.for_kernel()
 
-    def _is_odd(self, document: bytes) -> bool:
-        if any(needle in document for needle in self.needles):
-            return True
-        if self.normalizer is None:
-            return False
-        normalized = self.normalizer.normalize_str(document.decode()).encode()
-        return any(needle in normalized for needle in self.needles)
-
-    def _rewrite(
-        self, odd: list[int], block: Documents, openings: NDArray[np.uint8], groups: NDArray[np.int64]
-    ) -> tuple[NDArray[Any], ...]:
-        """Replace odd documents by the parts between their added tokens, with ▁ written as a space."""
-        parts: list[tuple[bytes, int, int]] = []
-        for document in odd:
-            text = block.data[block.starts[document] : block.ends[document]].decode()
-            cut, n_added = split_added_tokens(self.base, text)
-            self.sets[self.names[groups[document] // N_FOLDS]].n_special_tokens += n_added
-            for part, opening in cut:
-                written = part.replace("▁", " ") if self.base.family == "sentencepiece-bpe" else part
-                parts.append((written.encode(), opening, int(groups[document])))
-        keep = np.ones(len(openings), bool)
-        keep[odd] = False
-        lengths = np.array([len(part) for part, _, _ in parts], np.int64)
-        ends = len(block.data) + np.cumsum(lengths)
-        return (
-            np.frombuffer(block.data + b"".join(part for part, _, _ in parts), np.uint8),
-            np.concatenate([block.starts[keep], ends - lengths]),
-            np.concatenate([block.ends[keep], ends]),
-            np.concatenate([openings[keep], np.array([opening for _, opening, _ in parts], np.uint8)]),
-            np.concatenate([groups[keep], np.array([group for _, _, group in parts], np.int64)]),
-        )
+    def _offer_added(self, sample: ProofSample, document: bytes) -> None:
+        """A document with added tokens stands for each of them, by what is beside it."""
+        texts = sample.excerpts_of(document)
+        for text in texts:
+            sample.offer_named(self.added.marks(text.decode()), text, is_excerpt=len(texts) > 1)
 
 
 def _join(shares: list[tuple[NDArray[Any], ...]], sets: dict[str, SetStats]) -> ChunkCounts:

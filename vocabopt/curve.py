@@ -2,12 +2,12 @@
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
 
 from vocabopt import growth_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.chunk_kernel import add_up_groups
+from vocabopt.compiled import njit
 from vocabopt.counts import ChunkCounts
 from vocabopt.errors import PromiseError
 from vocabopt.segment import Segmentation

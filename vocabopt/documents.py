@@ -2,40 +2,86 @@ r"""Where a base tokenizer provably treats text apart: documents -> chunks -> pr
 
 Chunks are what is counted. Both families are cut before a run of spaces that follows another character:
 
-    sentencepiece-bpe   no piece holds a ▁ after another character (checked when the base is loaded), so no merge
-                        crosses that place; where no piece holds a newline beside another character, newlines are
-                        chunks of their own as well
+    sentencepiece-bpe   where no piece of the base stands across that place in that very text, so that no merge of the
+                        base crosses it, and no token that is added does (growth_kernel). Where a run of newlines
+                        begins or ends, the same; where no piece holds two newlines, between them as well
     byte-level-bpe      where that character is not white space: the split patterns of bases/patterns.py never match
                         across it, since none of their alternatives takes a space after such a character, none
                         looks behind, and the end of the text satisfies (?!\S) as a space does
 
-With an unknown split pattern the chunk is the whole document: slower, and just as exact. Chunks of the byte-level
-family are then cut into pre-tokens by the base's own normaliser and pre-tokenizer, once per unique chunk.
+With an unknown split pattern, many pieces that cross, tokens that may cross (`cross_spaces`), or a SentencePiece-style
+base that looks for a whole text among its pieces, the chunk is the whole document: slower, and just as exact. Chunks of
+the byte-level family are then cut into pre-tokens by the base's own normaliser and pre-tokenizer, once per unique
+chunk.
 """
 
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vocabopt import chunk_kernel as kernel
 from vocabopt.bases import Base
 from vocabopt.bases.families import steps_of
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
 
+#: More pieces of the base that hold a space after another character than this, and text is not cut at all: each place
+#: is compared with those that have its character before the space.
+MOST_CROSSING_PIECES = 1_000
 
-def cut_at(base: Base) -> int:
-    """Where documents may be cut into chunks for this base: one of the kernel's CUT_ constants.
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """Where documents are cut into chunks: one of the kernel's CUT_ constants, and the base's pieces that forbid a cut
+    (`chunk_kernel._is_crossed`)."""
+
+    at: int
+    crossing: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
+
+
+def cuts_of(base: Base, *, cross_spaces: bool = False) -> Cuts:
+    """Where documents may be cut into chunks for this base.
 
     A change here, or in how chunks are cut or documents held out, raises run_directory.COUNTS_VERSION.
+
+    Args:
+        cross_spaces: tokens that are added may hold a space after another character.
     """
-    if base.family == "sentencepiece-bpe":
-        pieces = base.pieces
-        if any(b" " in piece.lstrip(b" ") for piece in pieces):
-            return kernel.CUT_NOWHERE
-        if any(b"\n" in piece for piece in pieces):
-            return kernel.CUT_AT_SPACES
-        return kernel.CUT_AT_SPACES_AND_NEWLINES
-    if _splits_at_spaces(base.tokenizer_json["pre_tokenizer"]):
-        return kernel.CUT_AT_SPACES_AFTER_TEXT
-    return kernel.CUT_NOWHERE
+    if base.family == "byte-level-bpe":
+        is_cut = _splits_at_spaces(base.tokenizer_json["pre_tokenizer"])
+        return Cuts(at=kernel.CUT_AT_SPACES_AFTER_TEXT if is_cut else kernel.CUT_NOWHERE, crossing=_crossing({}))
+    has_newlines = any(b"\n\n" in piece for piece in base.pieces)
+    at = kernel.CUT_AT_SPACES_AND_NEWLINE_RUNS if has_newlines else kernel.CUT_AT_SPACES_AND_NEWLINES
+    # Before a space after another character, and where a run of newlines begins or ends.
+    seam = re.compile(rb"(?<=[^ ])(?= )|(?<=[^\n])(?=\n)|(?<=\n)(?=[^\n])")
+    crossing = {piece: [m.start() for m in seam.finditer(piece)] for piece in base.pieces if seam.search(piece)}
+    if cross_spaces or len(crossing) > MOST_CROSSING_PIECES or _takes_whole_texts(base):
+        return Cuts(at=kernel.CUT_NOWHERE, crossing=_crossing({}))
+    return Cuts(at=at, crossing=_crossing(crossing))
+
+
+def _takes_whole_texts(base: Base) -> bool:
+    """Whether a text that is a piece as a whole is encoded otherwise than inside a longer one (`ignore_merges`)."""
+    if not base.tokenizer_json["model"].get("ignore_merges"):
+        return False
+    vocab = {piece: index for piece, index in base.tokenizer_json["model"]["vocab"].items() if base.pieces[index]}
+    encodings = base.merging_tokenizer.encode_batch_fast(list(vocab), add_special_tokens=False)
+    return any(encoding.ids != [index] for index, encoding in zip(vocab.values(), encodings, strict=True))
+
+
+def _crossing(pieces: Mapping[bytes, Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """Pieces, each with where it would be cut, as `chunk_kernel._is_crossed` takes them."""
+    rows: list[tuple[int, int, int, int]] = []
+    text = b""
+    for piece, places in pieces.items():
+        rows += [(piece[place - 1], len(text), len(text) + len(piece), place) for place in places]
+        text += piece
+    table = np.array(sorted(rows), np.int64).reshape(-1, 4)
+    first = np.searchsorted(table[:, 0], np.arange(257)).astype(np.int64)
+    return first, np.ascontiguousarray(table[:, 1:]), np.frombuffer(text + b"\0", np.uint8).copy()
 
 
 def _splits_at_spaces(pre_tokenizer: dict[str, Any]) -> bool:
@@ -57,36 +103,3 @@ def opening_of(base: Base, *, is_first: bool) -> int:
     if base.prefix == "never" or (base.prefix == "first" and not is_first):
         return kernel.BARE
     return kernel.PREFIXED_UNLESS_SPACE if base.prefix_unless_space else kernel.PREFIXED
-
-
-def split_added_tokens(base: Base, text: str) -> tuple[list[tuple[str, int]], int]:
-    """Take out the added tokens of tokenizer.json (special-token strings) as the library itself does.
-
-    An added token that is `normalized` is looked for after the normaliser ran, so what follows it is not normalised,
-    and not given the normaliser's prefix, a second time.
-
-    Returns:
-        The parts of `text` between them, each with how it starts (the kernel's opening constants), and the number of
-        added tokens found.
-    """
-    parts: list[tuple[str, int]] = []
-    position, n_added, opening = 0, 0, opening_of(base, is_first=True)
-    if base.normalized_ids and base.family == "byte-level-bpe" and base.full.normalizer is not None:
-        # The library's offsets are wrong where its normaliser made an added token out of more characters.
-        text = base.full.normalizer.normalize_str(text)
-    encoding = base.full.encode(text, add_special_tokens=False)
-    for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-        if token not in base.added_ids:
-            continue
-        n_added += 1
-        if start > position:
-            parts.append((text[position:start], opening))
-        position = end
-        prefix_is_normalizers = base.prefix == "always" and not base.prefix_unless_space
-        if prefix_is_normalizers and token in base.normalized_ids:
-            opening = kernel.BARE
-        else:
-            opening = opening_of(base, is_first=False)
-    if position < len(text):
-        parts.append((text[position:], opening))
-    return parts, n_added

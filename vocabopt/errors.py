@@ -3,6 +3,7 @@
     VocaboptError            exit code 2
     ├── OptionError          an option's value cannot be used
     ├── CorpusError          the text cannot be found, opened, decoded or learned from
+    │   └── DamagedFileError a compressed file ends early or is damaged; what comes before can be read
     ├── BaseTokenizerError   the base tokenizer cannot be loaded, or is of a kind that cannot be grown
     ├── ModelSpecError       the model's config.json is missing, unreadable or lacks a field
     ├── PlaygroundError      the report's playground cannot repeat a part of the base; the report is made without it
@@ -17,6 +18,12 @@ A message names the value, the place (file, line, field) and what to do next.
 """
 
 
+def how_to_install(extra: str) -> str:
+    """What installs an optional part of vocabopt, as the end of a message. It works in a clone of the project."""
+    made = "make setup-train, or " if extra == "train" else ""
+    return f"In a clone of vocabopt run {made}python -m pip install -c constraints.txt -e '.[{extra}]'."
+
+
 class VocaboptError(Exception):
     """Base of all errors shown to the user as one message."""
 
@@ -29,6 +36,10 @@ class OptionError(VocaboptError):
 
 class CorpusError(VocaboptError):
     """The text cannot be found, opened, decoded or learned from."""
+
+
+class DamagedFileError(CorpusError):
+    """A compressed file of text ends early or is damaged; what comes before that place can be read."""
 
 
 class BaseTokenizerError(VocaboptError):

@@ -14,10 +14,10 @@ from vocabopt.bases import Base
 from vocabopt.counts import ChunkCounts, SetStats
 from vocabopt.curve import Trace, fold_frame
 from vocabopt.errors import CorpusError
-from vocabopt.scripts import contains_target
+from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.segment import Segmentation
 from vocabopt.sets import N_FOLDS
-from vocabopt.symbols import Symbols
+from vocabopt.symbols import Symbols, seams_of
 
 #: The threshold below which candidates are not even stored falls by this factor from index to index. Measured on
 #: 117 MB of Korean (reports/LOG.md).
@@ -42,11 +42,17 @@ class Growth:
     n_blocked: int
     entropy_bits: dict[str, float | None]
 
-    def set_records(self, sets: Mapping[str, SetStats], base_tokens: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-        """`sets` of sweep.json: what each text set holds, and the base's tokens and entropy on it."""
+    def set_records(self, sets: Mapping[str, SetStats], segmentation: Segmentation) -> dict[str, dict[str, Any]]:
+        """`sets` of sweep.json: what each text set holds, the base's tokens and entropy on it, characters it loses."""
+        base_tokens = segmentation.base_tokens(sets)
         return {
-            name: {**asdict(stats), "n_tokens_base": base_tokens[name], "entropy_bits_base": self.entropy_bits[name]}
-            for name, stats in sets.items()
+            name: {
+                **asdict(stats),
+                "n_lost_chars": int(n_lost),
+                "n_tokens_base": base_tokens[name],
+                "entropy_bits_base": self.entropy_bits[name],
+            }
+            for (name, stats), n_lost in zip(sets.items(), segmentation.n_lost_chars_of, strict=True)
         }
 
 
@@ -55,23 +61,38 @@ class GrowthOptions:
     """What moves the growth curve.
 
     scripts: every new piece holds a character of these; () = no guard. max_added: rows to add at most. min_saving:
-    stop when the best candidate saves fewer tokens of the training text than this.
+    stop when the best candidate saves fewer tokens of the training text than this. cross_spaces: a new piece may hold a
+    space after another character; the text was then counted so (`count_chunks`).
     """
 
     scripts: tuple[str, ...]
     max_added: int
     min_saving: int
+    cross_spaces: bool = False
 
 
 def protected_chunks(
-    counts: ChunkCounts, weights: NDArray[np.int64], set_indices: list[int], scripts: tuple[str, ...]
+    counts: ChunkCounts,
+    weights: NDArray[np.int64],
+    set_indices: list[int],
+    scripts: tuple[str, ...],
+    cut: Base | None = None,
 ) -> NDArray[np.bool_]:
-    """Chunks of the protected sets; with a script guard only those without characters of the target script."""
+    """Chunks of the protected sets; with a script guard only those without characters of the target script.
+
+    Args:
+        cut: the base, where chunks are spelled bytes that may be parts of characters (`Base.cuts_bytes`).
+    """
     protected: NDArray[np.bool_] = np.any(weights[:, set_indices] > 0, axis=1)
     if scripts and protected.any():
         chosen = np.flatnonzero(protected)
         texts = counts.texts().gather(chosen).to_list()
-        protected[chosen] = [not contains_target(text, scripts) for text in texts]
+        if cut is None:
+            protected[chosen] = [not contains_target(text, scripts) for text in texts]
+        else:
+            guard, inside = byte_guard(scripts), bytes(range(0x80, 0xC0))
+            own = (cut.piece_bytes(text).lstrip(inside) for text in texts)
+            protected[chosen] = [not piece_is_guarded(data, guard) for data in own]
     return protected
 
 
@@ -99,13 +120,19 @@ def grow(
             f"{len(segmentation.slots):,} symbols of unique text are more than this engine addresses (2,147,483,648). "
             "Sweep a sample of the corpus."
         )
-    symbols = Symbols(base, segmentation.closed, options.scripts, n_new=options.max_added)
+    symbols = Symbols(
+        base, segmentation.closed, options.scripts, n_new=options.max_added, cross_spaces=options.cross_spaces
+    )
     # Denser where the curve is steeper, and where a small text runs dry.
     fold_sizes = np.unique((options.max_added * np.linspace(0, 1, N_FOLD_SIZES + 1) ** 2).astype(np.int64))
     progress = np.zeros(2, np.int64)
+    # Nothing is learned from chunks that lose characters: what is left of them are neighbours that no other text has.
+    # They are counted all the same, so what drives the pass stands in a column of its own.
+    has_losses = bool(segmentation.n_lost_chars.any())
+    driving = [np.where(segmentation.n_lost_chars, 0, weights[:, 0])] if has_losses else []
     arguments = (
         segmentation.slots,
-        np.pad(weights, ((0, 0), (0, 1))),
+        np.pad(np.column_stack([*driving, weights]), ((0, 0), (0, 1))),
         protected,
         bool(protected.any()),
         symbols.table,
@@ -115,6 +142,7 @@ def grow(
         symbols.n_text,
         symbols.reserved(base, options.scripts),
         symbols.guard,
+        seams_of(base, cross_spaces=options.cross_spaces),
         options.max_added,
         options.min_saving,
         THRESHOLD_DIVISOR,
@@ -126,6 +154,8 @@ def grow(
         progress,
     )
     events, fold_saved, blocked = _run_watched(arguments, progress, advance)
+    if has_losses:
+        events = np.delete(events, kernel.EVENT_COUNTS, axis=1)
     n_rows = int(progress[kernel.ROWS_DONE])
     trace = Trace(base, segmentation, symbols, events, n_rows)
     names = list(counts.sets)
@@ -150,10 +180,10 @@ def warm_up() -> None:
     guard = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
     folds = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
     symbols, is_open = np.zeros((1, kernel.N_SYMBOL_COLUMNS), np.int64), np.zeros(1, bool)
-    near, places = np.zeros((1, 3), np.int64), np.zeros(1, np.int32)
+    near, places, seams = np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros((4, 4), bool)
     kernel.grow(
         np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, symbols, is_open, 1,
-        np.zeros(1, np.uint8), 0, no_rows[:0], guard, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
+        np.zeros(1, np.uint8), 0, no_rows[:0], guard, seams, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
         near, places, np.zeros(2, np.int64),
     )  # fmt: skip
 

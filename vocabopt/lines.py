@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import polars as pl
 
-from vocabopt.errors import CorpusError
+from vocabopt.errors import CorpusError, DamagedFileError
 
 if TYPE_CHECKING:
-    from vocabopt.readers import ReadOptions
+    from vocabopt.reading import ReadOptions
 
 _MAX_DOCUMENT_BYTES = (1 << 32) - 1  # what a polars string can hold
 _SHOWN_BYTES = 1000  # of a document that cannot be read
@@ -55,17 +55,42 @@ def transcoded(chunks: Iterator[tuple[bytes, int]], url: str, options: "ReadOpti
         try:
             text = decoder.decode(data, not data)  # at the end, a character cut short is an error
         except UnicodeDecodeError as error:
-            raise _not_decodable(error, n_read - len(error.object), url, options) from error
+            raise not_decodable(error, n_read - len(error.object), url, options) from error
         except UnicodeError as error:  # the decoders of utf-16 and utf-32 want a byte order mark
             either = f"{options.encoding}-le or {options.encoding}-be"
             raise CorpusError(f"{url}: no byte order mark; try --encoding {either}") from error
-        yield text.encode("utf-8", "surrogatepass"), n_stored
+        if text:
+            yield text.encode("utf-8", "surrogatepass"), n_stored
+        if not data:
+            yield b"", n_stored
 
 
-def line_blocks(chunks: Iterator[tuple[bytes, int]], block_bytes: int, *, whole: bool) -> Iterator[RawLines]:
-    """Cut chunks behind the last LF of each block; the rest begins the next block. `whole` gives one piece."""
+@dataclass
+class Damage:
+    """Why a stream of text ended early; None while it did not."""
+
+    reason: str | None = None
+
+    def watching(self, chunks: Iterator[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+        """The chunks up to where the file is damaged, as if it ended there."""
+        n_stored = 0
+        try:
+            for data, n_stored in chunks:
+                yield data, n_stored
+        except DamagedFileError as error:
+            self.reason = str(error)
+            yield b"", n_stored
+
+
+def line_blocks(
+    chunks: Iterator[tuple[bytes, int]], block_bytes: int, *, whole: bool, offset: int, damage: Damage
+) -> Iterator[RawLines]:
+    """Cut chunks behind the last LF of each block; the rest begins the next block. `whole` gives one piece.
+
+    A line that a damaged file cuts short is left out. offset: of the first byte in the text.
+    """
     pieces: list[bytes | memoryview] = []
-    offset = n_gathered = n_stored = n_told = 0
+    n_gathered = n_stored = n_told = 0
     for data, n_stored in chunks:
         pieces.append(data)
         n_gathered += len(data)
@@ -75,8 +100,11 @@ def line_blocks(chunks: Iterator[tuple[bytes, int]], block_bytes: int, *, whole:
             yield RawLines(b"".join(pieces), offset, n_stored - n_told)
             offset, n_told = offset + n_gathered - len(data) + cut, n_stored
             pieces, n_gathered = [data[cut:]], len(data) - cut
-    if n_gathered or n_stored > n_told or whole:
-        yield RawLines(b"".join(pieces), offset, n_stored - n_told)
+    data = b"".join(pieces)
+    if damage.reason is not None:
+        data = b"" if whole else data[: data.rfind(b"\n") + 1]
+    if data or n_stored > n_told or whole:
+        yield RawLines(data, offset, n_stored - n_told)
 
 
 def clean_text(raw: RawLines, n_lines: int, url: str, options: "ReadOptions", *, whole: bool) -> CleanLines:
@@ -107,7 +135,7 @@ def clean_text(raw: RawLines, n_lines: int, url: str, options: "ReadOptions", *,
         try:
             raw.data.decode()
         except UnicodeDecodeError as error:
-            raise _not_decodable(error, raw.offset, url, options) from error
+            raise not_decodable(error, raw.offset, url, options) from error
         number = n_lines + data.count(b"\n", 0, data.index(b"\0")) + 1
         raise CorpusError(f"{url}, line {number}: {NUL}, {OR_SKIP}")
     clean: list[bytes] = []
@@ -118,6 +146,28 @@ def clean_text(raw: RawLines, n_lines: int, url: str, options: "ReadOptions", *,
             reason = "not " + " or ".join(filter(None, (options.encoding, options.fallback)))
             unreadable.append(unreadable_of(n_lines + i + 1, line, NUL if b"\0" in line else reason))
     return CleanLines(pl.Series([b"\n".join(clean)]).cast(pl.String), unreadable, n_recoded)
+
+
+def text_of(raw: RawLines, url: str, options: "ReadOptions") -> tuple[str, int]:
+    """The raw bytes as text for records that may hold line ends, and how many lines were in the fallback encoding.
+
+    When skipping, bytes that are no text become lone surrogates, which no record may hold.
+    """
+    try:
+        return raw.data.decode(), 0
+    except UnicodeDecodeError as error:
+        n_recoded, data = 0, raw.data
+        if options.fallback is not None:
+            lines = data.split(b"\n")
+            recoded = [_recoded(line, options.fallback) for line in lines]
+            n_recoded = sum(old != new for old, new in zip(lines, recoded, strict=True))
+            data = b"\n".join(recoded)
+        if options.on_error == "skip":
+            return data.decode(errors="surrogateescape"), n_recoded
+        try:
+            return data.decode(), n_recoded
+        except UnicodeDecodeError:
+            raise not_decodable(error, raw.offset, url, options) from error
 
 
 def unreadable_of(number: int, line: bytes, reason: str) -> Unreadable:
@@ -149,7 +199,7 @@ def _is_text(line: bytes) -> bool:
         return False
 
 
-def _not_decodable(error: UnicodeDecodeError, offset: int, url: str, options: "ReadOptions") -> CorpusError:
+def not_decodable(error: UnicodeDecodeError, offset: int, url: str, options: "ReadOptions") -> CorpusError:
     """offset: of the error's bytes in the decompressed text."""
     wrong = error.object[error.start : error.end].hex(" ").upper()
     guess = _suspected_encoding(error.object, error.start, offset)

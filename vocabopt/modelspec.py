@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.architecture import Architecture, read_architecture
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import ModelSpecError
+from vocabopt.weights import stored_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +147,27 @@ def load_model_spec(value: str) -> ModelSpec:
     return _spec_of_config(_read_config(path), path)
 
 
+def spec_of_folder(config: Path) -> ModelSpec | None:
+    """The model whose config.json lies beside a tokenizer; None where that names no widths, as a tokenizer's own does.
+
+    Raises:
+        ModelSpecError: the file is no JSON object, or a field of it cannot be used.
+    """
+    value = _read_config(config)
+    text = value.get("text_config")
+    parts = [text, value] if isinstance(text, dict) else [value]
+    has_width = any(part.get(name) is not None for part in parts for name in _HIDDEN_SIZE_FIELDS)
+    has_rows = any(part.get("vocab_size") is not None for part in parts)
+    return _spec_of_config(value, config) if has_width and has_rows else None
+
+
 def _what_works() -> str:
     return f"Give a path to a config.json, a folder that holds one, or a preset: {', '.join(PRESETS)}."
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_utf8(path))
     except OSError as error:
         raise ModelSpecError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
@@ -166,11 +182,16 @@ def _spec_of_config(config: dict[str, Any], path: Path) -> ModelSpec:
     text = config.get("text_config")
     parts = [text, config] if isinstance(text, dict) else [config]
     hidden_size = _positive_int(parts, _HIDDEN_SIZE_FIELDS, path)
+    n_rows = _positive_int(parts, ("vocab_size",), path)
+    # A config says what was meant; weights beside it say what was trained.
+    tables = stored_tables(path.parent) if path.name == "config.json" else None
+    if tables is not None and (wrong := tables.contradiction(n_rows=n_rows, n_blocks=None)) is not None:
+        raise ModelSpecError(f"{path.parent}: {wrong}")
     return ModelSpec(
         name=path.resolve().parent.name if path.name == "config.json" else path.stem,
         hidden_size=hidden_size,
-        n_rows=_positive_int(parts, ("vocab_size",), path),
-        tied_embeddings=_is_tied(parts, path),
+        n_rows=n_rows,
+        tied_embeddings=_is_tied(parts, path) and not (tables is not None and tables.is_untied()),
         source=str(path),
         architecture=read_architecture({**config, **(text if isinstance(text, dict) else {})}, hidden_size),
     )

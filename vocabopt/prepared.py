@@ -4,6 +4,8 @@ OUT/clean/         the text; OUT/removed/ is never read as text
 OUT/prepare.json   the funnel; there when the preparation is whole
 """
 
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,32 @@ from vocabopt.errors import CorpusError
 
 CLEAN, REMOVED, WORK = "clean", "removed", "work"
 PREPARE_JSON, OPTIONS_JSON = "prepare.json", "options.json"
+
+#: Files that a command leaves in the folder of its results, which all begin with the version of their format.
+_MARKERS = ("run.json", "sensitivity.json", "analyze.json", "compare.json", "adapt.json", "probe.json", PREPARE_JSON)
+_BEGINNING = re.compile(rb'\s*\{\s*"format_version":')
+
+
+def result_in(folder: str) -> str | None:
+    """The name of the file that marks a folder as the results of a run of ours; None where there is none."""
+    for name in _MARKERS:
+        path = os.path.join(folder, name)
+        try:
+            with open(path, "rb") as file:
+                if _BEGINNING.match(file.read(100)):
+                    return name
+        except OSError:
+            continue
+    return None
+
+
+def is_prepared(folder: str) -> bool:
+    """Whether this is a prepared folder with its clean text."""
+    return (
+        os.path.isdir(os.path.join(folder, CLEAN))
+        and os.path.isfile(os.path.join(folder, PREPARE_JSON))
+        and result_in(folder) is not None
+    )
 
 
 def clean_folder(path: str) -> str:

@@ -1,24 +1,25 @@
 """Chunks -> pre-tokens, for byte-level bases: the unit that their merges never leave."""
 
-import json
 from array import array
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
-from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import PreTokenizer
 
 from vocabopt.bases import Base
 from vocabopt.bases.families import steps_of
 from vocabopt.bases.patterns import GPT2_PATTERN
+from vocabopt.bases.pipeline import bpe_model, counting_tokenizer
 from vocabopt.counts import ChunkCounts
 
 _BATCH_CHUNKS = 50_000
 
 
 def split_pretokens(base: Base, chunks: list[str]) -> Iterator[list[str]]:
-    """Cut chunks of text into the (normalised) pre-tokens of a byte-level base."""
+    """Cut chunks of text into the (normalised) pre-tokens of a byte-level base: as text, or where cuts may fall inside
+    characters (`Base.cuts_bytes`) as tokenizer.json spells their bytes.
+    """
     normalizer, splitter = base.full.normalizer, _splitter(base)
     for chunk in chunks:
         text = normalizer.normalize_str(chunk) if normalizer is not None else chunk
@@ -26,13 +27,14 @@ def split_pretokens(base: Base, chunks: list[str]) -> Iterator[list[str]]:
 
 
 def _splitter(base: Base) -> PreTokenizer:
-    """The base's pre-tokenizer without its last step, ByteLevel, which writes bytes as printable characters."""
+    """The base's pre-tokenizer; ByteLevel, where it is the last step, without writing bytes as printable characters."""
     steps = steps_of(base.tokenizer_json["pre_tokenizer"], "pretokenizers")
-    splits = list(steps[:-1])
-    if steps[-1].get("use_regex", True):
+    splits = [{**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step for step in steps]
+    if not base.cuts_bytes and splits.pop().get("use_regex", True):
         splits.append({"type": "Split", "pattern": {"Regex": GPT2_PATTERN}, "behavior": "Isolated", "invert": False})
-    document = {**base.chunk_json, "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits}}
-    pre_tokenizer: PreTokenizer = Tokenizer.from_str(json.dumps(document)).pre_tokenizer
+    pre_tokenizer: PreTokenizer = counting_tokenizer(
+        base.chunk_json, pre_tokenizer={"type": "Sequence", "pretokenizers": splits}, model=bpe_model({}, [])
+    ).pre_tokenizer
     return pre_tokenizer
 
 

@@ -14,6 +14,7 @@ from vocabopt.artifacts import (
     check_writable,
     digest,
     read_json,
+    read_parquet,
     write_json_atomic,
     write_parquet_atomic,
 )
@@ -21,12 +22,15 @@ from vocabopt.bases import Base
 from vocabopt.corpus import TextSet, fingerprint
 from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
+from vocabopt.locks import entries
 from vocabopt.options import SweepOptions
+from vocabopt.paths import printable
+from vocabopt.sets import N_FOLDS
 
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
-COUNTS_VERSION = 1
+COUNTS_VERSION = 2
 #: Options that decide which documents there are, and in which set; the rest may change between runs.
-_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error")
+_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error", "format", "cross_spaces")
 
 
 @dataclass
@@ -46,7 +50,7 @@ class RunDirectory:
         """
         check_writable(options.out)
         inputs = [
-            {**asdict(file), "role": text_set.role, "fingerprint": fingerprint(file)}
+            {**asdict(file), "url": printable(file.url), "role": text_set.role, "fingerprint": fingerprint(file)}
             for text_set in text_sets
             for file in text_set.files
         ]
@@ -56,7 +60,8 @@ class RunDirectory:
             "inputs": sorted([entry["text_set"], entry["role"], entry["fingerprint"]] for entry in inputs),
             "options": {name: getattr(options, name) for name in _COUNT_OPTIONS},
         }
-        run = cls(options.out, {"format_version": FORMAT_VERSION, "inputs": inputs, "inputs_sha256": digest(identity)})
+        record = {"format_version": FORMAT_VERSION, "counts_version": COUNTS_VERSION, "inputs": inputs}
+        run = cls(options.out, {**record, "inputs_sha256": digest(identity)})
         run._check_owner()
         write_json_atomic(run.path / "run.json", run.record)
         return run
@@ -67,12 +72,17 @@ class RunDirectory:
             earlier = read_json(marker, next_step="Choose another folder with --out.")
             # A run that failed before it had counts left nothing to lose: its mended command may take the folder.
             has_results = any((self.path / name).exists() for name in ("counts.parquet", "sweep.json"))
+            if has_results and earlier.get("counts_version") != COUNTS_VERSION:
+                raise RunDirectoryError(
+                    f"{self.path}: holds a run of a version of vocabopt that counted otherwise. Choose another folder "
+                    "with --out, or remove this one."
+                )
             if has_results and earlier.get("inputs_sha256") != self.record["inputs_sha256"]:
                 raise RunDirectoryError(
                     f"{self.path}: holds another run (other text, base or reading options). "
                     "Choose another folder with --out, or remove this one."
                 )
-        elif found := sorted(entry.name for entry in self.path.iterdir()):
+        elif found := entries(self.path):
             raise RunDirectoryError(
                 f"{self.path}: is not empty and holds no run (found {', '.join(found[:3])}). "
                 "Choose a new or empty folder with --out."
@@ -114,25 +124,41 @@ def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
     if not path.is_file() or not folds_path.is_file():
         return None
     try:
-        # A folder's name may look like a pattern: neither call may take it for one.
         with path.open("rb") as file:
             metadata = pl.read_parquet_metadata(file)
         if metadata.get("inputs_sha256") != inputs_sha256:
             return None
-        texts, folds = (
-            pl.read_parquet(path, columns=["chunk"], glob=False)["chunk"],
-            pl.read_parquet(folds_path, glob=False),
-        )
-    except (OSError, pl.exceptions.PolarsError):
+        frame, folds = read_parquet(path), read_parquet(folds_path)
+        sets = {name: SetStats(**given) for name, given in json.loads(metadata["sets"]).items()}
+        return _counts_of(frame, folds, sets)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+
+
+def _counts_of(frame: pl.DataFrame, folds: pl.DataFrame, sets: dict[str, SetStats]) -> ChunkCounts | None:
+    """The counts that the two files hold; None where the files are not of one another.
+
+    Compiled code follows the numbers without looking, so each is checked here.
+    """
+    texts, n_groups = frame["chunk"], len(sets) * N_FOLDS
+    chunk, group, n = (folds[name].cast(pl.Int64).to_numpy() for name in ("chunk", "group", "n"))
+    if texts.null_count() or not len(texts) or not len(folds) or folds.null_count().sum_horizontal().item():
         return None
     # Copies, since numba compiles its functions anew for arrays that are read-only.
     text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8).copy()
-    n_entries = np.bincount(folds["chunk"].to_numpy(), minlength=len(texts))
-    return ChunkCounts(
-        sets={name: SetStats(**stats) for name, stats in json.loads(metadata["sets"]).items()},
+    ends = np.flatnonzero(text == 0)
+    in_order = chunk[0] >= 0 and chunk[-1] < len(texts) and not (np.diff(chunk) < 0).any()
+    if not in_order or len(ends) != len(texts) or n.min() < 1 or group.min() < 0 or group.max() >= n_groups:
+        return None
+    counts = ChunkCounts(
+        sets=sets,
         text=text,
-        ends=np.flatnonzero(text == 0),
-        offsets=np.concatenate([[0], np.cumsum(n_entries)]),
-        groups=folds["group"].to_numpy().astype(np.int32, copy=True),
-        counts=folds["n"].to_numpy().copy(),
+        ends=ends,
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(chunk, minlength=len(texts)))]),
+        groups=group.astype(np.int32),
+        counts=n.copy(),
     )
+    stored = frame.select(f"n_{name}" for name in sets).to_numpy()
+    return counts if np.array_equal(counts.weights(), stored) else None

@@ -25,6 +25,8 @@ N_CODE_POINTS = 0x110000
 JAPANESE = ("Han", "Hiragana", "Katakana")
 # Japanese cannot be written without kana, Chinese does without: the share tells them apart wherever the line is drawn.
 MIN_KANA_SHARE = 0.10
+# From this share of the letters on a writing system is a language of the text, not quotations in it.
+MIN_SCRIPT_SHARE = 0.10
 
 _NOT_A_WRITING_SYSTEM = {"Common", "Inherited", "Unknown", "Katakana_Or_Hiragana"}
 
@@ -49,13 +51,15 @@ def scripts_of_counts(char_counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counted, key=lambda item: (-item[1], item[0])))
 
 
-def find_target_scripts(char_counts: Mapping[str, int]) -> tuple[str, ...]:
-    """What `--script auto` takes: the most frequent script; () means no script guard, for Latin or when there is none.
+def find_target_scripts(char_counts: Mapping[str, int], min_share: float = MIN_SCRIPT_SHARE) -> tuple[str, ...]:
+    """What `--script auto` takes: all writing systems but Latin that hold `min_share` of the letters, and the largest.
 
-    On a draw with Latin the other script wins. Han, Hiragana and Katakana count as one writing system, and are taken
-    together, where kana are at least a tenth of the three; otherwise the text is Chinese with quotations.
+    None, (), where Latin has more letters than those together (on a draw they win) or where there are no letters. Han,
+    Hiragana and Katakana count as one writing system where kana are at least a tenth of the three; otherwise Han is
+    Chinese with quotations.
     """
     n_chars = scripts_of_counts(char_counts)
+    n_letters = sum(n_chars.values())
     n_japanese = sum(n_chars.get(script, 0) for script in JAPANESE)
     n_kana = n_japanese - n_chars.get("Han", 0)
     writing_systems: dict[tuple[str, ...], int] = {(script,): n for script, n in n_chars.items()}
@@ -63,8 +67,11 @@ def find_target_scripts(char_counts: Mapping[str, int]) -> tuple[str, ...]:
         writing_systems = {scripts: n for scripts, n in writing_systems.items() if scripts[0] not in JAPANESE}
         writing_systems[JAPANESE] = n_japanese
     n_latin = writing_systems.pop(("Latin",), 0)
-    best = min(writing_systems, key=lambda scripts: (-writing_systems[scripts], scripts), default=())
-    return best if writing_systems.get(best, 0) >= n_latin else ()
+    largest = min(writing_systems, key=lambda scripts: (-writing_systems[scripts], scripts), default=())
+    taken = {scripts: n for scripts, n in writing_systems.items() if n >= min_share * n_letters or scripts == largest}
+    if sum(taken.values()) < n_latin:
+        return ()
+    return tuple(sorted(script for scripts in taken for script in scripts))
 
 
 def parse_scripts(value: str) -> tuple[str, ...] | None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from vocabopt.bases import Base
+from vocabopt.bases.families import char_of_byte
+from vocabopt.compiled import njit
 from vocabopt.counts import ChunkCounts, SetStats
 from vocabopt.encode import ChunkEncoder, batches
 
@@ -19,7 +20,8 @@ class Segmentation:
     slots: int32 [n_slots, 2]: (symbol, chunk), symbol 0 before, between and after chunks; a base token is its id + 1.
     closed: int32 [n_closed]: code points of the characters that the base spells in bytes; closed[i] is symbol
     n_tokens + 1 + i. tokens_per_chunk: int64 [n_chunks]. token_counts: int64 [n_sets, n_tokens], base tokens per text
-    set. encoder: which library encoded.
+    set. encoder: which library encoded. n_lost_chars: int64 [n_chunks], characters that the base has no token for;
+    n_lost_chars_of: int64 [n_sets], the same per text set.
     """
 
     slots: NDArray[np.int32]
@@ -27,6 +29,8 @@ class Segmentation:
     tokens_per_chunk: NDArray[np.int64]
     token_counts: NDArray[np.int64]
     encoder: str
+    n_lost_chars: NDArray[np.int64]
+    n_lost_chars_of: NDArray[np.int64]
 
     def base_tokens(self, sets: Mapping[str, SetStats]) -> dict[str, int]:
         """Tokens of each text set with the base tokenizer, special tokens in the text included: size 0 of the curve."""
@@ -91,4 +95,33 @@ def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segm
         )
         tokens_per_chunk[first_chunk : first_chunk + len(ends)] = np.diff(ends, prepend=0)
         first_chunk += len(ends)
-    return Segmentation(slots[:n_slots], closed[: sizes[0]].copy(), tokens_per_chunk, token_counts, encoder.name)
+    lost = lost_chars(base, counts)
+    return Segmentation(
+        slots=slots[:n_slots],
+        closed=closed[: sizes[0]].copy(),
+        tokens_per_chunk=tokens_per_chunk,
+        token_counts=token_counts,
+        encoder=encoder.name,
+        n_lost_chars=lost,
+        n_lost_chars_of=lost @ weights,
+    )
+
+
+def lost_chars(base: Base, counts: ChunkCounts) -> NDArray[np.int64]:
+    """How many characters of each chunk [n_chunks] the base has no token for; chunks as `base.chunk_tokenizer` takes
+    them.
+
+    A base is taken only where the bytes it lacks begin characters, so every such byte is one character lost.
+    """
+    if not base.missing_bytes:
+        return np.zeros(counts.n_chunks, np.int64)
+    if base.cuts_bytes:
+        spelled = [char_of_byte()[byte] for byte in base.missing_bytes]
+        return sum(
+            (counts.texts().str.count_matches(char, literal=True).to_numpy().astype(np.int64) for char in spelled),
+            start=np.zeros(counts.n_chunks, np.int64),
+        )
+    is_missing = np.isin(counts.text, np.frombuffer(base.missing_bytes, np.uint8))
+    # The NUL behind each chunk is the store's, and no chunk holds one.
+    is_missing[counts.ends] = False
+    return np.diff(np.cumsum(is_missing)[counts.ends], prepend=0)

@@ -14,19 +14,30 @@ from typing import IO, Any, cast
 
 import zstandard
 
-from vocabopt.errors import CorpusError, OptionError, VocaboptError
+from vocabopt.errors import CorpusError, DamagedFileError, OptionError, VocaboptError, how_to_install
+from vocabopt.paths import printable
 
 STDIN = "-"
+_FORMATS = {
+    "txt": "text",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "json": "json",
+    "csv": "csv",
+    "tsv": "tsv",
+    "parquet": "parquet",
+}
+_GZ_STEP_BYTES = 1 << 17
 _ZST_STEP_BYTES = 1 << 14  # small, because a few bytes of zstd can unpack to 128 KiB
 
 
 def file_format(url: str) -> tuple[str, str]:
-    """Kind ("text", "jsonl", "parquet", "" when the suffix is unknown) and compression ("gz", "zst", "") of a file."""
+    """What the suffixes tell: the format of a file of text ("" for nothing), and its compression ("gz", "zst", "")."""
     name = next((link for link in url.split("::") if "://" in link), url).lower().rpartition("/")[2]
     stem, _, packed = name.rpartition(".")
     name, packed = (stem, packed) if packed in ("gz", "zst") else (name, "")
-    kinds = {"txt": "text", "jsonl": "jsonl", "ndjson": "jsonl"} | ({} if packed else {"parquet": "parquet"})
-    return kinds.get(name.rpartition(".")[2], "") if "." in name else "", packed
+    kind = _FORMATS.get(name.rpartition(".")[2], "") if "." in name else ""
+    return "" if packed and kind == "parquet" else kind, packed
 
 
 def remote(url: str) -> tuple[Any, str]:
@@ -45,14 +56,15 @@ def reading(url: str) -> Iterator[None]:
     except VocaboptError:
         raise
     except ImportError as error:
-        raise OptionError(f"{url}: {error}. For s3:// that is pip install 'vocabopt[s3]'") from error
+        raise OptionError(f"{url}: {error}. s3:// needs s3fs. {how_to_install('s3')}") from error
     except FileNotFoundError as error:
         raise CorpusError(f"{error.filename or url}: no such file or folder. Check the path.") from error
     except PermissionError as error:
         where = error.filename or url
         raise CorpusError(f"{where}: no permission to read it; check its mode, or your credentials") from error
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise CorpusError(f"{url}: the compressed file ended early or is damaged ({error}); fetch it again") from error
+        damage = f"{url}: the compressed file ended early or is damaged ({error}); fetch it again"
+        raise DamagedFileError(damage) from error
     except Exception as error:
         raise CorpusError(f"{url}: cannot be read ({error})") from error
 
@@ -84,15 +96,40 @@ def spooled_stdin() -> str:
 
 
 def chunks(url: str, packed: str, n_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Decompressed bytes, and how many stored bytes are read by then. The last bytes, and only they, are empty."""
+    """Decompressed bytes, and how many stored bytes are read by then. The last bytes, and only they, are empty.
+
+    Raises:
+        DamagedFileError: after all that could be unpacked. CorpusError: it cannot be opened or read.
+    """
     with open_stored(url) as stored, reading(url):
         if packed == "zst":
             yield from _unpacked_zst(stored)
+        elif packed == "gz":
+            yield from _unpacked_gz(stored, n_bytes)
         else:
-            stream = gzip.GzipFile(fileobj=stored) if packed == "gz" else stored
-            while data := stream.read(n_bytes):
+            while data := stored.read(n_bytes):
                 yield data, stored.tell()
         yield b"", stored.tell()
+
+
+def _unpacked_gz(stored: IO[bytes], n_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """All members of a gzip file, in small steps, since a step that meets damage gives nothing."""
+    stream = gzip.GzipFile(fileobj=stored)
+    pieces: list[bytes] = []
+    n_gathered = 0
+    try:
+        while data := stream.read1(min(n_bytes, _GZ_STEP_BYTES)):
+            pieces.append(data)
+            n_gathered += len(data)
+            if n_gathered >= n_bytes:
+                yield b"".join(pieces), stored.tell()
+                pieces, n_gathered = [], 0
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        if pieces:
+            yield b"".join(pieces), stored.tell()
+        raise
+    if pieces:
+        yield b"".join(pieces), stored.tell()
 
 
 def _unpacked_zst(stored: IO[bytes]) -> Iterator[tuple[bytes, int]]:
@@ -115,10 +152,23 @@ def local_path(url: str) -> Iterator[str]:
     """A path for polars, which reads remote files whole into memory: they are copied to disk for the time being."""
     with open_stored(url) as stored:  # a local file too: what cannot be opened is told in our words
         if "://" not in url:
-            yield url
+            with _utf8_name(spooled_stdin() if url == STDIN else url) as path:
+                yield path
             return
         with tempfile.NamedTemporaryFile(prefix="vocabopt-", suffix=".parquet") as copy:
             with reading(url):
                 shutil.copyfileobj(stored, copy, 1 << 20)
                 copy.flush()
             yield copy.name
+
+
+@contextmanager
+def _utf8_name(path: str) -> Iterator[str]:
+    """The path, or a link to it where its name is not UTF-8: polars takes no other names."""
+    if printable(path) == path:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="vocabopt-") as folder:
+        link = os.path.join(folder, "text.parquet")
+        os.symlink(os.path.abspath(path), link)
+        yield link

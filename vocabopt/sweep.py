@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
-from vocabopt.bases.model_check import MAX_CHUNK_BYTES, N_CHUNKS, check_text, side_by_side
+from vocabopt.bases.model_check import check_text
 from vocabopt.blocks import documents_of_sets, texts_of
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
@@ -26,16 +26,19 @@ from vocabopt.complexity import EmbeddingTable, grid, parse_sizes, points, point
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets, n_stored_bytes
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
+from vocabopt.document_proof import count_documents, prove_documents
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
+from vocabopt.guard import guard_record, guard_sentences
 from vocabopt.options import SweepOptions
 from vocabopt.prepared import PREPARE_JSON, prepare_record
 from vocabopt.pretokens import refine
+from vocabopt.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.run_files import read_union
 from vocabopt.samples import Samples, read_samples
-from vocabopt.scripts import find_target_scripts, parse_scripts
+from vocabopt.scripts import parse_scripts
 from vocabopt.segment import Segmentation, segment
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.union.measure import Measure
@@ -64,20 +67,27 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
     run = RunDirectory.open(options, base, text_sets)
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
         warming = background.submit(_prepare_growth, base)
-        counts, weights = _count(run, base, text_sets, options, console)
-        if told := check_text(base, side_by_side(counts.sample(N_CHUNKS, max_bytes=MAX_CHUNK_BYTES))):
-            console.note(told)
-        scripts = scripts if scripts is not None else find_target_scripts(char_counts(counts, weights[:, 0]))
+        counts, weights, sample = _count(run, base, text_sets, options, console)
+        with console.step("prove"):
+            # Before the long work: a base whose documents are not what their chunks say is told at once.
+            if told := check_text(base, sample.texts):
+                console.note(told)
+            counted = count_documents(base, sample, cross_spaces=options.cross_spaces)
+            proof = prove_documents(base.full, base, counted, sample, what=f"{base.name} without added tokens")
+        guard = _guard(scripts, counts, weights, text_sets, options)
+        for sentence in guard_sentences(guard):
+            console.note(sentence)
+        scripts = tuple(guard["scripts"])
         warming.result()
         # Growing takes one core; another has time for what is needed later.
         later: list[Callable[[], object]] = [partial(run.save_counts, counts, weights), load_renderer]
         growth, segmentation = _grow(base, counts, weights, text_sets, scripts, options, console, background, later)
-    sweep = _sweep_record(base, table, counts, growth, segmentation, scripts, sizes, options)
+    sweep = _sweep_record(base, table, counts, growth, segmentation, guard, sizes, options)
     with console.step("write"):
         write_parquet_atomic(options.out / "curve.parquet", growth.curve)
         write_parquet_atomic(options.out / "folds.parquet", growth.folds)
         curve_sha256 = hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest()
-        sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256}
+        sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256, "proof": proof.as_record()}
     _choose(sweep, growth, table, options.out)
     if options.method == "union":
         run_union(
@@ -151,14 +161,16 @@ def _find_text(options: SweepOptions) -> tuple[TextSet, ...]:
 
 def _count(
     run: RunDirectory, base: Base, text_sets: tuple[TextSet, ...], options: SweepOptions, console: Console
-) -> tuple[ChunkCounts, NDArray[np.int64]]:
-    """Counts of unique chunks: those of an earlier run on the same inputs, or counted now."""
-    counts = run.load_counts()
-    if counts is None:
+) -> tuple[ChunkCounts, NDArray[np.int64], Sample]:
+    """Counts of unique chunks, and the documents to prove them on: of an earlier run on the same inputs, or new."""
+    inputs_sha256 = run.record["inputs_sha256"]
+    sample = read_proof_sample(run.path, inputs_sha256)
+    counts = None if sample is None else run.load_counts()
+    if counts is None or sample is None:
         train, *others = text_sets
         sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
         sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
-        samples = Samples(list(sets))
+        samples, proof_sample = Samples(list(sets)), ProofSample(options.seed)
         with console.step("count", n_stored_bytes(text_sets), "bytes") as advance:
             counts = count_chunks(
                 documents_of_sets(text_sets, options.read_options()),
@@ -168,11 +180,28 @@ def _count(
                 seed=options.seed,
                 advance=advance,
                 samples=samples,
+                proof_sample=proof_sample,
+                cross_spaces=options.cross_spaces,
             )
         if not counts.sets[TRAIN].n_documents:
             raise CorpusError(_no_text(counts.sets, train, options))
         samples.save(run.path)
-    return counts, counts.weights()
+        sample = proof_sample.sample()
+        save_proof_sample(run.path, sample, inputs_sha256)
+    return counts, counts.weights(), sample
+
+
+def _guard(
+    scripts: tuple[str, ...] | None,
+    counts: ChunkCounts,
+    weights: NDArray[np.int64],
+    text_sets: tuple[TextSet, ...],
+    options: SweepOptions,
+) -> dict[str, Any]:
+    """What guards other text: the scripts asked for, or those of the training text, and the protected texts."""
+    protected = [text_set.name for text_set in text_sets if text_set.role == "protected"]
+    train = list(counts.sets).index(TRAIN)
+    return guard_record(scripts, char_counts(counts, weights[:, train]), protected, options.min_script_share)
 
 
 def _no_text(sets: Mapping[str, SetStats], train: TextSet, options: SweepOptions) -> str:
@@ -207,8 +236,14 @@ def _grow(
             weights = counts.weights()
     with console.step("encode"):
         segmentation = segment(base, counts, weights)
-        protected = protected_chunks(counts, weights, protected_sets, scripts)
-    growth_options = GrowthOptions(scripts=scripts, max_added=options.max_added, min_saving=options.min_saving)
+        cut = base if base.cuts_bytes else None
+        protected = protected_chunks(counts, weights, protected_sets, scripts, cut)
+    growth_options = GrowthOptions(
+        scripts=scripts,
+        max_added=options.max_added,
+        min_saving=options.min_saving,
+        cross_spaces=options.cross_spaces,
+    )
     with console.step("grow", options.max_added, "tokens") as advance:
         jobs = [background.submit(job) for job in later]
         growth = grow(base, counts, segmentation, weights, protected, growth_options, advance)
@@ -223,7 +258,7 @@ def _sweep_record(
     counts: ChunkCounts,
     growth: Growth,
     segmentation: Segmentation,
-    scripts: tuple[str, ...],
+    guard: Mapping[str, Any],
     sizes: tuple[int, ...] | None,
     options: SweepOptions,
 ) -> dict[str, Any]:
@@ -235,8 +270,9 @@ def _sweep_record(
         "method": options.method,
         "base": {**base.as_record(), "n_rows": table.base_n_rows},
         "model": asdict(table.model) if table.model else None,
-        "scripts": list(scripts),
-        "sets": growth.set_records(counts.sets, base_tokens),
+        "scripts": guard["scripts"],
+        "guard": guard,
+        "sets": growth.set_records(counts.sets, segmentation),
         "points": points(shown, growth.curve, base_tokens, table),
         "max_added": options.max_added,
         "exhausted_at": growth.exhausted_at,

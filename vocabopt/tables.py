@@ -7,6 +7,7 @@ import polars as pl
 from rich.table import Table
 
 from vocabopt.complexity import points_shown, ratio
+from vocabopt.guard import guard_sentences, is_open
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.tabular import DASH, terminal_table
 from vocabopt.union.beside import grown_beside
@@ -90,6 +91,16 @@ def sweep_notes(sweep: Mapping[str, Any]) -> list[str]:
         notes.append(f"{note}; larger sizes are marked * and repeat it." if is_marked else f"{note}.")
     if sweep["n_blocked"]:
         notes.append(f"{sweep['n_blocked']:,} candidates were left out because they would change protected text.")
+    lost = {name: stats.get("n_lost_chars", 0) for name, stats in sweep["sets"].items()}
+    if any(lost.values()):
+        counted = ", ".join(f"{name} {n:,}" for name, n in lost.items() if n)
+        notes.append(
+            f"Characters that the base has no token for: {counted}. They are left out or become its unknown token, and "
+            "decoding does not bring them back; no token is learned from words that hold them."
+        )
+    guard = sweep.get("guard")
+    if guard is not None and is_open(guard):
+        notes += guard_sentences(guard)
     return notes
 
 

@@ -10,6 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.adapt.evals import EvalText, bits_per_byte, score_all
 from trainer.data import PackedText, TextPlan, pack_stage
+from trainer.document_ends import DocumentEnds
+from trainer.evaluate import TextScore
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import load_model, place_model
 from trainer.plan import Plan, Stage
@@ -51,6 +53,7 @@ class ArmRun:
     evals: Sequence[EvalText]
     settings_of: Callable[[PackedText], StageSettings]
     context_tokens: int
+    ends: DocumentEnds
     eval_batch: int
     resume: bool
     console: Console
@@ -60,6 +63,16 @@ class ArmRun:
     def load(self, folder: Path) -> PreTrainedModel:
         """A model on the device that trains and measures."""
         return place_model(load_model(folder, dtype=self.dtype), self.device)
+
+    def scores(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TextScore]:
+        return score_all(
+            model,
+            tokenizer,
+            self.evals,
+            context_tokens=self.context_tokens,
+            batch_size=self.eval_batch,
+            ends=self.ends,
+        )
 
 
 def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
@@ -73,6 +86,7 @@ def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
                 tokenizer,
                 context_tokens=run.context_tokens,
                 folder=arm.folder / "text" / str(number + 1),
+                ends=run.ends,
                 console=run.console,
             )
             for number in range(len(arm.plan.stages))
@@ -134,9 +148,7 @@ def _record(
         # A sharded stage gives the model back in CPU memory.
         model = run.load(folder / "model") if model is None else place_model(model, run.device)
         with run.console.step(f"measure after {stage.name}"):
-            scores = score_all(
-                model, tokenizer, run.evals, context_tokens=run.context_tokens, batch_size=run.eval_batch
-            )
+            scores = run.scores(model, tokenizer)
         main_only(
             lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "bits_per_byte": bits_per_byte(scores)})
         )

@@ -126,5 +126,15 @@ def _limits(record: Mapping[str, Any]) -> list[str]:
             "No control (the original tokenizer on the same text) was trained, so what the new tokens are worth in "
             "quality is not known; what they save in tokens is above."
         )
+    told += record["warnings"]
+    ends = record["document_ends"]
+    told.append(
+        f"Documents of the training text were opened by {_code(ends['start'])} and closed by {_code(ends['end'])}; "
+        "figures are of documents opened so."
+    )
     told.append("The licence is that of the base model and of the training text.")
     return told
+
+
+def _code(token: str | None) -> str:
+    return "nothing" if token is None else f"`{token}`"

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import PreTrainedConfig
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
 from trainer.adapt.options import AdaptOptions
 from trainer.devices import pick_device
 from trainer.init import Extension, read_extension
+from trainer.init.configs import checked_config
 from trainer.init.folders import model_folder
 from trainer.layout import layout_of
 from trainer.memory.build import build
@@ -25,15 +26,18 @@ from trainer.stages import Precision
 from trainer.stages.adapters import add_adapters
 from vocabopt.artifacts import digest
 from vocabopt.console import Console
-from vocabopt.errors import ModelError, OptionError, PlanError
+from vocabopt.errors import OptionError, PlanError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """options: with the context that is taken. files: what identifies model and tokenizer by content."""
+    """options: with the context that is taken. config: of the model, held against its weights; model_notes: what they
+    say otherwise. files: what identifies model and tokenizer by content."""
 
     options: AdaptOptions
     model: Path
+    config: PreTrainedConfig
+    model_notes: tuple[str, ...]
     extension: Extension
     plan: Plan
     precision: Precision
@@ -59,9 +63,8 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
     if options.run is not None and not options.run.is_dir():
         raise OptionError(f"--run {options.run}: no such folder. Name the run directory of a sweep, after merge.")
     model = model_folder(options.model)
-    if not (model / "config.json").is_file():
-        raise ModelError(f"{model}: holds no config.json. Name the folder of a model in Hugging Face's form.")
-    config = AutoConfig.from_pretrained(model)
+    checked = checked_config(model)
+    config = checked.config
     options = with_context(options, config, console)
     plan = plan_of(options)
     _check_plan(plan, options, config)
@@ -70,6 +73,8 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
     return Checked(
         options=options,
         model=model,
+        config=config,
+        model_notes=checked.notes,
         extension=extension,
         plan=plan,
         precision=_precision(options, device),

@@ -8,6 +8,7 @@ import torch.distributed as dist
 import xxhash
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trainer.document_ends import DocumentEnds
 from trainer.evaluate import Role, TextScore, role_of_text, score_text
 from vocabopt.errors import CorpusError
 
@@ -67,12 +68,18 @@ def score_all(
     *,
     context_tokens: int,
     batch_size: int,
+    ends: DocumentEnds | None = None,
 ) -> dict[str, TextScore]:
     """Score every text; with several processes each takes its part of the documents, and all get the sums."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     scores = {
         text.name: score_text(
-            model, tokenizer, text.documents[rank::world], context_tokens=context_tokens, batch_size=batch_size
+            model,
+            tokenizer,
+            text.documents[rank::world],
+            context_tokens=context_tokens,
+            batch_size=batch_size,
+            ends=ends,
         )
         for text in texts
     }

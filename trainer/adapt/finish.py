@@ -8,11 +8,12 @@ import torch
 
 from trainer.adapt.arm import Arm, ArmRun
 from trainer.adapt.card import model_card
-from trainer.adapt.evals import bits_per_byte, score_all
+from trainer.adapt.evals import bits_per_byte
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import dtype_of, link_model, load_model, save_model
 from trainer.processes import main_only
 from vocabopt.artifacts import write_bytes_atomic
+from vocabopt.locks import is_own
 
 _CARD = "README.md"
 _IN_16_BITS = (torch.bfloat16, torch.float16)
@@ -38,7 +39,7 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
     files = {
         str(path.relative_to(arm.tokenizer)): path.read_bytes()
         for path in sorted(arm.tokenizer.rglob("*"))
-        if path.is_file() and path.name != _CARD
+        if path.is_file() and path.name != _CARD and not is_own(path.name)
     }
 
     def write() -> None:
@@ -51,15 +52,7 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
     scores = None
     if rounds:
         with run.console.step("measure the rounded weights"):
-            scores = bits_per_byte(
-                score_all(
-                    run.load(folder),
-                    load_tokenizer(str(folder)),
-                    run.evals,
-                    context_tokens=run.context_tokens,
-                    batch_size=run.eval_batch,
-                )
-            )
+            scores = bits_per_byte(run.scores(run.load(folder), load_tokenizer(str(folder))))
     saved = of_base if rounds else trained
     return {"base": _name(of_base), "trained": _name(trained), "saved": _name(saved), "bits_per_byte": scores}
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from transformers import AutoConfig
-
 from trainer.adapt.inputs import Inputs
 from trainer.memory import predict_stage
 from trainer.memory.build import outline_of
@@ -21,7 +19,7 @@ def full_training(inputs: Inputs, settings: StageSettings) -> dict[str, Any] | N
     """
     if settings.shard:
         return None
-    config = AutoConfig.from_pretrained(inputs.model)
+    config = inputs.config
     n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
     step = step_settings(settings, n_processes(), inputs.device)
     (stage,) = named_plan("full").stages

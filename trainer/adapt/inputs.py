@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, Literal
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from trainer.adapt.arm import ArmRun
 from trainer.adapt.early import Checked
@@ -24,6 +25,7 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
+from trainer.document_ends import NONE, DocumentEnds, document_ends
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension
 from trainer.processes import n_processes
@@ -31,7 +33,7 @@ from trainer.stages import Precision, StageSettings
 from vocabopt.artifacts import digest
 from vocabopt.blocks import texts_of
 from vocabopt.console import Console
-from vocabopt.corpus import named_set
+from vocabopt.corpus import named_set, tell_shared
 from vocabopt.errors import OptionError
 from vocabopt.run_files import read_sweep
 
@@ -46,13 +48,15 @@ MOST_PASSES = 4
 class Inputs(Checked):
     """Everything found: what was checked early, every stage's text, the texts to measure on.
 
-    budget_sample: what a budget in tokens was turned into bytes by.
+    budget_sample: what a budget in tokens was turned into bytes by. ends: what opens and closes documents, for every
+    arm: the ids of base and merged tokenizer are the same.
     """
 
     text: TextPlan
     budget_sample: Mapping[str, TokenSample]
     evals: tuple[EvalText, ...]
     heldout: HeldOut
+    ends: DocumentEnds
 
     @property
     def base_texts(self) -> tuple[str, ...]:
@@ -83,15 +87,24 @@ class Inputs(Checked):
         sources = self.text.as_record()["sources"]
         often = {name: source["passes"] for name, source in sources.items() if source["passes"] > MOST_PASSES}
         return [
-            f"{name}: its {sources[name]['n_bytes'] / passes:,.0f} bytes are read {passes:,.0f} times over. Up to "
-            f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
-            "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
-            for name, passes in often.items()
+            *self.model_notes,
+            *(
+                f"{name}: its {sources[name]['n_bytes'] / passes:,.0f} bytes are read {passes:,.0f} times over. Up to "
+                f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
+                "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
+                for name, passes in often.items()
+            ),
         ]
 
     def resolved(self) -> dict[str, Any]:
         """Options that were left open, as they were taken."""
-        return {"heldout": self.heldout.share, "heldout_seed": self.heldout.seed, "precision": self.precision}
+        return {
+            "heldout": self.heldout.share,
+            "heldout_seed": self.heldout.seed,
+            "precision": self.precision,
+            "document_start": self.ends.start or NONE,
+            "document_end": self.ends.end or NONE,
+        }
 
     def arm_run(self, options: AdaptOptions, *, resume: bool, console: Console) -> ArmRun:
         """What the arms of the comparison share."""
@@ -100,6 +113,7 @@ class Inputs(Checked):
             evals=self.evals,
             settings_of=lambda packed: settings_for(options, self.precision, packed),
             context_tokens=options.context,
+            ends=self.ends,
             eval_batch=min(EVAL_BATCH, options.micro_batch),
             resume=resume,
             console=console,
@@ -117,10 +131,14 @@ def read_inputs(checked: Checked, console: Console) -> Inputs:
     options = checked.options
     heldout = _held_out(options)
     sources = target_and_replays(_target(options), options.replays, options.read_options())
-    named = {name: named_set(name, path, "eval") for name, path in options.evals.items()}
+    named = {name: named_set(name, path, "eval", options.read_options()) for name, path in options.evals.items()}
+    tell_shared([*(source.text_set for source in sources), *named.values()])
     exclude = hashes_of_documents((text_set, options.read_options()) for text_set in named.values())
     scanned = scan_text(sources, held_out=heldout, exclude=exclude, console=console)
-    budget, sample = _budget(options, scanned)
+    tokenizer = load_tokenizer(str(options.tokenizer_dir))
+    ends = document_ends(tokenizer, options.document_start, options.document_end)
+    console.note(" ".join([ends.in_words(), *ends.notes]))
+    budget, sample = _budget(options, scanned, tokenizer, ends)
     text = cut_text(scanned, budget_bytes=budget, stage_shares=checked.plan.shares(), seed=options.seed)
     held_out = {
         source.name: held_out_documents(source.text_set, source.options, heldout)
@@ -137,6 +155,7 @@ def read_inputs(checked: Checked, console: Console) -> Inputs:
         budget_sample=sample,
         evals=_evals(options, checked.extension, heldout, {**held_out, **given}),
         heldout=heldout,
+        ends=ends,
     )
 
 
@@ -152,11 +171,14 @@ def _held_out(options: AdaptOptions) -> HeldOut:
     return HeldOut(share=share, seed=0 if swept is None else swept.seed)
 
 
-def _budget(options: AdaptOptions, scanned: Any) -> tuple[int | None, Mapping[str, TokenSample]]:
-    if options.budget is None:
-        return None, {}
-    tokenizer = load_tokenizer(str(options.tokenizer_dir))
-    return budget_in_bytes(parse_budget(options.budget), scanned, tokenizer)
+def _budget(
+    options: AdaptOptions, scanned: Any, tokenizer: PreTrainedTokenizerBase, ends: DocumentEnds
+) -> tuple[int | None, Mapping[str, TokenSample]]:
+    return (
+        (None, {})
+        if options.budget is None
+        else budget_in_bytes(parse_budget(options.budget), scanned, tokenizer, ends)
+    )
 
 
 def _evals(

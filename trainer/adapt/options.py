@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainer.data import parse_budget
+from trainer.document_ends import AUTO
 from trainer.init import INIT_METHODS, InitMethod
 from trainer.memory.target import DEFAULT_CONTEXT
 from trainer.plan import PLAN_NAMES
 from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 #: Fields that the command line calls otherwise than --field-name.
 _SPELLED = {
@@ -52,7 +53,8 @@ class AdaptOptions:
     texts of the base's language, where the script does not tell. heldout: share of documents held out, by content, as
     the run's sweep did; None takes its share.
     budget: text to train on, as 10MB or 2Btok; None reads the target text once. batch: text of one optimizer step,
-    likewise; in bytes, every tokenizer takes as many steps. context_tokens: longest sequence; None takes 1,024, or the
+    likewise; in bytes, every tokenizer takes as many steps. document_start, document_end: what opens and closes
+    documents, see `document_ends`. context_tokens: longest sequence; None takes 1,024, or the
     model's positions where there are fewer. micro_batch: sequences at once on one device. learning_rate_factor: of all
     stages' rates. max_grad_norm: what longer gradients are cut to. seed: of the text's order and of random rows.
     max_forgetting: relative rise in bits per byte on base-language text that ends the run; None only reports it.
@@ -75,6 +77,8 @@ class AdaptOptions:
     match_norm: bool = False
     budget: str | None = None
     batch: str = "32768tok"
+    document_start: str = AUTO
+    document_end: str = AUTO
     context_tokens: int | None = None
     micro_batch: int = 4
     learning_rate_factor: float = 1.0
@@ -100,6 +104,7 @@ class AdaptOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    format: TextFormat = "auto"
 
     def __post_init__(self) -> None:
         if len(self.texts) != 1:
@@ -195,7 +200,7 @@ class AdaptOptions:
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+        return ReadOptions.of(self)
 
     def as_record(self) -> dict[str, Any]:
         record = asdict(self)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from transformers import AutoConfig
 
 from trainer.adapt.arm import Arm
 from trainer.adapt.finish import is_rounded
@@ -23,7 +22,7 @@ def check_room_of_run(inputs: Inputs, arms: Sequence[Arm]) -> None:
     Raises:
         RunDirectoryError: the disk has less.
     """
-    config = AutoConfig.from_pretrained(inputs.model)
+    config = inputs.config
     n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
     sizes = [outline_of(with_rows(config, n_rows)).n_params, outline_of(config).n_params]
     of_each = 2 if inputs.dtype == "bfloat16" else 4

@@ -79,7 +79,7 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
 
     write([])
     stages = run_arm(arm, run, packed, on_stage)
-    samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, console)
+    samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, console)
     control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))
     weights = finish_weights(options.out / "model", inputs.model, arm, run)
     record = write.record(stages, status="finished", samples=samples, control=control, weights=weights)
@@ -146,7 +146,7 @@ def _control(
         write(record)
 
     run_arm(arm, run, pack_arm(arm, run), on_stage)
-    record["samples"] = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.console)
+    record["samples"] = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, run.console)
     return record
 
 

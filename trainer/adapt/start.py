@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.adapt.evals import EvalText, bits_per_byte, score_all
 from trainer.adapt.inputs import EVAL_BATCH, Inputs
 from trainer.adapt.options import AdaptOptions
+from trainer.document_ends import DocumentEnds
 from trainer.evaluate import TextScore, continuations, pick_prompts
 from trainer.evaluate.subject import load_tokenizer, n_reloaded_otherwise
 from trainer.init import init_model, load_model, place_model, save_model
@@ -36,7 +37,7 @@ class Start:
     n_params: int
 
     def continued_by(
-        self, model: PreTrainedModel, tokenizer: Path, options: AdaptOptions, console: Console
+        self, model: PreTrainedModel, tokenizer: Path, options: AdaptOptions, ends: DocumentEnds, console: Console
     ) -> list[dict[str, str]]:
         """The same prompts continued by the adapted model."""
         if not self.continued:
@@ -47,6 +48,7 @@ class Start:
                 load_tokenizer(str(tokenizer)),
                 list(self.continued),
                 n_tokens=options.sample_tokens,
+                ends=ends,
             )
         return [
             {"prompt": prompt, "before": before, "after": now}
@@ -75,7 +77,7 @@ def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, console: Cons
     with console.step("measure the base model"):
         before = _scores(model, base_tokenizer, inputs, options)
         prompts = _prompts(inputs.evals, options)
-        continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens)
+        continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens, ends=inputs.ends)
     with console.step(f"initialise {len(inputs.extension.new_ids):,} rows"):
         log = init_model(model, inputs.extension, method=options.init, match_norm=options.match_norm, seed=options.seed)
     with console.step("measure after initialisation"):
@@ -119,6 +121,7 @@ def _scores(
         inputs.evals,
         context_tokens=options.context,
         batch_size=min(EVAL_BATCH, options.micro_batch),
+        ends=inputs.ends,
     )
 
 

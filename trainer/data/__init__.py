@@ -11,7 +11,7 @@ dataset   the same for torch
 collate   batches for a model, with documents kept apart
 """
 
-from trainer.data.encoder import DocumentEncoder, TokenSample, budget_in_bytes, document_ends
+from trainer.data.encoder import DocumentEncoder, TokenSample, budget_in_bytes
 from trainer.data.pack import pack_stage
 from trainer.data.packed import Exposure, PackedText, exposure
 from trainer.data.scan import ScannedSource, scan_text
@@ -38,7 +38,6 @@ __all__ = [
     "TokenSample",
     "budget_in_bytes",
     "cut_text",
-    "document_ends",
     "exposure",
     "hashes_of_documents",
     "held_out_documents",

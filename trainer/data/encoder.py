@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from trainer.data.scan import ScannedSource
 from trainer.data.sources import Budget
+from trainer.document_ends import DocumentEnds, document_ends
 from vocabopt.errors import BaseTokenizerError
 
 if TYPE_CHECKING:
@@ -21,23 +22,6 @@ if TYPE_CHECKING:
 #: Documents of each batch that are decoded again, and how much of each.
 _N_CHECKED, _CHECKED_CHARS = 4, 10_000
 _NORMAL_FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")  # what normalisers of some bases do to text
-
-
-def document_ends(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, int]:
-    """The tokens that open and close a document: the beginning-of-text token, or where there is none the end's; and
-    the end-of-text token.
-
-    Raises:
-        BaseTokenizerError: it has no end-of-text token.
-    """
-    end, start = tokenizer.eos_token_id, tokenizer.bos_token_id
-    if end is None:
-        raise BaseTokenizerError(
-            f"{_name(tokenizer)}: has no end-of-text token, which documents are told apart by. Name one of its tokens "
-            'as "eos_token" in tokenizer_config.json.'
-        )
-    assert isinstance(end, int), "one token"
-    return (end if start is None else start), end
 
 
 def _name(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -50,18 +34,20 @@ class DocumentEncoder:
 
     name: str
     tokenizer: Tokenizer
-    start_id: int
-    end_id: int
+    ends: DocumentEnds
     sha256: str
 
     @classmethod
-    def of(cls, tokenizer: "PreTrainedTokenizerBase") -> "DocumentEncoder":
+    def of(cls, tokenizer: "PreTrainedTokenizerBase", ends: DocumentEnds | None = None) -> "DocumentEncoder":
         """The encoder of a tokenizer of transformers.
 
+        Args:
+            ends: of every document; None takes the tokenizer's own (`document_ends`).
+
         Raises:
-            BaseTokenizerError: it has no end-of-text token, or is not one of the `tokenizers` library.
+            BaseTokenizerError: it is not one of the `tokenizers` library.
         """
-        start_id, end_id = document_ends(tokenizer)
+        ends = ends or document_ends(tokenizer)
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise BaseTokenizerError(
@@ -73,7 +59,7 @@ class DocumentEncoder:
         own.no_truncation()
         own.no_padding()
         sha256 = hashlib.sha256(own.to_str().encode()).hexdigest()
-        return cls(_name(tokenizer), own, start_id, end_id, sha256)
+        return cls(_name(tokenizer), own, ends, sha256)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -90,8 +76,9 @@ class DocumentEncoder:
         """
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         rows = [encoding.ids for encoding in encodings]
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows)) + 2
-        ids = np.fromiter(chain.from_iterable(chain((self.start_id,), row, (self.end_id,)) for row in rows), np.int64)
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows)) + self.ends.n_tokens
+        first, last = ([] if end is None else [end] for end in (self.ends.start_id, self.ends.end_id))
+        ids = np.fromiter(chain.from_iterable(chain(first, row, last) for row in rows), np.int64)
         self._check_unknown(texts, rows, ids)
         for text in texts[:_N_CHECKED]:
             self._check_spelling(text[:_CHECKED_CHARS])
@@ -100,7 +87,7 @@ class DocumentEncoder:
     def _check_unknown(self, texts: Sequence[str], rows: Sequence[Sequence[int]], ids: NDArray[np.int64]) -> None:
         unknown: str | None = getattr(self.tokenizer.model, "unk_token", None)
         unknown_id = None if unknown is None else self.tokenizer.token_to_id(unknown)
-        if unknown is None or unknown_id is None or unknown_id in (self.start_id, self.end_id):
+        if unknown is None or unknown_id is None or unknown_id in (self.ends.start_id, self.ends.end_id):
             return
         if not (ids == unknown_id).any():
             return
@@ -144,7 +131,10 @@ class TokenSample:
 
 
 def budget_in_bytes(
-    budget: Budget, sources: Sequence[ScannedSource], tokenizer: "PreTrainedTokenizerBase"
+    budget: Budget,
+    sources: Sequence[ScannedSource],
+    tokenizer: "PreTrainedTokenizerBase",
+    ends: DocumentEnds | None = None,
 ) -> tuple[int, dict[str, TokenSample]]:
     """A budget in bytes, and what its tokens were measured on (nothing, for one in bytes).
 
@@ -156,7 +146,7 @@ def budget_in_bytes(
     """
     if budget.unit == "bytes":
         return budget.amount, {}
-    encoder = DocumentEncoder.of(tokenizer)
+    encoder = DocumentEncoder.of(tokenizer, ends)
     samples = {source.name: _sampled(source, encoder) for source in sources}
     tokens_per_byte = sum(sample.share * sample.n_tokens / sample.n_bytes for sample in samples.values())
     return round(budget.amount / tokens_per_byte), samples

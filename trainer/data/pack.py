@@ -20,6 +20,7 @@ from trainer.data.packed import PACKED_JSON, STARTS, TOKENS, PackedText
 from trainer.data.scan import ScannedSource
 from trainer.data.sources import document_blocks
 from trainer.data.text_plan import StageText, TextPlan
+from trainer.document_ends import DocumentEnds
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, write_atomic, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.content import content_hashes
@@ -41,6 +42,7 @@ def pack_stage(
     *,
     context_tokens: int,
     folder: Path,
+    ends: DocumentEnds | None = None,
     console: Console | None = None,
 ) -> PackedText:
     """The text of a stage (from 0) as token ids in `folder`; what is there already is taken where it is the same.
@@ -49,6 +51,7 @@ def pack_stage(
 
     Args:
         context_tokens: length of a block.
+        ends: what opens and closes documents; None takes the tokenizer's own.
 
     Raises:
         OptionError: the stage's text is shorter than one block.
@@ -59,7 +62,7 @@ def pack_stage(
     console = console or Console(quiet=True)
     if context_tokens < 2:
         raise OptionError(f"--context {context_tokens}: must be at least 2 tokens.")
-    encoder = DocumentEncoder.of(tokenizer)
+    encoder = DocumentEncoder.of(tokenizer, ends)
     text = text_plan.stage(stage)
     fingerprint = _fingerprint(text, encoder, context_tokens)
     packed = _finished(folder, fingerprint)
@@ -82,7 +85,7 @@ def _fingerprint(text: StageText, encoder: DocumentEncoder, context_tokens: int)
             "version": _PACK_VERSION,
             "text": text.fingerprint(),
             "tokenizer": encoder.sha256,
-            "ends": [encoder.start_id, encoder.end_id],
+            "ends": [encoder.ends.start_id, encoder.ends.end_id],
             "context_tokens": context_tokens,
         }
     )
@@ -218,7 +221,7 @@ def _layout(
     packed = PackedText(
         folder=folder,
         context_tokens=context_tokens,
-        end_id=encoder.end_id,
+        end_id=encoder.ends.end_id,
         dtype=encoder.dtype.name,
         n_tokens=int(lengths.sum()),
         sources={
@@ -247,4 +250,5 @@ def _write_tokens(
 ) -> None:
     spool.copy(places, lengths, file)
     n_filled = packed.n_blocks * packed.context_tokens - packed.n_tokens
-    file.write(np.full(n_filled, packed.end_id, spool.dtype).tobytes())
+    # Nothing is predicted there, so without an end token any id does.
+    file.write(np.full(n_filled, packed.end_id or 0, spool.dtype).tobytes())

@@ -24,13 +24,14 @@ _PIECE_TOKENS = 1 << 22
 class PackedText:
     """The text of one stage as token ids, and where its documents start.
 
-    n_tokens: with the start and end tokens of the documents, without what fills up the last block. sources: name ->
-    n_documents, n_bytes, n_tokens. origin: the text itself; None for what was read from its folder alone.
+    end_id: None where nothing closes documents. n_tokens: with the start and end tokens of the documents, without what
+    fills up the last block. sources: name -> n_documents, n_bytes, n_tokens. origin: the text itself; None for what was
+    read from its folder alone.
     """
 
     folder: Path
     context_tokens: int
-    end_id: int
+    end_id: int | None
     dtype: str
     n_tokens: int
     sources: Mapping[str, Mapping[str, int]]
@@ -66,7 +67,7 @@ class PackedText:
 
     @cached_property
     def tokens(self) -> NDArray[Any]:
-        """[n_blocks x context_tokens], the last block filled up with end tokens; not read until it is used."""
+        """[n_blocks x context_tokens], the last block filled up with end tokens, else id 0; not read until used."""
         return np.memmap(self.folder / TOKENS, np.dtype(self.dtype), mode="r")
 
     @cached_property

@@ -95,25 +95,19 @@ def target_and_replays(
     assert left > 1e-9, "checked with the options"
     name, path = target
     assert name not in replays, "checked with the options"
-    return (
-        TextSource(name=name, text_set=_found(name, path, f"--text {name}={path}"), share=left, options=options),
-        *(
-            TextSource(
-                name=other,
-                text_set=_found(other, where, f"--replay {other}={where}:{share:g}"),
-                share=share,
-                options=options,
-            )
-            for other, (where, share) in replays.items()
-        ),
+    found = [(name, _found(name, path, options, f"--text {name}={path}"), left)]
+    for other, (where, share) in replays.items():
+        found.append((other, _found(other, where, options, f"--replay {other}={where}:{share:g}"), share))
+    return tuple(
+        TextSource(name=name, text_set=text_set, share=share, options=options) for name, text_set, share in found
     )
 
 
-def _found(name: str, path: str, place: str) -> TextSet:
+def _found(name: str, path: str, options: ReadOptions, place: str) -> TextSet:
     if path == STDIN:
         raise OptionError(f"{place}: standard input can be read once, and training text is read twice. Save it first.")
     try:
-        return corpus_set(name, path)
+        return corpus_set(name, path, options)
     except CorpusError as error:
         raise CorpusError(f"{place}: {error}") from error
 

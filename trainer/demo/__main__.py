@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import plain_console
+from vocabopt.cli.shared import column_option, format_option, plain_console
 from vocabopt.errors import VocaboptError
 
 
@@ -48,7 +48,8 @@ def _options(command: Any) -> Any:
         click.option("--threads", default=default.threads, show_default=True, help="Of torch, on the CPU."),
         click.option("--seed", default=default.seed, show_default=True, help="Weights, order, held-out documents."),
         click.option("--unit", type=click.Choice(["line", "file"]), default=default.unit, show_default=True),
-        click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]"),
+        column_option,
+        format_option,
         click.option("--encoding", default=default.encoding, show_default=True, help="Encoding of the text."),
         click.option("--quiet", is_flag=True, help="No progress and no table."),
     )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from vocabopt.errors import OptionError
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 Family: TypeAlias = Literal["llama", "gpt2", "qwen2", "gpt-neox"]
 Precision: TypeAlias = Literal["fp32", "bf16-mixed"]
@@ -54,6 +54,7 @@ class DemoOptions:
     unit: Literal["line", "file"] = "line"
     column: str | None = None
     encoding: str = "utf-8"
+    format: TextFormat = "auto"
 
     def __post_init__(self) -> None:
         for option, value, holds, what in self._checks():
@@ -86,7 +87,7 @@ class DemoOptions:
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding)
+        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, format=self.format)
 
     def as_record(self) -> dict[str, Any]:
         return {**asdict(self), "paths": list(self.paths)}

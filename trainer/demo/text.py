@@ -40,8 +40,8 @@ def read_text(options: DemoOptions) -> DemoText:
     """
     parts: tuple[list[str], list[str]] = ([], [])
     digest = hashlib.sha256()
-    text_sets = tuple(named_set("text", path, "eval") for path in options.paths)
-    for block in documents_of_sets(text_sets, options.read_options()):
+    text_set = named_set("text", options.paths, "eval", options.read_options())
+    for block in documents_of_sets((text_set,), options.read_options()):
         digest.update(block.data)
         picks = is_held_out(content_hashes(block.data, block.starts, block.ends, options.seed), options.heldout)
         for start, end, is_picked in zip(block.starts.tolist(), block.ends.tolist(), picks.tolist(), strict=True):

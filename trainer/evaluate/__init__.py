@@ -2,7 +2,7 @@
 
 from trainer.evaluate.gate import Gate, Role, role_of_text
 from trainer.evaluate.samples import continuations, pick_prompts
-from trainer.evaluate.score import TextScore, positions_of, score_text, start_token
+from trainer.evaluate.score import TextScore, positions_of, score_text
 
 __all__ = [
     "Gate",
@@ -13,5 +13,4 @@ __all__ = [
     "positions_of",
     "role_of_text",
     "score_text",
-    "start_token",
 ]

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from trainer.evaluate.tasks import Item, Task
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, how_to_install
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,11 +45,16 @@ class TaskScore:
 def require_lm_eval() -> None:
     """Raises OptionError where lm-eval is not installed."""
     if find_spec("lm_eval") is None:
-        raise OptionError("--tasks needs lm-eval: pip install 'vocabopt[eval]'.")
+        raise OptionError(f"--tasks needs lm-eval. {how_to_install('eval')}")
 
 
-def language_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int) -> Any:
+def language_model(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int, *, start_id: int | None = None
+) -> Any:
     """lm-eval's own wrapper of a model that is loaded already.
+
+    start_id: what opens a choice that has no prompt, as BLiMP's; None leaves it to lm-eval, which takes the tokenizer's
+    begin token, else its end token.
 
     Its softmax is float32, whatever the model is. It gives its tokenizer a padding token, so it is lent a copy.
     """
@@ -60,6 +65,7 @@ def language_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
             tokenizer=copy.deepcopy(tokenizer),
             batch_size=batch_size,
             softmax_dtype="float32",
+            prefix_token_id=start_id,
         )
 
 

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.document_ends import AUTO
 from trainer.evaluate.tasks import GROUPS, chosen_tasks
 from vocabopt.errors import OptionError
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 #: Where the model has as many positions: longer ones move bits per byte little, and cost memory.
 DEFAULT_CONTEXT = 2_048
@@ -20,6 +21,7 @@ class EvalOptions:
     model: a Hugging Face folder. tokenizer: another folder's; None takes the model's. texts: NAME -> PATH.
     limit_bytes: of each text, from its beginning; the document that reaches it is the last, and whole. context_tokens,
     stride: of the windows, see `score_text`; None takes 2,048 tokens or the model's positions, and no overlap.
+    document_start: what opens documents, see `document_ends`.
     batch_size: windows, or choices of a task, computed at once. tasks: names of tasks or groups of them. tasks_data:
     folders with their files. tasks_limit: items of each task, the first ones. The rest as in `SweepOptions`.
     """
@@ -30,6 +32,7 @@ class EvalOptions:
     limit_bytes: int | None = None
     context_tokens: int | None = None
     stride: int | None = None
+    document_start: str = AUTO
     batch_size: int = 8
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -40,6 +43,7 @@ class EvalOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    format: TextFormat = "auto"
 
     def __post_init__(self) -> None:
         if not self.texts and not self.tasks:
@@ -65,7 +69,7 @@ class EvalOptions:
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+        return ReadOptions.of(self)
 
     def as_record(self) -> dict[str, Any]:
         record = asdict(self)

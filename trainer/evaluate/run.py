@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainer.devices import pick_device
+from trainer.document_ends import NONE, DocumentEnds, document_ends
 from trainer.evaluate.options import DEFAULT_CONTEXT, EvalOptions
-from trainer.evaluate.score import TextScore, check_context, positions_of, score_text, start_token
+from trainer.evaluate.score import TextScore, check_context, positions_of, score_text
 from trainer.evaluate.subject import chosen_dtype, load_tokenizer, n_reloaded_otherwise
 from trainer.evaluate.task_files import TaskItems, read_items
 from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
+from trainer.init.configs import checked_config
+from trainer.init.folders import model_folder
 from trainer.init.models import load_model, place_model
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.blocks import texts_of
@@ -47,24 +50,26 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
     dtype = chosen_dtype(options.precision, device)
     with console.step("load the model"):
         model = place_model(load_model(options.model, dtype=dtype), device)
-    start_token(tokenizer)
+    ends = document_ends(tokenizer, options.document_start, NONE)  # what closes documents is not scored
     context = options.context_tokens
     if context is None:
         context = min(DEFAULT_CONTEXT, positions_of(model) or DEFAULT_CONTEXT)
     check_context(model, context, options.stride)
-    scores = {text.name: _score(model, tokenizer, text, options, context, console) for text in texts}
+    scores = {text.name: _score(model, tokenizer, text, options, context, ends, console) for text in texts}
     return {
         "format_version": FORMAT_VERSION,
         "model": options.model,
         "tokenizer": options.tokenizer or options.model,
         "options": {**options.as_record(), "context_tokens": context},
+        "document_start": {"token": ends.start, "id": ends.start_id, "notes": list(ends.notes)},
+        "model_notes": list(checked_config(model_folder(options.model)).notes),
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
         "n_tokens": len(tokenizer),
         "n_lines_reloaded_otherwise": n_reloaded_otherwise(options.tokenizer or options.model, tokenizer),
         "texts": {name: _text_record(score) for name, score in scores.items()},
-        "tasks": _run_tasks(model, tokenizer, tasks, options, console),
+        "tasks": _run_tasks(model, tokenizer, tasks, options, ends, console),
         "versions": versions(*_LIBRARIES),
     }
 
@@ -85,7 +90,7 @@ def _read_texts(options: EvalOptions, console: Console) -> list[_Text]:
     """Read all text once, which is cheap beside scoring it: its faults and its size are known before the work."""
     texts = []
     for name, path in options.texts.items():
-        text_set = named_set(name, path, "eval")
+        text_set = named_set(name, path, "eval", options.read_options())
         with console.step(f"read {name}"):
             n_bytes = sum(len(document.encode()) for document in _documents(text_set, options))
         if not n_bytes:
@@ -111,6 +116,7 @@ def _score(
     text: _Text,
     options: EvalOptions,
     context_tokens: int,
+    ends: DocumentEnds,
     console: Console,
 ) -> TextScore:
     with console.step(f"score {text.name}", text.n_bytes, "bytes") as advance:
@@ -121,6 +127,7 @@ def _score(
             context_tokens=context_tokens,
             batch_size=options.batch_size,
             stride=options.stride,
+            ends=ends,
             advance=advance,
         )
 
@@ -146,6 +153,7 @@ def _run_tasks(
     tokenizer: "PreTrainedTokenizerBase",
     tasks: Sequence[tuple[Task, TaskItems]],
     options: EvalOptions,
+    ends: DocumentEnds,
     console: Console,
 ) -> dict[str, Any]:
     """Name -> what lm-eval found; and KoBEST's mean, where all five of it were asked."""
@@ -153,7 +161,7 @@ def _run_tasks(
         return {}
     from trainer.evaluate.harness import language_model, run_task
 
-    lm = language_model(model, tokenizer, options.batch_size)
+    lm = language_model(model, tokenizer, options.batch_size, start_id=ends.start_id)
     records: dict[str, Any] = {}
     for task, (items, source) in tasks:
         n_choices = sum(len(item.choices) for item in items[: options.tasks_limit])

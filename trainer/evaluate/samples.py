@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 import xxhash
 
-from trainer.evaluate.score import positions_of, start_token
+from trainer.document_ends import DocumentEnds, document_ends
+from trainer.evaluate.score import positions_of
 from trainer.out_of_memory import memory_guard
 
 if TYPE_CHECKING:
@@ -44,28 +45,40 @@ def _beginning(document: str) -> str:
 
 @memory_guard("samples are written", lambda: "Leave them out (--samples 0), or use --precision bf16.")
 def continuations(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], *, n_tokens: int
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[str],
+    *,
+    n_tokens: int,
+    ends: DocumentEnds | None = None,
 ) -> list[str]:
     """What the model most likely writes after each prompt: token by token, no sampling, no penalties.
 
     Each prompt is opened by the start token and continued alone, so that neither the others nor the batch move the
     result; settings in generation_config.json do not either. A continuation is shorter than `n_tokens` where the model
-    writes its end token, or has no more positions.
+    writes its end token or that of documents, or has no more positions.
+
+    Args:
+        ends: what opens and closes documents; None takes the tokenizer's own.
 
     Returns:
         The text after each prompt; its last character may be incomplete, which shows as U+FFFD.
     """
+    ends = ends or document_ends(tokenizer)
     was_training = model.training
     model.train(False)
     try:
         with torch.no_grad():
-            return [_continued(model, tokenizer, prompt, n_tokens) for prompt in prompts]
+            return [_continued(model, tokenizer, prompt, n_tokens, ends) for prompt in prompts]
     finally:
         model.train(was_training)
 
 
-def _continued(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, n_tokens: int) -> str:
-    given = [start_token(tokenizer), *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+def _continued(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, n_tokens: int, ends: DocumentEnds
+) -> str:
+    opening = [] if ends.start_id is None else [ends.start_id]
+    given = [*opening, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
     positions = positions_of(model)
     n_most = n_tokens if positions is None else min(n_tokens, positions - len(given))
     written: list[int] = []
@@ -74,7 +87,7 @@ def _continued(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", p
         read = torch.tensor([written[-1:] if cache is not None else given], device=model.device)
         answer = model(input_ids=read, past_key_values=cache, use_cache=True)
         token = int(answer.logits[0, -1].argmax())
-        if token == tokenizer.eos_token_id:
+        if token in (tokenizer.eos_token_id, ends.end_id):
             break
         written.append(token)
         # A model without a cache reads all of it each time.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from trainer.document_ends import DocumentEnds, document_ends
 from trainer.evaluate.losses import TokenLosses, n_rows_of
 from trainer.evaluate.windows import Window, batches_of, windows_of
 from trainer.out_of_memory import is_out_of_memory
@@ -72,9 +73,13 @@ def score_text(
     context_tokens: int,
     batch_size: int,
     stride: int | None = None,
+    ends: DocumentEnds | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> TextScore:
     """Score documents, each on its own: it is opened by the start token and sees no other.
+
+    Where nothing opens documents, the first token of a window costs what any of the tokenizer's tokens would if all
+    were equally likely: no model is asked for it, and leaving it out would make bits per byte too low.
 
     The result does not depend on `batch_size`, but for the rounding of sums in another order.
 
@@ -83,20 +88,24 @@ def score_text(
         context_tokens: length of a window, the start token included. Longer documents are cut into windows.
         batch_size: windows computed at once; of shorter ones, as many as have no more tokens than that.
         stride: tokens that each further window of a document adds, the rest of it being context. None: no overlap.
+        ends: what opens documents; None takes the tokenizer's own (`document_ends`).
         advance: told the bytes of text scored so far.
 
     Raises:
         OptionError: the context is too short, or longer than the model's positions; no memory for the batch.
-        ModelError: the tokenizer has no start token or more tokens than the model has rows; or losses are not numbers.
+        ModelError: the tokenizer has more tokens than the model has rows; or losses are not numbers.
     """
     check_context(model, context_tokens, stride)
     reader = _Reader(model, tokenizer, documents, context_tokens, stride)
+    start = (ends or document_ends(tokenizer)).start_id
     nll_nats, n_scored = 0.0, 0
     with _measuring(model), _memory(model, context_tokens, batch_size):
         losses = TokenLosses(model)
         for batch in batches_of(reader.windows(), batch_size * (context_tokens - 1)):
             # float64, on the CPU: some devices have none.
-            nll_nats += float(losses(*_tensors(batch, reader.start, model.device)).cpu().double().sum())
+            nll_nats += float(losses(*_tensors(batch, start, model.device)).cpu().double().sum())
+            if start is None:
+                nll_nats += math.log(len(tokenizer)) * sum(window.n_scored == len(window.ids) for window in batch)
             n_scored += sum(window.n_scored for window in batch)
             if advance is not None:
                 advance(reader.n_bytes * n_scored // reader.n_tokens)
@@ -111,21 +120,6 @@ def score_text(
         n_tokens=reader.n_tokens,
         nll_nats=nll_nats,
         n_unknown=reader.n_unknown,
-    )
-
-
-def start_token(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """The token that opens every document: the tokenizer's begin, else its end token.
-
-    Raises:
-        ModelError: it has neither.
-    """
-    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    raise ModelError(
-        f"{tokenizer.name_or_path or 'the tokenizer'}: has neither a begin nor an end token, so no document can be "
-        "opened. Name bos_token or eos_token in tokenizer_config.json."
     )
 
 
@@ -164,7 +158,6 @@ class _Reader:
         stride: int | None,
     ) -> None:
         self.n_documents = self.n_bytes = self.n_tokens = self.n_unknown = 0
-        self.start = start_token(tokenizer)
         self._tokenizer, self._documents = tokenizer, documents
         self._context_tokens, self._stride = context_tokens, stride
         self._n_rows = n_rows_of(model)
@@ -193,17 +186,24 @@ class _Reader:
             )
 
 
-def _tensors(batch: list[Window], start: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Input, targets and what is scored of a batch, [B, T] each; padding comes last and is not scored."""
-    n_longest = max(len(window.ids) for window in batch)
-    # Any id does for padding: it stands where nothing that is scored can see it.
-    read = [[start, *window.ids[:-1]] + [start] * (n_longest - len(window.ids)) for window in batch]
-    asked = [[*window.ids] + [start] * (n_longest - len(window.ids)) for window in batch]
-    ends = torch.tensor([[len(window.ids)] for window in batch])
-    begins = ends - torch.tensor([[window.n_scored] for window in batch])
-    places = torch.arange(n_longest)[None]
+def _tensors(batch: list[Window], start: int | None, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, targets and what is scored of a batch, [B, T] each; padding comes last and is not scored.
+
+    Without a start token the first token of a window is read and not asked for.
+    """
+    opening = [] if start is None else [start]
+    filler = start or 0  # any id does: it stands where nothing that is scored can see it
+    read = [[*opening, *window.ids[:-1]] for window in batch]
+    asked = [[*window.ids[1 - len(opening) :]] for window in batch]
+    width = max(1, *map(len, read))
+    input_BT, target_BT = (
+        torch.tensor([row + [filler] * (width - len(row)) for row in rows], device=device) for rows in (read, asked)
+    )
+    ends = torch.tensor([[len(row)] for row in asked])
+    begins = torch.tensor([[max(0, len(row) - window.n_scored)] for row, window in zip(asked, batch, strict=True)])
+    places = torch.arange(width)[None]
     is_scored = (places >= begins) & (places < ends)
-    return torch.tensor(read, device=device), torch.tensor(asked, device=device), is_scored.to(device)
+    return input_BT, target_BT, is_scored.to(device)
 
 
 @contextmanager

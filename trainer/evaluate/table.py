@@ -8,6 +8,7 @@ from vocabopt.report.text import plain
 from vocabopt.tabular import DASH, PlainTable, shown
 
 _NAME_LIMIT = 60
+_NOTE_LIMIT = 500
 
 
 def all_tables(record: Mapping[str, Any]) -> list[PlainTable]:
@@ -60,13 +61,16 @@ def _metric(task: Mapping[str, Any], metric: str) -> tuple[str, str]:
 def notes(record: Mapping[str, Any]) -> list[str]:
     """Sentences that belong under the tables."""
     options = record["options"]
-    said = []
+    said = [plain(note, _NOTE_LIMIT) for note in record["model_notes"]]
     if record["texts"]:
         overlap = "" if options["stride"] is None else f", each further one adding {options['stride']:,}"
         said.append(
             f"Windows of {options['context_tokens']:,} tokens{overlap}, {record['dtype']} on {record['device']}. "
             "* Depends on the tokenizer: not comparable between models of different tokenizers."
         )
+    start = record["document_start"]
+    said.append(f"Documents are opened by {plain(start['token'] or 'nothing')}.")
+    said += [plain(note, _NOTE_LIMIT) for note in start["notes"]]
     if record["n_lines_reloaded_otherwise"]:
         said.append(
             f"transformers encodes {record['n_lines_reloaded_otherwise']:,} of the built-in hard lines otherwise than "

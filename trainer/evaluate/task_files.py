@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer.evaluate.tasks import Item, Task
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.storage import chunks, file_format
 
@@ -95,7 +96,7 @@ def _labelled(path: Path) -> Iterator[tuple[_Place, dict[str, Any]]]:
     if not labels.is_file():
         raise OptionError(f"--tasks-data {path.parent}: no {_LABELS}, which piqa is read from. Put it there.")
     rows = list(_records(str(path), _read(path)))
-    given = labels.read_text(encoding="utf-8").split()
+    given = read_utf8(labels).split()
     if len(rows) != len(given) or set(given) - {"0", "1"}:
         raise CorpusError(
             f"{labels}: {len(given):,} labels for the {len(rows):,} items of {path.name}, each 0 or 1. Fetch both "

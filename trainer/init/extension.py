@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from vocabopt.errors import ModelError
 
+#: With fewer rows a median norm is chance: of 64 normal norms its standard error is a sixth of their deviation.
+MIN_NORM_ROWS = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
@@ -35,6 +38,16 @@ class Extension:
     def n_base_tokens(self) -> int:
         """One more than the largest id of the base."""
         return self.base_tokens[-1] + 1
+
+    def norm_rows(self) -> tuple[tuple[int, ...], bool]:
+        """Base ids whose median norm tells how long a row of the target's text is, and whether they are of its script.
+
+        The base's tokens of the target script, where there are 64 of them. One Hangul token tells nothing (SmolLM2 has
+        one): with fewer, all base ids that the new tokens are made of, which is what target text was spelled with.
+        """
+        if len(self.script_ids) >= MIN_NORM_ROWS:
+            return self.script_ids, True
+        return tuple(sorted({index for ids in self.base_ids for index in ids})), False
 
     def n_rows_of_table(self, n_rows: int) -> int:
         """Rows of a table of `n_rows` rows once the new tokens have theirs: it grows where it must, never shrinks."""

@@ -42,9 +42,18 @@ def row_group(table: "Tensor", ids: Sequence[int], kind: Kind, made_by: str) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormLog:
+    """What new rows were rescaled to: the median norm of n_rows base rows, of the target script or of base ids."""
+
+    rows: Literal["target script", "base ids"]
+    n_rows: int
+    norm: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableLog:
     """name: input, output, both (a tied model's one table) or bias (the output's). parameter: as the model names it.
-    standard_deviation: of the base tokens' rows."""
+    standard_deviation: of the base tokens' rows. norm: None where the rule sets none."""
 
     name: Literal["input", "output", "both", "bias"]
     parameter: str
@@ -52,6 +61,7 @@ class TableLog:
     n_rows_before: int
     n_rows: int
     standard_deviation: float
+    norm: NormLog | None
     groups: tuple[RowGroup, ...]
 
 

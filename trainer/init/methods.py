@@ -16,9 +16,9 @@ INIT_METHODS: Sequence[InitMethod] = get_args(InitMethod)
 
 #: normal: drawn, mean 0, the standard deviation of the base tokens' rows. mean: of all base tokens' rows. base-ids:
 #: mean of the rows of the token's base ids. first-base-id: the row of the first of them. base-ids-by-bytes: their
-#: mean, each weighted with its bytes of text. base-ids-at-script-norm: their mean, rescaled to the median norm of base
-#: rows of the target script.
-Rule: TypeAlias = Literal["normal", "mean", "base-ids", "first-base-id", "base-ids-by-bytes", "base-ids-at-script-norm"]
+#: mean, each weighted with its bytes of text. base-ids-at-norm: their mean, rescaled to the median norm of base rows
+#: of the target's text (`norm_rows`).
+Rule: TypeAlias = Literal["normal", "mean", "base-ids", "first-base-id", "base-ids-by-bytes", "base-ids-at-norm"]
 #: What a table of the log says of rows made by each rule.
 RULE_WORDS: Mapping[Rule, str] = {
     "normal": "drawn from a normal distribution",
@@ -26,7 +26,7 @@ RULE_WORDS: Mapping[Rule, str] = {
     "base-ids": "mean of their base ids' rows",
     "first-base-id": "row of their first base id",
     "base-ids-by-bytes": "mean of their base ids' rows, by bytes",
-    "base-ids-at-script-norm": "mean of their base ids' rows, at the script's norm",
+    "base-ids-at-norm": "mean of their base ids' rows, at the norm of the target's rows",
 }
 
 
@@ -45,5 +45,5 @@ RULES: Mapping[InitMethod, Rules] = {
     "decompose-head": Rules(input="normal", output="base-ids"),
     "decompose": Rules(input="base-ids", output="base-ids"),
     "eeve": Rules(input="base-ids", output="first-base-id"),
-    "weighted": Rules(input="base-ids-at-script-norm", output="base-ids-by-bytes"),
+    "weighted": Rules(input="base-ids-at-norm", output="base-ids-by-bytes"),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
+from trainer.init.configs import CONFIG, checked_config, is_said_tied
 from trainer.init.folders import model_folder
 from trainer.out_of_memory import is_out_of_memory, memory_guard, of_weights
 from vocabopt.errors import ModelError, TrainingError
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
-CONFIG = "config.json"
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+#: Constants that older versions of transformers stored with the weights.
+_BUFFERS = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -29,17 +31,14 @@ def load_model(path: str | Path, *, dtype: "DtypeName | torch.dtype" = "auto") -
         dtype: of the weights; "auto" for that of the files.
 
     Raises:
-        ModelError: no config.json, no or not all weights, not a causal language model, or transformers cannot load it.
+        ModelError: no config.json, one that its weights contradict, no or not all weights, not a causal language model,
+            or transformers cannot load it.
     """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
     folder = model_folder(path)
-    if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder}: holds no config.json. Name the folder of a Hugging Face model.")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # transformers raises a dozen unrelated kinds
-        raise ModelError(f"{folder / CONFIG}: cannot be read ({first_line(error)}).") from error
+    checked = checked_config(folder)
+    config = checked.config
     architectures = config.architectures or []
     if architectures and not any(name.endswith(_CAUSAL) for name in architectures):
         raise ModelError(f"{folder / CONFIG}: architectures {architectures}: is not a causal language model. {_NEXT}")
@@ -50,7 +49,12 @@ def load_model(path: str | Path, *, dtype: "DtypeName | torch.dtype" = "auto") -
     try:
         with no_progress():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True
+                folder,
+                config=config,
+                dtype=checked.dtype or dtype if dtype == "auto" else dtype,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
     except Exception as error:
         if is_out_of_memory(error):
@@ -60,12 +64,48 @@ def load_model(path: str | Path, *, dtype: "DtypeName | torch.dtype" = "auto") -
         raise ModelError(f"{folder}: transformers cannot load it ({first_line(error)}). Fetch it again.") from error
     model: PreTrainedModel = loaded[0]
     info = loaded[1]
-    if missing := sorted(info["missing_keys"]):
+    if mismatched := sorted(info["mismatched_keys"]):
+        name, stored, expected = mismatched[0]
+        raise ModelError(
+            f"{folder}: {name} has the shape {list(stored)} in the weights and {list(expected)} by config.json. "
+            "Correct the config, or fetch the weights that belong to it."
+        )
+    _check_keys(model, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), folder)
+    _check_tying(model, folder)
+    return model
+
+
+def _check_keys(model: "PreTrainedModel", missing: list[str], unexpected: list[str], folder: Path) -> None:
+    """Refuse weights that are not there or have no place: transformers would make up these and drop those."""
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    named = dict(model.named_parameters())
+    if head is not None and [named.get(name) is head.weight for name in missing] == [True]:
+        raise ModelError(
+            f"{folder}: config.json says tie_word_embeddings false, and the weights hold no output table "
+            f"({missing[0]}). Where the model is tied, write true there; else fetch the weights again."
+        )
+    if missing:
         raise ModelError(
             f"{folder}: lacks {len(missing):,} of the model's weights ({', '.join(missing[:3])}), which transformers "
             "would fill at random. Fetch it again."
         )
-    return model
+    if dropped := [name for name in unexpected if not name.endswith(_BUFFERS)]:
+        raise ModelError(
+            f"{folder}: holds {len(dropped):,} weights that a {type(model).__name__} of this config.json has no place "
+            f"for ({', '.join(dropped[:3])}), which transformers would drop. Correct the config, merge adapters, or "
+            "take these weights out."
+        )
+
+
+def _check_tying(model: "PreTrainedModel", folder: Path) -> None:
+    """Where weights are no safetensors, or name their tables otherwise, transformers alone has compared them."""
+    inputs: Any = model.get_input_embeddings()
+    outputs: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if is_said_tied(model.config) and outputs is not None and outputs.weight is not inputs.weight:
+        raise ModelError(
+            f"{folder}: config.json says tie_word_embeddings true; the weights hold an output table of their own, "
+            "which differs from the input table. Write false there."
+        )
 
 
 def place_model(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":
@@ -81,22 +121,10 @@ def place_model(model: "PreTrainedModel", device: torch.device) -> "PreTrainedMo
 
 
 def dtype_of(path: str | Path) -> torch.dtype:
-    """What a model's weights are in: by its config.json, else by the first of its weights, as transformers takes it."""
-    from safetensors import safe_open
-    from transformers import AutoConfig
-
-    folder = model_folder(path)
-    said = getattr(AutoConfig.from_pretrained(folder, trust_remote_code=False), "dtype", None)
-    if isinstance(said, torch.dtype):
-        return said
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as weights:
-            names = weights.keys()
-            for name in names:
-                dtype: torch.dtype = weights.get_tensor(name).dtype
-                if dtype.is_floating_point:
-                    return dtype
-    return torch.float32
+    """What a model's weights are in: most of them, else what config.json says."""
+    checked = checked_config(model_folder(path))
+    said = getattr(checked.config, "dtype", None)
+    return checked.dtype or (said if isinstance(said, torch.dtype) else torch.float32)
 
 
 def _n_params(config: Any) -> int:

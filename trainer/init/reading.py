@@ -7,18 +7,16 @@ from typing import Any
 
 from trainer.init.extension import Extension
 from trainer.init.folders import EXTENSION_JSON, has_tokenizer, model_folder
-from vocabopt.artifacts import read_json
 from vocabopt.bases.families import char_of_byte
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 from vocabopt.errors import ModelError
+from vocabopt.merge.extension import read_extension as read_record
 from vocabopt.scripts import contains_target, find_target_scripts
 from vocabopt.verify.load import load_side
 from vocabopt.verify.sides import Side
 
 _N_EXAMPLES = 3
 #: Fields of extension.json that are read, and those of its tokens.
-_FIELDS = ("base", "scripts", "first_id", "n_tokens", "n_rows_padded", "tokens")
-_TOKEN_FIELDS = ("id", "piece", "bytes", "base_ids")
 
 
 def read_extension(tokenizer: Path, model: str | Path) -> Extension:
@@ -31,7 +29,7 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     Raises:
         ModelError: it does not extend the model's tokenizer, or extension.json is not of this tokenizer.
         BaseTokenizerError: a tokenizer cannot be loaded.
-        RunDirectoryError: extension.json is of another version, or broken.
+        RunDirectoryError: extension.json is of another version, broken, or at odds with itself.
     """
     path = tokenizer / EXTENSION_JSON
     if not has_tokenizer(tokenizer):
@@ -41,7 +39,7 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
         )
         raise ModelError(f"--tokenizer {tokenizer}: holds no tokenizer. {hint}")
     folder = model_folder(model)
-    record = _read_record(path) if path.is_file() else None
+    record = read_record(tokenizer) if path.is_file() else None
     merged = load_side(str(tokenizer))
     own = _own(folder, record)
     if own is not None:
@@ -80,15 +78,6 @@ def _check_extends(merged: Side, own: Side, tokenizer: Path, folder: Path) -> No
 # --- From extension.json ----------------------------------------------------------------------------------------------
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    record = read_json(path, next_step="Merge again.")
-    missing = [name for name in _FIELDS if name not in record]
-    missing += [f"tokens.{name}" for name in _TOKEN_FIELDS if any(name not in row for row in record.get("tokens", []))]
-    if missing:
-        raise ModelError(f"{path}: field {missing[0]} is missing. Merge again.")
-    return record
-
-
 def _check_record(record: Mapping[str, Any], merged: Side, own: Side | None, path: Path, folder: Path) -> None:
     first, end = int(record["first_id"]), int(record["n_tokens"])
     if own is not None and own.n_tokens != first:
@@ -101,8 +90,6 @@ def _check_record(record: Mapping[str, Any], merged: Side, own: Side | None, pat
             f"{path}: field n_tokens: says {end:,}; the tokenizer beside it has {merged.n_tokens:,}. Files of two "
             "merges are mixed: merge again into a folder of its own."
         )
-    if [token["id"] for token in record["tokens"]] != list(range(first, end)):
-        raise ModelError(f"{path}: field tokens: their ids are not {first:,} to {end - 1:,}. Merge again.")
     unlike = [token for token in record["tokens"] if merged.spelling.get(token["id"]) != token["piece"]]
     if unlike:
         raise ModelError(

@@ -24,13 +24,13 @@ class BaseRows:
     """What the rules need to know of the rows of a table that base tokens have (padding rows are none of them).
 
     mean_D: in float32. standard_deviation: of all entries about their mean. norms_B: the Euclidean norm of each row.
-    script_norm: the median norm of base rows of the target script, of all base rows where none is of it.
+    norm: what the rule "base-ids-at-norm" gives a row: the median norm of the base rows in `norm_ids` of `measure`.
     """
 
     mean_D: Tensor
     standard_deviation: float
     norms_B: Tensor
-    script_norm: float
+    norm: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class NewToken:
 
 
 @torch.no_grad()
-def measure(table_VD: Tensor, base_ids: Sequence[int], script_ids: Sequence[int]) -> BaseRows:
+def measure(table_VD: Tensor, base_ids: Sequence[int], norm_ids: Sequence[int]) -> BaseRows:
     """The statistics of the base tokens' rows. Sums are float64, so that they do not depend on the size of a chunk."""
     width = table_VD.shape[1]
     sum_D = torch.zeros(width, dtype=torch.float64)
@@ -57,12 +57,11 @@ def measure(table_VD: Tensor, base_ids: Sequence[int], script_ids: Sequence[int]
     n_entries = len(base_ids) * width
     mean = float(sum_D.sum()) / n_entries
     norms_B = torch.cat(norms)
-    of_script = norms_of(table_VD, script_ids) if script_ids else norms_B
     return BaseRows(
         mean_D=(sum_D / len(base_ids)).float().to(table_VD.device),
         standard_deviation=max(0.0, sum_of_squares / n_entries - mean**2) ** 0.5,
         norms_B=norms_B,
-        script_norm=median(of_script),
+        norm=median(norms_of(table_VD, norm_ids)),
     )
 
 
@@ -82,7 +81,7 @@ def make_rows(
         tokens: ordered by id, so that the order in which they were found moves nothing.
         generator: on the CPU, for the rule "normal": the same rows come out whatever device the table is on.
         match_norm: rescale each new row to the average norm of the rows of its base ids; averaged as the row itself is
-            (by bytes, or the first alone). The rule "base-ids-at-script-norm" has set the norm already.
+            (by bytes, or the first alone). The rule "base-ids-at-norm" has set the norm already.
     """
     for start in range(0, len(tokens), CHUNK_ROWS):
         chunk = tokens[start : start + CHUNK_ROWS]
@@ -97,8 +96,8 @@ def make_rows(
         else:
             rows_ND = _average(table_VD, ids_NK, weights_NK)
         # Step 3: its norm.
-        if rule == "base-ids-at-script-norm":
-            rows_ND = _rescaled(rows_ND, torch.full((len(chunk),), base.script_norm, device=table_VD.device))
+        if rule == "base-ids-at-norm":
+            rows_ND = _rescaled(rows_ND, torch.full((len(chunk),), base.norm, device=table_VD.device))
         elif match_norm:
             rows_ND = _rescaled(rows_ND, _average_norm(table_VD, ids_NK, weights_NK))
         # Step 4: by id, never "the tail of the table".

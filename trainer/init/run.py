@@ -1,11 +1,11 @@
 """`vocabopt init`: a model's folder and a merged tokenizer in, a folder of the model that speaks the new tokens out."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from trainer.init.configs import checked_config
 from trainer.init.folders import model_folder, tokenizer_files
 from trainer.init.log import InitLog
 from trainer.init.methods import INIT_METHODS, InitMethod
@@ -16,6 +16,8 @@ from trainer.init.tables import init_model
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.locks import entries
+from vocabopt.utf8 import json_bytes
 from vocabopt.versions import versions
 
 INIT_JSON = "init.json"
@@ -87,6 +89,7 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
             )
     with console.step("load the model"):
         model = load_model(folder, dtype=options.dtype)
+        notes = checked_config(folder).notes
     with console.step(f"make {len(extension.new_ids):,} rows"):
         log = init_model(model, extension, method=options.method, match_norm=options.match_norm, seed=options.seed)
     record = {
@@ -98,11 +101,12 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
         "extension_from": extension.source,
         "scripts": list(extension.scripts),
+        "model_notes": list(notes),
         "log": log.as_record(),
         "versions": versions("torch", "transformers", "safetensors"),
     }
     files = tokenizer_files(options.tokenizer)
-    files[INIT_JSON] = (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode()
+    files[INIT_JSON] = json_bytes(record) + b"\n"
     with console.step("write"):
         save_model(model, options.out, max_shard_size=options.max_shard_bytes, files=files)
     return Initialised(log=log, record=record)
@@ -115,7 +119,7 @@ def _check_out(options: InitOptions, folder: Path) -> None:
         if out.resolve() == taken.resolve():
             raise RunDirectoryError(f"--out {out}: is the {what}'s own folder. Name a folder of its own.")
     check_writable(out)
-    found = sorted(entry.name for entry in out.iterdir() if entry.name != PARTIAL)
+    found = [name for name in entries(out) if name != PARTIAL]
     if not found:
         return
     if INIT_JSON not in found:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.init.models import CONFIG, first_line, no_progress
+from trainer.init.configs import CONFIG
+from trainer.init.models import first_line, no_progress
 from trainer.out_of_memory import is_out_of_memory
 from vocabopt.artifacts import share, sync
 from vocabopt.errors import RunDirectoryError

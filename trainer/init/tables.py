@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from trainer.init.extension import Extension
-from trainer.init.log import InitLog, TableLog, row_group
+from trainer.init.extension import MIN_NORM_ROWS, Extension
+from trainer.init.log import InitLog, NormLog, TableLog, row_group
 from trainer.init.methods import RULE_WORDS, RULES, InitMethod, Rule
 from trainer.init.rows import NewToken, make_rows, measure
 from trainer.layout import ModelLayout, layout_of
@@ -92,7 +92,7 @@ def _targets(layout: ModelLayout, method: InitMethod, seed: int, *, match_norm: 
     rules = RULES[method]
     output = rules.input if layout.is_tied else rules.output
     # A bias has no norm to keep.
-    of_bias: Rule = "base-ids" if output == "base-ids-at-script-norm" else output
+    of_bias: Rule = "base-ids" if output == "base-ids-at-norm" else output
     found: list[tuple[TableName, str | None, Rule, bool]] = [
         ("both" if layout.is_tied else "input", layout.embeddings, rules.input, match_norm),
         ("output", layout.head, output, match_norm),
@@ -110,7 +110,8 @@ def _fill(
 ) -> TableLog:
     # A bias is a table of width 1: a view of it, so that writing rows writes the bias.
     table = parameter.data if parameter.dim() == 2 else parameter.data[:, None]
-    base = measure(table, extension.base_tokens, extension.script_ids)
+    norm_ids, of_script = extension.norm_rows()
+    base = measure(table, extension.base_tokens, norm_ids)
     generator = torch.Generator().manual_seed(target.seed)
     make_rows(table, target.rule, tokens, base, generator, match_norm=target.match_norm)
     new = [token.id for token in tokens]
@@ -126,20 +127,21 @@ def _fill(
         n_rows_before=n_rows_before,
         n_rows=len(table),
         standard_deviation=base.standard_deviation,
+        norm=NormLog(rows="target script" if of_script else "base ids", n_rows=len(norm_ids), norm=base.norm)
+        if target.rule == "base-ids-at-norm"
+        else None,
         groups=(
             row_group(table, extension.base_tokens, "base", "kept"),
-            row_group(table, new, "new", _in_words(target, extension)),
+            row_group(table, new, "new", _in_words(target)),
             row_group(table, kept, "padding", "kept"),
             row_group(table, padding, "padding", PADDING_WORDS),
         ),
     )
 
 
-def _in_words(target: _Target, extension: Extension) -> str:
+def _in_words(target: _Target) -> str:
     words = RULE_WORDS[target.rule]
-    if target.rule == "base-ids-at-script-norm":
-        return words if extension.script_ids else words.replace("the script's", "all base rows'")
-    return f"{words}, norm matched" if target.match_norm else words
+    return f"{words}, norm matched" if target.match_norm and target.rule != "base-ids-at-norm" else words
 
 
 def _grow(model: "PreTrainedModel", n_rows: int, device: torch.device) -> None:
@@ -161,15 +163,34 @@ def _refuse_other_tables(model: "PreTrainedModel") -> None:
 
 def _notes(extension: Extension, targets: Sequence[_Target], method: InitMethod) -> list[str]:
     notes = []
-    if targets[0].name == "both" and RULES[method].input != RULES[method].output:
-        notes.append(
-            f"The model is tied: its one table is made by the input rule of {method}; the output rule has no table."
-        )
-    if any(target.rule == "base-ids-at-script-norm" for target in targets):
-        scripts = ", ".join(extension.scripts)
-        if extension.script_ids:
-            notes.append(f"Norm of the script: the median of {len(extension.script_ids):,} base rows of {scripts}.")
-        else:
-            why = f"the base has no token of {scripts}" if scripts else "the new tokens have no target script"
-            notes.append(f"Norm: the median of all {len(extension.base_tokens):,} base rows, since {why}.")
+    rescales = any(target.rule == "base-ids-at-norm" or target.match_norm for target in targets)
+    if targets[0].name == "both":
+        if RULES[method].input != RULES[method].output:
+            notes.append(
+                f"The model is tied: its one table is made by the input rule of {method}; the output rule has no table."
+            )
+        if method == "decompose-head":
+            notes.append("So all new rows are drawn at random; decompose makes them of their base ids' rows.")
+        if rescales:
+            notes.append(TIED_NORM_NOTE)
+    if any(target.rule == "base-ids-at-norm" for target in targets):
+        notes.append(_norm_note(extension))
     return notes
+
+
+#: Korean bits per byte before training of SmolLM2-135M-Instruct, which is tied: docs/adapt.md has the table.
+TIED_NORM_NOTE = (
+    "The model is tied, so rescaled rows are output rows too: longer ones give new tokens larger logits everywhere, "
+    "and the model may start worse than with plain means. Compare them by a short run: vocabopt probe."
+)
+
+
+def _norm_note(extension: Extension) -> str:
+    ids, of_script = extension.norm_rows()
+    scripts = ", ".join(extension.scripts)
+    if of_script:
+        return f"Norm of the new rows: the median of {len(ids):,} base rows of {scripts}."
+    why = "there is no target script"
+    if scripts:
+        why = f"there are only {len(extension.script_ids):,} tokens of {scripts}, and {MIN_NORM_ROWS} are needed"
+    return f"Norm of the new rows: the median of the {len(ids):,} base rows that they are made of; {why}."

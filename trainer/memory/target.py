@@ -7,9 +7,10 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from vocabopt.artifacts import read_json
+from trainer.init.configs import CONFIG, checked_config
 from vocabopt.bases import load_base
 from vocabopt.errors import ModelSpecError, OptionError
+from vocabopt.merge.extension import read_extension
 from vocabopt.modelspec import ModelSpec, load_model_spec
 from vocabopt.run_files import read_sweep
 
@@ -40,8 +41,11 @@ class Vocabulary:
 def read_config(value: str) -> tuple[PreTrainedConfig, ModelSpec]:
     """MODEL: a preset, a config.json, or a folder that holds one.
 
+    Weights that lie beside a config.json are believed where they say otherwise (`checked_config`).
+
     Raises:
         ModelSpecError: there is none, or transformers does not know its kind.
+        ModelError: it lies beside weights, which contradict it.
     """
     try:
         spec = load_model_spec(value)
@@ -49,6 +53,8 @@ def read_config(value: str) -> tuple[PreTrainedConfig, ModelSpec]:
         raise ModelSpecError(str(error).replace("--model ", "MODEL ", 1)) from error
     if spec.source == "preset":
         return _preset_config(spec), spec
+    if (path := Path(spec.source)).name == CONFIG:
+        return checked_config(path.parent).config, spec
     try:
         config = AutoConfig.from_pretrained(spec.source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -108,8 +114,8 @@ def read_vocabulary(spec: ModelSpec, *, run: Path | None, tokenizer: Path | None
 
 
 def _of_extension(spec: ModelSpec, folder: Path) -> Vocabulary:
-    record = read_json(folder / "extension.json", next_step="Run `vocabopt merge` again.")
-    n_added, pad_to = record["n_added"], record["pad_to"] or 1
+    record = read_extension(folder, next_step="Run `vocabopt merge` again.")
+    n_added, pad_to = record["n_added"], record.get("pad_to") or 1
     found = _rows(spec, record["n_tokens"] - n_added, n_added, str(folder))
     return Vocabulary(n_rows=-(-found.n_rows // pad_to) * pad_to, n_added=n_added, source=found.source)
 

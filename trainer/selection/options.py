@@ -10,6 +10,7 @@ from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.prepare.options import step_record
 from vocabopt.prepare.step import Step
+from vocabopt.reading import TextFormat
 
 #: The parts of the text, all of `budget` bytes but the last. The first four are the paper's.
 SELECTIONS = ("random", "length", "perplexity", "diversity")
@@ -56,6 +57,7 @@ class CompareOptions:
     unit: Literal["line", "file"] = "line"
     column: str | None = None
     encoding: str = "auto"
+    format: TextFormat = "auto"
     shard: str = "16MB"
     workers: int = 2
 

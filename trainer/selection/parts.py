@@ -11,6 +11,7 @@ from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.content import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.paths import printable
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Reader, find_text
 from vocabopt.prepare.run import run_prepare
@@ -124,7 +125,7 @@ def _prepare_options(
     """own: the text is the user's, read as they say; else one of this comparison's, which is JSON lines."""
     read: dict[str, Any] = {}
     if own:
-        read = {"unit": options.unit, "column": options.column, "encoding": options.encoding}
+        read = {name: getattr(options, name) for name in ("unit", "column", "encoding", "format")}
     return PrepareOptions(
         paths=paths, out=out, steps=steps, base=None, shard=options.shard, workers=options.workers, strict=own, **read
     )
@@ -136,8 +137,9 @@ def _held_out(texts: pl.Series, options: CompareOptions) -> pl.Series:
 
 
 def _rows(documents: pl.DataFrame, path: str) -> pl.DataFrame:
-    place = pl.lit(path) + ":" + pl.col("line").cast(pl.String)
-    return documents.select(id=place, text="text", source=pl.lit(path), line="line")
+    source = pl.lit(printable(path))
+    place = source + ":" + pl.col("line").cast(pl.String)
+    return documents.select(id=place, text="text", source=source, line="line")
 
 
 def names_of(paths: tuple[str, ...]) -> dict[str, str]:

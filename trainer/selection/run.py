@@ -146,7 +146,7 @@ def _amount(text: Path) -> dict[str, int]:
 
 def _curve(run: Path, sweep: dict[str, Any], held: dict[str, str], size: int) -> dict[str, Any]:
     """Tokens of each held-out set at the base, at the compared size, and at sizes that a figure needs."""
-    curve = read_curve(run, sweep["curve_sha256"])
+    curve = read_curve(run, sweep)
     sizes = sorted({size, *np.geomspace(1, len(curve), _N_SIZES).round().astype(int).tolist()})
     base = {name: sweep["sets"][name]["n_tokens_base"] for name in held}
     tokens = {name: curve[f"n_tokens_{name}"].gather([n - 1 for n in sizes]).to_list() for name in held}

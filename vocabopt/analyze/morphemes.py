@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 
 from vocabopt.analyze.subjects import Subject
 from vocabopt.analyze.words import CONJOINING_JAMO, Words, byte_places, code_points, words_of
+from vocabopt.errors import how_to_install
 
 Ints = NDArray[np.int64]
 
-HOW_TO_INSTALL = "Morphemes need kiwipiepy: pip install 'vocabopt[ko]'."
+HOW_TO_INSTALL = f"Morphemes need kiwipiepy. {how_to_install('ko')}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vocabopt.analyze import DEFAULT_MORPHEME_DOCUMENTS, DEFAULT_RARE
 from vocabopt.errors import OptionError
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class AnalyzeOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    format: TextFormat = "auto"
     out: Path | None = None
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class AnalyzeOptions:
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+        return ReadOptions.of(self)
 
     def as_record(self) -> dict[str, Any]:
         """What analyze.json says of them; where the result goes is no part of it."""

@@ -17,7 +17,7 @@ from vocabopt.analyze.text import SetText, read_texts, share
 from vocabopt.analyze.vocabulary import near_duplicates
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, named_set
+from vocabopt.corpus import TextSet, named_set, tell_shared
 from vocabopt.errors import OptionError
 from vocabopt.report.text import plain
 from vocabopt.versions import versions
@@ -34,7 +34,8 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
         OptionError: an option cannot be used, or the sets of --parity are not aligned.
     """
     read_options = options.read_options()
-    named = [named_set(name, path, "eval") for name, path in options.texts.items()]
+    named = [named_set(name, path, "eval", read_options) for name, path in options.texts.items()]
+    tell_shared(named)
     # Names of this module's own: those of the user may be any, "train" included, which means more elsewhere.
     text_sets = tuple(
         replace(text_set, name=str(i), files=_of_set(text_set, str(i))) for i, text_set in enumerate(named)

@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
-from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte
+from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte, missing_bytes, steps_of
 from vocabopt.bases.model_merges import frozen_ids
-from vocabopt.bases.pipeline import added_token, isolated_symbols
+from vocabopt.bases.pipeline import added_token, counting_tokenizer, isolated_symbols, without_batch_settings
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, read_model
 
 OriginalKind = Literal["sentencepiece", "tiktoken", "tekken"]
@@ -39,8 +40,10 @@ class Base:
     source, pattern, specials: what `load_base` loads it from again: a built-in name, an absolute path or a hub id, and
     for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
     instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file; is_from_model: from a SentencePiece model.
-    `pieces[id]` are the bytes of text a token stands for (▁ as a space), empty for special and byte tokens of the
-    SentencePiece family; `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
+    model_config: the config.json beside it, where a folder was given that has one.
+    `pieces[id]` are the bytes of text a token stands for (▁ as a space); empty for special tokens, for byte tokens of
+    the SentencePiece family, and for what no text of a byte-level base can become (`_reaches_no_text`).
+    `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Base:
     specials: str | None = None
     special_names: Mapping[str, str] = field(default_factory=dict)
     model_n_rows: int | None = None
+    model_config: Path | None = None
     is_from_ranks: bool = False
     is_from_model: bool = False
     prefix: Prefix
@@ -67,7 +71,7 @@ class Base:
     @functools.cached_property
     def full(self) -> Tokenizer:
         """The tokenizer as loaded, without truncation and padding: the authority every count is checked against."""
-        return Tokenizer.from_str(json.dumps({**self.tokenizer_json, "truncation": None, "padding": None}))
+        return counting_tokenizer(self.tokenizer_json)
 
     @functools.cached_property
     def n_tokens(self) -> int:
@@ -83,12 +87,6 @@ class Base:
     @functools.cached_property
     def added_ids(self) -> frozenset[int]:
         return frozenset(token["id"] for token in self.tokenizer_json.get("added_tokens", []))
-
-    @functools.cached_property
-    def normalized_ids(self) -> frozenset[int]:
-        """Added tokens that tokenizer.json looks for in normalised text."""
-        tokens = self.tokenizer_json.get("added_tokens", [])
-        return frozenset(token["id"] for token in tokens if token.get("normalized"))
 
     @functools.cached_property
     def sentencepiece_model(self) -> bytes | None:
@@ -121,10 +119,33 @@ class Base:
     def pieces(self) -> list[bytes]:
         pieces = [b""] * self.n_tokens
         for piece, index in self.tokenizer_json["model"]["vocab"].items():
-            if index in self.added_ids or self.byte_values[index] >= 0:
+            if index in self.added_ids or self.byte_values[index] >= 0 or self._reaches_no_text(piece):
                 continue
             pieces[index] = self.piece_bytes(piece)
         return pieces
+
+    def _reaches_no_text(self, piece: str) -> bool:
+        """Whether a piece of a byte-level base stands for no text: one with a character that is no byte's, as no merge
+        leads to it; or the one that stands for bytes which the vocabulary lacks.
+        """
+        if self.family == "sentencepiece-bpe":
+            return False
+        is_unknown = bool(self.missing_bytes) and piece == self.tokenizer_json["model"].get("unk_token")
+        return is_unknown or not byte_of_char().keys() >= set(piece)
+
+    @functools.cached_property
+    def missing_bytes(self) -> bytes:
+        """Bytes of UTF-8 text that a byte-level base has no token for.
+
+        `tokenizers` leaves them out, or gives the model's unknown token for them; no decoder brings them back.
+        """
+        return b"" if self.family == "sentencepiece-bpe" else missing_bytes(self.tokenizer_json["model"]["vocab"])
+
+    @functools.cached_property
+    def cuts_bytes(self) -> bool:
+        """Whether text is cut again after ByteLevel wrote its bytes, so that a cut may fall inside a character."""
+        steps = steps_of(self.tokenizer_json.get("pre_tokenizer"), "pretokenizers")
+        return self.family == "byte-level-bpe" and steps[-1]["type"] != "ByteLevel"
 
     def piece_bytes(self, piece: str) -> bytes:
         """The bytes of text that a piece, spelled as in tokenizer.json, stands for."""
@@ -142,7 +163,8 @@ class Base:
     def chunk_json(self) -> dict[str, Any]:
         """tokenizer.json reduced to what happens inside one chunk of text: no added tokens, no prefix, no splitting.
 
-        Chunks of the byte-level family are pre-tokens, normalised already.
+        Chunks of the byte-level family are pre-tokens, normalised already; where bytes are cut, spelled as in
+        tokenizer.json.
         """
         spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
         to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -150,7 +172,7 @@ class Base:
         model = self.tokenizer_json["model"]
         vocab = model["vocab"]
         return {
-            **self.tokenizer_json,
+            **without_batch_settings(self.tokenizer_json),
             # Inside a chunk nothing is put before the text, so that here added tokens do what the pre-tokenizer does.
             "added_tokens": [
                 {
@@ -161,39 +183,35 @@ class Base:
             ],
             "model": {**model, "ignore_merges": False} if self.isolated else model,
             "normalizer": spaces if is_sentencepiece else None,
-            "pre_tokenizer": None if is_sentencepiece else to_bytes,
+            "pre_tokenizer": None if is_sentencepiece or self.cuts_bytes else to_bytes,
             "post_processor": None,
-            "truncation": None,
-            "padding": None,
         }
 
     @functools.cached_property
     def chunk_tokenizer(self) -> Tokenizer:
         """The `tokenizers` encoder of single chunks."""
-        return Tokenizer.from_str(json.dumps(self.chunk_json))
+        return counting_tokenizer(self.chunk_json)
 
     @functools.cached_property
     def merging_tokenizer(self) -> Tokenizer:
         """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised or split."""
         model = {**self.chunk_json["model"], "ignore_merges": False}
-        return Tokenizer.from_str(
-            json.dumps(
-                {**self.chunk_json, "added_tokens": [], "model": model, "normalizer": None, "pre_tokenizer": None}
-            )
-        )
+        nothing = dict.fromkeys(("normalizer", "pre_tokenizer"))
+        return counting_tokenizer(self.chunk_json, added_tokens=[], model=model, **nothing)
 
     @functools.cached_property
     def whole_chunk_tokenizer(self) -> Tokenizer:
         """The `tokenizers` encoder of chunks that are not yet cut into pre-tokens."""
-        return (
-            self.chunk_tokenizer
-            if self.family == "sentencepiece-bpe"
-            else Tokenizer.from_str(json.dumps(self.fast_json))
-        )
+        return self.chunk_tokenizer if self.family == "sentencepiece-bpe" else counting_tokenizer(self.fast_json)
 
     @functools.cached_property
     def fast_chunk_tokenizer(self) -> Any:
-        """The gigatoken encoder of single chunks; None where it is not installed or does not know this tokenizer."""
+        """The gigatoken encoder of single chunks; None where it is not installed or does not know this tokenizer.
+
+        It is compared on a sample of the chunks (`ChunkEncoder`), which seldom holds a byte that a base lacks.
+        """
+        if self.missing_bytes or self.cuts_bytes:
+            return None
         try:
             from gigatoken import Tokenizer as FastTokenizer
 

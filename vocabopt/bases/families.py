@@ -12,8 +12,11 @@ Family = Literal["sentencepiece-bpe", "byte-level-bpe"]
 Prefix = Literal["always", "first", "never"]
 
 _UNICODE_NORMALIZERS = frozenset({"NFC", "NFD", "NFKC", "NFKD"})
+#: Steps that may follow ByteLevel: they cut what it has written and change no character of it.
+_CUTTING_STEPS = frozenset({"Digits", "Punctuation", "Split"})
 #: Bytes that occur in no UTF-8 text, so a vocabulary loses nothing without them.
 _NEVER_IN_UTF8 = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
+_CONTINUATION_BYTES = range(0x80, 0xC0)
 
 
 @functools.cache
@@ -29,6 +32,11 @@ def char_of_byte() -> tuple[str, ...]:
 def byte_of_char() -> dict[str, int]:
     """Character of GPT-2's printable alphabet -> byte."""
     return {char: byte for byte, char in enumerate(char_of_byte())}
+
+
+def missing_bytes(vocab: Mapping[str, int]) -> bytes:
+    """Bytes of UTF-8 text for which a byte-level vocabulary has no token."""
+    return bytes(byte for byte, char in enumerate(char_of_byte()) if char not in vocab and byte not in _NEVER_IN_UTF8)
 
 
 def recognise(value: Mapping[str, Any], place: str) -> tuple[Family, Prefix, bool]:
@@ -59,31 +67,51 @@ def steps_of(part: Any, key: str) -> list[dict[str, Any]]:
 def _recognise_byte_level(
     value: Mapping[str, Any], steps: list[dict[str, Any]], place: str
 ) -> tuple[Family, Prefix, bool]:
-    if steps[-1]["type"] != "ByteLevel":
-        raise BaseTokenizerError(f"{place}: its pre-tokenizer does not end with ByteLevel, which is not supported.")
+    at = next(index for index, step in enumerate(steps) if step["type"] == "ByteLevel")
+    if odd := [step["type"] for step in steps[at + 1 :] if step["type"] not in _CUTTING_STEPS]:
+        raise BaseTokenizerError(
+            f"{place}: its pre-tokenizer has the step {odd[0]} after ByteLevel; steps that may follow it are "
+            f"{', '.join(sorted(_CUTTING_STEPS))}. Pass another base."
+        )
     for step in steps_of(value.get("normalizer"), "normalizers"):
         if step["type"] not in _UNICODE_NORMALIZERS:
             raise BaseTokenizerError(
                 f"{place}: its normaliser has a step {step['type']}; byte-level bases are supported with Unicode "
                 "normal forms (NFC, NFD, NFKC, NFKD) only."
             )
-    missing = [char for char in char_of_byte() if char not in value["model"]["vocab"]]
-    if missing:
-        raise BaseTokenizerError(
-            f"{place}: its vocabulary lacks {len(missing)} of the 256 byte tokens, so some text cannot be encoded."
-        )
-    add_prefix: bool = steps[-1].get("add_prefix_space", False)
+    _check_missing_bytes(value["model"], place)
+    add_prefix: bool = steps[at].get("add_prefix_space", False)
     normal_forms = {step["type"] for step in steps_of(value.get("normalizer"), "normalizers")}
     if add_prefix and normal_forms & {"NFKC", "NFKD"}:
         raise BaseTokenizerError(
             f"{place}: it adds a space before text that does not begin with one, after its normaliser "
             f"({', '.join(sorted(normal_forms))}) may have made other characters a space. Pass another base."
         )
-    if add_prefix and len(steps) > 1:
+    if add_prefix and at > 0:
         raise BaseTokenizerError(
             f"{place}: its ByteLevel step adds a space before every earlier split, which is not supported."
         )
     return "byte-level-bpe", ("always" if add_prefix else "never"), True
+
+
+def _check_missing_bytes(model: Mapping[str, Any], place: str) -> None:
+    """Refuse a vocabulary without bytes whose loss changes how the rest of the text is spelled.
+
+    Where a byte that begins a character is missing, that character is lost and no other: pieces grown from whole text
+    never match what is left of it. A continuation byte stands in the middle of many characters.
+    """
+    missing = missing_bytes(model["vocab"])
+    inside = [byte for byte in missing if byte in _CONTINUATION_BYTES]
+    if inside:
+        raise BaseTokenizerError(
+            f"{place}: its vocabulary lacks {len(missing)} of the 243 bytes of UTF-8 text, {len(inside)} of them "
+            f"inside characters ({inside[0]:02X}, ...), so characters would be torn. Pass another base."
+        )
+    if missing and model.get("byte_fallback"):
+        raise BaseTokenizerError(
+            f"{place}: its byte-level BPE lacks the bytes {missing.hex(' ').upper()} and has byte_fallback set, which "
+            "is not supported. Pass another base."
+        )
 
 
 def _missing_byte_pieces(vocab: Mapping[str, int]) -> list[str]:

@@ -12,6 +12,7 @@ from vocabopt.bases.pipeline import added_token
 from vocabopt.bases.ranks import is_rank_file, parse_ranks, spelled
 from vocabopt.bases.sentencepiece_model import is_bpe, parse_any_model
 from vocabopt.bases.tekken import parse_tekken
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import BaseTokenizerError
 
 
@@ -20,7 +21,7 @@ def added_tokens_of(folder: Path) -> dict[str, dict[str, Any]]:
     added: dict[str, dict[str, Any]] = {}
     for name in ("added_tokens.json", "tokenizer_config.json"):
         try:
-            value = json.loads((folder / name).read_text(encoding="utf-8"))
+            value = json.loads(read_utf8(folder / name))
             if name == "added_tokens.json":
                 added |= {content: added_token(int(i), content, special=True) for content, i in value.items()}
             for index, token in value.get("added_tokens_decoder", {}).items():

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from vocabopt.bases.pipeline import bpe_model, counting_tokenizer
 from vocabopt.errors import BaseTokenizerError
 
 
@@ -24,6 +25,24 @@ def refuse_words_that_are_tokens(value: Mapping[str, Any], path: Path) -> None:
                 f"{path}: its added token {token['content']!r} (id {token['id']}) is single_word and no piece of the "
                 "vocabulary, so that merging could change text that holds it inside a word. Remove it, or add it to "
                 "the vocabulary."
+            )
+
+
+def refuse_tokens_that_look_alike(value: Mapping[str, Any], path: Path) -> None:
+    """Refuse two added tokens that the library looks for as the same text: which of them it finds is by chance.
+
+    One that is `normalized` is looked for as the normaliser writes it, so two contents can be one text.
+    """
+    normalizer = counting_tokenizer(value, added_tokens=[], model=bpe_model({}, [])).normalizer
+    found: dict[tuple[bool, str], str] = {}
+    for token in value.get("added_tokens", []):
+        content, is_normalized = token["content"], bool(token["normalized"])
+        sought = normalizer.normalize_str(content) if is_normalized and normalizer is not None else content
+        other = found.setdefault((is_normalized, sought), content)
+        if other != content:
+            raise BaseTokenizerError(
+                f"{path}: its added tokens {other!r} and {content!r} (id {token['id']}) are one text to its "
+                "normaliser, and the tokenizers library finds the one or the other by chance. Remove one of them."
             )
 
 

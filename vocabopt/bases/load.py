@@ -13,7 +13,13 @@ from vocabopt.bases import known
 from vocabopt.bases.base import Base, Original
 from vocabopt.bases.families import recognise
 from vocabopt.bases.folders import added_tokens_of, give_token, original_beside, rank_file_name
-from vocabopt.bases.json_files import check_readable, parse_json, parse_tokenizer_json, refuse_words_that_are_tokens
+from vocabopt.bases.json_files import (
+    check_readable,
+    parse_json,
+    parse_tokenizer_json,
+    refuse_tokens_that_look_alike,
+    refuse_words_that_are_tokens,
+)
 from vocabopt.bases.model_check import check_model
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks
@@ -23,11 +29,14 @@ from vocabopt.bases.sentencepiece_model import (
     to_tokenizer_json,
 )
 from vocabopt.bases.tekken import is_tekken, parse_tekken
+from vocabopt.byte_order_mark import read_utf8, without_mark
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
 
 #: Files of a Hugging Face folder that belong to the tokenizer and travel with a merged one.
 COMPANION_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
+#: The first bytes of a GGUF file.
+_GGUF = b"GGUF"
 #: More chat templates of one tokenizer, a file each.
 TEMPLATE_FOLDER = "additional_chat_templates"
 #: What a folder's tokenizer is read from, the first that is there; then any rank file named *.tiktoken.
@@ -98,6 +107,8 @@ def _builtin_mistral() -> Path:
 def _load_folder(folder: Path, name: str, source: str, pattern: str | None, specials: str | None) -> Base:
     ranks = sorted(folder.glob("*.tiktoken"))
     found = [*(folder / file for file in _TOKENIZER_FILES if (folder / file).is_file()), *ranks]
+    if not found and (gguf := sorted(folder.glob("*.gguf"))):
+        found = gguf[:1]  # refused with a reason of its own
     if not found:
         raise BaseTokenizerError(
             f"{folder}: no tokenizer.json or tokenizer.model in this folder (nor tekken.json, *.tiktoken). Pass the "
@@ -105,8 +116,8 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
         )
     templates = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
-    companions = {file: (folder / file).read_bytes() for file in COMPANION_FILES if (folder / file).is_file()}
-    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": template.read_bytes() for template in templates}
+    companions = {file: _read_bytes(folder / file) for file in COMPANION_FILES if (folder / file).is_file()}
+    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": _read_bytes(template) for template in templates}
     return _load_file(
         found[0],
         name=name,
@@ -115,6 +126,7 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
         specials=specials,
         companions=companions,
         model_n_rows=_model_n_rows(folder / "config.json"),
+        model_config=folder.resolve() / "config.json" if (folder / "config.json").is_file() else None,
         beside=found[1:] if found[0].name == "tokenizer.json" else [],
         more_added=added_tokens_of(folder) if found[0].name == "tokenizer.model" else {},
     )
@@ -123,7 +135,7 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
 def _model_n_rows(config: Path) -> int | None:
     """Rows of the embedding table as the base's own config.json states them (padding included), if it is there."""
     try:
-        value = json.loads(config.read_text(encoding="utf-8"))
+        value = json.loads(read_utf8(config))
     except (OSError, ValueError):
         return None
     parts = (value, value.get("text_config")) if isinstance(value, dict) else ()
@@ -153,6 +165,7 @@ def _load_file(
     specials: str | None = None,
     companions: Mapping[str, bytes] | None = None,
     model_n_rows: int | None = None,
+    model_config: Path | None = None,
     beside: list[Path] | None = None,
     more_added: Mapping[str, dict[str, Any]] | None = None,
 ) -> Base:
@@ -162,6 +175,7 @@ def _load_file(
     for added in (more_added or {}).values():
         give_token(content.tokenizer_json, added, path)
     refuse_words_that_are_tokens(content.tokenizer_json, path)
+    refuse_tokens_that_look_alike(content.tokenizer_json, path)
     family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
     originals = [] if content.original is None else [content.original]
     for other in beside or []:
@@ -185,6 +199,7 @@ def _load_file(
         is_from_ranks=content.also is not None,
         is_from_model=is_from_model,
         model_n_rows=model_n_rows,
+        model_config=model_config,
         prefix=prefix,
         prefix_unless_space=unless_space,
     )
@@ -195,19 +210,31 @@ def _load_file(
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            # A whole model may be as large as the memory: its first bytes say enough.
+            if (begin := file.read(4)) == _GGUF:
+                raise BaseTokenizerError(
+                    f"{path}: is a GGUF file. It holds a vocabulary but not the rules that split and normalise text, "
+                    "so no tokenizer can be made of it exactly. Pass the folder or hub id of the model it was made "
+                    "from, or its tokenizer.json or tokenizer.model."
+                )
+            return without_mark(begin + file.read(), path)
     except OSError as error:
         raise BaseTokenizerError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _content_of(data: bytes, path: Path, name: str, pattern: str | None, specials: str | None) -> _Content:
     """What kind of file this is, its content says, not its name."""
+    if data.startswith(b"#version"):
+        raise _half(path, "a list of merges")
     if data.lstrip()[:1] == b"{":
         value = parse_json(data, path)
         if is_tekken(value):
             tekken = parse_tekken(value, str(path))
             original = Original(kind="tekken", file_name="tekken.json", data=data)
             return _Content(tokenizer_json=tekken.tokenizer_json(), original=original, names=tekken.names())
+        if isinstance(value, dict) and value and all(type(index) is int for index in value.values()):
+            raise _half(path, "a list of pieces with their ids")
         return _Content(tokenizer_json=parse_tokenizer_json(data, path))
     if is_rank_file(data):
         ranks = parse_ranks(data, str(path))
@@ -230,3 +257,10 @@ def _content_of(data: bytes, path: Path, name: str, pattern: str | None, special
     model = parse_model(data, str(path))
     original = Original(kind="sentencepiece", file_name="tokenizer.model", data=data)
     return _Content(tokenizer_json=to_tokenizer_json(model), original=original, names=special_token_names(model))
+
+
+def _half(path: Path, what: str) -> BaseTokenizerError:
+    return BaseTokenizerError(
+        f"{path}: is {what}, which is one half of a tokenizer. Put vocab.json and merges.txt into a folder and make "
+        "them a tokenizer.json: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
+    )

@@ -19,8 +19,6 @@ from vocabopt.errors import BaseTokenizerError
 from vocabopt.hard_strings import hard_strings
 
 _BATCH_TEXTS = 10_000
-#: Chunks of counted text that are compared, how long they are at most, and how many stand side by side.
-N_CHUNKS, MAX_CHUNK_BYTES, _N_SIDE_BY_SIDE = 20_000, 4_096, 8
 _MAX_SHOWN = 60
 #: A character that few models have a piece for, and none a longer one: nothing merges with its bytes.
 _BREAK = "\x01"
@@ -117,11 +115,6 @@ def check_text(base: Base, texts: Iterable[str]) -> str | None:
     return (
         f"{base.name}: its tokenizer.model is not its tokenizer.json: {found.told()}. What is grown is tokenizer.json."
     )
-
-
-def side_by_side(chunks: list[str]) -> list[str]:
-    """Texts put together from chunks."""
-    return ["".join(chunks[i : i + _N_SIDE_BY_SIDE]) for i in range(0, len(chunks), _N_SIDE_BY_SIDE)]
 
 
 def _refuse(found: Difference | None, place: str) -> None:

@@ -1,8 +1,27 @@
 """Parts of tokenizer.json that more than one kind of base is made of."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from tokenizers import Tokenizer
+
+#: What tokenizer.json says of batches; a text is counted as long as it is, and by itself.
+BATCH_SETTINGS: Mapping[str, None] = {"truncation": None, "padding": None}
+
+
+def without_batch_settings(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
+    """A tokenizer.json of text as long as it is."""
+    return {**tokenizer_json, **BATCH_SETTINGS}
+
+
+def counting_tokenizer(tokenizer_json: Mapping[str, Any], **parts: Any) -> Tokenizer:
+    """The `tokenizers` encoder of a tokenizer.json, without the settings that belong to batches.
+
+    Every encoder of this project is made here. `parts`: of the document, in place of its own.
+    """
+    return Tokenizer.from_str(json.dumps(without_batch_settings({**tokenizer_json, **parts})))
 
 
 def added_token(index: int, content: str, *, special: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ pattern nor the special tokens: known.py has those that are published.
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +17,13 @@ from vocabopt.bases.families import char_of_byte
 from vocabopt.bases.pipeline import added_token, bos_first, bpe_model, tokenizer_json
 from vocabopt.errors import BaseTokenizerError
 
+#: The token of no bytes.
+_NO_BYTES = b"="
+
 
 def is_rank_file(data: bytes) -> bool:
     """Does it begin as a rank file does?"""
-    return re.match(rb"[A-Za-z0-9+/=]+ \d+\r?\n", data[:200]) is not None
+    return re.match(rb"[A-Za-z0-9+/=]+ \d+\r?\n", data[:200].removeprefix(codecs.BOM_UTF8)) is not None
 
 
 def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
@@ -30,12 +34,14 @@ def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
     """
     ranks: dict[bytes, int] = {}
     taken: set[int] = set()
-    for number, line in enumerate(data.splitlines(), 1):
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
         if not line.strip():
             continue
         try:
             token, rank = line.split()
-            decoded, value = binascii.a2b_base64(token, strict_mode=True), int(rank)
+            # Whisper's file ends with an empty token, so written; every decoder of base64 reads it as no bytes.
+            decoded = b"" if token == _NO_BYTES else binascii.a2b_base64(token, strict_mode=True)
+            value = int(rank)
         except (ValueError, binascii.Error) as error:
             raise BaseTokenizerError(
                 f"{place}, line {number}: {line[:60]!r} is not a token in base64 and its rank. Fetch the file again."
@@ -49,7 +55,7 @@ def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
 
 def rank_file(ranks: Mapping[bytes, int]) -> bytes:
     """The inverse of `parse_ranks`."""
-    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ranks.items())
+    return b"".join(b"%s %d\n" % (base64.b64encode(token) or _NO_BYTES, rank) for token, rank in ranks.items())
 
 
 def merges_of_ranks(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:

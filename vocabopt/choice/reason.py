@@ -48,16 +48,26 @@ def reason(question: Question, knee: int | None, decided: Decided) -> str:
         why = f"the knee of the {text} input ratio against the embedding ratio {_of_window(question)} is at {knee:,}"
     else:
         why = f"the {text} input ratio has no knee {_of_window(question)}{_instead(decided)}"
-    if decided.clipped_by == "exposure":
-        plan = f"{question.options.train_tokens:,} training tokens of the base"
-        why += f", held back to {decided.limit:,}: in {plan} later tokens are seen fewer than "
-        why += f"{question.options.min_exposure:,} times"
-    elif decided.clipped_by == "memory":
-        why += f", held back to {decided.limit:,} by the memory budget"
+    rounding = _rounding(question, decided) if n_added else ""
+    if decided.clipped_by is not None:
+        # What decided comes first, then what it held back.
+        why = f"{_limit(question, decided)}{rounding}; {why}, which is more"
+    else:
+        why += rounding
     if n_added == 0:
         return f"Add no tokens: {why}."
     how_many = f"{n_added:,} {'token' if n_added == 1 else 'tokens'}"
-    return f"Add {how_many}: {why}{_rounding(question, decided)}{_outcome(question, n_added)}"
+    return f"Add {how_many}: {why}{_outcome(question, n_added)}"
+
+
+def _limit(question: Question, decided: Decided) -> str:
+    if decided.clipped_by == "exposure":
+        plan = f"{question.options.train_tokens:,} training tokens of the base"
+        return (
+            f"{decided.limit:,} is the most that {plan} allow, as later tokens are seen fewer than "
+            f"{question.options.min_exposure:,} times"
+        )
+    return f"{decided.limit:,} is the most that the memory budget allows"
 
 
 def _instead(decided: Decided) -> str:

@@ -13,7 +13,7 @@ from vocabopt.choice.recommend import choose
 from vocabopt.choice.sizes import size_curve
 from vocabopt.complexity import EmbeddingTable, chosen_table, points
 from vocabopt.modelspec import load_model_spec, spec_of_record
-from vocabopt.run_files import read_curve, read_folds, read_sweep, read_union, require_fields
+from vocabopt.run_files import read_curve, read_folds, read_sweep, read_union
 from vocabopt.sets import TRAIN
 
 
@@ -57,13 +57,9 @@ def rechoose(run_dir: Path, options: ChoiceOptions, model: str | None = None) ->
         RunDirectoryError: no finished sweep, or a file of it is missing, broken or of another run.
         OptionError, ModelSpecError: the window, set or model is not one for this curve.
     """
-    sweep = read_sweep(run_dir)
-    require_fields(
-        run_dir / "sweep.json",
-        sweep,
-        ("base", "model", "sets", "points", "scripts", "options", "exhausted_at", "curve_sha256"),
-    )
-    curve, folds = read_curve(run_dir, sweep["curve_sha256"]), read_folds(run_dir)
+    sweep = read_sweep(run_dir, with_choice=False)
+    curve = read_curve(run_dir, {**sweep, "choice": {}})
+    folds = read_folds(run_dir, sweep, curve)
     table = table_of(sweep)
     if model is not None:
         table = chosen_table(load_model_spec(model), sweep["base"]["name"], sweep["base"]["n_tokens"])

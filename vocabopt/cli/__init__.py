@@ -1,11 +1,13 @@
 """The command line: options in, one call per command, tables and messages out. Only this module catches errors."""
 
 import gc
+import sys
 from typing import Any
 
 import click
 
 from vocabopt import __version__
+from vocabopt.caches import use_caches
 from vocabopt.cli.command_adapt import adapt
 from vocabopt.cli.command_analyze import analyze
 from vocabopt.cli.command_choose import choose
@@ -19,12 +21,18 @@ from vocabopt.cli.command_report import report
 from vocabopt.cli.command_sensitivity import sensitivity
 from vocabopt.cli.command_sweep import sweep
 from vocabopt.cli.command_verify import verify
-from vocabopt.cli.shared import ARGUMENTS, GOES_ON_BY
+from vocabopt.cli.shared import ARGUMENTS, GOES_ON_BY, refuse_repeated
+from vocabopt.cli.signals import hear_signals, waiting_hears
+from vocabopt.cli.streams import flush, open_streams
+from vocabopt.cli.unexpected import unexpected
 from vocabopt.errors import VocaboptError
+from vocabopt.system_errors import refusal
+
+_INTERRUPTED = "Interrupted. Finished files are kept; nothing half-written is left."
 
 
 class _Group(click.Group):
-    """Turns the project's errors into one message and their exit code, and Ctrl-C into a plain sentence."""
+    """Turns every error into one message and its exit code, and Ctrl-C into a plain sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of use, not of the alphabet."""
@@ -34,17 +42,32 @@ class _Group(click.Group):
         ctx.meta[ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            refuse_repeated(click.Context(command, info_name=name, parent=ctx), rest)
+        return name, command, rest
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            if (note := use_caches()) is not None and "--quiet" not in ctx.meta.get(ARGUMENTS, ()):
+                click.echo(note, err=True)
             return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except VocaboptError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            kept = "Interrupted. Finished files are kept; nothing half-written is left."
+        except KeyboardInterrupt as stop:
             command = ctx.meta.get(GOES_ON_BY)
-            click.echo(kept if command is None else f"Interrupted. Go on with: {command}", err=True)
-            ctx.exit(130)
+            click.echo(_INTERRUPTED if command is None else f"Interrupted. Go on with: {command}", err=True)
+            ctx.exit(getattr(stop, "exit_code", 130))
+        except Exception as error:
+            refused = refusal(error)
+            click.echo(f"Error: {unexpected(error) if refused is None else refused}", err=True)
+            ctx.exit(1 if refused is None else 2)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,6 +99,8 @@ for command in (
     adapt,
     eval_command,
 ):
+    assert command.callback is not None
+    command.callback = waiting_hears(command.callback)
     main.add_command(command)
 
 
@@ -84,7 +109,19 @@ def run() -> None:
     # A tokenizer is half a million objects that live as long as the command: the collector of cycles walks through
     # them again and again and finds nothing (7.4 s with it, 6.8 s without, for 117 MB), and once more at the end.
     gc.disable()
+    stdout, _ = open_streams()
+    hear_signals()
     try:
-        main()
+        code = main(standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt) as stop:
+        click.echo(_INTERRUPTED, err=True)
+        code = getattr(stop.__cause__ or stop, "exit_code", 130)
     finally:
         gc.freeze()
+    if (lost := flush(stdout)) is not None:
+        click.echo(f"Error: {lost}", err=True)
+        code = code or 2
+    sys.exit(code)

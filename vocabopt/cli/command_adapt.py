@@ -1,15 +1,16 @@
 """`vocabopt adapt`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vocabopt.cli.shared import going_on_by, plain_console, reading_options, require_trainer
+from vocabopt.cli.shared import going_on_by, hold, plain_console, reading_options, require_trainer
 from vocabopt.cli.training import (
     INITS,
+    TIED,
     budget_option,
+    document_options,
     eval_option,
     lora_option,
     norm_option,
@@ -20,6 +21,7 @@ from vocabopt.cli.training import (
     running_options,
 )
 from vocabopt.errors import OptionError
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -30,6 +32,7 @@ from vocabopt.errors import OptionError
 )
 @replay_options
 @budget_option
+@document_options
 @eval_option
 @click.option(
     "--base-eval",
@@ -40,7 +43,7 @@ from vocabopt.errors import OptionError
 )
 @plan_option
 @lora_option
-@click.option("--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}.")
+@click.option("--init", default="decompose", show_default=True, metavar="METHOD", help=f"New rows: {INITS}. {TIED}")
 @norm_option
 @running_options
 @click.option(
@@ -98,10 +101,11 @@ def adapt(
         raise OptionError("No folder to write to. Name one with --out.")
     values["report_to"] = tuple(name for name in values["report_to"] if name != "none")
     options = AdaptOptions(model=model, run=run, out=out, **values)
+    hold(out)
     record = run_adaptation(options, Console(quiet=quiet or as_json or not is_main()), resume=resume)
     page = _report_again(out) if is_main() else None
     if as_json and is_main():
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet and is_main():
         console = plain_console()
         console.print(stages_table(record, width=console.width))

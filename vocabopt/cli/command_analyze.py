@@ -1,13 +1,13 @@
 """`vocabopt analyze`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vocabopt.analyze import DEFAULT_MORPHEME_DOCUMENTS, DEFAULT_RARE
-from vocabopt.cli.shared import named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.cli.shared import hold, named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -64,10 +64,11 @@ def analyze(as_json: bool, quiet: bool, **values: Any) -> None:
 
     options = AnalyzeOptions(**values)
     if options.out is not None:
+        hold(options.out)
         check_own_folder(options.out, "analyze.json")
     record = compare(options, Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet:
         console = plain_console()
         for table in all_tables(record, width=console.width):

@@ -1,13 +1,13 @@
 """`vocabopt choose`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vocabopt.cli.shared import plain_console
+from vocabopt.cli.shared import hold, plain_console
+from vocabopt.utf8 import json_bytes
 
 if TYPE_CHECKING:
     from vocabopt.choice.options import ChoiceOptions
@@ -70,10 +70,13 @@ def choose(run_dir: Path, model: str | None, as_json: bool, quiet: bool, **value
     """
     from vocabopt.choice.run import rechoose
 
-    sweep = rechoose(run_dir, _options(**values), model)
+    options = _options(**values)
+    if run_dir.is_dir():
+        hold(run_dir)
+    sweep = rechoose(run_dir, options, model)
     choice = sweep["choice"]
     if as_json:
-        click.echo(json.dumps(choice, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(choice))
     elif not quiet:
         _print_choice(sweep, run_dir)
 

@@ -1,13 +1,14 @@
 """`vocabopt eval`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vocabopt.cli.shared import named_paths, plain_console, reading_options, require_trainer
+from vocabopt.cli.shared import hold_file, named_paths, plain_console, reading_options, require_trainer
+from vocabopt.cli.training import document_start_option
 from vocabopt.errors import OptionError
+from vocabopt.utf8 import json_bytes
 
 
 @click.command("eval")
@@ -38,6 +39,7 @@ from vocabopt.errors import OptionError
     metavar="N",
     help="Tokens that each further window of a long document adds, after repeated ones.  [default: no overlap]",
 )
+@document_start_option
 @click.option("--batch", "batch_size", default=8, show_default=True, metavar="N", help="Windows, or choices, at once.")
 @click.option("--tokenizer", metavar="TOK", help="Another folder's tokenizer.  [default: the model's]")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1, mps.")
@@ -96,6 +98,7 @@ def eval_command(
         raise OptionError(f"--out {out}: is a folder. Name the file to write, for example {out / 'eval.json'}.")
     if out is not None:
         check_writable(out.parent)
+        hold_file(out)
     options = EvalOptions(
         model=model,
         limit_bytes=None if limit is None else parse_bytes(limit, "--limit", "1MB, 200kB or 500000"),
@@ -106,7 +109,7 @@ def eval_command(
     if out is not None:
         write_json_atomic(out, record)
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet:
         console = plain_console()
         for table in all_tables(record):

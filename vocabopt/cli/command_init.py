@@ -1,13 +1,13 @@
 """`vocabopt init`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vocabopt.cli.shared import plain_console, require_trainer
-from vocabopt.cli.training import METHODS, norm_option, output_options
+from vocabopt.cli.shared import hold, plain_console, require_trainer
+from vocabopt.cli.training import METHODS, TIED, norm_option, output_options
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -24,7 +24,7 @@ from vocabopt.cli.training import METHODS, norm_option, output_options
     type=click.Choice(METHODS),
     default="decompose",
     show_default=True,
-    help="What makes the new rows.",
+    help=f"What makes the new rows. {TIED}",
 )
 @norm_option
 @click.option(
@@ -63,13 +63,14 @@ def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: 
     options = InitOptions(
         model=model, max_shard_bytes=parse_bytes(max_shard_size, "--max-shard-size", "5GB or 500MB"), **values
     )
+    hold(options.out)
     done = run_init(options, Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json.dumps(done.record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(done.record))
     elif not quiet:
         console = plain_console()
         console.print(log_table(done.log).for_terminal(console.width))
-        for note in done.log.notes:
+        for note in (*done.record["model_notes"], *done.log.notes):
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         click.echo(f"{options.out}: {done.record['n_params']:,} parameters, {done.record['n_rows']:,} rows.")
         click.echo(f"Load it with: AutoModelForCausalLM.from_pretrained({str(options.out)!r})")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vocabopt.cli.command_verify import print_report
-from vocabopt.cli.shared import BASES, rank_file_options
+from vocabopt.cli.shared import BASES, hold, rank_file_options
 from vocabopt.errors import OptionError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def merge(
     if out is None and run_dir is None and base is not None and vocab is not None:
         raise OptionError("No folder to write to. Name one with --out.")
     out = out or (run_dir or Path()) / "tokenizer"
+    hold(out)
     merged = _merge(run_dir, out, base, vocab, console, **values)
     told = merged.base
     try:

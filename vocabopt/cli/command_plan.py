@@ -1,6 +1,5 @@
 """`vocabopt plan`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from vocabopt.cli.shared import plain_console, require_trainer
 from vocabopt.cli.training import lora_option, plan_option, step_options
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -49,7 +49,7 @@ def plan(model: str, as_json: bool, **values: Any) -> None:
 
     report = plan_report(PlanOptions(model=model, **values))
     if as_json:
-        click.echo(json.dumps(report.as_record(), ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(report.as_record()))
         return
     console = plain_console()
     console.print(plan_table(report, width=console.width))

@@ -1,6 +1,5 @@
 """`vocabopt prepare`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,10 @@ import click
 from vocabopt.cli.shared import (
     BASES,
     Command,
+    column_option,
+    format_option,
     going_on_by,
+    hold,
     named_paths,
     plain_console,
     rank_file_options,
@@ -18,6 +20,7 @@ from vocabopt.cli.shared import (
 )
 from vocabopt.errors import OptionError
 from vocabopt.prepare import DEFAULT_STEPS, STEP_NAMES
+from vocabopt.utf8 import json_bytes
 
 if TYPE_CHECKING:
     from vocabopt.console import Console
@@ -100,13 +103,14 @@ def compare_options(command: Command) -> Command:
 )
 @rank_file_options
 @click.option(
-    "--format",
+    "--output-format",
     "output",
     type=click.Choice(["jsonl.zst", "parquet"]),
     default="jsonl.zst",
     show_default=True,
     help="Files of clean/ and removed/.",
 )
+@format_option
 @click.option(
     "--unit",
     type=click.Choice(["line", "file"]),
@@ -114,7 +118,7 @@ def compare_options(command: Command) -> Command:
     show_default=True,
     help="What a document is in a text file.",
 )
-@click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]")
+@column_option
 @click.option(
     "--encoding",
     default="auto",
@@ -132,10 +136,10 @@ def prepare(
 ) -> None:
     """Clean text, step by step, and count what each step takes.
 
-    PATH: .txt, .jsonl or .parquet files (also .gz, .zst), folders, globs, URLs, or - for standard input. Writes
-    OUT/clean/ (what is kept: id, text, source, line), OUT/removed/ (the rest, with the step that took it and why),
-    prepare.json and report.html. A run that was stopped goes on when the same command is given again. `vocabopt sweep
-    OUT` reads the result and shows the funnel in its report.
+    PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst), folders, globs, URLs, or - for standard
+    input. Writes OUT/clean/ (what is kept: id, text, source, line), OUT/removed/ (the rest, with the step that took it
+    and why), prepare.json and report.html. A run that was stopped goes on when the same command is given again.
+    `vocabopt sweep OUT` reads the result and shows the funnel in its report.
 
     \b
     Examples:
@@ -150,6 +154,7 @@ def prepare(
 
     chosen, console = _chain(config, steps), Console(quiet=quiet or as_json)
     going_on_by()
+    hold(values["out"])
     comparing = {name: values.pop(name) for name in _COMPARE_NAMES}
     if compare:
         record = _compare(chosen, {**values, **comparing}, console)
@@ -159,7 +164,7 @@ def prepare(
             raise OptionError(f"--{option}: is about comparing parts of the text. Add --compare, or leave it out.")
         record = run_prepare(PrepareOptions(steps=chosen, base=None if base == "none" else base, **values), console)
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet and compare:
         _print_comparison(record, values["out"])
     elif not quiet:

@@ -1,15 +1,16 @@
 """`vocabopt probe`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vocabopt.cli.shared import going_on_by, plain_console, reading_options, require_trainer
+from vocabopt.cli.shared import going_on_by, hold, plain_console, reading_options, require_trainer
 from vocabopt.cli.training import (
     INITS,
     PLANS,
+    TIED,
+    document_options,
     eval_option,
     lora_option,
     norm_option,
@@ -18,14 +19,18 @@ from vocabopt.cli.training import (
     run_options,
     running_options,
 )
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
 @click.argument("model", metavar="MODEL")
 @run_options
 @replay_options
+@document_options
 @eval_option
-@click.option("--init", "inits", multiple=True, metavar="METHOD", help=f"May be repeated: {INITS}.  [default: all]")
+@click.option(
+    "--init", "inits", multiple=True, metavar="METHOD", help=f"May be repeated: {INITS}. {TIED}  [default: all]"
+)
 @click.option(
     "--plan", "plans", multiple=True, metavar="PLAN", default=("redwhale",), show_default=True, help=f"Or: {PLANS}."
 )
@@ -75,9 +80,10 @@ def probe(
         n_steps=n_steps,
         n_seeds=n_seeds,
     )
+    hold(options.adapt.out)
     record = run_probe(options, Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet:
         console = plain_console()
         console.print(probe_table(record, width=console.width))

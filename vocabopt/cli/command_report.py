@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from vocabopt.cli.shared import hold
+
 
 @click.command()
 @click.argument("run_dir", metavar="DIR", type=click.Path(path_type=Path))
@@ -23,6 +25,8 @@ def report(run_dir: Path, quiet: bool) -> None:
     """
     from vocabopt.report.rebuild import rebuild_report
 
+    if run_dir.is_dir():
+        hold(run_dir)
     page = rebuild_report(run_dir)
     if not quiet:
         click.echo(f"Report: {page}")

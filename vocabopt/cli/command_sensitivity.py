@@ -1,6 +1,5 @@
 """`vocabopt sensitivity`."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import BASES, plain_console, rank_file_options, reading_options
+from vocabopt.cli.shared import BASES, hold, plain_console, rank_file_options, reading_options
 from vocabopt.errors import OptionError
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -35,7 +35,11 @@ from vocabopt.errors import OptionError
 )
 @click.option("--window", metavar="START:STOP", help="Added tokens between which knees are sought, as in `choose`.")
 @click.option("--heldout", default=0.05, show_default=True, help="Share of documents held out, picked by content.")
-@click.option("--model", metavar="MODEL", help="Model whose embedding is counted.  [default: the base's preset]")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Model whose embedding is counted.  [default: as in `sweep`]",
+)
 @click.option("--min-saving", default=2, show_default=True, help="Stop when the best token saves fewer tokens.")
 @click.option("--seed", default=0, show_default=True, help="Picks other held-out documents, folds and resamples.")
 @reading_options
@@ -49,6 +53,7 @@ def sensitivity(
     column: str | None,
     encoding: str,
     on_error: Any,
+    format: Any,
     as_json: bool,
     quiet: bool,
     **values: Any,
@@ -72,13 +77,14 @@ def sensitivity(
     options = SensitivityOptions(
         corpora=_named(corpora),
         out=out,
-        read=ReadOptions(unit=unit, column=column, encoding=encoding, on_error=on_error),
+        read=ReadOptions(unit=unit, column=column, encoding=encoding, on_error=on_error, format=format),
         choice=ChoiceOptions(window=None if window is None else parse_window(window), seed=values["seed"]),
         **values,
     )
+    hold(out)
     record = run_sensitivity(options, Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet:
         _print(record, out)
 

@@ -1,14 +1,13 @@
 """`vocabopt sweep`."""
 
-import json
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vocabopt.cli.shared import BASES, named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.cli.shared import BASES, hold, named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.utf8 import json_bytes
 
 
 @click.command()
@@ -44,7 +43,14 @@ from vocabopt.cli.shared import BASES, named_paths, plain_console, rank_file_opt
     default="auto",
     show_default=True,
     metavar="auto|none|NAME[,NAME]",
-    help="Script every new token must show, e.g. Hangul.",
+    help="Script every new token must show, e.g. Hangul; several with commas. auto: those of the training text, none "
+    "where Latin prevails; then only --protect guards other text.",
+)
+@click.option(
+    "--min-script-share",
+    default=0.1,
+    show_default=True,
+    help="With --script auto: a writing system other than Latin is learned from this share of the letters on.",
 )
 @click.option(
     "--sizes",
@@ -56,13 +62,20 @@ from vocabopt.cli.shared import BASES, named_paths, plain_console, rank_file_opt
 @click.option(
     "--model",
     metavar="MODEL",
-    help="Model whose embedding is counted: config.json, folder, or preset.  [default: the base's preset]",
+    help="Model whose embedding is counted: config.json, folder, or preset.  "
+    "[default: the config.json in the base's folder, else its preset]",
 )
 @click.option(
     "--min-saving",
     default=2,
     show_default=True,
     help="Stop when the best token saves fewer tokens of the training text.",
+)
+@click.option(
+    "--cross-spaces",
+    is_flag=True,
+    help="New tokens may hold a space after another character (two words, or one and its full stop and space), where "
+    "the base's own pattern does not cut there. Counts whole documents, which is slow.",
 )
 @click.option("--seed", default=0, show_default=True, help="Picks other held-out documents and folds.")
 @reading_options
@@ -110,25 +123,18 @@ def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
     from vocabopt.options import SweepOptions, default_out
     from vocabopt.sweep import run_sweep
 
-    _interrupt_reads()
     options = SweepOptions(out=out or default_out(values["paths"], values["base"]), **values)
+    hold(options.out)
     record = run_sweep(options, Console(quiet=quiet or as_json))
     if as_json:
         # Bytes: JSON is UTF-8 whatever the terminal's encoding.
-        click.echo(json.dumps(record, ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(record))
     elif not quiet:
         _print_sweep(record, options.out)
 
 
-def _interrupt_reads() -> None:
-    """Let Ctrl-C end a read that waits for a pipe: polars, when imported, has such reads started again instead."""
-    if hasattr(signal, "siginterrupt"):
-        signal.siginterrupt(signal.SIGINT, True)
-
-
 def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
-    import polars as pl
-
+    from vocabopt.artifacts import read_parquet
     from vocabopt.tables import sweep_notes, sweep_table, union_notes, union_table
 
     console = plain_console()
@@ -137,7 +143,7 @@ def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
     if record["method"] == "union":
         for note in notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
-        console.print(union_table(record, pl.read_parquet(out / "curve.parquet", glob=False), width=console.width))
+        console.print(union_table(record, read_parquet(out / "curve.parquet"), width=console.width))
         notes = [*union_notes(record), record["union"]["choice"]["reason"]]
     for note in (*notes, f"Report: {out / 'report.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

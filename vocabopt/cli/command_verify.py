@@ -1,13 +1,13 @@
 """`vocabopt verify`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vocabopt.cli.shared import named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.cli.shared import hold_file, named_paths, plain_console, rank_file_options, reading_options
 from vocabopt.errors import OptionError
+from vocabopt.utf8 import json_bytes
 
 if TYPE_CHECKING:
     from vocabopt.verify import Report
@@ -51,8 +51,9 @@ if TYPE_CHECKING:
 def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **values: Any) -> None:
     """Prove that NEW is BASE with new tokens and nothing else changed: a table of what passes and what fails.
 
-    BASE and NEW: Hugging Face folders, files, hub ids as --base takes them; NEW need not be made here. Exit code 1 if
-    anything fails; each failure shows three examples. Writes verify.json.
+    BASE and NEW: Hugging Face folders, files, hub ids as --base takes them; NEW need not be made here. The last line
+    says PASS, WARN or FAIL. Exit code 1 if anything fails; a warning, such as text that nothing guards, leaves it at 0.
+    What fails or warns shows up to five examples, of each kind one first. Writes verify.json.
 
     \b
     Examples:
@@ -66,9 +67,11 @@ def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **
     target = out or (Path(new) / "verify.json" if Path(new).is_dir() else None)
     if target is not None and target.is_dir():
         raise OptionError(f"--out {target}: is a folder. Name the file to write, for example {target / 'verify.json'}.")
+    if target is not None:
+        hold_file(target)
     report = compare(base, new, VerifyOptions(**values), Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json.dumps(report.as_record(), ensure_ascii=False, indent=1).encode())
+        click.echo(json_bytes(report.as_record()))
     elif not quiet:
         print_report(report)
     if target is not None:

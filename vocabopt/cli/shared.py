@@ -1,13 +1,16 @@
-"""What more than one command takes: repeated NAME=PATH options, the options that complete a rank file."""
+"""What more than one command has: options given once, repeated NAME=PATH options, those that complete a rank file."""
 
 import gc
+import os
 import shlex
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, how_to_install
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -18,6 +21,26 @@ BASES = (
     "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
     "rank file or a Tekken .json"
 )
+
+
+def refuse_repeated(context: click.Context, args: Iterable[str]) -> None:
+    """Refuse an option given twice where it holds one value: click would keep the last in silence.
+
+    Args:
+        context: of the command that `args` are for.
+
+    Raises:
+        OptionError: there is one.
+    """
+    values, _, parameters = context.command.make_parser(context).parse_args(args=list(args))
+    for option in dict.fromkeys(parameters):
+        n_times = parameters.count(option)
+        if n_times > 1 and isinstance(option, click.Option) and not (option.multiple or option.is_flag):
+            listed = ", with commas between several" if "," in (option.metavar or "") else ""
+            raise OptionError(
+                f"{option.opts[0]} {values[str(option.name)]}: {option.opts[0]} is given {n_times} times and takes one "
+                f"value{listed}. Give it once."
+            )
 
 
 def named_paths(option: str) -> Callable[[click.Context, click.Parameter, Iterable[str]], dict[str, str]]:
@@ -52,9 +75,29 @@ def rank_file_options(command: Command) -> Command:
     )(command)
 
 
+def format_option(command: Command) -> Command:
+    """--format: what the text is stored in."""
+    return click.option(
+        "--format",
+        type=click.Choice(["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]),
+        default="auto",
+        show_default=True,
+        help="Format of all text. auto goes by each file's suffix, and refuses a text file (or standard input) that "
+        "holds something else.",
+    )(command)
+
+
+def column_option(command: Command) -> Command:
+    """--column."""
+    return click.option(
+        "--column", metavar="NAME", help="Text column of records: .jsonl, .json, .csv, .tsv, .parquet.  [default: text]"
+    )(command)
+
+
 def reading_options(command: Command) -> Command:
-    """--unit, --column, --encoding, --on-error: how text is read."""
+    """--format, --unit, --column, --encoding, --on-error: how text is read."""
     options = (
+        format_option,
         click.option(
             "--unit",
             type=click.Choice(["line", "file"]),
@@ -62,7 +105,7 @@ def reading_options(command: Command) -> Command:
             show_default=True,
             help="What a document is in a text file.",
         ),
-        click.option("--column", metavar="NAME", help="Text column of .jsonl and .parquet files.  [default: text]"),
+        column_option,
         click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text, e.g. cp949."),
         click.option(
             "--on-error",
@@ -89,7 +132,7 @@ def require_trainer(command: str) -> None:
         name for name in ("torch", "transformers", "accelerate", "peft", "safetensors") if find_spec(name) is None
     ]
     if missing:
-        raise OptionError(f"{command} needs {', '.join(missing)}: pip install 'vocabopt[train]'.")
+        raise OptionError(f"{command} needs {', '.join(missing)}. {how_to_install('train')}")
     # Training makes cycles, for hours: unlike in the other commands (see `run`), they must be collected.
     gc.enable()
 
@@ -98,11 +141,40 @@ def require_trainer(command: str) -> None:
 ARGUMENTS, GOES_ON_BY = "vocabopt.arguments", "vocabopt.goes_on_by"
 
 
+#: Of a command that holds a folder, as others are told of it.
+_N_COMMAND = 200
+
+
 def going_on_by(*options: str) -> None:
     """Say that this command, stopped at any moment, goes on when it is given again with these options added."""
     meta = click.get_current_context().meta
     given = meta.get(ARGUMENTS, [])
     meta[GOES_ON_BY] = shlex.join(["vocabopt", *given, *(option for option in options if option not in given)])
+
+
+def hold(folder: Path) -> None:
+    """Let this command alone write into a folder, from now until it ends.
+
+    Raises:
+        RunDirectoryError: another run holds the folder, or it cannot be made or written to.
+    """
+    from vocabopt.locks import folder_lock
+
+    _hold(folder_lock, folder)
+
+
+def hold_file(path: Path) -> None:
+    """The same for one file that the command writes."""
+    from vocabopt.locks import file_lock
+
+    _hold(file_lock, path)
+
+
+def _hold(lock: Callable[[Path, str], AbstractContextManager[None]], path: Path) -> None:
+    context = click.get_current_context()
+    # Of the processes of torchrun the first one writes.
+    if os.environ.get("RANK", "0") == "0":
+        context.with_resource(lock(path, shlex.join(["vocabopt", *context.meta.get(ARGUMENTS, [])])[:_N_COMMAND]))
 
 
 def plain_console(width: int = 120) -> "RichConsole":

@@ -14,6 +14,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PLANS = "redwhale, full, lora, sequential, top2-bottom2, eeve, inplace, or a .toml file"
 METHODS = ("random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted")
 INITS = ", ".join(METHODS)
+#: Of help: what a method is worth to a model of one table.
+TIED = "On a tied model decompose-head is random."
 
 
 def _add(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
@@ -98,6 +100,26 @@ def replay_options(command: Command) -> Command:
     )
 
 
+def document_options(command: Command) -> Command:
+    """--document-start, --document-end: what stands around plain text."""
+    return _add(command, (document_start_option, _document_option("end", "closes")))
+
+
+def document_start_option(command: Command) -> Command:
+    """--document-start, for a command that closes no document."""
+    return _document_option("start", "opens")(command)
+
+
+def _document_option(end: str, does: str) -> Callable[[Command], Command]:
+    return click.option(
+        f"--document-{end}",
+        default="auto",
+        show_default=True,
+        metavar="TOKEN|none",
+        help=f"Token that {does} a document. auto: the tokenizer's own, but never one that marks turns of a chat.",
+    )
+
+
 def budget_option(command: Command) -> Command:
     """--budget: how much text is trained on."""
     return click.option(
@@ -134,7 +156,9 @@ def lora_option(command: Command) -> Command:
 def norm_option(command: Command) -> Command:
     """--match-norm."""
     return click.option(
-        "--match-norm", is_flag=True, help="Rescale new rows to the norm of the rows they are made of."
+        "--match-norm",
+        is_flag=True,
+        help="Rescale new rows to the norm of the rows they are made of; on a tied model compare first, by probe.",
     )(command)
 
 

@@ -18,23 +18,14 @@ from vocabopt.bases.sentencepiece_model import extended_model, read_model
 from vocabopt.bases.tekken import parse_tekken
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.merge.addition import Addition
+from vocabopt.merge.class_defaults import class_defaults, class_of_model
+from vocabopt.utf8 import json_bytes
 
 #: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the
-#: pipeline, and drop spaces on some tokenizers.
+#: pipeline, and drop spaces on some tokenizers; their defaults are written out instead.
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"
 #: Names of Python code that would be run instead of tokenizer.json.
 _CODE_FIELDS = ("auto_map", "tokenizer_file", "vocab_file", "merges_file")
-_END = "<|endoftext|>"
-_LLAMA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-#: Special tokens that a named class of transformers 5 supplies where tokenizer_config.json does not name them.
-CLASS_DEFAULTS: Mapping[str, Mapping[str, str]] = {
-    "GPT2Tokenizer": {"bos_token": _END, "eos_token": _END, "unk_token": _END},
-    "Qwen2Tokenizer": {"eos_token": _END, "pad_token": _END, "unk_token": _END},
-    "GPTNeoXTokenizer": {"bos_token": _END, "eos_token": _END, "unk_token": _END, "pad_token": "<|padding|>"},
-    "GemmaTokenizer": {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"},
-    "LlamaTokenizer": _LLAMA,
-    "CodeLlamaTokenizer": _LLAMA,
-}
 
 
 def merged_base(base: Base, addition: Addition) -> Base:
@@ -45,7 +36,7 @@ def merged_base(base: Base, addition: Addition) -> Base:
 def merged_files(base: Base, addition: Addition, merged: Base) -> dict[str, bytes]:
     """Every file of the merged tokenizer but extension.json, by its path in the folder; tokenizer.json comes last."""
     files = {name: data for name, data in base.companions.items() if name != "tokenizer_config.json"}
-    files["tokenizer_config.json"] = (json.dumps(tokenizer_config(base), ensure_ascii=False, indent=2) + "\n").encode()
+    files["tokenizer_config.json"] = json_bytes(tokenizer_config(base), indent=2) + b"\n"
     for original in base.originals:
         files[original.file_name] = extended_original(base, original, addition)
     # As the library itself writes it, with the base's own truncation and padding.
@@ -126,18 +117,26 @@ def extended_original(base: Base, original: Original, addition: Addition) -> byt
 
 
 def tokenizer_config(base: Base) -> dict[str, Any]:
-    """tokenizer_config.json of the merged tokenizer: the base's own, made to load tokenizer.json as it is."""
-    if "tokenizer_config.json" not in base.companions:
-        plain = {"clean_up_tokenization_spaces": False, "model_max_length": 10**30}
-        return {**plain, **base.special_names, "tokenizer_class": TOKENIZER_CLASS}
+    """tokenizer_config.json of the merged tokenizer: the base's own, made to load tokenizer.json as it is.
+
+    What the class that loads the base's folder fills in by itself is stated, so that AutoTokenizer gives the same
+    special tokens and pads on the same side.
+    """
+    plain = {"clean_up_tokenization_spaces": False, "model_max_length": int(1e30), **base.special_names}
+    file = base.companions.get("tokenizer_config.json")
     try:
-        stored: dict[str, Any] = dict(json.loads(base.companions["tokenizer_config.json"]))
+        stored: dict[str, Any] = plain if file is None else dict(json.loads(file))
     except (ValueError, TypeError) as error:
         raise BaseTokenizerError(
             f"{base.source}: its tokenizer_config.json is not a JSON object ({error}). Mend it, or remove it."
         ) from error
     config = {key: value for key, value in stored.items() if key not in _CODE_FIELDS}
-    supplied = CLASS_DEFAULTS.get(str(config.get("tokenizer_class")).removesuffix("Fast"), {})
+    named = config.get("tokenizer_class") or class_of_model(base.model_config)
+    if base.family == "byte-level-bpe" and str(named).removesuffix("Fast") == "LlamaTokenizer":
+        # DeepSeek's. transformers 4 adds the BOS that add_bos_token asks for in this class alone; transformers 5 sees
+        # that tokenizer.json is byte-level and takes it as it is.
+        return config
     known = {*base.tokenizer_json["model"]["vocab"], *base.added_contents}
-    missing = {name: content for name, content in supplied.items() if name not in config and content in known}
-    return {**config, **missing, "tokenizer_class": TOKENIZER_CLASS}
+    defaults = {name: value for name, value in class_defaults(str(named)).items() if name not in config}
+    supplied = {name: value for name, value in defaults.items() if not name.endswith("_token") or value in known}
+    return {**config, **supplied, "tokenizer_class": TOKENIZER_CLASS}

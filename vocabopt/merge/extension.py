@@ -1,11 +1,14 @@
 """extension.json: what each new token is, what it replaces, how often it occurs, and what was proved of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from vocabopt.artifacts import FORMAT_VERSION
+from vocabopt.artifacts import FORMAT_VERSION, read_json
 from vocabopt.bases import Base
+from vocabopt.errors import RunDirectoryError
+from vocabopt.fields import COUNT, Shape, check_fields
 from vocabopt.merge.addition import Addition
 
 
@@ -20,6 +23,7 @@ def extension_record(
     addition: Addition,
     *,
     scripts: tuple[str, ...] | None,
+    protected_sets: Sequence[str] = (),
     base_n_rows: int,
     pad_to: int | None,
     counts: Mapping[str, list[int]],
@@ -29,6 +33,7 @@ def extension_record(
 
     Args:
         scripts: the guard's; None where none was set.
+        protected_sets: names of the texts that no merge may change.
         base_n_rows: rows of the model's table before, padding included.
         pad_to: rows of the model's table are to be a multiple of this; recorded, not a token.
         counts: text set -> how often each new token occurs in it; empty where no text was counted.
@@ -55,6 +60,7 @@ def extension_record(
         "scores": addition.scores,
         "base": base.as_record(),
         "scripts": None if scripts is None else list(scripts),
+        "protected_sets": list(protected_sets),
         "n_added": addition.n_added,
         "first_id": base.n_tokens,
         "n_tokens": n_tokens,
@@ -71,4 +77,54 @@ def extension_bytes(record: Mapping[str, Any]) -> bytes:
     """The file: readable, and a line a token."""
     head = json.dumps({key: value for key, value in record.items() if key != "tokens"}, ensure_ascii=False, indent=1)
     lines = ",\n".join(f"  {json.dumps(token, ensure_ascii=False)}" for token in record["tokens"])
-    return f'{head[:-2]},\n "tokens": [\n{lines}\n ]\n}}\n'.encode()
+    return f'{head[:-2]},\n "tokens": [\n{lines}\n ]\n}}\n'.encode("utf-8", "backslashreplace")
+
+
+EXTENSION_JSON = "extension.json"
+_TOKEN: Shape = {
+    "id": COUNT,
+    "piece": str,
+    "bytes": str,
+    "base_ids": [COUNT],
+    "rank?": COUNT,
+    "kind?": str,
+    "parts?": [COUNT],
+    "counts?": {"*": COUNT},
+}
+_EXTENSION: Shape = {
+    "method": str,
+    "scores": str,
+    "base": {"name": str, "source": str, "sha256": str, "n_tokens": COUNT},
+    "scripts?": [str],
+    "n_added": COUNT,
+    "first_id": COUNT,
+    "n_tokens": COUNT,
+    "n_rows": COUNT,
+    "pad_to?": COUNT,
+    "n_rows_padded": COUNT,
+    "n_unused?": {"*": COUNT},
+    "proof?": {},
+    "tokens": [_TOKEN],
+}
+
+
+def read_extension(folder: Path, *, next_step: str = "Merge again.") -> dict[str, Any]:
+    """extension.json of a merged tokenizer's folder.
+
+    Raises:
+        RunDirectoryError: it is not there, broken, or its fields are missing, of another kind, or not of one another.
+    """
+    path = folder / EXTENSION_JSON
+    record = read_json(path, next_step=next_step)
+    check_fields(record, _EXTENSION, path, next_step)
+    first, n_added = record["first_id"], record["n_added"]
+    if record["n_tokens"] != first + n_added:
+        raise RunDirectoryError(
+            f"{path}: field n_tokens is {record['n_tokens']:,}, not first_id and n_added together "
+            f"({first + n_added:,}). {next_step}"
+        )
+    if [token["id"] for token in record["tokens"]] != list(range(first, first + n_added)):
+        raise RunDirectoryError(
+            f"{path}: field tokens: their ids are not {first:,} to {first + n_added - 1:,}. {next_step}"
+        )
+    return record

@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
-from vocabopt.artifacts import read_json
 from vocabopt.bases import Base
+from vocabopt.counts import ChunkCounts
+from vocabopt.document_proof import DocumentProof, count_documents, missing_chunk, prove_documents
 from vocabopt.errors import PromiseError, RunDirectoryError
 from vocabopt.growth import protected_chunks
+from vocabopt.proof_sample import PROOF_PARQUET, read_proof_sample
 from vocabopt.recount import changed_chunks, recount
 from vocabopt.run_directory import read_counts
+from vocabopt.run_files import read_run
 
 _REPORT = "Nothing was written; please report this with the base."
 
@@ -36,30 +40,40 @@ def prove(
     run_dir: Path,
     base: Base,
     merged: Base,
+    tokenizer_json: bytes,
     *,
     scripts: tuple[str, ...],
     promised: Mapping[str, int] | None,
+    cross_spaces: bool,
 ) -> tuple[dict[str, list[int]], dict[str, Any]]:
-    """Encode the counted text of a run with the merged tokenizer: its counts must be those promised (P1), and protected
-    chunks must not change (P3).
+    """Encode the text of a run with the merged tokenizer: its counts must be those promised (P1), and protected chunks
+    must not change (P3).
+
+    All counted chunks are encoded; and whole documents, as they were read, with the file that is written, beside what
+    their chunks say.
 
     Args:
+        tokenizer_json: the file as it will be written.
         promised: tokens per text set; None where the sweep promised none, and then protected chunks may change.
+        cross_spaces: as the text was counted.
 
     Returns:
         Per text set how often each new token occurs, and the proof as extension.json holds it.
 
     Raises:
-        RunDirectoryError: the counts of the run are not there, or not whole.
-        PromiseError: a count or a protected chunk differs.
+        RunDirectoryError: the counts of the run or its documents are not there, or not whole.
+        PromiseError: a count, a document or a protected chunk differs.
     """
-    run = read_json(run_dir / "run.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
-    counts = read_counts(run_dir, run["inputs_sha256"])
+    inputs_sha256 = read_run(run_dir)["inputs_sha256"]
+    counts = read_counts(run_dir, inputs_sha256)
     if counts is None:
         raise RunDirectoryError(
             f"{run_dir / 'counts.parquet'}: is missing, broken or of another run, so nothing could be proved of the "
             "merged tokenizer. Sweep again into this folder."
         )
+    documents = _prove_documents(
+        run_dir, inputs_sha256, base, merged, counts, tokenizer_json, cross_spaces=cross_spaces
+    )
     weights = counts.weights()
     counted = recount(merged, counts, weights)
     found = counted.n_tokens(counts)
@@ -77,5 +91,33 @@ def prove(
         "n_tokens_promised": None if promised is None else dict(promised),
         "n_protected_chunks": len(protected),
         "n_changed_chunks": len(changed),
+        "documents": documents.as_record(),
     }
     return {name: new[i].tolist() for i, name in enumerate(counts.sets)}, proof
+
+
+def _prove_documents(
+    run_dir: Path,
+    inputs_sha256: str,
+    base: Base,
+    merged: Base,
+    counts: ChunkCounts,
+    tokenizer_json: bytes,
+    *,
+    cross_spaces: bool,
+) -> DocumentProof:
+    """The proof on whole documents: those that the sweep kept, which the counted text must hold."""
+    sample = read_proof_sample(run_dir, inputs_sha256)
+    if sample is None:
+        raise RunDirectoryError(
+            f"{run_dir / PROOF_PARQUET}: is missing or of another run (earlier versions kept none), so that the "
+            "counts could not be proved on whole documents. Sweep again into a new folder, and merge that."
+        )
+    counted = count_documents(base, sample, cross_spaces=cross_spaces)
+    if (missing := missing_chunk(counted, sample, counts)) is not None:
+        raise PromiseError(f"{base.name}: the part {missing!r} of a document is not in the counted text. {_REPORT}")
+    # What will be written, to the byte, but without what it says of batches.
+    tokenizer = Tokenizer.from_str(tokenizer_json.decode())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return prove_documents(tokenizer, merged, counted, sample, what=f"{base.name} with added tokens")

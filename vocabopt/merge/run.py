@@ -1,13 +1,12 @@
 """`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocabopt.artifacts import check_writable, read_json, write_bytes_atomic
+from vocabopt.artifacts import check_writable, write_bytes_atomic
 from vocabopt.bases import Base, load_base
-from vocabopt.bases.model_check import MAX_CHUNK_BYTES, N_CHUNKS, side_by_side
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.merge.addition import Addition, Method, Scores, grown
@@ -15,9 +14,9 @@ from vocabopt.merge.export import merged_base, merged_files
 from vocabopt.merge.extension import extension_bytes, extension_record
 from vocabopt.merge.model_proof import prove_model
 from vocabopt.merge.proof import check_ids, prove
-from vocabopt.run_directory import read_counts
-from vocabopt.run_files import read_curve, read_sweep
-from vocabopt.union.files import UNION_JSON, UNION_MODEL
+from vocabopt.proof_sample import read_proof_sample
+from vocabopt.run_files import read_curve, read_run, read_sweep, read_union_record
+from vocabopt.union.files import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 
 
@@ -62,29 +61,42 @@ def merge_run(
         )
     sweep = read_sweep(run_dir)
     scripts = tuple(sweep["scripts"])
+    protected = sorted(name for name, stats in sweep["sets"].items() if stats["role"] == "protected")
     with console.step("load"):
         base = _base_of(sweep, run_dir, expected_base)
         addition: Addition
         promised: dict[str, int] | None
-        if (method or sweep["method"]) == "union":
+        if (method or sweep.get("method", "grow")) == "union":
             addition, promised = _union_of(run_dir, base, n_added), None
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
     with console.step("prove"):
-        counts, proof = prove(run_dir, base, merged, scripts=scripts, promised=promised)
+        files = merged_files(base, addition, merged)
+        counts, proof = prove(
+            run_dir,
+            base,
+            merged,
+            files["tokenizer.json"],
+            scripts=scripts,
+            promised=promised,
+            cross_spaces=bool(sweep["options"].get("cross_spaces")),
+        )
+        sample = read_proof_sample(run_dir, read_run(run_dir)["inputs_sha256"])
+        _prove_forms(base, merged, addition, files, sample.texts if sample else (), console)
     with console.step("write"):
         record = extension_record(
             base,
             addition,
             scripts=scripts,
+            protected_sets=protected if addition.method == "grow" else (),
             base_n_rows=int(sweep["base"]["n_rows"]),
             pad_to=pad_to,
             counts=counts,
             proof=proof,
         )
-        return _write(base, merged, addition, record, out, console, _chunks_of(run_dir))
+        return _write(base, addition, record, files, out)
 
 
 def merge_vocabulary(
@@ -113,7 +125,9 @@ def merge_vocabulary(
         record = extension_record(
             base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
         )
-        return _write(base, merged, addition, record, out, console, [])
+        files = merged_files(base, addition, merged)
+        _prove_forms(base, merged, addition, files, (), console)
+        return _write(base, addition, record, files, out)
 
 
 def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> Base:
@@ -136,7 +150,7 @@ def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> 
 def _curve_of(
     sweep: Mapping[str, Any], run_dir: Path, base: Base, n_added: int | None
 ) -> tuple[Addition, dict[str, int]]:
-    curve = read_curve(run_dir, sweep["curve_sha256"])
+    curve = read_curve(run_dir, sweep)
     if n_added is None:
         n_added = int(sweep["choice"]["n_added"])
     if not 0 <= n_added <= len(curve):
@@ -153,7 +167,7 @@ def _curve_of(
 
 
 def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
-    union = read_json(run_dir / UNION_JSON, next_step="Sweep into this folder with --method union first.")
+    union = read_union_record(run_dir)
     vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union["sha256"])
     n_added = union["choice"]["n_added"] if n_added is None else n_added
     if n_added is None:
@@ -167,26 +181,19 @@ def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
     return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
 
 
-def _chunks_of(run_dir: Path) -> list[str]:
-    """Some of the counted text of a run."""
-    run = read_json(run_dir / "run.json", next_step="Run `vocabopt sweep ... --out` with this folder first.")
-    counts = read_counts(run_dir, run["inputs_sha256"])
-    return [] if counts is None else counts.sample(N_CHUNKS, max_bytes=MAX_CHUNK_BYTES)
+def _prove_forms(
+    base: Base, merged: Base, addition: Addition, files: Mapping[str, bytes], texts: Iterable[str], console: Console
+) -> None:
+    """The two forms of a base with a tokenizer.model are one tokenizer, or differ where the base's do: that is said."""
+    # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
+    if base.sentencepiece_model is not None and addition.scores != "zero":
+        model = files[next(form.file_name for form in base.originals if form.kind == "sentencepiece")]
+        if told := prove_model(base, merged, addition, model, texts):
+            console.note(told)
 
 
-def _write(
-    base: Base,
-    merged: Base,
-    addition: Addition,
-    record: Mapping[str, Any],
-    out: Path,
-    console: Console,
-    chunks: list[str],
-) -> Merged:
+def _write(base: Base, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path) -> Merged:
     """Write the folder, tokenizer.json last: its presence means that all is there.
-
-    Args:
-        chunks: text on which the forms are compared before, beside the built-in one.
 
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
@@ -194,12 +201,6 @@ def _write(
     source = Path(base.source)
     if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
         raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
-    files = merged_files(base, addition, merged)
-    # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
-    if base.sentencepiece_model is not None and addition.scores != "zero":
-        model = files[next(form.file_name for form in base.originals if form.kind == "sentencepiece")]
-        if told := prove_model(base, merged, addition, model, side_by_side(chunks)):
-            console.note(told)
     files = {"extension.json": extension_bytes(record), **files}
     for name, data in files.items():
         existing = out / name

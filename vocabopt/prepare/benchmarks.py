@@ -1,7 +1,6 @@
 """The texts of benchmarks, and the index in which a document's n-grams are looked up."""
 
 import functools
-import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from vocabopt.artifacts import write_atomic
 from vocabopt.content import bytes_of_texts
 from vocabopt.corpus import TextFile, fingerprint, named_set
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.paths import printable
 from vocabopt.prepare import overlap_kernel as kernel
 from vocabopt.prepare.steps.nfc import Normalize
-from vocabopt.storage import chunks, file_format, local_path, reading
+from vocabopt.readers import read_records
 
 _VERSION = 1  # of the files that `ItemIndex.save` writes
 _BITS_PER_NGRAM = 32
@@ -95,7 +95,7 @@ def identity(benchmarks: Mapping[str, Sequence[str]], options: Sequence[object])
     """Of an index: the same for the same files and options. Raises CorpusError."""
     parts = [f"{_VERSION} {unicodedata.unidata_version} {list(options)}"]
     for name, paths in benchmarks.items():
-        parts += [f"{name} {file.url} {fingerprint(file)}" for file in _files(name, paths)]
+        parts += [f"{name} {printable(file.url)} {fingerprint(file)}" for file in _files(name, paths)]
     return str(xxhash.xxh3_128_hexdigest("\n".join(parts).encode()))
 
 
@@ -192,7 +192,7 @@ def _hashes(texts: pl.Series, n_chars: int) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _files(name: str, paths: Sequence[str]) -> list[TextFile]:
-    return [file for path in paths for file in named_set(name, path, "eval").files]
+    return list(named_set(name, paths, "eval").files)
 
 
 def items_of(benchmarks: Mapping[str, Sequence[str]], fields: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
@@ -204,7 +204,7 @@ def items_of(benchmarks: Mapping[str, Sequence[str]], fields: Sequence[str] = ()
 def _items(name: str, paths: Sequence[str], fields: Sequence[str]) -> Iterator[tuple[str, str]]:
     files = _files(name, paths)
     for file in files:
-        stem = Path(file.url).name.partition(".")[0]
+        stem = printable(Path(file.url).name).partition(".")[0]
         place = name if len(files) == 1 else f"{name} {stem}"
         n_texts = 0
         for number, record in _records(file.url):
@@ -230,17 +230,9 @@ def _texts(value: Any, field: str) -> Iterator[tuple[str, str]]:
 
 
 def _records(url: str) -> Iterator[tuple[int, Any]]:
-    """The lines or records of a file, from 1: a string each, or what JSON or parquet holds."""
-    kind, packed = file_format(url)
-    if kind == "parquet":
-        with local_path(url) as path, reading(url):
-            yield from enumerate(pl.read_parquet(path, glob=False).iter_rows(named=True), 1)
-        return
-    data = b"".join(piece for piece, _ in chunks(url, packed, 1 << 20))
-    for number, line in enumerate(data.split(b"\n"), 1):
-        try:
-            text = line.decode().strip()
-            if text:
-                yield number, text if kind != "jsonl" else json.loads(text)
-        except ValueError as error:
-            raise CorpusError(f"{url}, line {number}: {error}. A benchmark's file must be whole: mend it.") from error
+    """The lines or records of a file, from 1: a string each, or what JSON, a table or parquet holds."""
+    try:
+        yield from read_records(url)
+    except CorpusError as error:
+        told = str(error).partition("; mend it")[0]
+        raise CorpusError(f"{told}. A benchmark's file must be whole: mend it.") from error

@@ -7,7 +7,8 @@ kept: memory grows with the distinct n-grams alone.
 """
 
 import numpy as np
-from numba import njit
+
+from vocabopt.compiled import njit
 
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 

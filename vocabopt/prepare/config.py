@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import OptionError
 from vocabopt.prepare import DEFAULT_STEPS
 from vocabopt.prepare.step import Step
@@ -72,7 +73,7 @@ def read_config(path: Path) -> tuple[Step, ...]:
         OptionError: it is missing, is no TOML, or as `chain`.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_utf8(path))
     except FileNotFoundError as error:
         raise OptionError(f"--config {path}: no such file. Check the path.") from error
     except (OSError, ValueError) as error:

@@ -6,7 +6,8 @@ feature adds less. Features are hashed into a table of counts, so two of them ca
 """
 
 import numpy as np
-from numba import njit
+
+from vocabopt.compiled import njit
 
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 

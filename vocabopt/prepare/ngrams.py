@@ -2,9 +2,9 @@
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
 
+from vocabopt.compiled import njit
 from vocabopt.content import bytes_of_texts
 
 

@@ -9,7 +9,7 @@ from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.prepare.step import CorpusStep, Step
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 OutputFormat = Literal["jsonl.zst", "parquet"]
 
@@ -34,6 +34,7 @@ class PrepareOptions:
     unit: Literal["line", "file"] = "line"
     column: str | None = None
     encoding: str = "auto"
+    format: TextFormat = "auto"
     strict: bool = False
     shard: str = "16MB"
     workers: int = 2
@@ -61,7 +62,14 @@ class PrepareOptions:
         auto = self.encoding == "auto"
         codec = encoding or ("utf-8" if auto else self.encoding)
         fallback = "cp949" if auto and codec == "utf-8" else None
-        return ReadOptions(unit=self.unit, column=self.column, encoding=codec, fallback=fallback, on_error="skip")
+        return ReadOptions(
+            unit=self.unit,
+            column=self.column,
+            encoding=codec,
+            fallback=fallback,
+            on_error="skip",
+            format=self.format,
+        )
 
     def as_record(self) -> dict[str, Any]:
         """What is stored with the result."""

@@ -5,7 +5,8 @@ hash of 64 bits, finalised; two different n-grams of a few million share one wit
 """
 
 import numpy as np
-from numba import njit
+
+from vocabopt.compiled import njit
 
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 

@@ -18,7 +18,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from vocabopt.corpus import TextFile, fingerprint, named_set
-from vocabopt.errors import CorpusError, OptionError
+from vocabopt.errors import CorpusError, OptionError, how_to_install
 from vocabopt.prepare.character_lm import SPACE, estimate, sentences
 from vocabopt.readers import ReadOptions, read_blocks
 
@@ -89,7 +89,7 @@ def _load(step: str, model: str) -> Any:
     try:
         import kenlm
     except ImportError as error:
-        raise OptionError(f"[{step}] needs kenlm: pip install 'vocabopt[prepare]'.") from error
+        raise OptionError(f"[{step}] needs kenlm. {how_to_install('prepare')}") from error
     place = f'[{step}] model "{model}"'
     if not Path(model).is_file():
         raise OptionError(f"{place}: no such file. Name a kenlm model, .arpa or binary, or give reference instead.")

@@ -2,21 +2,21 @@
 
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
-from multiprocessing import get_context
 from typing import TypeAlias
 
 from vocabopt.errors import RunDirectoryError
+from vocabopt.locks import remove_unfinished
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Shard
 from vocabopt.prepare.shard import Pass, Worker
 from vocabopt.prepare.work import Work
+from vocabopt.processes import WorkerContext, signals_blocked
 
 #: Takes shards through a pass and gives their numbers as they are done, in any order.
 Submit: TypeAlias = Callable[[Pass, Iterable[tuple[int, Shard | None]]], Iterator[int]]
@@ -29,9 +29,11 @@ _THREADS = ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS")
 
 @contextmanager
 def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
-    """Workers for the time of the context; those already at work when it ends early finish their shard first."""
+    """Workers for the time of the context; those at work when an error ends it finish their shard first, when the user
+    ends it they stop."""
     here: list[Worker] = []
     executor: list[ProcessPoolExecutor] = []
+    context = WorkerContext()
 
     def submit(plan: Pass, jobs: Iterable[tuple[int, Shard | None]]) -> Iterator[int]:
         first = list(islice(iterator := iter(jobs), 2))
@@ -40,10 +42,8 @@ def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
                 here.append(Worker(options, work))
             return (here[0].run(plan, number, shard) for number, shard in chain(first, iterator))
         if not executor:
-            # Not forked: threads of polars and of the encoders would be left behind holding their locks.
-            executor.append(
-                ProcessPoolExecutor(options.workers, get_context("spawn"), initializer=_start, initargs=(options, work))
-            )
+            with signals_blocked():
+                executor.append(ProcessPoolExecutor(options.workers, context, _start, (options, work)))
         return _spread(executor[0], plan, chain(first, iterator), options.workers + _N_WAITING)
 
     before = {name: os.environ.get(name) for name in _THREADS}
@@ -51,9 +51,14 @@ def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
         os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
         yield submit
+    except KeyboardInterrupt:
+        context.kill()
+        raise
     finally:
         for started in executor:
             started.shutdown(cancel_futures=True)
+        if executor:
+            remove_unfinished(work.out)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -86,7 +91,6 @@ _worker: Worker | None = None  # of this process
 
 def _start(options: PrepareOptions, work: Work) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the pool
     _worker = Worker(options, work)
 
 

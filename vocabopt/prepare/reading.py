@@ -10,6 +10,7 @@ import polars as pl
 
 from vocabopt.corpus import TextFile, TextSet, find_text_sets
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.paths import printable
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.readers import Block, read_blocks
 from vocabopt.storage import chunks, file_format
@@ -21,7 +22,6 @@ _PEEK_BYTES = 4
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
     (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
@@ -87,7 +87,7 @@ class Reader:
     def _blocks(self) -> Iterator[tuple[int, Block]]:
         block_bytes = min(4 << 20, self.options.shard_bytes)
         for source, file in enumerate(self.text_set.files):
-            report = FileReport(url=file.url, encoding=self.options.encoding, n_bytes=file.n_bytes)
+            report = FileReport(url=printable(file.url), encoding=self.options.encoding, n_bytes=file.n_bytes)
             self.reports.append(report)
             try:
                 report.encoding = _encoding(file, self.options)
@@ -99,6 +99,8 @@ class Reader:
                         report.n_unreadable += block.n_skipped
                         report.n_recoded += block.n_recoded
                         yield source, block
+                        if block.damage is not None:
+                            raise CorpusError(block.damage)
             except CorpusError as error:
                 if self.options.strict:
                     raise
@@ -112,11 +114,12 @@ def find_text(options: PrepareOptions) -> TextSet:
         CorpusError: a path is missing, unreadable or holds no text. OptionError: the paths hold several languages, or
             the result would lie among them.
     """
+    out = options.out.resolve()
     for path in options.paths:
-        if "://" not in path and Path(path).is_dir() and Path(path).resolve() in options.out.resolve().parents:
+        if "://" not in path and Path(path).is_dir() and (folder := Path(path).resolve()) in (out, *out.parents):
             raise OptionError(
-                f"--out {options.out}: lies inside {path}, and would be read as text the next time. Choose a folder "
-                "outside of it."
+                f"--out {options.out}: {'is' if folder == out else 'lies inside'} {path}, and would be read as text "
+                "the next time. Choose a folder outside of it."
             )
     text_sets = find_text_sets(options.paths, target=None, evals={}, protects={}, options=options.read_options())
     if len(text_sets) > 1:
@@ -130,7 +133,7 @@ def find_text(options: PrepareOptions) -> TextSet:
 
 def _encoding(file: TextFile, options: PrepareOptions) -> str:
     kind, packed = file_format(file.url)
-    if options.encoding != "auto" or kind == "parquet":
+    if options.encoding != "auto" or "parquet" in (kind, options.format):
         return "utf-8" if options.encoding == "auto" else options.encoding
     start = b""
     with closing(chunks(file.url, packed, _PEEK_BYTES)) as pieces:  # type: ignore[type-var]

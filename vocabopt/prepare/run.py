@@ -12,6 +12,7 @@ from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_js
 from vocabopt.console import Console
 from vocabopt.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.errors import CorpusError, RunDirectoryError
+from vocabopt.paths import printable
 from vocabopt.prepare.decide import decide
 from vocabopt.prepare.funnel import StepCount, add_up, step_count_of
 from vocabopt.prepare.options import PrepareOptions, segments
@@ -65,7 +66,7 @@ def _take_folder(options: PrepareOptions, text_set: TextSet) -> list[dict[str, A
     taken over."""
     files = [*text_set.files, *(file for step in options.steps for file in _files_of(step))]
     has_run = check_own_folder(options.out, OPTIONS_JSON)
-    inputs = [{**asdict(file), "fingerprint": fingerprint(file)} for file in files]
+    inputs = [{**asdict(file), "url": printable(file.url), "fingerprint": fingerprint(file)} for file in files]
     identity = digest([options.identity(), [[entry["url"], entry["fingerprint"]] for entry in inputs]])
     record = {"format_version": FORMAT_VERSION, "identity": identity, "options": options.as_record(), "inputs": inputs}
     path = options.out / OPTIONS_JSON
@@ -96,7 +97,7 @@ class _Run:
 
     def __init__(self, options: PrepareOptions, work: Work, text_set: TextSet, console: Console) -> None:
         self.options, self.work, self.text_set, self.console = options, work, text_set, console
-        self.sources = tuple(file.url for file in text_set.files)
+        self.sources = tuple(printable(file.url) for file in text_set.files)
         self.files: list[FileReport] = []
 
     def all_passes(self) -> list[StepCount]:

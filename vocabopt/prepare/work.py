@@ -22,7 +22,7 @@ import polars as pl
 import zstandard
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import write_atomic, write_json_atomic, write_parquet_atomic
+from vocabopt.artifacts import read_parquet, write_atomic, write_json_atomic, write_parquet_atomic
 from vocabopt.prepare.options import OutputFormat
 from vocabopt.prepare.step import Sketch
 from vocabopt.prepared import CLEAN, REMOVED, WORK
@@ -73,7 +73,7 @@ class Work:
         write_parquet_atomic(self.path(segment, shard, suffix), frame)
 
     def frame(self, segment: int, shard: int, suffix: str) -> pl.DataFrame:
-        return pl.read_parquet(self.path(segment, shard, suffix), glob=False)
+        return read_parquet(self.path(segment, shard, suffix))
 
     def removed(self, segments: int, shard: int) -> pl.DataFrame:
         """What the passes up to here have removed of a shard, in the order of the steps."""

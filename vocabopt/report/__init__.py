@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from vocabopt.artifacts import write_bytes_atomic
+from vocabopt.utf8 import shown_bytes
 
 if TYPE_CHECKING:
     from vocabopt.bases import Base
@@ -66,5 +67,7 @@ def write_report(
         write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)
         write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
     page = out / "report.html"
-    write_bytes_atomic(page, build_page(view, pictures, samples=samples, base=base, base_problem=base_problem).encode())
+    write_bytes_atomic(
+        page, shown_bytes(build_page(view, pictures, samples=samples, base=base, base_problem=base_problem))
+    )
     return page

@@ -45,6 +45,13 @@ def describe(base: Base) -> dict[str, Any]:
         PlaygroundError: a part of it cannot be repeated exactly.
     """
     document = base.tokenizer_json
+    if base.missing_bytes:
+        raise PlaygroundError(
+            f"The base has no token for the bytes {base.missing_bytes.hex(' ').upper()}, and the page cannot repeat "
+            "what the tokenizers library does with them."
+        )
+    if base.cuts_bytes:
+        raise PlaygroundError("The pre-tokenizer cuts bytes and not characters, which the page cannot repeat exactly.")
     before = [_normalizer_step(step) for step in steps_of(document.get("normalizer"), "normalizers")]
     after = [
         done for step in steps_of(document.get("pre_tokenizer"), "pretokenizers") for done in _pre_tokenizer_steps(step)

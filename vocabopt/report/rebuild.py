@@ -3,19 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from vocabopt.artifacts import read_json
 from vocabopt.bases import Base, load_base
 from vocabopt.complexity import points_shown
 from vocabopt.errors import RunDirectoryError, VocaboptError
+from vocabopt.fields import Shape, check_fields
 from vocabopt.report import write_report
-from vocabopt.report.fields import ADAPT, ANALYSIS, PREPARE, VERIFY, Shape, check_fields
-from vocabopt.run_files import read_curve, read_sweep, read_union
+from vocabopt.report.fields import ADAPT, ANALYSIS, PREPARE, VERIFY
+from vocabopt.run_files import read_curve, read_run, read_sweep, read_union
 from vocabopt.samples import read_samples
-
-_SWEEP_AGAIN = "Sweep into this folder again."
-_SWEEP_ANEW = "Sweep the text into a new folder with --out."
 
 
 def rebuild_report(run_dir: Path) -> Path:
@@ -30,9 +26,8 @@ def rebuild_report(run_dir: Path) -> Path:
     if not run_dir.is_dir():
         raise RunDirectoryError(f"{run_dir}: no such folder. Name the run directory of a sweep.")
     sweep = read_sweep(run_dir)
-    curve = read_curve(run_dir, sweep.get("curve_sha256", ""))
-    run = read_json(run_dir / "run.json", next_step=_SWEEP_ANEW)
-    _check_whole(run_dir, sweep, curve)
+    curve = read_curve(run_dir, sweep)
+    run = read_run(run_dir, next_step="Sweep the text into a new folder with --out.")
     base, base_problem = _base_of(sweep)
     return write_report(
         run_dir,
@@ -57,21 +52,6 @@ def _optional(path: Path, shape: Shape, next_step: str) -> dict[str, Any] | None
     record = read_json(path, next_step=next_step)
     check_fields(record, shape, path, next_step)
     return record
-
-
-def _check_whole(run_dir: Path, sweep: dict[str, Any], curve: pl.DataFrame) -> None:
-    """The fields and columns that the page cannot do without."""
-    path = run_dir / "sweep.json"
-    for field in ("base", "model", "scripts", "options", "sets", "points", "choice", "max_added", "exhausted_at"):
-        if field not in sweep:
-            raise RunDirectoryError(f"{path}: field {field} is missing. {_SWEEP_AGAIN}")
-    if not isinstance(sweep["choice"], dict) or "point" not in sweep["choice"]:
-        raise RunDirectoryError(f"{path}: field choice.point is missing. {_SWEEP_AGAIN}")
-    columns = ["rank", "piece", "bytes", "kind", "saving", "left", "right"]
-    columns += [f"n_tokens_{name}" for name in sweep["sets"]]
-    for column in columns:
-        if column not in curve.columns:
-            raise RunDirectoryError(f"{run_dir / 'curve.parquet'}: column {column} is missing. {_SWEEP_AGAIN}")
 
 
 def _base_of(sweep: dict[str, Any]) -> tuple[Base | None, str | None]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from vocabopt.choice.sizes import occurrences
+from vocabopt.guard import guard_sentences, is_open
 from vocabopt.report.decision import Decision
 from vocabopt.report.rows import PointRow, TextSet, UnionRow, UsedRow, quotient
 from vocabopt.report.training import Training
@@ -225,6 +226,17 @@ class View:
             )
             for point in self.union["points"]
         ]
+
+    @property
+    def guard(self) -> list[str]:
+        """What guards other text, in sentences; none of a run that did not record it."""
+        given = self.sweep.get("guard")
+        return [] if given is None else guard_sentences(given)
+
+    @property
+    def is_unguarded(self) -> bool:
+        given = self.sweep.get("guard")
+        return given is not None and is_open(given)
 
     @property
     def scaffold(self) -> list[tuple[int, int]]:

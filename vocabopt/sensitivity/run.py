@@ -21,14 +21,15 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
 from vocabopt.complexity import EmbeddingTable, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes
+from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_shared
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.growth import GrowthOptions, grow
-from vocabopt.options import DEFAULT_BASE, MAX_ADDED
+from vocabopt.guard import guard_record, guard_sentences
+from vocabopt.options import DEFAULT_BASE, check_growth_options
 from vocabopt.pretokens import refine
 from vocabopt.readers import ReadOptions
-from vocabopt.scripts import find_target_scripts, parse_scripts
+from vocabopt.scripts import parse_scripts
 from vocabopt.segment import segment
 from vocabopt.sensitivity.compare import TOGETHER, Grown, compared_size, lost, shared
 from vocabopt.sensitivity.pool import select
@@ -71,8 +72,7 @@ class SensitivityOptions:
             raise OptionError(
                 f"--heldout {self.heldout}: must be above 0 and below 1: costs are measured on that text."
             )
-        if not 1 <= self.max_added <= MAX_ADDED:
-            raise OptionError(f"--max-added {self.max_added}: must be between 1 and {MAX_ADDED:,}.")
+        check_growth_options(self.max_added, self.min_saving, self.seed)
         if self.n_added is not None and not 0 < self.n_added <= self.max_added:
             raise OptionError(f"--size {self.n_added}: must be between 1 and --max-added, {self.max_added:,}.")
 
@@ -92,12 +92,16 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     scripts = parse_scripts(options.scripts)
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     table = table_of_base(base, options.model)
-    text_sets = tuple(corpus_set(name, path) for name, path in options.corpora.items())
+    text_sets = tuple(corpus_set(name, path, options.read) for name, path in options.corpora.items())
+    tell_shared(text_sets)
     identity = _identity(options, base, text_sets)
     _check_owner(options.out, identity)
     counts = _count(text_sets, base, options, console)
-    if scripts is None:
-        scripts = find_target_scripts(char_counts(counts, _weight_of_training(counts, options)))
+    guard = guard_record(scripts, char_counts(counts, _weight_of_training(counts, options)), ())
+    # Nothing is merged here, so that nothing needs a guard: only what is learned is to be said.
+    for sentence in guard_sentences(guard) if guard["scripts"] else []:
+        console.note(sentence)
+    scripts = tuple(guard["scripts"])
     if base.family == "byte-level-bpe":
         with console.step("split", counts.n_chunks, "chunks") as advance:
             counts = refine(base, counts, advance)
@@ -111,7 +115,8 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
         "inputs_sha256": identity,
         "base": {**base.as_record(), "n_rows": table.base_n_rows},
         "model": asdict(table.model) if table.model else None,
-        "scripts": list(scripts),
+        "scripts": guard["scripts"],
+        "guard": guard,
         "options": options.as_record(),
         "versions": versions(),
         "corpora": [
@@ -212,7 +217,7 @@ def _grow(
             f"{name}: no new token{guard} saves anything in this text, so there is nothing to compare. Leave it out, "
             "or name the script of all of them with --script."
         )
-    sets = growth.set_records(counts.sets, segmentation.base_tokens(counts.sets))
+    sets = growth.set_records(counts.sets, segmentation)
     told: dict[str, Any] = {"sets": sets, "points": [], "exhausted_at": growth.exhausted_at}
     choice = choice_records(told, growth.curve, growth.folds, table, options.choice, None)["choice"]
     return Grown(name=name, curve=growth.curve, sets=sets, exhausted_at=growth.exhausted_at, choice=choice)

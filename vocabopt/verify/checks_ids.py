@@ -19,7 +19,8 @@ LLAMA_CPP = "llama.cpp recognises the same pre-tokenizer"
 
 #: Flags of an added token that decide where in a text it is found.
 _MATCHING_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
-_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+#: Roles of special tokens in tokenizer_config.json.
+NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
 def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
@@ -74,7 +75,7 @@ def special_tokens(pair: Pair) -> Check:
     wrong += [_token_example(i, None, token) for i, token in more.items() if i in pair.base.spelling]
     named, named_now = names_of(pair.base), names_of(pair.new)
     if named and named_now:
-        for name in (name for name in _NAMES if named.get(name) is not None):
+        for name in (name for name in NAMES if named.get(name) is not None):
             if named_now.get(name) != named[name]:
                 wrong.append(Example(what=name, base=repr(named[name]), new=_or_none(named_now.get(name))))
     n_more = sum(index not in pair.base.spelling for index in more)
@@ -119,7 +120,7 @@ def names_of(side: Side) -> dict[str, str | None]:
             config = json.loads(side.companions.get(file, b"{}"))
         except ValueError:
             continue
-        for name in _NAMES:
+        for name in NAMES:
             if config.get(name) is not None:
                 value = config[name]
                 names[name] = value.get("content") if isinstance(value, dict) else value
@@ -165,21 +166,22 @@ def llama_cpp(pair: Pair) -> Check:
     if before == after:
         note = "" if is_used else "; not used for SentencePiece tokenizers"
         return Check(name=LLAMA_CPP, status="pass", summary=f"{summary} as before{note}", counts={"n_changed": 0})
+    if not is_used:
+        told = f"{summary} differs, and is not used for SentencePiece tokenizers"
+        return Check(name=LLAMA_CPP, status="pass", summary=told, counts={"n_changed": 1})
     summary += f", before {llama_cpp_hash(before)[:16]}...: "
     is_target = not pair.scripts or contains_target(LLAMA_CPP_TEXT, pair.scripts)
-    if is_used and is_target:
+    if is_target:
         summary += (
             "its fixed text holds what the new tokens are for. Add the new hash to get_vocab_base_pre in "
             "convert_hf_to_gguf.py, with the name the base has there (its tokenizer.ggml.pre)"
         )
-    elif is_used:
-        summary += "the converter would not know it, or take it for another"
     else:
-        summary += "not used for SentencePiece tokenizers"
+        summary += "the converter would not know it, or take it for another"
     base, new = pair.show(before, after)
     return Check(
         name=LLAMA_CPP,
-        status="fail" if is_used and not is_target else "warn",
+        status="warn" if is_target else "fail",
         summary=summary,
         counts={"n_changed": 1},
         examples=(Example(what="llama.cpp's fixed text", base=base, new=new),),

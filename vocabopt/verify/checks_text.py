@@ -1,6 +1,7 @@
 """Checks on text: what must not change does not, what is decoded is the same, and which new tokens are used."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -8,7 +9,8 @@ from vocabopt.verify.checks_ids import one_of_each
 from vocabopt.verify.encoders import Ids
 from vocabopt.verify.pair import Pair, View
 from vocabopt.verify.pieces import Usage
-from vocabopt.verify.report import N_EXAMPLES, Check, Example
+from vocabopt.verify.report import N_EXAMPLES, Check, Example, Status
+from vocabopt.verify.text_files import BUILT_IN, PLAIN
 from vocabopt.verify.text_pass import Batch, shown
 
 OTHER_TEXT = "Other text gives the same ids"
@@ -24,60 +26,47 @@ class _Tally:
 
 @dataclass
 class OtherText:
-    """Lines without characters of the target must not change; without a guard those of --protect must not.
+    """Lines without characters of the target must not change; without a target those of --protect must not.
 
-    Lines with added tokens that BASE does not have in a form are not judged in it, and counted.
+    Without a target and without --protect nothing is known to be other text but the built-in lines, and nothing says
+    that they should stay: what changed is told, as a warning. Forms beside tokenizer.json do not know the strings of
+    special tokens, so that lines that hold them are judged in tokenizer.json alone.
     """
 
     pair: Pair
     judged: dict[str, _Tally] = field(default_factory=dict)
+    left: dict[str, _Tally] = field(default_factory=dict)
     changed_in: Counter[str] = field(default_factory=Counter)
     n_target: int = 0
-    n_left: int = 0
-    n_left_changed: int = 0
-    n_names: Counter[str] = field(default_factory=Counter)
+    n_special_skipped: int = 0
     examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def see(self, batch: Batch) -> None:
         other = [i for i, is_target in enumerate(batch.is_target) if not is_target]
         self.n_target += len(batch) - len(other)
-        changed: set[int] = set()
         # Without a guard the text may be what the new tokens are for: only protected text says that it is not.
         is_judged = bool(self.pair.scripts) or not self.pair.new_ids or batch.role == "protect"
+        tally = (self.judged if is_judged else self.left).setdefault(batch.name, _Tally())
+        changed: set[int] = set()
+        skipped: set[int] = set()
         for view in self.pair.views:
-            here = self._changed(batch, view, other)
+            # Only tokenizer.json must treat names of special tokens as before: in other forms a token that a folder
+            # adds beside its model becomes a piece of the merged one.
+            judges_special = view.kind == "tokenizer.json"
+            rows = [i for i in other if judges_special or not batch.has_special[i]]
+            skipped.update({*other} - {*rows})
+            before, after = batch.ids(view)
+            here = [i for i in rows if before[i] != after[i]]
             changed.update(here)
             if is_judged:
-                self._keep(batch, view, here)
-        if not is_judged:
-            self.n_left += len(other)
-            self.n_left_changed += len(changed)
-            return
-        tally = self.judged.setdefault(batch.name, _Tally())
+                self.changed_in[view.name] += len(here)
+            self._keep(batch, view, here)
         tally.n_lines += len(other)
         tally.n_bytes += sum(len(batch.documents[i].encode()) for i in other)
         tally.n_changed += len(changed)
-
-    def _changed(self, batch: Batch, view: View, rows: list[int]) -> list[int]:
-        before, after = batch.ids(view)
-        judged = [i for i in rows if not (batch.has_special[i] and self._is_new_to(view, batch.documents[i]))]
-        self.n_names[view.name] += len(rows) - len(judged)
-        return [i for i in judged if before[i] != after[i]]
-
-    def _is_new_to(self, view: View, text: str) -> bool:
-        """Whether a text with the name of an added token has one that BASE does not have in this form.
-
-        A token that a folder adds beside its tokenizer.model becomes a piece of the merged one.
-        """
-        if view.kind is None:
-            return True
-        if view.kind != "tokenizer.model":
-            return False
-        known = self.pair.base.model_pieces
-        return any(name in text for name in self.pair.special_strings if name not in known)
+        self.n_special_skipped += len(skipped)
 
     def _keep(self, batch: Batch, view: View, changed: list[int]) -> None:
-        self.changed_in[view.name] += len(changed)
         before, after = batch.ids(view)
         kept = self.examples.setdefault(batch.name, [])
         for i in changed[: N_EXAMPLES - len(kept)]:
@@ -86,34 +75,65 @@ class OtherText:
             kept.append(Example(what=what, base=base, new=new))
 
     def check(self) -> Check:
-        tallies = self.judged.values()
-        n_lines, n_bytes = sum(tally.n_lines for tally in tallies), sum(tally.n_bytes for tally in tallies)
-        n_changed = sum(tally.n_changed for tally in tallies)
+        n_lines, n_bytes, n_changed = _sums(self.judged)
+        n_left, _, n_left_changed = _sums(self.left)
         counts = {"n_lines": n_lines, "n_bytes": n_bytes, "n_changed": n_changed, "n_with_target": self.n_target}
-        counts |= {f"n_lines ({name})": tally.n_lines for name, tally in self.judged.items()}
-        counts |= {f"n_changed ({name})": tally.n_changed for name, tally in self.judged.items()}
-        counts |= {"n_not_judged": self.n_left, "n_not_judged_changed": self.n_left_changed}
+        for name, tally in (*self.judged.items(), *self.left.items()):
+            counts |= {f"n_lines ({name})": tally.n_lines, f"n_changed ({name})": tally.n_changed}
+        counts |= {"n_not_judged": n_left, "n_not_judged_changed": n_left_changed}
+        counts |= {"n_special_skipped": self.n_special_skipped}
         counts |= {f"n_changed ({name})": n for name, n in self.changed_in.items()}
-        counts |= {f"n_not_judged ({name})": n for name, n in self.n_names.items()}
         notes = []
         if n_lines:
             notes.append(f"{n_changed:,} of {n_lines:,} lines changed ({n_bytes:,} bytes)")
         if n_changed and len(self.changed_in) > 1:
             notes.append(", ".join(f"{n:,} in {name}" for name, n in self.changed_in.items()))
-        notes += [f"{n:,} with added tokens not judged in {name}" for name, n in self.n_names.items() if n]
         if self.n_target:
             notes.append(f"{self.n_target:,} lines with {', '.join(self.pair.scripts)} not judged")
-        if self.n_left:
-            left = f"{self.n_left:,} lines are not known to be other text ({self.n_left_changed:,} changed)"
-            notes.append(f"no script guard: {left}; name some with --protect")
+        if self.left:
+            notes.append(self._left_told(is_protected=bool(n_lines)))
+        if self.n_special_skipped:
+            told = f"{self.n_special_skipped:,} lines with strings of special tokens"
+            notes.append(f"{told} {'judged in tokenizer.json alone' if self._has_json else 'not judged'}")
         return Check(
             name=OTHER_TEXT,
-            status="fail" if n_changed else "pass" if n_lines else "not_checked",
+            status=self._status(n_lines, n_changed),
             summary="; ".join(notes),
             counts=counts,
-            # The user's text says more than the built-in lines, which were read first.
+            # The user's text says more than the built-in lines, which were read first, the plain ones last.
             examples=one_of_each(reversed(self.examples.values())),
         )
+
+    @property
+    def _has_json(self) -> bool:
+        return any(view.kind == "tokenizer.json" for view in self.pair.views)
+
+    def _status(self, n_lines: int, n_changed: int) -> Status:
+        """Plain English that changes is told also where other text was protected, which then was too little."""
+        if n_changed:
+            return "fail"
+        is_plain_changed = PLAIN in self.left and self.left[PLAIN].n_changed > 0
+        if self.left and (is_plain_changed or not (n_lines or self.pair.protected_in_sweep)):
+            return "warn"
+        return "pass" if n_lines else "not_checked"
+
+    def _left_told(self, *, is_protected: bool) -> str:
+        """What changed where nothing says that it should not: plain English and code first."""
+        names = sorted(self.left, key=lambda name: (name != PLAIN, name != BUILT_IN))
+        told = (f"{self.left[name].n_changed:,} of {self.left[name].n_lines:,} lines of {name}" for name in names)
+        changed = f"changed: {', '.join(told)}"
+        if is_protected:
+            return f"no target script, so that other text may change; {changed}"
+        if self.pair.protected_in_sweep:
+            texts = ", ".join(self.pair.protected_in_sweep)
+            return f"no target script; the sweep protected {texts}: name it with --protect to check it; {changed}"
+        return f"nothing guards other text (no target script, nothing protected), {changed}; name some with --protect"
+
+
+def _sums(tallies: Mapping[str, _Tally]) -> tuple[int, int, int]:
+    """Lines, bytes and changed lines of all of them."""
+    values = tallies.values()
+    return sum(t.n_lines for t in values), sum(t.n_bytes for t in values), sum(t.n_changed for t in values)
 
 
 @dataclass

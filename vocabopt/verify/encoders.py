@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, normalizers
 
 from vocabopt.bases.families import steps_of
 from vocabopt.bases.patterns import GPT2_PATTERN
+from vocabopt.bases.pipeline import counting_tokenizer
 from vocabopt.bases.ranks import parse_ranks
 from vocabopt.bases.sentencepiece_model import processor_of, read_model
 
@@ -153,26 +154,20 @@ def canonical_parts(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_empty_model(tokenizer_json: Mapping[str, Any]) -> Tokenizer:
     model = {"type": "BPE", "vocab": {}, "merges": []}
-    return Tokenizer.from_str(json.dumps({**tokenizer_json, "added_tokens": [], "model": model}))
+    return counting_tokenizer(tokenizer_json, added_tokens=[], model=model)
 
 
 def without_prefix(tokenizer_json: Mapping[str, Any]) -> JsonEncoder:
     """The whole pipeline, but for what it puts before a text."""
-    value = {
-        **tokenizer_json,
-        "normalizer": _bare(tokenizer_json.get("normalizer")),
-        "pre_tokenizer": _bare(tokenizer_json.get("pre_tokenizer")),
-        "post_processor": None,
-    }
-    return JsonEncoder(Tokenizer.from_str(json.dumps(value)))
+    bare = {part: _bare(tokenizer_json.get(part)) for part in ("normalizer", "pre_tokenizer")}
+    return JsonEncoder(counting_tokenizer(tokenizer_json, **bare, post_processor=None))
 
 
 def by_merges_alone(tokenizer_json: Mapping[str, Any]) -> JsonEncoder:
     """An encoder of pieces as tokenizer.json spells them: nothing is normalised, split or known."""
     nothing = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor"))
     model = {**tokenizer_json["model"], "ignore_merges": False}
-    value = {**tokenizer_json, **nothing, "added_tokens": [], "model": model}
-    return JsonEncoder(Tokenizer.from_str(json.dumps(value)))
+    return JsonEncoder(counting_tokenizer(tokenizer_json, **nothing, added_tokens=[], model=model))
 
 
 def _bare(part: Any) -> Any:

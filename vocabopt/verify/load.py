@@ -11,6 +11,7 @@ from vocabopt.bases import Base, load_base
 from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER
 from vocabopt.bases.ranks import is_rank_file
 from vocabopt.bases.sentencepiece_model import parse_any_model, to_tokenizer_json
+from vocabopt.byte_order_mark import MARK, read_bytes
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.verify.encoders import Kind
@@ -101,7 +102,7 @@ def _reads_ranks(place: Path) -> bool:
     if file is None:
         return False
     with file.open("rb") as opened:
-        return is_rank_file(opened.read(200))
+        return is_rank_file(opened.read(200).removeprefix(MARK))
 
 
 def _written(base: Base, folder: Path | None) -> Kind:
@@ -139,7 +140,7 @@ def _forms(folder: Path) -> dict[Kind, bytes]:
     for path in (folder / "tokenizer.model", folder / "tekken.json", *sorted(folder.glob("*.tiktoken"))):
         if not path.is_file():
             continue
-        data = path.read_bytes()
+        data = read_bytes(path)
         kind: Kind
         if path.name == "tekken.json":
             kind = "tekken.json"
@@ -159,7 +160,7 @@ def _refused_side(
     file: Path, folder: Path | None, value: str, refused: BaseTokenizerError, forms: Mapping[Kind, bytes]
 ) -> Side:
     """A tokenizer that cannot be grown, and still can be compared."""
-    data = file.read_bytes()
+    data = read_bytes(file)
     written: Kind = "tokenizer.json"
     if data.lstrip()[:1] == b"{":
         try:
@@ -187,7 +188,7 @@ def _refused_side(
         vocabulary_json=vocabulary_json,
         encodes_as_json=written == "tokenizer.json",
         forms=forms,
-        companions={name: (folder / name).read_bytes() for name in names if folder and (folder / name).is_file()},
+        companions={name: read_bytes(folder / name) for name in names if folder and (folder / name).is_file()},
     )
 
 

@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from vocabopt.artifacts import read_json
 from vocabopt.errors import OptionError
+from vocabopt.merge.extension import read_extension
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.verify.encoders import Encoder, Kind
 from vocabopt.verify.sides import Side
@@ -53,6 +53,20 @@ class Pair:
     def special_strings(self) -> list[str]:
         """The added tokens of both: strings that tokenizer.json takes out of text."""
         return sorted({token["content"] for side in (self.base, self.new) for token in side.added.values()})
+
+    @functools.cached_property
+    def protected_in_sweep(self) -> tuple[str, ...]:
+        """Names of the texts that the sweep protected, as extension.json has them; the texts themselves are not known.
+
+        Raises:
+            OptionError: they are no list of names there.
+        """
+        names = extension(self.new).get("protected_sets") or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise OptionError(
+                f"{self.new.source}/extension.json, protected_sets: is no list of names. Merge again, or remove it."
+            )
+        return tuple(names)
 
     @functools.cached_property
     def has_same_writing(self) -> bool:
@@ -104,4 +118,4 @@ def extension(side: Side) -> dict[str, Any]:
     """extension.json of a tokenizer made here; empty where there is none."""
     if side.folder is None or not (side.folder / "extension.json").is_file():
         return {}
-    return read_json(side.folder / "extension.json", next_step="Merge again, or remove it: verify does without.")
+    return read_extension(side.folder, next_step="Merge again, or remove it: verify does without.")

@@ -12,8 +12,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from vocabopt.errors import how_to_install
+from vocabopt.verify.checks_ids import one_of_each
 from vocabopt.verify.pair import Pair, difference
-from vocabopt.verify.report import N_EXAMPLES, Check, Example
+from vocabopt.verify.report import Check, Example
 from vocabopt.verify.text_pass import Batch, shown
 
 RELOAD = "transformers loads it with the same ids"
@@ -46,18 +48,20 @@ class Reload:
         if side.folder is None or not (side.folder / "tokenizer.json").is_file() or side.full is None:
             reason = "a file, not a folder" if side.folder is None else "a folder without tokenizer.json"
             return Check(name=RELOAD, status="not_checked", summary=f"{side.name} is {reason}")
-        with _quiet():
-            try:
-                from transformers import AutoTokenizer
-            except ImportError:
-                summary = "transformers is not installed: pip install 'vocabopt[verify]'"
+        with quiet():
+            auto = auto_tokenizer()
+            if auto is None:
+                summary = f"transformers is not installed. {how_to_install('verify')}"
                 return Check(name=RELOAD, status="not_checked", summary=summary)
             try:
-                found = _loaded_twice(AutoTokenizer, side.folder, side.full, self.documents)
+                found = _loaded_twice(auto, side.folder, side.full, self.documents)
+            except UnicodeEncodeError as error:
+                summary = f"transformers can neither open nor save what is not UTF-8: {error.object[:80]!r}"
+                return Check(name=RELOAD, status="not_checked", summary=summary)
             except Exception as error:  # loading fails in a hundred ways, each of them a finding
                 summary = f"cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
                 return Check(name=RELOAD, status="fail", summary=summary)
-            as_well = self._base_as_well(AutoTokenizer) if found else set()
+            as_well = self._base_as_well(auto) if found else set()
         wrong = [row for row in found if row[1] not in as_well]
         summary = f"{len(wrong):,} of {len(self.documents):,} lines differ from tokenizer.json"
         summary += f"; {len(found) - len(wrong):,} on which the base's folder differs as well" if found != wrong else ""
@@ -76,7 +80,7 @@ class Reload:
             status="fail" if wrong else "warn" if found else "pass",
             summary=summary,
             counts=counts,
-            examples=tuple(self._example(*row) for row in found[:N_EXAMPLES]),
+            examples=self._examples(found, as_well),
         )
 
     def _base_as_well(self, auto: Any) -> set[str]:
@@ -89,9 +93,33 @@ class Reload:
         except Exception:  # as above; then the base excuses nothing
             return set()
 
+    def _examples(
+        self, found: Sequence[tuple[str, str, list[int], list[int]]], as_well: set[str]
+    ) -> tuple[Example, ...]:
+        """Of each way to load one first, and those that are NEW's alone before those that the base has as well."""
+        kinds: dict[tuple[bool, str], list[Example]] = {}
+        for row in found:
+            kinds.setdefault((row[1] in as_well, row[0]), []).append(self._example(*row))
+        return one_of_each(kinds[kind] for kind in sorted(kinds))
+
     def _example(self, how: str, line: str, expected: list[int], found: list[int]) -> Example:
         ids = difference(self.pair.new, expected, self.pair.new, found)
         return Example(what=f"{how}: {shown(line)}", base=f"tokenizer.json: {ids[0]}", new=f"transformers: {ids[1]}")
+
+
+def auto_tokenizer() -> Any | None:
+    """AutoTokenizer; None where transformers is not installed."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        return None
+    return AutoTokenizer
+
+
+def load(auto: Any, folder: Path) -> Any:
+    """A folder's tokenizer as AutoTokenizer, `auto`, makes it. Raises whatever transformers raises."""
+    # Code that a folder brings along is not run; asked for nothing, transformers would ask the user.
+    return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
 
 
 def _loaded_twice(
@@ -101,15 +129,13 @@ def _loaded_twice(
     texts = list(documents)
     wrong: dict[str, tuple[str, str, list[int], list[int]]] = {}
     with tempfile.TemporaryDirectory() as again:
-        # Code that a folder brings along is not run; asked for nothing, transformers would ask the user.
-        options = {"local_files_only": True, "trust_remote_code": False}
-        loaded = auto.from_pretrained(str(folder), **options)
+        loaded = load(auto, folder)
         loaded.save_pretrained(again)
         expected = {
             special: [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
             for special in (False, True)
         }
-        for how, each in (("loaded", loaded), ("saved and loaded", auto.from_pretrained(again, **options))):
+        for how, each in (("loaded", loaded), ("saved and loaded", load(auto, Path(again)))):
             for special in (False, True):
                 found = each(texts, add_special_tokens=special)["input_ids"]
                 for line, a, b in zip(texts, expected[special], found, strict=True):
@@ -119,7 +145,7 @@ def _loaded_twice(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings, no logging and no progress from transformers, which speaks when it is imported."""
     variable = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
     before = os.environ.get(variable)

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
-from vocabopt.readers import ReadOptions
+from vocabopt.reading import ReadOptions, TextFormat
 
 Status = Literal["pass", "fail", "warn", "not_checked"]
 
-#: Examples of a check that are kept.
-N_EXAMPLES = 3
+Verdict = Literal["pass", "fail", "warn"]
+
+#: Examples of a check that are kept: of each kind of fault one before a second of any.
+N_EXAMPLES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,8 @@ class VerifyOptions:
 
     texts, protects: NAME -> PATH; lines of `protects` must not change, of `texts` those without the target script.
     scripts: "auto" (what extension.json says, else what the new tokens are written in), "none", or script names.
-    pattern, specials: what a tiktoken rank file leaves out. unit, column, encoding, on_error: as in `ReadOptions`.
+    pattern, specials: what a tiktoken rank file leaves out. unit, column, encoding, on_error,
+    format: as in `ReadOptions`.
     """
 
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -32,13 +35,14 @@ class VerifyOptions:
     column: str | None = None
     encoding: str = "utf-8"
     on_error: Literal["fail", "skip"] = "fail"
+    format: TextFormat = "auto"
 
     def __post_init__(self) -> None:
         self.read_options()
 
     def read_options(self) -> ReadOptions:
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error)
+        return ReadOptions.of(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,13 @@ class Report:
     @property
     def passed(self) -> bool:
         """Did nothing fail? Warnings and checks that could not be made do not count."""
-        return not any(check.status == "fail" for check in self.checks)
+        return self.verdict != "fail"
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the checks; those that could not be made do not count."""
+        statuses = {check.status for check in self.checks}
+        return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass"
 
     def check(self, name: str) -> Check:
         """The check of that name."""
@@ -92,6 +102,7 @@ class Report:
         return {
             "format_version": FORMAT_VERSION,
             "passed": self.passed,
+            "verdict": self.verdict,
             "base": dict(self.base),
             "new": dict(self.new),
             "n_new": self.n_new,

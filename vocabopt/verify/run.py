@@ -9,6 +9,7 @@ from vocabopt.verify.checks_ids import base_ids, llama_cpp, special_tokens, spel
 from vocabopt.verify.checks_text import OtherText, RoundTrip, UsageCounter
 from vocabopt.verify.forms import FormsAgree
 from vocabopt.verify.load import load_side
+from vocabopt.verify.loaded import as_loaded
 from vocabopt.verify.pair import Pair, make_pair
 from vocabopt.verify.pieces import base_pieces, reachability
 from vocabopt.verify.reload import Reload
@@ -50,7 +51,7 @@ def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Rep
             decoded.check(),
         ]
     with console.step("reload"):
-        checks.append(reload.check())
+        checks += [reload.check(), as_loaded(pair, reload.documents)]
     checks += [forms.check(), spelling(pair), llama_cpp(pair)]
     return Report(
         base=pair.base.as_record(),

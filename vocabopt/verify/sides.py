@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from vocabopt.bases import Base
 from vocabopt.bases.families import byte_of_char
+from vocabopt.bases.pipeline import counting_tokenizer
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, read_model
 from vocabopt.verify.encoders import (
     Encoder,
@@ -56,7 +57,7 @@ class Side:
         """The tokenizer as the `tokenizers` library has it, of text as long as it is."""
         if not self.encodes_as_json:
             return None
-        return Tokenizer.from_str(json.dumps({**self.vocabulary_json, "truncation": None, "padding": None}))
+        return counting_tokenizer(self.vocabulary_json)
 
     @functools.cached_property
     def encoders(self) -> Mapping[Kind, Encoder]:

@@ -36,12 +36,17 @@ def failures(report: Report) -> list[str]:
         for check in report.checks:
             if check.status == status and check.examples:
                 lines += _lines_of(check)
-    n_failed = sum(check.status == "fail" for check in report.checks)
     n_left = sum(check.status == "not_checked" for check in report.checks)
-    if n_failed:
-        outcome = f"FAIL: {n_failed} of {len(report.checks)} checks."
+    told = {status: [check for check in report.checks if check.status == status] for status in ("fail", "warn")}
+    outcome = f"{report.new['name']} is {report.base['name']} plus {report.n_new:,} new tokens"
+    if report.verdict == "fail":
+        outcome = f"FAIL: {len(told['fail'])} of {len(report.checks)} checks."
+    elif report.verdict == "warn":
+        # The rest of a summary stands in the table.
+        warnings = "; ".join(f"{check.name}: {check.summary.partition('; ')[0]}" for check in told["warn"])
+        outcome = f"WARN: {outcome}, but {len(told['warn'])} of {len(report.checks)} checks warn. {warnings}."
     else:
-        outcome = f"PASS: {report.new['name']} is {report.base['name']} plus {report.n_new:,} new tokens."
+        outcome = f"PASS: {outcome}."
     return [*lines, outcome + (f" Not checked: {n_left}." if n_left else "")]
 
 

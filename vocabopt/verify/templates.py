@@ -56,14 +56,14 @@ def chat_templates(pair: Pair) -> Check:
             # A lone file cannot say what template belongs to it.
             (wrong if lacks.folder is not None else doubtful).append(example)
             continue
-        for case in _cases():
+        for case in cases():
             n_rendered += 1
             old, new = (
                 _render(template, names_of(side), case)
                 for template, side in ((before[name], pair.base), (after[name], pair.new))
             )
             if old != new:
-                wrong.append(Example(what=f"{name}: {_told(case)}", base=repr(old), new=repr(new)))
+                wrong.append(Example(what=f"{name}: {told(case)}", base=repr(old), new=repr(new)))
     summary = f"{len(before.keys() | after.keys()):,} templates, {n_rendered:,} renderings"
     summary += f": {len(wrong):,} differ" if wrong else ""
     if doubtful:
@@ -103,7 +103,8 @@ def _templates(side: Side) -> dict[str, str]:
     return templates
 
 
-def _cases() -> list[dict[str, Any]]:
+def cases() -> list[dict[str, Any]]:
+    """What templates are rendered with: conversations, with and without a prompt for the answer, with tools."""
     plain = [
         {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": prompt}
         for messages in _CONVERSATIONS
@@ -112,7 +113,8 @@ def _cases() -> list[dict[str, Any]]:
     return [*plain, {**plain[0], "tools": _TOOLS}, {**plain[-1], "tools": _TOOLS}]
 
 
-def _told(case: Mapping[str, Any]) -> str:
+def told(case: Mapping[str, Any]) -> str:
+    """A conversation in a few words: its roles, what else goes into it."""
     roles = ", ".join(message["role"] for message in case["messages"])
     extras = [name for name in ("tools", "add_generation_prompt") if case[name]]
     return "; ".join([roles, *extras])

@@ -1,4 +1,4 @@
-"""Reading the text to check with: the built-in strings, then every document of --text and --protect, in batches."""
+"""Reading the text to check with: the built-in lines, then every document of --text and --protect, in batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,9 +7,13 @@ from typing import Literal
 from vocabopt.corpus import TextFile, named_set
 from vocabopt.hard_strings import hard_strings
 from vocabopt.readers import read_blocks
+from vocabopt.verify.plain_lines import plain_lines
 from vocabopt.verify.report import VerifyOptions
 
 Role = Literal["hard", "text", "protect"]
+
+#: Names of the built-in lines: those of `hard_strings`, and those of `plain_lines`.
+BUILT_IN, PLAIN = "built-in edge cases", "built-in English and code"
 
 _BLOCK_BYTES = 1 << 20
 
@@ -34,13 +38,13 @@ class Texts:
     """What there is to read. Raises CorpusError where a path is missing or holds no text."""
 
     def __init__(self, options: VerifyOptions) -> None:
-        self._options = options
+        self._read = read = options.read_options()
         named: list[tuple[Role, str, str]] = [("text", name, path) for name, path in options.texts.items()]
         named += [("protect", name, path) for name, path in options.protects.items()]
         self._sources = [
             _Source(role=role, file=file)
             for role, name, path in named
-            for file in named_set(name, path, "protected" if role == "protect" else "eval").files
+            for file in named_set(name, path, "protected" if role == "protect" else "eval", read).files
         ]
 
     @property
@@ -50,9 +54,10 @@ class Texts:
         return None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
 
     def __iter__(self) -> Iterator[Lines]:
-        yield Lines(role="hard", name="built-in", documents=list(hard_strings()))
+        yield Lines(role="hard", name=BUILT_IN, documents=list(hard_strings()))
+        yield Lines(role="hard", name=PLAIN, documents=list(plain_lines()))
         for source in self._sources:
-            for block in read_blocks(source.file, self._options.read_options(), block_bytes=_BLOCK_BYTES):
+            for block in read_blocks(source.file, self._read, block_bytes=_BLOCK_BYTES):
                 yield Lines(
                     role=source.role,
                     name=f"--{source.role} {source.file.text_set}",

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, how_to_install
 from vocabopt.prepare.ngrams import first_kept_copies, shingles
 from vocabopt.prepare.step import Decision, Sketch, Sketches
 
@@ -57,7 +57,7 @@ class Near:
         try:
             from rensa import RMinHash
         except ImportError as error:
-            raise OptionError(f"[{self.name}] needs rensa: pip install 'vocabopt[prepare]'.") from error
+            raise OptionError(f"[{self.name}] needs rensa. {how_to_install('prepare')}") from error
 
         def sketch(texts: pl.Series) -> Sketch:
             long = (texts.str.len_chars() >= self.min_chars).arg_true().to_numpy()

@@ -20,12 +20,39 @@ from vocabopt.prepare.step import Outcome
 
 _HYPHEN = "[-‐‑‒–−－]"
 #: A superset of everything below: nine digits with at most three separators between two, or an at sign in a word.
-MAY_HOLD = r"[0-9](?:[-‐‑‒–−－. ()]{0,3}[0-9]){8}|[A-Za-z0-9]@[A-Za-z0-9]"
+MAY_HOLD = r"[0-9](?:[-‐‑‒–−－. ()]{0,3}[0-9]){8}|[A-Za-z0-9_+-]@[A-Za-z0-9]"
 MAY_HOLD_COMPANY = MAY_HOLD + r"|1[568][0-9]{2}[-‐‑‒–−－][0-9]{4}"
 
-# What a number may not stand in: a longer number, a word or path of letters and digits, a decimal.
-_BEFORE = r"(?<![0-9A-Za-z_=%#&])(?<![0-9][-./,:])"
-_AFTER = r"(?![0-9A-Za-z_])(?![-.][0-9])"
+# What a number may not stand in: a longer number or a decimal.
+_BEFORE = r"(?<![0-9])(?<![0-9][-./,:])"
+_AFTER = r"(?![0-9])(?![-.][0-9])"
+# Against these a run of digits may be an identifier ("id=01012345678", "x9001011234568"): see `_stands_alone`.
+_GLUE_BEFORE = re.compile(r"[0-9A-Za-z_=%#&]")
+_GLUE_AFTER = re.compile(r"[0-9A-Za-z_]")
+_DIGITS = re.compile("[0-9]+")
+# What says that an identifier is a number of this kind: "Tel01012345678", "card=4111111111111111".
+_LABEL = re.compile(
+    r"(?:(?<![A-Za-z])(?:tel|telephone|phone|mobile|cell|fax|hp|rrn|ssn|card|(?:phone|mobile|card)[_-]?(?:no|num|number))"
+    r"|전화|휴대폰|핸드폰|휴대전화|연락처|팩스|번호|카드)[_\"']?[=#&]{0,2}$",
+    re.IGNORECASE,
+)
+_LABEL_CHARS = 24
+
+
+def _stands_alone(match: re.Match[str]) -> bool:
+    """Whether a number is one for itself and not a part of an identifier.
+
+    Against a letter, an underscore or one of = % # & it counts where it is written with separators, which identifiers
+    are not, or where a word before it says what it is.
+    """
+    before, after = match.string[max(0, match.start() - 1) : match.start()], match.string[match.end() : match.end() + 1]
+    if not _GLUE_BEFORE.match(before) and not _GLUE_AFTER.match(after):
+        return True
+    if _DIGITS.fullmatch(match[0]) is None:
+        return True
+    start = max(0, match.start() - _LABEL_CHARS)
+    return not _GLUE_AFTER.match(after) and _LABEL.search(match.string[start : match.start()]) is not None
+
 
 # --- Resident registration numbers -----------------------------------------------------------------------------------
 
@@ -38,6 +65,8 @@ _RESIDENT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
 
 def _is_resident_number(match: re.Match[str]) -> bool:
     year, month, day, hyphen, sex, rest = match.groups()
+    if not _stands_alone(match):
+        return False
     century = 1900 if sex in "1256" else 2000
     if not 1 <= int(month) <= 12 or not 1 <= int(day) <= monthrange(century + int(year), int(month))[1]:
         return False
@@ -68,7 +97,7 @@ _CARD_KINDS = re.compile(
 
 def _is_card(match: re.Match[str]) -> bool:
     digits = match[0].replace("-", "").replace(" ", "")
-    return _CARD_KINDS.fullmatch(digits) is not None and passes_luhn(digits)
+    return _CARD_KINDS.fullmatch(digits) is not None and passes_luhn(digits) and _stands_alone(match)
 
 
 def passes_luhn(digits: str) -> bool:
@@ -84,7 +113,6 @@ _AREA = "1[016789]|2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|50[2-8]"
 # "(02) 123-4567" loses both brackets, "(010-1234-5678)" keeps them.
 _TRUNK = rf"(?:\(\+82\)|(?:\+|00)82){_SEPARATOR}?(?:\(0\)|0)?(?:{_AREA})|\(0(?:{_AREA})\)|0(?:{_AREA})\)?"
 _PHONE = re.compile(rf"{_BEFORE}(?:{_TRUNK}){_SEPARATOR}?[1-9][0-9]{{2,3}}{_SEPARATOR}?[0-9]{{4}}{_AFTER}")
-_JOINED = re.compile("[0-9]+")
 # An international standard book number of ten digits looks like the number of a landline.
 _BOOK_BEFORE = re.compile(r"ISBN[^\n0-9]{0,12}$|/$", re.IGNORECASE)
 _COMPANY = re.compile(
@@ -94,21 +122,23 @@ _COMPANY = re.compile(
 
 
 def _is_phone(match: re.Match[str]) -> bool:
-    if _JOINED.fullmatch(match[0]) is None:
+    if not _stands_alone(match):
+        return False
+    if _DIGITS.fullmatch(match[0]) is None:
         return True
     return _BOOK_BEFORE.search(match.string, max(0, match.start() - 20), match.start()) is None
 
 
 def _is_company_phone(match: re.Match[str]) -> bool:
     """1588-1998 can be the years from 1588 to 1998."""
-    return match[1] is None or not int(match[1]) <= int(match[2]) <= 2100
+    return _stands_alone(match) and (match[1] is None or not int(match[1]) <= int(match[2]) <= 2100)
 
 
 # --- E-mail ----------------------------------------------------------------------------------------------------------
 
 _EMAIL = re.compile(
-    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}(?<=[A-Za-z0-9_+-])@"
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}([A-Za-z]{2,24})(?![A-Za-z0-9-])"
+    r"(?<![A-Za-z0-9_])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}(?<=[A-Za-z0-9_+-])@"
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}([A-Za-z]{2,24})(?![A-Za-z0-9]|-+[A-Za-z0-9])"
 )
 _FILE_ENDINGS = frozenset(("bmp", "css", "gif", "ico", "jpeg", "jpg", "js", "json", "png", "svg", "webp"))
 
@@ -131,8 +161,11 @@ class Personal:
 
     Resident registration numbers (foreigners' too) are masked with a hyphen where the date exists, and as thirteen
     digits in a row where the check digit holds as well. Phone numbers: mobile, landline, 070, 050x, +82, with hyphens,
-    points, spaces or nothing between. Cards: 13 to 19 digits with a known prefix and a check digit that holds. Not
-    found: full-width digits, digits in words ("공일공"), addresses written out ("at", "골뱅이"), names and places.
+    points, spaces or nothing between. Cards: 13 to 19 digits with a known prefix and a check digit that holds. A number
+    against a Latin letter, an underscore or one of = % # & is masked where it is written with separators
+    ("Tel010-1234-5678") or where a word before it says what it is ("card=4111111111111111"); other digits in a row
+    there are identifiers and stay ("id=01012345678"). Not found: full-width digits, slashes or underscores between the
+    parts of a number, digits in words ("공일공"), addresses written out ("at", "골뱅이"), names and places.
 
     Raises OptionError for a mask that could be masked itself.
     """

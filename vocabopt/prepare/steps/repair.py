@@ -22,7 +22,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from vocabopt.errors import VocaboptError
+from vocabopt.errors import VocaboptError, how_to_install
 from vocabopt.prepare.checks import check_choice
 from vocabopt.prepare.columns import change_flagged
 from vocabopt.prepare.step import Outcome
@@ -203,7 +203,7 @@ def _line_mender() -> Callable[[str], str]:
         from ftfy.fixes import fix_c1_controls
     except ImportError as error:
         raise VocaboptError(
-            f"[repair] needs the package ftfy ({error}). pip install ftfy, or leave the step out of prepare.toml."
+            f"[repair] needs ftfy ({error}). {how_to_install('prepare')} Or leave the step out: --steps."
         ) from error
     config = TextFixerConfig()  # fix_encoding reads of it only what concerns encodings
     utf8, cp949, utf8_in_cp949 = re.compile(_UTF8), re.compile(_CP949), re.compile(_utf8_in_cp949())

@@ -8,7 +8,8 @@ different ones have the same with a probability of 3 in 10^8.
 # Integers here are NumPy scalars of the compiled code, whatever the checker infers from plain Python.
 
 import numpy as np
-from numba import njit
+
+from vocabopt.compiled import njit
 
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 

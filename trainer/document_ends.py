@@ -1,0 +1,176 @@
+"""What opens and closes a document: the tokens around plain text in training, measuring and sampling.
+
+An instruct model often names the marks of its chat turns as its begin and end tokens (ChatML: <|im_start|>, <|im_end|>;
+Llama 3: <|eot_id|>). Around plain text they cost bits that the text does not have, and training on them teaches the
+model to begin a turn. So a mark of a turn is never taken unless it is asked for.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from vocabopt.errors import OptionError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Values of --document-start and --document-end that are no token.
+AUTO, NONE = "auto", "none"
+#: What published tokenizers end plain text with.
+_TEXT_ENDS = (
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<｜end▁of▁sentence｜>",
+    "<eos>",
+    "<EOS_TOKEN>",
+    "</s>",
+)
+#: Marks of chat turns by their published names, for a folder that lost its chat template.
+_TURN_MARKS = frozenset(
+    (
+        *("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
+        *("<|start_header_id|>", "<|end_header_id|>", "<|header_start|>", "<|header_end|>"),
+        *("<start_of_turn>", "<end_of_turn>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
+        *("<|start|>", "<|end|>", "<|return|>", "<|message|>", "<|system|>", "<|user|>", "<|assistant|>"),
+        *("<|start_of_role|>", "<|end_of_role|>", "[INST]", "[/INST]"),
+    )
+)
+_SYSTEM, _QUESTION, _ANSWER, _SECOND = "system5207", "question5207", "answer5207", "second5207"
+_CHATS = (
+    (("system", _SYSTEM), ("user", _QUESTION), ("assistant", _ANSWER), ("user", _SECOND)),
+    (("user", _QUESTION), ("assistant", _ANSWER), ("user", _SECOND)),
+    (("user", _QUESTION),),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentEnds:
+    """The tokens that open and close every document, None for none, and why they were taken.
+
+    start_id, end_id: of `start` and `end`. notes: sentences for who reads the numbers.
+    """
+
+    start: str | None
+    end: str | None
+    start_id: int | None
+    end_id: int | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that a document has more than its text."""
+        return (self.start_id is not None) + (self.end_id is not None)
+
+    def in_words(self) -> str:
+        """ "Documents are opened by <s> and closed by </s>." """
+        opened, closed = self.start or "nothing", self.end or "nothing"
+        return f"Documents are opened by {opened} and closed by {closed}."
+
+    def as_record(self) -> dict[str, Any]:
+        return {**asdict(self), "notes": list(self.notes)}
+
+
+def document_ends(tokenizer: "PreTrainedTokenizerBase", start: str = AUTO, end: str = AUTO) -> DocumentEnds:
+    """What opens and closes documents under a tokenizer.
+
+    By default its begin and end tokens (without a begin token, the end token opens as well). One that marks turns of
+    the chat template is passed over for a token that ends text by its published name, such as <|endoftext|>; where the
+    tokenizer has none, documents have no such token.
+
+    Args:
+        start, end: as given on the command line: a token, "none", or "auto".
+
+    Raises:
+        OptionError: it is no token of the tokenizer.
+    """
+    marks = turn_marks(tokenizer)
+    vocabulary = tokenizer.get_vocab()
+    text_ends = [token for token in _TEXT_ENDS if token in _specials(tokenizer) - marks and token in vocabulary]
+    own_start, own_end = _content(tokenizer.bos_token), _content(tokenizer.eos_token)
+    by_default = own_end if own_end is not None and own_end not in marks else next(iter(text_ends), None)
+    opening = own_start if own_start is not None and own_start not in marks else by_default
+    notes = []
+    for option, value, own, taken in (("start", start, own_start, opening), ("end", end, own_end, by_default)):
+        if value == AUTO and own in marks:
+            notes.append(
+                f"{own}, the tokenizer's {'begin' if option == 'start' else 'end'} token, marks chat turns: "
+                f"{taken or 'nothing'} {'opens' if option == 'start' else 'closes'} documents instead "
+                f"(--document-{option})."
+            )
+        elif value == AUTO and taken is None:
+            notes.append(f"The tokenizer has no token that {option}s documents: they have none (--document-{option}).")
+        elif value in marks:
+            notes.append(f"--document-{option} {value}: marks chat turns, which plain text does not have.")
+    taken_start = opening if start == AUTO else _asked("start", start, tokenizer, vocabulary)
+    taken_end = by_default if end == AUTO else _asked("end", end, tokenizer, vocabulary)
+    return DocumentEnds(
+        start=taken_start,
+        end=taken_end,
+        start_id=None if taken_start is None else vocabulary[taken_start],
+        end_id=None if taken_end is None else vocabulary[taken_end],
+        notes=tuple(notes),
+    )
+
+
+def turn_marks(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
+    """Special tokens that mark turns: those between a user's message and its answer, or a system message and a user's.
+
+    What stands before the first message or behind an answer opens or ends a text (Llama 3's <|begin_of_text|>, the
+    </s> of Llama 2) and is no mark of a turn.
+    """
+    specials = _specials(tokenizer)
+    found = set(_TURN_MARKS)
+    for template in _templates(tokenizer.chat_template):
+        between = list(_between_turns(tokenizer, template))
+        # A template that takes none of these chats is read as it stands.
+        found |= {special for special in specials if any(special in text for text in between or [template])}
+    return frozenset(found)
+
+
+def _templates(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [str(template) for template in value.values()]
+    return [] if not value else [str(value)]
+
+
+def _between_turns(tokenizer: "PreTrainedTokenizerBase", template: str) -> Iterable[str]:
+    """The text between a question and its answer, and between a system message and the question."""
+    for chat in _CHATS:
+        messages = [{"role": role, "content": content} for role, content in chat]
+        try:
+            rendered = str(
+                tokenizer.apply_chat_template(
+                    messages, chat_template=template, tokenize=False, add_generation_prompt=True
+                )
+            )
+        except Exception:  # a template can raise anything; many refuse a system message
+            continue
+        if _QUESTION not in rendered:
+            continue
+        if _SYSTEM in rendered:
+            yield rendered.partition(_SYSTEM)[2].partition(_QUESTION)[0]
+        yield rendered.partition(_QUESTION)[2].partition(_ANSWER)[0]
+        if _SECOND in rendered:
+            yield rendered.partition(_SECOND)[2]
+
+
+def _specials(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
+    """Gemma's </s> is an added token too, and a tag of HTML: only those that are flagged as special count."""
+    flagged = {str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return flagged | set(map(str, tokenizer.all_special_tokens))
+
+
+def _content(token: Any) -> str | None:
+    return None if token is None else str(token)
+
+
+def _asked(option: str, value: str, tokenizer: "PreTrainedTokenizerBase", vocabulary: Mapping[str, int]) -> str | None:
+    if value == NONE:
+        return None
+    if value not in vocabulary:
+        specials = ", ".join(list(dict.fromkeys(map(str, tokenizer.all_special_tokens)))[:8])
+        raise OptionError(
+            f"--document-{option} {value}: is no token of {tokenizer.name_or_path or type(tokenizer).__name__}. Name "
+            f"one of its tokens{f' ({specials})' if specials else ''}, or none."
+        )
+    return value

@@ -1,0 +1,188 @@
+"""What a file of text holds, by its suffix and its first bytes: syntax must never be counted as language.
+
+A suffix is a promise that the beginning of the file is held against. Where a text file (or one of which the name tells
+nothing) holds records, markup or binary data, it is refused with what to do; `--format` decides instead of both.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from itertools import chain
+from typing import Literal
+
+from vocabopt.byte_order_mark import MARK, tell_mark
+from vocabopt.errors import CorpusError
+from vocabopt.reading import ReadOptions
+from vocabopt.storage import STDIN
+
+HEAD_BYTES = 1 << 16
+#: Values at the beginning that must be JSON objects for the file to be records.
+_N_OBJECTS = 20
+#: Text has no control characters but white space; of random bytes they are a tenth.
+_MAX_CONTROL_SHARE = 0.05
+_MIN_JUDGED_CHARS = 256
+
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (b"PAR1", "parquet", "Read it with --format parquet"),
+    (b"\x1f\x8b", "gzip", "Name it with the suffix .gz"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "Name it with the suffix .zst"),
+    (b"GGUF", "GGUF, a model", ""),
+    (b"BZh", "bzip2", ""),
+    (b"\xfd7zXZ\0", "xz", ""),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip", ""),
+    (b"PK\x03\x04", "zip (or a document of an office program)", ""),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an office program", ""),
+    (b"%PDF-", "PDF", ""),
+    (b"{\\rtf", "RTF", ""),
+    (b"ARROW1", "Arrow", ""),
+    (b"\x89HDF", "HDF5", ""),
+    (b"\x93NUMPY", "a NumPy array", ""),
+    (b"SQLite format 3\0", "an SQLite database", ""),
+    (b"\x89PNG", "a picture", ""),
+    (b"\xff\xd8\xff", "a picture", ""),
+    (b"\x7fELF", "a program", ""),
+)
+_MARKUP = re.compile(r"\s*(<!--.*?-->\s*)*(<\?xml\s|<!doctype\s|<html\b)", re.IGNORECASE | re.DOTALL)
+_SPACE = re.compile(r"[ \t\r\n]*")
+_OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.){0,200}"\s*:')
+_CONTROL = re.compile("[\0-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+#: Longer than any literal or escape of JSON.
+_MARGIN_CHARS = 32
+_DECODER = json.JSONDecoder()
+
+
+def head_of(chunks: Iterator[tuple[bytes, int]]) -> tuple[bytes, bool, Iterator[tuple[bytes, int]]]:
+    """The first bytes, whether they are all there are, and all chunks again."""
+    taken: list[tuple[bytes, int]] = []
+    n_bytes, is_all = 0, False
+    while n_bytes < HEAD_BYTES and not is_all:
+        taken.append(next(chunks))
+        n_bytes += len(taken[-1][0])
+        is_all = not taken[-1][0]
+    return b"".join(data for data, _ in taken), is_all, chain(taken, chunks)
+
+
+def format_of(url: str, suffix: str, stored: bytes, text: bytes, options: ReadOptions, *, is_all: bool) -> str:
+    """The format that a file is read in: that of the options, else what its suffix and its content agree on.
+
+    Args:
+        suffix: the format that the suffix tells, "" for none.
+        stored, text: the first bytes, unpacked; as they are, and as UTF-8 without a mark. is_all: they are all.
+
+    Raises:
+        CorpusError: the content is not what the suffix says, or no text.
+    """
+    if options.format != "auto":
+        return options.format
+    for magic, what, advice in _MAGIC:
+        if stored.startswith(magic) and (not _is_word(magic) or b"\0" in stored):
+            raise _refused(url, what, advice)
+    start = text.decode(errors="replace")
+    kind = json_kind(start, is_all=is_all)
+    if suffix == "json":
+        if kind is None and start.lstrip()[:1] not in ("[", "{"):
+            raise CorpusError(f"{url}: holds no JSON; read it as plain text with --format text, or mend it")
+        first_line = start.lstrip().partition("\n")[0]
+        return "jsonl" if kind == "objects" and json_kind(first_line, is_all=True) == "objects" else "json"
+    if suffix == "jsonl" and kind == "array":
+        return "json"
+    if suffix in ("jsonl", "csv", "tsv"):
+        return suffix
+    if kind is not None:
+        what = "a JSON array" if kind == "array" else "JSON objects, one after another"
+        as_format = "json" if kind == "array" else "jsonl"
+        raise _refused(url, what, f"Read its records with --format {as_format} (and --column NAME)")
+    if _MARKUP.match(start):
+        raise _refused(url, "HTML or XML", "Take the text out of it")
+    # Where nothing is skipped, the first bad byte is refused anyway, with its place.
+    if options.on_error == "skip" and _is_binary(start):
+        advice = "Where it is UTF-16, add --encoding utf-16, utf-16-le or utf-16-be"
+        raise _refused(url, "binary data, or text in UTF-16", advice)
+    return "text"
+
+
+def json_kind(text: str, *, is_all: bool) -> Literal["array", "objects"] | None:
+    """What JSON a text begins with: an array of objects or strings, or objects one after another; None for neither.
+
+    is_all: the text ends there; else it goes on, and may stop inside a value.
+    """
+    position = _skip(text, 0)
+    if text.startswith("[", position):
+        return "array" if _begins_array(text, position, is_all=is_all) else None
+    n_objects = 0
+    while text.startswith("{", position) and n_objects < _N_OBJECTS:
+        try:
+            value, end = _DECODER.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            is_cut = not is_all and stops_inside(error, text) and _OBJECT.match(text, position) is not None
+            return "objects" if is_cut or n_objects > 1 else None
+        except (ValueError, RecursionError):
+            return None
+        if not value:
+            return None
+        n_objects, position = n_objects + 1, _skip(text, end)
+    return "objects" if n_objects and (position == len(text) or n_objects == _N_OBJECTS) else None
+
+
+def _begins_array(text: str, position: int, *, is_all: bool) -> bool:
+    start = _skip(text, position + 1)
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        return not is_all and stops_inside(error, text) and text[start : start + 1] in ("{", '"')
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(value, dict | str):
+        return False
+    end = _skip(text, end)
+    if text.startswith("]", end):
+        return _skip(text, end + 1) == len(text)
+    return text.startswith(",", end)
+
+
+def _is_binary(start: str) -> bool:
+    n_control = len(_CONTROL.findall(start))
+    return len(start) >= _MIN_JUDGED_CHARS and "\0" in start and n_control > _MAX_CONTROL_SHARE * len(start)
+
+
+def _is_word(magic: bytes) -> bool:
+    """A text may begin with such a word, but would not hold NUL."""
+    return magic.isalnum()
+
+
+def stops_inside(error: json.JSONDecodeError, text: str) -> bool:
+    """Whether JSON may be whole when the text goes on: nothing far from its end is wrong."""
+    return error.msg.startswith("Unterminated string") or error.pos > len(text) - _MARGIN_CHARS
+
+
+def _skip(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return position if found is None else found.end()
+
+
+def _refused(url: str, what: str, advice: str) -> CorpusError:
+    name = "standard input" if url == STDIN else url
+    advice = advice or "Unpack or convert it to plain text"
+    return CorpusError(f"{name}: holds {what}, not plain text. {advice}; --format text takes it as it stands.")
+
+
+def drop_mark(chunks: Iterator[tuple[bytes, int]], url: str) -> Iterator[tuple[bytes, int]]:
+    """UTF-8 without its byte order mark."""
+    head, n_stored, is_end = b"", 0, False
+    while len(head) < len(MARK) and not is_end:
+        data, n_stored = next(chunks)
+        head, is_end = head + data, not data
+    if head.startswith(MARK):
+        tell_mark(url)
+        head = head[len(MARK) :]
+    if head:
+        yield head, n_stored
+    if is_end:
+        yield b"", n_stored
+    yield from chunks
+
+
+def drops_own_mark(encoding: str) -> bool:
+    """Whether Python's codec takes the mark off itself: a second one is text."""
+    return codecs.lookup(encoding).name in ("utf-8-sig", "utf-16", "utf-32")

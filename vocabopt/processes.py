@@ -1,0 +1,80 @@
+"""Worker processes that never outlive the process that started them, and whose end is told by that process alone."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+#: How soon a process notices that its parent is gone. What it writes is whole or not there, so it may end anywhere.
+_LOOK_EVERY_SECONDS = 0.5
+#: A terminal, or whoever ends a group of processes, sends these to all of them.
+_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None]
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """What is started in this context never hears Ctrl-C and its like; this process hears them a moment later.
+
+    For `ProcessPoolExecutor(...)`, which starts a helper of its own. Workers of a `WorkerContext` need no more.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class WorkerContext(SpawnContext):
+    """How an executor is to start its workers.
+
+    Not forked, since threads of polars and of the encoders would be left behind holding their locks. They end with
+    their parent, and by `kill`; by no signal that is meant for the parent, which would make each of them say something.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: list[_Worker] = []
+
+    def Process(self, *args: Any, **options: Any) -> "_Worker":  # type: ignore[override]  # noqa: N802
+        self._started.append(worker := _Worker(*args, **options))
+        return worker
+
+    def kill(self) -> None:
+        """End all workers now, whatever they are at."""
+        for worker in self._started:
+            if worker.is_alive():
+                worker.kill()
+
+
+class _Worker(SpawnProcess):
+    def start(self) -> None:
+        with signals_blocked():
+            super().start()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Two pickles: the inner one, with what the worker is to do, imports for seconds, and the parent may end.
+        return _unpickled, (os.getpid(), bytes(ForkingPickler.dumps(self.__dict__)))
+
+
+def _unpickled(parent: int, state: bytes) -> _Worker:
+    end_with_parent(parent)
+    worker = _Worker.__new__(_Worker)
+    worker.__dict__.update(pickle.loads(state))
+    return worker
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process soon after the process `parent`, which started it: that one may be killed and say nothing."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_EVERY_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -1,0 +1,101 @@
+"""What the operating system refuses, in our words, whoever met it first: Python, or a library that wraps it.
+
+The command line asks `refusal` of every error that nobody expected, and whoever writes files asks it too: so a folder
+that may not be entered, a full disk or a link that leads to itself reads the same everywhere.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+from vocabopt.paths import printable
+
+#: What to do, where the kernel's own words do not say it.
+_NEXT_STEP = {
+    errno.EACCES: "Give this user the right to it, or name another place.",
+    errno.EPERM: "Give this user the right to it, or name another place.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOSPC: "Free space on that disk, or name another place.",
+    errno.EDQUOT: "Free space within the quota, or name another place.",
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or name a place on another file system.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENFILE: "Close other programs, or raise the machine's limit of open files.",
+    errno.ENAMETOOLONG: "Name a shorter path.",
+    errno.ENOTDIR: "A part of this path is a file, not a folder. Name another.",
+    errno.ELOOP: "This link leads to itself. Name what it was to lead to.",
+    errno.ENOENT: "Name one that is there.",
+    errno.ENOMEM: "Free memory, or use a machine with more.",
+    errno.EIO: "The disk, or the connection to it, fails.",
+    errno.ESTALE: "The file server lost it. Mount it again.",
+    errno.ETIMEDOUT: "The server did not answer. Try again, or use a copy on this machine.",
+}
+#: How libraries in Rust ("(os error 28)") and C++ ("Error #2") hand the kernel's error on.
+_WRAPPED = re.compile(r"\(os error (\d+)\)|Error #(\d+)")
+#: torch's writer of archives keeps no number of what went wrong; it fails so when the disk does.
+_TORCH_WRITER = re.compile(r"PytorchStreamWriter failed writing|inline_container\.cc.*unexpected pos")
+#: Modules whose errors are about a server that does not answer, though not all of them are OSErrors.
+_NETWORK = ("httpx", "httpcore", "requests", "urllib3", "aiohttp", "botocore")
+_N_SHOWN = 300
+
+
+def refusal(
+    error: BaseException, path: str | os.PathLike[str] | None = None, *, what: str = "cannot be used"
+) -> str | None:
+    """One sentence and a next step for an error of the operating system; None for an error of another kind.
+
+    Args:
+        path: what was being read or written; else what the error itself names, if anything.
+        what: "cannot be written", for example: of the path.
+    """
+    for link in _causes(error):
+        if (number := _number(link)) is not None:
+            named = path if path is not None else getattr(link, "filename", None)
+            shown = " ".join(str(link).split())[:_N_SHOWN] if named is None else printable(_text(named))
+            reason, next_step = os.strerror(number), _NEXT_STEP.get(number, "Name another place, or try again.")
+            return f"{shown}. {next_step}" if named is None else f"{shown}: {what} ({reason}). {next_step}"
+        if (said := _other(link)) is not None:
+            return said if path is None else f"{printable(path)}: {what}. {said}"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _number(error: BaseException) -> int | None:
+    """The kernel's number of an error, whoever wraps it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if found := _WRAPPED.search(str(error)):
+        return int(found[1] or found[2])
+    return errno.ENOSPC if _TORCH_WRITER.search(str(error)) else None
+
+
+def _other(error: BaseException) -> str | None:
+    """What has no number: memory, names that a library does not take, servers."""
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. Free some, use less text at once, or use a machine with more."
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        value = error.object[:_N_SHOWN]
+        return f"{printable(value) if _is_name(value) else repr(value)}: is not UTF-8. Rename it, or write it in UTF-8."
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _NETWORK:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:_N_SHOWN] or 'no more is known'}"
+    return None
+
+
+def _text(name: object) -> str:
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else f"file {name}"
+
+
+def _is_name(text: str) -> bool:
+    """Whether it came from bytes of the system (a name, an argument): then those can be shown."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,30 @@
+"""UTF-8 of any text that Python holds: names that are not UTF-8, and halves of characters that JSON files can hold."""
+
+import codecs
+import json
+from typing import Any
+
+#: The name of the error handler below, for files and streams.
+SHOWN = "vocabopt.shown"
+
+
+def _shown(error: UnicodeError) -> tuple[str, int]:
+    r"""What an encoding lacks as \uXXXX, bytes of a name that are not UTF-8 as \xNN."""
+    assert isinstance(error, UnicodeEncodeError)
+    part = error.object[error.start : error.end]
+    shown = (f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in part)
+    return "".join(shown).encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error(SHOWN, _shown)
+
+
+def shown_bytes(text: str) -> bytes:
+    """Text for eyes: a page, a table."""
+    return text.encode("utf-8", SHOWN)
+
+
+def json_bytes(value: Any, *, indent: int | None = 1, **options: Any) -> bytes:
+    """JSON that gives back the same text. options: of `json.dumps`."""
+    # What UTF-8 lacks stands inside a JSON string, where a backslash and its number are the same character.
+    return json.dumps(value, ensure_ascii=False, indent=indent, **options).encode("utf-8", "backslashreplace")
