@@ -39,7 +39,7 @@ def adapt(llama: Path, run_dir: Path, out: Path, *more: object) -> dict[str, Any
 def adapted(llama: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished adaptation, with its control."""
     out = tmp_path_factory.mktemp("adapt") / "out"
-    adapt(llama, run_dir, out, "--control")
+    adapt(llama, run_dir, out, "--control", "--keep-stages", "all")
     return out
 
 

@@ -53,6 +53,8 @@ def test_links_that_lead_in_circles_end(tmp_path: Path, urls_of: Callable[[Path 
     (tmp_path / "in/x/up").symlink_to("..")
     (tmp_path / "in/x/y/root").symlink_to(tmp_path / "in")
     (tmp_path / "in/aa").symlink_to("x")
+    (tmp_path / "in/above").symlink_to("..")
+    written(tmp_path / "other.txt", KOREAN)
     wanted = [f"{tmp_path}/in/{name}" for name in ("a.txt", "x/b.txt", "x/y/c.txt")]
     assert urls_of(tmp_path / "in") == wanted
     assert urls_of(f"{tmp_path}/in/**") == wanted

@@ -191,6 +191,18 @@ def test_text_that_only_looks_like_it_is_text(tmp_path: Path, text: str) -> None
         assert documents_of(written(tmp_path / "b.txt", long), block_bytes=block_bytes) == long.splitlines()
 
 
+def test_packed_and_foreign_bytes_are_refused_in_every_format(tmp_path: Path) -> None:
+    for name, text_format in (("a.jsonl", "auto"), ("a.csv", "auto"), ("a", "jsonl"), ("a", "csv"), ("a.json", "json")):
+        path = written(tmp_path / name, gzip.compress(_OBJECTS.encode()))
+        for on_error in ("fail", "skip"):
+            with pytest.raises(CorpusError, match=rf"{name}: holds gzip.*Name it with the suffix \.gz"):
+                blocks_of(path, ReadOptions(format=text_format, on_error=on_error))  # type: ignore[arg-type]
+    for name in ("b.json", "b.csv", "b.jsonl", "b.txt"):
+        path = written(tmp_path / name, '[{"text": "가"}]'.encode("utf-16"))
+        with pytest.raises(CorpusError, match=rf"{name}: byte 0 \(FF\) is not utf-8.*try --encoding utf-16"):
+            blocks_of(path)
+
+
 def test_skipping_does_not_make_text_of_a_binary_file(tmp_path: Path) -> None:
     path = written(tmp_path / "a.bin", os.urandom(20_000).replace(b"\n", b"\0") + b"\n")
     with pytest.raises(CorpusError, match=r"a.bin: holds binary data, or text in UTF-16"):

@@ -202,8 +202,8 @@ def test_weighted_takes_the_script_s_norm_from_64_rows_on_and_else_that_of_the_b
     assert log.notes == (
         f"Norm of the new rows: the median of {n_of_script:,} base rows of Hangul."
         if n_of_script >= 64
-        else "Norm of the new rows: the median of the 3 base rows that they are made of; there are only "
-        f"{n_of_script} tokens of Hangul, and 64 are needed.",
+        else "Norm of the new rows: the median of the 3 base rows that they are made of; of Hangul there are "
+        f"{n_of_script} rows, and 64 are needed.",
     )
 
 

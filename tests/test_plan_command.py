@@ -1,17 +1,25 @@
 """`vocabopt plan`: what it prints, what it says of a stage that does not fit, and what it refuses."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import assert_refused, vocabopt, written
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from trainer.memory.fleet import Fleet
 from trainer.memory.plan_report import PlanOptions, PlanReport, plan_report
 from trainer.memory.predict import StepSettings
 from trainer.memory.remedies import Case, first_that_fits, sharded
 from trainer.memory.target import read_config, with_rows
 from trainer.plan import Lora, named_plan
+from vocabopt.amounts import shown_bytes
 from vocabopt.modelspec import PRESETS
 
 CONFIG: dict[str, Any] = {
@@ -73,7 +81,12 @@ def test_the_table_names_its_assumptions(model: Path) -> None:
         "model with 88 added tokens: 600 rows, plan full",
         "At 400 TFLOP/s (--tflops) and --gpu 80GB; bf16-mixed, micro-batch 2 x 64 tokens, steps of 256 tokens",
         "Left out of memory: fragmentation",
-        "leaves 5 % of --gpu free",
+        "A peak holds the process's own 1.0 GB (--process-memory)",
+        "leaves 5% of --gpu free (--margin)",
+        "Measuring: 4 times 1,000,000 tokens (--eval-tokens; --eval-every stage",
+        "weights rounded to 16 bits), at 40 TFLOP/s (--eval-tflops)",
+        "for models and checkpoints with --keep-stages last",
+        "The machine's own memory, at most: about",
     ):
         assert part in result.stdout
 
@@ -119,6 +132,7 @@ def report_of(model: Path, gpu_bytes: int, **options: Any) -> PlanReport:
         "micro_batch": 4,
         "batch": "256tok",
         "lora_rank": 4,
+        "process_memory": "0",
     }
     return plan_report(
         PlanOptions(model=str(model), n_added=88, budget="1Mtok", gpu=str(gpu_bytes), **{**values, **options})
@@ -134,7 +148,7 @@ def test_the_remedy_named_is_the_first_that_fits_and_all_of_it_is_needed(model: 
     (stage,) = report_of(model, (smaller + peak) // 2 * 100 // 95).stages
     assert not stage.fits
     assert stage.remedies[0].changes == ("micro-batch 1",)
-    assert stage.remedies[0].in_words == f"micro-batch 1: {stage.remedies[0].peak_bytes / 1e9:,.1f} GB"
+    assert stage.remedies[0].in_words == f"micro-batch 1: {shown_bytes(stage.remedies[0].peak_bytes)}"
     assert stage.remedies[0].peak_bytes <= stage.limit_bytes
     # Half of what weights and optimizer take: only less of them helps.
     (stage,) = report_of(model, free.cost.weight_bytes + free.cost.state_bytes["adamw"] // 3).stages
@@ -142,21 +156,115 @@ def test_the_remedy_named_is_the_first_that_fits_and_all_of_it_is_needed(model: 
 
 
 def test_more_gpus_share_weights_gradients_and_state_but_not_activations(model: Path) -> None:
+    """By hand; and while it is measured each holds the whole model."""
     (stage,) = report_of(model, 10**9).stages
-    cost, case = stage.cost, Case(stage=stage.stage, settings=StepSettings(), optimizer="adamw")
+    fleet = Fleet(process_bytes=7)
+    case = Case(stage=stage.stage, settings=StepSettings(), optimizer="adamw", fleet=fleet)
+    cost = replace(stage.cost, resting_bytes=0)
     held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes["adamw"]
-    own = cost.activation_bytes + 2 * cost.largest_unit_bytes
+    own = cost.activation_bytes + cost.root_bytes + 2 * cost.block_bytes + 7
     found = sharded(case, lambda *_: cost, own + held // 3)
     assert found is not None
     assert (found.n_gpus, found.peak_bytes) == (4, -(-held // 4) + own)
     assert sharded(case, lambda *_: cost, own - 1) is None
+    whole = replace(cost, resting_bytes=own + held)
+    assert sharded(case, lambda *_: whole, own + held + 6) is None
     assert first_that_fits(case, lambda *_: cost, 1, Lora(rank=4)) is None
+
+
+def test_the_weights_outside_the_blocks_and_of_a_block_are_those_of_the_model(model: Path) -> None:
+    """By hand, in 32 bits: 600 rows of 64 twice, their 88 new ones apart, and the last norm."""
+    (stage,) = report_of(model, 10**9).stages
+    assert stage.cost.root_bytes == 4 * (2 * (600 + 88) * 64 + 64)
+    assert stage.cost.block_bytes == 4 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 160 * 64 + 2 * 64)
 
 
 def test_a_stage_that_does_not_fit_is_named_with_what_would_help(model: Path) -> None:
     result = vocabopt("plan", model, "--added", 88, "--budget", "1Mtok", "--plan", "full", "--gpu", "2MB", *SMALL)
     assert result.exit_code == 0, result.stderr
-    assert "Stage all does not fit --gpu 2MB (0.0 GB with adamw)." in result.stdout
+    assert "Stage all does not fit --gpu 2MB (1.0 GB with adamw)." in result.stdout
+    result = vocabopt(
+        "plan", model, "--added", 88, "--budget", "1Mtok", "--plan", "full", "--gpu", "2MB", "--process-memory", "0",
+        *SMALL,
+    )  # fmt: skip
+    assert re.search(r"Stage all does not fit --gpu 2MB \(\d\.\d MB with adamw\)\.", result.stdout)
+
+
+def test_the_margin_and_the_process_s_own_memory_decide_what_fits(model: Path) -> None:
+    """To the byte: the peak of tensors and the process must leave the margin, and so must what is named as a remedy."""
+    free = report_of(model, 10**9).stages[0]
+    needed = free.cost.peak_bytes("adamw")
+    assert needed == free.peaks["adamw"]
+    for margin, own in ((0.05, 0), (0.2, 0), (0.2, 1_000_000)):
+        options = {"margin": margin, "process_memory": str(own)}
+        gpu_bytes = next(
+            n for n in range(int((needed + own) / (1 - margin)) - 2, 10**9) if int(n * (1 - margin)) >= needed + own
+        )
+        fits, tight = (report_of(model, n, **options).stages[0] for n in (gpu_bytes, gpu_bytes - 2))
+        assert fits.fits
+        assert fits.peaks["adamw"] == needed + own
+        assert not tight.fits
+        assert all(remedy.peak_bytes <= (gpu_bytes - 2) * (1 - margin) for remedy in tight.remedies)
+        assert tight.remedies
+    record = as_json(model, "--added", 88, "--budget", "1Mtok", "--margin", 0.1, "--gpu", "24GB", *SMALL)
+    assert (record["gpu_bytes"], record["margin"], record["process_bytes"]) == (24 * 10**9, 0.1, 10**9)
+
+
+# --- Several GPUs, measuring, disk and host -------------------------------------------------------------------------
+
+
+def test_several_gpus_divide_hours_and_a_step(model: Path) -> None:
+    """A step of 256 tokens is four sequences of 64: two a GPU on two of them, so that none waits for a second pass."""
+    one, two = (report_of(model, 10**9, n_gpus=n, micro_batch=2) for n in (1, 2))
+    assert two.all_hours == pytest.approx(one.all_hours / 2)
+    assert two.stages[0].flops == one.stages[0].flops
+    assert one.options.step_settings().accumulates
+    assert not two.options.step_settings().accumulates
+    cost = two.stages[0].cost
+    assert two.stages[0].peaks["adamw"] == cost.peak_bytes("adamw") + cost.gradient_bytes
+    split = report_of(model, 10**9, n_gpus=2, micro_batch=2, shard=True).stages[0]
+    assert split.peaks["adamw"] < one.stages[0].peaks["adamw"]
+    result = vocabopt("plan", model, "--added", 88, "--budget", "1Mtok", "--gpus", 4, "--shard", *SMALL)
+    assert "4 GPUs: hours are those of one divided by 4, without the time that communication takes" in result.stdout
+    assert "Memory is arithmetic: their parts of weights, gradients and optimizer state" in result.stdout
+
+
+def test_measuring_takes_the_flops_that_torch_counts_in_a_forward_pass(model: Path) -> None:
+    config = LlamaConfig(**{**CONFIG, "vocab_size": 600})
+    real = LlamaForCausalLM(config).eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        real(input_ids=torch.zeros((1, 64), dtype=torch.int64), use_cache=False)
+    of_token = counter.get_total_flops() / 64
+    report = report_of(model, 10**9, eval_tokens="6400tok", eval_every="end", eval_tflops=0.5, device="cpu")
+    # A config that does not say its type is published in 16 bits: weights that trained in 32 are measured rounded too.
+    assert report.measuring.n_times == 3
+    assert report.measuring.flops == 3 * 6400 * of_token
+    assert report.measuring_hours == pytest.approx(3 * 6400 * of_token / 0.5e12 / 3600)
+    assert report.all_hours == pytest.approx(report.measuring_hours + report.hours(report.stages[0].flops))
+    halves = report_of(model, 10**9, precision="bf16", eval_every="stage")
+    assert (halves.measuring.n_times, halves.options.tflops_of_measuring) == (3, 400.0)
+
+
+def test_disk_and_host_memory_by_hand(model: Path) -> None:
+    """redwhale: the new rows' model and four stages; checkpoints of weights that train, and two states of each."""
+    report = report_of(model, 10**9, plan="redwhale", precision="bf16")
+    whole = 2 * report.n_params
+    of_each = [stage.cost.gradient_bytes + stage.cost.state_bytes["adamw"] for stage in report.stages]
+    beside = [max(3 * n, 2 * n + whole) - whole for n in of_each]
+    assert report.disk_bytes["all"] == max((n + 2) * whole + more for n, more in enumerate(beside))
+    assert report.disk_bytes["last"] == 2 * whole + max(beside)
+    # Without bf16-mixed nothing waits in the host's memory: every process loads the weights, or a checkpoint is saved.
+    for n_gpus in (1, 2):
+        of_more = report_of(model, 10**9, plan="redwhale", precision="bf16", n_gpus=n_gpus, process_memory="5MB")
+        weights = max(stage.cost.resting_bytes for stage in of_more.stages)
+        assert of_more.host_bytes == n_gpus * 5_000_000 + max(n_gpus * weights, *of_each)
+    mixed = report_of(model, 10**9, plan="redwhale")
+    frozen = max(2 * (stage.cost.resting_bytes - stage.cost.weight_bytes) for stage in mixed.stages)
+    assert frozen > 0
+    assert mixed.host_bytes is not None
+    assert mixed.host_bytes > frozen
+    assert report_of(model, 10**9, device="cpu").host_bytes is None
 
 
 # --- Models ----------------------------------------------------------------------------------------------------------
@@ -216,6 +324,12 @@ def test_redwhale_s_lora_trains_about_the_share_that_the_paper_reports() -> None
         (["gpt2", "--added", 1, "--budget", "-2Btok"], r"--budget -2Btok: write tokens, as 2Btok or 300Mtok"),
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--batch", "0tok"], r"--batch 0tok: write tokens, as 32768tok"),
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--batch", "1MB"], r"--batch 1MB: write tokens, as 32768tok"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--gpus", 0], r"--gpus 0: must be at least 1"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--shard"], r"--shard: splits a model over several GPUs"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--margin", 1], r"--margin 1.0: must be from 0 to below 1"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--process-memory", "x"], r"--process-memory x: .* such as 1GB"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--eval-tokens", "1MB"], r"--eval-tokens 1MB: write tokens"),
+        (["gpt2", "--added", 1, "--budget", "1Mtok", "--eval-tflops", 0], r"--eval-tflops 0.0: must be above 0"),
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--lora-rank", 0], r"--lora-rank 0: must be at least 1, such as"),
         (["gpt2", "--run", "nowhere", "--budget", "1Mtok", "--context", 4096], r"nowhere/sweep.json: not found"),
     ],

@@ -71,6 +71,14 @@ def test_a_probe_goes_on_with_what_is_there(llama: Path, run_dir: Path, probed: 
     assert [path for path in (probed / "cells").iterdir() if path.suffix != ".json"] == []
 
 
+def test_cells_share_what_is_equal_in_them(probed: Path) -> None:
+    """The base model once, new rows once a method whatever the seed, and what each cell has reached."""
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in (probed / "cells").glob("*.json")]
+    inits = {cell["init"] for cell in cells}
+    assert len(cells) > len(inits) > 1
+    assert len(list((probed / "measured").glob("*.json"))) == 1 + len(inits) + len(cells)
+
+
 def test_a_probe_with_other_options_is_refused(llama: Path, run_dir: Path, probed: Path) -> None:
     result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", probed, "--steps", 9)
     assert_refused(result, r"holds a probe with another --steps: 2 then, 9 now", probed / "nothing")

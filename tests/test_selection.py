@@ -10,6 +10,10 @@ import zstandard
 from command_line import assert_refused, vocabopt, written
 from helpers import lines_of
 
+from trainer.selection import CompareOptions
+from trainer.selection.parts import split_text
+from vocabopt.console import Console
+
 ARMS = ["random", "length", "perplexity", "diversity", "none", "cleaned", "all", "all, whole"]
 OPTIONS = (
     "--budget", "12kB", "--size", 64, "--probe-text", "2kB", "--batch", "1kB", "--eval-bytes", "2kB", "--seeds", 2,
@@ -103,3 +107,19 @@ def test_what_comparing_needs_is_asked_for(tmp_path: Path, llama: Path) -> None:
     assert_refused(vocabopt("prepare", text, "--budget", "5kB", *out), "--budget: is about comparing", tmp_path)
     much = vocabopt("prepare", text, "--compare", "--model", llama, "--budget", "5MB", *out)
     assert_refused(much, "nothing is left to select", tmp_path)
+
+
+def test_text_to_measure_on_is_read_as_the_other_text_is(tmp_path: Path) -> None:
+    news = tmp_path / "news.csv"
+    news.write_bytes('id,body\r\n1,"첫 줄\n둘째 줄"\r\n2,셋째\r\n'.encode("cp949"))
+    options = CompareOptions(
+        paths=tuple(str(path) for path in texts(tmp_path)),
+        out=tmp_path / "out",
+        model="",
+        steps=(),
+        budget="5kB",
+        evals={"news": str(news)},
+        column="body",
+    )
+    split_text(options, Console(quiet=True))
+    assert text_in(tmp_path / "out" / "text" / "evals" / "news") == ["첫 줄\n둘째 줄", "셋째"]

@@ -414,3 +414,39 @@ def test_a_run_without_its_documents_is_not_merged(tmp_path: Path) -> None:
     # Counted again into the same folder, it is there again.
     run_sweep(SweepOptions(paths=(str(CORPUS / "ko" / "news.txt"),), out=run.out, max_added=50), Console(quiet=True))
     merge_run(run.out, tmp_path / "merged", n_added=10)
+
+
+# --- Whole vocabularies -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mistral-7b-v1", "gpt2"])
+def test_p1_settings_on_the_whole_vocabulary(name: str, request: pytest.FixtureRequest) -> None:
+    """GPT-2 is among the development data."""
+    base = load_base(name) if name != "gpt2" else load_base(str(request.getfixturevalue("data") / "tok_gpt2"))
+    made = byte_level_settings if base.family == "byte-level-bpe" else sentencepiece_settings
+    values = list(made(base.tokenizer_json["model"], 2, seed=7))
+    answers = Counter(
+        check(value, nasty_documents(i, 12, [token["content"] for token in value["added_tokens"]]))
+        for i, value in enumerate(values)
+    )
+    assert answers["exact"] >= 1
+
+
+def test_a_union_is_proved_on_whole_documents(tmp_path: Path) -> None:
+    run = sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko", method="union", sizes="2000", max_added=200)
+    merge_run(run.out, tmp_path / "union")
+    proof = json.loads((tmp_path / "union" / "extension.json").read_text(encoding="utf-8"))["proof"]
+    texts = pl.read_parquet(run.out / PROOF_PARQUET)["text"].to_list()
+    tokenizer = Tokenizer.from_file(str(tmp_path / "union" / "tokenizer.json"))
+    assert proof["n_tokens_promised"] is None
+    assert proof["documents"]["n_tokens"] == n_tokens(tokenizer, texts)
+    assert set(texts) == {line for line in lines_of("ko") if line.strip()}
+
+
+def test_a_run_of_a_version_that_counted_otherwise_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    run = sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=20)
+    record = json.loads((run.out / "run.json").read_text(encoding="utf-8"))
+    del record["counts_version"]
+    (run.out / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(RunDirectoryError, match="holds a run of a version of vocabopt that counted otherwise"):
+        sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=20)

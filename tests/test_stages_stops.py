@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -29,6 +30,7 @@ from stages import (
 from trainer.plan import Lora, Stage
 from trainer.stages import checkpoints
 from trainer.stages.arguments import why_not_fused
+from vocabopt import console
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
 
@@ -55,6 +57,26 @@ def test_a_resumed_stage_is_the_unbroken_one_with_its_curve(tmp_path: Path) -> N
     untimed = [replace(point, tokens_per_second=0) for point in run.curve]
     assert untimed == [replace(point, tokens_per_second=0) for point in expected.curve]
     assert [point.step for point in run.curve] == [1, 3, 6]
+
+
+def test_the_rate_of_a_resumed_stage_counts_its_own_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """96 of 352 tokens are left after the checkpoint, and half a second passes before the last step: 192 a second."""
+    monkeypatch.setattr(console, "_PLAIN_EVERY_SECONDS", 0.0)
+    stage = Stage(name="odd", blocks="odd")
+    with pytest.raises(StoppedError):
+        train(tiny_llama(), stage, tmp_path, on_log=stop_at(5))
+    capsys.readouterr()
+    run = train(
+        tiny_llama(), stage, tmp_path, resume=True, console=Console(), on_log=lambda point: time.sleep(0.5)
+    )  # fmt: skip
+    told = re.findall(r"odd: (\d+) tokens of 352 tokens .*, ([\d,]+) tokens/s", capsys.readouterr().err)
+    assert [int(done) for done, _ in told][:2] == [320, 320]
+    done, rate = told[-1]
+    assert int(done) == 352
+    assert 0 < int(rate.replace(",", "")) <= 192
+    assert all(point.tokens_per_second <= 64 / 0.5 for point in run.curve[-1:])
 
 
 def test_resuming_with_other_options_names_both_values(tmp_path: Path) -> None:
@@ -159,7 +181,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, n_bytes: int) -
     second, fourth = (checkpoints.folder_of(tmp_path, step) for step in (2, 4))
     with (
         full_disk(n_bytes),
-        pytest.raises(TrainingError, match=rf"{fourth}: cannot be written \(.*MB are free: .*{second} is kept"),
+        pytest.raises(TrainingError, match=rf"{fourth}: cannot be written \(.*[kMGT]B are free: .*{second} is kept"),
     ):
         train(tiny_llama(), stage, tmp_path, resume=True)
     assert not fourth.exists()

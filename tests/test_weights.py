@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,19 @@ def test_the_type_is_that_of_the_weights(stored: torch.dtype, said: str, tmp_pat
     assert torch.equal(model.get_input_embeddings().weight, whole["model.embed_tokens.weight"])
     (note,) = checked_config(folder).notes
     assert f"config.json says {said}; the weights are {str(stored).removeprefix('torch.')}" in note
+
+
+def test_quantised_weights_are_refused_before_the_long_work(
+    llama_merged: Path, llama_model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(llama_model, tmp_path / "model")
+    edit_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    match = r"config\.json says that its weights are quantised \(gptq\), .* Name the model in 16 or 32 bits"
+    out = tmp_path / "out"
+    assert_refused(vocabopt("init", folder, "--tokenizer", llama_merged, "--out", out), match, tmp_path)
+    text = written(tmp_path / "ko.txt", "\n".join(lines_of("ko")[:5]))
+    options = ("--tokenizer", llama_merged, "--text", f"ko={text}", "--out", out)
+    assert_refused(vocabopt("adapt", folder, *options), match, tmp_path)
 
 
 def test_constants_that_older_versions_stored_are_no_error(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
+from vocabopt.amounts import shown_bytes
 from vocabopt.errors import TrainingError
 
 #: torch has a class for it on GPUs only. The allocator of CPUs, cuBLAS and CUDA's own errors have words alone.
@@ -40,6 +41,6 @@ def memory_guard(doing: str | Callable[[], str], advice: Callable[[], str], *, p
 def of_weights(n_params: int, option: str) -> str:
     """Advice for where only weights are held. option: what halves them, as it is written for the command."""
     return (
-        f"{n_params:,} parameters take {4 * n_params / 1e9:,.1f} GB in 32 bits and {2 * n_params / 1e9:,.1f} GB in 16 "
+        f"{n_params:,} parameters take {shown_bytes(4 * n_params)} in 32 bits and {shown_bytes(2 * n_params)} in 16 "
         f"({option}). If they are in 16 bits already, it takes a machine with more memory."
     )

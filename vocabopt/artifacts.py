@@ -37,9 +37,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     except OSError as error:
-        raise RunDirectoryError(
-            f"{path}: cannot be written ({error.strerror}). Choose another folder with --out, or free it."
-        ) from error
+        raise RunDirectoryError(refusal(error, path, what="cannot be written")) from error
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)

@@ -4,6 +4,7 @@ import codecs
 from pathlib import Path
 
 from vocabopt.notices import tell
+from vocabopt.pipes import read_whole
 
 MARK = codecs.BOM_UTF8
 
@@ -18,7 +19,7 @@ def without_mark(data: bytes, place: object) -> bytes:
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file without its byte order mark. Raises OSError."""
-    return without_mark(path.read_bytes(), path)
+    return without_mark(read_whole(path), path)
 
 
 def read_utf8(path: Path) -> str:

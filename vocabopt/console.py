@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from vocabopt import notices
+from vocabopt.amounts import shown_bytes
 
 Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]
 _PLAIN_EVERY_SECONDS = 5.0
@@ -45,20 +46,24 @@ class Console:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def step(self, name: str, total: int | None = None, unit: Unit = "tokens") -> Iterator[Advance]:
-        """Time a step of the work, and show how far it is."""
+    def step(self, name: str, total: int | None = None, unit: Unit = "tokens", before: int = 0) -> Iterator[Advance]:
+        """Time a step of the work, and show how far it is.
+
+        Args:
+            before: of the total, what an interrupted run had done already: it is done, and no rate counts it.
+        """
         start = time.perf_counter()
         try:
             if self.quiet:
                 yield lambda done, note="": None
             elif self.rich.is_terminal:
                 with self._bar() as bar:
-                    task = bar.add_task(name, total=total, unit=unit, note="")
+                    task = bar.add_task(name, total=total, completed=before, unit=unit, note="")
                     yield lambda done, note="": bar.update(task, completed=done, **({"note": note} if note else {}))
                     if total is not None:
                         bar.update(task, completed=total)
             else:
-                yield _PlainProgress(name, total, unit)
+                yield _PlainProgress(name, total, unit, before)
                 print(f"{name}: done in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
@@ -91,8 +96,8 @@ class _RateColumn(ProgressColumn):
 class _PlainProgress:
     """A line at most every few seconds: share done, rate, time left."""
 
-    def __init__(self, name: str, total: int | None, unit: Unit) -> None:
-        self.name, self.total, self.unit = name, total, unit
+    def __init__(self, name: str, total: int | None, unit: Unit, before: int) -> None:
+        self.name, self.total, self.unit, self.before = name, total, unit, before
         self.start = self.last = time.perf_counter()
         self.note = ""
 
@@ -102,7 +107,7 @@ class _PlainProgress:
         if now - self.last < _PLAIN_EVERY_SECONDS:
             return
         self.last = now
-        rate = done / (now - self.start)
+        rate = (done - self.before) / (now - self.start)
         line = f"{self.name}: {_amount(done, self.unit)}"
         if self.total and rate:
             left = max(0.0, self.total - done) / rate
@@ -112,4 +117,4 @@ class _PlainProgress:
 
 
 def _amount(value: float, unit: Unit) -> str:
-    return f"{value / 1e6:.1f} MB" if unit == "bytes" else f"{value:,.0f} {unit}"
+    return shown_bytes(value) if unit == "bytes" else f"{value:,.0f} {unit}"

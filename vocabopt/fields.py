@@ -20,6 +20,13 @@ class Kind:
 #: A number of things; a number that may be any; true and false are no numbers.
 COUNT = Kind((int,), "a whole number from 0", lambda value: not isinstance(value, bool) and value >= 0)
 NUMBER = Kind((int, float), "a number", lambda value: not isinstance(value, bool))
+
+
+def or_null(kind: Kind) -> Kind:
+    """What is not known is null; the field is there all the same."""
+    return Kind((*kind.types, type(None)), f"{kind.words} or null", lambda value: value is None or kind.test(value))
+
+
 #: What a value is to be: a mapping of field to shape (one that ends in "?" may be missing or null, "*" is any field),
 #: a list of one shape, a kind, or types.
 Shape = Mapping[str, Any] | list[Any] | Kind | type | tuple[type, ...]

@@ -168,18 +168,20 @@ class _Walk:
 def folders_below(root: str, is_hidden: Callable[[str], bool]) -> Iterator[tuple[str, list[str], list[str]]]:
     """Every folder from `root` down, its folders and its files, as os.walk gives them; linked folders are followed.
 
-    Each folder comes once: those that lie in the root first, so that links to them, or in circles, add nothing.
+    Each folder comes once: those that lie in the root first, so that links to them, or in circles, add nothing. A link
+    to a folder above the root leads in a circle as well, and is not followed.
     """
 
     def fail(error: OSError) -> None:  # os.walk skips what it cannot list, and text would go missing
         raise error
 
-    entered: set[Hashable] = set()
+    entered: set[Hashable] = {identity(above) for above in ("/", *_parents(os.path.realpath(root)))} - {identity(root)}
     pending = [root]
     while pending:
         for folder, folders, names in os.walk(pending.pop(0), onerror=fail):
             if identity(folder) in entered:
-                tell(f"entered {folder}", f"{folder}: is a folder that is read under another name; left out here.")
+                leads_to = "a folder above it, or to one that is read anyway"
+                tell(f"entered {folder}", f"{folder}: leads back to {leads_to}; left out.")
                 folders.clear()
                 continue
             entered.add(identity(folder))

@@ -73,15 +73,18 @@ def format_of(url: str, suffix: str, stored: bytes, text: bytes, options: ReadOp
     Raises:
         CorpusError: the content is not what the suffix says, or no text.
     """
-    if options.format != "auto":
-        return options.format
+    if options.format == "text":
+        return "text"
     for magic, what, advice in _MAGIC:
         if stored.startswith(magic) and (not _is_word(magic) or b"\0" in stored):
             raise _refused(url, what, advice)
+    if options.format != "auto":
+        return options.format
     start = text.decode(errors="replace")
     kind = json_kind(start, is_all=is_all)
     if suffix == "json":
-        if kind is None and start.lstrip()[:1] not in ("[", "{"):
+        # What is in another encoding is refused with its name when it is read.
+        if kind is None and start.lstrip()[:1] not in ("[", "{") and "\ufffd" not in start:
             raise CorpusError(f"{url}: holds no JSON; read it as plain text with --format text, or mend it")
         first_line = start.lstrip().partition("\n")[0]
         return "jsonl" if kind == "objects" and json_kind(first_line, is_all=True) == "objects" else "json"
@@ -163,6 +166,8 @@ def _skip(text: str, position: int) -> int:
 
 def _refused(url: str, what: str, advice: str) -> CorpusError:
     name = "standard input" if url == STDIN else url
+    if url == STDIN and what in ("gzip", "zstd"):
+        advice = "Unpack it on the way, for example with zcat or zstdcat"
     advice = advice or "Unpack or convert it to plain text"
     return CorpusError(f"{name}: holds {what}, not plain text. {advice}; --format text takes it as it stands.")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from vocabopt.byte_order_mark import MARK
-from vocabopt.errors import CorpusError
+from vocabopt.errors import CorpusError, DamagedFileError
 from vocabopt.formats import drop_mark, drops_own_mark, format_of, head_of
 from vocabopt.lines import NUL, OR_SKIP, Damage, RawLines, clean_text, line_blocks, transcoded, unreadable_of
 from vocabopt.notices import tell
@@ -48,11 +48,14 @@ def read_blocks(file: "TextFile", options: ReadOptions, *, block_bytes: int = 4 
         yield from _parquet_blocks(file.url, options, block_bytes)
         return
     damage = Damage()
-    n_stored, block = 0, None
+    n_stored = n_documents = 0
+    block = None
     for block in _unpacked_blocks(file.url, options, block_bytes, damage):
-        n_stored += block.n_stored_bytes
+        n_stored, n_documents = n_stored + block.n_stored_bytes, n_documents + len(block.documents)
         yield block
     if damage.reason is not None:
+        if not n_documents:
+            raise DamagedFileError(damage.reason)
         tell(damage.reason, f"{damage.reason} (--on-error skip: what comes before is used).")
         first = 1 if block is None else block.first + len(block.kept)
         n_left = 0 if file.n_bytes is None else max(0, file.n_bytes - n_stored)

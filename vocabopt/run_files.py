@@ -1,5 +1,6 @@
 """Reading what a finished sweep left, for the commands that go on from it: a file has one reader, which checks it."""
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Mapping
@@ -8,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from vocabopt.architecture import Architecture
 from vocabopt.artifacts import read_json
 from vocabopt.errors import OptionError, RunDirectoryError
-from vocabopt.fields import COUNT, NUMBER, Kind, Shape, check_fields
+from vocabopt.fields import COUNT, NUMBER, Kind, Shape, check_fields, or_null
 from vocabopt.scripts import parse_scripts
 from vocabopt.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.union.files import UNION_JSON
@@ -20,10 +22,10 @@ _SHARE = Kind((int, float), "a number from 0 to 1", lambda value: not isinstance
 _POINT: Shape = {
     "n_added": COUNT,
     "n_rows_total": COUNT,
-    "n_embedding_params?": COUNT,
-    "ratio_embedding?": NUMBER,
+    "n_embedding_params": or_null(COUNT),
+    "ratio_embedding": or_null(NUMBER),
     "dry": bool,
-    "sets": {"*": {"n_tokens": COUNT, "ratio_input?": NUMBER}},
+    "sets": {"*": {"n_tokens": COUNT, "ratio_input": or_null(NUMBER)}},
 }
 _STATS: Shape = {
     "role": str,
@@ -43,14 +45,17 @@ _SWEEP: Shape = {
         **dict.fromkeys(("name", "source"), str),
         **dict.fromkeys(("hidden_size", "n_rows"), COUNT),
         "tied_embeddings": bool,
-        "architecture?": {"*": COUNT},
+        "architecture?": {
+            (field.name if field.default is dataclasses.MISSING else f"{field.name}?"): COUNT
+            for field in dataclasses.fields(Architecture)
+        },
     },
     "scripts": [str],
     "options": {"heldout": _SHARE, "seed": int},
     "sets": {TRAIN: _STATS, HELDOUT: _STATS, "*": _STATS},
     "points": [_POINT],
     "max_added": COUNT,
-    "exhausted_at?": COUNT,
+    "exhausted_at": or_null(COUNT),
     "n_blocked?": COUNT,
     "curve_sha256": str,
 }
@@ -59,14 +64,21 @@ _INTERVAL = dict.fromkeys(("low?", "high?", "share?", "n_resamples?", "n_without
 _CHOICE: Shape = {
     "n_added": COUNT,
     "point": _POINT,
-    **dict.fromkeys(("rule?", "set?", "reason?", "clipped_by?", "window_sentence?", "agreement_sentence?"), str),
+    "reason": str,
+    **dict.fromkeys(("rule?", "set?", "clipped_by?", "window_sentence?", "agreement_sentence?"), str),
     "knee?": COUNT,
     "window?": [COUNT],
     "interval?": _INTERVAL,
     "windows?": {"starts": [COUNT], "ends": [COUNT], "knees": [[(int, type(None))]]},
     "sets?": [{"set": str, "role?": str, "knee?": COUNT, "window?": [COUNT]}],
     "rules?": [{"name": str, "kind": str, "n_added?": COUNT, "bound?": str, "sentence": str}],
-    "model_cost?": {"*": (int, float, str, dict)},
+    "model_cost?": {
+        **dict.fromkeys(("n_body_params?", "n_active_body_params?", "n_layers?", "n_heads?", "n_kv_heads?"), COUNT),
+        **dict.fromkeys(("head_dim?", "context_tokens?"), COUNT),
+        "flops?": {"*": NUMBER},
+        "gain?": {"*": or_null(NUMBER)},
+        "left_out?": str,
+    },
     "options?": {"*": (int, float, str, list, type(None))},
 }
 _RUN: Shape = {
@@ -89,7 +101,7 @@ _UNION: Shape = {
     "points": [
         {
             **dict.fromkeys(("vocab_size", "n_overlap", "n_added", "n_rows_total"), COUNT),
-            "sets": {TRAIN: {"n_tokens": COUNT}, HELDOUT: {"n_tokens": COUNT}, "*": {"ratio_input?": NUMBER}},
+            "sets": {TRAIN: {"n_tokens": COUNT}, HELDOUT: {"n_tokens": COUNT}, "*": {"ratio_input": or_null(NUMBER)}},
         }
     ],
     "choice": {"vocab_size?": COUNT, "n_added?": COUNT, "reason": str, "window?": [COUNT]},
@@ -117,6 +129,11 @@ def read_sweep(run_dir: Path, *, with_choice: bool = True) -> dict[str, Any]:
     if with_choice:
         decide_again = f"Decide again: vocabopt choose {run_dir}"
         check_fields(sweep, {"choice": _CHOICE}, path, decide_again)
+        windows = sweep["choice"].get("windows")
+        if windows and [*map(len, windows["knees"])] != [len(windows["ends"])] * len(windows["starts"]):
+            raise RunDirectoryError(
+                f"{path}: field choice.windows.knees is no row a start of a knee an end. {decide_again}"
+            )
         _check_points(path, "choice.point", [sweep["choice"]["point"]], sweep, decide_again)
     _check_points(path, "points", sweep["points"], sweep, _AGAIN)
     return sweep
@@ -193,7 +210,7 @@ def read_folds(run_dir: Path, sweep: Mapping[str, Any], curve: pl.DataFrame) -> 
             column, stats = f"n_tokens_{name}", sweep["sets"][name]
             expected = [stats["n_tokens_base"], *rows[column]]
             # Special tokens inside the text are no part of the folds.
-            is_whole = is_whole and [n + stats.get("n_special_tokens", 0) for n in per_size[column]] == expected
+            is_whole = is_whole and [n + (stats.get("n_special_tokens") or 0) for n in per_size[column]] == expected
     if not is_whole:
         raise RunDirectoryError(f"{path}: its folds do not add up to curve.parquet: it is of another run. {_AGAIN}")
     return folds

@@ -28,10 +28,12 @@ _NEXT_STEP = {
     errno.ENOMEM: "Free memory, or use a machine with more.",
     errno.EIO: "The disk, or the connection to it, fails.",
     errno.ESTALE: "The file server lost it. Mount it again.",
-    errno.ETIMEDOUT: "The server did not answer. Try again, or use a copy on this machine.",
+    errno.ETIMEDOUT: "Try again, or use a copy on this machine.",
 }
 #: How libraries in Rust ("(os error 28)") and C++ ("Error #2") hand the kernel's error on.
 _WRAPPED = re.compile(r"\(os error (\d+)\)|Error #(\d+)")
+#: How sentencepiece names a file that is not there, or not to be read.
+_STATUS = re.compile(r"(NOT_FOUND|PERMISSION_DENIED): ")
 #: torch's writer of archives keeps no number of what went wrong; it fails so when the disk does.
 _TORCH_WRITER = re.compile(r"PytorchStreamWriter failed writing|inline_container\.cc.*unexpected pos")
 #: Modules whose errors are about a server that does not answer, though not all of them are OSErrors.
@@ -52,7 +54,7 @@ def refusal(
         if (number := _number(link)) is not None:
             named = path if path is not None else getattr(link, "filename", None)
             shown = " ".join(str(link).split())[:_N_SHOWN] if named is None else printable(_text(named))
-            reason, next_step = os.strerror(number), _NEXT_STEP.get(number, "Name another place, or try again.")
+            reason, next_step = _reason(link, number), _NEXT_STEP.get(number, "Name another place, or try again.")
             return f"{shown}. {next_step}" if named is None else f"{shown}: {what} ({reason}). {next_step}"
         if (said := _other(link)) is not None:
             return said if path is None else f"{printable(path)}: {what}. {said}"
@@ -73,7 +75,14 @@ def _number(error: BaseException) -> int | None:
         return error.errno
     if found := _WRAPPED.search(str(error)):
         return int(found[1] or found[2])
+    if found := _STATUS.match(str(error)):
+        return errno.ENOENT if found[1] == "NOT_FOUND" else errno.EACCES
     return errno.ENOSPC if _TORCH_WRITER.search(str(error)) else None
+
+
+def _reason(error: BaseException, number: int) -> str:
+    """The error's own words where Python has raised it: ours for a pipe are better than the kernel's."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else os.strerror(number)
 
 
 def _other(error: BaseException) -> str | None:

@@ -101,7 +101,22 @@ def sweep_notes(sweep: Mapping[str, Any]) -> list[str]:
     guard = sweep.get("guard")
     if guard is not None and is_open(guard):
         notes += guard_sentences(guard)
+    if sweep.get("proof"):
+        notes.append(proof_note(sweep["proof"]))
     return notes
+
+
+def proof_note(proof: Mapping[str, Any]) -> str:
+    """What was proved on whole documents (`document_proof.DocumentProof`)."""
+    of_text = "all text of the run"
+    if not proof["is_all"]:
+        held, marks = proof["n_marks_held"], proof["n_marks"]
+        of_text = f"with {'each' if held == marks else f'{held:,}'} of {marks:,} characters, runs of white space and "
+        of_text += "added tokens of the text"
+    return (
+        f"Counts are those of tokenizer.json on {proof['n_documents']:,} whole documents, one by one "
+        f"({proof['n_bytes'] / 1e6:,.1f} MB, {of_text})."
+    )
 
 
 def _cells(point: Mapping[str, Any], sets: Mapping[str, Any]) -> list[str]:

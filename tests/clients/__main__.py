@@ -7,12 +7,14 @@ installs          programs that are installed for this check alone
 programs/         the programs, one class each
 compare           ids compared, differences explained
 llama_checks      llama.cpp's 47 cases; its names of split patterns
+loaded_checks     published folders and the same with tokens merged in, as several versions of transformers load them
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -20,6 +22,7 @@ from compare import Row, compare
 from installs import NotRunError, llama_source
 from lines import ROOT, data_folder, mixed_lines
 from llama_checks import check_cases, check_name
+from loaded_checks import check_loaded
 from programs import Program
 from programs.in_javascript import JavaScript
 from programs.in_llama import Llama
@@ -34,21 +37,24 @@ FORMAT_VERSION = 1
 PROGRAMS: dict[str, Callable[[], Program]] = {
     program.name: program for program in (SentencePiece, Tiktoken, Tekkenizer, JavaScript, Llama)
 }
-CASES, NAMES = "cases", "names"
+CASES, NAMES, LOADED = "cases", "names", "transformers"
 
 
 # fmt: off
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--only", multiple=True, type=click.Choice([*PROGRAMS, CASES, NAMES]),
+@click.option("--only", multiple=True, type=click.Choice([*PROGRAMS, CASES, NAMES, LOADED]),
               help="Client or check to run; may be repeated.  [default: all]")
 @click.option("--base", "wanted", multiple=True, metavar="NAME", help="Base to take; may be repeated.  [default: all]")
+@click.option("--folder", "folders", multiple=True, type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Published folder for the check transformers; may be repeated.  [default: those of the data]")
 @click.option("--lines", "n_lines", default=20_000, show_default=True, help="Lines to encode.")
 @click.option("--size", default=10_000, show_default=True, help="Tokens to add; fewer where the text runs dry.")
 @click.option("--cache", type=click.Path(path_type=Path), default=ROOT / "reports" / "clients",
               show_default="reports/clients", help="Folder of installed programs and made tokenizers.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="File to write the result to.")
 def main(
-    only: tuple[str, ...], wanted: tuple[str, ...], n_lines: int, size: int, cache: Path, json_path: Path | None
+    only: tuple[str, ...], wanted: tuple[str, ...], folders: tuple[Path, ...], n_lines: int, size: int, cache: Path,
+    json_path: Path | None,
 ) -> None:
     # fmt: on
     """Merge tokens into every base at hand, load the result in real programs, and compare ids line by line.
@@ -73,7 +79,11 @@ def main(
     cache = cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     rows = []
-    for row in _rows(only or (*PROGRAMS, CASES, NAMES), bases, mixed_lines(n_lines), size, cache, say):
+    chosen = only or (*PROGRAMS, CASES, NAMES, LOADED)
+    found = [_rows(chosen, bases, mixed_lines(n_lines), size, cache, say)] if {*chosen} != {LOADED} else []
+    if LOADED in chosen:
+        found.append(check_loaded(folders, korean_text(cache), size, cache, say))
+    for row in chain.from_iterable(found):
         rows.append(row)
         say(f"{row.client}, {row.base}: {_result(row)}")
     _print(rows, n_lines)

@@ -12,6 +12,20 @@ LLAMA = "0.3.36"
 GGUF = "0.19.0"
 NUMPY = "2.4.6"
 JAVASCRIPT = "0.2.0"
+#: The last transformers 4, which many have, and of those that vocabopt allows the oldest and the newest; with each what
+#: it needs that differs from vocabopt's own environment.
+TRANSFORMERS: Mapping[str, Sequence[str]] = {
+    "4.57.6": ("tokenizers==0.22.2", "huggingface-hub==0.36.2"),
+    "5.0.0": (
+        "tokenizers==0.22.2",
+        "huggingface-hub==1.33.0",
+        "httpx==0.28.1",
+        "httpcore==1.0.9",
+        "h11==0.16.0",
+        "anyio",
+    ),
+    "5.24.0": (),
+}
 _LOG_LINES = 15
 _SECONDS_BETWEEN_SIGNS = 30
 #: A build for any machine of this kind, of what reads a vocabulary, and nothing else.
@@ -87,6 +101,25 @@ def javascript_folder(cache: Path, say: Say) -> Path:
         (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
         command = ["npm", "install", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix", str(folder)]
         _run([*command, f"@huggingface/tokenizers@{JAVASCRIPT}"], folder / "install.log", say, "installing")
+        done.touch()
+    return folder
+
+
+def transformers_folder(cache: Path, version: str, say: Say) -> Path:
+    """A folder to put first on Python's path, with a version of transformers and what it needs.
+
+    Raises:
+        NotRunError: the installation failed.
+    """
+    folder = cache / f"transformers-{version}"
+    done = folder / "done"
+    if not done.is_file():
+        say(f"transformers: installing {version} into {folder}")
+        folder.mkdir(parents=True, exist_ok=True)
+        packages = (f"transformers=={version}", *TRANSFORMERS[version])
+        # Without their own dependencies: numpy and its like are those of vocabopt's environment.
+        command = [*_pip(Path(sys.executable)), "install", "--no-deps", "--upgrade", "--target", str(folder), *packages]
+        _run(command, folder / "install.log", say, f"installing transformers {version}")
         done.touch()
     return folder
 

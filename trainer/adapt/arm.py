@@ -1,5 +1,6 @@
 """One model on its way through a plan: the adapted one, its control, or one of a probe."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.adapt.evals import EvalText, bits_per_byte, score_all
+from trainer.adapt.evals import bits_per_byte
+from trainer.adapt.measured import Measurements
 from trainer.data import PackedText, TextPlan, pack_stage
 from trainer.document_ends import DocumentEnds
-from trainer.evaluate import TextScore
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import load_model, place_model
+from trainer.init.configs import CONFIG
 from trainer.plan import Plan, Stage
 from trainer.processes import main_first, main_only
 from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage
@@ -41,20 +43,39 @@ class Arm:
     def last_model(self) -> Path:
         return self.stage_folder(len(self.plan.stages)) / "model"
 
+    def model_before(self, number: int) -> Path:
+        """What the stage with this number begins with."""
+        return self.start if number == 1 else self.stage_folder(number - 1) / "model"
+
+    def drop_superseded(self, number: int) -> None:
+        """Remove the model that a finished stage began with, if this run wrote it: it is among the stages' folders."""
+        superseded = self.model_before(number)
+        if superseded.parent.parent == self.folder / "stages":
+            main_only(lambda: _remove(superseded))
+
+
+def _remove(model: Path) -> None:
+    # Its config first: a folder that holds one holds a whole model.
+    (model / CONFIG).unlink(missing_ok=True)
+    shutil.rmtree(model, ignore_errors=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArmRun:
     """What all arms of a comparison share: the text, what is measured, how a step is computed.
 
-    settings_of: the settings for one stage's text, since a batch may be stated in bytes.
+    settings_of: the settings for one stage's text, since a batch may be stated in bytes. scores: measures a model.
+    eval_every: "stage" measures after every stage, "end" after the last one. keep_stages: "last" removes the model that
+    a stage began with once the stage is finished and measured, "all" keeps them.
     """
 
     text: TextPlan
-    evals: Sequence[EvalText]
     settings_of: Callable[[PackedText], StageSettings]
+    scores: Measurements
     context_tokens: int
+    eval_every: Literal["stage", "end"]
+    keep_stages: Literal["last", "all"]
     ends: DocumentEnds
-    eval_batch: int
     resume: bool
     console: Console
     dtype: Literal["float32", "bfloat16"]
@@ -63,16 +84,6 @@ class ArmRun:
     def load(self, folder: Path) -> PreTrainedModel:
         """A model on the device that trains and measures."""
         return place_model(load_model(folder, dtype=self.dtype), self.device)
-
-    def scores(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TextScore]:
-        return score_all(
-            model,
-            tokenizer,
-            self.evals,
-            context_tokens=self.context_tokens,
-            batch_size=self.eval_batch,
-            ends=self.ends,
-        )
 
 
 def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
@@ -113,7 +124,7 @@ def run_arm(
     for number, (stage, text) in enumerate(zip(arm.plan.stages, packed, strict=True), start=1):
         folder = arm.stage_folder(number)
         if finished_run(folder) is None:
-            before = arm.start if number == 1 else arm.stage_folder(number - 1) / "model"
+            before = arm.model_before(number)
             settings = run.settings_of(text)
             if model is None:
                 # What is split goes to the devices block by block.
@@ -130,8 +141,11 @@ def run_arm(
             )
         else:
             model = None
-        records.append(_record(stage, folder, model, tokenizer, run))
+        measures = run.eval_every == "stage" or number == len(arm.plan.stages)
+        records.append(_record(stage, folder, model, tokenizer, run, measures=measures))
         on_stage(records)
+        if run.keep_stages == "last":
+            arm.drop_superseded(number)
     return records
 
 
@@ -141,18 +155,20 @@ def _record(
     model: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerBase,
     run: ArmRun,
+    *,
+    measures: bool,
 ) -> StageRecord:
-    """A finished stage with its scores, which are measured once and kept beside it."""
+    """A finished stage with its scores, kept beside it; without any where it is not measured."""
     path = folder / "scores.json"
-    if not path.is_file():
+    # A run that is gone on with may ask for the scores of a model that it did not keep.
+    if measures and not path.is_file() and (model is not None or (folder / "model" / CONFIG).is_file()):
         # A sharded stage gives the model back in CPU memory.
         model = run.load(folder / "model") if model is None else place_model(model, run.device)
-        with run.console.step(f"measure after {stage.name}"):
-            scores = run.scores(model, tokenizer)
+        scores = run.scores(f"after {stage.name}", model, tokenizer)
         main_only(
             lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "bits_per_byte": bits_per_byte(scores)})
         )
-    scored = read_json(path, next_step="Remove it: it is measured again.")
+    scored = read_json(path, next_step="Remove it: it is measured again.") if path.is_file() else {"bits_per_byte": {}}
     return {
         "name": stage.name,
         **asdict(read_run(folder)),
@@ -174,5 +190,5 @@ def trains_in_words(stage: Stage) -> str:
 
 
 def final_scores(records: Sequence[Mapping[str, Any]], otherwise: Mapping[str, float]) -> dict[str, float]:
-    """After the last stage that is finished; before any, those of the start."""
+    """After the last stage that is finished, none where it was not measured; before any, those of the start."""
     return dict(records[-1]["bits_per_byte"]) if records else dict(otherwise)

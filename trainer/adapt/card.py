@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.adapt.table import gained, texts_of
+from vocabopt.amounts import shown_bytes
 from vocabopt.tabular import shown
 
 
@@ -34,7 +35,7 @@ def _how(record: Mapping[str, Any], name: str) -> str:
         f"Made by vocabopt {record['versions']['vocabopt']} from `{name}`: the tokenizer gained {record['n_added']:,} "
         "tokens by real merges behind the base's own, so text of other scripts tokenises as before. New rows were "
         f"initialised by `{record['init']}`, then trained in stages (plan `{record['plan']}`) on "
-        f"{record['training_text']['n_bytes'] / 1e6:,.2f} MB of text."
+        f"{shown_bytes(record['training_text']['n_bytes'])} of text."
     )
 
 

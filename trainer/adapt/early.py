@@ -14,7 +14,7 @@ from transformers.integrations.integration_utils import get_available_reporting_
 from trainer.adapt.options import AdaptOptions
 from trainer.devices import pick_device
 from trainer.init import Extension, read_extension
-from trainer.init.configs import checked_config
+from trainer.init.configs import checked_config, refuse_quantized
 from trainer.init.folders import model_folder
 from trainer.layout import layout_of
 from trainer.memory.build import build
@@ -65,6 +65,7 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
     model = model_folder(options.model)
     checked = checked_config(model)
     config = checked.config
+    refuse_quantized(config, model)
     options = with_context(options, config, console)
     plan = plan_of(options)
     _check_plan(plan, options, config)

@@ -1,8 +1,9 @@
 """The texts that an adaptation is measured on, and their scores."""
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch.distributed as dist
 import xxhash
@@ -69,25 +70,35 @@ def score_all(
     context_tokens: int,
     batch_size: int,
     ends: DocumentEnds | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> dict[str, TextScore]:
-    """Score every text; with several processes each takes its part of the documents, and all get the sums."""
+    """Score every text; with several processes each takes its part of the documents, and all get the sums.
+
+    Args:
+        advance: told the bytes that this process has scored so far, of all texts.
+    """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    scores = {
-        text.name: score_text(
+    scores: dict[str, TextScore] = {}
+    for text in texts:
+        n_before = sum(score.n_bytes for score in scores.values())
+        scores[text.name] = score_text(
             model,
             tokenizer,
             text.documents[rank::world],
             context_tokens=context_tokens,
             batch_size=batch_size,
             ends=ends,
+            advance=None if advance is None else partial(_from, advance, n_before),
         )
-        for text in texts
-    }
     if world == 1:
         return scores
     gathered: list[Mapping[str, TextScore] | None] = [None] * world
     dist.all_gather_object(gathered, scores)
     return {text.name: _sum(part[text.name] for part in gathered if part is not None) for text in texts}
+
+
+def _from(advance: Callable[[int], None], n_before: int, n_bytes: int) -> None:
+    advance(n_before + n_bytes)
 
 
 def _sum(scores: Iterator[TextScore]) -> TextScore:

@@ -28,7 +28,7 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
     """Write the finished model, without its card.
 
     Weights that trained in 32 bits are rounded to the base's type where that has 16, as a base in bf16 is published and
-    served; the stages' folders keep all bits. Files are those of the tokenizer's folder, byte for byte.
+    served; the last stage's folder keeps all bits. Files are those of the tokenizer's folder, byte for byte.
 
     Returns:
         For adapt.json: the types of the base, of training and of the folder; and, where weights were rounded, the bits
@@ -51,8 +51,7 @@ def finish_weights(folder: Path, base: Path, arm: Arm, run: ArmRun) -> dict[str,
     main_only(write)
     scores = None
     if rounds:
-        with run.console.step("measure the rounded weights"):
-            scores = bits_per_byte(run.scores(run.load(folder), load_tokenizer(str(folder))))
+        scores = bits_per_byte(run.scores("the rounded weights", run.load(folder), load_tokenizer(str(folder))))
     saved = of_base if rounds else trained
     return {"base": _name(of_base), "trained": _name(trained), "saved": _name(saved), "bits_per_byte": scores}
 

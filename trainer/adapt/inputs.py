@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from trainer.adapt.arm import ArmRun
 from trainer.adapt.early import Checked
 from trainer.adapt.evals import EvalText, eval_text
+from trainer.adapt.measured import Measurements
 from trainer.adapt.options import AdaptOptions
 from trainer.data import (
     HeldOut,
@@ -30,6 +32,7 @@ from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
+from trainer.stages.batch import StepBatch
 from vocabopt.artifacts import digest
 from vocabopt.blocks import texts_of
 from vocabopt.console import Console
@@ -106,15 +109,23 @@ class Inputs(Checked):
             "document_end": self.ends.end or NONE,
         }
 
-    def arm_run(self, options: AdaptOptions, *, resume: bool, console: Console) -> ArmRun:
-        """What the arms of the comparison share."""
+    def arm_run(self, options: AdaptOptions, *, resume: bool, console: Console, measured: Path) -> ArmRun:
+        """What the arms of the comparison share. measured: the folder of what was measured."""
         return ArmRun(
             text=self.text,
-            evals=self.evals,
             settings_of=lambda packed: settings_for(options, self.precision, packed),
+            scores=Measurements(
+                folder=measured,
+                texts=self.evals,
+                context_tokens=options.context,
+                batch_size=min(EVAL_BATCH, options.micro_batch),
+                ends=self.ends,
+                console=console,
+            ),
             context_tokens=options.context,
+            eval_every=options.eval_every,
+            keep_stages=options.keep_stages,
             ends=self.ends,
-            eval_batch=min(EVAL_BATCH, options.micro_batch),
             resume=resume,
             console=console,
             dtype=self.dtype,
@@ -202,17 +213,24 @@ def _evals(
     return found
 
 
-def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText) -> StageSettings:
-    """The settings of a stage. A batch in bytes takes as many blocks as hold that much of this stage's text."""
+def step_batch(options: AdaptOptions, packed: PackedText) -> StepBatch:
+    """A step of a stage. A batch in bytes takes as many blocks as hold that much of this stage's text."""
     batch = parse_budget(options.batch, "--batch")
-    n_tokens = batch.amount if batch.unit == "tokens" else batch.amount * packed.n_tokens / packed.n_bytes
-    # Whole blocks, as many on every process; then the largest micro-batch that divides them, so that it moves no batch.
-    n_each = max(1, round(n_tokens / options.context / n_processes()))
-    micro_batch = max(size for size in range(1, options.micro_batch + 1) if n_each % size == 0)
+    return StepBatch(
+        asked_tokens=batch.amount if batch.unit == "tokens" else batch.amount * packed.n_tokens / packed.n_bytes,
+        asked_micro_batch=options.micro_batch,
+        context_tokens=options.context,
+        n_processes=n_processes(),
+    )
+
+
+def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText) -> StageSettings:
+    """The settings of a stage."""
+    batch = step_batch(options, packed)
     return StageSettings(
         context_tokens=options.context,
-        batch_tokens=n_each * n_processes() * options.context,
-        micro_batch=micro_batch,
+        batch_tokens=batch.n_tokens,
+        micro_batch=batch.micro_batch,
         precision=precision,
         gradient_checkpointing=options.gradient_checkpointing,
         compile=options.compile,

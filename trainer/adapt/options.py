@@ -32,7 +32,7 @@ _SPELLED = {
 IDLE_OPTIONS = frozenset(
     (
         *("log_every_steps", "save_every_steps", "report_to", "out", "micro_batch", "gradient_checkpointing"),
-        *("shard", "compile", "control", "max_forgetting"),
+        *("shard", "compile", "control", "max_forgetting", "eval_every", "keep_stages"),
     )
 )
 
@@ -58,7 +58,9 @@ class AdaptOptions:
     model's positions where there are fewer. micro_batch: sequences at once on one device. learning_rate_factor: of all
     stages' rates. max_grad_norm: what longer gradients are cut to. seed: of the text's order and of random rows.
     max_forgetting: relative rise in bits per byte on base-language text that ends the run; None only reports it.
-    eval_bytes: of each text at most. control: adapt the original tokenizer and model too, on the same text and plan.
+    eval_bytes: of each text at most. eval_every: "stage" measures the base model, the new rows and every stage; "end"
+    the base model and the last stage. keep_stages: "last" removes a stage's model once the next stage is finished and
+    measured; "all" keeps them. control: adapt the original tokenizer and model too, on the same text and plan.
     """
 
     model: str
@@ -93,6 +95,8 @@ class AdaptOptions:
     threads: int | None = None
     max_forgetting: float | None = None
     eval_bytes: str = "1MB"
+    eval_every: Literal["stage", "end"] = "stage"
+    keep_stages: Literal["last", "all"] = "last"
     n_samples: int = 5
     sample_tokens: int = 40
     control: bool = False

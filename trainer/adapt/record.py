@@ -48,7 +48,6 @@ def adapt_record(
         "device": inputs.device_name,
         "n_params": start.n_params,
         "texts": {text.name: _text_record(text, start) for text in inputs.evals},
-        "warnings": inputs.warnings,
         "document_ends": inputs.ends.as_record(),
         "training_text": inputs.text.as_record(),
         "exposure": seen.as_record(),

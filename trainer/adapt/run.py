@@ -1,19 +1,20 @@
 """The whole path of `vocabopt adapt`: inputs -> new rows -> stages -> control -> model folder, card and adapt.json."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from trainer.adapt.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
 from trainer.adapt.early import check_early
 from trainer.adapt.finish import finish_weights, write_card
 from trainer.adapt.full_training import full_training
-from trainer.adapt.inputs import Inputs, read_inputs
+from trainer.adapt.inputs import Inputs, read_inputs, step_batch
 from trainer.adapt.options import AdaptOptions
 from trainer.adapt.owner import ADAPT_JSON, check_folder, take_folder
 from trainer.adapt.record import adapt_record
 from trainer.adapt.room import check_room_of_run
 from trainer.adapt.start import Start, initialise, initialised_model
-from trainer.data import Exposure, exposure
+from trainer.data import Exposure, PackedText, exposure
 from trainer.evaluate import Gate
 from trainer.processes import is_main, main_only
 from vocabopt.artifacts import write_json_atomic
@@ -21,7 +22,9 @@ from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
 
 
-def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool = False) -> dict[str, Any]:
+def adapt(
+    options: AdaptOptions, console: Console | None = None, *, resume: bool = False, measured: Path | None = None
+) -> dict[str, Any]:
     """Adapt a model to its merged tokenizer; see `AdaptOptions` for what goes in.
 
     Writes OUT/model, OUT/adapt.json (before the first stage and after each), OUT/stages and OUT/control. A finished
@@ -29,6 +32,7 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
 
     Args:
         resume: go on with the run in the folder; the result is that of a run never stopped.
+        measured: the folder of measurements, for runs that share some; None takes one of this run's own.
 
     Returns:
         What adapt.json holds.
@@ -47,8 +51,6 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
         return finished
     inputs = read_inputs(checked, console)
     take_folder(options, inputs.identity())
-    for warning in inputs.warnings:
-        console.note(warning)
     arm = Arm(
         folder=options.out,
         start=initialised_model(options),
@@ -56,13 +58,20 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
         plan=inputs.plan,
         new_ids=inputs.extension.new_ids,
     )
-    run = inputs.arm_run(options, resume=resume, console=console)
+    run = inputs.arm_run(
+        options, resume=resume, console=console, measured=measured or options.out / "stages" / "measured"
+    )
     packed = pack_arm(arm, run)
+    warnings = [*inputs.warnings, *_batch_notes(options, packed)]
+    if options.eval_every == "end" and options.max_forgetting is not None:
+        warnings.append(_GATE_AT_END)
+    for warning in warnings:
+        console.note(warning)
     check_room_of_run(inputs, [arm, *([_control_arm(options, inputs)] if options.control else [])])
-    start = initialise(options, inputs, console)
+    start = initialise(options, inputs, run)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
     full = full_training(inputs, run.settings_of(packed[0]))
-    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids), gate, full)
+    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids), gate, full, warnings)
 
     def on_stage(stages: list[StageRecord]) -> None:
         write(stages)
@@ -88,6 +97,15 @@ def adapt(options: AdaptOptions, console: Console | None = None, *, resume: bool
     return write(stages, status="finished", samples=samples, control=control, weights=weights)
 
 
+_GATE_AT_END = "--max-forgetting: is judged after the last stage only, since --eval-every end measures no other one."
+
+
+def _batch_notes(options: AdaptOptions, packed: Sequence[PackedText]) -> list[str]:
+    """What a step takes where it is not what was asked for; the same in all stages is told once."""
+    notes = [note for text in packed for note in step_batch(options, text).notes(options.batch)]
+    return list(dict.fromkeys(notes))
+
+
 class _Writer:
     """Writes adapt.json, complete at any time for what is done so far."""
 
@@ -99,9 +117,10 @@ class _Writer:
         seen: Exposure,
         gate: Gate,
         full: Mapping[str, Any] | None,
+        warnings: Sequence[str],
     ) -> None:
         self._options, self._inputs, self._start = options, inputs, start
-        self._seen, self._gate, self._full = seen, gate, full
+        self._seen, self._gate, self._full, self._warnings = seen, gate, full, warnings
 
     def __call__(self, stages: list[StageRecord], **more: Any) -> dict[str, Any]:
         record = self.record(stages, **more)
@@ -129,7 +148,7 @@ class _Writer:
             samples=samples or [],
             control=control,
             gate=self._gate,
-        ) | {"full_training": self._full, "weights": weights}
+        ) | {"full_training": self._full, "weights": weights, "warnings": list(self._warnings)}
 
 
 def _control(

@@ -7,13 +7,14 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.adapt.evals import EvalText, bits_per_byte, score_all
-from trainer.adapt.inputs import EVAL_BATCH, Inputs
+from trainer.adapt.arm import ArmRun
+from trainer.adapt.evals import EvalText, bits_per_byte
+from trainer.adapt.inputs import Inputs
 from trainer.adapt.options import AdaptOptions
 from trainer.document_ends import DocumentEnds
-from trainer.evaluate import TextScore, continuations, pick_prompts
+from trainer.evaluate import continuations, pick_prompts
 from trainer.evaluate.subject import load_tokenizer, n_reloaded_otherwise
-from trainer.init import init_model, load_model, place_model, save_model
+from trainer.init import init_model, save_model
 from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
@@ -23,7 +24,8 @@ from vocabopt.console import Console
 class Start:
     """What start.json holds, beside the initialised model.
 
-    before, initialised: text -> bits per byte of the base with its own tokenizer, and after initialisation.
+    before, initialised: text -> bits per byte of the base with its own tokenizer, and after initialisation (empty where
+    that was not measured).
     n_tokens_before, n_tokens_after: text -> tokens under the base and the merged tokenizer. continued: prompt -> what
     the base writes.
     """
@@ -61,33 +63,35 @@ def initialised_model(options: AdaptOptions) -> Path:
     return options.out / "stages" / "0-init" / "model"
 
 
-def initialise(options: AdaptOptions, inputs: Inputs, console: Console) -> Start:
+def initialise(options: AdaptOptions, inputs: Inputs, run: ArmRun) -> Start:
     """Measure the base, make the new rows, measure again, and write the model; or take what an earlier run left."""
     path = initialised_model(options).with_name("start.json")
     if not path.is_file():
-        _make_start(options, inputs, path, console)
+        _make_start(options, inputs, path, run)
     record = read_json(path, next_step="Remove it and the model beside it: both are made again.")
     return Start(**{name: record[name] for name in record if name != "format_version"})
 
 
-def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, console: Console) -> None:
-    model = place_model(load_model(inputs.model, dtype=inputs.dtype), inputs.device)
+def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, run: ArmRun) -> None:
+    console = run.console
+    model = run.load(inputs.model)
     base_tokenizer = _tokenizer(inputs.model, console)
     tokenizer = _tokenizer(options.tokenizer_dir, console)
-    with console.step("measure the base model"):
-        before = _scores(model, base_tokenizer, inputs, options)
-        prompts = _prompts(inputs.evals, options)
-        continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens, ends=inputs.ends)
+    before = run.scores("the base model", model, base_tokenizer)
+    prompts = _prompts(inputs.evals, options)
+    continued: list[str] = []
+    if prompts:
+        with console.step("sample"):
+            continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens, ends=inputs.ends)
     with console.step(f"initialise {len(inputs.extension.new_ids):,} rows"):
         log = init_model(model, inputs.extension, method=options.init, match_norm=options.match_norm, seed=options.seed)
-    with console.step("measure after initialisation"):
-        initialised = _scores(model, tokenizer, inputs, options)
+    initialised = run.scores("after initialisation", model, tokenizer) if run.eval_every == "stage" else {}
     record = {
         "format_version": FORMAT_VERSION,
         "before": bits_per_byte(before),
         "initialised": bits_per_byte(initialised),
         "n_tokens_before": {name: score.n_tokens for name, score in before.items()},
-        "n_tokens_after": {name: score.n_tokens for name, score in initialised.items()},
+        "n_tokens_after": {text.name: _n_tokens(tokenizer, text) for text in inputs.evals},
         "continued": dict(zip(prompts, continued, strict=True)),
         "init_log": log.as_record(),
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
@@ -112,17 +116,9 @@ def _tokenizer(folder: Path, console: Console) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _scores(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, inputs: Inputs, options: AdaptOptions
-) -> dict[str, TextScore]:
-    return score_all(
-        model,
-        tokenizer,
-        inputs.evals,
-        context_tokens=options.context,
-        batch_size=min(EVAL_BATCH, options.micro_batch),
-        ends=inputs.ends,
-    )
+def _n_tokens(tokenizer: PreTrainedTokenizerBase, text: EvalText) -> int:
+    encoded = tokenizer(list(text.documents), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return sum(len(ids) for ids in encoded["input_ids"])
 
 
 def _prompts(evals: Sequence[EvalText], options: AdaptOptions) -> list[str]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from vocabopt.tabular import PlainTable, shown
+from vocabopt.amounts import shown_bytes
+from vocabopt.tabular import DASH, PlainTable, shown
 
 
 def texts_of(record: Mapping[str, Any]) -> list[str]:
@@ -19,10 +20,10 @@ def stages_table(record: Mapping[str, Any], width: int) -> Table:
     headers = [
         "",
         "trainable",
-        "MB of\ntext",
+        "text",
         "tokens",
         "seconds",
-        "peak\nGB",
+        "peak\nmemory",
         *(f"bits/byte\n{name}" for name in names),
     ]
     rows = [
@@ -45,10 +46,10 @@ def _stage_row(stage: Mapping[str, Any], names: list[str], prefix: str = "") -> 
     return [
         prefix + stage["name"],
         f"{stage['n_trainable']:,}",
-        f"{stage['bytes'] / 1e6:.2f}",
+        shown_bytes(stage["bytes"]),
         f"{stage['tokens']:,}",
         f"{stage['seconds']:.1f}",
-        shown(None if stage["peak_bytes"] is None else stage["peak_bytes"] / 1e9, ".2f"),
+        DASH if stage["peak_bytes"] is None else shown_bytes(stage["peak_bytes"]),
         *(shown(stage["bits_per_byte"].get(name), ".4f") for name in names),
     ]
 

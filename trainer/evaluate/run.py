@@ -161,7 +161,9 @@ def _run_tasks(
         return {}
     from trainer.evaluate.harness import language_model, run_task
 
-    lm = language_model(model, tokenizer, options.batch_size, start_id=ends.start_id)
+    # A choice without a prompt must be opened by something.
+    start_id = ends.start_id if ends.start_id is not None else document_ends(tokenizer).start_id
+    lm = language_model(model, tokenizer, options.batch_size, start_id=start_id)
     records: dict[str, Any] = {}
     for task, (items, source) in tasks:
         n_choices = sum(len(item.choices) for item in items[: options.tasks_limit])

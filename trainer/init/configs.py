@@ -69,6 +69,22 @@ def _check(config: PreTrainedConfig, tables: StoredTables, folder: Path) -> None
         raise ModelError(f"{folder}: {wrong}")
 
 
+def refuse_quantized(config: PreTrainedConfig, folder: Path) -> None:
+    """Rows cannot be added to packed weights, and transformers cannot write them.
+
+    Raises:
+        ModelError: config.json says that the weights are quantised.
+    """
+    settings = getattr(config, "quantization_config", None)
+    if settings is not None:
+        method = settings.get("quant_method") if isinstance(settings, dict) else None
+        raise ModelError(
+            f"{folder}: config.json says that its weights are quantised ({method or 'quantization_config'}), and new "
+            "rows cannot be added to such weights. Name the model in 16 or 32 bits; where this one is, take "
+            "quantization_config out of its config.json."
+        )
+
+
 def is_said_tied(config: PreTrainedConfig) -> bool:
     return bool(getattr(config, "tie_word_embeddings", False))
 

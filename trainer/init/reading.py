@@ -101,7 +101,7 @@ def _check_record(record: Mapping[str, Any], merged: Side, own: Side | None, pat
 
 def _of_record(record: Mapping[str, Any], merged: Side, tokenizer: Path) -> Extension:
     tokens = record["tokens"]
-    scripts = record["scripts"]
+    scripts = record.get("scripts")
     return _extension(
         merged,
         tokenizer,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from trainer.init.configs import checked_config
+from trainer.init.configs import checked_config, refuse_quantized
 from trainer.init.folders import model_folder, tokenizer_files
 from trainer.init.log import InitLog
 from trainer.init.methods import INIT_METHODS, InitMethod
@@ -80,6 +80,8 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
     console = console or Console(quiet=True)
     folder = model_folder(options.model)
     _check_out(options, folder)
+    checked = checked_config(folder)
+    refuse_quantized(checked.config, folder)
     with console.step("read the tokenizers"):
         extension = read_extension(options.tokenizer, folder)
         if not extension.new_ids:
@@ -89,7 +91,6 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
             )
     with console.step("load the model"):
         model = load_model(folder, dtype=options.dtype)
-        notes = checked_config(folder).notes
     with console.step(f"make {len(extension.new_ids):,} rows"):
         log = init_model(model, extension, method=options.method, match_norm=options.match_norm, seed=options.seed)
     record = {
@@ -101,7 +102,7 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
         "extension_from": extension.source,
         "scripts": list(extension.scripts),
-        "model_notes": list(notes),
+        "model_notes": list(checked.notes),
         "log": log.as_record(),
         "versions": versions("torch", "transformers", "safetensors"),
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trainer.init.configs import CONFIG
 from trainer.init.models import first_line, no_progress
 from trainer.out_of_memory import is_out_of_memory
+from vocabopt.amounts import shown_bytes
 from vocabopt.artifacts import share, sync
 from vocabopt.errors import RunDirectoryError
 
@@ -83,7 +84,7 @@ def _write(folder: Path, write: Callable[[Path], None], files: Mapping[str, byte
         shutil.rmtree(partial)
         partial.mkdir()
         if (n_free := shutil.disk_usage(partial).free) < n_bytes:
-            raise OSError(f"{n_bytes / 1e9:,.1f} GB to write, {n_free / 1e9:,.1f} GB free")
+            raise OSError(f"{shown_bytes(n_bytes)} to write, {shown_bytes(n_free)} free")
         write(partial)
         for name, data in files.items():
             if not (partial / name).exists():

@@ -192,5 +192,5 @@ def _norm_note(extension: Extension) -> str:
         return f"Norm of the new rows: the median of {len(ids):,} base rows of {scripts}."
     why = "there is no target script"
     if scripts:
-        why = f"there are only {len(extension.script_ids):,} tokens of {scripts}, and {MIN_NORM_ROWS} are needed"
+        why = f"of {scripts} there are {len(extension.script_ids):,} rows, and {MIN_NORM_ROWS} are needed"
     return f"Norm of the new rows: the median of the {len(ids):,} base rows that they are made of; {why}."

@@ -9,13 +9,13 @@ import torch
 from transformers import PreTrainedConfig
 
 from trainer.memory.build import outline_of
+from trainer.memory.fleet import DEFAULT_MARGIN, Fleet, limit_bytes
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
 from trainer.memory.remedies import Case, Predict, Remedy, first_that_fits, same_result
 from trainer.plan import Lora, Stage
 from trainer.stages.settings import StageSettings
+from vocabopt.amounts import shown_bytes
 
-#: Part of a device's memory, in per cent, that must stay free for what the prediction leaves out.
-FREE_PERCENT = 5
 _SHORTEST_CONTEXT = 8
 
 
@@ -60,22 +60,30 @@ def what_fits(
     Raises:
         ModelError: the model cannot be predicted.
     """
-    case = Case(stage=stage, settings=step_settings(settings, n_processes, device), optimizer=settings.optimizer)
+    case = Case(
+        stage=stage,
+        settings=step_settings(settings, n_processes, device),
+        optimizer=settings.optimizer,
+        fleet=Fleet(n_gpus=n_processes, shard=settings.shard),
+    )
     outline = outline_of(config)
 
     def predict(stage: Stage, settings: StepSettings) -> StageCost:
         return predict_stage(outline, stage, settings, n_new=n_new)
 
-    peak_bytes = predict(case.stage, case.settings).peak_bytes(case.optimizer)
-    there = memory_bytes(device)
+    peak_bytes = case.peak_bytes(predict)
+    own_bytes, there = case.fleet.process_bytes, memory_bytes(device)
     # Where it should have fitted, others hold memory or it lies in pieces: then what takes a tenth less.
-    limit_bytes = min(there * (100 - FREE_PERCENT) // 100, peak_bytes * 9 // 10)
-    told = f"By prediction the stage takes {peak_bytes / 1e9:,.1f} GB, and {device} has {there / 1e9:,.1f} GB."
-    found = first_that_fits(case, predict, limit_bytes, Lora()) or _shorter(case, predict, limit_bytes)
+    most = min(limit_bytes(there, DEFAULT_MARGIN), own_bytes + (peak_bytes - own_bytes) * 9 // 10)
+    told = (
+        f"By prediction the stage takes {shown_bytes(peak_bytes)}, the process's own {shown_bytes(own_bytes)} "
+        f"included, and {device} has {shown_bytes(there)}, of which {DEFAULT_MARGIN:.0%} stay free."
+    )
+    found = first_that_fits(case, predict, most, Lora()) or _shorter(case, predict, most)
     if found is None:
         return f"{told} No option tried here makes it fit: it takes a device with more memory, or several (--shard)."
     again = "" if same_result(found.options) else "; that needs a run from the start"
-    return f"{told} It would fit with {' '.join(found.options)} ({found.peak_bytes / 1e9:,.1f} GB){again}."
+    return f"{told} It would fit with {' '.join(found.options)} ({shown_bytes(found.peak_bytes)}){again}."
 
 
 def _shorter(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
@@ -83,7 +91,7 @@ def _shorter(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
     settings = replace(case.settings, micro_batch=1, accumulates=True, gradient_checkpointing=True)
     while (n_tokens := settings.context_tokens // 2) >= _SHORTEST_CONTEXT:
         settings = replace(settings, context_tokens=n_tokens)
-        peak_bytes = predict(case.stage, settings).peak_bytes(case.optimizer)
+        peak_bytes = replace(case, settings=settings).peak_bytes(predict)
         if peak_bytes <= limit_bytes:
             options = [f"--context {n_tokens}"]
             options += ["--micro-batch 1"] if case.settings.micro_batch > 1 else []

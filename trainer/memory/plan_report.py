@@ -1,25 +1,32 @@
 """`vocabopt plan`: what every stage of a plan costs on a model, and whether it fits."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+from transformers import PreTrainedConfig
+
 from trainer.data import parse_budget
+from trainer.init.saving import MAX_SHARD_BYTES
 from trainer.memory.build import outline_of
-from trainer.memory.fitting import FREE_PERCENT
+from trainer.memory.disk import Written, highest_bytes, of_arm
+from trainer.memory.fleet import DEFAULT_MARGIN, Fleet, limit_bytes
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
-from trainer.memory.remedies import Case, Remedy, first_that_fits, sharded
+from trainer.memory.remedies import Case, Predict, Remedy, first_that_fits, sharded
 from trainer.memory.target import DEFAULT_CONTEXT, checked_context, read_config, read_vocabulary, with_rows
-from trainer.plan import Lora, Plan, Stage
+from trainer.plan import Lora, Plan, Stage, named_plan
 from trainer.plan_file import plan_by_name
-from trainer.stages.settings import Optimizer, Precision
+from trainer.stages.batch import StepBatch
+from trainer.stages.checkpoints import KEPT
+from trainer.stages.room import highest_of_stage
+from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision
 from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 
-LEFT_OUT = (
-    "Left out of memory: fragmentation (a few per cent), the CUDA context and libraries (0.5 to 1 GB), work space "
-    "inside kernels, buffers of communication. FLOPs are of matrix products, recomputed ones included."
-)
+#: 32-bit products without TF32 reach about this share of what 16-bit ones do: measuring computes in the weights' type.
+_SHARE_OF_32_BITS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +34,14 @@ class PlanOptions:
     """Everything that moves the prediction.
 
     model: preset, config.json or its folder. run, tokenizer, n_added: what is added, one of them. budget: text to
-    train on, in tokens ("2Btok"). batch: of one optimizer step on one GPU, in tokens. context_tokens: None takes 1,024,
-    or the model's positions where there are fewer. tflops: what a GPU reaches, in 10**12 operations a second. gpu: its
-    memory. precision: auto is bf16-mixed on cuda, fp32 on a cpu.
+    train on, in tokens ("2Btok"). batch: of one optimizer step, over all GPUs, in tokens. context_tokens: None takes
+    1,024, or the model's positions where there are fewer. precision: auto is bf16-mixed on cuda, fp32 on a cpu.
+    n_gpus: that train together, in one machine; shard: weights, gradients and state are split over them. tflops: what a
+    GPU reaches, in 10**12 operations a second. gpu: its memory; margin: the share of it that must stay free;
+    process_memory: what a process takes of it, and of the host's memory, before it holds a model.
+    eval_tokens: of all evaluation texts, measured at once; eval_every: as `adapt` has it; eval_tflops: what a GPU
+    reaches while it measures, None takes `tflops` for weights in 16 bits and a tenth of it for others. keep_stages: as
+    `adapt` has it.
     """
 
     model: str
@@ -49,13 +61,28 @@ class PlanOptions:
     gradient_checkpointing: bool = False
     fused_loss: bool = False
     device: Literal["cuda", "cpu"] = "cuda"
+    n_gpus: int = 1
+    shard: bool = False
+    margin: float = DEFAULT_MARGIN
+    process_memory: str = "1GB"
+    eval_tokens: str = "1Mtok"
+    eval_every: Literal["stage", "end"] = "stage"
+    eval_tflops: float | None = None
+    keep_stages: Literal["last", "all"] = "last"
 
     def __post_init__(self) -> None:
-        if not self.tflops > 0:
-            raise OptionError(f"--tflops {self.tflops}: must be above 0.")
+        for option, tflops in (("--tflops", self.tflops), ("--eval-tflops", self.eval_tflops)):
+            if tflops is not None and not tflops > 0:
+                raise OptionError(f"{option} {tflops}: must be above 0.")
+        if self.n_gpus < 1:
+            raise OptionError(f"--gpus {self.n_gpus}: must be at least 1.")
+        if self.shard and self.n_gpus == 1:
+            raise OptionError("--shard: splits a model over several GPUs. Say how many: --gpus 8.")
+        if not 0 <= self.margin < 1:
+            raise OptionError(f"--margin {self.margin}: must be from 0 to below 1; 0.05 leaves 5 % of --gpu free.")
         if self.lora_rank < 1:
             raise OptionError(f"--lora-rank {self.lora_rank}: must be at least 1, such as 16.")
-        _ = self.budget_tokens, self.batch_tokens, self.gpu_bytes
+        _ = self.budget_tokens, self.batch_tokens, self.gpu_bytes, self.fleet, self.measured_tokens
 
     @property
     def budget_tokens(self) -> int:
@@ -72,6 +99,31 @@ class PlanOptions:
         return parse_bytes(self.gpu, "--gpu", "80GB or 24GiB")
 
     @property
+    def measured_tokens(self) -> int:
+        """Raises OptionError: it cannot be read, or is in bytes."""
+        return _tokens(self.eval_tokens, "--eval-tokens", "1Mtok")
+
+    @property
+    def fleet(self) -> Fleet:
+        own = self.process_memory
+        n_bytes = 0 if own == "0" else parse_bytes(own, "--process-memory", "1GB, 800MB or 0")
+        return Fleet(n_gpus=self.n_gpus, shard=self.shard, process_bytes=n_bytes)
+
+    @property
+    def tflops_of_measuring(self) -> float:
+        return self.eval_tflops or self.tflops * (1.0 if self.weights == "bf16" else _SHARE_OF_32_BITS)
+
+    @property
+    def step_batch(self) -> StepBatch:
+        """A step as `adapt` takes it: in whole sequences."""
+        return StepBatch(
+            asked_tokens=self.batch_tokens,
+            asked_micro_batch=self.micro_batch,
+            context_tokens=self.context,
+            n_processes=self.n_gpus,
+        )
+
+    @property
     def context(self) -> int:
         """Tokens of a sequence, once the default was held against the model."""
         return DEFAULT_CONTEXT if self.context_tokens is None else self.context_tokens
@@ -83,10 +135,11 @@ class PlanOptions:
         return "bf16-mixed" if self.device == "cuda" else "fp32"
 
     def step_settings(self) -> StepSettings:
+        batch = self.step_batch
         return StepSettings(
             context_tokens=self.context,
-            micro_batch=self.micro_batch,
-            accumulates=self.batch_tokens > self.context * self.micro_batch,
+            micro_batch=batch.micro_batch,
+            accumulates=batch.n_each > batch.micro_batch,
             precision=self.weights,
             gradient_checkpointing=self.gradient_checkpointing,
             fused_loss=self.fused_loss,
@@ -117,33 +170,55 @@ def _tokens(value: str, option: str, examples: str) -> int:
 class StageReport:
     """A stage's part of the budget and what it costs.
 
-    fused: the same with a fused loss. limit_bytes: what it may take. remedies: where it does not fit, the first changes
-    that help on one GPU, and the GPUs that hold it when sharded.
+    peaks: highest bytes on a GPU by optimizer, the process's own among them; fused_peaks: with a fused loss.
+    limit_bytes: what it may take. remedies: where it does not fit, the first changes that help on these GPUs, and the
+    GPUs that hold it when sharded.
     """
 
     stage: Stage
     n_tokens: int
     cost: StageCost
-    fused: StageCost
+    peaks: Mapping[Optimizer, int]
+    fused_peaks: Mapping[Optimizer, int]
     limit_bytes: int
     optimizer: Optimizer
     remedies: tuple[Remedy, ...]
 
     @property
     def fits(self) -> bool:
-        return self.cost.peak_bytes(self.optimizer) <= self.limit_bytes
+        return self.peaks[self.optimizer] <= self.limit_bytes
 
     @property
     def flops(self) -> int:
         return self.cost.training_flops(self.n_tokens)
 
-    def hours(self, tflops: float) -> float:
-        return self.flops / (tflops * 1e12) / 3_600
+    @property
+    def checkpoint_bytes(self) -> int:
+        """What trains and the optimizer's state."""
+        return self.cost.gradient_bytes + self.cost.state_bytes[self.optimizer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringReport:
+    """Bits per byte of all evaluation texts.
+
+    n_times: the base model, the new rows, stages, and, where weights are rounded at the end, those (n_of_rounded).
+    """
+
+    n_times: int
+    n_of_rounded: int
+    n_tokens: int
+    flops: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanReport:
-    """All stages of a plan on a model. is_context_clipped: the default context is longer than the model's positions."""
+    """All stages of a plan on a model, beside what trains in them.
+
+    is_context_clipped: the default context is longer than the model's positions. disk_bytes: the most that models and
+    checkpoints take at once, by --keep-stages. host_bytes: the most of the machine's own memory; None on a CPU, where
+    it is that of the stages.
+    """
 
     options: PlanOptions
     plan: Plan
@@ -153,6 +228,21 @@ class PlanReport:
     n_added: int
     is_context_clipped: bool
     stages: tuple[StageReport, ...]
+    measuring: MeasuringReport
+    disk_bytes: Mapping[str, int]
+    host_bytes: int | None
+
+    def hours(self, flops: int, tflops: float | None = None) -> float:
+        """On all GPUs together, communication left out."""
+        return flops / ((tflops or self.options.tflops) * 1e12 * self.options.n_gpus) / 3_600
+
+    @property
+    def measuring_hours(self) -> float:
+        return self.hours(self.measuring.flops, self.options.tflops_of_measuring)
+
+    @property
+    def all_hours(self) -> float:
+        return sum(self.hours(stage.flops) for stage in self.stages) + self.measuring_hours
 
     def as_record(self) -> dict[str, Any]:
         return {
@@ -164,7 +254,17 @@ class PlanReport:
             "n_added": self.n_added,
             "plan": self.plan.name,
             "stages": [self._stage_record(stage) for stage in self.stages],
-        }
+            "measuring": {**asdict(self.measuring), "tflops": self.options.tflops_of_measuring,
+                          "hours": self.measuring_hours},
+            "hours": self.all_hours,
+            "gpu_bytes": self.options.gpu_bytes,
+            "margin": self.options.margin,
+            "process_bytes": self.options.fleet.process_bytes,
+            "batch_tokens": self.options.step_batch.n_tokens,
+            "micro_batch": self.options.step_batch.micro_batch,
+            "disk_bytes": dict(self.disk_bytes),
+            "host_bytes": self.host_bytes,
+        }  # fmt: skip
 
     def _stage_record(self, report: StageReport) -> dict[str, Any]:
         return {
@@ -172,17 +272,12 @@ class PlanReport:
             "n_trainable": report.cost.n_trainable,
             "tokens": report.n_tokens,
             "flops": report.flops,
-            "hours": report.hours(self.options.tflops),
-            "peak_bytes": _peaks(report.cost),
-            "peak_bytes_fused_loss": _peaks(report.fused),
-            "limit_bytes": report.limit_bytes,
+            "hours": self.hours(report.flops),
+            "peak_bytes": dict(report.peaks),
+            "peak_bytes_fused_loss": dict(report.fused_peaks),
             "fits": report.fits,
             "remedies": [asdict(remedy) for remedy in report.remedies],
         }
-
-
-def _peaks(cost: StageCost) -> dict[Optimizer, int]:
-    return {optimizer: cost.peak_bytes(optimizer) for optimizer in cost.state_bytes}
 
 
 def plan_report(options: PlanOptions) -> PlanReport:
@@ -191,7 +286,6 @@ def plan_report(options: PlanOptions) -> PlanReport:
     Raises:
         OptionError, ModelSpecError, ModelError, PlanError: as the parts it calls.
     """
-    limit_bytes = options.gpu_bytes * (100 - FREE_PERCENT) // 100
     lora = Lora(rank=options.lora_rank, alpha=2 * options.lora_rank)
     plan = plan_by_name(options.plan, lora)
     config, spec = read_config(options.model)
@@ -199,7 +293,6 @@ def plan_report(options: PlanOptions) -> PlanReport:
     context = checked_context(options.context_tokens, config, f"MODEL {options.model}")
     is_clipped = options.context_tokens is None and context < DEFAULT_CONTEXT
     options = replace(options, context_tokens=context)
-    settings = options.step_settings()
     outline = outline_of(with_rows(config, vocabulary.n_rows))
     known: dict[tuple[Stage, StepSettings], StageCost] = {}
 
@@ -208,22 +301,12 @@ def plan_report(options: PlanOptions) -> PlanReport:
             known[stage, settings] = predict_stage(outline, stage, settings, n_new=vocabulary.n_added)
         return known[stage, settings]
 
-    def report(stage: Stage, share: float) -> StageReport:
-        case = Case(stage=stage, settings=settings, optimizer=options.optimizer)
-        cost = predict(stage, settings)
-        found: list[Remedy | None] = []
-        if cost.peak_bytes(options.optimizer) > limit_bytes:
-            found = [first_that_fits(case, predict, limit_bytes, lora), sharded(case, predict, limit_bytes)]
-        return StageReport(
-            stage=stage,
-            n_tokens=round(options.budget_tokens * share),
-            cost=cost,
-            fused=predict(stage, replace(settings, fused_loss=True)),
-            limit_bytes=limit_bytes,
-            optimizer=options.optimizer,
-            remedies=tuple(remedy for remedy in found if remedy is not None),
-        )
-
+    stages = tuple(
+        _stage_report(stage, share, options, lora, predict)
+        for stage, share in zip(plan.stages, plan.shares(), strict=True)
+    )
+    weight_bytes = outline.n_params * (2 if options.weights == "bf16" else 4)
+    rounds = options.weights != "bf16" and _is_published_in_16_bits(config)
     return PlanReport(
         options=options,
         plan=plan,
@@ -232,5 +315,76 @@ def plan_report(options: PlanOptions) -> PlanReport:
         n_rows=vocabulary.n_rows,
         n_added=vocabulary.n_added,
         is_context_clipped=is_clipped,
-        stages=tuple(report(stage, share) for stage, share in zip(plan.stages, plan.shares(), strict=True)),
+        stages=stages,
+        measuring=_measuring(options, len(stages), rounds, predict),
+        disk_bytes={keep: _disk_bytes(stages, weight_bytes, options, keep, rounds) for keep in ("last", "all")},
+        host_bytes=None if options.device == "cpu" else max(_host_bytes(stage, options) for stage in stages),
     )
+
+
+def _stage_report(stage: Stage, share: float, options: PlanOptions, lora: Lora, predict: Predict) -> StageReport:
+    limit = limit_bytes(options.gpu_bytes, options.margin)
+    case = Case(stage=stage, settings=options.step_settings(), optimizer=options.optimizer, fleet=options.fleet)
+    fused = replace(case, settings=replace(case.settings, fused_loss=True))
+    found: list[Remedy | None] = []
+    if case.peak_bytes(predict) > limit:
+        found = [first_that_fits(case, predict, limit, lora), sharded(case, predict, limit)]
+    return StageReport(
+        stage=stage,
+        n_tokens=round(options.budget_tokens * share),
+        cost=predict(stage, case.settings),
+        peaks={optimizer: replace(case, optimizer=optimizer).peak_bytes(predict) for optimizer in OPTIMIZERS},
+        fused_peaks={optimizer: replace(fused, optimizer=optimizer).peak_bytes(predict) for optimizer in OPTIMIZERS},
+        limit_bytes=limit,
+        optimizer=options.optimizer,
+        remedies=tuple(remedy for remedy in found if remedy is not None),
+    )
+
+
+def _is_published_in_16_bits(config: PreTrainedConfig) -> bool:
+    """What trained in 32 bits is then rounded, and measured once more. A config that does not say so counts as one."""
+    return getattr(config, "dtype", None) in (None, torch.bfloat16, torch.float16)
+
+
+def _measuring(options: PlanOptions, n_stages: int, rounds: bool, predict: Predict) -> MeasuringReport:
+    """A forward pass is a third of a pass that trains everything: each product has two more behind it."""
+    (everything,) = named_plan("full").stages
+    settings = replace(options.step_settings(), gradient_checkpointing=False)
+    flops = predict(everything, settings).training_flops(options.measured_tokens) // 3
+    n_times = (2 + n_stages if options.eval_every == "stage" else 2) + rounds
+    return MeasuringReport(
+        n_times=n_times,
+        n_of_rounded=int(rounds),
+        n_tokens=n_times * options.measured_tokens,
+        flops=n_times * flops,
+    )
+
+
+def _disk_bytes(stages: Sequence[StageReport], weight_bytes: int, options: PlanOptions, keep: str, rounds: bool) -> int:
+    """Of the models after initialisation and after each stage, the checkpoints, and the finished model in 16 bits."""
+    highest = [highest_of_stage(stage.checkpoint_bytes, KEPT + 1, weight_bytes) for stage in stages]
+    written = of_arm(
+        weight_bytes,
+        [n_bytes - weight_bytes for n_bytes in highest],
+        starts=True,
+        keeps_all=keep == "all",
+        frees_start=options.device != "cpu",
+    )
+    # What is not rounded is a link.
+    return highest_bytes([*written, Written(n_bytes=weight_bytes // 2)] if rounds else written)
+
+
+def _host_bytes(stage: StageReport, options: PlanOptions) -> int:
+    """The most that the host's memory holds while weights are loaded, or while a stage trains and is saved.
+
+    Every process loads the model before it goes to its GPU; sharded, they share the mapped file. While a stage trains
+    the 32 bits of frozen matrices wait there, of every process. The first process gathers checkpoints there, and what
+    it saves: sharded the whole model, else a file of it at a time.
+    """
+    fleet, cost = options.fleet, stage.cost
+    weights = cost.resting_bytes
+    n_copies = 1 if fleet.is_sharded else fleet.n_gpus
+    waiting = 0 if fleet.is_sharded else fleet.n_gpus * 2 * (weights - cost.weight_bytes)
+    saving = weights if fleet.is_sharded else min(weights, MAX_SHARD_BYTES)
+    highest = max(n_copies * weights, waiting + max(stage.checkpoint_bytes, saving))
+    return fleet.n_gpus * fleet.process_bytes + highest

@@ -15,7 +15,7 @@ of communication between devices.
 
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,9 +73,9 @@ class StageCost:
     resting_bytes: the same before and after, when frozen ones have all their bits (frozen.py). gradient_bytes: of all
     trained parameters. state_bytes: of each optimizer. pass_bytes: the highest level of a forward and backward pass
     over weights and state: activations, logits, and gradients; held_bytes of it are gradients of the step's passes
-    before. step_bytes: the same when the optimizer moves the weights. largest_unit_bytes: of a block or a table, what
-    sharding puts together at once. flops: of one forward and backward pass, of tokens_per_pass tokens, recomputation
-    included.
+    before. (The optimizer then holds nothing more: AdamW runs fused.) root_bytes, block_bytes: the weights outside the
+    blocks, and of the largest block, which sharding puts together at once. flops: of one forward and backward pass, of
+    tokens_per_pass tokens, recomputation included.
     """
 
     n_params: int
@@ -85,16 +85,15 @@ class StageCost:
     gradient_bytes: int
     state_bytes: dict[Optimizer, int]
     pass_bytes: int
-    step_bytes: int
     held_bytes: int
-    largest_unit_bytes: int
+    root_bytes: int
+    block_bytes: int
     flops: int
     tokens_per_pass: int
 
     def peak_bytes(self, optimizer: Optimizer) -> int:
-        """Highest bytes of live tensors: in the pass, when the optimizer moves the weights, or outside of training."""
-        training = self.weight_bytes + self.state_bytes[optimizer] + max(self.pass_bytes, self.step_bytes)
-        return max(training, self.resting_bytes)
+        """Highest bytes of live tensors: in a pass, or outside of training."""
+        return max(self.weight_bytes + self.state_bytes[optimizer] + self.pass_bytes, self.resting_bytes)
 
     @property
     def activation_bytes(self) -> int:
@@ -144,6 +143,7 @@ def predict_stage(
         segments = _run(model, blocks, settings)
     peak, flops = replay(segments, sample.sample_of)
     held = gradients if settings.accumulates else 0
+    of_blocks = [sum(_bytes(parameter) for parameter in block.parameters()) for block in blocks]
     # Rows that are split from a table that trains too are in both, and count once.
     n_twice = sum(t.numel() for t in model.parameters() if t.requires_grad) - prepared.n_trainable
     return StageCost(
@@ -157,9 +157,9 @@ def predict_stage(
             "adamw-8bit": sum(n * state_bytes(t, "adamw-8bit") for t, n in trained),
         },
         pass_bytes=held + peak,
-        step_bytes=gradients + _step_bytes([t for t, _ in trained], settings.device),
         held_bytes=held,
-        largest_unit_bytes=_largest_unit_bytes(model, blocks),
+        root_bytes=sum(_bytes(t) for t in model.parameters()) - sum(of_blocks),
+        block_bytes=max(of_blocks),
         flops=flops,
         tokens_per_pass=settings.micro_batch * settings.context_tokens,
     )
@@ -223,15 +223,5 @@ def _weighted_tensors(model: nn.Module, blocks: list[nn.Module], sample: Sample)
     return [(tensor, weights.get(key, 1)) for key, tensor in found.items()]
 
 
-def _largest_unit_bytes(model: PreTrainedModel, blocks: list[nn.Module]) -> int:
-    of_blocks = [sum(_bytes(parameter) for parameter in block.parameters()) for block in blocks]
-    return max(*of_blocks, _bytes(cast(Tensor, model.get_input_embeddings().weight)))
-
-
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def _step_bytes(trained: list[Tensor], device: str) -> int:
-    """What AdamW takes while it moves weights: nothing on CUDA (fused), on the CPU two copies of one at a time."""
-    return 0 if device == "cuda" else 2 * max(_bytes(parameter) for parameter in trained)

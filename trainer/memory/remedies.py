@@ -7,12 +7,14 @@ state are sharded.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from trainer.memory.fleet import Fleet
 from trainer.memory.predict import StageCost, StepSettings
 from trainer.plan import Lora, Stage
 from trainer.stages.settings import Optimizer
+from vocabopt.amounts import shown_bytes
 
 #: The cost of a stage under settings.
 Predict: TypeAlias = Callable[[Stage, StepSettings], StageCost]
@@ -22,12 +24,20 @@ _MAX_GPUS = 1_024
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A way to run a stage, and what was changed to come to it."""
+    """A way to run a stage, and on what."""
 
     stage: Stage
     settings: StepSettings
     optimizer: Optimizer
-    changes: tuple[str, ...] = ()
+    fleet: Fleet = field(default_factory=Fleet)
+
+    def peak_bytes(self, predict: Predict) -> int:
+        """On one device."""
+        settings = self.settings
+        if self.fleet.is_sharded:
+            # Gradients that wait for the next pass are split: what a pass makes comes on top of them.
+            settings = replace(settings, shard=True, accumulates=True)
+        return self.fleet.peak_bytes(predict(self.stage, settings), self.optimizer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +51,7 @@ class Remedy:
 
     @property
     def in_words(self) -> str:
-        return f"{_listed(self.changes)}: {self.peak_bytes / 1e9:,.1f} GB"
+        return f"{_listed(self.changes)}: {shown_bytes(self.peak_bytes)}"
 
 
 def _listed(parts: tuple[str, ...]) -> str:
@@ -111,7 +121,7 @@ def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) 
         changed = case
         for index in chosen:
             changed = ladder[index][2](changed)
-        return predict(changed.stage, changed.settings).peak_bytes(changed.optimizer)
+        return changed.peak_bytes(predict)
 
     chosen: list[int] = []
     for index, (_, _, change) in enumerate(ladder):
@@ -135,10 +145,8 @@ def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) 
 def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
     """The fewest GPUs, by doubling, that hold the stage sharded; with gradient checkpointing where that takes fewer.
 
-    Each holds its share of weights, gradients and state, two blocks' weights put together, and its own activations.
-
     Returns:
-        None where activations alone do not fit.
+        None where what each holds whole does not fit: its activations, or the weights while they are measured.
     """
     found = [_on_gpus(case, predict, limit_bytes, ())]
     if not case.settings.gradient_checkpointing:
@@ -147,12 +155,10 @@ def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
 
 
 def _on_gpus(case: Case, predict: Predict, limit_bytes: int, changes: tuple[str, ...]) -> Remedy | None:
-    cost = predict(case.stage, replace(case.settings, shard=True))
-    held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes[case.optimizer]
-    own = cost.activation_bytes + 2 * cost.largest_unit_bytes
-    n_gpus = 2
+    n_gpus = max(2, case.fleet.n_gpus * (2 if case.fleet.shard else 1))
     while n_gpus <= _MAX_GPUS:
-        peak_bytes = -(-held // n_gpus) + own
+        fleet = replace(case.fleet, n_gpus=n_gpus, shard=True)
+        peak_bytes = replace(case, fleet=fleet).peak_bytes(predict)
         if peak_bytes <= limit_bytes:
             return Remedy(changes=(*changes, f"{n_gpus} GPUs, sharded"), peak_bytes=peak_bytes, n_gpus=n_gpus)
         n_gpus *= 2

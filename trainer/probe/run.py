@@ -20,12 +20,16 @@ from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 
 PROBE_JSON = "probe.json"
+MEASURED = "measured"
 #: Options that say which cells there are, or where.
 _NOT_SHARED = frozenset(("inits", "plans", "n_seeds", "out"))
 
 
-def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, Any]:
+def probe(options: ProbeOptions, console: Console | None = None, *, measured: Path | None = None) -> dict[str, Any]:
     """Run the cells that are not there yet, rank init methods and plans by bits per byte on target text.
+
+    Args:
+        measured: the folder of measurements, for probes of one model on the same texts; None takes one of its own.
 
     Returns:
         What OUT/probe.json holds: `rows` in order of rank, `cells` as they were run.
@@ -42,7 +46,7 @@ def probe(options: ProbeOptions, console: Console | None = None) -> dict[str, An
     _take(out / PROBE_JSON, record)
     try:
         for cell in options.cells:
-            _run(cell, options, out / "cells", console)
+            _run(cell, options, out / "cells", console, measured or out / MEASURED)
     except VocaboptError:
         # What was refused with its first cell holds nothing yet: its mended command may take the folder.
         if is_new and not [*(out / "cells").glob("*.json")]:
@@ -84,7 +88,8 @@ def _check_early(options: ProbeOptions, console: Console) -> tuple[ProbeOptions,
 
 def _leave(out: Path) -> None:
     (out / PROBE_JSON).unlink(missing_ok=True)
-    shutil.rmtree(out / "cells", ignore_errors=True)
+    for name in ("cells", MEASURED):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _take(path: Path, record: dict[str, Any]) -> None:
@@ -123,7 +128,7 @@ def _check_steps(options: ProbeOptions) -> None:
             )
 
 
-def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> None:
+def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console, measured: Path) -> None:
     path = folder / f"{cell.name}.json"
     if path.is_file():
         return
@@ -139,7 +144,8 @@ def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console) -> N
         n_samples=0,
         control=False,
     )
-    done = adapt(of_cell, console)
+    # The base model is the same in every cell, and so are new rows that are not random.
+    done = adapt(of_cell, console, measured=measured)
     record = {
         "format_version": FORMAT_VERSION,
         "init": cell.init,

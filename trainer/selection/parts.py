@@ -10,6 +10,7 @@ from trainer.selection.options import ALL, ARMS, CLEANED, NONE, SELECTIONS, Comp
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.content import bytes_of_texts, content_hashes, is_held_out
+from vocabopt.corpus import corpus_set
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.paths import printable
 from vocabopt.prepare.options import PrepareOptions
@@ -26,6 +27,7 @@ _REFERENCE_SHARE = 0.1  # of the text, where perplexity is measured by the text 
 
 def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
     """OUT/text/train/ and OUT/text/heldout/NAME/, a set for each path; documents are held out by their content.
+    OUT/text/evals/NAME/ is the text to measure on beside them, read as the other text is.
 
     Returns:
         sets: bytes and documents of each held-out set, and of what is left ("train"). left: its bytes by path.
@@ -56,6 +58,15 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
                     count["n_documents"] += len(part)
                     count["n_bytes"] += int(part["text"].str.len_bytes().sum())
                     work.write_output(folder, number, _rows(part, path))
+        for name, path in options.evals.items():
+            reading = _prepare_options(options, (path,), options.out / "text", (), own=True)
+            text_set = corpus_set(name, path, reading.read_options())
+            work, n_documents = Work(options.out / "text" / "evals", "jsonl.zst"), 0
+            for shard in Reader(text_set, reading).shards():
+                work.write_output(name, shard.number, _rows(shard.documents, path))
+                n_documents += len(shard.documents)
+            if not n_documents:
+                raise CorpusError(f"--eval {name}={path}: holds no documents. Name a text that does.")
     left_bytes = sizes["train"]["n_bytes"]
     if empty := next((name for name in names if not sizes.get(name, {}).get("n_documents")), None):
         raise CorpusError(f"{names[empty]}: none of its documents was held out. Raise --heldout, or give more text.")

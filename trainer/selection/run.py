@@ -41,7 +41,9 @@ def compare(options: CompareOptions, console: Console) -> dict[str, Any]:
         raise OptionError(f"--eval {twice[0]}=...: documents held out of a path have this name; choose another.")
     _take(options)
     split = split_text(options, console)
-    held = {name: str(options.out / "text" / "heldout" / name) for name in split["paths"]} | dict(options.evals)
+    folder = options.out / "text"
+    held = {name: str(folder / "heldout" / name) for name in split["paths"]}
+    held |= {name: str(folder / "evals" / name) for name in options.evals}
     texts = {arm: text_of(arm, options, split, console) for arm in ARMS}
     # All the text first: it decides the script and the size for the others.
     sweeps = {ALL: _sweep(ALL, texts[ALL], held, options, None, console)}
@@ -188,6 +190,8 @@ def _probe(
             adapt=of_arm, inits=(options.init,), plans=(options.plan,), n_steps=n_steps, n_seeds=options.n_seeds
         ),
         console,
+        # The model as it comes is the same for all arms.
+        measured=options.out / "probes" / "measured",
     )
     cells = record["cells"]
     return {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.selection.options import ALL, ARMS
+from vocabopt.amounts import shown_bytes
 from vocabopt.artifacts import write_bytes_atomic
 from vocabopt.report.draw import Drawing, Key, Style, axis_title, frame, house_style, render, size_axis
 from vocabopt.report.svg import COLOURS, series_style
@@ -45,7 +46,7 @@ def compare_tables(record: Mapping[str, Any]) -> list[PlainTable]:
     return [
         PlainTable(
             caption=f"Parts of the text, {size:,} added tokens, {seeds}; the best in bold",
-            headers=("part", "MB", "documents", "ratio_input", "trained\non, kB", "bits per\nbyte", "±"),
+            headers=("part", "text", "documents", "ratio_input", "trained\non", "bits per\nbyte", "±"),
             rows=[_row(arm, size) for arm in arms],
             bold=bold,
         ),
@@ -69,10 +70,10 @@ def _row(arm: Mapping[str, Any], size: int) -> tuple[str, ...]:
     value, spread = reached(arm)
     return (
         arm["name"],
-        f"{arm['n_bytes'] / 1e6:,.2f}",
+        shown_bytes(arm["n_bytes"]),
         f"{arm['n_documents']:,}",
         f"{ratio(arm, None, size):.4f}",
-        f"{arm['n_train_bytes'] / 1e3:,.0f}",
+        shown_bytes(arm["n_train_bytes"]),
         f"{value:.4f}",
         shown(spread, ".4f"),
     )

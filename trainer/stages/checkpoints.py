@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from trainer.stages.sharding import gathered, like
+from vocabopt.amounts import shown_bytes
 from vocabopt.artifacts import FORMAT_VERSION, sync
 from vocabopt.errors import TrainingError
 
@@ -34,6 +35,11 @@ _TRAINABLE, _OPTIMIZER, _STATE = "trainable.safetensors", "optimizer.safetensors
 
 def folder_of(stage_folder: Path, step: int) -> Path:
     return stage_folder / FOLDER / f"step-{step:08}"
+
+
+def step_of(checkpoint: Path) -> int:
+    """The last step that a checkpoint holds."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def is_complete(folder: Path) -> bool:
@@ -158,6 +164,6 @@ def disk_error(stage_folder: Path, written: Path, reason: str, needed_bytes: int
     kept = newest_complete(stage_folder)
     rest = f"{kept} is kept" if kept else "there is no earlier checkpoint, so the stage starts again"
     return TrainingError(
-        f"{written}: cannot be written ({reason}). It needs {needed_bytes / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are "
+        f"{written}: cannot be written ({reason}). It needs {shown_bytes(needed_bytes)}, and {shown_bytes(free)} are "
         f"free: free some, and go on with --resume; {rest}."
     )

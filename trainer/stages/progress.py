@@ -61,7 +61,6 @@ class StageProgress(TrainerCallback):
         self.meter.start()
         self._start = self._last_time = time.perf_counter()
         self._last_tokens = self.share_of_text(self.packed.n_tokens, state.global_step)
-        self.advance(self._last_tokens)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -8,6 +8,7 @@ import torch
 
 from trainer.stages import checkpoints
 from trainer.stages.settings import Optimizer, StageSettings
+from vocabopt.amounts import shown_bytes
 from vocabopt.errors import RunDirectoryError
 
 #: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
@@ -33,9 +34,18 @@ def check_room(folder: Path, needed_bytes: int, what: str) -> None:
     free = shutil.disk_usage(there).free
     if free < needed_bytes:
         raise RunDirectoryError(
-            f"{folder}: the disk has {free / 1e9:,.2f} GB free, and {what} {needed_bytes / 1e9:,.2f} GB. Free some and "
+            f"{folder}: the disk has {shown_bytes(free)} free, and {what} {shown_bytes(needed_bytes)}. Free some and "
             "go on with --resume, or choose another folder with --out."
         )
+
+
+def highest_of_stage(of_each: int, n_written: int, of_model: int) -> int:
+    """The most that a stage's checkpoints, of `of_each` bytes, and its model take on the disk.
+
+    While a checkpoint is written those before it are kept, and the newest are still there when the model is.
+    """
+    kept = checkpoints.KEPT
+    return max(min(n_written, kept + 1) * of_each, min(n_written, kept) * of_each + of_model)
 
 
 def check_stage_room(
@@ -48,8 +58,6 @@ def check_stage_room(
 ) -> None:
     """Room for a stage's checkpoints and its model, beside the checkpoints that are there already.
 
-    While a checkpoint is written those before it are kept, and the newest are still there when the model is.
-
     Raises:
         RunDirectoryError: as `check_room`.
     """
@@ -57,6 +65,6 @@ def check_stage_room(
     every = settings.save_every_steps
     n_written = 0 if every is None else (n_steps - 1) // every
     of_model = sum(parameter.nbytes for parameter in model.parameters())
-    highest = max(min(n_written, checkpoints.KEPT + 1) * of_each, min(n_written, checkpoints.KEPT) * of_each + of_model)
+    highest = highest_of_stage(of_each, n_written, of_model)
     there = sum(path.stat().st_size for path in (folder / checkpoints.FOLDER).rglob("*") if path.is_file())
     check_room(folder, highest - there, f"stage {stage!r}, with its checkpoints and its model, takes")

@@ -104,11 +104,14 @@ def run_stage(
         trainer = StageTrainer(
             sharded.prepared if sharded else prepared, stage, settings, args, blocks, collate, progress, asked
         )
+        checkpoint = checkpoints.newest_complete(folder) if resume else None
+        n_tokens = progress.share_of_text(packed.n_tokens, n_steps)
+        n_before = progress.share_of_text(packed.n_tokens, checkpoints.step_of(checkpoint)) if checkpoint else 0
         with (
-            shown.step(stage.name, progress.share_of_text(packed.n_tokens, n_steps), "tokens") as progress.advance,
+            shown.step(stage.name, n_tokens, "tokens", before=n_before) as progress.advance,
             memory(lambda: _step_in_words(trainer)),
         ):
-            _train(trainer, checkpoints.newest_complete(folder) if resume else None)
+            _train(trainer, checkpoint)
         peak_bytes = _highest(trainer, meter.peak_bytes)
         _let_go(trainer, model)
         with memory("what it trained is put into the model"):

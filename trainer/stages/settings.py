@@ -9,7 +9,7 @@ Precision: TypeAlias = Literal["fp32", "bf16-mixed", "bf16"]
 Optimizer: TypeAlias = Literal["adamw", "adamw-8bit"]
 
 PRECISIONS = ("fp32", "bf16-mixed", "bf16")
-OPTIMIZERS = ("adamw", "adamw-8bit")
+OPTIMIZERS: tuple[Optimizer, ...] = ("adamw", "adamw-8bit")
 
 
 @dataclass(frozen=True, kw_only=True)

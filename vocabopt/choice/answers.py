@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from vocabopt.amounts import shown_bytes
 from vocabopt.choice import laws, rules
 from vocabopt.choice.cost import ModelCost
 from vocabopt.choice.knee import kneedle
@@ -192,9 +193,9 @@ def _memory(question: Question) -> list[Answer]:
             )
             what = f"weights ({options.bytes_per_param_serve} bytes a parameter), keys and values"
         size, bound = rules.fitting(n_bytes, budget)
-        sentence = f"{what[0].upper()}{what[1:]} fit into {budget / 1e9:,.1f} GB up to {shown(size, bound)}."
+        sentence = f"{what[0].upper()}{what[1:]} fit into {shown_bytes(budget)} up to {shown(size, bound)}."
         if size == 0 and n_bytes[0] > budget:
-            sentence = f"Not even the base fits: {what} take {n_bytes[0] / 1e9:,.1f} GB of {budget / 1e9:,.1f} GB."
+            sentence = f"Not even the base fits: {what} take {shown_bytes(n_bytes[0])} of {shown_bytes(budget)}."
         found.append(answer(n_added=size, bound=bound, sentence=sentence))
     return found
 

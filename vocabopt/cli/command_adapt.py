@@ -11,7 +11,9 @@ from vocabopt.cli.training import (
     TIED,
     budget_option,
     document_options,
+    eval_every_option,
     eval_option,
+    keep_stages_option,
     lora_option,
     norm_option,
     output_options,
@@ -53,6 +55,8 @@ from vocabopt.utf8 import json_bytes
     help="Rise in bits per byte on base-language text at which the run stops: 0.1 is 10 %.  [default: only report it]",
 )
 @click.option("--eval-bytes", default="1MB", show_default=True, metavar="SIZE", help="Of each evaluation text at most.")
+@eval_every_option
+@keep_stages_option
 @click.option("--samples", "n_samples", default=5, show_default=True, help="Sample continuations before and after.")
 @click.option("--sample-tokens", default=40, show_default=True, help="Length of each.")
 @click.option("--control", is_flag=True, help="Adapt the original tokenizer too: same text, same plan, for comparison.")

@@ -1,5 +1,7 @@
 """`vocabopt merge`."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +75,11 @@ def merge(
     except KeyboardInterrupt:
         click.echo(f"{out}: is written, but not verified: run `vocabopt verify {told.source} {out}`.", err=True)
         raise
-    write_report(report, out / "verify.json")
+    proof = merged.record["proof"]
+    write_report(replace(report, proof=proof), out / "verify.json")
     if not quiet:
         print_report(report)
+        click.echo("No text was counted, so no count is promised or proved." if proof is None else _proved(proof))
         click.echo(f"{out}: {told.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}.")
         click.echo(f"Load it with: AutoTokenizer.from_pretrained({str(out)!r})")
     # The union promises nothing of other text: its table tells.
@@ -85,6 +89,12 @@ def merge(
         failed = ", ".join(check.name for check in report.checks if check.status == "fail")
         click.echo(f"Error: {out}: failed: {failed}. See {out / 'verify.json'}.", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _proved(proof: Mapping[str, Any]) -> str:
+    from vocabopt.tables import proof_note
+
+    return proof_note(proof["documents"])
 
 
 def _merge(

@@ -141,6 +141,28 @@ def eval_option(command: Command) -> Command:
     )(command)
 
 
+def eval_every_option(command: Command) -> Command:
+    """--eval-every: how often is measured."""
+    return click.option(
+        "--eval-every",
+        type=click.Choice(["stage", "end"]),
+        default="stage",
+        show_default=True,
+        help="stage: measure the base, the new rows and every stage. end: the base and the last stage only.",
+    )(command)
+
+
+def keep_stages_option(command: Command) -> Command:
+    """--keep-stages: which models stay on the disk."""
+    return click.option(
+        "--keep-stages",
+        type=click.Choice(["last", "all"]),
+        default="last",
+        show_default=True,
+        help="Models of stages that stay in OUT. last: a stage's model is deleted once the next stage is finished.",
+    )(command)
+
+
 def plan_option(command: Command) -> Command:
     """--plan: one."""
     return click.option("--plan", default="redwhale", show_default=True, metavar="PLAN", help=f"{PLANS}.")(command)

@@ -1,15 +1,17 @@
 """extension.json: what each new token is, what it replaces, how often it occurs, and what was proved of it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vocabopt.artifacts import FORMAT_VERSION, read_json
 from vocabopt.bases import Base
-from vocabopt.errors import RunDirectoryError
-from vocabopt.fields import COUNT, Shape, check_fields
+from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.fields import COUNT, Kind, Shape, check_fields
 from vocabopt.merge.addition import Addition
+from vocabopt.scripts import parse_scripts
 
 
 def base_ids(base: Base, addition: Addition) -> list[list[int]]:
@@ -84,7 +86,7 @@ EXTENSION_JSON = "extension.json"
 _TOKEN: Shape = {
     "id": COUNT,
     "piece": str,
-    "bytes": str,
+    "bytes": Kind((str,), "bytes in hexadecimal", lambda value: re.fullmatch("([0-9a-f]{2})+", value) is not None),
     "base_ids": [COUNT],
     "rank?": COUNT,
     "kind?": str,
@@ -96,6 +98,7 @@ _EXTENSION: Shape = {
     "scores": str,
     "base": {"name": str, "source": str, "sha256": str, "n_tokens": COUNT},
     "scripts?": [str],
+    "protected_sets?": [str],
     "n_added": COUNT,
     "first_id": COUNT,
     "n_tokens": COUNT,
@@ -117,6 +120,11 @@ def read_extension(folder: Path, *, next_step: str = "Merge again.") -> dict[str
     path = folder / EXTENSION_JSON
     record = read_json(path, next_step=next_step)
     check_fields(record, _EXTENSION, path, next_step)
+    if record.get("scripts") is not None:
+        try:
+            parse_scripts(",".join(record["scripts"]) or "none")
+        except OptionError as error:
+            raise RunDirectoryError(f"{path}: field scripts: {error} {next_step}") from error
     first, n_added = record["first_id"], record["n_added"]
     if record["n_tokens"] != first + n_added:
         raise RunDirectoryError(

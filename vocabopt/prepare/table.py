@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from vocabopt.amounts import shown_bytes
 from vocabopt.tabular import DASH, PlainTable, shown
 
 _HEADERS = (
@@ -13,7 +14,7 @@ _HEADERS = (
     "documents\nout",
     "removed",
     "changed",
-    "MB out",
+    "text out",
     "tokens out",
     "bytes\nkept",
     "seconds",
@@ -29,7 +30,7 @@ def plain_table(record: Mapping[str, Any]) -> PlainTable:
     """The same for a terminal or a page. Seconds are those of all workers together."""
     steps = record["steps"]
     first = steps[0]
-    caption = f"{first['n_documents_in']:,} documents, {_megabytes(first['n_bytes_in'])} MB"
+    caption = f"{first['n_documents_in']:,} documents, {shown_bytes(first['n_bytes_in'])}"
     return PlainTable(caption=caption, headers=_HEADERS, rows=[_row(step) for step in steps])
 
 
@@ -41,7 +42,7 @@ def _row(step: Mapping[str, Any]) -> tuple[str, ...]:
         f"{step['n_documents_out']:,}",
         f"{step['n_documents_in'] - step['n_documents_out']:,}",
         f"{step['n_changed']:,}",
-        _megabytes(step["n_bytes_out"]),
+        shown_bytes(step["n_bytes_out"]),
         shown(step["n_tokens_out"], ","),
         DASH if kept is None else f"{kept:.2%}",
         f"{step['seconds']:.1f}",
@@ -72,10 +73,6 @@ def funnel_notes(record: Mapping[str, Any]) -> list[str]:
     first, last = steps[0], steps[-1]
     notes.append(
         f"Kept {last['n_documents_out']:,} of {first['n_documents_in']:,} documents, "
-        f"{_megabytes(last['n_bytes_out'])} of {_megabytes(first['n_bytes_in'])} MB."
+        f"{shown_bytes(last['n_bytes_out'])} of {shown_bytes(first['n_bytes_in'])}."
     )
     return notes
-
-
-def _megabytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:,.2f}" if n_bytes < 100e6 else f"{n_bytes / 1e6:,.0f}"

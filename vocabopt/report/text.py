@@ -12,6 +12,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from vocabopt.amounts import shown_bytes
+
 DASH = "\u2013"
 MINUS = "\u2212"
 NAME_LIMIT = 400
@@ -88,13 +90,8 @@ def times(value: float | None) -> str:
 
 
 def size_of(n_bytes: float | None) -> str:
-    """Bytes in the unit a person would use (decimal units)."""
-    if n_bytes is None or undefined(n_bytes):
-        return DASH
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n_bytes >= factor:
-            return f"{rounded(n_bytes / factor, 1)} {unit}"
-    return f"{int(n_bytes)} B"
+    """Bytes in the unit a person would use, a dash for none."""
+    return DASH if n_bytes is None or undefined(n_bytes) else shown_bytes(n_bytes)
 
 
 def seconds(value: float | None) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vocabopt.amounts import shown_bytes
 from vocabopt.sensitivity.compare import TOGETHER
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.tabular import DASH, PlainTable, shown
 
-_HEADERS = ("corpus", "million\nbytes", "ran dry\nat", "knee", "interval", "added", "ratio_\ninput")
+_HEADERS = ("corpus", "text", "ran dry\nat", "knee", "interval", "added", "ratio_\ninput")
 
 
 def tables(record: Mapping[str, Any]) -> list[PlainTable]:
@@ -23,7 +24,7 @@ def corpora_table(record: Mapping[str, Any]) -> PlainTable:
         rows.append(
             (
                 corpus["name"],
-                shown(corpus["sets"][TRAIN]["n_bytes"] / 1e6, ",.1f"),
+                shown_bytes(corpus["sets"][TRAIN]["n_bytes"]),
                 shown(corpus["exhausted_at"], ","),
                 shown(choice["knee"], ","),
                 DASH if interval is None else f"{interval['low']:,}..{interval['high']:,}",

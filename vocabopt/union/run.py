@@ -13,6 +13,7 @@ from vocabopt.complexity import N_EVEN_STEPS, PAPER_SIZES
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
 from vocabopt.merge.addition import Scores
+from vocabopt.pipes import read_whole
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.union.files import UNION_JSON, UNION_MODEL
 from vocabopt.union.measure import Measure
@@ -49,7 +50,7 @@ def run_union(
             data = train(measure.counts, train_weight, max(asked, default=PAPER_SIZES[-1]))
         trained: dict[str, Any] | None = {**SETTINGS, "sentencepiece": importlib.metadata.version("sentencepiece")}
     else:
-        trained, data = None, Path(vocab).read_bytes()
+        trained, data = None, read_whole(Path(vocab))
     write_bytes_atomic(out / UNION_MODEL, data)
     vocabulary = read_vocabulary(out / UNION_MODEL)
     chosen = _sizes(vocabulary, asked, vocab)

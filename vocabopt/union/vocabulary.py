@@ -15,6 +15,7 @@ from vocabopt.bases import Base
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model
 from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
 from vocabopt.merge.addition import Addition, Scores
+from vocabopt.pipes import read_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,24 +76,29 @@ class Vocabulary:
         return self.at(size)
 
 
+_AGAIN = "Sweep into this folder with --method union again."
+
+
 def read_vocabulary(path: Path, *, sha256: str | None = None) -> Vocabulary:
     """Read a SentencePiece .model of any kind as a list of pieces.
 
     Args:
-        sha256: what the file's must be, where sweep.json names it.
+        sha256: what the file's must be, where it is that of a run, whose union.json names it.
 
     Raises:
         OptionError: no such file, or no SentencePiece model.
-        RunDirectoryError: another file than sweep.json names.
+        RunDirectoryError: the same of a run's file, or it is another than union.json names.
     """
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
         model = parse_any_model(data, str(path))
     except (OSError, BaseTokenizerError) as error:
+        if sha256 is not None:
+            raise RunDirectoryError(f"{path}: cannot be read ({error}). {_AGAIN}") from error
         raise OptionError(f"--vocab {path}: no SentencePiece .model could be read there ({error}).") from error
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
-        raise RunDirectoryError(f"{path}: is not the vocabulary that sweep.json was made from. Sweep again.")
+        raise RunDirectoryError(f"{path}: is not the vocabulary that union.json was made from. {_AGAIN}")
     pieces = normal_pieces(model)
     return Vocabulary(
         pieces=pieces,

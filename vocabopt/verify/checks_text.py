@@ -29,8 +29,8 @@ class OtherText:
     """Lines without characters of the target must not change; without a target those of --protect must not.
 
     Without a target and without --protect nothing is known to be other text but the built-in lines, and nothing says
-    that they should stay: what changed is told, as a warning. Forms beside tokenizer.json do not know the strings of
-    special tokens, so that lines that hold them are judged in tokenizer.json alone.
+    that they should stay: what changed is told, as a warning. Lines with added tokens that BASE does not have in a
+    form are not judged in it, and counted.
     """
 
     pair: Pair
@@ -38,7 +38,7 @@ class OtherText:
     left: dict[str, _Tally] = field(default_factory=dict)
     changed_in: Counter[str] = field(default_factory=Counter)
     n_target: int = 0
-    n_special_skipped: int = 0
+    n_names: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def see(self, batch: Batch) -> None:
@@ -48,15 +48,8 @@ class OtherText:
         is_judged = bool(self.pair.scripts) or not self.pair.new_ids or batch.role == "protect"
         tally = (self.judged if is_judged else self.left).setdefault(batch.name, _Tally())
         changed: set[int] = set()
-        skipped: set[int] = set()
         for view in self.pair.views:
-            # Only tokenizer.json must treat names of special tokens as before: in other forms a token that a folder
-            # adds beside its model becomes a piece of the merged one.
-            judges_special = view.kind == "tokenizer.json"
-            rows = [i for i in other if judges_special or not batch.has_special[i]]
-            skipped.update({*other} - {*rows})
-            before, after = batch.ids(view)
-            here = [i for i in rows if before[i] != after[i]]
+            here = self._changed(batch, view, other)
             changed.update(here)
             if is_judged:
                 self.changed_in[view.name] += len(here)
@@ -64,7 +57,24 @@ class OtherText:
         tally.n_lines += len(other)
         tally.n_bytes += sum(len(batch.documents[i].encode()) for i in other)
         tally.n_changed += len(changed)
-        self.n_special_skipped += len(skipped)
+
+    def _changed(self, batch: Batch, view: View, rows: list[int]) -> list[int]:
+        before, after = batch.ids(view)
+        judged = [i for i in rows if not (batch.has_special[i] and self._is_new_to(view, batch.documents[i]))]
+        self.n_names[view.name] += len(rows) - len(judged)
+        return [i for i in judged if before[i] != after[i]]
+
+    def _is_new_to(self, view: View, text: str) -> bool:
+        """Whether a text with the name of an added token has one that BASE does not have in this form.
+
+        A token that a folder adds beside its tokenizer.model becomes a piece of the merged one.
+        """
+        if view.kind is None:
+            return True
+        if view.kind != "tokenizer.model":
+            return False
+        known = self.pair.base.model_pieces
+        return any(name in text for name in self.pair.special_strings if name not in known)
 
     def _keep(self, batch: Batch, view: View, changed: list[int]) -> None:
         before, after = batch.ids(view)
@@ -81,8 +91,8 @@ class OtherText:
         for name, tally in (*self.judged.items(), *self.left.items()):
             counts |= {f"n_lines ({name})": tally.n_lines, f"n_changed ({name})": tally.n_changed}
         counts |= {"n_not_judged": n_left, "n_not_judged_changed": n_left_changed}
-        counts |= {"n_special_skipped": self.n_special_skipped}
         counts |= {f"n_changed ({name})": n for name, n in self.changed_in.items()}
+        counts |= {f"n_not_judged ({name})": n for name, n in self.n_names.items()}
         notes = []
         if n_lines:
             notes.append(f"{n_changed:,} of {n_lines:,} lines changed ({n_bytes:,} bytes)")
@@ -92,9 +102,7 @@ class OtherText:
             notes.append(f"{self.n_target:,} lines with {', '.join(self.pair.scripts)} not judged")
         if self.left:
             notes.append(self._left_told(is_protected=bool(n_lines)))
-        if self.n_special_skipped:
-            told = f"{self.n_special_skipped:,} lines with strings of special tokens"
-            notes.append(f"{told} {'judged in tokenizer.json alone' if self._has_json else 'not judged'}")
+        notes += [f"{n:,} with added tokens not judged in {name}" for name, n in self.n_names.items() if n]
         return Check(
             name=OTHER_TEXT,
             status=self._status(n_lines, n_changed),
@@ -103,10 +111,6 @@ class OtherText:
             # The user's text says more than the built-in lines, which were read first, the plain ones last.
             examples=one_of_each(reversed(self.examples.values())),
         )
-
-    @property
-    def _has_json(self) -> bool:
-        return any(view.kind == "tokenizer.json" for view in self.pair.views)
 
     def _status(self, n_lines: int, n_changed: int) -> Status:
         """Plain English that changes is told also where other text was protected, which then was too little."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vocabopt.merge.class_defaults import class_defaults, class_of_model
@@ -54,7 +55,7 @@ def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
             return Check(name=LOADED, status="not_checked", summary="transformers is not installed")
         assert base.folder is not None
         assert new.folder is not None
-        before, after = (_loaded_or_why(auto, side) for side in (base, new))
+        before, after = (_loaded_or_why(auto, folder) for folder in (base.folder, new.folder))
         for side, value in ((base, before), (new, after)):
             if isinstance(value, str):
                 return Check(name=LOADED, status="not_checked", summary=f"{side.source} cannot be loaded ({value})")
@@ -87,10 +88,9 @@ _EXCUSES = {
 }
 
 
-def _loaded_or_why(auto: Any, side: Side) -> Any:
-    assert side.folder is not None
+def _loaded_or_why(auto: Any, folder: Path) -> Any:
     try:
-        return load(auto, side.folder)
+        return load(auto, folder)
     except Exception as error:  # loading fails in a hundred ways
         return f"{type(error).__name__}: {str(error)[:200]}"
 

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from vocabopt.errors import OptionError
 from vocabopt.merge.extension import read_extension
 from vocabopt.scripts import find_target_scripts, parse_scripts
 from vocabopt.verify.encoders import Encoder, Kind
@@ -56,17 +55,8 @@ class Pair:
 
     @functools.cached_property
     def protected_in_sweep(self) -> tuple[str, ...]:
-        """Names of the texts that the sweep protected, as extension.json has them; the texts themselves are not known.
-
-        Raises:
-            OptionError: they are no list of names there.
-        """
-        names = extension(self.new).get("protected_sets") or []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise OptionError(
-                f"{self.new.source}/extension.json, protected_sets: is no list of names. Merge again, or remove it."
-            )
-        return tuple(names)
+        """Names of the texts that the sweep protected, as extension.json has them; not the texts themselves."""
+        return tuple(extension(self.new).get("protected_sets") or ())
 
     @functools.cached_property
     def has_same_writing(self) -> bool:
@@ -96,17 +86,15 @@ def make_pair(base: Side, new: Side, scripts: str) -> Pair:
     """Put two tokenizers side by side; `scripts` is the option's value.
 
     Raises:
-        OptionError: a script that there is not, in the option or in extension.json.
+        OptionError: a script that there is not, in the option.
+        RunDirectoryError: extension.json is broken, or a field of it is no value of its kind.
     """
     chosen = parse_scripts(scripts)
     if chosen is not None:
         return Pair(base=base, new=new, scripts=chosen, scripts_from="--script")
     recorded = extension(new).get("scripts")
     if recorded is not None:
-        try:
-            found = parse_scripts(",".join(recorded) or "none")
-        except OptionError as error:
-            raise OptionError(f"{new.source}/extension.json, scripts: {error}") from error
+        found = parse_scripts(",".join(recorded) or "none")
         return Pair(base=base, new=new, scripts=found or (), scripts_from="extension.json")
     characters: Counter[str] = Counter()
     for index in new.spelling.keys() - base.spelling.keys():

@@ -69,7 +69,8 @@ class Check:
 class Report:
     """The outcome. base, new: names, sources and hashes. n_new: tokens that BASE lacks.
 
-    scripts: the target of the new tokens; scripts_from: what told them.
+    scripts: the target of the new tokens; scripts_from: what told them. proof: what `vocabopt merge` proved of the
+    counts of NEW, as extension.json holds it; None where nothing was counted.
     """
 
     base: Mapping[str, Any]
@@ -81,6 +82,7 @@ class Report:
     options: Mapping[str, Any]
     versions: Mapping[str, str]
     seconds: Mapping[str, float]
+    proof: Mapping[str, Any] | None = None
 
     @property
     def passed(self) -> bool:
@@ -114,6 +116,7 @@ class Report:
             ],
             "versions": dict(self.versions),
             "seconds": dict(self.seconds),
+            "proof": None if self.proof is None else dict(self.proof),
         }
 
 

@@ -19,7 +19,7 @@ class Decontaminate:
 
     Compared are character n-grams of letters and digits alone, NFC and in lower case: Korean is spaced in many ways.
 
-    benchmarks: NAME to a path, glob or list of them: .jsonl, .txt (each also with .gz or .zst) or .parquet. Each string
+    benchmarks: NAME to a path, glob or list of them, in any format that the text may have (text.md). Each string
     of a record is an item of its own. fields: only these; () takes all.
     n_chars: letters of an n-gram. min_overlap: share of ONE item's distinct n-grams that a document must hold. Shorter
     items than min_item_chars letters are left out, and counted: common words would be removed everywhere.

@@ -1,0 +1,139 @@
+"""What guards other text is said before tokens are grown, kept as facts, and part of verify's verdict."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from command_line import vocabopt
+from helpers import CORPUS, lines_of
+
+from vocabopt.console import Console
+from vocabopt.guard import guard_record, guard_sentences, is_open
+from vocabopt.verify import VerifyOptions, verify
+from vocabopt.verify.checks_text import OTHER_TEXT
+from vocabopt.verify.load import load_side
+from vocabopt.verify.plain_lines import plain_lines
+
+#: No language: Latin letters in words that English lacks, so that tokens of them change few English lines, if any.
+LATIN = ["Tôi không biết anh ấy đang ở đâu 1984 và tại sao.", "Chúng tôi sẽ đến vào ngày 20 tháng 1 năm 2021."] * 40
+JAPANESE_LINE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
+
+
+@pytest.fixture(scope="module")
+def latin_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A sweep of Latin text that protects nothing, and what it said."""
+    root = tmp_path_factory.mktemp("latin")
+    (root / "vi.txt").write_text("\n".join(LATIN), "utf-8")
+    result = vocabopt("sweep", root / "vi.txt", "--max-added", 60, "--sizes", "0,60", "--out", root / "run")
+    assert result.exit_code == 0, result.stderr
+    return root / "run", result.stderr
+
+
+def test_text_without_a_guard_is_said_before_tokens_are_grown(latin_run: tuple[Path, str]) -> None:
+    run, said = latin_run
+    warning = r"Warning: nothing guards other text: no target script \(letters of the text: Latin 100\.0%\)"
+    found = re.search(warning, said)
+    assert found is not None
+    assert found.start() < said.index("grow: done")
+    assert "--protect en=english.txt" in said
+    page = (run / "report.html").read_text("utf-8")
+    assert 'id="unguarded"' in page
+    assert "nothing guards other text" in page
+
+
+def test_the_guard_is_kept_as_facts(latin_run: tuple[Path, str]) -> None:
+    sweep = json.loads((latin_run[0] / "sweep.json").read_bytes())
+    letters = Counter(char for line in LATIN for char in line if char.isalpha())
+    guard = sweep["guard"]
+    assert guard["scripts"] == sweep["scripts"] == guard["protected_sets"] == []
+    assert (guard["scripts_from"], guard["min_script_share"]) == ("text", 0.1)
+    assert list(guard["n_letters"]) == ["Latin"]
+    # A twentieth of the documents is held out; what is counted is the training text.
+    assert 0.8 * letters.total() < guard["n_letters"]["Latin"] <= letters.total()
+    assert is_open(guard)
+
+
+def test_a_protected_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "vi.txt").write_text("\n".join(LATIN), "utf-8")
+    result = vocabopt(
+        *("sweep", tmp_path / "vi.txt", "--protect", f"en={CORPUS / 'en'}", "--max-added", 20),
+        *("--sizes", "0,20", "--out", tmp_path / "run"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "No target script (letters of the text: Latin 100.0%): only what --protect names" in result.stderr
+    assert 'id="unguarded"' not in (tmp_path / "run" / "report.html").read_text("utf-8")
+    vocabopt("merge", tmp_path / "run", "--out", tmp_path / "new", "--quiet")
+    assert json.loads((tmp_path / "new" / "extension.json").read_bytes())["protected_sets"] == ["en"]
+
+
+def test_two_languages_in_one_text_are_both_learned_and_named(tmp_path: Path) -> None:
+    """Korean and Japanese named together: neither is dropped."""
+    (tmp_path / "ko.txt").write_text("\n".join(lines_of("ko")[:60]), "utf-8")
+    (tmp_path / "ja.txt").write_text("\n".join(JAPANESE_LINE + str(i) for i in range(120)), "utf-8")
+    result = vocabopt(
+        *("sweep", tmp_path / "ko.txt", tmp_path / "ja.txt", "--max-added", 200, "--sizes", "0,200"),
+        *("--out", tmp_path / "run"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"Target scripts, of the letters in the text: .*Hangul [\d.]+%", result.stderr)
+    guard = json.loads((tmp_path / "run" / "sweep.json").read_bytes())["guard"]
+    assert guard["scripts"] == ["Han", "Hangul", "Hiragana", "Katakana"]
+    assert result.stderr.index("Target scripts") < result.stderr.index("grow: done")
+
+
+@pytest.mark.parametrize(
+    ("scripts", "text", "protected", "said"),
+    [
+        (None, "가" * 90 + "a" * 9 + "д", (), r"Hangul 90\.0%\. Not learned: Latin 9\.0%, Cyrillic 1\.0%; to learn "),
+        (None, "가" * 90 + "д" * 9 + "a", (), r"to learn Cyrillic too: --script Cyrillic,Hangul\."),
+        (None, "a" * 60 + "가" * 40, (), r"Latin 60\.0%, Hangul 40\.0%\).*to learn Hangul alone: --script Hangul\."),
+        ((), "가", (), r"no target script \(--script none\) and no --protect"),
+        ((), "가", ("en",), r"No target script \(--script none\): only what --protect names .*\(en\)\."),
+        (("Hangul",), "abc", (), r"Warning: the text has no letter of Hangul\. Target script, .*: Hangul 0\.0%"),
+        (None, "12", (), r"letters of the text: none"),
+        (("Han", "Hangul"), "가나漢", (), r"Target scripts, of the letters in the text: Hangul 66\.7%, Han 33\.3%\.$"),
+    ],
+)
+def test_what_is_said_of_a_guard(
+    scripts: tuple[str, ...] | None, text: str, protected: tuple[str, ...], said: str
+) -> None:
+    (sentence,) = guard_sentences(guard_record(scripts, Counter(text), protected))
+    assert re.search(said, sentence), sentence
+
+
+def test_a_share_that_is_none_is_refused(tmp_path: Path) -> None:
+    result = vocabopt("sweep", CORPUS / "ko", "--min-script-share", 0, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "--min-script-share 0.0: must be above 0 and at most 1" in result.stderr
+
+
+# --- The verdict -----------------------------------------------------------------------------------------------------
+
+
+def test_a_tokenizer_that_nothing_guards_is_no_pass(latin_run: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = latin_run
+    result = vocabopt("merge", run, "--size", 40, "--out", tmp_path / "new")
+    assert result.exit_code == 0, result.stderr
+    verdict = next(line for line in result.stdout.splitlines() if line.startswith(("PASS", "WARN:", "FAIL")))
+    assert verdict.startswith("WARN: new is mistral-7b-v1 plus 40 new tokens, but 1 of 13 checks warn. Other text")
+    before, after = (load_side(value).full for value in ("mistral-7b-v1", str(tmp_path / "new")))
+    assert before is not None
+    assert after is not None
+    n_changed = sum(before.encode(line).ids != after.encode(line).ids for line in plain_lines())
+    assert n_changed > 0  # numbers
+    assert f"changed: {n_changed} of {len(plain_lines())} lines of built-in English and code" in verdict
+    record = json.loads((tmp_path / "new" / "verify.json").read_bytes())
+    assert (record["verdict"], record["passed"]) == ("warn", True)
+    check = next(check for check in record["checks"] if check["name"] == OTHER_TEXT)
+    assert check["counts"]["n_changed (built-in English and code)"] == n_changed
+    assert check["examples"][0]["what"].startswith("tokenizer.json, built-in English and code: ")
+
+
+def test_protected_english_that_changed_fails(latin_run: tuple[Path, str], tmp_path: Path) -> None:
+    vocabopt("merge", latin_run[0], "--size", 40, "--out", tmp_path / "new", "--quiet")
+    (tmp_path / "en.txt").write_text("\n".join(line for line in plain_lines() if "\n" not in line), "utf-8")
+    options = VerifyOptions(protects={"en": str(tmp_path / "en.txt")})
+    report = verify("mistral-7b-v1", str(tmp_path / "new"), options, Console(quiet=True))
+    assert (report.verdict, report.check(OTHER_TEXT).status) == ("fail", "fail")

@@ -1,0 +1,163 @@
+"""Whatever ends a command: one sentence, its exit code, no process and no half-written file left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from command_line import command_of, half_written, process, started, written
+from helpers import CORPUS, lines_of
+
+KOREAN = CORPUS / "ko" / "news.txt"
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+def members(group: int) -> dict[int, str]:
+    """Living processes of a group, and how they were started."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(of_group) == group and state not in "ZX":
+                found[int(path.parent.name)] = (path.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return found
+
+
+def has_workers(group: int) -> bool:
+    return sum("spawn_main" in command for command in members(group).values()) >= 2
+
+
+def wait_for(is_so: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def preparing(tmp_path: Path) -> list[str]:
+    """A command that works for a while, with two workers."""
+    lines = [f"{i} {line}" for i in range(40) for line in lines_of("ko")]
+    source = written(tmp_path / "in.txt", "\n".join(lines))
+    return command_of("prepare", source, "--out", tmp_path / "out", "--shard", "64kB", "--quiet")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_to_all_processes_ends_them_with_one_sentence(
+    number: signal.Signals, code: int, preparing: list[str], tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with started(preparing, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment) as running:
+        wait_for(lambda: has_workers(running.pid))
+        time.sleep(0.3)
+        start = time.monotonic()
+        os.killpg(running.pid, number)
+        _, said = running.communicate(timeout=60)
+        assert time.monotonic() - start < 5
+        assert (running.returncode, said.count("\n")) == (code, 1)
+        assert said.startswith("Interrupted. Go on with: vocabopt prepare ")
+        wait_for(lambda: not members(running.pid), seconds=5)
+    assert half_written(tmp_path) == []
+    assert not list((tmp_path / "out").glob(".*"))
+    assert list(temporary.iterdir()) == []
+
+
+def test_workers_end_with_a_parent_that_is_killed(preparing: list[str], tmp_path: Path) -> None:
+    with started(preparing, stderr=subprocess.DEVNULL, start_new_session=True) as running:
+        wait_for(lambda: has_workers(running.pid))
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+        wait_for(lambda: not members(running.pid), seconds=10)
+    # The same command goes on, and clears what was half-written.
+    assert subprocess.run(preparing, check=False, timeout=300).returncode == 0
+    assert half_written(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_imports_is_one_sentence(number: signal.Signals) -> None:
+    # It is sent as soon as our first line has run: what comes before is Python's own start.
+    command = [sys.executable, "-X", "importtime", "-m", "vocabopt", "sweep", str(KOREAN)]
+    with started(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "click.globals" in line:
+                break
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + number
+    sentences = [line for line in said.splitlines() if not line.startswith("import time:")]
+    assert sentences == ["Interrupted. Nothing was begun."]
+
+
+def test_ctrl_c_twice_is_once(preparing: list[str]) -> None:
+    with started(preparing, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        wait_for(lambda: has_workers(running.pid))
+        for _ in range(2):
+            running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert (running.returncode, said.count("\n")) == (130, 1)
+
+
+def test_ctrl_c_that_the_caller_ignores_stays_ignored() -> None:
+    command = command_of("choose", "nothing")
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", IGNORES, *command[3:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Interrupted" not in done.stderr
+
+
+#: Sends itself Ctrl-C when a command begins.
+IGNORES = """
+import os, signal
+from vocabopt.cli import main, run
+begin = main.invoke
+main.invoke = lambda context: (os.kill(os.getpid(), signal.SIGINT), begin(context))[1]
+run()
+"""
+
+
+def test_a_command_without_workers_ends_as_fast(tmp_path: Path) -> None:
+    with started(command_of("sweep", CORPUS / "ko", "--out", tmp_path / "out"), stderr=subprocess.PIPE) as running:
+        wait_for(lambda: (tmp_path / "out" / ".vocabopt.lock").exists())
+        running.send_signal(signal.SIGTERM)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert said.decode().endswith("Interrupted. Finished files are kept; nothing half-written is left.\n")
+    # Nothing was written: nothing is left.
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_fault_of_ours_is_one_sentence_and_its_traceback_is_kept(tmp_path: Path) -> None:
+    code = """
+import vocabopt.choice.run
+def broken(*arguments): raise KeyError("no such thing")
+vocabopt.choice.run.rechoose = broken
+from vocabopt.__main__ import run
+run()
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code, "choose", "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    (kept,) = tmp_path.glob("vocabopt-fault-*.txt")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: KeyError: 'no such thing'. This is a fault of vocabopt, not of what you gave it. Please report it "
+        f"with {kept}, which says where. Finished files are kept.\n"
+    )
+    assert 'raise KeyError("no such thing")' in kept.read_text() or "in broken" in kept.read_text()
+    shown = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**environment, "VOCABOPT_TRACEBACK": "1"}
+    )
+    assert "Traceback" in shown.stderr
+    assert process("choose", tmp_path / "nothing").returncode == 2
