@@ -154,6 +154,14 @@ def test_pieces_of_one_score_that_meet_are_refused_with_the_text_that_shows_it(
     assert f"{text}' is " in str(caught.value)
 
 
+def test_a_piece_of_characters_that_are_no_pieces_is_refused() -> None:
+    """sentencepiece joins the characters all the same."""
+    data = extended_model(train_sentencepiece(LINES, 700), ["☃☂"], first_id=700)
+    assert original_of(data).encode("☃☂")[-1] == 700
+    with pytest.raises(BaseTokenizerError, match=r"no tokenizer\.json encodes as this model does: '\\x01☃☂' is"):
+        base_of(data)
+
+
 def with_unused(data: bytes, *pieces: str) -> bytes:
     model = read_model(data)
     for piece in model.pieces:

@@ -130,10 +130,12 @@ def doubtful_texts(model: Any, merges: Iterable[Sequence[str]]) -> Iterator[str]
 
     sentencepiece merges pieces of equal score from left to right; merges go by their rank. So: three neighbours of
     which both pairs merge with one score, and four of which the two outer pairs do, where what one gives merges with
-    the other's part before that is made. And what a piece marked UNUSED, which sentencepiece builds and takes apart
-    again, keeps its neighbours from.
+    the other's part before that is made. Pieces of characters that are no pieces, which sentencepiece joins all the
+    same. And what a piece marked UNUSED, which sentencepiece builds and takes apart again, keeps its neighbours from.
     """
     scores = mergeable(model)
+    characters = {piece for piece in scores if len(piece) == 1}
+    yield from (piece for piece in scores if len(piece) > 1 and not characters.issuperset(piece))
     n_pieces = Counter(scores.values())
     # Few scores leave anything open, so that lists are made for those alone.
     is_open = {score for score, n in n_pieces.items() if n > 1}
