@@ -44,8 +44,14 @@ def model(tmp_path: Path) -> Path:
     return written(tmp_path / "model" / "config.json", json.dumps(CONFIG)).parent
 
 
-def extension(folder: Path, **fields: Any) -> Path:
-    record = {"format_version": 1, "n_added": 100, "n_tokens": 600, "pad_to": 128, **fields}
+def extension(folder: Path, *, n_added: int = 100, n_tokens: int = 600, pad_to: int | None = 128) -> Path:
+    first = n_tokens - n_added
+    record = {
+        "format_version": 1, "method": "grow", "scores": "none", "n_added": n_added, "first_id": first,
+        "base": {"name": "b", "source": "b", "sha256": "0", "n_tokens": first}, "n_tokens": n_tokens, "pad_to": pad_to,
+        "n_rows": n_tokens, "n_rows_padded": -(-n_tokens // (pad_to or 1)) * (pad_to or 1),
+        "tokens": [{"id": first + n, "piece": "x", "bytes": "78", "base_ids": [0]} for n in range(n_added)],
+    }  # fmt: skip
     return written(folder / "extension.json", json.dumps(record)).parent
 
 
