@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,14 +106,17 @@ def test_rows_come_from_a_merged_tokenizer_padding_included(model: Path, tmp_pat
     assert (record["n_rows"], record["n_added"]) == (640, 100)
 
 
-def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
-    sweep = {"format_version": 1, "base": {"n_tokens": 500}, "choice": {"n_added": 40}}
-    run = written(tmp_path / "run" / "sweep.json", json.dumps(sweep)).parent
-    record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
-    assert (record["n_rows"], record["n_added"]) == (540, 40)
-    extension(run / "tokenizer", n_added=90, n_tokens=590, pad_to=None)
-    record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
-    assert (record["n_rows"], record["n_added"]) == (590, 90)
+def test_rows_come_from_a_sweep_s_choice(run_dir: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    shutil.rmtree(run / "tokenizer")
+    sweep = json.loads((run / "sweep.json").read_text(encoding="utf-8"))
+    n_base, n_added = sweep["base"]["n_tokens"], sweep["choice"]["n_added"]
+    wide = written(tmp_path / "wide" / "config.json", json.dumps({**CONFIG, "vocab_size": n_base})).parent
+    record = as_json(wide, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
+    assert (record["n_rows"], record["n_added"]) == (n_base + n_added, n_added)
+    extension(run / "tokenizer", n_added=90, n_tokens=n_base + 90, pad_to=None)
+    record = as_json(wide, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
+    assert (record["n_rows"], record["n_added"]) == (n_base + 90, 90)
 
 
 def test_a_default_context_ends_at_the_model_s_positions_and_is_told(model: Path) -> None:
