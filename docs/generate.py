@@ -23,8 +23,15 @@ _HEAD = """# Commands
 The help of every command, as `vocabopt COMMAND --help` prints it. This page is generated: `make docs` writes it,
 `make check` fails when it is stale.
 
-Exit codes: 0 done; 1 a promise of the tool did not hold; 2 bad input, with a message that names the value, the place
-and what to do next; 130 stopped with Ctrl-C. Results go to standard output, progress and errors to standard error.
+Exit codes: 0 done; 1 a promise of the tool did not hold, or a fault of the tool, whose traceback is kept in a file
+that the message names; 2 bad input, or refused by the system, with a message that names the value, the place and what
+to do next; 130 stopped with Ctrl-C (143 by SIGTERM, 129 with its terminal). Results go to standard output, progress
+and errors to standard error.
+
+One run at a time writes into a folder: a second one is told who holds it. The lock of a run that was killed is taken
+over. Compiled code, fonts and downloads are kept under `XDG_CACHE_HOME`, by default `~/.cache` (compiled code beside
+the program where that can be written, or in `NUMBA_CACHE_DIR`). Where nothing can be written, a folder among the
+temporary files (`TMPDIR`) stands in, and a sentence says so. `VOCABOPT_TRACEBACK=1` shows the traceback of a fault.
 """
 
 

@@ -29,7 +29,7 @@ N_ADDED = 100
 OPTIONS = (
     "--text", f"ko={CORPUS / 'ko' / 'news.txt'}", "--eval", f"en={CORPUS / 'en' / 'news.txt'}", "--context", 64,
     "--batch", "1024tok", "--micro-batch", 8, "--plan", "full", "--budget", "30kB", "--eval-bytes", "3kB",
-    "--precision", "fp32", "--sample-tokens", 4, "--samples", 2, "--report-to", "none",
+    "--precision", "fp32", "--sample-tokens", 4, "--samples", 2, "--report-to", "none", "--keep-stages", "all",
 )  # fmt: skip
 
 

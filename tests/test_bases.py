@@ -235,19 +235,6 @@ def test_a_sentencepiece_model_of_another_kind_is_refused(options: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
-    [("tied", "pieces share their score with another"), ("unused", "40 pieces are marked UNUSED")],
-)
-def test_a_model_that_tokenizer_json_cannot_follow_is_refused(change: str, reason: str, tmp_path: Path) -> None:
-    model = sentencepiece_model_pb2.ModelProto()
-    model.ParseFromString(train_sentencepiece(lines_of("en")[:300], 500))
-    for piece in model.pieces[300:340]:
-        # Chinese-LLaMA and its like append all their pieces with score 0: sentencepiece then merges leftmost first.
-        piece.score, piece.type = (0.0, piece.type) if change == "tied" else (piece.score, piece.UNUSED)
-    assert reason in refusal(written(tmp_path / "tokenizer.model", model.SerializeToString()))
-
-
-@pytest.mark.parametrize(
     ("file", "data", "reason"),
     [
         ("tokenizer.json", b"{", "is not a tokenizer.json that the tokenizers library can read"),

@@ -411,7 +411,7 @@ def test_lines_are_plain_where_there_is_no_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout + done.stderr
     assert "\r" not in done.stdout + done.stderr
     steps = [line.partition(":")[0] for line in done.stderr.splitlines()]
-    assert steps == ["count", "encode", "grow", "write", "report"]
+    assert steps == ["count", "prove", "encode", "grow", "write", "report"]
     assert all(re.fullmatch(r"\w+: done in \d+\.\d s", line) for line in done.stderr.splitlines())
 
 

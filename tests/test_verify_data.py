@@ -7,13 +7,13 @@ import pytest
 
 from vocabopt.bases import load_base
 from vocabopt.console import Console
+from vocabopt.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.merge.addition import Scores
 from vocabopt.merge.run import merge_vocabulary
 from vocabopt.verify import Report, VerifyOptions, verify
 from vocabopt.verify.checks_ids import BASE_IDS, SPECIAL_TOKENS, llama_cpp_hash
 from vocabopt.verify.checks_text import OTHER_TEXT, ROUND_TRIP
 from vocabopt.verify.forms import FORMS
-from vocabopt.verify.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.verify.pieces import BASE_PIECES, REACHABILITY
 from vocabopt.verify.settings import SETTINGS
 

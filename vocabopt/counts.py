@@ -191,9 +191,7 @@ def count_chunks(
 
 def count_opened(opened: Opened, cuts: Cuts, *, n_groups: int) -> ChunkCounts:
     """Count the chunks of a few documents, by their groups; what `sets` are is not known."""
-    store = _Store(
-        table=np.zeros(1 << 12, np.int64), chunks=np.empty((1 << 11, 5), np.int64), arena=np.empty(1 << 16, np.uint8)
-    )
+    store = _Store()
     store.count(opened.for_kernel(), cuts, 0, n_shares=1)
     return _join([store.finish(n_groups)], {})
 

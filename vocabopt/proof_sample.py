@@ -110,6 +110,9 @@ class ProofSample:
 
     def sample(self) -> Sample:
         """What was picked, in the order of content hashes."""
+        while self._n_keys[0] > MOST_MARKS:
+            # Whenever there were too many they were halved; only the last time depends on the order of the text.
+            self._make_room()
         self._forget_beaten()
         self._prune_picked()
         chosen: dict[int, bytes] = {}

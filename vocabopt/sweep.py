@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
+from vocabopt.bases.model_check import check_text
 from vocabopt.blocks import documents_of_sets, texts_of
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
@@ -69,6 +70,8 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         counts, weights, sample = _count(run, base, text_sets, options, console)
         with console.step("prove"):
             # Before the long work: a base whose documents are not what their chunks say is told at once.
+            if told := check_text(base, sample.texts):
+                console.note(told)
             counted = count_documents(base, sample, cross_spaces=options.cross_spaces)
             proof = prove_documents(base.full, base, counted, sample, what=f"{base.name} without added tokens")
         guard = _guard(scripts, counts, weights, text_sets, options)

@@ -25,7 +25,8 @@ class Symbols:
         cross_spaces: bool = False,
     ) -> None:
         closed_texts = [chr(code_point).encode() for code_point in closed]
-        texts = [b"", *base.pieces, *closed_texts]
+        pieces = [b"" if index in base.frozen_ids else piece for index, piece in enumerate(base.pieces)]
+        texts = [b"", *pieces, *closed_texts]
         self.texts = texts
         self.n_symbols = len(texts)
         self.first_closed = base.n_tokens + 1
@@ -37,7 +38,7 @@ class Symbols:
         table[: self.n_symbols, kernel.TEXT_END] = ends
         table[1 : self.n_symbols, kernel.TEXT_START] = ends[:-1]
         table[:, kernel.USED_AT] = -1
-        # Tokens without text of their own (special tokens, byte pieces) take part in nothing.
+        # Tokens without text of their own (special tokens, byte pieces), and frozen ones, take part in nothing.
         self.is_open = np.zeros(len(table), bool)
         self.is_open[: self.first_closed] = [bool(text) for text in texts[: self.first_closed]]
         table[self.first_closed : self.n_symbols, kernel.EXTRA] = [len(text) - 1 for text in closed_texts]
@@ -92,7 +93,7 @@ class Symbols:
                 spelled[base.piece_bytes(content)] = 0
         candidates = {}
         for piece, index in vocab.items():
-            if not base.pieces[index]:
+            if not base.pieces[index] or index in base.frozen_ids:
                 spelled[piece.encode()] = 0
             elif self.allows(base, base.pieces[index], scripts):
                 candidates[piece] = index

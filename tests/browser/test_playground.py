@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from browser.engine import Engine, assert_same_ids, changed
 from vocabopt.bases import Base
-from vocabopt.verify.hard_strings import hard_strings
+from vocabopt.hard_strings import hard_strings
 
 pytestmark = pytest.mark.browser
 

@@ -38,7 +38,7 @@ def checked_config(folder: Path) -> CheckedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises a dozen unrelated kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ModelError(f"{folder / CONFIG}: cannot be read ({reason}).") from error
+        raise ModelError(f"{folder / CONFIG}: transformers cannot read it ({reason}).") from error
     tables = stored_tables(folder)
     if tables is None:
         return CheckedConfig(config=config, dtype=None, notes=())

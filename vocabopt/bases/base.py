@@ -17,8 +17,9 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte, missing_bytes, steps_of
-from vocabopt.bases.pipeline import counting_tokenizer, without_batch_settings
-from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.bases.model_merges import frozen_ids
+from vocabopt.bases.pipeline import added_token, counting_tokenizer, isolated_symbols, without_batch_settings
+from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, read_model
 
 OriginalKind = Literal["sentencepiece", "tiktoken", "tekken"]
 
@@ -38,8 +39,8 @@ class Base:
 
     source, pattern, specials: what `load_base` loads it from again: a built-in name, an absolute path or a hub id, and
     for rank files what says their split pattern and special tokens. originals: the publisher's own files beside or
-    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file. model_config: the config.json beside it,
-    where a folder was given that has one.
+    instead of tokenizer.json. is_from_ranks: read from a tiktoken rank file; is_from_model: from a SentencePiece model.
+    model_config: the config.json beside it, where a folder was given that has one.
     `pieces[id]` are the bytes of text a token stands for (▁ as a space); empty for special tokens, for byte tokens of
     the SentencePiece family, and for what no text of a byte-level base can become (`_reaches_no_text`).
     `byte_values[id]` is the byte a byte-fallback piece spells, -1 for all other pieces.
@@ -58,6 +59,7 @@ class Base:
     model_n_rows: int | None = None
     model_config: Path | None = None
     is_from_ranks: bool = False
+    is_from_model: bool = False
     prefix: Prefix
     prefix_unless_space: bool
 
@@ -85,6 +87,24 @@ class Base:
     @functools.cached_property
     def added_ids(self) -> frozenset[int]:
         return frozenset(token["id"] for token in self.tokenizer_json.get("added_tokens", []))
+
+    @functools.cached_property
+    def sentencepiece_model(self) -> bytes | None:
+        """The same tokenizer as a SentencePiece model, where the base has one."""
+        return next((original.data for original in self.originals if original.kind == "sentencepiece"), None)
+
+    @functools.cached_property
+    def frozen_ids(self) -> frozenset[int]:
+        """Tokens that no merge may take, as sentencepiece merges them with nothing: user-defined and unused pieces."""
+        isolated = frozenset(self.tokenizer_json["model"]["vocab"][symbol] for symbol in self.isolated)
+        return isolated | (
+            frozen_ids(read_model(self.sentencepiece_model)) if self.sentencepiece_model else frozenset()
+        )
+
+    @functools.cached_property
+    def isolated(self) -> tuple[str, ...]:
+        """User-defined symbols that the pre-tokenizer cuts out of text, since added tokens could not do it exactly."""
+        return isolated_symbols(self.tokenizer_json) if self.family == "sentencepiece-bpe" else ()
 
     @functools.cached_property
     def byte_values(self) -> list[int]:
@@ -149,9 +169,19 @@ class Base:
         spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
         to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
         is_sentencepiece = self.family == "sentencepiece-bpe"
+        model = self.tokenizer_json["model"]
+        vocab = model["vocab"]
         return {
             **without_batch_settings(self.tokenizer_json),
-            "added_tokens": [],
+            # Inside a chunk nothing is put before the text, so that here added tokens do what the pre-tokenizer does.
+            "added_tokens": [
+                {
+                    **added_token(vocab[symbol], symbol, special=False),
+                    "normalized": SPACE_SYMBOL in "".join(self.isolated),
+                }
+                for symbol in self.isolated
+            ],
+            "model": {**model, "ignore_merges": False} if self.isolated else model,
             "normalizer": spaces if is_sentencepiece else None,
             "pre_tokenizer": None if is_sentencepiece or self.cuts_bytes else to_bytes,
             "post_processor": None,
@@ -166,7 +196,8 @@ class Base:
     def merging_tokenizer(self) -> Tokenizer:
         """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised or split."""
         model = {**self.chunk_json["model"], "ignore_merges": False}
-        return counting_tokenizer(self.chunk_json, model=model, normalizer=None, pre_tokenizer=None)
+        nothing = dict.fromkeys(("normalizer", "pre_tokenizer"))
+        return counting_tokenizer(self.chunk_json, added_tokens=[], model=model, **nothing)
 
     @functools.cached_property
     def whole_chunk_tokenizer(self) -> Tokenizer:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from vocabopt.bases.pipeline import isolated_symbols
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 from vocabopt.errors import BaseTokenizerError
 
@@ -113,23 +114,36 @@ def _check_missing_bytes(model: Mapping[str, Any], place: str) -> None:
         )
 
 
+def _missing_byte_pieces(vocab: Mapping[str, int]) -> list[str]:
+    """Byte pieces that some text needs: not those of an ASCII character that is itself a piece (Gemma 1: a tab)."""
+    pieces = {byte: f"<0x{byte:02X}>" for byte in range(256)}
+    return [
+        piece
+        for byte, piece in pieces.items()
+        if piece not in vocab and not (byte < 0x80 and chr(byte) in vocab) and byte not in _NEVER_IN_UTF8
+    ]
+
+
 def _recognise_sentencepiece(
     value: Mapping[str, Any], steps: list[dict[str, Any]], place: str
 ) -> tuple[Family, Prefix, bool]:
     model = value["model"]
-    if not model.get("byte_fallback") or any(f"<0x{byte:02X}>" not in model["vocab"] for byte in range(256)):
+    missing = _missing_byte_pieces(model["vocab"])
+    if not model.get("byte_fallback") or missing:
+        lacks = f" for all bytes (it lacks {missing[0]})" if model.get("byte_fallback") else ""
         raise BaseTokenizerError(
-            f"{place}: its BPE is neither byte-level nor has byte fallback, so plain text can become <unk> and be "
-            "lost. Pass a base with byte fallback (Mistral, Llama 2) or a byte-level one (GPT-2, Qwen, Llama 3)."
+            f"{place}: its BPE is neither byte-level nor has byte fallback{lacks}, so plain text can become <unk> and "
+            "be lost. Pass a base with byte fallback (Mistral, Llama 2) or a byte-level one (GPT-2, Qwen, Llama 3)."
         )
     normalizers = steps_of(value.get("normalizer"), "normalizers")
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
     prepend = {"type": "Prepend", "prepend": SPACE_SYMBOL}
-    if not steps and normalizers == [prepend, replace]:
+    isolates = bool(isolated_symbols(value))
+    if (not steps or isolates) and normalizers == [prepend, replace]:
         return "sentencepiece-bpe", "always", False
     # Gemma splits at spaces after replacing them, which finds none: the step does nothing.
     idle = [step for step in steps if step["type"] == "Split" and step["pattern"] == {"String": " "}]
-    if normalizers == [replace] and len(idle) == len(steps):
+    if normalizers == [replace] and (len(idle) == len(steps) or isolates):
         return "sentencepiece-bpe", "never", False
     metaspace = steps[0] if len(steps) == 1 and steps[0]["type"] == "Metaspace" and not normalizers else {}
     if metaspace.get("replacement") == SPACE_SYMBOL and not metaspace.get("split", True):

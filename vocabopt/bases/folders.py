@@ -1,6 +1,7 @@
 """What a folder holds beside the file that its tokenizer is read from: added tokens, the publisher's own form."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,16 @@ def original_beside(data: bytes, path: Path, tokenizer_json: Mapping[str, Any]) 
         return None
     known = {token["content"]: token["id"] for token in tokenizer_json.get("added_tokens", [])}
     known |= tokenizer_json["model"]["vocab"]
-    if not ids or any(known.get(piece) != index for piece, index in ids.items()):
+    if not ids or any(known.get(piece) != index != known.get(_byte_itself(piece)) for piece, index in ids.items()):
         return None
     name = {"sentencepiece": "tokenizer.model", "tekken": "tekken.json"}.get(kind) or rank_file_name(path)
     return Original(kind=kind, file_name=name, data=data)
+
+
+def _byte_itself(piece: str) -> str | None:
+    """The ASCII character of a byte piece: some published tokenizer.json files name it so (Gemma 1: a tab)."""
+    is_ascii = re.fullmatch("<0x[0-7][0-9A-F]>", piece)
+    return chr(int(piece[3:5], 16)) if is_ascii else None
 
 
 def _ids_of(data: bytes, path: Path) -> tuple[OriginalKind, dict[str, int]]:

@@ -20,6 +20,7 @@ from vocabopt.bases.json_files import (
     refuse_tokens_that_look_alike,
     refuse_words_that_are_tokens,
 )
+from vocabopt.bases.model_check import check_model
 from vocabopt.bases.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.bases.ranks import byte_level_json, is_rank_file, parse_ranks
 from vocabopt.bases.sentencepiece_model import (
@@ -181,9 +182,10 @@ def _load_file(
         original = original_beside(_read_bytes(other), other, content.tokenizer_json)
         originals += [] if original is None else [original]
     sha256 = hashlib.sha256(data)
+    is_from_model = content.original is not None and content.original.kind == "sentencepiece"
     if content.also or more_added:
         sha256.update(json.dumps([content.also, more_added], sort_keys=True).encode())
-    return Base(
+    base = Base(
         name=name,
         family=family,
         source=source,
@@ -195,11 +197,15 @@ def _load_file(
         specials=str(Path(specials).resolve()) if specials and Path(specials).is_file() else specials,
         special_names=content.names,
         is_from_ranks=content.also is not None,
+        is_from_model=is_from_model,
         model_n_rows=model_n_rows,
         model_config=model_config,
         prefix=prefix,
         prefix_unless_space=unless_space,
     )
+    if is_from_model:
+        check_model(base, str(path))
+    return base
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """Parts of tokenizer.json that more than one kind of base is made of."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,6 +40,31 @@ def bos_first(bos: str, bos_id: int) -> dict[str, Any]:
         "pair": [token, first, {"SpecialToken": {"id": bos, "type_id": 1}}, second],
         "special_tokens": {bos: {"id": bos, "ids": [bos_id], "tokens": [bos]}},
     }
+
+
+def isolating(symbols: Iterable[str]) -> dict[str, Any]:
+    """The pre-tokenizer step that cuts these strings out of text, from left to right, the longest at each place."""
+    ordered = sorted(symbols, key=lambda symbol: (-len(symbol), symbol))
+    return split_step("|".join(map(re.escape, ordered)))
+
+
+def split_step(pattern: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+def isolated_symbols(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """The strings that a tokenizer.json made here cuts out in its pre-tokenizer (`isolating`); () for any other."""
+    step = value.get("pre_tokenizer") or {}
+    if step.get("type") == "Sequence":
+        step = step["pretokenizers"][0] if step["pretokenizers"] else {}
+    pattern = step.get("pattern", {}).get("Regex") if step.get("type") == "Split" else None
+    if not pattern or not value["model"].get("ignore_merges"):
+        return ()
+    written = re.findall(r"(?:\\.|[^|\\])+", pattern, re.DOTALL)
+    symbols = [re.sub(r"\\(.)", r"\1", symbol, flags=re.DOTALL) for symbol in written]
+    if not value["model"]["vocab"].keys() >= set(symbols):
+        return ()
+    return tuple(symbols) if isolating(symbols) == step else ()
 
 
 def bpe_model(vocab: Mapping[str, int], merges: Iterable[tuple[str, str]], **settings: Any) -> dict[str, Any]:

@@ -1,17 +1,32 @@
 """SentencePiece BPE models: read the .model file and write the tokenizer.json that encodes exactly as it does."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as sp_pb2
+from tokenizers import Tokenizer
 
-from vocabopt.bases.pipeline import added_token, bos_first, bpe_model, tokenizer_json
+from vocabopt.bases.model_merges import (
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    merges_of,
+    user_defined,
+)
+from vocabopt.bases.pipeline import added_token, bos_first, bpe_model, isolating, split_step, tokenizer_json
 from vocabopt.errors import BaseTokenizerError
 
 SPACE_SYMBOL = "▁"
 _BPE = 2
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE, _UNUSED = 1, 2, 3, 4, 6, 5
+#: A piece that is the null character, as the file writes it: field 1, one byte long.
+_NULL_PIECE = b"\x0a\x01\0"
+_NO_PARTS = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor", "decoder"))
 
 
 def parse_model(data: bytes, place: str) -> Any:
@@ -46,7 +61,22 @@ def read_model(data: bytes) -> Any:
     """The protocol buffer message of a SentencePiece model that is known to be one."""
     model = sp_pb2.ModelProto()  # type: ignore[attr-defined]
     model.ParseFromString(data)
+    for piece in model.pieces if _NULL_PIECE in data else ():
+        # sentencepiece spells a null character in bytes, whatever the model says.
+        if piece.piece == "\0" and piece.type == NORMAL and model.trainer_spec.byte_fallback:
+            piece.type = UNUSED
     return model
+
+
+def processor_of(data: bytes) -> sentencepiece.SentencePieceProcessor:
+    """sentencepiece with a model."""
+    if _NULL_PIECE in data:
+        model = read_model(data)
+        # It writes a line on standard error for each such piece, which it never uses.
+        for index, piece in enumerate(model.pieces):
+            piece.piece = _spelled(piece, index)
+        data = model.SerializeToString()
+    return sentencepiece.SentencePieceProcessor(model_proto=data)
 
 
 def _refuse_unsupported(model: Any, place: str) -> None:
@@ -67,72 +97,43 @@ def _refuse_unsupported(model: Any, place: str) -> None:
             f"{place}: normalises text ({normalizer.name or 'custom'}; extra white space removed: "
             f"{normalizer.remove_extra_whitespaces}). Only identity normalisation is supported."
         )
-    if unused := [piece.piece for piece in model.pieces if piece.type == _UNUSED]:
-        raise BaseTokenizerError(
-            f"{place}: {len(unused)} pieces are marked UNUSED ({unused[0]!r}, ...): sentencepiece builds them and "
-            "takes them apart again, which merges cannot do. Remove them from the model."
-        )
-    if tied := _tied_pieces(model):
-        raise BaseTokenizerError(
-            f"{place}: {len(tied)} pieces share their score with another ({tied[0]!r}, ...): sentencepiece then merges "
-            "the leftmost first, whichever piece it is, and tokenizer.json cannot. Give each its own score, added "
-            "pieces below the lowest: -1e9 - 64 x (i + 1)."
-        )
     if trainer.treat_whitespace_as_suffix:
         raise BaseTokenizerError(f"{place}: writes white space as a suffix of words, which is not supported.")
-
-
-def _tied_pieces(model: Any) -> list[str]:
-    """Pieces that a merge makes and whose score is not their own; runs of spaces may share theirs (`merges_of`)."""
-    by_score: dict[float, list[str]] = {}
-    for piece in model.pieces:
-        if piece.type == _NORMAL and len(piece.piece) > 1 and piece.piece.strip(SPACE_SYMBOL):
-            by_score.setdefault(piece.score, []).append(piece.piece)
-    return [piece for pieces in by_score.values() if len(pieces) > 1 for piece in pieces]
-
-
-def merges_of(model: Any) -> list[tuple[str, str]]:
-    """All merges of a SentencePiece BPE model, in an order that makes tokenizer.json encode as sentencepiece does.
-
-    SentencePiece merges the neighbours whose union has the best score, leftmost first. Every split of a piece into
-    two pieces is therefore a merge, ranked by the piece's score. Equal scores (the white-space pieces of Llama 2
-    and Mistral, all at -1e9) are merged leftmost first by sentencepiece; ranking them by the length of the left
-    part, longest first, gives the same: a run of spaces grows from its left end.
-    """
-    scores = {piece.piece: piece.score for piece in model.pieces if piece.type == _NORMAL}
-    ranked = []
-    for piece, score in scores.items():
-        for cut in range(1, len(piece)):
-            left = piece[:cut]
-            if left in scores and (right := piece[cut:]) in scores:
-                ranked.append((-score, -cut, cut - len(piece), left, right))
-    ranked.sort()
-    return [(left, right) for *_, left, right in ranked]
 
 
 def to_tokenizer_json(model: Any) -> dict[str, Any]:
     """The tokenizer.json of a SentencePiece BPE model with byte fallback: same ids on text without special tokens.
 
-    Control, unknown and user-defined pieces become added tokens. The post-processor puts <s> first, as Llama's does.
+    Control and unknown pieces become added tokens. So do user-defined symbols that merges do not make; but the library
+    looks for added tokens before it puts a space in front of text, and puts one behind each of them as well. So where
+    the model has such a space, or a symbol holds one, symbols are pre-tokens.
+    The post-processor puts <s> first, as Llama's does.
     """
-    vocab = {piece.piece: index for index, piece in enumerate(model.pieces)}
+    vocab = {_spelled(piece, index): index for index, piece in enumerate(model.pieces)}
     special = [
-        (index, piece) for index, piece in enumerate(model.pieces) if piece.type in (_UNKNOWN, _CONTROL, _USER_DEFINED)
+        added_token(index, piece.piece, special=True)
+        for index, piece in enumerate(model.pieces)
+        if piece.type in (UNKNOWN, CONTROL)
     ]
-    unknown = next((piece.piece for _, piece in special if piece.type == _UNKNOWN), None)
+    cut_out = user_defined(model).cut_out
     prefix = model.normalizer_spec.add_dummy_prefix
+    isolated = cut_out if prefix or any(SPACE_SYMBOL in symbol for symbol in cut_out) else ()
+    added = [added_token(vocab[symbol], symbol, special=False) for symbol in cut_out if not isolated]
+    unknown = next((piece.piece for piece in model.pieces if piece.type == UNKNOWN), None)
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
     # protobuf gives the default, <s>, where the model does not name one.
     bos = model.trainer_spec.bos_piece if model.trainer_spec.bos_piece in vocab else None
+    settings = {"unk_token": unknown, "fuse_unk": True, "byte_fallback": True}
+    bpe = bpe_model(vocab, merges_of(model), **settings, ignore_merges=bool(isolated))
     return tokenizer_json(
-        bpe_model(vocab, merges_of(model), unk_token=unknown, fuse_unk=True, byte_fallback=True),
-        [added_token(index, piece.piece, special=piece.type != _USER_DEFINED) for index, piece in special],
+        bpe,
+        sorted([*special, *added], key=lambda token: int(token["id"])),
         normalizer={
             "type": "Sequence",
             "normalizers": [*([{"type": "Prepend", "prepend": SPACE_SYMBOL}] if prefix else []), replace],
         },
-        pre_tokenizer=None,
+        pre_tokenizer=_isolating_symbols(bpe, isolated) if isolated else None,
         post_processor=bos_first(bos, vocab[bos]) if bos else None,
         decoder={
             "type": "Sequence",
@@ -144,6 +145,29 @@ def to_tokenizer_json(model: Any) -> dict[str, Any]:
             ],
         },
     )
+
+
+def _isolating_symbols(bpe: Mapping[str, Any], symbols: Sequence[str]) -> dict[str, Any]:
+    """The pre-tokenizer that leaves each symbol alone, to be found in the vocabulary as it stands.
+
+    Other text between two symbols that is spelled like a token which no merge makes (<0x0A>) must not be found there:
+    it is cut where merges leave it cut.
+    """
+    known = dict.fromkeys(symbols, True)
+    pieces = [piece for piece in bpe["vocab"] if piece not in known]
+    merging = Tokenizer.from_str(json.dumps(tokenizer_json({**bpe, "ignore_merges": False}, [], **_NO_PARTS)))
+    cuts = []
+    for piece, encoding in zip(pieces, merging.encode_batch(pieces, add_special_tokens=False), strict=True):
+        if encoding.ids != [bpe["vocab"][piece]] and len(piece) > 1:
+            cut = next((end for _, end in encoding.offsets if 0 < end < len(piece)), 1)
+            cuts.append(f"{re.escape(piece[:cut])}(?={re.escape(piece[cut:])}\\z)")
+    steps = [isolating(symbols), split_step(f"\\A(?:{'|'.join(sorted(cuts))})")]
+    return {"type": "Sequence", "pretokenizers": steps}
+
+
+def _spelled(piece: Any, index: int) -> str:
+    """A piece as the vocabulary spells it: an unused character, which text never gives, must not be found there."""
+    return f"<unused_{index}>" if piece.type == UNUSED and len(piece.piece) == 1 else str(piece.piece)
 
 
 def special_token_names(model: Any) -> dict[str, str]:
@@ -161,7 +185,7 @@ def is_bpe(model: Any) -> bool:
 
 def normal_pieces(model: Any) -> list[str]:
     """The pieces that text is made of, in the order of their ids; no control, unknown, byte or user-defined ones."""
-    return [piece.piece for piece in model.pieces if piece.type == _NORMAL]
+    return [piece.piece for piece in model.pieces if piece.type == NORMAL]
 
 
 def extended_model(
@@ -185,11 +209,11 @@ def extended_model(
     content = {token["id"]: token for token in added_tokens}
     for index in range(len(model.pieces), first_id):
         token = content.get(index, {"content": f"<unused_{index}>", "special": True})
-        model.pieces.add(piece=token["content"], score=0.0, type=_CONTROL if token["special"] else _USER_DEFINED)
+        model.pieces.add(piece=token["content"], score=0.0, type=CONTROL if token["special"] else USER_DEFINED)
     lowest = min(piece.score for piece in model.pieces)
     scores = [0.0] * len(pieces) if zero else scores_below(lowest, len(pieces))
     for piece, score in zip(pieces, scores, strict=True):
-        model.pieces.add(piece=piece, score=score, type=_NORMAL)
+        model.pieces.add(piece=piece, score=score, type=NORMAL)
     model.trainer_spec.vocab_size = len(model.pieces)
     return bytes(model.SerializeToString())
 

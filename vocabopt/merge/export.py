@@ -12,8 +12,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from vocabopt.bases import Base, Original
+from vocabopt.bases.model_merges import merges_of
 from vocabopt.bases.ranks import merges_of_ranks, parse_ranks, rank_file, spelled
-from vocabopt.bases.sentencepiece_model import extended_model, merges_of, read_model
+from vocabopt.bases.sentencepiece_model import extended_model, read_model
 from vocabopt.bases.tekken import parse_tekken
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.merge.addition import Addition

@@ -1,6 +1,6 @@
 """`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.merge.addition import Addition, Method, Scores, grown
 from vocabopt.merge.export import merged_base, merged_files
 from vocabopt.merge.extension import extension_bytes, extension_record
+from vocabopt.merge.model_proof import prove_model
 from vocabopt.merge.proof import check_ids, prove
-from vocabopt.run_files import read_curve, read_sweep, read_union_record
+from vocabopt.proof_sample import read_proof_sample
+from vocabopt.run_files import read_curve, read_run, read_sweep, read_union_record
 from vocabopt.union.files import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 
@@ -81,6 +83,8 @@ def merge_run(
             promised=promised,
             cross_spaces=bool(sweep["options"].get("cross_spaces")),
         )
+        sample = read_proof_sample(run_dir, read_run(run_dir)["inputs_sha256"])
+        _prove_forms(base, merged, addition, files, sample.texts if sample else (), console)
     with console.step("write"):
         record = extension_record(
             base,
@@ -121,7 +125,9 @@ def merge_vocabulary(
         record = extension_record(
             base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
         )
-        return _write(base, addition, record, merged_files(base, addition, merged), out)
+        files = merged_files(base, addition, merged)
+        _prove_forms(base, merged, addition, files, (), console)
+        return _write(base, addition, record, files, out)
 
 
 def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> Base:
@@ -173,6 +179,17 @@ def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
         )
     pieces = vocabulary.with_rows(base, n_added, place=str(run_dir)) if vocabulary.is_bpe else vocabulary.pieces
     return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
+
+
+def _prove_forms(
+    base: Base, merged: Base, addition: Addition, files: Mapping[str, bytes], texts: Iterable[str], console: Console
+) -> None:
+    """The two forms of a base with a tokenizer.model are one tokenizer, or differ where the base's do: that is said."""
+    # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
+    if base.sentencepiece_model is not None and addition.scores != "zero":
+        model = files[next(form.file_name for form in base.originals if form.kind == "sentencepiece")]
+        if told := prove_model(base, merged, addition, model, texts):
+            console.note(told)
 
 
 def _write(base: Base, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path) -> Merged:

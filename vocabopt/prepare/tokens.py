@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.bases import Base, load_base
+from vocabopt.bases.pipeline import without_batch_settings
 
 #: Documents of each call on which the fast encoder must agree with `tokenizers`, and the longest of them.
 _N_CHECKED, _MAX_CHECKED_BYTES = 16, 4096
@@ -29,7 +30,7 @@ class TokenCounter:
         try:
             from gigatoken import Tokenizer as FastTokenizer
 
-            plain = {**loaded.tokenizer_json, "post_processor": None, "truncation": None, "padding": None}
+            plain = {**without_batch_settings(loaded.tokenizer_json), "post_processor": None}
             return cls(loaded, FastTokenizer.from_json(json.dumps(plain)))
         except Exception:  # its errors are of many kinds
             return cls(loaded, None)

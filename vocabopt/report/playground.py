@@ -98,8 +98,10 @@ def _last_of_each(merges: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
 
 
 def _byte_ids(base: Base) -> list[int]:
+    """Byte -> its token. An ASCII character that is a piece itself may have no other; some bytes are in no text."""
     ids = {byte: index for index, byte in enumerate(base.byte_values) if byte >= 0}
-    return [ids[byte] for byte in range(256)]
+    vocab = base.tokenizer_json["model"]["vocab"]
+    return [ids.get(byte, vocab.get(chr(byte), 0)) for byte in range(256)]
 
 
 def _texts(pieces: Sequence[str], *, is_byte_level: bool) -> tuple[bytes, NDArray[np.int64]]:

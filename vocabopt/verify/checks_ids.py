@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 from typing import Any
 
+from vocabopt.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.scripts import contains_target
-from vocabopt.verify.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import N_EXAMPLES, Check, Example
 from vocabopt.verify.sides import Side

@@ -15,7 +15,7 @@ from vocabopt.bases.families import steps_of
 from vocabopt.bases.patterns import GPT2_PATTERN
 from vocabopt.bases.pipeline import counting_tokenizer
 from vocabopt.bases.ranks import parse_ranks
-from vocabopt.bases.sentencepiece_model import read_model
+from vocabopt.bases.sentencepiece_model import processor_of, read_model
 
 #: A form of a tokenizer, by the name of its file.
 Kind = Literal["tokenizer.json", "tokenizer.model", "tiktoken", "tekken.json"]
@@ -57,7 +57,7 @@ class ModelEncoder:
             model.normalizer_spec.add_dummy_prefix = False
             model.normalizer_spec.remove_extra_whitespaces = False
             data = model.SerializeToString()
-        return cls(sentencepiece.SentencePieceProcessor(model_proto=data))
+        return cls(processor_of(data))
 
     def encode(self, texts: Sequence[str]) -> Ids:
         rows: Ids = self.processor.encode(list(texts), num_threads=-1)

@@ -24,7 +24,7 @@ _SETTINGS = (
 )
 #: transformers means "no limit" by a length beyond this.
 _LONGEST = 10**20
-_AROUND = "ids around a document"
+_AROUND, _OTHERS = "ids around a document", "other special tokens"
 
 
 @dataclass
@@ -106,6 +106,10 @@ def _compare_facts(pair: Pair, before: Any, after: Any, found: _Findings) -> Non
             continue
         full = pair.base.full
         is_base_otherwise = name == _AROUND and full is not None and full.encode("").ids != old[name]
+        if name == _OTHERS and pair.base.written == "tokenizer.model":
+            # transformers calls user-defined symbols special, and leaves them out of text; sentencepiece does not.
+            special = {token["content"] for token in pair.base.added.values() if token.get("special")}
+            is_base_otherwise = special.isdisjoint({*old[name]} ^ {*new[name]})
         found.add(_FACTS, name, old[name], new[name], certain=not is_base_otherwise)
 
 
@@ -128,7 +132,7 @@ def _facts(loaded: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {name: getattr(loaded, name, None) for name in _SETTINGS}
     facts["model_max_length"] = min(loaded.model_max_length, _LONGEST)
     facts |= {name: (getattr(loaded, name, None), getattr(loaded, f"{name}_id", None)) for name in NAMES}
-    facts["other special tokens"] = sorted({*loaded.all_special_tokens} - {facts[name][0] for name in NAMES})
+    facts[_OTHERS] = sorted({*loaded.all_special_tokens} - {facts[name][0] for name in NAMES})
     facts[_AROUND] = list(loaded("", add_special_tokens=True)["input_ids"])
     return facts
 

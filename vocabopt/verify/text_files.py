@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vocabopt.corpus import TextFile, named_set
+from vocabopt.hard_strings import hard_strings
 from vocabopt.readers import read_blocks
-from vocabopt.verify.hard_strings import hard_strings
 from vocabopt.verify.plain_lines import plain_lines
 from vocabopt.verify.report import VerifyOptions
 

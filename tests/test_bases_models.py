@@ -1,0 +1,298 @@
+"""SentencePiece models as bases: what they do before and between merges, against sentencepiece itself."""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentencepiece
+from conftest import Run
+from helpers import all_ids, base_of, grow_documents, has_hangul, lines_of, merged, n_tokens, train_sentencepiece
+from tokenizers import Tokenizer
+
+from vocabopt.bases import load_base
+from vocabopt.bases.sentencepiece_model import extended_model, read_model, to_tokenizer_json
+from vocabopt.console import Console
+from vocabopt.errors import BaseTokenizerError, PromiseError
+from vocabopt.merge.run import merge_run
+from vocabopt.verify import VerifyOptions, verify
+from vocabopt.verify.forms import FORMS, FormsAgree
+from vocabopt.verify.load import load_side
+from vocabopt.verify.pair import Pair
+from vocabopt.verify.text_files import Lines
+from vocabopt.verify.text_pass import batch_of
+
+LINES = [*lines_of("en")[:300], *lines_of("ko")[:60], "a  b   c    d  123 \n 45"]
+#: User-defined symbols of published models, and worse.
+SYMBOLS: dict[str, Sequence[str]] = {
+    "runs of spaces": ["▁▁", "▁▁▁", "▁▁▁▁"],
+    "Grok 1": list("0123456789"),
+    "Gemma": [
+        *("▁" * n for n in range(2, 20)),
+        *("\n" * n for n in range(1, 12)),
+        *("\t" * n for n in range(2, 8)),
+        *("<h1>", "</h1>", "<start_of_turn>"),
+    ],
+    "Mistral": ["<mask>", "[REF]", "<h1>", "<h11>", "a<h"],
+    "runs with gaps": ["▁▁", "▁▁▁▁▁"],
+    "spaces inside": ["ab▁c", "▁x", "\n\n", "\t", "x\ty"],
+    "a real space": ["a b"],
+    "overlaps": ["ab", "bc", "abc", "c▁"],
+}
+_PARTS = (
+    *(" ", "  ", "   ", "     ", "▁", "▁▁", "\t", "\t\t", "\n", "\n\n", "0", "12", "3 4", "<h1>", "<h", "h1>", "[REF]"),
+    *("<mask>", "a", "b", "c", "ab", "bc", "abc", "the", " of", "한국", "어", "<0x0A>", "x", "😀", "a b", "a<h11>"),
+    *("<start_of_turn>", "</h1>"),
+)
+_NAMES = ("<s>", "</s>", "<unk>")
+
+
+def model_with(symbols: Sequence[str], **options: Any) -> bytes:
+    return train_sentencepiece(LINES, 900, user_defined_symbols=list(symbols), **options)
+
+
+def fuzzed(n: int, *more: str, seed: int = 1) -> list[str]:
+    rng = random.Random(seed)
+    return ["".join(rng.choices([*_PARTS, *more], k=rng.randint(1, 12))) for _ in range(n)]
+
+
+def original_of(data: bytes) -> sentencepiece.SentencePieceProcessor:
+    return sentencepiece.SentencePieceProcessor(model_proto=data)
+
+
+@pytest.mark.parametrize("add_dummy_prefix", [True, False])
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_user_defined_symbols_come_out_of_text_as_sentencepiece_takes_them(name: str, add_dummy_prefix: bool) -> None:
+    data = model_with(SYMBOLS[name], add_dummy_prefix=add_dummy_prefix)
+    base, original = base_of(data), original_of(data)
+    texts = fuzzed(4_000) + lines_of("ko")[:100] + lines_of("en")[:100]
+    expected = original.encode(texts)
+    assert all_ids(base.full, texts) == expected
+    assert base.full.decode_batch(expected, skip_special_tokens=False) == original.decode(expected)
+    # Names of control pieces are text to sentencepiece.
+    named = fuzzed(2_000, *_NAMES)
+    base.full.encode_special_tokens = True
+    assert all_ids(base.full, named) == original.encode(named)
+
+
+@pytest.mark.parametrize("add_dummy_prefix", [True, False])
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_counts_around_user_defined_symbols_are_those_of_whole_documents(name: str, add_dummy_prefix: bool) -> None:
+    symbols = SYMBOLS[name]
+    base = base_of(model_with(symbols, add_dummy_prefix=add_dummy_prefix))
+    rng = random.Random(2)
+    korean = [line[:40] for line in lines_of("ko")[:200]]
+    documents = [f"{text}{rng.choice(korean)}{text[::-1]}" for text in fuzzed(300)]
+    grown = grow_documents(base, {"train": documents}, max_added=400)
+    for size in (1, len(grown.curve)):
+        assert n_tokens(merged(base, grown.curve, size), documents) == grown.curve["n_tokens_train"][size - 1]
+    assert not any(symbol in piece for piece in grown.curve["piece"] for symbol in symbols if " " not in symbol)
+
+
+@pytest.mark.parametrize(("name", "add_dummy_prefix"), [("Gemma", False), ("Grok 1", True), ("Mistral", True)])
+def test_a_merged_model_and_its_tokenizer_json_are_one_tokenizer(
+    name: str, add_dummy_prefix: bool, tmp_path: Path, run_on: Callable[..., Run]
+) -> None:
+    """From sweep to verify: promised counts, the two forms on fuzzed text, other text, and the verdict."""
+    (tmp_path / "base").mkdir()
+    data = model_with(SYMBOLS[name], add_dummy_prefix=add_dummy_prefix)
+    (tmp_path / "base" / "tokenizer.model").write_bytes(data)
+    documents = [f"{a}{b}" for a, b in zip(fuzzed(600), lines_of("ko") * 3, strict=False)]
+    documents = [text.replace("\n", " ") for text in documents if text.strip()]
+    (tmp_path / "ko.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
+    run = run_on(tmp_path / "run", str(tmp_path / "base"), tmp_path / "ko.txt", heldout=0.0, max_added=300)
+    run.assert_exact({"train": documents, "heldout": []}, [0, 1, len(run.curve)])
+    folder = run.exported(len(run.curve))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    new = original_of((folder / "tokenizer.model").read_bytes())
+    texts = fuzzed(3_000, seed=5) + documents
+    assert all_ids(tokenizer, texts) == new.encode(texts)
+    other = [text for text in texts + lines_of("en") if not has_hangul(text)]
+    assert new.encode(other) == original_of(data).encode(other)
+    report = verify(
+        str(tmp_path / "base"), str(folder), VerifyOptions(texts={"ko": str(tmp_path / "ko.txt")}), Console(quiet=True)
+    )
+    assert report.passed
+    counts = report.check(FORMS).counts
+    assert (counts["n_different (tokenizer.model)"], counts["n_not_compared (tokenizer.model)"]) == (0, 0)
+
+
+# --- Scores that leave open what merges do ----------------------------------------------------------------------------
+
+
+def tied(*pieces: str) -> bytes:
+    """A model with these pieces at its end, all with one score."""
+    model = read_model(extended_model(train_sentencepiece(LINES, 700), pieces, first_id=700))
+    for piece in model.pieces[700:]:
+        piece.score = -5_000.0
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("pieces", [("가나", "xq"), ("가나", "나다"), ("qz", "가가", "가가가")])
+def test_pieces_of_one_score_are_taken_where_merges_do_as_sentencepiece_does(pieces: tuple[str, ...]) -> None:
+    data = tied(*pieces)
+    base, original = base_of(data), original_of(data)
+    texts = fuzzed(4_000, *pieces, *"가나다xqz")
+    assert all_ids(base.full, texts) == original.encode(texts)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [(("나가", "가다"), "나가다"), (("가q", "qz"), "가qz"), (("하나", "가하", "하나가", "나가하"), "하나가하")],
+)
+def test_pieces_of_one_score_that_meet_are_refused_with_the_text_that_shows_it(
+    pieces: tuple[str, ...], text: str
+) -> None:
+    data = tied(*pieces)
+    value = to_tokenizer_json(read_model(data))
+    assert all_ids(Tokenizer.from_str(json.dumps(value)), [f"\x01{text}"]) != original_of(data).encode([f"\x01{text}"])
+    with pytest.raises(BaseTokenizerError, match=r"no tokenizer\.json encodes as this model does: ") as caught:
+        base_of(data)
+    assert f"{text}' is " in str(caught.value)
+
+
+def test_a_piece_of_characters_that_are_no_pieces_is_refused() -> None:
+    """sentencepiece joins the characters all the same."""
+    data = extended_model(train_sentencepiece(LINES, 700), ["☃☂"], first_id=700)
+    assert original_of(data).encode("☃☂")[-1] == 700
+    with pytest.raises(BaseTokenizerError, match=r"no tokenizer\.json encodes as this model does: '\\x01☃☂' is"):
+        base_of(data)
+
+
+def with_unused(data: bytes, *pieces: str) -> bytes:
+    model = read_model(data)
+    for piece in model.pieces:
+        if piece.piece in pieces:
+            piece.type = piece.UNUSED
+    return bytes(model.SerializeToString())
+
+
+def test_an_unused_piece_is_taken_where_it_keeps_no_neighbour_from_merging() -> None:
+    data = with_unused(tied("xq"), "xq")
+    base, original = base_of(data), original_of(data)
+    texts = fuzzed(2_000, "xq", "x", "q", "xqxq")
+    assert all_ids(base.full, texts) == original.encode(texts)
+    # New pieces cannot make it again: sentencepiece would take it apart.
+    assert base.frozen_ids == {base.tokenizer_json["model"]["vocab"]["xq"]}
+
+
+def test_an_unused_piece_that_keeps_neighbours_from_merging_is_refused() -> None:
+    data = train_sentencepiece(LINES, 700)
+    pieces = [piece.piece for piece in read_model(data).pieces if piece.type == 1 and len(piece.piece) == 2]
+    with pytest.raises(BaseTokenizerError, match=r"no tokenizer\.json encodes as this model does"):
+        base_of(with_unused(data, *pieces[:5]))
+
+
+def test_a_null_character_is_spelled_in_bytes_as_sentencepiece_spells_it() -> None:
+    """InternLM 2 has it as a piece, which sentencepiece then never gives."""
+    data = extended_model(train_sentencepiece(LINES, 700), ["\0"], first_id=700)
+    base = base_of(data)
+    texts = ["\0", "a\0b", "가\0나", "\0\0"]
+    assert all_ids(base.full, texts) == original_of(data).encode(texts)
+    assert base.full.decode(base.full.encode("a\0b", add_special_tokens=False).ids) == "a\0b"
+
+
+# --- Two files of one tokenizer ---------------------------------------------------------------------------------------
+
+
+def gemma_folder(folder: Path) -> Path:
+    """A folder as Gemma's: runs of spaces are user-defined in its .model, and merged, short ones first, in its json."""
+    data = model_with(["▁▁", "▁▁▁", "▁▁▁▁"], add_dummy_prefix=False)
+    value = to_tokenizer_json(read_model(data))
+    runs = [["▁", "▁"], ["▁▁", "▁"], ["▁", "▁▁"], ["▁▁▁", "▁"], ["▁▁", "▁▁"]]
+    value["model"]["merges"] = runs + [pair for pair in value["model"]["merges"] if pair not in runs]
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(value), encoding="utf-8")
+    (folder / "tokenizer.model").write_bytes(data)
+    return folder
+
+
+def test_two_files_that_differ_are_told_by_sweep_merge_and_verify(
+    tmp_path: Path, run_on: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = gemma_folder(tmp_path / "gemma")
+    documents = [f"{' ' * (i % 6)}{line[:60]}" for i, line in enumerate(lines_of("ko")[:300])]
+    (tmp_path / "ko.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
+    run = run_on(tmp_path / "run", str(folder), tmp_path / "ko.txt", max_added=100)
+    merge_run(run.out, tmp_path / "merged", console=Console())
+    assert "its tokenizer.model is not its tokenizer.json (" in capsys.readouterr().err
+    report = verify(str(folder), str(tmp_path / "merged"), VerifyOptions(), Console(quiet=True))
+    check = report.check(FORMS)
+    assert (check.status, report.passed) == ("warn", True)
+    assert check.counts["n_base_as_well (tokenizer.model)"] > 0
+    assert "its two files differ as well: tokenizer.json: " in check.examples[0].base
+
+
+def test_two_files_that_a_new_token_would_tear_apart_are_not_merged(tmp_path: Path, run_on: Callable[..., Run]) -> None:
+    folder = gemma_folder(tmp_path / "gemma")
+    value = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    # Runs of spaces come last, so that a piece, and a new token made of it, takes the last space of one.
+    value["model"]["merges"] = value["model"]["merges"][5:] + value["model"]["merges"][:5]
+    (folder / "tokenizer.json").write_text(json.dumps(value), encoding="utf-8")
+    piece = next(
+        piece for piece in value["model"]["vocab"] if len(piece) == 2 and piece[0] == "▁" and has_hangul(piece)
+    )
+    (tmp_path / "ko.txt").write_text("\n".join([f"x    {piece[1:]}니다"] * 50), encoding="utf-8")
+    run = run_on(tmp_path / "run", str(folder), tmp_path / "ko.txt", max_added=3)
+    with pytest.raises(PromiseError, match=r"Nothing was written; pass the base's tokenizer\.json alone"):
+        run.exported(len(run.curve))
+    assert not (run.out / f"tokenizer-{len(run.curve)}").exists()
+
+
+def test_a_tokenizer_model_alone_excuses_nothing(tmp_path: Path, run_on: Callable[..., Run]) -> None:
+    """What was made of it when it was loaded is judged by sentencepiece: a wrong tokenizer.json is a fault of ours."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "tokenizer.model").write_bytes(train_sentencepiece(LINES, 700))
+    (tmp_path / "ko.txt").write_text("\n".join(lines_of("ko")[:200]), encoding="utf-8")
+    run = run_on(tmp_path / "run", str(tmp_path / "base"), tmp_path / "ko.txt", max_added=50)
+    base, new = load_side(str(tmp_path / "base")), load_side(str(run.exported(50)))
+    for side, is_right in ((base, True), (without_last_merges(base), False)):
+        forms = FormsAgree(Pair(base=side, new=new, scripts=("Hangul",), scripts_from="test"))
+        forms.see(batch_of(forms.pair, Lines(role="text", name="en", documents=lines_of("en")[:50])))
+        assert forms.check().status == ("pass" if is_right else "fail")
+        assert (forms.check().counts["n_of_loading"] > 0) is not is_right
+
+
+def without_last_merges(side: Any) -> Any:
+    value = dict(side.vocabulary_json)
+    return replace(
+        side, vocabulary_json={**value, "model": {**value["model"], "merges": value["model"]["merges"][:-50]}}
+    )
+
+
+# --- Gemma 1 ----------------------------------------------------------------------------------------------------------
+
+
+def renamed(data: bytes, byte: int) -> dict[str, Any]:
+    """tokenizer.json as the converter of Gemma 1 wrote it: a byte piece is named by its character."""
+    value = to_tokenizer_json(read_model(data))
+    vocab = value["model"]["vocab"]
+    vocab[chr(byte)] = vocab.pop(f"<0x{byte:02X}>")
+    return value
+
+
+def test_a_byte_piece_that_is_named_by_its_character_is_a_piece(tmp_path: Path, run_on: Callable[..., Run]) -> None:
+    data = train_sentencepiece(LINES, 700)
+    assert "\t" not in [piece.piece for piece in read_model(data).pieces]
+    folder = tmp_path / "gemma"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(renamed(data, 0x09)), encoding="utf-8")
+    (folder / "tokenizer.model").write_bytes(data)
+    base, original = load_base(str(folder)), original_of(data)
+    texts = fuzzed(2_000, "\t", "\t가")
+    assert all_ids(base.full, texts) == original.encode(texts)
+    documents = [f"a\t{line[:40]}\t\t가" for line in lines_of("ko")[:200]]
+    (tmp_path / "ko.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
+    run = run_on(tmp_path / "run", str(folder), tmp_path / "ko.txt", heldout=0.0, max_added=200)
+    run.assert_exact({"train": documents, "heldout": []}, [0, 200])
+    new = original_of((run.exported(200) / "tokenizer.model").read_bytes())
+    assert all_ids(run.tokenizer(200), documents + texts) == new.encode(documents + texts)
+    assert verify(str(folder), str(run.exported(200)), VerifyOptions(), Console(quiet=True)).passed
+
+
+def test_a_byte_that_text_outside_ascii_needs_is_missed() -> None:
+    with pytest.raises(BaseTokenizerError, match=r"nor has byte fallback for all bytes \(it lacks <0xEA>\)"):
+        base_of(renamed(train_sentencepiece(LINES, 700), 0xEA))
