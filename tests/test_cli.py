@@ -411,8 +411,11 @@ def test_lines_are_plain_where_there_is_no_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout + done.stderr
     assert "\r" not in done.stdout + done.stderr
     steps = [line.partition(":")[0] for line in done.stderr.splitlines()]
-    assert steps == ["count", "prove", "encode", "grow", "write", "report"]
-    assert all(re.fullmatch(r"\w+: done in \d+\.\d s", line) for line in done.stderr.splitlines())
+    notes = "Target script, of the letters in the text"
+    assert list(dict.fromkeys(steps)) == ["count", "prove", notes, "encode", "grow", "write", "report"]
+    told = [line for line in done.stderr.splitlines() if not line.startswith(notes)]
+    # A slow machine also sees how far a step is.
+    assert all(re.match(r"\w+: (done in \d+\.\d s$|.*%)", line) for line in told)
 
 
 def test_progress_tells_share_time_left_and_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def extension(folder: Path, *, n_added: int = 100, n_tokens: int = 600, pad_to: int | None = 128) -> Path:
+<<<<<<< HEAD
     first = n_tokens - n_added
     record = {
         "format_version": 1, "method": "grow", "scores": "none", "n_added": n_added, "first_id": first,
@@ -53,6 +53,15 @@ def extension(folder: Path, *, n_added: int = 100, n_tokens: int = 600, pad_to: 
         "n_rows": n_tokens, "n_rows_padded": -(-n_tokens // (pad_to or 1)) * (pad_to or 1),
         "tokens": [{"id": first + n, "piece": "x", "bytes": "78", "base_ids": [0]} for n in range(n_added)],
     }  # fmt: skip
+=======
+    """The folder of a merged tokenizer, of which `plan` reads extension.json alone."""
+    first = n_tokens - n_added
+    sizes = {"n_added": n_added, "first_id": first, "n_tokens": n_tokens, "n_rows": n_tokens, "pad_to": pad_to}
+    base = {"name": "b", "source": "b", "sha256": "0", "n_tokens": first}
+    tokens = [{"id": first + i, "piece": "p", "bytes": "ea", "base_ids": [0]} for i in range(n_added)]
+    record = {"format_version": 1, "method": "grow", "scores": "unique", "scripts": [], **sizes, "base": base}
+    record |= {"n_rows_padded": n_tokens, "tokens": tokens}
+>>>>>>> w-plan
     return written(folder / "extension.json", json.dumps(record)).parent
 
 
@@ -106,6 +115,7 @@ def test_rows_come_from_a_merged_tokenizer_padding_included(model: Path, tmp_pat
     assert (record["n_rows"], record["n_added"]) == (640, 100)
 
 
+<<<<<<< HEAD
 def test_rows_come_from_a_sweep_s_choice(run_dir: Path, tmp_path: Path) -> None:
     run = shutil.copytree(run_dir, tmp_path / "run")
     shutil.rmtree(run / "tokenizer")
@@ -117,6 +127,15 @@ def test_rows_come_from_a_sweep_s_choice(run_dir: Path, tmp_path: Path) -> None:
     extension(run / "tokenizer", n_added=90, n_tokens=n_base + 90, pad_to=None)
     record = as_json(wide, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
     assert (record["n_rows"], record["n_added"]) == (n_base + 90, 90)
+=======
+def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
+    run = sweep_of(tmp_path / "run", n_tokens=500, n_added=40)
+    record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
+    assert (record["n_rows"], record["n_added"]) == (540, 40)
+    extension(run / "tokenizer", n_added=90, n_tokens=590, pad_to=None)
+    record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
+    assert (record["n_rows"], record["n_added"]) == (590, 90)
+>>>>>>> w-plan
 
 
 def test_a_default_context_ends_at_the_model_s_positions_and_is_told(model: Path) -> None:

@@ -54,7 +54,9 @@ def differences(tokenizer: Tokenizer, data: bytes, texts: Iterable[str]) -> Iter
         expected = processor.encode(batch, num_threads=-1)
         for text, one, other in zip(batch, expected, ids_with_names_as_text(tokenizer, batch), strict=True):
             if one != other:
-                yield Difference(text, processor.id_to_piece(one), [*map(tokenizer.id_to_token, other)])
+                yield Difference(
+                    text, processor.id_to_piece(one), [tokenizer.id_to_token(index) or "" for index in other]
+                )
 
 
 def ids_with_names_as_text(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
