@@ -45,15 +45,6 @@ def model(tmp_path: Path) -> Path:
 
 
 def extension(folder: Path, *, n_added: int = 100, n_tokens: int = 600, pad_to: int | None = 128) -> Path:
-<<<<<<< HEAD
-    first = n_tokens - n_added
-    record = {
-        "format_version": 1, "method": "grow", "scores": "none", "n_added": n_added, "first_id": first,
-        "base": {"name": "b", "source": "b", "sha256": "0", "n_tokens": first}, "n_tokens": n_tokens, "pad_to": pad_to,
-        "n_rows": n_tokens, "n_rows_padded": -(-n_tokens // (pad_to or 1)) * (pad_to or 1),
-        "tokens": [{"id": first + n, "piece": "x", "bytes": "78", "base_ids": [0]} for n in range(n_added)],
-    }  # fmt: skip
-=======
     """The folder of a merged tokenizer, of which `plan` reads extension.json alone."""
     first = n_tokens - n_added
     sizes = {"n_added": n_added, "first_id": first, "n_tokens": n_tokens, "n_rows": n_tokens, "pad_to": pad_to}
@@ -61,8 +52,31 @@ def extension(folder: Path, *, n_added: int = 100, n_tokens: int = 600, pad_to: 
     tokens = [{"id": first + i, "piece": "p", "bytes": "ea", "base_ids": [0]} for i in range(n_added)]
     record = {"format_version": 1, "method": "grow", "scores": "unique", "scripts": [], **sizes, "base": base}
     record |= {"n_rows_padded": n_tokens, "tokens": tokens}
->>>>>>> w-plan
     return written(folder / "extension.json", json.dumps(record)).parent
+
+
+def sweep_of(folder: Path, *, n_tokens: int, n_added: int) -> Path:
+    """The folder of a sweep, of which `plan` reads sweep.json alone."""
+    stats = dict.fromkeys(("n_documents", "n_bytes", "n_chars", "n_words", "n_tokens_base"), 1)
+    sets = {"train": {"role": "train", **stats}, "heldout": {"role": "heldout", **stats}}
+    counted = {name: {"n_tokens": 1, "ratio_input": 1.0} for name in sets}
+    point = {"n_added": n_added, "n_rows_total": n_tokens + n_added, "dry": False, "sets": counted}
+    point |= {"n_embedding_params": None, "ratio_embedding": None}
+    names = dict.fromkeys(("name", "family", "source", "sha256"), "b")
+    record = {
+        "format_version": 1,
+        "base": {**names, "n_tokens": n_tokens, "n_rows": n_tokens},
+        "model": None,
+        "scripts": [],
+        "options": {"heldout": 0.05, "seed": 0},
+        "sets": sets,
+        "points": [point],
+        "max_added": n_added,
+        "exhausted_at": None,
+        "curve_sha256": "0",
+        "choice": {"n_added": n_added, "reason": "", "point": point},
+    }
+    return written(folder / "sweep.json", json.dumps(record)).parent
 
 
 def as_json(*arguments: object) -> dict[str, Any]:
@@ -115,19 +129,6 @@ def test_rows_come_from_a_merged_tokenizer_padding_included(model: Path, tmp_pat
     assert (record["n_rows"], record["n_added"]) == (640, 100)
 
 
-<<<<<<< HEAD
-def test_rows_come_from_a_sweep_s_choice(run_dir: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(run_dir, tmp_path / "run")
-    shutil.rmtree(run / "tokenizer")
-    sweep = json.loads((run / "sweep.json").read_text(encoding="utf-8"))
-    n_base, n_added = sweep["base"]["n_tokens"], sweep["choice"]["n_added"]
-    wide = written(tmp_path / "wide" / "config.json", json.dumps({**CONFIG, "vocab_size": n_base})).parent
-    record = as_json(wide, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
-    assert (record["n_rows"], record["n_added"]) == (n_base + n_added, n_added)
-    extension(run / "tokenizer", n_added=90, n_tokens=n_base + 90, pad_to=None)
-    record = as_json(wide, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
-    assert (record["n_rows"], record["n_added"]) == (n_base + 90, 90)
-=======
 def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
     run = sweep_of(tmp_path / "run", n_tokens=500, n_added=40)
     record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
@@ -135,7 +136,6 @@ def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
     extension(run / "tokenizer", n_added=90, n_tokens=590, pad_to=None)
     record = as_json(model, "--run", run, "--budget", "1Mtok", "--plan", "full", *SMALL)
     assert (record["n_rows"], record["n_added"]) == (590, 90)
->>>>>>> w-plan
 
 
 def test_a_default_context_ends_at_the_model_s_positions_and_is_told(model: Path) -> None:
