@@ -33,7 +33,7 @@ sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choic
 	$(strip $(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS))
 
 test: $(INSTALLED_DEV) ## Run the tests
-	$(strip $(BIN)/python -m pytest $(ARGS))
+	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS))
 
 test-browser: $(INSTALLED_BROWSER) ## Run the tests that need Chromium: VOCABOPT_CHROMIUM, or chromium on PATH
 	$(strip $(BIN)/python -m pytest -m browser tests/browser $(ARGS))
