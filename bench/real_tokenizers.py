@@ -205,7 +205,7 @@ def measure(name: str, path: Path, paths: dict[str, Path], work: Path) -> Result
             other: sum(ids[0][other][i] != ids[SIZES[-1]][other][i] for i in chosen)
             for other, chosen in untouched.items()
         },
-        verdict="PASS" if report.passed else "FAIL",
+        verdict=report.verdict.upper(),
         failures=[f"{check.name}: {check.summary}" for check in report.checks if check.status in ("fail", "warn")],
         seconds=time.perf_counter() - start,
     )

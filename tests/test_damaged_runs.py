@@ -71,16 +71,21 @@ def run(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole / "run", tmp_path / "run")
 
 
+def _written_at(run: Path) -> dict[Path, int | None]:
+    """Every path of a run, and when each file was written; a lock taken and given back changes its folder's time."""
+    return {path: path.stat().st_mtime_ns if path.is_file() else None for path in run.rglob("*")}
+
+
 def refused(command: tuple[str, ...], run: Path, whole: Path, model: Path, out: Path) -> str:
     """The one message with which the command refuses; nothing is written."""
     places = {"run": run, "model": model, "text": whole / "ko.txt", "out": out}
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    before = _written_at(run)
     result = vocabopt(*(argument.format(**places) for argument in command))
     assert result.exit_code == 2, (command, result.output)
     told = result.stderr.splitlines()[-1]
     assert told.startswith("Error: "), result.stderr
     assert "Traceback" not in result.stderr
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert _written_at(run) == before
     assert not (out / "tokenizer.json").exists()
     return told
 
