@@ -4,14 +4,12 @@ A suffix is a promise that the beginning of the file is held against. Where a te
 nothing) holds records, markup or binary data, it is refused with what to do; `--format` decides instead of both.
 """
 
-import codecs
 import json
 import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Literal
 
-from vocabopt.byte_order_mark import MARK, tell_mark
 from vocabopt.errors import CorpusError
 from vocabopt.reading import ReadOptions
 from vocabopt.storage import STDIN
@@ -170,24 +168,3 @@ def _refused(url: str, what: str, advice: str) -> CorpusError:
         advice = "Unpack it on the way, for example with zcat or zstdcat"
     advice = advice or "Unpack or convert it to plain text"
     return CorpusError(f"{name}: holds {what}, not plain text. {advice}; --format text takes it as it stands.")
-
-
-def drop_mark(chunks: Iterator[tuple[bytes, int]], url: str) -> Iterator[tuple[bytes, int]]:
-    """UTF-8 without its byte order mark."""
-    head, n_stored, is_end = b"", 0, False
-    while len(head) < len(MARK) and not is_end:
-        data, n_stored = next(chunks)
-        head, is_end = head + data, not data
-    if head.startswith(MARK):
-        tell_mark(url)
-        head = head[len(MARK) :]
-    if head:
-        yield head, n_stored
-    if is_end:
-        yield b"", n_stored
-    yield from chunks
-
-
-def drops_own_mark(encoding: str) -> bool:
-    """Whether Python's codec takes the mark off itself: a second one is text."""
-    return codecs.lookup(encoding).name in ("utf-8-sig", "utf-16", "utf-32")

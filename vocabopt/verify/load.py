@@ -11,7 +11,7 @@ from vocabopt.bases import Base, load_base
 from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER
 from vocabopt.bases.ranks import is_rank_file
 from vocabopt.bases.sentencepiece_model import parse_any_model, to_tokenizer_json
-from vocabopt.byte_order_mark import MARK, read_bytes
+from vocabopt.byte_order_mark import read_bytes, without_mark
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.verify.encoders import Kind
@@ -102,7 +102,7 @@ def _reads_ranks(place: Path) -> bool:
     if file is None:
         return False
     with file.open("rb") as opened:
-        return is_rank_file(opened.read(200).removeprefix(MARK))
+        return is_rank_file(without_mark(opened.read(200), file))
 
 
 def _written(base: Base, folder: Path | None) -> Kind:
