@@ -47,7 +47,7 @@ _OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.){0,200}"\s*:')
 _CONTROL = re.compile("[\0-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 #: Longer than any literal or escape of JSON.
 _MARGIN_CHARS = 32
-_DECODER = json.JSONDecoder()
+JSON_DECODER = json.JSONDecoder()
 
 
 def head_of(chunks: Iterator[tuple[bytes, int]]) -> tuple[bytes, bool, Iterator[tuple[bytes, int]]]:
@@ -108,13 +108,13 @@ def json_kind(text: str, *, is_all: bool) -> Literal["array", "objects"] | None:
 
     is_all: the text ends there; else it goes on, and may stop inside a value.
     """
-    position = _skip(text, 0)
+    position = skip_space(text, 0)
     if text.startswith("[", position):
         return "array" if _begins_array(text, position, is_all=is_all) else None
     n_objects = 0
     while text.startswith("{", position) and n_objects < _N_OBJECTS:
         try:
-            value, end = _DECODER.raw_decode(text, position)
+            value, end = JSON_DECODER.raw_decode(text, position)
         except json.JSONDecodeError as error:
             is_cut = not is_all and stops_inside(error, text) and _OBJECT.match(text, position) is not None
             return "objects" if is_cut or n_objects > 1 else None
@@ -122,23 +122,23 @@ def json_kind(text: str, *, is_all: bool) -> Literal["array", "objects"] | None:
             return None
         if not value:
             return None
-        n_objects, position = n_objects + 1, _skip(text, end)
+        n_objects, position = n_objects + 1, skip_space(text, end)
     return "objects" if n_objects and (position == len(text) or n_objects == _N_OBJECTS) else None
 
 
 def _begins_array(text: str, position: int, *, is_all: bool) -> bool:
-    start = _skip(text, position + 1)
+    start = skip_space(text, position + 1)
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = JSON_DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
         return not is_all and stops_inside(error, text) and text[start : start + 1] in ("{", '"')
     except (ValueError, RecursionError):
         return False
     if not isinstance(value, dict | str):
         return False
-    end = _skip(text, end)
+    end = skip_space(text, end)
     if text.startswith("]", end):
-        return _skip(text, end + 1) == len(text)
+        return skip_space(text, end + 1) == len(text)
     return text.startswith(",", end)
 
 
@@ -157,7 +157,8 @@ def stops_inside(error: json.JSONDecodeError, text: str) -> bool:
     return error.msg.startswith("Unterminated string") or error.pos > len(text) - _MARGIN_CHARS
 
 
-def _skip(text: str, position: int) -> int:
+def skip_space(text: str, position: int) -> int:
+    """The position behind white space of JSON."""
     found = _SPACE.match(text, position)
     return position if found is None else found.end()
 
