@@ -4,14 +4,16 @@ A suffix is a promise that the beginning of the file is held against. Where a te
 nothing) holds records, markup or binary data, it is refused with what to do; `--format` decides instead of both.
 """
 
+import csv
+import io
 import json
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Literal
 
 from vocabopt.errors import CorpusError
-from vocabopt.reading import ReadOptions
+from vocabopt.reading import ReadOptions, text_column
 from vocabopt.storage import STDIN
 
 HEAD_BYTES = 1 << 16
@@ -44,6 +46,10 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
 _MARKUP = re.compile(r"\s*(<!--.*?-->\s*)*(<\?xml\s|<!doctype\s|<html\b)", re.IGNORECASE | re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.){0,200}"\s*:')
+#: Columns that hold text where `--column` names none, and lines at the beginning that must be rows of a table.
+_TEXT_COLUMNS = ("text", "content", "document", "sentence")
+_N_ROWS = 20
+_COLUMN_NAME = re.compile(r"\w[\w .-]{0,39}")
 _CONTROL = re.compile("[\0-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 #: Longer than any literal or escape of JSON.
 _MARGIN_CHARS = 32
@@ -94,6 +100,8 @@ def format_of(url: str, suffix: str, stored: bytes, text: bytes, options: ReadOp
         what = "a JSON array" if kind == "array" else "JSON objects, one after another"
         as_format = "json" if kind == "array" else "jsonl"
         raise _refused(url, what, f"Read its records with --format {as_format} (and --column NAME)")
+    if table := _table_kind(start, options, is_all=is_all):
+        raise _refused(url, table.upper(), f"Read a column of it with --format {table} (and --column NAME)")
     if _MARKUP.match(start):
         raise _refused(url, "HTML or XML", "Take the text out of it")
     # Where nothing is skipped, the first bad byte is refused anyway, with its place.
@@ -140,6 +148,38 @@ def _begins_array(text: str, position: int, *, is_all: bool) -> bool:
     if text.startswith("]", end):
         return skip_space(text, end + 1) == len(text)
     return text.startswith(",", end)
+
+
+def _table_kind(text: str, options: ReadOptions, *, is_all: bool) -> Literal["csv", "tsv"] | None:
+    """The kind of table that a text begins with; None for none.
+
+    A head line of names, one of them the text column's, and behind it two rows at least, all with as many fields:
+    prose that has all of that by chance is not to be expected.
+    """
+    columns = (text_column(options),) if options.column else _TEXT_COLUMNS
+    head = text.partition("\n")[0]
+    if not any(column in head for column in columns):
+        return None
+    kinds: tuple[tuple[Literal["csv", "tsv"], str], ...] = (("csv", ","), ("tsv", "\t"))
+    whole_lines = text if is_all else text[: text.rfind("\n") + 1]
+    for kind, separator in kinds:
+        reader = csv.reader(io.StringIO(whole_lines, newline=""), delimiter=separator, strict=True)
+        rows: list[list[str]] = []
+        try:
+            rows.extend(row for row in islice(reader, _N_ROWS + 1) if row)
+        except csv.Error as error:
+            if is_all or "unexpected end of data" not in str(error):  # else what was read stops inside a cell
+                continue
+        names = rows[0] if rows else []
+        if (
+            len(rows) > 2
+            and len(set(names)) == len(names) > 1
+            and any(name in columns for name in names)
+            and all(_COLUMN_NAME.fullmatch(name) for name in names)
+            and all(len(row) == len(names) for row in rows)
+        ):
+            return kind
+    return None
 
 
 def _is_binary(start: str) -> bool:
