@@ -13,8 +13,8 @@ from vocabopt import notices
 from vocabopt.corpus import corpus_set, find_text_sets, named_set
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.finding import expanded, find
-from vocabopt.paths import printable
 from vocabopt.readers import ReadOptions, read_blocks
+from vocabopt.utf8 import printable
 
 KOREAN = "나는 학교에 갔다.\n"
 

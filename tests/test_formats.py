@@ -138,6 +138,14 @@ NOT_TEXT: dict[str, tuple[bytes, str]] = {
     "strings": (b'[\n"a",\n"b"\n]\n', "a JSON array.*--format json "),
     "long string": (b'["' + b"a" * 100_000 + b'"]', "a JSON array.*--format json "),
     "marked": (b"\xef\xbb\xbf" + _OBJECTS.encode(), "JSON objects.*--format jsonl"),
+    "csv": ("id,text\n1,가\n2,나\n".encode(), "CSV.*--format csv "),
+    "quoted csv": (b'text,label,source\r\n"a, ""b""\r\nc",1,x\r\n"d",0,y\r\n', "CSV.*--format csv "),
+    "tsv": ("id\tcontent\n1\t가\n2\t나\n".encode(), "TSV.*--format tsv "),
+    "long csv": (b"label,text\n" + b"1,a word and more\n" * 6000, "CSV.*--format csv "),
+    "long cells": (
+        b"id,text\n" + b'1,"' + b"a line\n" * 3000 + b'"\n' + b'2,"' + b"b\n" * 9000 + b'"\n3,"' + b"c\n" * 20000,
+        "CSV",
+    ),
     "gzip": (gzip.compress(b"a\n"), r"gzip.*\.gz"),
     "zstd": (b"\x28\xb5\x2f\xfd rest", r"zstd.*\.zst"),
     "gguf": (b"GGUF\3\0\0\0", "GGUF"),
@@ -166,6 +174,12 @@ TEXT = (
     "<p>a paragraph</p>\n",
     "<3 you\n",
     "a,b\n1,2\n",
+    "id,text\n1,2\n",
+    "text, then more\nfirst, second\nthird, fourth\n",
+    "Of each text,\nthe second,\nthe third,\n",
+    "text,more\nall but one, of these\nlines have a comma\n",
+    "text\na\nb\n",
+    'id,text\n1,"a quote that is not closed\n2,b\n3,c\n',
     "12\n",
 )
 

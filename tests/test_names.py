@@ -15,8 +15,7 @@ from command_line import written
 from helpers import CORPUS
 
 from vocabopt.locks import folder_lock
-from vocabopt.paths import printable
-from vocabopt.utf8 import json_bytes, shown_bytes
+from vocabopt.utf8 import json_bytes, printable, shown_bytes
 
 KOREAN = CORPUS / "ko" / "news.txt"
 #: "한국" in CP949.
@@ -68,7 +67,7 @@ def test_every_command_takes_a_name_that_is_not_utf_8(place: Path, folders: Path
 def test_messages_show_the_bytes_in_any_encoding(encoding: str, place: Path) -> None:
     done = run("choose", place, PYTHONIOENCODING=encoding)
     assert done.returncode == 2
-    # click takes ASCII for a mistake and writes UTF-8.
+    # ASCII is taken for a mistake: UTF-8 is written.
     said = done.stderr.decode("utf-8" if encoding == "ascii" else encoding)
     assert "\\xc7" in said
     assert "Traceback" not in said

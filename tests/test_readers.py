@@ -92,7 +92,7 @@ def test_other_encodings_give_the_same_documents(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "encoded.txt"
     path.write_bytes(text.encode(encoding))
-    # Python's utf-16 and utf-8-sig take the mark off themselves; a second one is text.
+    # Python's utf-16 and utf-8-sig take the mark off; a second one is text.
     decoded = path.read_bytes().decode(encoding)
     decoded = f"\ufeff{decoded}" if encoding in ("utf-16", "utf-8-sig") else decoded
     expected = [line for line in reference_lines(decoded) if line.strip()]
@@ -453,12 +453,13 @@ def test_a_byte_order_mark_is_dropped_at_the_beginning_and_nowhere_else(
         blocks_of(written(tmp_path / "bad.txt", "\ufeffa\n".encode() + b"\xff\n"), block_bytes=block_bytes)
 
 
-def test_a_byte_order_mark_is_told_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_byte_order_mark_is_told_once(tmp_path: Path, encoding: str) -> None:
     told: list[str] = []
     notices.listen(told.append)
     try:
         for name in ("a.txt", "b.txt"):
-            documents_of(written(tmp_path / name, "\ufeff가\n"))
+            documents_of(written(tmp_path / name, "\ufeff가\n"), ReadOptions(encoding=encoding))
     finally:
         notices.silence()
     assert len(told) == 1

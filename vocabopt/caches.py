@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vocabopt.errors import OptionError
-from vocabopt.paths import printable
+from vocabopt.utf8 import printable
 
 #: Folders of compiled functions: numba keeps its cache beside them where it can.
 _KERNELS = tuple(Path(__file__).parent / name for name in ("", "prepare", "prepare/steps"))

@@ -4,16 +4,16 @@ A suffix is a promise that the beginning of the file is held against. Where a te
 nothing) holds records, markup or binary data, it is refused with what to do; `--format` decides instead of both.
 """
 
-import codecs
+import csv
+import io
 import json
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Literal
 
-from vocabopt.byte_order_mark import MARK, tell_mark
 from vocabopt.errors import CorpusError
-from vocabopt.reading import ReadOptions
+from vocabopt.reading import ReadOptions, text_column
 from vocabopt.storage import STDIN
 
 HEAD_BYTES = 1 << 16
@@ -46,10 +46,14 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
 _MARKUP = re.compile(r"\s*(<!--.*?-->\s*)*(<\?xml\s|<!doctype\s|<html\b)", re.IGNORECASE | re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.){0,200}"\s*:')
+#: Columns that hold text where `--column` names none, and lines at the beginning that must be rows of a table.
+_TEXT_COLUMNS = ("text", "content", "document", "sentence")
+_N_ROWS = 20
+_COLUMN_NAME = re.compile(r"\w[\w .-]{0,39}")
 _CONTROL = re.compile("[\0-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 #: Longer than any literal or escape of JSON.
 _MARGIN_CHARS = 32
-_DECODER = json.JSONDecoder()
+JSON_DECODER = json.JSONDecoder()
 
 
 def head_of(chunks: Iterator[tuple[bytes, int]]) -> tuple[bytes, bool, Iterator[tuple[bytes, int]]]:
@@ -96,6 +100,8 @@ def format_of(url: str, suffix: str, stored: bytes, text: bytes, options: ReadOp
         what = "a JSON array" if kind == "array" else "JSON objects, one after another"
         as_format = "json" if kind == "array" else "jsonl"
         raise _refused(url, what, f"Read its records with --format {as_format} (and --column NAME)")
+    if table := _table_kind(start, options, is_all=is_all):
+        raise _refused(url, table.upper(), f"Read a column of it with --format {table} (and --column NAME)")
     if _MARKUP.match(start):
         raise _refused(url, "HTML or XML", "Take the text out of it")
     # Where nothing is skipped, the first bad byte is refused anyway, with its place.
@@ -110,13 +116,13 @@ def json_kind(text: str, *, is_all: bool) -> Literal["array", "objects"] | None:
 
     is_all: the text ends there; else it goes on, and may stop inside a value.
     """
-    position = _skip(text, 0)
+    position = skip_space(text, 0)
     if text.startswith("[", position):
         return "array" if _begins_array(text, position, is_all=is_all) else None
     n_objects = 0
     while text.startswith("{", position) and n_objects < _N_OBJECTS:
         try:
-            value, end = _DECODER.raw_decode(text, position)
+            value, end = JSON_DECODER.raw_decode(text, position)
         except json.JSONDecodeError as error:
             is_cut = not is_all and stops_inside(error, text) and _OBJECT.match(text, position) is not None
             return "objects" if is_cut or n_objects > 1 else None
@@ -124,24 +130,56 @@ def json_kind(text: str, *, is_all: bool) -> Literal["array", "objects"] | None:
             return None
         if not value:
             return None
-        n_objects, position = n_objects + 1, _skip(text, end)
+        n_objects, position = n_objects + 1, skip_space(text, end)
     return "objects" if n_objects and (position == len(text) or n_objects == _N_OBJECTS) else None
 
 
 def _begins_array(text: str, position: int, *, is_all: bool) -> bool:
-    start = _skip(text, position + 1)
+    start = skip_space(text, position + 1)
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = JSON_DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
         return not is_all and stops_inside(error, text) and text[start : start + 1] in ("{", '"')
     except (ValueError, RecursionError):
         return False
     if not isinstance(value, dict | str):
         return False
-    end = _skip(text, end)
+    end = skip_space(text, end)
     if text.startswith("]", end):
-        return _skip(text, end + 1) == len(text)
+        return skip_space(text, end + 1) == len(text)
     return text.startswith(",", end)
+
+
+def _table_kind(text: str, options: ReadOptions, *, is_all: bool) -> Literal["csv", "tsv"] | None:
+    """The kind of table that a text begins with; None for none.
+
+    A head line of names, one of them the text column's, and behind it two rows at least, all with as many fields:
+    prose that has all of that by chance is not to be expected.
+    """
+    columns = (text_column(options),) if options.column else _TEXT_COLUMNS
+    head = text.partition("\n")[0]
+    if not any(column in head for column in columns):
+        return None
+    kinds: tuple[tuple[Literal["csv", "tsv"], str], ...] = (("csv", ","), ("tsv", "\t"))
+    whole_lines = text if is_all else text[: text.rfind("\n") + 1]
+    for kind, separator in kinds:
+        reader = csv.reader(io.StringIO(whole_lines, newline=""), delimiter=separator, strict=True)
+        rows: list[list[str]] = []
+        try:
+            rows.extend(row for row in islice(reader, _N_ROWS + 1) if row)
+        except csv.Error as error:
+            if is_all or "unexpected end of data" not in str(error):  # else what was read stops inside a cell
+                continue
+        names = rows[0] if rows else []
+        if (
+            len(rows) > 2
+            and len(set(names)) == len(names) > 1
+            and any(name in columns for name in names)
+            and all(_COLUMN_NAME.fullmatch(name) for name in names)
+            and all(len(row) == len(names) for row in rows)
+        ):
+            return kind
+    return None
 
 
 def _is_binary(start: str) -> bool:
@@ -159,7 +197,8 @@ def stops_inside(error: json.JSONDecodeError, text: str) -> bool:
     return error.msg.startswith("Unterminated string") or error.pos > len(text) - _MARGIN_CHARS
 
 
-def _skip(text: str, position: int) -> int:
+def skip_space(text: str, position: int) -> int:
+    """The position behind white space of JSON."""
     found = _SPACE.match(text, position)
     return position if found is None else found.end()
 
@@ -170,24 +209,3 @@ def _refused(url: str, what: str, advice: str) -> CorpusError:
         advice = "Unpack it on the way, for example with zcat or zstdcat"
     advice = advice or "Unpack or convert it to plain text"
     return CorpusError(f"{name}: holds {what}, not plain text. {advice}; --format text takes it as it stands.")
-
-
-def drop_mark(chunks: Iterator[tuple[bytes, int]], url: str) -> Iterator[tuple[bytes, int]]:
-    """UTF-8 without its byte order mark."""
-    head, n_stored, is_end = b"", 0, False
-    while len(head) < len(MARK) and not is_end:
-        data, n_stored = next(chunks)
-        head, is_end = head + data, not data
-    if head.startswith(MARK):
-        tell_mark(url)
-        head = head[len(MARK) :]
-    if head:
-        yield head, n_stored
-    if is_end:
-        yield b"", n_stored
-    yield from chunks
-
-
-def drops_own_mark(encoding: str) -> bool:
-    """Whether Python's codec takes the mark off itself: a second one is text."""
-    return codecs.lookup(encoding).name in ("utf-8-sig", "utf-16", "utf-32")

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.paths import printable
+from vocabopt.utf8 import printable
 
 #: Of the hidden files that stand beside a result only while it is being made.
 _OWN = re.compile(r"\..+\.(lock|holder\.json|partial)")

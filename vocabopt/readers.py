@@ -6,7 +6,6 @@
 Parquet has its own way in (_parquet_blocks). All ways end in Block.of, which holds the one rule for blank documents.
 """
 
-import codecs
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from vocabopt.byte_order_mark import MARK
+from vocabopt.byte_order_mark import MARK, chunks_without_mark, is_utf8, needs_mark
 from vocabopt.errors import CorpusError, DamagedFileError
-from vocabopt.formats import drop_mark, drops_own_mark, format_of, head_of
+from vocabopt.formats import format_of, head_of
 from vocabopt.lines import NUL, OR_SKIP, Damage, RawLines, clean_text, line_blocks, transcoded, unreadable_of
 from vocabopt.notices import tell
 from vocabopt.reading import Block, ReadOptions, no_column, text_column
@@ -99,12 +98,12 @@ def _opened(
     if options.on_error == "skip":
         chunks = damage.watching(chunks)
     stored, _, chunks = head_of(chunks)
-    if codecs.lookup(options.encoding).name != "utf-8":
+    if not is_utf8(options.encoding):
         chunks = transcoded(chunks, url, options)
     text, is_all, chunks = head_of(chunks)
     offset = 0
-    if not drops_own_mark(options.encoding) and text.startswith(MARK):
-        text, chunks, offset = text[len(MARK) :], drop_mark(chunks, url), len(MARK)
+    if not needs_mark(options.encoding) and text.startswith(MARK):
+        text, chunks, offset = text[len(MARK) :], chunks_without_mark(chunks, url), len(MARK)
     kind = format_of(url, suffix, stored, text, options, is_all=is_all)
     if kind == "parquet":
         raise CorpusError(f"{url}: parquet is not read from compressed files; unpack it")

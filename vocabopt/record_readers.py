@@ -3,7 +3,6 @@
 import codecs
 import csv
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -11,15 +10,13 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from vocabopt.errors import CorpusError
-from vocabopt.formats import stops_inside
+from vocabopt.formats import JSON_DECODER, skip_space, stops_inside
 from vocabopt.lines import OR_SKIP, Damage, RawLines, Unreadable, clean_text, not_decodable, text_of, unreadable_of
 from vocabopt.reading import Block, ReadOptions, checked_text, no_column, text_column
 
 #: The number of a record, or of its line; and the record: an object, a text, or a BrokenRecordError.
 Record: TypeAlias = tuple[int, Any]
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
 _MAX_FIELD_CHARS = (1 << 31) - 1
 
 
@@ -230,8 +227,7 @@ class _Values:
     def at_end(self) -> bool:
         """Whether nothing but white space is left."""
         while True:
-            space = _SPACE.match(self.text, self.position)
-            self.position = self.position if space is None else space.end()
+            self.position = skip_space(self.text, self.position)
             if self.position < len(self.text):
                 return False
             if not self._more():
@@ -250,7 +246,7 @@ class _Values:
             raise ValueError("it is missing")
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.text, self.position)
+                value, end = JSON_DECODER.raw_decode(self.text, self.position)
             except json.JSONDecodeError as error:
                 # Twice as much each time, so that a long value is not read over and over.
                 if stops_inside(error, self.text) and self._more(len(self.text) - self.position):

@@ -24,8 +24,8 @@ from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries
 from vocabopt.options import SweepOptions
-from vocabopt.paths import printable
 from vocabopt.sets import N_FOLDS
+from vocabopt.utf8 import printable
 
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
 COUNTS_VERSION = 2

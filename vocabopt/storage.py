@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 import zstandard
 
 from vocabopt.errors import CorpusError, DamagedFileError, OptionError, VocaboptError, how_to_install
-from vocabopt.paths import printable
+from vocabopt.utf8 import printable
 
 STDIN = "-"
 _FORMATS = {

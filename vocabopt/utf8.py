@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 from typing import Any
 
 #: The name of the error handler below, for files and streams.
@@ -17,6 +18,11 @@ def _shown(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(SHOWN, _shown)
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    r"""A path as text that any encoding of Unicode takes: bytes of the name that are not UTF-8 appear as \xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def shown_bytes(text: str) -> bytes:

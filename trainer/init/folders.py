@@ -3,13 +3,12 @@
 import re
 from pathlib import Path
 
+from vocabopt.bases.folders import files_with_tokenizer
 from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER
 from vocabopt.errors import ModelError
+from vocabopt.merge.extension import EXTENSION_JSON
 
-EXTENSION_JSON = "extension.json"
-#: Files that any of transformers' tokenizers is read from, beside *.tiktoken.
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
-_TRAVELLING = (*COMPANION_FILES, "added_tokens.json", "vocab.json", "merges.txt", EXTENSION_JSON, *_TOKENIZER_FILES)
+_TRAVELLING = (*COMPANION_FILES, "added_tokens.json", "vocab.json", "merges.txt", EXTENSION_JSON)
 #: What of a hub repository is fetched: weights in safetensors, config and tokenizer; no code.
 _PATTERNS = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.jinja", "merges.txt")
 
@@ -37,11 +36,11 @@ def model_folder(value: str | Path) -> Path:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _TOKENIZER_FILES) or any(folder.glob("*.tiktoken"))
+    return bool(files_with_tokenizer(folder))
 
 
 def tokenizer_files(folder: Path) -> dict[str, bytes]:
     """The files of a tokenizer's folder that belong to it, by their path in it; not verify.json and the like."""
-    found = [folder / name for name in _TRAVELLING] + sorted(folder.glob("*.tiktoken"))
+    found = [folder / name for name in _TRAVELLING] + files_with_tokenizer(folder)
     found += sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}

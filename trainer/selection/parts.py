@@ -12,13 +12,13 @@ from vocabopt.console import Console
 from vocabopt.content import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.corpus import corpus_set
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.paths import printable
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Reader, find_text
 from vocabopt.prepare.run import run_prepare
 from vocabopt.prepare.step import Step
 from vocabopt.prepare.steps.select import Select
 from vocabopt.prepare.work import Work
+from vocabopt.utf8 import printable
 
 _FILES_OF_A_PATH = 10_000  # numbers of files in train/ that a path has to itself
 _KEPT_NAMES = ("train", "heldout", "text")  # of the sets of a sweep

@@ -17,7 +17,7 @@ from vocabopt.analyze.text import SetText, read_texts, share
 from vocabopt.analyze.vocabulary import near_duplicates
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, named_set, tell_shared
+from vocabopt.corpus import TextSet, n_stored_bytes, named_set, tell_shared
 from vocabopt.errors import OptionError
 from vocabopt.report.text import plain
 from vocabopt.versions import versions
@@ -40,7 +40,7 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
     text_sets = tuple(
         replace(text_set, name=str(i), files=_of_set(text_set, str(i))) for i, text_set in enumerate(named)
     )
-    n_bytes = _stored_bytes(text_sets)
+    n_bytes = n_stored_bytes(text_sets)
     with console.step("load"):
         subjects = load_subjects(options)
     with console.step("read", n_bytes, "bytes") as advance:
@@ -83,11 +83,6 @@ def _lost(records: list[dict[str, Any]]) -> list[str]:
 
 def _of_set(text_set: TextSet, name: str) -> tuple[Any, ...]:
     return tuple(replace(file, text_set=name) for file in text_set.files)
-
-
-def _stored_bytes(text_sets: tuple[TextSet, ...]) -> int | None:
-    sizes = [file.n_bytes for text_set in text_sets for file in text_set.files]
-    return None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
 
 
 def _adding_up(advance: Any) -> Any:

@@ -15,6 +15,15 @@ from vocabopt.bases.tekken import parse_tekken
 from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import BaseTokenizerError
 
+#: What a folder's tokenizer is read from, the first that is there; then any rank file named *.tiktoken.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
+
+
+def files_with_tokenizer(folder: Path) -> list[Path]:
+    """The files that hold a folder's tokenizer: it is read from the first; the others may hold it in another form."""
+    named = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    return named + sorted(folder.glob("*.tiktoken"))
+
 
 def added_tokens_of(folder: Path) -> dict[str, dict[str, Any]]:
     """Tokens that a folder adds to its tokenizer.model: content -> the entry of tokenizer.json, its flags included."""

@@ -60,15 +60,20 @@ def parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
         stored = json.loads(data)["model"]["vocab"]
     except Exception as error:  # tokenizers raises bare Exception
         raise _unreadable(path, error) from error
-    if isinstance(stored, dict) and len(set(stored.values())) != len(stored):
-        index, n = Counter(stored.values()).most_common(1)[0]
-        pieces = [piece for piece, i in stored.items() if i == index]
+    refuse_shared_ids(stored, path)
+    assert isinstance(value, dict)
+    return value
+
+
+def refuse_shared_ids(vocab: Any, path: Path) -> None:
+    """Refuse a vocabulary, as the file has it, in which two pieces have one id: the library drops one of them."""
+    if isinstance(vocab, dict) and len(set(vocab.values())) != len(vocab):
+        index, n = Counter(vocab.values()).most_common(1)[0]
+        pieces = [piece for piece, i in vocab.items() if i == index]
         raise BaseTokenizerError(
             f"{path}: {n} pieces have the id {index} ({', '.join(map(repr, pieces[:3]))}), and the tokenizers library "
             "keeps one of them by chance. Give each piece an id of its own."
         )
-    assert isinstance(value, dict)
-    return value
 
 
 def check_readable(value: dict[str, Any], place: str) -> None:

@@ -12,7 +12,14 @@ from typing import Any
 from vocabopt.bases import known
 from vocabopt.bases.base import Base, Original
 from vocabopt.bases.families import recognise
-from vocabopt.bases.folders import added_tokens_of, give_token, original_beside, rank_file_name
+from vocabopt.bases.folders import (
+    TOKENIZER_FILES,
+    added_tokens_of,
+    files_with_tokenizer,
+    give_token,
+    original_beside,
+    rank_file_name,
+)
 from vocabopt.bases.json_files import (
     check_readable,
     parse_json,
@@ -39,8 +46,6 @@ COMPANION_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_tem
 _GGUF = b"GGUF"
 #: More chat templates of one tokenizer, a file each.
 TEMPLATE_FOLDER = "additional_chat_templates"
-#: What a folder's tokenizer is read from, the first that is there; then any rank file named *.tiktoken.
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +110,7 @@ def _builtin_mistral() -> Path:
 
 
 def _load_folder(folder: Path, name: str, source: str, pattern: str | None, specials: str | None) -> Base:
-    ranks = sorted(folder.glob("*.tiktoken"))
-    found = [*(folder / file for file in _TOKENIZER_FILES if (folder / file).is_file()), *ranks]
+    found = files_with_tokenizer(folder)
     if not found and (gguf := sorted(folder.glob("*.gguf"))):
         found = gguf[:1]  # refused with a reason of its own
     if not found:
@@ -116,8 +120,8 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
         )
     templates = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
-    companions = {file: _read_bytes(folder / file) for file in COMPANION_FILES if (folder / file).is_file()}
-    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": _read_bytes(template) for template in templates}
+    companions = {file: read_tokenizer_file(folder / file) for file in COMPANION_FILES if (folder / file).is_file()}
+    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": read_tokenizer_file(template) for template in templates}
     return _load_file(
         found[0],
         name=name,
@@ -147,7 +151,7 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        patterns = [*_TOKENIZER_FILES, "*.tiktoken", "config.json", "added_tokens.json", *COMPANION_FILES]
+        patterns = [*TOKENIZER_FILES, "*.tiktoken", "config.json", "added_tokens.json", *COMPANION_FILES]
         return Path(snapshot_download(hub_id, allow_patterns=[*patterns, f"{TEMPLATE_FOLDER}/*.jinja"]))
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         raise BaseTokenizerError(
@@ -170,7 +174,7 @@ def _load_file(
     more_added: Mapping[str, dict[str, Any]] | None = None,
 ) -> Base:
     """The base in the file at `path`; `beside` are files that may hold the same tokenizer in another form."""
-    data = _read_bytes(path)
+    data = read_tokenizer_file(path)
     content = _content_of(data, path, name, pattern, specials)
     for added in (more_added or {}).values():
         give_token(content.tokenizer_json, added, path)
@@ -179,7 +183,7 @@ def _load_file(
     family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
     originals = [] if content.original is None else [content.original]
     for other in beside or []:
-        original = original_beside(_read_bytes(other), other, content.tokenizer_json)
+        original = original_beside(read_tokenizer_file(other), other, content.tokenizer_json)
         originals += [] if original is None else [original]
     sha256 = hashlib.sha256(data)
     is_from_model = content.original is not None and content.original.kind == "sentencepiece"
@@ -208,7 +212,12 @@ def _load_file(
     return base
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_tokenizer_file(path: Path) -> bytes:
+    """The bytes of a file without a byte order mark.
+
+    Raises:
+        BaseTokenizerError: it cannot be read, or is a GGUF file.
+    """
     try:
         with path.open("rb") as file:
             # A whole model may be as large as the memory: its first bytes say enough.

@@ -8,7 +8,6 @@ pattern nor the special tokens: known.py has those that are published.
 
 import base64
 import binascii
-import codecs
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +22,7 @@ _NO_BYTES = b"="
 
 def is_rank_file(data: bytes) -> bool:
     """Does it begin as a rank file does?"""
-    return re.match(rb"[A-Za-z0-9+/=]+ \d+\r?\n", data[:200].removeprefix(codecs.BOM_UTF8)) is not None
+    return re.match(rb"[A-Za-z0-9+/=]+ \d+\r?\n", data[:200]) is not None
 
 
 def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
@@ -34,7 +33,7 @@ def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
     """
     ranks: dict[bytes, int] = {}
     taken: set[int] = set()
-    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
+    for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
             continue
         try:

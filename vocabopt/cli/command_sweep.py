@@ -107,10 +107,10 @@ from vocabopt.utf8 import json_bytes
 def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
     """Measure every vocabulary size on your text, choose one, and write a report.
 
-    PATH: .txt, .jsonl or .parquet files (also .gz, .zst), folders, globs, URLs, or - for standard input. In a folder
-    whose sub-folders are named by language (ko/, en/) each is a text set: one is learned from, the others protected.
-    Writes curve.parquet (every size), sweep.json, report.html and more to the run directory; with --method union also
-    union.model and union.json.
+    PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst; --format where the name does not tell),
+    folders, globs, URLs, or - for standard input. In a folder whose sub-folders are named by language (ko/, en/) each
+    is a text set: one is learned from, the others protected. Writes curve.parquet (every size), sweep.json, report.html
+    and more to the run directory; with --method union also union.model and union.json.
 
     \b
     Examples:

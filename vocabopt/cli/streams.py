@@ -4,6 +4,7 @@ What a command writes to its folder is whole whether or not its table could be p
 the end.
 """
 
+import codecs
 import errno
 import io
 import os
@@ -46,9 +47,12 @@ def open_streams() -> list[_Descriptor]:
     for name, number in (("stdout", 1), ("stderr", 2)):
         before = getattr(sys, name)
         raw = _Descriptor(number, "wb", closefd=False)
+        encoding = getattr(before, "encoding", None) or "utf-8"
+        if codecs.lookup(encoding).name == "ascii":
+            encoding = "utf-8"  # click would write UTF-8 through a stream of its own, with "?" for what is none
         stream = io.TextIOWrapper(
             io.BufferedWriter(raw),
-            encoding=getattr(before, "encoding", None) or "utf-8",
+            encoding=encoding,
             errors=SHOWN,
             line_buffering=number == 2 or raw.isatty(),
         )

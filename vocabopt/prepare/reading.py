@@ -10,10 +10,10 @@ import polars as pl
 
 from vocabopt.corpus import TextFile, TextSet, find_text_sets
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.paths import printable
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.readers import Block, read_blocks
 from vocabopt.storage import chunks, file_format
+from vocabopt.utf8 import printable
 
 #: The name of what reading itself takes and changes, as if it were a step.
 DECODE = "decode"

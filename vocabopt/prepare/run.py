@@ -12,7 +12,6 @@ from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_js
 from vocabopt.console import Console
 from vocabopt.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.errors import CorpusError, RunDirectoryError
-from vocabopt.paths import printable
 from vocabopt.prepare.decide import decide
 from vocabopt.prepare.funnel import StepCount, add_up, step_count_of
 from vocabopt.prepare.options import PrepareOptions, segments
@@ -23,6 +22,7 @@ from vocabopt.prepare.shard import Pass
 from vocabopt.prepare.step import NeedsPreparing, Step
 from vocabopt.prepare.work import Work
 from vocabopt.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
+from vocabopt.utf8 import printable
 from vocabopt.versions import versions
 
 

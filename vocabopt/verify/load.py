@@ -3,15 +3,18 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from vocabopt.bases import Base, load_base
-from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER
+from vocabopt.bases.folders import files_with_tokenizer
+from vocabopt.bases.json_files import refuse_shared_ids
+from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER, read_tokenizer_file
 from vocabopt.bases.ranks import is_rank_file
 from vocabopt.bases.sentencepiece_model import parse_any_model, to_tokenizer_json
-from vocabopt.byte_order_mark import MARK, read_bytes
+from vocabopt.byte_order_mark import without_mark
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.verify.encoders import Kind
@@ -66,22 +69,12 @@ def load_side(value: str, *, pattern: str | None = None, specials: str | None = 
 
 
 def _refuse_shared_ids(place: Path) -> None:
-    """Of two pieces with one id the `tokenizers` library drops one, now this and now that."""
+    """Also of a tokenizer that cannot be grown for another reason."""
     file = _main_file(place)
-    try:
-        vocab = json.loads(file.read_bytes())["model"]["vocab"] if file is not None and file.suffix == ".json" else {}
-    except (OSError, ValueError, KeyError, TypeError):
+    if file is None or file.suffix != ".json":
         return
-    if not isinstance(vocab, dict):
-        return
-    owners: dict[int, str] = {}
-    shared = [(piece, index) for piece, index in vocab.items() if owners.setdefault(index, piece) != piece]
-    if shared:
-        piece, index = shared[0]
-        raise BaseTokenizerError(
-            f"{file}: {len(shared):,} pieces share an id with another ({index}: {owners[index]!r} and {piece!r}), of "
-            "which the tokenizers library keeps one at random. Give each piece an id of its own."
-        )
+    with suppress(OSError, ValueError, KeyError, TypeError):  # what is no tokenizer.json is refused elsewhere
+        refuse_shared_ids(json.loads(file.read_bytes())["model"]["vocab"], file)
 
 
 def _load(value: str, local: Path | None, pattern: str | None, specials: str | None) -> Base:
@@ -102,7 +95,7 @@ def _reads_ranks(place: Path) -> bool:
     if file is None:
         return False
     with file.open("rb") as opened:
-        return is_rank_file(opened.read(200).removeprefix(MARK))
+        return is_rank_file(without_mark(opened.read(200), file))
 
 
 def _written(base: Base, folder: Path | None) -> Kind:
@@ -119,9 +112,7 @@ def _main_file(place: Path) -> Path | None:
     """The file that a folder's tokenizer is read from; a file itself."""
     if place.is_file():
         return place
-    names = ("tokenizer.json", "tokenizer.model", "tekken.json")
-    found = [place / name for name in names if (place / name).is_file()] + sorted(place.glob("*.tiktoken"))
-    return found[0] if found else None
+    return next(iter(files_with_tokenizer(place)), None)
 
 
 def _downloaded(hub_id: str) -> Path | None:
@@ -137,10 +128,10 @@ def _downloaded(hub_id: str) -> Path | None:
 def _forms(folder: Path) -> dict[Kind, bytes]:
     """The forms in a folder beside tokenizer.json, those that cannot be grown included."""
     forms: dict[Kind, bytes] = {}
-    for path in (folder / "tokenizer.model", folder / "tekken.json", *sorted(folder.glob("*.tiktoken"))):
-        if not path.is_file():
+    for path in files_with_tokenizer(folder):
+        if path.name == "tokenizer.json":
             continue
-        data = read_bytes(path)
+        data = read_tokenizer_file(path)
         kind: Kind
         if path.name == "tekken.json":
             kind = "tekken.json"
@@ -160,7 +151,7 @@ def _refused_side(
     file: Path, folder: Path | None, value: str, refused: BaseTokenizerError, forms: Mapping[Kind, bytes]
 ) -> Side:
     """A tokenizer that cannot be grown, and still can be compared."""
-    data = read_bytes(file)
+    data = read_tokenizer_file(file)
     written: Kind = "tokenizer.json"
     if data.lstrip()[:1] == b"{":
         try:
@@ -188,7 +179,7 @@ def _refused_side(
         vocabulary_json=vocabulary_json,
         encodes_as_json=written == "tokenizer.json",
         forms=forms,
-        companions={name: read_bytes(folder / name) for name in names if folder and (folder / name).is_file()},
+        companions={name: read_tokenizer_file(folder / name) for name in names if folder and (folder / name).is_file()},
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from vocabopt.corpus import TextFile, named_set
+from vocabopt.corpus import n_stored_bytes, named_set
 from vocabopt.hard_strings import hard_strings
 from vocabopt.readers import read_blocks
 from vocabopt.verify.plain_lines import plain_lines
@@ -28,12 +28,6 @@ class Lines:
     n_stored_bytes: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    role: Role
-    file: TextFile
-
-
 class Texts:
     """What there is to read. Raises CorpusError where a path is missing or holds no text."""
 
@@ -41,26 +35,24 @@ class Texts:
         self._read = read = options.read_options()
         named: list[tuple[Role, str, str]] = [("text", name, path) for name, path in options.texts.items()]
         named += [("protect", name, path) for name, path in options.protects.items()]
-        self._sources = [
-            _Source(role=role, file=file)
+        self._sets = [
+            (role, named_set(name, path, "protected" if role == "protect" else "eval", read))
             for role, name, path in named
-            for file in named_set(name, path, "protected" if role == "protect" else "eval", read).files
         ]
 
     @property
     def n_bytes(self) -> int | None:
         """Stored bytes of all files; None where a size is not known."""
-        sizes = [source.file.n_bytes for source in self._sources]
-        return None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
+        return n_stored_bytes([text_set for _, text_set in self._sets])
 
     def __iter__(self) -> Iterator[Lines]:
         yield Lines(role="hard", name=BUILT_IN, documents=list(hard_strings()))
         yield Lines(role="hard", name=PLAIN, documents=list(plain_lines()))
-        for source in self._sources:
-            for block in read_blocks(source.file, self._read, block_bytes=_BLOCK_BYTES):
+        for role, file in ((role, file) for role, text_set in self._sets for file in text_set.files):
+            for block in read_blocks(file, self._read, block_bytes=_BLOCK_BYTES):
                 yield Lines(
-                    role=source.role,
-                    name=f"--{source.role} {source.file.text_set}",
+                    role=role,
+                    name=f"--{role} {file.text_set}",
                     documents=block.documents.to_list(),
                     n_stored_bytes=block.n_stored_bytes,
                 )
