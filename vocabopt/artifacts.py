@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ import polars as pl
 from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries
+from vocabopt.panics import is_panic
 from vocabopt.system_errors import refusal
 from vocabopt.utf8 import json_bytes
 
@@ -113,14 +115,38 @@ class _KeepsError:
         self._file.flush()
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """A parquet file of this project. Opened here: polars takes a name for a pattern, and none that is not UTF-8."""
-    with path.open("rb") as file:
-        return pl.read_parquet(file, columns=columns)
+def read_parquet(path: Path, *, next_step: str) -> pl.DataFrame:
+    """A parquet file of this project.
+
+    Raises:
+        RunDirectoryError: missing or broken; the message ends with `next_step`.
+    """
+    with _own_parquet(path, next_step) as file:
+        return pl.read_parquet(file)
 
 
-def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
-    """Read a JSON object of this project.
+def read_parquet_metadata(path: Path, *, next_step: str) -> dict[str, str]:
+    """What `write_parquet_atomic` was given as metadata. Raises RunDirectoryError as `read_parquet`."""
+    with _own_parquet(path, next_step) as file:
+        return pl.read_parquet_metadata(file)
+
+
+@contextmanager
+def _own_parquet(path: Path, next_step: str) -> Iterator[IO[bytes]]:
+    """Opened here: polars takes a name for a pattern, and none that is not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror or error}). {next_step}") from error
+    except BaseException as error:
+        if not (isinstance(error, pl.exceptions.PolarsError) or is_panic(error)):
+            raise
+        raise RunDirectoryError(f"{path}: cannot be read ({error}). {next_step}") from error
+
+
+def read_object(path: Path, *, next_step: str) -> dict[str, Any]:
+    """Read a JSON object of this project that only the command which wrote it reads again.
 
     Raises:
         RunDirectoryError: missing or broken; the message ends with `next_step`.
@@ -131,7 +157,15 @@ def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
         raise RunDirectoryError(f"{path}: not found. {next_step}") from error
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{path}: cannot be read ({error}). {next_step}") from error
-    if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
+    if not isinstance(value, dict):
+        raise RunDirectoryError(f"{path}: is no JSON object. {next_step}")
+    return value
+
+
+def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
+    """Read a JSON object of this project, of this version of its format. Raises RunDirectoryError as `read_object`."""
+    value = read_object(path, next_step=next_step)
+    if value.get("format_version") != FORMAT_VERSION:
         raise RunDirectoryError(
             f"{path}: format_version is not {FORMAT_VERSION}, so another version of vocabopt wrote it. {next_step}"
         )
