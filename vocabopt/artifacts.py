@@ -21,7 +21,7 @@ import polars as pl
 
 from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import RunDirectoryError
-from vocabopt.locks import entries
+from vocabopt.locks import entries, make_folder
 from vocabopt.panics import is_panic
 from vocabopt.system_errors import refusal
 from vocabopt.utf8 import json_bytes
@@ -156,7 +156,8 @@ def read_object(path: Path, *, next_step: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunDirectoryError(f"{path}: not found. {next_step}") from error
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error}). {next_step}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RunDirectoryError(f"{path}: cannot be read ({reason}). {next_step}") from error
     if not isinstance(value, dict):
         raise RunDirectoryError(f"{path}: is no JSON object. {next_step}")
     return value
@@ -183,16 +184,12 @@ def check_writable(directory: Path) -> None:
     Raises:
         RunDirectoryError: `directory` is a file, cannot be made, or cannot be written to.
     """
-    if directory.exists() and not directory.is_dir():
-        raise RunDirectoryError(f"{directory}: is a file, not a folder. Choose another folder with --out.")
+    make_folder(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
-        raise RunDirectoryError(
-            f"{directory}: cannot be written ({error.strerror}). Choose another folder with --out."
-        ) from error
+        raise RunDirectoryError(refusal(error, directory, what="cannot be written")) from error
 
 
 def check_own_folder(directory: Path, marker: str) -> bool:
