@@ -10,6 +10,7 @@ from vocabopt.architecture import Architecture, read_architecture
 from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import ModelError, ModelSpecError
 from vocabopt.notices import tell
+from vocabopt.system_errors import refusal
 from vocabopt.weights import StoredTables, stored_tables
 
 
@@ -173,7 +174,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(read_utf8(path))
     except OSError as error:
-        raise ModelSpecError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ModelSpecError(refusal(error, path, what="cannot be read")) from error
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
         raise ModelSpecError(f"{path}: not JSON: {error}. {_what_works()}") from error
     if not isinstance(config, dict):
