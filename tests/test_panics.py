@@ -72,6 +72,30 @@ def test_training_names_the_text(base: Path) -> None:
         encoder.DocumentEncoder.of(tokenizer).encode(["plain", TEXT])
 
 
+@pytest.mark.parametrize("broken", ["normalizer", "model"])
+def test_a_tokenizer_json_on_which_the_library_panics_is_named(broken: str, base: Path, tmp_path: Path) -> None:
+    value = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
+    if broken == "normalizer":
+        value["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "YWJj"}
+    else:
+        value["model"]["continuing_subword_prefix"] = "#" * 9
+    with pytest.raises(BaseException, match=r"Precompiled|out of range") as caught:
+        Tokenizer.from_str(json.dumps(value))
+    assert is_panic(caught.value)
+    bad = written(tmp_path / "bad" / "tokenizer.json", json.dumps(value))
+    text = written(tmp_path / "text.txt", "a b\n")
+    for command in (
+        ["sweep", text, "--base", bad.parent, "--out", tmp_path / "out"],
+        ["verify", base, bad.parent],
+        ["verify", bad, base],
+        ["analyze", bad.parent, "--text", f"en={text}"],
+        ["prepare", text, "--base", bad, "--out", tmp_path / "out"],
+    ):
+        result = vocabopt(*command, "--quiet")
+        assert (command[0], result.exit_code) == (command[0], 2), result.stderr
+        assert re.match(rf"Error: {bad}: is not a tokenizer\.json that the tokenizers library can read", result.stderr)
+
+
 def damaged_parquet(path: Path) -> Path:
     """A file whose footer has one wrong bit, on which polars panics."""
     pl.DataFrame({"text": [f"line {i} of a text" for i in range(40)]}).write_parquet(path, compression="uncompressed")

@@ -57,10 +57,13 @@ def encoded(
 
 
 def cannot_encode(text: str, source: str, error: BaseException) -> BaseTokenizerError:
-    """What to say of a text on which the library fails: an added token that takes the white space after it (rstrip),
-    and in it another."""
+    """What to say of a text on which the library fails."""
     shown = text if len(text) <= _N_SHOWN else f"{text[:_N_SHOWN]} ..."
-    return BaseTokenizerError(
-        f"{source}: with it the tokenizers library cannot encode the text {shown!r} ({error}): one of its added tokens "
-        "takes in white space that holds another. Remove lstrip and rstrip from its added tokens, or such text."
-    )
+    told = f"{source}: with it the tokenizers library cannot encode the text {shown!r} ({error})"
+    if "AddedVocabulary" in str(error):
+        # A token that takes the white space after it (rstrip), and in it another.
+        return BaseTokenizerError(
+            f"{told}: one of its added tokens takes in white space that holds another. Remove lstrip and rstrip from "
+            "its added tokens, or such text."
+        )
+    return BaseTokenizerError(f"{told}. Use another tokenizer, or leave such text out.")
