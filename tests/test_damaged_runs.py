@@ -73,16 +73,21 @@ def run(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole / "run", tmp_path / "run")
 
 
+def written_at(run: Path) -> dict[Path, int]:
+    """When each file was written; not folders, in which a lock may have been for a moment."""
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+
+
 def refused(command: tuple[str, ...], run: Path, whole: Path, model: Path, out: Path) -> str:
     """The one message with which the command refuses; nothing is written."""
     places = {"run": run, "model": model, "text": whole / "ko.txt", "out": out}
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    before = written_at(run)
     result = vocabopt(*(argument.format(**places) for argument in command))
     assert result.exit_code == 2, (command, result.output)
     told = result.stderr.splitlines()[-1]
     assert told.startswith("Error: "), result.stderr
     assert "Traceback" not in result.stderr
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert written_at(run) == before
     assert not (out / "tokenizer.json").exists()
     return told
 
