@@ -10,8 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 from command_line import vocabopt
-from helpers import lines_of
+from helpers import CORPUS, lines_of
 
+from vocabopt.prepare.work import Work
+from vocabopt.proof_sample import PROOF_PARQUET, read_proof_sample
 from vocabopt.run_directory import read_counts
 from vocabopt.run_files import read_run, read_sweep
 
@@ -20,10 +22,10 @@ READS = {
     ("choose", "{run}"): ("sweep.json", "curve.parquet", "folds.parquet", "union.json"),
     ("report", "{run}"): ("sweep.json", "curve.parquet", "run.json", "samples.json", "union.json", "prepare.json"),
     ("merge", "{run}", "--size", "20", "--method", "grow", "--out", "{out}"): (
-        *("sweep.json", "curve.parquet", "run.json", "counts.parquet", "counts_folds.parquet"),
+        *("sweep.json", "curve.parquet", "run.json", "counts.parquet", "counts_folds.parquet", PROOF_PARQUET),
     ),
     ("merge", "{run}", "--size", "860", "--method", "union", "--out", "{out}"): (
-        *("sweep.json", "run.json", "union.json", "union.model", "counts.parquet"),
+        *("sweep.json", "run.json", "union.json", "union.model", "counts.parquet", PROOF_PARQUET),
     ),
     ("verify", "{model}", "{run}/tokenizer"): ("tokenizer/extension.json",),
     ("plan", "{model}", "--run", "{run}", "--budget", "1Mtok"): ("tokenizer/extension.json",),
@@ -71,21 +73,21 @@ def run(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole / "run", tmp_path / "run")
 
 
-def _written_at(run: Path) -> dict[Path, int | None]:
-    """Every path of a run, and when each file was written; a lock taken and given back changes its folder's time."""
-    return {path: path.stat().st_mtime_ns if path.is_file() else None for path in run.rglob("*")}
+def written_at(run: Path) -> dict[Path, int]:
+    """When each file was written; not folders, in which a lock may have been for a moment."""
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
 
 def refused(command: tuple[str, ...], run: Path, whole: Path, model: Path, out: Path) -> str:
     """The one message with which the command refuses; nothing is written."""
     places = {"run": run, "model": model, "text": whole / "ko.txt", "out": out}
-    before = _written_at(run)
+    before = written_at(run)
     result = vocabopt(*(argument.format(**places) for argument in command))
     assert result.exit_code == 2, (command, result.output)
     told = result.stderr.splitlines()[-1]
     assert told.startswith("Error: "), result.stderr
     assert "Traceback" not in result.stderr
-    assert _written_at(run) == before
+    assert written_at(run) == before
     assert not (out / "tokenizer.json").exists()
     return told
 
@@ -227,3 +229,92 @@ def test_counts_whose_numbers_lead_nowhere_are_not_followed(column: str, run: Pa
     again = read_counts(run, sha256)
     assert again is not None
     assert (again.weights() == counts.weights()).all()
+
+
+# --- The files of a preparation that was stopped ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A preparation stopped in its last pass: what it needs to go on lies in its folder work/."""
+    out = tmp_path_factory.mktemp("stopped") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Work, "clear", lambda self: None)
+        assert vocabopt("prepare", CORPUS / "ko" / "news.txt", "--out", out, "--quiet").exit_code == 0
+    (out / "prepare.json").unlink()
+    for done in (out / "work" / "2").iterdir():
+        done.unlink()
+    return out
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "match"),
+    [
+        ("0/done.json", lambda data: b"{}", r"field n_shards is missing"),
+        ("0/done.json", lambda data: data[:-5], r"cannot be read"),
+        ("1/done.json", lambda data: data.replace(b"1", b"7", 1), r"000001\S+: (not found|cannot be)"),
+        ("files.json", lambda data: data.replace(b"n_documents", b"n_document"), r"files\.0\.n_documents is missing"),
+        ("files.json", lambda data: b"[]", r"is no JSON object"),
+        ("0/000000.json", lambda data: data.replace(b'"rank"', b'"rang"', 1), r"field counts\.0\.\S+\.rank is missing"),
+        ("0/000000.json", lambda data: b"", r"cannot be read"),
+        ("1/000000.parquet", lambda data: data[:-20], r"cannot be read"),
+        ("0/000000.removed.parquet", lambda data: b"", r"cannot be read"),
+        ("1/000000.decision.npz", lambda data: data[:-20], r"cannot be read"),
+    ],
+)
+def test_a_damaged_file_of_a_stopped_preparation_is_named(
+    file: str, edit: Callable[[bytes], bytes], match: str, stopped: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(stopped, out)
+    path = out / "work" / file
+    changed = edit(path.read_bytes())
+    assert changed != path.read_bytes()
+    path.write_bytes(changed)
+    command = ("prepare", CORPUS / "ko" / "news.txt", "--out", out, "--quiet")
+    result = vocabopt(*command)
+    assert result.exit_code == 2, result.output
+    assert re.fullmatch(rf"Error: {out}/work/.*{match}.*Remove {out}/work and .*\n", result.stderr), result.stderr
+    # The step that the message names helps.
+    shutil.rmtree(out / "work")
+    assert vocabopt(*command).exit_code == 0
+
+
+def test_what_a_file_of_a_stopped_preparation_holds_beyond_its_fields_is_left_alone(
+    stopped: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(stopped, out)
+    for name in ("files.json", "0/000000.json"):
+        path = out / "work" / name
+        more = path.read_bytes().replace(b'"n_documents', b'"n_more": 1, "n_documents')
+        path.write_bytes(more.replace(b'"rank"', b'"more": 1, "rank"'))
+    assert vocabopt("prepare", CORPUS / "ko" / "news.txt", "--out", out, "--quiet").exit_code == 0
+
+
+def test_a_prepare_json_without_its_fields_is_named(stopped: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("prepare", CORPUS / "ko" / "news.txt", "--out", out)
+    assert vocabopt(*command, "--quiet").exit_code == 0
+    edited(out, "prepare.json", "steps/0/n_bytes_in", ...)
+    result = vocabopt(*command)
+    assert result.exit_code == 2
+    assert re.search(r"prepare\.json: field steps\.0\.n_bytes_in is missing\. Remove it", result.stderr)
+
+
+# --- Whole documents kept for the proof -------------------------------------------------------------------------------
+
+
+def test_a_damaged_sample_of_documents_is_made_anew_by_the_same_sweep(
+    run: Path, whole: Path, llama_model: Path, tmp_path: Path
+) -> None:
+    path = run / PROOF_PARQUET
+    kept, inputs_sha256 = path.read_bytes(), read_run(run)["inputs_sha256"]
+    for damaged in (b"", kept[:-20], kept[: len(kept) // 2]):
+        path.write_bytes(damaged)
+        assert read_proof_sample(run, inputs_sha256) is None
+        told = refused(MERGE, run, whole, llama_model, tmp_path / "out")
+        assert re.search(r"proof_sample\.parquet: is missing, broken or of another run.*again into this folder", told)
+    base = ["--base", llama_model, "--model", llama_model, "--max-added", "60"]
+    assert vocabopt("sweep", whole / "ko.txt", *base, "--out", run, "--quiet").exit_code == 0
+    assert path.read_bytes() == kept

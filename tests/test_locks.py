@@ -14,7 +14,7 @@ from command_line import command_of, process, started, written
 from helpers import CORPUS
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.locks import entries, file_lock, folder_lock
+from vocabopt.locks import entries, file_lock, folder_lock, remove_unfinished
 
 KOREAN = CORPUS / "ko" / "news.txt"
 HOLD = """
@@ -92,6 +92,30 @@ def test_the_lock_of_a_killed_run_is_taken_over_and_what_it_half_wrote_is_remove
     assert not list(out.rglob(".*"))
 
 
+def test_what_a_living_command_is_writing_inside_a_folder_that_is_taken_over_stays(tmp_path: Path) -> None:
+    run, inner = tmp_path / "run", tmp_path / "run" / "tokenizer"
+    with started(holder(run), stdout=subprocess.PIPE, text=True) as dead:
+        assert dead.stdout is not None
+        dead.stdout.readline()
+        os.kill(dead.pid, signal.SIGKILL)
+        dead.wait()
+    left = [written(place / ".a.json.a1b2c3d4.partial", "{") for place in (run, run / "figures", run / "scores")]
+    with started(holder(inner), stdout=subprocess.PIPE, text=True) as living:
+        assert living.stdout is not None
+        living.stdout.readline()
+        writing = [written(place / ".b.json.a1b2c3d4.partial", "{") for place in (inner, inner / "deep")]
+        with file_lock(run / "scores" / "c.json", "vocabopt eval"):
+            writing.append(written(run / "scores" / ".c.json.a1b2c3d4.partial", "{"))
+            with folder_lock(run, "vocabopt sweep"):
+                assert [path.exists() for path in left] == [False] * 3
+                assert [path.exists() for path in writing] == [True] * 3
+    assert not (run / ".vocabopt.lock").exists()
+    # Nobody holds them any more, though the killed process could not remove its lock.
+    assert (inner / ".vocabopt.lock").exists()
+    remove_unfinished(run)
+    assert [path.exists() for path in writing] == [False] * 3
+
+
 def test_a_refused_run_leaves_no_folder_and_removes_nothing_of_others(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     done = process("sweep", KOREAN, "--base", tmp_path / "nothing", "--out", out)
@@ -130,7 +154,10 @@ def test_only_the_first_process_of_torchrun_takes_the_lock(swept: Path, tmp_path
         running.stdout.readline()
         command = commands(swept, out)["adapt"]
         ranks = [process(*command, env={**os.environ, "RANK": rank, "WORLD_SIZE": "2"}).stderr for rank in "01"]
+        alone = process("sweep", KOREAN, "--out", out, env={**os.environ, "RANK": "3"})
     assert ["is in use by" in said for said in ranks] == [True, False]
+    # A process that is none of several is nobody's second one, whatever RANK says.
+    assert "is in use by" in alone.stderr
 
 
 def test_the_folder_of_a_path_through_a_file_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from command_line import assert_refused, vocabopt, written
+from helpers import CORPUS
+from safetensors.numpy import save_file
 from transformers import (
     AutoConfig,
     Gemma3Config,
@@ -21,7 +25,8 @@ from transformers import (
 
 from vocabopt import modelspec
 from vocabopt.errors import ModelSpecError
-from vocabopt.modelspec import PRESETS, ModelSpec, load_model_spec, preset_for_base
+from vocabopt.modelspec import PRESETS, ModelSpec, load_model_spec, preset_for_base, spec_of_folder
+from vocabopt.notices import listen, silence
 
 WriteConfig = Callable[[Any], Path]
 
@@ -255,3 +260,29 @@ def test_a_config_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(ModelSpecError, match=r"config\.json: not JSON: .*utf-8"):
         load_model_spec(str(tmp_path))
+
+
+def test_weights_beside_the_base_that_are_broken_or_foreign_refuse_no_sweep(folders: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    written(base / "tokenizer.json", (folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    # GPT-2's table is tied, so 2,100 rows of 24 numbers are all its parameters of the embedding.
+    written(base / "config.json", json.dumps({"vocab_size": 2_100, "n_embd": 24, "model_type": "gpt2"}))
+    save_file({"wte.weight": np.zeros((2_060, 24), np.float32)}, base / "model.safetensors")
+    whole = (base / "model.safetensors").read_bytes()
+    news = CORPUS / "ko" / "news.txt"
+    for data, match in ((whole, r"wte\.weight has 2,060 rows"), (whole[:-100], r"model\.safetensors: is cut short")):
+        written(base / "model.safetensors", data)
+        out = tmp_path / str(len(data))
+        result = vocabopt("sweep", news, "--base", base, "--out", out, "--sizes", "0,10", "--json")
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["points"][0]["n_embedding_params"] == 2_100 * 24
+        told: list[str] = []
+        listen(told.append)
+        spec = spec_of_folder(base / "config.json")
+        silence()
+        assert spec is not None
+        assert (spec.n_rows, spec.hidden_size, spec.tied_embeddings) == (2_100, 24, True)
+        assert [bool(re.search(match, note)) for note in told] == [True], told
+        # A model that is asked for is not guessed.
+        asked = vocabopt("sweep", news, "--base", base, "--model", base, "--out", tmp_path / "asked")
+        assert_refused(asked, match, tmp_path / "asked")

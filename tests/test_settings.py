@@ -408,7 +408,7 @@ def test_every_added_token_is_in_the_sample_with_what_may_stand_beside_it(tmp_pa
 def test_a_run_without_its_documents_is_not_merged(tmp_path: Path) -> None:
     run = sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=50)
     (run.out / PROOF_PARQUET).unlink()
-    with pytest.raises(RunDirectoryError, match=r"proof_sample.parquet: is missing .* Sweep again into a new folder"):
+    with pytest.raises(RunDirectoryError, match=r"proof_sample.parquet: is missing.* Sweep again into this folder"):
         merge_run(run.out, tmp_path / "merged", n_added=10)
     assert not (tmp_path / "merged").exists()
     # Counted again into the same folder, it is there again.

@@ -17,8 +17,12 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from vocabopt.artifacts import write_atomic, write_parquet_atomic
-from vocabopt.errors import RunDirectoryError
+from vocabopt.bases import load_base
+from vocabopt.corpus import TextFile
+from vocabopt.errors import RunDirectoryError, VocaboptError
+from vocabopt.modelspec import load_model_spec
 from vocabopt.pipes import read_whole
+from vocabopt.readers import ReadOptions, read_blocks
 from vocabopt.system_errors import refusal
 
 KOREAN = CORPUS / "ko" / "news.txt"
@@ -149,7 +153,7 @@ cli.run()
 def test_a_disk_full_at_any_file_of_a_sweep_is_told_with_the_file(n_bytes: int, tmp_path: Path) -> None:
     with full_disk(n_bytes):
         result = vocabopt("sweep", KOREAN, "--out", tmp_path / "out", "--quiet")
-    names = r"(run\.json|counts_folds\.parquet|counts\.parquet|curve\.parquet|sweep\.json|figures/\S+|report\.html)"
+    names = r"(run\.json|\w+\.parquet|sweep\.json|figures/\S+|report\.html)"
     assert result.exit_code == 2
     assert re.match(rf"Error: {tmp_path}/out/{names}: cannot be written \(File too large\)\. ", result.stderr)
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
@@ -183,6 +187,21 @@ def test_errors_of_libraries_are_the_system_s(tmp_path: Path) -> None:
             found.append(refusal(error))
     assert len(found) == 5
     assert all(said is not None and "No such file or directory" in said for said in found), found
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that the kernel opens and cannot read")
+def test_a_file_that_fails_while_it_is_read_is_told_with_its_name_and_a_next_step() -> None:
+    bad = Path("/proc/self/mem")
+    text = TextFile(url=str(bad), text_set="train", n_bytes=None)
+    for read in (
+        lambda: list(read_blocks(text, ReadOptions())),
+        lambda: load_base(str(bad)),
+        lambda: load_model_spec(str(bad)),
+    ):
+        with pytest.raises(VocaboptError) as caught:
+            read()
+        told = r"/proc/self/mem: cannot be read \(Input/output error\)\. The disk, or the connection to it, fails\."
+        assert re.fullmatch(told, str(caught.value)), caught.value
 
 
 def test_too_many_open_files(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +21,8 @@ import polars as pl
 
 from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import RunDirectoryError
-from vocabopt.locks import entries
+from vocabopt.locks import entries, make_folder
+from vocabopt.panics import is_panic
 from vocabopt.system_errors import refusal
 from vocabopt.utf8 import json_bytes
 
@@ -113,14 +115,38 @@ class _KeepsError:
         self._file.flush()
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """A parquet file of this project. Opened here: polars takes a name for a pattern, and none that is not UTF-8."""
-    with path.open("rb") as file:
-        return pl.read_parquet(file, columns=columns)
+def read_parquet(path: Path, *, next_step: str) -> pl.DataFrame:
+    """A parquet file of this project.
+
+    Raises:
+        RunDirectoryError: missing or broken; the message ends with `next_step`.
+    """
+    with _own_parquet(path, next_step) as file:
+        return pl.read_parquet(file)
 
 
-def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
-    """Read a JSON object of this project.
+def read_parquet_metadata(path: Path, *, next_step: str) -> dict[str, str]:
+    """What `write_parquet_atomic` was given as metadata. Raises RunDirectoryError as `read_parquet`."""
+    with _own_parquet(path, next_step) as file:
+        return pl.read_parquet_metadata(file)
+
+
+@contextmanager
+def _own_parquet(path: Path, next_step: str) -> Iterator[IO[bytes]]:
+    """Opened here: polars takes a name for a pattern, and none that is not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror or error}). {next_step}") from error
+    except BaseException as error:
+        if not (isinstance(error, pl.exceptions.PolarsError) or is_panic(error)):
+            raise
+        raise RunDirectoryError(f"{path}: cannot be read ({error}). {next_step}") from error
+
+
+def read_object(path: Path, *, next_step: str) -> dict[str, Any]:
+    """Read a JSON object of this project that only the command which wrote it reads again.
 
     Raises:
         RunDirectoryError: missing or broken; the message ends with `next_step`.
@@ -130,8 +156,17 @@ def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunDirectoryError(f"{path}: not found. {next_step}") from error
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error}). {next_step}") from error
-    if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
+        reason = getattr(error, "strerror", None) or error
+        raise RunDirectoryError(f"{path}: cannot be read ({reason}). {next_step}") from error
+    if not isinstance(value, dict):
+        raise RunDirectoryError(f"{path}: is no JSON object. {next_step}")
+    return value
+
+
+def read_json(path: Path, *, next_step: str) -> dict[str, Any]:
+    """Read a JSON object of this project, of this version of its format. Raises RunDirectoryError as `read_object`."""
+    value = read_object(path, next_step=next_step)
+    if value.get("format_version") != FORMAT_VERSION:
         raise RunDirectoryError(
             f"{path}: format_version is not {FORMAT_VERSION}, so another version of vocabopt wrote it. {next_step}"
         )
@@ -149,16 +184,12 @@ def check_writable(directory: Path) -> None:
     Raises:
         RunDirectoryError: `directory` is a file, cannot be made, or cannot be written to.
     """
-    if directory.exists() and not directory.is_dir():
-        raise RunDirectoryError(f"{directory}: is a file, not a folder. Choose another folder with --out.")
+    make_folder(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
-        raise RunDirectoryError(
-            f"{directory}: cannot be written ({error.strerror}). Choose another folder with --out."
-        ) from error
+        raise RunDirectoryError(refusal(error, directory, what="cannot be written")) from error
 
 
 def check_own_folder(directory: Path, marker: str) -> bool:

@@ -19,10 +19,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vocabopt.errors import RunDirectoryError
+from vocabopt.system_errors import refusal
 from vocabopt.utf8 import printable
 
 #: Of the hidden files that stand beside a result only while it is being made.
 _OWN = re.compile(r"\..+\.(lock|holder\.json|partial)")
+#: A file that `artifacts.write_atomic` makes, with the name of what it is to become.
+_PARTIAL = re.compile(r"\.(.+)\.[^.]+\.partial")
 _FOLDER = "vocabopt"
 #: Folders and files that this process has locked: a command that runs another in the same folder waits for nobody.
 _held: set[str] = set()
@@ -39,10 +42,31 @@ def entries(folder: Path) -> list[str]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what processes that were killed have half-written. For whoever holds the folder: others may be writing."""
-    for left in folder.rglob(".*.partial"):
-        if left.is_file():
-            left.unlink(missing_ok=True)
+    """Remove what processes that were killed have half-written. For whoever holds the folder: others may be writing.
+
+    What lies in a folder inside that another command holds, or belongs to a file that one holds, is that command's.
+    """
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_locked(Path(place, name), _FOLDER)]
+        for found in filter(None, map(_PARTIAL.fullmatch, names)):
+            if not _is_locked(Path(place), found[1]):
+                Path(place, found[0]).unlink(missing_ok=True)
+
+
+def _is_locked(folder: Path, name: str) -> bool:
+    """Whether a command that lives, this one included, holds the lock of this name."""
+    path = folder / f".{name}.lock"
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lock.acquire()
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
 
 
 @contextmanager
@@ -57,7 +81,7 @@ def folder_lock(folder: Path, command: str) -> Iterator[None]:
     Raises:
         RunDirectoryError: another run holds it, which the message names; or it cannot be made or written to.
     """
-    made = _make(folder)
+    made = make_folder(folder)
     try:
         with _lock(folder, folder, _FOLDER, command) as was_killed:
             if was_killed:
@@ -83,8 +107,15 @@ def file_lock(path: Path, command: str) -> Iterator[None]:
         yield
 
 
-def _make(folder: Path) -> list[Path]:
-    """Make a folder; returns those that were made, the innermost first."""
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder.
+
+    Returns:
+        Those that were made, the innermost first.
+
+    Raises:
+        RunDirectoryError: it is a file, or cannot be made.
+    """
     try:
         if folder.exists() and not folder.is_dir():
             raise RunDirectoryError(f"{printable(folder)}: is a file, not a folder. Choose another folder with --out.")
@@ -95,12 +126,8 @@ def _make(folder: Path) -> list[Path]:
             made.append(path)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunDirectoryError(_refused(folder, error)) from error
+        raise RunDirectoryError(refusal(error, folder, what="cannot be written")) from error
     return made
-
-
-def _refused(folder: Path, error: OSError) -> str:
-    return f"{printable(folder)}: cannot be written ({error.strerror}). Choose another folder with --out."
 
 
 @contextmanager
@@ -123,7 +150,7 @@ def _lock(what: Path, folder: Path, name: str, command: str) -> Iterator[bool]:
             f"{printable(what)}: is in use by {_who(holder)}. Wait until it ends, or choose another place with --out."
         ) from error
     except OSError as error:
-        raise RunDirectoryError(_refused(folder, error)) from error
+        raise RunDirectoryError(refusal(error, folder, what="cannot be written")) from error
     try:
         _held.add(key)
         with suppress(OSError):  # without it the message says less

@@ -8,8 +8,10 @@ from typing import Any
 
 from vocabopt.architecture import Architecture, read_architecture
 from vocabopt.byte_order_mark import read_utf8
-from vocabopt.errors import ModelSpecError
-from vocabopt.weights import stored_tables
+from vocabopt.errors import ModelError, ModelSpecError
+from vocabopt.notices import tell
+from vocabopt.system_errors import refusal
+from vocabopt.weights import StoredTables, stored_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,9 @@ def load_model_spec(value: str) -> ModelSpec:
 def spec_of_folder(config: Path) -> ModelSpec | None:
     """The model whose config.json lies beside a tokenizer; None where that names no widths, as a tokenizer's own does.
 
+    Weights beside it that are damaged, or of another model, are told in a note: nothing but the parameters shown
+    depends on them.
+
     Raises:
         ModelSpecError: the file is no JSON object, or a field of it cannot be used.
     """
@@ -158,7 +163,7 @@ def spec_of_folder(config: Path) -> ModelSpec | None:
     parts = [text, value] if isinstance(text, dict) else [value]
     has_width = any(part.get(name) is not None for part in parts for name in _HIDDEN_SIZE_FIELDS)
     has_rows = any(part.get("vocab_size") is not None for part in parts)
-    return _spec_of_config(value, config) if has_width and has_rows else None
+    return _spec_of_config(value, config, needs_weights=False) if has_width and has_rows else None
 
 
 def _what_works() -> str:
@@ -169,7 +174,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(read_utf8(path))
     except OSError as error:
-        raise ModelSpecError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ModelSpecError(refusal(error, path, what="cannot be read")) from error
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
         raise ModelSpecError(f"{path}: not JSON: {error}. {_what_works()}") from error
     if not isinstance(config, dict):
@@ -177,16 +182,20 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _spec_of_config(config: dict[str, Any], path: Path) -> ModelSpec:
+def _spec_of_config(config: dict[str, Any], path: Path, *, needs_weights: bool = True) -> ModelSpec:
     # A multimodal model keeps its text model in text_config; older ones leave part of it outside.
     text = config.get("text_config")
     parts = [text, config] if isinstance(text, dict) else [config]
     hidden_size = _positive_int(parts, _HIDDEN_SIZE_FIELDS, path)
     n_rows = _positive_int(parts, ("vocab_size",), path)
     # A config says what was meant; weights beside it say what was trained.
-    tables = stored_tables(path.parent) if path.name == "config.json" else None
-    if tables is not None and (wrong := tables.contradiction(n_rows=n_rows, n_blocks=None)) is not None:
-        raise ModelSpecError(f"{path.parent}: {wrong}")
+    try:
+        tables = _tables_of(path.parent, n_rows) if path.name == "config.json" else None
+    except (ModelError, ModelSpecError) as error:
+        if needs_weights:
+            raise
+        tables = None
+        tell(f"weights {path.parent}", f"{error} Tokens are counted all the same, parameters as config.json says.")
     return ModelSpec(
         name=path.resolve().parent.name if path.name == "config.json" else path.stem,
         hidden_size=hidden_size,
@@ -195,6 +204,13 @@ def _spec_of_config(config: dict[str, Any], path: Path) -> ModelSpec:
         source=str(path),
         architecture=read_architecture({**config, **(text if isinstance(text, dict) else {})}, hidden_size),
     )
+
+
+def _tables_of(folder: Path, n_rows: int) -> StoredTables | None:
+    tables = stored_tables(folder)
+    if tables is not None and (wrong := tables.contradiction(n_rows=n_rows, n_blocks=None)) is not None:
+        raise ModelSpecError(f"{folder}: {wrong}")
+    return tables
 
 
 def _positive_int(parts: list[dict[str, Any]], fields: tuple[str, ...], path: Path) -> int:

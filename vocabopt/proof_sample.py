@@ -7,7 +7,6 @@ content hash. Where all text fits, it holds all of it. A document longer than EX
 that length, each of which is a document to the proof.
 """
 
-import io
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt import proof_kernel as kernel
-from vocabopt.artifacts import write_parquet_atomic
+from vocabopt.artifacts import read_parquet, read_parquet_metadata, write_parquet_atomic
 from vocabopt.content import content_hashes
 from vocabopt.errors import RunDirectoryError
 
@@ -250,20 +249,15 @@ def save_proof_sample(run_dir: Path, sample: Sample, inputs_sha256: str) -> None
 
 
 def read_proof_sample(run_dir: Path, inputs_sha256: str) -> Sample | None:
-    """The sample of a run; None where there is none, or it is of other text.
-
-    Raises:
-        RunDirectoryError: it cannot be read.
-    """
+    """The sample of a run; None where there is none, it is broken, or it is of other text."""
     path = run_dir / PROOF_PARQUET
     if not path.is_file():
         return None
     try:
-        data = path.read_bytes()
-        metadata = pl.read_parquet_metadata(io.BytesIO(data))
+        metadata = read_parquet_metadata(path, next_step="")
         if metadata.get("inputs_sha256") != inputs_sha256:
             return None
-        frame = pl.read_parquet(io.BytesIO(data))
+        frame = read_parquet(path, next_step="")
         return Sample(
             texts=frame["text"].to_list(),
             is_excerpt=frame["is_excerpt"].to_list(),
@@ -271,5 +265,5 @@ def read_proof_sample(run_dir: Path, inputs_sha256: str) -> Sample | None:
             n_marks=int(metadata["n_marks"]),
             n_marks_held=int(metadata["n_marks_held"]),
         )
-    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error}). Sweep again into a new folder.") from error
+    except (RunDirectoryError, KeyError, ValueError, pl.exceptions.PolarsError):
+        return None

@@ -15,6 +15,7 @@ from vocabopt.artifacts import (
     digest,
     read_json,
     read_parquet,
+    read_parquet_metadata,
     write_json_atomic,
     write_parquet_atomic,
 )
@@ -124,16 +125,13 @@ def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
     if not path.is_file() or not folds_path.is_file():
         return None
     try:
-        with path.open("rb") as file:
-            metadata = pl.read_parquet_metadata(file)
+        metadata = read_parquet_metadata(path, next_step="")
         if metadata.get("inputs_sha256") != inputs_sha256:
             return None
-        frame, folds = read_parquet(path), read_parquet(folds_path)
+        frame, folds = read_parquet(path, next_step=""), read_parquet(folds_path, next_step="")
         sets = {name: SetStats(**given) for name, given in json.loads(metadata["sets"]).items()}
         return _counts_of(frame, folds, sets)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    except (RunDirectoryError, pl.exceptions.PolarsError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

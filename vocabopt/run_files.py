@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from vocabopt.architecture import Architecture
-from vocabopt.artifacts import read_json
+from vocabopt.artifacts import read_json, read_parquet
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.fields import COUNT, NUMBER, Kind, Shape, check_fields, or_null
 from vocabopt.scripts import parse_scripts
@@ -169,8 +168,8 @@ def read_curve(run_dir: Path, sweep: Mapping[str, Any]) -> pl.DataFrame:
         RunDirectoryError: it is not there, broken, of another run than sweep.json, or shorter than the choice made.
     """
     path = run_dir / "curve.parquet"
-    curve, data = _read_parquet(path)
-    if hashlib.sha256(data).hexdigest() != sweep["curve_sha256"]:
+    curve = read_parquet(path, next_step=_AGAIN)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sweep["curve_sha256"]:
         raise RunDirectoryError(
             f"{path}: is not the curve that sweep.json was made from (a run was interrupted between the two, or one of "
             f"them was changed). {_AGAIN}"
@@ -198,7 +197,7 @@ def read_folds(run_dir: Path, sweep: Mapping[str, Any], curve: pl.DataFrame) -> 
         RunDirectoryError: it is not there, broken, or of another curve.
     """
     path = run_dir / "folds.parquet"
-    folds = _read_parquet(path)[0]
+    folds = read_parquet(path, next_step=_AGAIN)
     names = [f"n_tokens_{name}" for name in sweep["sets"]]
     _check_columns(path, folds, ["n_added", "fold", *names])
     sizes = folds["n_added"].unique().sort()
@@ -248,13 +247,3 @@ def _check_columns(path: Path, frame: pl.DataFrame, columns: list[str]) -> None:
             raise RunDirectoryError(f"{path}: column {column} is missing. {_AGAIN}")
         if column.startswith(("n_", "rank", "saving", "fold")) and not frame[column].dtype.is_integer():
             raise RunDirectoryError(f"{path}: column {column} holds no whole numbers. {_AGAIN}")
-
-
-def _read_parquet(path: Path) -> tuple[pl.DataFrame, bytes]:
-    try:
-        data = path.read_bytes()
-        return pl.read_parquet(io.BytesIO(data)), data
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror}). {_AGAIN}") from error
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error}). {_AGAIN}") from error

@@ -15,6 +15,8 @@ from typing import IO, Any, cast
 import zstandard
 
 from vocabopt.errors import CorpusError, DamagedFileError, OptionError, VocaboptError, how_to_install
+from vocabopt.panics import is_failure, is_panic
+from vocabopt.system_errors import refusal
 from vocabopt.utf8 import printable
 
 STDIN = "-"
@@ -65,8 +67,12 @@ def reading(url: str) -> Iterator[None]:
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         damage = f"{url}: the compressed file ended early or is damaged ({error}); fetch it again"
         raise DamagedFileError(damage) from error
-    except Exception as error:
-        raise CorpusError(f"{url}: cannot be read ({error})") from error
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        if is_panic(error):
+            raise CorpusError(f"{url}: is damaged ({error}); fetch it again") from error
+        raise CorpusError(refusal(error, url, what="cannot be read") or f"{url}: cannot be read ({error})") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.errors import ModelError
+from vocabopt.system_errors import refusal
 
 #: The input and output table by the ends of their names, in the order in which they are looked for.
 _INPUTS = (
@@ -126,7 +127,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error}). Check its rights.") from error
+        raise ModelError(refusal(error, path, what="cannot be read")) from error
     except ValueError as error:
         raise ModelError(f"{path}: is not JSON ({error}). Fetch it again.") from error
 
@@ -175,7 +176,7 @@ def _read_head(file: Path) -> Iterator[StoredTensor]:
             if name != "__metadata__"
         ]
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror or error}). Check its rights.") from error
+        raise ModelError(refusal(error, file, what="cannot be read")) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{file}: is no whole safetensors file ({error}). Fetch it again.") from error
     if tensors and max(tensor.end for tensor in tensors) > n_file:

@@ -15,6 +15,7 @@ from trainer.data.scan import ScannedSource
 from trainer.data.sources import Budget
 from trainer.document_ends import DocumentEnds, document_ends
 from vocabopt.errors import BaseTokenizerError
+from vocabopt.panics import encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -71,10 +72,10 @@ class DocumentEncoder:
         """Ids of the documents one after another, and how many each has, start and end included.
 
         Raises:
-            BaseTokenizerError: a document is not what its ids spell. Unknown characters are looked for in all, other
-                losses in a few of each call.
+            BaseTokenizerError: the library panics on a document, or a document is not what its ids spell. Unknown
+                characters are looked for in all, other losses in a few of each call.
         """
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        encodings = encoded(self.tokenizer, texts, self.name)
         rows = [encoding.ids for encoding in encodings]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows)) + self.ends.n_tokens
         first, last = ([] if end is None else [end] for end in (self.ends.start_id, self.ends.end_id))

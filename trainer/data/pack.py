@@ -25,6 +25,7 @@ from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, write_ato
 from vocabopt.console import Console
 from vocabopt.content import content_hashes
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
+from vocabopt.system_errors import refusal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -117,10 +118,7 @@ def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunDirectoryError(
-            f"{folder}: the token ids of the text cannot be written ({error.strerror or error}). Free the disk, or "
-            "choose another folder with --out."
-        ) from error
+        raise RunDirectoryError(refusal(error, folder, what="the token ids of the text cannot be written")) from error
 
 
 @dataclass

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from sentencepiece import sentencepiece_pb2
 from tokenizers import Tokenizer
 
+from vocabopt.panics import encoded
+
 Ints = NDArray[np.int64]
 
 
@@ -38,9 +40,9 @@ class Spans:
         return np.repeat(np.arange(len(self.n_tokens)), self.n_tokens)
 
 
-def json_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> Spans:
-    """Encode with the `tokenizers` library; places in characters."""
-    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+def json_spans(tokenizer: Tokenizer, texts: Sequence[str], source: str) -> Spans:
+    """Encode with the `tokenizers` library; places in characters. Raises BaseTokenizerError as `encoded`."""
+    encodings = encoded(tokenizer, texts, source, with_offsets=True)
     rows = [encoding.ids for encoding in encodings]
     places = _flat(chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings)))
     return _joined(_flat(chain.from_iterable(rows)), places, rows, [len(text) for text in texts], in_bytes=False)

@@ -51,7 +51,7 @@ class Subject:
     def spans(self, texts: Sequence[str]) -> Spans:
         """Encode whole documents, and say which characters each token holds."""
         if self.side.full is not None:
-            return json_spans(self.side.full, texts)
+            return json_spans(self.side.full, texts, self.side.source)
         encoder = self.side.encoders["tokenizer.model"]
         assert isinstance(encoder, ModelEncoder)
         return model_spans(encoder.processor, texts)

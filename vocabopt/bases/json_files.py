@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from vocabopt.bases.pipeline import bpe_model, counting_tokenizer
 from vocabopt.errors import BaseTokenizerError
+from vocabopt.panics import is_failure
 
 
 def refuse_words_that_are_tokens(value: Mapping[str, Any], path: Path) -> None:
@@ -58,7 +59,9 @@ def parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
         # The library's own reader is the judge, and turns old string-form merges into pairs.
         value = json.loads(Tokenizer.from_str(data.decode()).to_str())
         stored = json.loads(data)["model"]["vocab"]
-    except Exception as error:  # tokenizers raises bare Exception
+    except BaseException as error:  # tokenizers raises bare Exception, or panics
+        if not is_failure(error):
+            raise
         raise _unreadable(path, error) from error
     refuse_shared_ids(stored, path)
     assert isinstance(value, dict)
@@ -79,13 +82,15 @@ def refuse_shared_ids(vocab: Any, path: Path) -> None:
 def check_readable(value: dict[str, Any], place: str) -> None:
     try:
         Tokenizer.from_str(json.dumps(value))
-    except Exception as error:  # tokenizers raises bare Exception
+    except BaseException as error:  # tokenizers raises bare Exception, or panics
+        if not is_failure(error):
+            raise
         raise BaseTokenizerError(
             f"{place}: makes no tokenizer that the tokenizers library can read ({error})."
         ) from error
 
 
-def _unreadable(path: Path, error: Exception) -> BaseTokenizerError:
+def _unreadable(path: Path, error: BaseException) -> BaseTokenizerError:
     return BaseTokenizerError(
         f"{path}: is not a tokenizer.json that the tokenizers library can read ({error}). Pass another, or fetch it "
         "again."

@@ -39,6 +39,7 @@ from vocabopt.bases.tekken import is_tekken, parse_tekken
 from vocabopt.byte_order_mark import read_utf8, without_mark
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
+from vocabopt.system_errors import refusal
 
 #: Files of a Hugging Face folder that belong to the tokenizer and travel with a merged one.
 COMPANION_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
@@ -229,7 +230,7 @@ def read_tokenizer_file(path: Path) -> bytes:
                 )
             return without_mark(begin + file.read(), path)
     except OSError as error:
-        raise BaseTokenizerError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise BaseTokenizerError(refusal(error, path, what="cannot be read")) from error
 
 
 def _content_of(data: bytes, path: Path, name: str, pattern: str | None, specials: str | None) -> _Content:

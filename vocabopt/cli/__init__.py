@@ -26,6 +26,7 @@ from vocabopt.cli.signals import hear_signals, waiting_hears
 from vocabopt.cli.streams import flush, open_streams
 from vocabopt.cli.unexpected import unexpected
 from vocabopt.errors import VocaboptError
+from vocabopt.panics import is_failure
 from vocabopt.system_errors import refusal
 
 _INTERRUPTED = "Interrupted. Finished files are kept; nothing half-written is left."
@@ -64,7 +65,9 @@ class _Group(click.Group):
             command = ctx.meta.get(GOES_ON_BY)
             click.echo(_INTERRUPTED if command is None else f"Interrupted. Go on with: {command}", err=True)
             ctx.exit(getattr(stop, "exit_code", 130))
-        except Exception as error:
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             refused = refusal(error)
             click.echo(f"Error: {unexpected(error) if refused is None else refused}", err=True)
             ctx.exit(1 if refused is None else 2)

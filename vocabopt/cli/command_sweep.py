@@ -134,7 +134,7 @@ def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
 
 
 def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
-    from vocabopt.artifacts import read_parquet
+    from vocabopt.run_files import read_curve
     from vocabopt.tables import sweep_notes, sweep_table, union_notes, union_table
 
     console = plain_console()
@@ -143,7 +143,7 @@ def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
     if record["method"] == "union":
         for note in notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
-        console.print(union_table(record, read_parquet(out / "curve.parquet"), width=console.width))
+        console.print(union_table(record, read_curve(out, record), width=console.width))
         notes = [*union_notes(record), record["union"]["choice"]["reason"]]
     for note in (*notes, f"Report: {out / 'report.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

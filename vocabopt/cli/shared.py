@@ -172,8 +172,9 @@ def hold_file(path: Path) -> None:
 
 def _hold(lock: Callable[[Path, str], AbstractContextManager[None]], path: Path) -> None:
     context = click.get_current_context()
-    # Of the processes of torchrun the first one writes.
-    if os.environ.get("RANK", "0") == "0":
+    # Of the processes of torchrun the first one writes. RANK alone may be anybody's.
+    is_one_of_many = os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
+    if not is_one_of_many or os.environ.get("RANK", "0") == "0":
         context.with_resource(lock(path, shlex.join(["vocabopt", *context.meta.get(ARGUMENTS, [])])[:_N_COMMAND]))
 
 

@@ -12,11 +12,11 @@ TRACEBACK = "VOCABOPT_TRACEBACK"
 _N_SHOWN = 300
 
 
-def unexpected(error: Exception) -> str:
+def unexpected(error: BaseException) -> str:
     """What to say of the error; its traceback goes into a file among the temporary ones.
 
     Raises:
-        Exception: the error itself, where VOCABOPT_TRACEBACK is set.
+        BaseException: the error itself, where VOCABOPT_TRACEBACK is set.
     """
     if os.environ.get(TRACEBACK):
         raise error

@@ -110,8 +110,9 @@ def _prove_documents(
     sample = read_proof_sample(run_dir, inputs_sha256)
     if sample is None:
         raise RunDirectoryError(
-            f"{run_dir / PROOF_PARQUET}: is missing or of another run (earlier versions kept none), so that the "
-            "counts could not be proved on whole documents. Sweep again into a new folder, and merge that."
+            f"{run_dir / PROOF_PARQUET}: is missing, broken or of another run (earlier versions kept none), so that "
+            "the counts could not be proved on whole documents. Sweep again into this folder, or, where an earlier "
+            "version made it, into a new one."
         )
     counted = count_documents(base, sample, cross_spaces=cross_spaces)
     if (missing := missing_chunk(counted, sample, counts)) is not None:

@@ -1,11 +1,13 @@
 """What each step was given and what it left: counts that add up over shards, and a few documents to look at."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import polars as pl
 import xxhash
+
+from vocabopt.fields import COUNT, NUMBER, Shape, or_null
 
 #: Documents shown per step, of those taken and of those kept.
 N_EXAMPLES = 10
@@ -50,10 +52,31 @@ class StepCount:
         return {**record, "seconds": round(self.seconds, 3)}
 
 
+#: What `asdict` leaves of an example and of a step's count.
+_EXAMPLE: Shape = {"id": str, "text": str, "after?": str, "why?": str, "rank": COUNT}
+STEP_COUNT: Mapping[str, Any] = {
+    "step": str,
+    **dict.fromkeys(("n_documents_in", "n_documents_out", "n_bytes_in", "n_bytes_out"), COUNT),
+    **dict.fromkeys(("n_tokens_in", "n_tokens_out"), or_null(COUNT)),
+    **dict.fromkeys(("n_changed", "n_units_removed"), COUNT),
+    "seconds": NUMBER,
+    "taken": [_EXAMPLE],
+    "kept": [_EXAMPLE],
+    "facts": {},
+}
+
+
 def step_count_of(record: dict[str, Any]) -> StepCount:
-    """The inverse of `asdict`, for what a shard left on disk."""
-    examples = {name: tuple(Example(**example) for example in record[name]) for name in ("taken", "kept")}
-    return StepCount(**{**record, **examples})
+    """The inverse of `asdict`, for what a shard left on disk, a record of the shape STEP_COUNT."""
+    examples = {
+        name: tuple(Example(**{key: example.get(key) for key in _names(Example)}) for example in record[name])
+        for name in ("taken", "kept")
+    }
+    return StepCount(**{**{key: record[key] for key in _names(StepCount)}, **examples})
+
+
+def _names(kind: type[Example] | type[StepCount]) -> list[str]:
+    return [field.name for field in fields(kind)]
 
 
 def add_up(counts: Iterable[StepCount]) -> StepCount:

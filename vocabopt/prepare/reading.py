@@ -1,15 +1,17 @@
 """From files to shards: runs of documents of about the same size, each knowing the file and line it came from."""
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from vocabopt.corpus import TextFile, TextSet, find_text_sets
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.fields import COUNT, Kind, Shape, or_null
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.readers import Block, read_blocks
 from vocabopt.storage import chunks, file_format
@@ -53,6 +55,20 @@ class FileReport:
     n_recoded: int = 0
     n_bytes: int | None = None
     error: str | None = None
+
+
+#: What `asdict` leaves of a file's report.
+FILE_REPORT: Shape = {
+    **dict.fromkeys(("url", "encoding"), str),
+    **dict.fromkeys(("n_documents", "n_blank", "n_unreadable", "n_recoded"), COUNT),
+    "n_bytes": or_null(COUNT),
+    "error": or_null(Kind((str,), "a text")),
+}
+
+
+def report_of(record: Mapping[str, Any]) -> FileReport:
+    """The inverse of `asdict`, of a record of the shape FILE_REPORT."""
+    return FileReport(**{field.name: record[field.name] for field in fields(FileReport)})
 
 
 @dataclass

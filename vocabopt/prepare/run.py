@@ -1,6 +1,5 @@
 """`vocabopt prepare`: the text through the chain of steps, pass by pass, and what each step took."""
 
-import json
 import shlex
 import sys
 import time
@@ -12,18 +11,26 @@ from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_js
 from vocabopt.console import Console
 from vocabopt.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.errors import CorpusError, RunDirectoryError
+from vocabopt.fields import COUNT, Shape, check_fields
 from vocabopt.prepare.decide import decide
-from vocabopt.prepare.funnel import StepCount, add_up, step_count_of
+from vocabopt.prepare.funnel import STEP_COUNT, StepCount, add_up, step_count_of
 from vocabopt.prepare.options import PrepareOptions, segments
 from vocabopt.prepare.page import write_page
 from vocabopt.prepare.pool import Submit, peak_memory_bytes, pool
-from vocabopt.prepare.reading import FileReport, Reader, Shard, find_text
+from vocabopt.prepare.reading import FILE_REPORT, FileReport, Reader, Shard, find_text, report_of
 from vocabopt.prepare.shard import Pass
 from vocabopt.prepare.step import NeedsPreparing, Step
 from vocabopt.prepare.work import Work
 from vocabopt.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
 from vocabopt.utf8 import printable
 from vocabopt.versions import versions
+
+_ANEW = "Remove it to prepare the text again."
+#: What the table in the terminal shows of prepare.json.
+_PREPARE: Shape = {
+    "files": [FILE_REPORT],
+    "steps": [{name: shape for name, shape in STEP_COUNT.items() if name not in ("taken", "kept")}],
+}
 
 
 def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
@@ -41,7 +48,9 @@ def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
     inputs = _take_folder(options, text_set)
     if (options.out / PREPARE_JSON).exists():
         console.note(f"{options.out}: is prepared already, from this text and with these options.")
-        return read_json(options.out / PREPARE_JSON, next_step="Remove it to prepare the text again.")
+        record = read_json(options.out / PREPARE_JSON, next_step=_ANEW)
+        check_fields(record, _PREPARE, options.out / PREPARE_JSON, _ANEW)
+        return record
     run = _Run(options, work, text_set, console)
     counts = run.all_passes()
     record = {
@@ -149,8 +158,8 @@ class _Run:
         done_before = self.work.n_shards_done(0)
         files_json = self.options.out / WORK / "files.json"
         if done_before is not None or files_json.exists():
-            stored = json.loads(files_json.read_text(encoding="utf-8"))
-            self.files = [FileReport(**entry) for entry in stored["files"]]
+            stored = self.work.record(files_json, {"n_shards": COUNT, "files": [FILE_REPORT]})
+            self.files = [report_of(entry) for entry in stored["files"]]
             if all(self.work.is_done(0, shard) for shard in range(stored["n_shards"])):
                 return int(stored["n_shards"])
         reader = Reader(self.text_set, self.options)
@@ -182,7 +191,7 @@ class _Run:
         """The counts of a pass's steps, over all shards."""
         by_step: list[list[StepCount]] = []
         for shard in range(n_shards):
-            record = json.loads(self.work.path(number, shard, ".json").read_text(encoding="utf-8"))
+            record = self.work.record(self.work.path(number, shard, ".json"), {"counts": [STEP_COUNT]})
             for i, count in enumerate(record["counts"]):
                 if shard == 0:
                     by_step.append([])

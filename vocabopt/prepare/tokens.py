@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vocabopt.bases import Base, load_base
 from vocabopt.bases.pipeline import without_batch_settings
+from vocabopt.panics import encoded
 
 #: Documents of each call on which the fast encoder must agree with `tokenizers`, and the longest of them.
 _N_CHECKED, _MAX_CHECKED_BYTES = 16, 4096
@@ -60,5 +61,5 @@ class TokenCounter:
         counts: list[int] = []
         for start in range(0, len(texts), _BATCH_DOCUMENTS):
             batch = texts.slice(start, _BATCH_DOCUMENTS).to_list()
-            counts += [len(encoding) for encoding in self.base.full.encode_batch_fast(batch, add_special_tokens=False)]
+            counts += [len(encoding) for encoding in encoded(self.base.full, batch, self.base.source)]
         return np.array(counts, np.int64)

@@ -9,10 +9,12 @@ OUT/prepare.json, OUT/report.html    the funnel; then OUT/work is removed
 """
 
 import io
-import json
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +24,9 @@ import polars as pl
 import zstandard
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import read_parquet, write_atomic, write_json_atomic, write_parquet_atomic
+from vocabopt.artifacts import read_object, read_parquet, write_atomic, write_json_atomic, write_parquet_atomic
+from vocabopt.errors import RunDirectoryError
+from vocabopt.fields import COUNT, Shape, check_fields
 from vocabopt.prepare.options import OutputFormat
 from vocabopt.prepare.step import Sketch
 from vocabopt.prepared import CLEAN, REMOVED, WORK
@@ -45,8 +49,7 @@ class Work:
 
     def n_shards_done(self, segment: int) -> int | None:
         """How many shards the pass has; None while it is not whole."""
-        path = self.out / WORK / str(segment) / "done.json"
-        return json.loads(path.read_text(encoding="utf-8"))["n_shards"] if path.exists() else None
+        return self._done(segment)["n_shards"] if (self.out / WORK / str(segment) / "done.json").exists() else None
 
     def mark_done(self, segment: int, n_shards: int, facts: Mapping[str, Any]) -> None:
         """The pass is whole: what the one before it left is not needed any more."""
@@ -59,21 +62,34 @@ class Work:
 
     def facts(self, segment: int) -> dict[str, Any]:
         """What the corpus step of a whole pass found, beside its decision."""
-        path = self.out / WORK / str(segment) / "done.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))["facts"])
+        return dict(self._done(segment)["facts"])
+
+    def _done(self, segment: int) -> dict[str, Any]:
+        return self.record(self.out / WORK / str(segment) / "done.json", {"n_shards": COUNT, "facts": {}})
+
+    def record(self, path: Path, shape: Shape) -> dict[str, Any]:
+        """A JSON file of the work. Raises RunDirectoryError: it is missing, broken or lacks a field."""
+        record = read_object(path, next_step=self.anew)
+        check_fields(record, shape, path, self.anew)
+        return record
+
+    @property
+    def anew(self) -> str:
+        """What to do where a file of the work is broken."""
+        return f"Remove {self.out / WORK} and give the same command again: it begins anew."
 
     def save_arrays(self, segment: int, shard: int, suffix: str, arrays: Sketch) -> None:
         write_atomic(self.path(segment, shard, suffix), lambda file: np.savez(file, allow_pickle=False, **arrays))
 
     def arrays(self, segment: int, shard: int, suffix: str) -> dict[str, NDArray[Any]]:
-        with np.load(self.path(segment, shard, suffix), allow_pickle=False) as stored:
+        with _arrays_of(self, self.path(segment, shard, suffix)) as stored:
             return {name: stored[name] for name in stored.files}
 
     def save_frame(self, segment: int, shard: int, suffix: str, frame: pl.DataFrame) -> None:
         write_parquet_atomic(self.path(segment, shard, suffix), frame)
 
     def frame(self, segment: int, shard: int, suffix: str) -> pl.DataFrame:
-        return read_parquet(self.path(segment, shard, suffix))
+        return read_parquet(self.path(segment, shard, suffix), next_step=self.anew)
 
     def removed(self, segments: int, shard: int) -> pl.DataFrame:
         """What the passes up to here have removed of a shard, in the order of the steps."""
@@ -102,20 +118,33 @@ class Work:
             shutil.rmtree(self.out / folder, ignore_errors=True)
 
 
+@contextmanager
+def _arrays_of(work: Work, path: Path) -> Iterator["np.lib.npyio.NpzFile"]:
+    """An .npz file. Raises RunDirectoryError: it is missing, broken or lacks the array that is asked for."""
+    try:
+        # Opened here: numpy leaves a file open that is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            yield stored
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error}). {work.anew}") from error
+
+
 @dataclass(frozen=True)
 class _StoredArrays(Mapping[str, NDArray[Any]]):
     """The arrays of an .npz file, each read when it is asked for: some are small, some as large as the text."""
 
+    work: Work
     path: Path
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        with np.load(self.path, allow_pickle=False) as stored:
+        with _arrays_of(self.work, self.path) as stored:
             array: NDArray[Any] = stored[name]
         return array
 
     def __iter__(self) -> Iterator[str]:
-        with np.load(self.path, allow_pickle=False) as stored:
-            yield from stored.files
+        with _arrays_of(self.work, self.path) as stored:
+            names = list(stored.files)
+        yield from names
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -136,7 +165,7 @@ class StoredSketches:
         return (self[shard] for shard in range(self.n_shards))
 
     def __getitem__(self, shard: int) -> Sketch:
-        return _StoredArrays(self.work.path(self.segment, shard, ".npz"))
+        return _StoredArrays(self.work, self.work.path(self.segment, shard, ".npz"))
 
     def scratch(self) -> IO[bytes]:
         return tempfile.TemporaryFile(dir=self.work.out / WORK)

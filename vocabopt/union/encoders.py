@@ -15,6 +15,7 @@ from vocabopt.bases import Base
 from vocabopt.bases.sentencepiece_model import read_model
 from vocabopt.merge.addition import Addition
 from vocabopt.merge.export import extended_original
+from vocabopt.panics import encoded
 
 
 class TextEncoder(Protocol):
@@ -36,8 +37,7 @@ class LibraryEncoder:
         return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def document_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self.base.full.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        return [encoding.ids for encoding in encoded(self.base.full, texts, self.base.source)]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
+from vocabopt.panics import encoded
 from vocabopt.verify.checks_ids import one_of_each
 from vocabopt.verify.encoders import Ids
 from vocabopt.verify.pair import Pair, View
@@ -165,8 +166,8 @@ class RoundTrip:
         if batch.role == "hard" and before is not None and after is not None:
             view = self.pair.views[0]
             old, new = (
-                [encoding.ids for encoding in tokenizer.encode_batch_fast(list(batch.documents))]
-                for tokenizer in (before, after)
+                [encoding.ids for encoding in encoded(tokenizer, batch.documents, source, add_special_tokens=True)]
+                for tokenizer, source in ((before, self.pair.base.source), (after, self.pair.new.source))
             )
             plain = batch.ids(view)
             rows = [i for i in every if (old[i], new[i]) != (plain[0][i], plain[1][i])]

@@ -16,6 +16,7 @@ from vocabopt.bases.patterns import GPT2_PATTERN
 from vocabopt.bases.pipeline import counting_tokenizer
 from vocabopt.bases.ranks import parse_ranks
 from vocabopt.bases.sentencepiece_model import processor_of, read_model
+from vocabopt.panics import encoded
 
 #: A form of a tokenizer, by the name of its file.
 Kind = Literal["tokenizer.json", "tokenizer.model", "tiktoken", "tekken.json"]
@@ -32,12 +33,13 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class JsonEncoder:
-    """The `tokenizers` library."""
+    """The `tokenizers` library. source: what the tokenizer is, for messages."""
 
     tokenizer: Tokenizer
+    source: str
 
     def encode(self, texts: Sequence[str]) -> Ids:
-        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [encoding.ids for encoding in encoded(self.tokenizer, texts, self.source)]
 
     def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
         return self.tokenizer.decode_batch(rows, skip_special_tokens=skip_special)
@@ -157,17 +159,17 @@ def _with_empty_model(tokenizer_json: Mapping[str, Any]) -> Tokenizer:
     return counting_tokenizer(tokenizer_json, added_tokens=[], model=model)
 
 
-def without_prefix(tokenizer_json: Mapping[str, Any]) -> JsonEncoder:
+def without_prefix(tokenizer_json: Mapping[str, Any], source: str) -> JsonEncoder:
     """The whole pipeline, but for what it puts before a text."""
     bare = {part: _bare(tokenizer_json.get(part)) for part in ("normalizer", "pre_tokenizer")}
-    return JsonEncoder(counting_tokenizer(tokenizer_json, **bare, post_processor=None))
+    return JsonEncoder(counting_tokenizer(tokenizer_json, **bare, post_processor=None), source)
 
 
-def by_merges_alone(tokenizer_json: Mapping[str, Any]) -> JsonEncoder:
+def by_merges_alone(tokenizer_json: Mapping[str, Any], source: str) -> JsonEncoder:
     """An encoder of pieces as tokenizer.json spells them: nothing is normalised, split or known."""
     nothing = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor"))
     model = {**tokenizer_json["model"], "ignore_merges": False}
-    return JsonEncoder(counting_tokenizer(tokenizer_json, **nothing, added_tokens=[], model=model))
+    return JsonEncoder(counting_tokenizer(tokenizer_json, **nothing, added_tokens=[], model=model), source)
 
 
 def _bare(part: Any) -> Any:

@@ -17,6 +17,7 @@ from vocabopt.bases.sentencepiece_model import parse_any_model, to_tokenizer_jso
 from vocabopt.byte_order_mark import without_mark
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.options import DEFAULT_BASE
+from vocabopt.panics import is_failure
 from vocabopt.verify.encoders import Kind
 from vocabopt.verify.sides import Side
 
@@ -156,7 +157,9 @@ def _refused_side(
     if data.lstrip()[:1] == b"{":
         try:
             vocabulary_json = json.loads(Tokenizer.from_str(data.decode()).to_str())
-        except Exception:  # tokenizers raises bare Exception
+        except BaseException as error:  # tokenizers raises bare Exception, or panics
+            if not is_failure(error):
+                raise
             raise refused from None
     elif is_rank_file(data):
         raise refused

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.merge.class_defaults import class_defaults, class_of_model
+from vocabopt.panics import encoded
 from vocabopt.scripts import contains_target
 from vocabopt.verify.checks_ids import NAMES, one_of_each
 from vocabopt.verify.pair import Pair, difference
@@ -173,7 +174,7 @@ def _departures(base: Side, loaded: Any, documents: Sequence[str], found: _Findi
     if base.full is None or not documents:
         return 0
     texts = list(documents)
-    expected = [encoding.ids for encoding in base.full.encode_batch_fast(texts, add_special_tokens=False)]
+    expected = [encoding.ids for encoding in encoded(base.full, texts, base.source)]
     given = loaded(texts, add_special_tokens=False)["input_ids"]
     n = 0
     for line, ids, other in zip(texts, expected, given, strict=True):

@@ -71,7 +71,9 @@ class Side:
 
     @functools.cached_property
     def _loaded(self) -> tuple[dict[Kind, Encoder], dict[Kind, str]]:
-        encoders: dict[Kind, Encoder] = {} if self.full is None else {"tokenizer.json": JsonEncoder(self.full)}
+        encoders: dict[Kind, Encoder] = {}
+        if self.full is not None:
+            encoders["tokenizer.json"] = JsonEncoder(self.full, self.source)
         missing: dict[Kind, str] = {}
         for kind, data in self.forms.items():
             try:
@@ -85,7 +87,7 @@ class Side:
         """What encodes the text of single pieces, by form: the whole pipeline, but nothing is put before the text."""
         encoders: dict[Kind, Encoder] = {}
         if self.tokenizer_json is not None:
-            encoders["tokenizer.json"] = without_prefix(self.tokenizer_json)
+            encoders["tokenizer.json"] = without_prefix(self.tokenizer_json, self.source)
         if "tokenizer.model" in self.forms:
             encoders["tokenizer.model"] = ModelEncoder.of(self.forms["tokenizer.model"], prefix=False)
         return encoders
@@ -95,7 +97,7 @@ class Side:
         """What encodes pieces as they are spelled, by the merges of tokenizer.json alone; None without one of BPE."""
         if self.tokenizer_json is None or self.tokenizer_json["model"].get("type") != "BPE":
             return None
-        return by_merges_alone(self.tokenizer_json)
+        return by_merges_alone(self.tokenizer_json, self.source)
 
     @functools.cached_property
     def vocab(self) -> Mapping[str, int]:

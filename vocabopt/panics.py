@@ -1,0 +1,69 @@
+"""Panics: how a library written in Rust fails where its authors saw no failure. They are no `Exception` of Python's.
+
+The library itself writes what happened and where in its code to standard error, before Python hears of it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vocabopt.errors import BaseTokenizerError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+_N_SHOWN = 80
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic. Each library has a class of its own for them, which no module holds."""
+    return any(kind.__name__ == "PanicException" for kind in type(error).__mro__)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an error says that the work failed: any `Exception` and a panic, but not Ctrl-C or an exit."""
+    return isinstance(error, Exception) or is_panic(error)
+
+
+def encoded(
+    tokenizer: "Tokenizer",
+    texts: Sequence[str],
+    source: str,
+    *,
+    add_special_tokens: bool = False,
+    with_offsets: bool = False,
+) -> "list[Encoding]":
+    """The texts encoded by the `tokenizers` library.
+
+    Args:
+        source: what the tokenizer is, for the message.
+
+    Raises:
+        BaseTokenizerError: the library panics on a text; the message shows the first such text.
+    """
+    encode = tokenizer.encode_batch if with_offsets else tokenizer.encode_batch_fast
+    try:
+        return encode(list(texts), add_special_tokens=add_special_tokens)
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        for text in texts:
+            try:
+                tokenizer.encode(text, add_special_tokens=add_special_tokens)
+            except BaseException as alone:
+                if not is_panic(alone):
+                    raise
+                raise cannot_encode(text, source, alone) from alone
+        raise
+
+
+def cannot_encode(text: str, source: str, error: BaseException) -> BaseTokenizerError:
+    """What to say of a text on which the library fails."""
+    shown = text if len(text) <= _N_SHOWN else f"{text[:_N_SHOWN]} ..."
+    told = f"{source}: with it the tokenizers library cannot encode the text {shown!r} ({error})"
+    if "AddedVocabulary" in str(error):
+        # A token that takes the white space after it (rstrip), and in it another.
+        return BaseTokenizerError(
+            f"{told}: one of its added tokens takes in white space that holds another. Remove lstrip and rstrip from "
+            "its added tokens, or such text."
+        )
+    return BaseTokenizerError(f"{told}. Use another tokenizer, or leave such text out.")
