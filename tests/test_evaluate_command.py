@@ -1,6 +1,7 @@
 """`vocabopt eval`: its numbers, its tables, and what it refuses before anything is computed."""
 
 import gzip
+import io
 import json
 import re
 import zipfile
@@ -221,6 +222,7 @@ def test_the_test_set_comes_before_the_validation_set_and_may_be_packed(tmp_path
     [
         ("{", r"copa_test.jsonl, line 2: is no JSON"),
         ("[1]", r"copa_test.jsonl, line 2: is no JSON object"),
+        ("[" * 100_000, r"copa_test.jsonl, line 2: is no JSON \(maximum recursion depth"),
         (json.dumps({"premise": "가"}), "line 2: field 'question' is not text; kobest_copa needs premise, question"),
         (json.dumps(copa(label="1")), "line 2: field 'label' is not a whole number"),
         (json.dumps(copa(question="이유")), "line 2: kobest_copa does not know the value '이유'"),
@@ -241,8 +243,34 @@ def test_files_without_items_or_cut_short_are_refused(tmp_path: Path) -> None:
     written(tmp_path / "wic_test.jsonl.gz", gzip.compress(b"{}" * 999)[:-9])
     with pytest.raises(CorpusError, match=r"wic_test.jsonl.gz: the compressed file ended early"):
         read_items(TASKS["kobest_wic"], [tmp_path])
-    written(tmp_path / "BLiMP.zip", b"PK")
-    with pytest.raises(CorpusError, match=r"BLiMP.zip: cannot be read"):
+
+
+def archive_of_one_file() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data/a.jsonl", "{}" * 999)
+    return file.getvalue()
+
+
+def locked(archive: bytes) -> bytes:
+    """Bit 0 of the flags, in the head of the file and in the directory, says that there is a password."""
+    data = bytearray(archive)
+    data[data.index(b"PK\x03\x04") + 6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+def damaged(archive: bytes) -> bytes:
+    start = archive.index(b"data/a.jsonl") + len(b"data/a.jsonl")
+    return archive[:start] + b"\xff" * 4 + archive[start + 4 :]
+
+
+@pytest.mark.parametrize(
+    "data", [b"PK", locked(archive_of_one_file()), damaged(archive_of_one_file())], ids=["cut", "locked", "damaged"]
+)
+def test_an_archive_that_cannot_be_read_is_refused(data: bytes, tmp_path: Path) -> None:
+    written(tmp_path / "BLiMP.zip", data)
+    with pytest.raises(CorpusError, match=r"BLiMP.zip: cannot be read .*Fetch it again"):
         read_items(TASKS["blimp"], [tmp_path])
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER
 from vocabopt.errors import ModelError
+from vocabopt.merge.extension import EXTENSION_JSON
 
-EXTENSION_JSON = "extension.json"
 #: Files that any of transformers' tokenizers is read from, beside *.tiktoken.
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
 _TRAVELLING = (*COMPANION_FILES, "added_tokens.json", "vocab.json", "merges.txt", EXTENSION_JSON, *_TOKENIZER_FILES)
