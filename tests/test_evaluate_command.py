@@ -171,7 +171,7 @@ def test_a_tokenizer_that_transformers_builds_anew_is_told(folders: Path, folder
     other = without_bytes(folders, tmp_path / "other", tokenizer_class="LlamaTokenizer")
     given = ("--tokenizer", other, "--text", f"ko={CORPUS / 'ko'}", "--limit", 500)
     record = measured(folder, *given)
-    assert record["texts"]["ko"]["n_unknown"] == 0
+    assert record["texts"]["ko"]["n_unknown_tokens"] == 0
     assert record["n_lines_reloaded_otherwise"] > 0
     assert "other/tokenizer.json: it builds this kind of tokenizer anew" in vocabopt("eval", folder, *given).stdout
 
@@ -234,6 +234,37 @@ def test_a_record_that_cannot_be_asked_is_named(line: str, match: str, tmp_path:
     written(tmp_path / "copa_test.jsonl", f"{json.dumps(copa())}\n{line}\n")
     with pytest.raises(CorpusError, match=match):
         read_items(TASKS["kobest_copa"], [tmp_path])
+
+
+def test_what_opens_a_choice_without_a_prompt_is_told_where_nothing_opens_documents(
+    folders: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Every begin and end token marks chat turns: lm-eval would take one without a word."""
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed: the extra eval")
+    pairs = {"sentence_good": "This is right.", "sentence_bad": "This are right."}
+    written(tmp_path / "data" / "a.jsonl", json.dumps(pairs))
+    value = json.loads((folders / "llama-like" / "tokenizer.json").read_text(encoding="utf-8"))
+    taken = {"<s>": "<|im_start|>", "</s>": "<|im_end|>"}
+    for token in value["added_tokens"]:
+        token["content"] = taken.get(token["content"], token["content"])
+    vocab = value["model"]["vocab"]
+    value["model"]["vocab"] = {taken.get(piece, piece): index for piece, index in vocab.items()}
+    value["post_processor"] = None
+    written(tmp_path / "chat" / "tokenizer.json", json.dumps(value))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    written(tmp_path / "chat" / "tokenizer_config.json", json.dumps(config))
+    given = ("eval", folder, "--tokenizer", tmp_path / "chat", "--tasks", "blimp", "--tasks-data", tmp_path)
+    told = "blimp: choices without a prompt are opened by <|im_start|>, which marks chat turns, since nothing"
+    for more in ((), ("--document-start", "none")):
+        result = vocabopt(*given, *more)
+        assert result.exit_code == 0, result.output
+        assert told in " ".join(result.stdout.split())
+    # Asked for, it opens documents, and is told as such.
+    asked = vocabopt(*given, "--document-start", "<|im_start|>")
+    assert "choices without a prompt" not in asked.stdout
+    del config["bos_token"], config["eos_token"]
+    written(tmp_path / "chat" / "tokenizer_config.json", json.dumps(config))
+    assert_refused(vocabopt(*given), "--tasks blimp: its choices have no prompt, .* Name one", tmp_path)
 
 
 def test_files_without_items_or_cut_short_are_refused(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import xxhash
 
 from trainer.adapt.evals import EvalText, score_all
 from trainer.document_ends import DocumentEnds
-from trainer.evaluate import TextScore
+from trainer.evaluate import TextScore, loss_note
 from trainer.processes import from_main, main_only, n_processes
 from vocabopt.artifacts import FORMAT_VERSION, digest, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
+from vocabopt.notices import tell
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,12 +51,24 @@ class Measurements:
         Args:
             what: is measured, for the console.
         """
-        path, kept = from_main(lambda: self._kept(model, tokenizer))
-        if kept is not None:
-            return kept
+        path, scores = from_main(lambda: self._kept(model, tokenizer))
+        if scores is None:
+            scores = self._measured(what, model, tokenizer)
+            by_text = {name: asdict(score) for name, score in scores.items()}
+            main_only(lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "texts": by_text}))
+        for name, score in scores.items():
+            losses = {"n_unknown_tokens": score.n_unknown_tokens, "n_lost_chars": score.n_lost_chars}
+            if (note := loss_note(name, **losses)) is not None:
+                # Every model of a run loses about the same of it.
+                tell(f"lost in {name}", note)
+        return scores
+
+    def _measured(
+        self, what: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+    ) -> dict[str, TextScore]:
         rank_bytes = sum(text.n_bytes for text in self.texts) // n_processes()
         with self.console.step(f"measure {what}", rank_bytes, "bytes") as advance:
-            scores = score_all(
+            return score_all(
                 model,
                 tokenizer,
                 self.texts,
@@ -64,9 +77,6 @@ class Measurements:
                 ends=self.ends,
                 advance=advance,
             )
-        record = {"format_version": FORMAT_VERSION, "texts": {name: asdict(score) for name, score in scores.items()}}
-        main_only(lambda: write_json_atomic(path, record))
-        return scores
 
     def _kept(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
