@@ -4,6 +4,7 @@ The reference is growth in plain Python, by the rules of design section 4 and no
 whole by the `tokenizers` library, and after every row all candidates are counted again.
 """
 
+import copy
 import io
 import json
 import tempfile
@@ -21,6 +22,7 @@ import sentencepiece
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from vocabopt.bases import Base, load_base
+from vocabopt.bases.families import char_of_byte
 from vocabopt.chunk_kernel import scan_documents
 from vocabopt.counts import ChunkCounts, Documents, SetStats, count_chunks
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
@@ -401,3 +403,14 @@ class Reference:
         counts = self.uses(name).values()
         total = sum(counts)
         return -sum(n / total * log2(n / total) for n in counts) if total else None
+
+
+def without_bytes(base: Base, missing: Sequence[int]) -> dict[str, Any]:
+    """tokenizer.json of a byte-level base that has no piece with these bytes; other pieces keep their ids."""
+    value = copy.deepcopy(dict(base.tokenizer_json))
+    lost = {char_of_byte()[byte] for byte in missing}
+    model = value["model"]
+    specials = {token["content"] for token in value["added_tokens"]}
+    kept = {piece: index for piece, index in model["vocab"].items() if piece in specials or not lost & set(piece)}
+    merges = [pair for pair in model["merges"] if {*pair, "".join(pair)} <= kept.keys()]
+    return {**value, "model": {**model, "vocab": kept, "merges": merges}}

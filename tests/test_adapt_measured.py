@@ -1,8 +1,12 @@
 """What an adaptation measures, how often, and which of its models it keeps."""
 
+import json
+import os
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +28,7 @@ from trainer.memory.plan_report import PlanOptions, plan_report
 from trainer.stages.batch import StepBatch
 from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Advance, Console, Unit
-from vocabopt.errors import ForgettingError
+from vocabopt.errors import ForgettingError, RunDirectoryError
 
 PLAN = '[[stage]]\nname = "a"\nembeddings = "all"\nlearning_rate = 1e-2\n[[stage]]\nname = "b"\nblocks = "all"\n'
 #: A look at a model, by which its head and its attention are found out, has no more tokens than that.
@@ -176,6 +180,81 @@ def test_a_run_that_begins_again_measures_nothing_that_was_measured(
     assert console.measured == []
     for field in ("before", "initialised", "after"):
         assert record[field] == whole[field]
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "match"),
+    [
+        ("stages/0-init/start.json", lambda start: start.pop("before"), "field before is missing. Remove it and the"),
+        ("stages/0-init/start.json", lambda start: start.update(more=1), None),
+        ("stages/1-a/stage.json", lambda run: run["curve"][0].pop("loss"), r"field curve.0.loss is missing. Train"),
+        ("stages/1-a/stage.json", lambda run: run.update(more=1), None),
+        ("stages/1-a/scores.json", lambda scores: scores.pop("bits_per_byte"), "field bits_per_byte is missing."),
+        ("stages/options.json", lambda options: options.pop("inputs"), "field inputs is missing. Choose another"),
+        ("adapt.json", lambda record: record.pop("status"), "field status is missing. Remove it: --resume"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_of_a_run_that_lacks_a_field_is_refused_by_name(
+    file: str,
+    damage: Change,
+    match: str | None,
+    options: AdaptOptions,
+    every_stage: tuple[dict[str, Any], Watching, list[int]],
+    tmp_path: Path,
+) -> None:
+    """And one that has a field more is read all the same."""
+    whole, _, _ = every_stage
+    out = shutil.copytree(options.out, tmp_path / "out")
+    record = json.loads((out / file).read_text(encoding="utf-8"))
+    damage(record)
+    write_json_atomic(out / file, record)
+    if file != "adapt.json":
+        (out / "adapt.json").unlink()
+    if match is None:
+        assert adapt(replace(options, out=out), resume=True)["after"] == whole["after"]
+        return
+    with pytest.raises(RunDirectoryError, match=f"{Path(file).name}: {match}"):
+        adapt(replace(options, out=out), resume=True)
+
+
+def test_a_measurement_that_lacks_a_text_is_refused_by_name(
+    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]], tmp_path: Path
+) -> None:
+    measured = shutil.copytree(options.out / "stages" / "measured", tmp_path / "measured")
+    for path in measured.iterdir():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        del record["texts"]["en"]["n_bytes"]
+        write_json_atomic(path, record)
+    with pytest.raises(RunDirectoryError, match=r"field texts.en.n_bytes is missing. Remove it: it is measured again"):
+        adapt(replace(options, out=tmp_path / "out"), measured=measured)
+
+
+def test_processes_go_the_way_of_the_first_one_whatever_the_others_find(tmp_path: Path) -> None:
+    """Two processes, of which only the first finds what was kept: both have it, and neither computes or waits.
+
+    So it is on several devices, whose names are not the same.
+    """
+    program = Path(__file__).with_name("measured_processes.py")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*torchrun, str(program), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
+    assert first == second
+    assert first["kept"] == first["measured"]
+    assert first["n_passes"] == 0
+    # The second process wrote nothing.
+    assert [len([*(tmp_path / rank).iterdir()]) for rank in "01"] == [1, 0]
 
 
 def test_the_control_takes_the_base_s_measurement_and_other_texts_are_measured(

@@ -21,13 +21,13 @@ from helpers import (
     merged,
     n_tokens,
     train_sentencepiece,
+    without_bytes,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
 from vocabopt.bases import Base, load_base
-from vocabopt.bases.families import char_of_byte
 from vocabopt.complexity import embedding_table, table_of_base
 from vocabopt.errors import BaseTokenizerError, ModelSpecError
 from vocabopt.tables import sweep_notes
@@ -149,17 +149,6 @@ def refusal(path: Path | str) -> str:
 def written(path: Path, data: bytes | dict[str, Any]) -> Path:
     path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
     return path
-
-
-def without_bytes(base: Base, missing: Sequence[int]) -> dict[str, Any]:
-    """tokenizer.json of a byte-level base that has no piece with these bytes; other pieces keep their ids."""
-    value = copy.deepcopy(dict(base.tokenizer_json))
-    lost = {char_of_byte()[byte] for byte in missing}
-    model = value["model"]
-    specials = {token["content"] for token in value["added_tokens"]}
-    kept = {piece: index for piece, index in model["vocab"].items() if piece in specials or not lost & set(piece)}
-    merges = [pair for pair in model["merges"] if {*pair, "".join(pair)} <= kept.keys()]
-    return {**value, "model": {**model, "vocab": kept, "merges": merges}}
 
 
 def tokenizer_json(model: dict[str, Any]) -> dict[str, Any]:

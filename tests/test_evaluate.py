@@ -1,12 +1,13 @@
 """Bits per byte: against torch on each document alone, a model worked by hand, and itself in other batches."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
 from evaluation import KINDS, POSITIONS, bits, nats_alone, one_thread, tiny_model, tokenizer_in  # noqa: F401
-from helpers import lines_of
+from helpers import lines_of, without_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
@@ -14,9 +15,10 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel, PreTr
 
 import trainer.evaluate.losses as losses_module
 from trainer.document_ends import document_ends
-from trainer.evaluate import TextScore, score_text
+from trainer.evaluate import TextScore, loss_note, score_text
 from trainer.evaluate.losses import TokenLosses
 from trainer.evaluate.windows import Window, batches_of, windows_of
+from vocabopt.bases import Base
 from vocabopt.errors import ModelError, OptionError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -199,7 +201,30 @@ def test_unknown_tokens_are_counted() -> None:
     words = Tokenizer(models.BPE({"<unk>": 0, "<s>": 1, "a": 2}, [], unk_token="<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", bos_token="<s>")
     found = score_text(tiny_model("llama", 8), tokenizer, ["aza", "zz"], context_tokens=8, batch_size=1)
-    assert (found.n_tokens, found.n_unknown) == (5, 3)
+    assert (found.n_tokens, found.n_unknown_tokens, found.n_lost_chars) == (5, 3, 0)
+
+
+@pytest.mark.parametrize(("unknown", "n_unknown"), [(None, 0), ("<|unknown|>", 4), ("<|endoftext|>", 0)])
+def test_characters_that_a_byte_level_tokenizer_lacks_are_counted(
+    unknown: str | None, n_unknown: int, gpt2_like: Base
+) -> None:
+    """With an unknown token or without, and where that is the end token; an added token that holds one is none."""
+    value = without_bytes(gpt2_like, [0x01, 0xF1])
+    value["model"] |= {"unk_token": unknown, "fuse_unk": False}
+    if unknown == "<|unknown|>":
+        value["model"]["vocab"][unknown] = max(value["model"]["vocab"].values()) + 1
+    own = Tokenizer.from_str(json.dumps(value))
+    own.add_tokens(["<\x01>"])
+    more = {} if unknown is None else {"unk_token": unknown}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|endoftext|>", **more)
+    documents = ["가\x01나\x01", "none <\x01> lost", "\U00041234", "\x01"]
+    model = tiny_model("llama", 2_100)
+    found = score_text(model, tokenizer, documents, context_tokens=32, batch_size=2)
+    assert (found.n_lost_chars, found.n_unknown_tokens) == (4, n_unknown)
+    note = loss_note("ko", n_unknown_tokens=found.n_unknown_tokens, n_lost_chars=found.n_lost_chars)
+    assert note is not None
+    assert note.startswith("ko: the tokenizer has no token for 4 of its characters: they are lost")
+    assert (found + found).n_lost_chars == 8
 
 
 # --- Refusals --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`vocabopt eval`: its numbers, its tables, and what it refuses before anything is computed."""
 
 import gzip
+import io
 import json
 import re
 import zipfile
@@ -170,7 +171,7 @@ def test_a_tokenizer_that_transformers_builds_anew_is_told(folders: Path, folder
     other = without_bytes(folders, tmp_path / "other", tokenizer_class="LlamaTokenizer")
     given = ("--tokenizer", other, "--text", f"ko={CORPUS / 'ko'}", "--limit", 500)
     record = measured(folder, *given)
-    assert record["texts"]["ko"]["n_unknown"] == 0
+    assert record["texts"]["ko"]["n_unknown_tokens"] == 0
     assert record["n_lines_reloaded_otherwise"] > 0
     assert "other/tokenizer.json: it builds this kind of tokenizer anew" in vocabopt("eval", folder, *given).stdout
 
@@ -221,6 +222,7 @@ def test_the_test_set_comes_before_the_validation_set_and_may_be_packed(tmp_path
     [
         ("{", r"copa_test.jsonl, line 2: is no JSON"),
         ("[1]", r"copa_test.jsonl, line 2: is no JSON object"),
+        ("[" * 100_000, r"copa_test.jsonl, line 2: is no JSON \(maximum recursion depth"),
         (json.dumps({"premise": "가"}), "line 2: field 'question' is not text; kobest_copa needs premise, question"),
         (json.dumps(copa(label="1")), "line 2: field 'label' is not a whole number"),
         (json.dumps(copa(question="이유")), "line 2: kobest_copa does not know the value '이유'"),
@@ -234,6 +236,37 @@ def test_a_record_that_cannot_be_asked_is_named(line: str, match: str, tmp_path:
         read_items(TASKS["kobest_copa"], [tmp_path])
 
 
+def test_what_opens_a_choice_without_a_prompt_is_told_where_nothing_opens_documents(
+    folders: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Every begin and end token marks chat turns: lm-eval would take one without a word."""
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed: the extra eval")
+    pairs = {"sentence_good": "This is right.", "sentence_bad": "This are right."}
+    written(tmp_path / "data" / "a.jsonl", json.dumps(pairs))
+    value = json.loads((folders / "llama-like" / "tokenizer.json").read_text(encoding="utf-8"))
+    taken = {"<s>": "<|im_start|>", "</s>": "<|im_end|>"}
+    for token in value["added_tokens"]:
+        token["content"] = taken.get(token["content"], token["content"])
+    vocab = value["model"]["vocab"]
+    value["model"]["vocab"] = {taken.get(piece, piece): index for piece, index in vocab.items()}
+    value["post_processor"] = None
+    written(tmp_path / "chat" / "tokenizer.json", json.dumps(value))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    written(tmp_path / "chat" / "tokenizer_config.json", json.dumps(config))
+    given = ("eval", folder, "--tokenizer", tmp_path / "chat", "--tasks", "blimp", "--tasks-data", tmp_path)
+    told = "blimp: choices without a prompt are opened by <|im_start|>, which marks chat turns, since nothing"
+    for more in ((), ("--document-start", "none")):
+        result = vocabopt(*given, *more)
+        assert result.exit_code == 0, result.output
+        assert told in " ".join(result.stdout.split())
+    # Asked for, it opens documents, and is told as such.
+    asked = vocabopt(*given, "--document-start", "<|im_start|>")
+    assert "choices without a prompt" not in asked.stdout
+    del config["bos_token"], config["eos_token"]
+    written(tmp_path / "chat" / "tokenizer_config.json", json.dumps(config))
+    assert_refused(vocabopt(*given), "--tasks blimp: its choices have no prompt, .* Name one", tmp_path)
+
+
 def test_files_without_items_or_cut_short_are_refused(tmp_path: Path) -> None:
     written(tmp_path / "copa_test.jsonl", "\n")
     with pytest.raises(CorpusError, match="holds no items of kobest_copa"):
@@ -241,8 +274,34 @@ def test_files_without_items_or_cut_short_are_refused(tmp_path: Path) -> None:
     written(tmp_path / "wic_test.jsonl.gz", gzip.compress(b"{}" * 999)[:-9])
     with pytest.raises(CorpusError, match=r"wic_test.jsonl.gz: the compressed file ended early"):
         read_items(TASKS["kobest_wic"], [tmp_path])
-    written(tmp_path / "BLiMP.zip", b"PK")
-    with pytest.raises(CorpusError, match=r"BLiMP.zip: cannot be read"):
+
+
+def archive_of_one_file() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data/a.jsonl", "{}" * 999)
+    return file.getvalue()
+
+
+def locked(archive: bytes) -> bytes:
+    """Bit 0 of the flags, in the head of the file and in the directory, says that there is a password."""
+    data = bytearray(archive)
+    data[data.index(b"PK\x03\x04") + 6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+def damaged(archive: bytes) -> bytes:
+    start = archive.index(b"data/a.jsonl") + len(b"data/a.jsonl")
+    return archive[:start] + b"\xff" * 4 + archive[start + 4 :]
+
+
+@pytest.mark.parametrize(
+    "data", [b"PK", locked(archive_of_one_file()), damaged(archive_of_one_file())], ids=["cut", "locked", "damaged"]
+)
+def test_an_archive_that_cannot_be_read_is_refused(data: bytes, tmp_path: Path) -> None:
+    written(tmp_path / "BLiMP.zip", data)
+    with pytest.raises(CorpusError, match=r"BLiMP.zip: cannot be read .*Fetch it again"):
         read_items(TASKS["blimp"], [tmp_path])
 
 

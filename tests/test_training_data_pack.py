@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import written
-from helpers import lines_of
+from helpers import lines_of, without_bytes
 from stages import tiny_llama
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerLegacy, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -31,6 +31,7 @@ from trainer.document_ends import document_ends
 from trainer.plan import Stage
 from trainer.stages import StageSettings, run_stage
 from vocabopt.artifacts import read_json
+from vocabopt.bases import Base
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.readers import ReadOptions
@@ -109,6 +110,7 @@ def test_blocks_hold_the_tokenizers_ids_of_every_document_between_its_two_ends(
         "n_documents": len(lines),
         "n_bytes": sum(len(line.encode()) for line in lines),
         "n_tokens": sum(len(ids) + 2 for ids in encoded),
+        "n_lost_chars": 0,
     }
     assert packed.tokens[packed.n_tokens :].tolist() == [end] * (packed.n_blocks * 100 - packed.n_tokens)
 
@@ -439,6 +441,40 @@ def test_tokenizers_that_keep_their_text_pass(name: str, folders: Path, tmp_path
     packed = pack_stage(plan, 0, tokenizer, context_tokens=8, folder=tmp_path / "out")
     expected = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 2 for text in texts)
     assert packed.n_tokens == expected
+
+
+@pytest.mark.parametrize("unknown", [None, "<|unknown|>", "<|endoftext|>"])
+@pytest.mark.parametrize("place", [0, 9], ids=["first", "last"])
+def test_characters_without_a_token_are_counted_wherever_they_stand(
+    place: int, unknown: str | None, gpt2_like: Base, tmp_path: Path
+) -> None:
+    """As a sweep counts them: bytes 01 and F1 are missing, as SmolLM2 lacks them."""
+    value = without_bytes(gpt2_like, [0x01, 0xF1])
+    value["model"] |= {"unk_token": unknown, "fuse_unk": False}
+    if unknown == "<|unknown|>":
+        value["model"]["vocab"][unknown] = max(value["model"]["vocab"].values()) + 1
+    own = Tokenizer.from_str(json.dumps(value))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|endoftext|>")
+    lines = [f"한글 {number}" for number in range(10)]
+    lines[place] = "a\x01b\x01 \U00041234가"
+    plan = plan_of(written(tmp_path / "a.txt", "\n".join(lines)))
+    packed = pack_stage(plan, 0, tokenizer, context_tokens=8, folder=tmp_path / "out")
+    assert packed.sources["ko"]["n_lost_chars"] == 3
+    if unknown is None:
+        encoded = own.encode_batch(lines, add_special_tokens=False)
+        kept = "".join(own.decode(encoding.ids) for encoding in encoded)
+        assert "ab" in kept
+        assert "\x01" not in kept
+        assert "\U00041234" not in kept
+
+
+def test_a_tokenizer_that_tears_characters_is_refused(gpt2_like: Base, tmp_path: Path) -> None:
+    """Byte 9F stands inside characters, so what is left of them is no text; a sweep takes no such base either."""
+    own = Tokenizer.from_str(json.dumps(without_bytes(gpt2_like, [0x01, 0x9F])))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|endoftext|>")
+    plan = plan_of(written(tmp_path / "a.txt", "가\n" * 20 + "럟 가\x01\n"))
+    with pytest.raises(BaseTokenizerError, match=r"the bytes 01 9F, some of which .* tears 2 characters, .* '럟 가"):
+        pack_stage(plan, 0, tokenizer, context_tokens=8, folder=tmp_path / "out")
 
 
 def test_packed_json_says_what_is_in_the_folder(packed: PackedText) -> None:

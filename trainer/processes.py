@@ -4,13 +4,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 
 from vocabopt.processes import end_with_parent
 
 #: One process may pack text or measure for hours while the others wait.
 _TIMEOUT = timedelta(days=2)
+_T = TypeVar("_T")
 
 
 def join_processes(*, cpu: bool) -> PartialState:
@@ -48,3 +51,20 @@ def main_only(work: Callable[[], object]) -> None:
         work()
     if "RANK" in os.environ:
         PartialState().wait_for_everyone()
+
+
+def from_main(find: Callable[[], _T]) -> _T:
+    """What the main process finds, in every process.
+
+    Whether a file is there decides which work follows, and work is done together: processes that each look for
+    themselves (at different moments, on different disks) go different ways and wait for each other for ever.
+    """
+    if "RANK" not in os.environ:
+        return find()
+    PartialState()  # the group, where nobody made it
+    found: list[_T | None] = [find() if is_main() else None]
+    broadcast_object_list(found)
+    # Nobody goes on, and writes what others look for, before all know.
+    PartialState().wait_for_everyone()
+    value: _T = found[0]  # type: ignore[assignment]
+    return value

@@ -23,6 +23,8 @@ _INPUTS = (
 _OUTPUTS = ("lm_head.weight", "embed_out.weight")
 #: Parts of names of tables that are not the text's.
 _OTHERS = ("vision", "visual", "audio", "encoder.", "per_layer")
+#: Types of positions and masks, which some files hold beside the weights.
+_NO_WEIGHTS = ("I64", "BOOL")
 #: Bytes compared at a time.
 _PIECE_BYTES = 1 << 24
 #: Of the head of a file, which is JSON.
@@ -49,7 +51,8 @@ class StoredTensor:
 class StoredTables:
     """The text model's input and output table in the weights; None for one that is not there.
 
-    n_blocks: that lie beside the input table; None where they go by other names. dtype: of most values of all tensors.
+    n_blocks: that lie beside the input table; None where they go by other names. dtype: of most values of all tensors
+    but those of positions and masks, which no weight has.
     """
 
     input: StoredTensor | None
@@ -97,7 +100,7 @@ def stored_tables(folder: Path) -> StoredTables | None:
         return None
     n_values: dict[str, int] = {}
     for tensor in tensors.values():
-        n_values[tensor.dtype] = n_values.get(tensor.dtype, 0) + tensor.n_values
+        n_values[tensor.dtype] = n_values.get(tensor.dtype, 0) + (tensor.dtype not in _NO_WEIGHTS) * tensor.n_values
     table = _table(tensors, _INPUTS)
     return StoredTables(
         input=table,

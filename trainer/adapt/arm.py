@@ -17,10 +17,11 @@ from trainer.evaluate.subject import load_tokenizer
 from trainer.init import load_model, place_model
 from trainer.init.configs import CONFIG
 from trainer.plan import Plan, Stage
-from trainer.processes import main_first, main_only
+from trainer.processes import from_main, main_first, main_only
 from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
+from vocabopt.fields import NUMBER, check_fields
 
 StageRecord = dict[str, Any]
 
@@ -161,14 +162,20 @@ def _record(
     """A finished stage with its scores, kept beside it; without any where it is not measured."""
     path = folder / "scores.json"
     # A run that is gone on with may ask for the scores of a model that it did not keep.
-    if measures and not path.is_file() and (model is not None or (folder / "model" / CONFIG).is_file()):
+    if from_main(
+        lambda: measures and not path.is_file() and (model is not None or (folder / "model" / CONFIG).is_file())
+    ):
         # A sharded stage gives the model back in CPU memory.
         model = run.load(folder / "model") if model is None else place_model(model, run.device)
         scores = run.scores(f"after {stage.name}", model, tokenizer)
         main_only(
             lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "bits_per_byte": bits_per_byte(scores)})
         )
-    scored = read_json(path, next_step="Remove it: it is measured again.") if path.is_file() else {"bits_per_byte": {}}
+    scored: dict[str, Any] = {"bits_per_byte": {}}
+    if path.is_file():
+        next_step = "Remove it: it is measured again."
+        scored = read_json(path, next_step=next_step)
+        check_fields(scored, {"bits_per_byte": {"*": NUMBER}}, path, next_step)
     return {
         "name": stage.name,
         **asdict(read_run(folder)),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,20 @@ import xxhash
 
 from trainer.adapt.evals import EvalText, score_all
 from trainer.document_ends import DocumentEnds
-from trainer.evaluate import TextScore
-from trainer.processes import main_only, n_processes
+from trainer.evaluate import TextScore, loss_note
+from trainer.processes import from_main, main_only, n_processes
 from vocabopt.artifacts import FORMAT_VERSION, digest, read_json, write_json_atomic
 from vocabopt.console import Console
+from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
+from vocabopt.notices import tell
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: Of the config, what names where a model lies and not what it computes.
 _PLACES = ("_name_or_path", "transformers_version")
+#: A score as it is kept; files with other fields are of another version, and have another name.
+_SCORE: dict[str, Shape] = {field.name: NUMBER if field.name == "nll_nats" else COUNT for field in fields(TextScore)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +32,8 @@ class Measurements:
     """The texts of a run and how they are measured.
 
     folder: a file for each measurement, named by a hash of the model's weights and config, the tokenizer, the texts,
-    the windows and the device: a run that is gone on with, its control and the cells of a probe find there what was
-    measured before.
+    the windows and the kind of device: a run that is gone on with, its control and the cells of a probe find there what
+    was measured before.
     """
 
     folder: Path
@@ -47,13 +51,24 @@ class Measurements:
         Args:
             what: is measured, for the console.
         """
-        path = self.folder / f"{self._key(model, tokenizer)}.json"
-        if path.is_file():
-            kept = read_json(path, next_step="Remove it: it is measured again.")
-            return {name: TextScore(**score) for name, score in kept["texts"].items()}
+        path, scores = from_main(lambda: self._kept(model, tokenizer))
+        if scores is None:
+            scores = self._measured(what, model, tokenizer)
+            by_text = {name: asdict(score) for name, score in scores.items()}
+            main_only(lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "texts": by_text}))
+        for name, score in scores.items():
+            losses = {"n_unknown_tokens": score.n_unknown_tokens, "n_lost_chars": score.n_lost_chars}
+            if (note := loss_note(name, **losses)) is not None:
+                # Every model of a run loses about the same of it.
+                tell(f"lost in {name}", note)
+        return scores
+
+    def _measured(
+        self, what: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+    ) -> dict[str, TextScore]:
         rank_bytes = sum(text.n_bytes for text in self.texts) // n_processes()
         with self.console.step(f"measure {what}", rank_bytes, "bytes") as advance:
-            scores = score_all(
+            return score_all(
                 model,
                 tokenizer,
                 self.texts,
@@ -62,13 +77,24 @@ class Measurements:
                 ends=self.ends,
                 advance=advance,
             )
-        record = {"format_version": FORMAT_VERSION, "texts": {name: asdict(score) for name, score in scores.items()}}
-        main_only(lambda: write_json_atomic(path, record))
-        return scores
+
+    def _kept(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+    ) -> tuple[Path, dict[str, TextScore] | None]:
+        """Where the scores are kept, and those that are there."""
+        path = self.folder / f"{self._key(model, tokenizer)}.json"
+        if not path.is_file():
+            return path, None
+        next_step = "Remove it: it is measured again."
+        kept = read_json(path, next_step=next_step)
+        check_fields(kept, {"texts": {text.name: _SCORE for text in self.texts}}, path, next_step)
+        return path, {
+            text.name: TextScore(**{name: kept["texts"][text.name][name] for name in _SCORE}) for text in self.texts
+        }
 
     def _key(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> str:
-        opened = self.ends.as_record()
-        settings = [self.context_tokens, self.batch_size, opened, str(model.device), n_processes(), torch.__version__]
+        opened, device = self.ends.as_record(), model.device.type
+        settings = [self.context_tokens, self.batch_size, opened, device, n_processes(), torch.__version__, [*_SCORE]]
         texts = [[text.name, *text.documents] for text in self.texts]
         return digest([_identity_of(model), _identity_of_tokenizer(tokenizer), digest(texts), settings])[:32]
 

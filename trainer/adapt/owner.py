@@ -8,6 +8,7 @@ from trainer.adapt.options import IDLE_OPTIONS, AdaptOptions, option_of
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, check_writable, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
+from vocabopt.fields import NUMBER, Shape, check_fields, or_null
 
 ADAPT_JSON = "adapt.json"
 _MARKER = "options.json"
@@ -68,15 +69,20 @@ def _finished(options: AdaptOptions) -> dict[str, Any] | None:
     path = options.out / ADAPT_JSON
     if not (path.is_file() and (options.out / "model" / "config.json").is_file()):
         return None
-    record = read_json(path, next_step="Remove it: --resume writes it anew from the finished stages.")
+    next_step = "Remove it: --resume writes it anew from the finished stages."
+    record = read_json(path, next_step=next_step)
+    shape: Shape = {"status": str, "control?": {}, "options": {"max_forgetting": or_null(NUMBER)}}
+    check_fields(record, shape, path, next_step)
     # Both may be given to a finished run: another arm to train, another gate to pass.
-    asks_more = options.control and record["control"] is None
+    asks_more = options.control and record.get("control") is None
     asks_more = asks_more or options.max_forgetting != record["options"]["max_forgetting"]
     return record if record["status"] == "finished" and not asks_more else None
 
 
 def _check_same(options: AdaptOptions, identity: Mapping[str, Any]) -> None:
-    earlier = read_json(options.out / "stages" / _MARKER, next_step="Choose another folder with --out.")
+    path, next_step = options.out / "stages" / _MARKER, "Choose another folder with --out."
+    earlier = read_json(path, next_step=next_step)
+    check_fields(earlier, {"options": {}, "inputs": {}}, path, next_step)
     # As JSON gives it back: tuples are lists there.
     now = json.loads(json.dumps({"options": options.as_record(), "inputs": dict(identity)}))
     given = earlier["options"]

@@ -1,5 +1,6 @@
 """The whole path of `vocabopt adapt`: inputs -> new rows -> stages -> control -> model folder, card and adapt.json."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def adapt(
         options, resume=resume, console=console, measured=measured or options.out / "stages" / "measured"
     )
     packed = pack_arm(arm, run)
-    warnings = [*inputs.warnings, *_batch_notes(options, packed)]
+    warnings = [*inputs.warnings, *_batch_notes(options, packed), *_loss_notes(packed)]
     if options.eval_every == "end" and options.max_forgetting is not None:
         warnings.append(_GATE_AT_END)
     for warning in warnings:
@@ -104,6 +105,18 @@ def _batch_notes(options: AdaptOptions, packed: Sequence[PackedText]) -> list[st
     """What a step takes where it is not what was asked for; the same in all stages is told once."""
     notes = [note for text in packed for note in step_batch(options, text).notes(options.batch)]
     return list(dict.fromkeys(notes))
+
+
+def _loss_notes(packed: Sequence[PackedText]) -> list[str]:
+    """What the tokenizer has no token for, over all stages."""
+    lost: Counter[str] = Counter()
+    for text in packed:
+        lost.update({name: source["n_lost_chars"] for name, source in text.sources.items()})
+    counted = ", ".join(f"{name} {n:,}" for name, n in lost.items() if n)
+    if not counted:
+        return []
+    sentence = "Characters of the training text that the tokenizer has no token for"
+    return [f"{sentence}: {counted}. They are left out or become its unknown token."]
 
 
 class _Writer:

@@ -15,9 +15,20 @@ from trainer.document_ends import DocumentEnds
 from trainer.evaluate import continuations, pick_prompts
 from trainer.evaluate.subject import load_tokenizer, n_reloaded_otherwise
 from trainer.init import init_model, save_model
-from trainer.processes import main_only
+from trainer.processes import from_main, main_only
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
+from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
+
+_START: dict[str, Shape] = {
+    "before": {"*": NUMBER},
+    "initialised": {"*": NUMBER},
+    "n_tokens_before": {"*": COUNT},
+    "n_tokens_after": {"*": COUNT},
+    "continued": {"*": str},
+    "init_log": {},
+    "n_params": COUNT,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +77,12 @@ def initialised_model(options: AdaptOptions) -> Path:
 def initialise(options: AdaptOptions, inputs: Inputs, run: ArmRun) -> Start:
     """Measure the base, make the new rows, measure again, and write the model; or take what an earlier run left."""
     path = initialised_model(options).with_name("start.json")
-    if not path.is_file():
+    if not from_main(path.is_file):
         _make_start(options, inputs, path, run)
-    record = read_json(path, next_step="Remove it and the model beside it: both are made again.")
-    return Start(**{name: record[name] for name in record if name != "format_version"})
+    next_step = "Remove it and the model beside it: both are made again."
+    record = read_json(path, next_step=next_step)
+    check_fields(record, _START, path, next_step)
+    return Start(**{name: record[name] for name in _START})
 
 
 def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, run: ArmRun) -> None:

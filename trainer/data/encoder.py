@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from trainer.data.scan import ScannedSource
 from trainer.data.sources import Budget
 from trainer.document_ends import DocumentEnds, document_ends
+from trainer.lost_characters import LostCharacters
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.panics import encoded
 
@@ -31,12 +32,17 @@ def _name(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 @dataclass(frozen=True)
 class DocumentEncoder:
-    """Encodes documents: [start] ids [end]. tokenizer: that of tokenizer.json, without truncation or padding."""
+    """Encodes documents: [start] ids [end].
+
+    tokenizer: that of tokenizer.json, without truncation or padding. lost: characters that it has no token for, which
+    are counted as a sweep counts them.
+    """
 
     name: str
     tokenizer: Tokenizer
     ends: DocumentEnds
     sha256: str
+    lost: LostCharacters
 
     @classmethod
     def of(cls, tokenizer: "PreTrainedTokenizerBase", ends: DocumentEnds | None = None) -> "DocumentEncoder":
@@ -60,7 +66,7 @@ class DocumentEncoder:
         own.no_truncation()
         own.no_padding()
         sha256 = hashlib.sha256(own.to_str().encode()).hexdigest()
-        return cls(_name(tokenizer), own, ends, sha256)
+        return cls(_name(tokenizer), own, ends, sha256, LostCharacters.of(own))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -68,8 +74,9 @@ class DocumentEncoder:
         n_ids = max(self.tokenizer.get_vocab().values()) + 1
         return np.dtype(np.uint16 if n_ids <= 1 << 16 else np.uint32)
 
-    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Ids of the documents one after another, and how many each has, start and end included.
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Ids of the documents one after another; how many each has, start and end included; how many characters of
+        each the tokenizer has no token for.
 
         Raises:
             BaseTokenizerError: the library panics on a document, or a document is not what its ids spell. Unknown
@@ -83,9 +90,18 @@ class DocumentEncoder:
         self._check_unknown(texts, rows, ids)
         for text in texts[:_N_CHECKED]:
             self._check_spelling(text[:_CHECKED_CHARS])
-        return ids, lengths
+        n_lost = np.fromiter(map(self.lost.count, texts), np.int64, len(texts))
+        if self.lost.tears and n_lost.any():
+            raise BaseTokenizerError(
+                f"{self.name}: has no token for the bytes {self.lost.missing.hex(' ').upper()}, some of which stand "
+                f"inside characters, and tears {n_lost.sum():,} characters, most of them in the document that begins "
+                f"{texts[int(n_lost.argmax())][:40]!r}. Use a base that has all bytes."
+            )
+        return ids, lengths, n_lost
 
     def _check_unknown(self, texts: Sequence[str], rows: Sequence[Sequence[int]], ids: NDArray[np.int64]) -> None:
+        if self.lost.missing:
+            return  # its characters are counted, and nothing else is unknown to bytes
         unknown: str | None = getattr(self.tokenizer.model, "unk_token", None)
         unknown_id = None if unknown is None else self.tokenizer.token_to_id(unknown)
         if unknown is None or unknown_id is None or unknown_id in (self.ends.start_id, self.ends.end_id):
@@ -102,6 +118,7 @@ class DocumentEncoder:
     def _check_spelling(self, text: str) -> None:
         if "▁" in text or any(token.content in text for token in self.tokenizer.get_added_tokens_decoder().values()):
             return  # what stands for a space, and special tokens, decode to something else by design
+        text = self.lost.without(text)
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         decoded = self.tokenizer.decode(ids, skip_special_tokens=False)
         if not _spells(decoded, text):
@@ -154,7 +171,7 @@ def budget_in_bytes(
 
 
 def _sampled(source: ScannedSource, encoder: DocumentEncoder) -> TokenSample:
-    ids, _ = encoder.encode(source.sample)
+    ids, _, _ = encoder.encode(source.sample)
     return TokenSample(
         share=source.source.share,
         n_documents=len(source.sample),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 #: A change in what the files hold raises it, so that older ones are made again.
-_PACK_VERSION = 1
+_PACK_VERSION = 2
 #: Text encoded at a time: enough documents for many cores, and a few hundred megabytes of what the encoder gives back.
 _BATCH_BYTES = 2 << 20
 
@@ -125,14 +125,15 @@ def _disk(folder: Path) -> Iterator[None]:
 class _Spool:
     """Encoded documents in the order they are read, in a file that vanishes with the process.
 
-    documents: per source the places of its documents that the stage wants, ascending. lengths: tokens of each
-    document, of all sources one after the other.
+    documents: per source the places of its documents that the stage wants, ascending. lengths, n_lost: tokens
+    of each document, and characters that have none, of all sources one after the other.
     """
 
     folder: Path
     dtype: "np.dtype[Any]"
     documents: list[NDArray[np.int64]] = field(default_factory=list)
     lengths: list[NDArray[np.int64]] = field(default_factory=list)
+    n_lost: list[NDArray[np.int64]] = field(default_factory=list)
 
     def __enter__(self) -> "_Spool":
         self.file: IO[bytes] = tempfile.TemporaryFile(dir=self.folder)
@@ -141,9 +142,10 @@ class _Spool:
     def __exit__(self, *error: object) -> None:
         self.file.close()
 
-    def add(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+    def add(self, ids: NDArray[np.int64], lengths: NDArray[np.int64], n_lost: NDArray[np.int64]) -> None:
         self.file.write(ids.astype(self.dtype).tobytes())
         self.lengths.append(lengths)
+        self.n_lost.append(n_lost)
 
     def copy(self, places: NDArray[np.int64], lengths: NDArray[np.int64], into: IO[bytes]) -> None:
         """The documents at these places, in tokens, one after another."""
@@ -215,7 +217,7 @@ def _layout(
         mine = of_source == i
         slots[mine] = first_of_source[i] + np.searchsorted(wanted, documents[mine])
     spooled = np.concatenate(spool.lengths)
-    lengths = spooled[slots]
+    lengths, n_lost = spooled[slots], np.concatenate(spool.n_lost)[slots]
     packed = PackedText(
         folder=folder,
         context_tokens=context_tokens,
@@ -227,6 +229,7 @@ def _layout(
                 "n_documents": len(sizes),
                 "n_bytes": int(sizes.sum()),
                 "n_tokens": int(lengths[of_source == i].sum()),
+                "n_lost_chars": int(n_lost[of_source == i].sum()),
             }
             for i, (source, sizes) in enumerate(zip(text.sources, text.sizes(), strict=True))
         },

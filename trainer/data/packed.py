@@ -25,8 +25,8 @@ class PackedText:
     """The text of one stage as token ids, and where its documents start.
 
     end_id: None where nothing closes documents. n_tokens: with the start and end tokens of the documents, without what
-    fills up the last block. sources: name -> n_documents, n_bytes, n_tokens. origin: the text itself; None for what was
-    read from its folder alone.
+    fills up the last block. sources: name -> n_documents, n_bytes, n_tokens, n_lost_chars (characters that the
+    tokenizer has no token for). origin: the text itself; None for what was read from its folder alone.
     """
 
     folder: Path

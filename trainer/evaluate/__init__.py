@@ -2,13 +2,14 @@
 
 from trainer.evaluate.gate import Gate, Role, role_of_text
 from trainer.evaluate.samples import continuations, pick_prompts
-from trainer.evaluate.score import TextScore, positions_of, score_text
+from trainer.evaluate.score import TextScore, loss_note, positions_of, score_text
 
 __all__ = [
     "Gate",
     "Role",
     "TextScore",
     "continuations",
+    "loss_note",
     "pick_prompts",
     "positions_of",
     "role_of_text",

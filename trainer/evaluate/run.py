@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainer.devices import pick_device
-from trainer.document_ends import NONE, DocumentEnds, document_ends
+from trainer.document_ends import NONE, DocumentEnds, document_ends, turn_marks
 from trainer.evaluate.options import DEFAULT_CONTEXT, EvalOptions
 from trainer.evaluate.score import TextScore, check_context, positions_of, score_text
 from trainer.evaluate.subject import chosen_dtype, load_tokenizer, n_reloaded_otherwise
@@ -19,7 +19,7 @@ from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.blocks import texts_of
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, named_set
-from vocabopt.errors import CorpusError
+from vocabopt.errors import CorpusError, OptionError
 from vocabopt.versions import versions
 
 if TYPE_CHECKING:
@@ -55,13 +55,14 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
     if context is None:
         context = min(DEFAULT_CONTEXT, positions_of(model) or DEFAULT_CONTEXT)
     check_context(model, context, options.stride)
+    opening = _opening_of_choices(tokenizer, ends, tasks)
     scores = {text.name: _score(model, tokenizer, text, options, context, ends, console) for text in texts}
     return {
         "format_version": FORMAT_VERSION,
         "model": options.model,
         "tokenizer": options.tokenizer or options.model,
         "options": {**options.as_record(), "context_tokens": context},
-        "document_start": {"token": ends.start, "id": ends.start_id, "notes": list(ends.notes)},
+        "document_start": {"token": ends.start, "id": ends.start_id, "notes": [*ends.notes, *opening.notes]},
         "model_notes": list(checked_config(model_folder(options.model)).notes),
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
@@ -69,7 +70,7 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
         "n_tokens": len(tokenizer),
         "n_lines_reloaded_otherwise": n_reloaded_otherwise(options.tokenizer or options.model, tokenizer),
         "texts": {name: _text_record(score) for name, score in scores.items()},
-        "tasks": _run_tasks(model, tokenizer, tasks, options, ends, console),
+        "tasks": _run_tasks(model, tokenizer, tasks, options, opening, console),
         "versions": versions(*_LIBRARIES),
     }
 
@@ -137,7 +138,8 @@ def _text_record(score: TextScore) -> dict[str, Any]:
         "n_documents": score.n_documents,
         "n_bytes": score.n_bytes,
         "n_tokens": score.n_tokens,
-        "n_unknown": score.n_unknown,
+        "n_unknown_tokens": score.n_unknown_tokens,
+        "n_lost_chars": score.n_lost_chars,
         "nll_nats": score.nll_nats,
         "tokens_per_byte": score.tokens_per_byte,
         "bits_per_byte": score.bits_per_byte,
@@ -148,12 +150,49 @@ def _text_record(score: TextScore) -> dict[str, Any]:
 # --- Tasks -----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Opening:
+    """The token before a choice that has no prompt; None leaves it to lm-eval, where no choice needs it."""
+
+    token_id: int | None
+    notes: tuple[str, ...] = ()
+
+
+def _opening_of_choices(
+    tokenizer: "PreTrainedTokenizerBase", ends: DocumentEnds, tasks: Sequence[tuple[Task, TaskItems]]
+) -> _Opening:
+    """What opens documents; where nothing does, what would by default, else the tokenizer's begin or end token: the
+    first word of a choice without a prompt must be predicted from something.
+
+    Raises:
+        OptionError: there is no such token, and a choice needs one.
+    """
+    needing = [task.name for task, (items, _) in tasks if any(not item.context for item in items)]
+    if ends.start_id is not None or not needing:
+        return _Opening(token_id=ends.start_id)
+    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    token_id = next((found for found in (document_ends(tokenizer).start_id, begin, end) if found is not None), None)
+    names = ", ".join(needing)
+    if token_id is None:
+        raise OptionError(
+            f"--tasks {names}: its choices have no prompt, and the tokenizer has no token that opens text. Name one "
+            "with --document-start."
+        )
+    token = str(tokenizer.convert_ids_to_tokens(token_id))
+    of_turns = ", which marks chat turns" if token in turn_marks(tokenizer) else ""
+    note = (
+        f"{names}: choices without a prompt are opened by {token}{of_turns}, since nothing opens documents and their "
+        "first token must follow one (--document-start)."
+    )
+    return _Opening(token_id=token_id, notes=(note,))
+
+
 def _run_tasks(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     tasks: Sequence[tuple[Task, TaskItems]],
     options: EvalOptions,
-    ends: DocumentEnds,
+    opening: _Opening,
     console: Console,
 ) -> dict[str, Any]:
     """Name -> what lm-eval found; and KoBEST's mean, where all five of it were asked."""
@@ -161,9 +200,7 @@ def _run_tasks(
         return {}
     from trainer.evaluate.harness import language_model, run_task
 
-    # A choice without a prompt must be opened by something.
-    start_id = ends.start_id if ends.start_id is not None else document_ends(tokenizer).start_id
-    lm = language_model(model, tokenizer, options.batch_size, start_id=start_id)
+    lm = language_model(model, tokenizer, options.batch_size, start_id=opening.token_id)
     records: dict[str, Any] = {}
     for task, (items, source) in tasks:
         n_choices = sum(len(item.choices) for item in items[: options.tasks_limit])

@@ -17,6 +17,7 @@ from torch import Tensor
 from trainer.document_ends import DocumentEnds, document_ends
 from trainer.evaluate.losses import TokenLosses, n_rows_of
 from trainer.evaluate.windows import Window, batches_of, windows_of
+from trainer.lost_characters import LostCharacters
 from trainer.out_of_memory import is_out_of_memory
 from vocabopt.errors import ModelError, OptionError
 
@@ -32,15 +33,17 @@ class TextScore:
     """What a text costs under a model. Scores of parts of a text add up with +.
 
     n_tokens: all of them predicted; the start token of a window and the end of a document are not among them.
-    nll_nats: negative log-likelihood of all tokens. n_unknown: tokens that stand for text which the tokenizer cannot
-    spell: it is lost, and cost too little.
+    nll_nats: negative log-likelihood of all tokens. n_unknown_tokens: that stand for text which the tokenizer cannot
+    spell. n_lost_chars: characters of which a byte-level tokenizer lacks a byte, with or without an unknown token in
+    their place. Both are lost, and cost too little or nothing.
     """
 
     n_documents: int
     n_bytes: int
     n_tokens: int
     nll_nats: float
-    n_unknown: int = 0
+    n_unknown_tokens: int = 0
+    n_lost_chars: int = 0
 
     @property
     def bits_per_byte(self) -> float:
@@ -61,8 +64,24 @@ class TextScore:
             n_bytes=self.n_bytes + other.n_bytes,
             n_tokens=self.n_tokens + other.n_tokens,
             nll_nats=self.nll_nats + other.nll_nats,
-            n_unknown=self.n_unknown + other.n_unknown,
+            n_unknown_tokens=self.n_unknown_tokens + other.n_unknown_tokens,
+            n_lost_chars=self.n_lost_chars + other.n_lost_chars,
         )
+
+
+def loss_note(name: str, *, n_unknown_tokens: int, n_lost_chars: int) -> str | None:
+    """What a text cost too little for; None where all of it was scored."""
+    if n_lost_chars:
+        return (
+            f"{name}: the tokenizer has no token for {n_lost_chars:,} of its characters: they are lost and cost too "
+            "little, so its bits per byte are too low."
+        )
+    if n_unknown_tokens:
+        return (
+            f"{name}: {n_unknown_tokens:,} tokens are unknown ones: that text is lost and cost too little, so its bits "
+            "per byte are too low."
+        )
+    return None
 
 
 def score_text(
@@ -119,7 +138,8 @@ def score_text(
         n_bytes=reader.n_bytes,
         n_tokens=reader.n_tokens,
         nll_nats=nll_nats,
-        n_unknown=reader.n_unknown,
+        n_unknown_tokens=reader.n_unknown_tokens,
+        n_lost_chars=reader.n_lost_chars,
     )
 
 
@@ -157,13 +177,15 @@ class _Reader:
         context_tokens: int,
         stride: int | None,
     ) -> None:
-        self.n_documents = self.n_bytes = self.n_tokens = self.n_unknown = 0
+        self.n_documents = self.n_bytes = self.n_tokens = self.n_unknown_tokens = self.n_lost_chars = 0
         self._tokenizer, self._documents = tokenizer, documents
         self._context_tokens, self._stride = context_tokens, stride
         self._n_rows = n_rows_of(model)
         unknown = tokenizer.unk_token_id
         # GPT-2 names its end token as the unknown one, and needs none.
         self._unknown = None if unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unknown
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        self._lost = LostCharacters() if backend is None else LostCharacters.of(backend)
 
     def windows(self) -> Iterator[Window]:
         documents = iter(self._documents)
@@ -178,7 +200,8 @@ class _Reader:
         self.n_bytes += len(document.encode())
         self.n_tokens += len(ids)
         if self._unknown is not None:
-            self.n_unknown += ids.count(self._unknown)
+            self.n_unknown_tokens += ids.count(self._unknown)
+        self.n_lost_chars += self._lost.count(document)
         if max(ids, default=0) >= self._n_rows:
             raise ModelError(
                 f"{self._tokenizer.name_or_path or 'the tokenizer'}: gives the id {max(ids):,}, and the model has "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.evaluate.score import loss_note
 from trainer.evaluate.tasks import KOBEST
 from vocabopt.report.text import plain
 from vocabopt.tabular import DASH, PlainTable, shown
@@ -77,12 +78,9 @@ def notes(record: Mapping[str, Any]) -> list[str]:
             f"{plain(record['tokenizer'])}/tokenizer.json: it builds this kind of tokenizer anew. All "
             "numbers are of its ids; vocabopt verify shows where they differ."
         )
-    said += [
-        f"{plain(name, _NAME_LIMIT)}: {text['n_unknown']:,} tokens are unknown ones: that text is lost and cost too "
-        "little, so its bits per byte are too low."
-        for name, text in record["texts"].items()
-        if text["n_unknown"]
-    ]
+    for name, text in record["texts"].items():
+        losses = {field: text[field] for field in ("n_unknown_tokens", "n_lost_chars")}
+        said += filter(None, [loss_note(plain(name, _NAME_LIMIT), **losses)])
     said += [
         f"{name}: the tokenizer joins {task['n_joined']:,} choices with the end of their prompts, so that a part of "
         "them is not scored. Compare such numbers with care."

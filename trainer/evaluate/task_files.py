@@ -9,6 +9,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -78,12 +79,15 @@ def _read(path: Path) -> bytes:
 
 
 def _records(path: str, data: bytes) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    """The objects of a file of JSON lines, whose bytes may come from inside an archive: the readers of text take paths,
+    guess the format and tell documents from fields, where a benchmark's file has one form and no other.
+    """
     for number, line in enumerate(data.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CorpusError(f"{path}, line {number}: is no JSON ({error}). Fetch the file again.") from error
         if not isinstance(record, dict):
             raise CorpusError(f"{path}, line {number}: is no JSON object with named fields. Fetch the file again.")
@@ -117,7 +121,8 @@ def _interleaved(path: Path) -> Iterator[tuple[_Place, dict[str, Any]]]:
                 # Archives made on a Mac hold a shadow of each file.
                 names = [name for name in names if not name.startswith("__MACOSX/")]
                 files = {f"{path}/{name}": archive.read(name) for name in names}
-        except (OSError, zipfile.BadZipFile) as error:
+        # RuntimeError: what is locked with a password, or packed in a way that zipfile does not know.
+        except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
             raise CorpusError(f"{path}: cannot be read ({error}). Fetch it again.") from error
     turns = zip_longest(*(_records(name, data) for name, data in files.items()))
     yield from (found for found in chain.from_iterable(turns) if found is not None)

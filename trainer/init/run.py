@@ -16,6 +16,7 @@ from trainer.init.tables import init_model
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.fields import check_fields
 from vocabopt.locks import entries
 from vocabopt.utf8 import json_bytes
 from vocabopt.versions import versions
@@ -128,7 +129,10 @@ def _check_out(options: InitOptions, folder: Path) -> None:
             f"{out}: is not empty and holds no {INIT_JSON} (found {', '.join(found[:3])}). Choose a new or empty "
             "folder with --out."
         )
-    done = read_json(out / INIT_JSON, next_step="Choose another folder with --out.").get("command", {})
+    path, next_step = out / INIT_JSON, "Choose another folder with --out."
+    record = read_json(path, next_step=next_step)
+    check_fields(record, {"command?": {}}, path, next_step)
+    done = record.get("command") or {}
     command = options.as_command(folder)
     if unlike := [name for name in command if done.get(name) != command[name]]:
         raise RunDirectoryError(

@@ -18,6 +18,7 @@ from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
+from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
 
 PROBE_JSON = "probe.json"
 MEASURED = "measured"
@@ -53,7 +54,7 @@ def probe(options: ProbeOptions, console: Console | None = None, *, measured: Pa
             main_only(lambda: _leave(out))
         raise
     # All that are there: an earlier command may have run others of the same probe.
-    cells = [read_json(path, next_step="Remove it.") for path in sorted((out / "cells").glob("*.json"))]
+    cells = [_read_cell(path) for path in sorted((out / "cells").glob("*.json"))]
     record |= {"cells": cells, "rows": ranked(cells)}
     main_only(lambda: write_json_atomic(out / PROBE_JSON, record))
     return record
@@ -95,7 +96,9 @@ def _leave(out: Path) -> None:
 def _take(path: Path, record: dict[str, Any]) -> None:
     """Cells may be added to a probe (other methods, plans, seeds); what they share must stay."""
     if path.is_file():
-        earlier = read_json(path, next_step="Choose another folder with --out.")
+        next_step = "Choose another folder with --out."
+        earlier = read_json(path, next_step=next_step)
+        check_fields(earlier, {"options": {}, "inputs": {"*": str}}, path, next_step)
         # As JSON gives it back: tuples are lists there.
         now = json.loads(json.dumps(record["options"]))
         for name, value in now.items():
@@ -162,6 +165,23 @@ def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console, meas
     }
     main_only(lambda: write_json_atomic(path, record))
     main_only(lambda: shutil.rmtree(work))
+
+
+_CELL: Shape = {
+    **dict.fromkeys(("init", "plan"), str),
+    "texts": {"*": {"role": str}},
+    "initialised": {"*": NUMBER},
+    "after": {"*": NUMBER},
+    "seconds": NUMBER,
+    "peak_bytes": COUNT,
+}
+
+
+def _read_cell(path: Path) -> dict[str, Any]:
+    next_step = "Remove it: it is trained again."
+    cell = read_json(path, next_step=next_step)
+    check_fields(cell, _CELL, path, next_step)
+    return cell
 
 
 def _budget(options: ProbeOptions) -> str:

@@ -12,6 +12,7 @@ from vocabopt.console import Console
 from vocabopt.content import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.corpus import corpus_set
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.fields import COUNT, check_fields
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Reader, find_text
 from vocabopt.prepare.run import run_prepare
@@ -37,7 +38,11 @@ def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
     """
     marker = options.out / "text" / "split.json"
     if marker.is_file():
-        return read_json(marker, next_step=f"Remove {options.out} and compare again.")
+        next_step = f"Remove {options.out} and compare again."
+        split = read_json(marker, next_step=next_step)
+        sizes_of = {"*": {"n_documents": COUNT, "n_bytes": COUNT}}
+        check_fields(split, {"sets": sizes_of, "left": {"*": COUNT}}, marker, next_step)
+        return split
     names = names_of(options.paths)
     sizes: dict[str, dict[str, int]] = {"train": {"n_documents": 0, "n_bytes": 0}}
     left_of: dict[str, int] = dict.fromkeys(names, 0)

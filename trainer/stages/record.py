@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.artifacts import FORMAT_VERSION, read_json
+from vocabopt.fields import COUNT, NUMBER, Shape, check_fields, or_null
 
 MODEL = "model"
 STAGE_FILE = "stage.json"
@@ -50,6 +51,19 @@ class StageRun:
         return {"format_version": FORMAT_VERSION, **asdict(self)}
 
 
+_POINT: dict[str, Shape] = {
+    **dict.fromkeys(("step", "tokens", "bytes"), COUNT),
+    **dict.fromkeys(("loss", "learning_rate", "grad_norm", "tokens_per_second"), NUMBER),
+}
+_RUN: dict[str, Shape] = {
+    "name": str,
+    **dict.fromkeys(("n_trainable", "n_steps", "tokens", "bytes"), COUNT),
+    "seconds": NUMBER,
+    "peak_bytes": or_null(COUNT),
+    "curve": [_POINT],
+}
+
+
 def is_finished(folder: Path) -> bool:
     return (folder / STAGE_FILE).is_file()
 
@@ -60,7 +74,8 @@ def read_run(folder: Path) -> StageRun:
     Raises:
         RunDirectoryError: there is none, or it cannot be read.
     """
-    record = read_json(folder / STAGE_FILE, next_step="Train the stage again.")
-    record.pop("format_version")
-    record["curve"] = tuple(CurvePoint(**point) for point in record["curve"])
-    return StageRun(**record)
+    path, next_step = folder / STAGE_FILE, "Train the stage again."
+    record = read_json(path, next_step=next_step)
+    check_fields(record, _RUN, path, next_step)
+    curve = tuple(CurvePoint(**{name: point[name] for name in _POINT}) for point in record["curve"])
+    return StageRun(**{name: record[name] for name in _RUN} | {"curve": curve})
