@@ -203,7 +203,7 @@ def test_the_proof_by_chunks_alone_passes_a_wrong_count_and_that_by_documents_do
     after = merged_base(base, grown(base, growth.curve, 50))
     assert recount(after, counted.counts, counted.counts.weights()).n_tokens(counted.counts)["train"] == wrong
     # Now the sweep itself stops, before it grows, and names a document; and so does merge.
-    sample = Sample(texts=documents, is_excerpt=[False] * len(documents), is_all=True, n_marks=0, n_marks_held=0)
+    sample = Sample(texts=documents, is_excerpt=[False] * len(documents), is_all=True, n_features=0, n_features_held=0)
     chunks = count_documents(base, sample, cross_spaces=False)
     with pytest.raises(PromiseError, match=r"documents have other token counts .* The first: \d+ tokens, counted \d+"):
         prove_documents(merged(base, growth.curve, 50), after, chunks, sample, what="the base")
@@ -343,7 +343,7 @@ def test_a_text_that_fits_is_in_the_sample_whole() -> None:
     sample = sampled(lines)
     assert sorted(sample.texts) == sorted(set(lines))
     assert sample.is_all
-    assert sample.n_marks == sample.n_marks_held
+    assert sample.n_features == sample.n_features_held
 
 
 def test_a_sample_of_much_text_holds_every_character_and_run_of_white_space() -> None:
@@ -373,11 +373,11 @@ def test_a_sample_of_much_text_holds_every_character_and_run_of_white_space() ->
     joined = "\0".join(sample.texts)
     assert set("".join(texts)) <= set(joined)
     assert [run for run in runs if f"x{run}y" not in joined] == []
-    assert sample.n_marks == sample.n_marks_held
+    assert sample.n_features == sample.n_features_held
     # Neither order nor blocks matter.
     choose.shuffle(texts)
     again = sampled(texts, n_blocks=7)
-    assert (again.texts, again.n_marks) == (sample.texts, sample.n_marks)
+    assert (again.texts, again.n_features) == (sample.texts, sample.n_features)
 
 
 def test_long_documents_come_in_excerpts_that_are_the_document_one_after_another() -> None:
@@ -399,7 +399,7 @@ def test_every_added_token_is_in_the_sample_with_what_may_stand_beside_it(tmp_pa
     proof = run.sweep["proof"]
     assert not proof["is_all"]
     assert proof["n_documents"] < 8_000
-    assert proof["n_marks"] == proof["n_marks_held"]
+    assert proof["n_features"] == proof["n_features_held"]
     texts = pl.read_parquet(run.out / PROOF_PARQUET)["text"].to_list()
     assert set(glued) <= set(texts)
     assert proof["n_tokens"] == n_tokens(run.base.full, texts)

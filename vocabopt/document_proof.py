@@ -33,8 +33,8 @@ class DocumentProof:
     """What was proved on whole documents, as extension.json and run.json hold it.
 
     n_tokens: of all of them, by both ways. n_excerpts: of n_documents, those that are parts of longer ones. is_all:
-    whether they are all text of the run. n_marks, n_marks_held: characters, runs of white space and added tokens that
-    the text has, and those that the documents have.
+    whether they are all text of the run. n_features, n_features_held: characters, runs of white space and added tokens
+    that the text has, and those that the documents have.
     """
 
     n_documents: int
@@ -42,8 +42,8 @@ class DocumentProof:
     n_bytes: int
     n_tokens: int
     is_all: bool
-    n_marks: int
-    n_marks_held: int
+    n_features: int
+    n_features_held: int
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,8 +98,8 @@ def prove_documents(
         n_bytes=sample.n_bytes,
         n_tokens=int(found.sum()),
         is_all=sample.is_all,
-        n_marks=sample.n_marks,
-        n_marks_held=sample.n_marks_held,
+        n_features=sample.n_features,
+        n_features_held=sample.n_features_held,
     )
 
 

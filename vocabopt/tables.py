@@ -110,8 +110,10 @@ def proof_note(proof: Mapping[str, Any]) -> str:
     """What was proved on whole documents (`document_proof.DocumentProof`)."""
     of_text = "all text of the run"
     if not proof["is_all"]:
-        held, marks = proof["n_marks_held"], proof["n_marks"]
-        of_text = f"with {'each' if held == marks else f'{held:,}'} of {marks:,} characters, runs of white space and "
+        held, features = proof["n_features_held"], proof["n_features"]
+        of_text = (
+            f"with {'each' if held == features else f'{held:,}'} of {features:,} characters, runs of white space and "
+        )
         of_text += "added tokens of the text"
     return (
         f"Counts are those of tokenizer.json on {proof['n_documents']:,} whole documents, one by one "

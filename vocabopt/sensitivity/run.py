@@ -185,7 +185,7 @@ def _count(text_sets: tuple[TextSet, ...], base: Base, options: SensitivityOptio
 
 def _weight_of_training(counts: ChunkCounts, options: SensitivityOptions) -> Any:
     weights, names = counts.weights(), list(counts.sets)
-    return np.ascontiguousarray(weights[:, [names.index(name) for name in options.corpora]].sum(axis=1))
+    return weights[:, [names.index(name) for name in options.corpora]].sum(axis=1)
 
 
 def _sets_for(name: str, options: SensitivityOptions) -> dict[str, tuple[str, list[str]]]:
