@@ -477,7 +477,7 @@ def test_a_long_line_without_a_single_space_takes_bounded_time(tmp_path: Path) -
 
 
 def test_after_the_warm_up_a_sweep_compiles_nothing(tmp_path: Path) -> None:
-    """Neither a first run nor one that reuses the counts, nor one of text that outgrows the tables: set-up has done it."""
+    """Neither a first run, one that reuses the counts, nor one of text that outgrows tables: set-up has done it."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     warm_up = [sys.executable, "-m", "vocabopt.warmup"]
     done = subprocess.run(warm_up, capture_output=True, text=True, env=environment, cwd=ROOT, check=True)

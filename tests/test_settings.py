@@ -45,9 +45,10 @@ from vocabopt.merge.addition import grown
 from vocabopt.merge.export import merged_base
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
-from vocabopt.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, ProofSample, Sample
+from vocabopt.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, WHOLE_BYTES, ProofSample, Sample
 from vocabopt.recount import recount
 from vocabopt.sweep import run_sweep
+from vocabopt.tables import sweep_notes
 from vocabopt.verify import VerifyOptions, verify
 
 #: Settings tried of each family.
@@ -384,10 +385,41 @@ def test_long_documents_come_in_excerpts_that_are_the_document_one_after_another
     text = "가나다 라마\n" * 5_000
     sample = sampled([text, "짧은 글"])
     assert sorted(sample.is_excerpt)[0] is False
-    assert all(len(excerpt.encode()) <= EXCERPT_BYTES for excerpt in sample.texts)
     excerpts = [each for each, is_excerpt in zip(sample.texts, sample.is_excerpt, strict=True) if is_excerpt]
+    assert all(len(excerpt.encode()) <= EXCERPT_BYTES for excerpt in excerpts)
     assert len(excerpts) > 1
     assert all(excerpt in text for excerpt in excerpts)
+
+
+def test_the_shortest_long_document_is_whole_as_well_in_any_order() -> None:
+    long = [f"{word} 라마\n" * n for word, n in (("가나다", 5_000), ("나", 3_000), ("다", 9_000))]
+    for texts in (long, long[::-1], [*long[1:], *long[:1]]):
+        sample = sampled(texts)
+        whole = [text for text, is_excerpt in zip(sample.texts, sample.is_excerpt, strict=True) if not is_excerpt]
+        assert whole == [long[1]]
+    # One that is too long comes in parts alone.
+    sample = sampled(["가" * WHOLE_BYTES])
+    assert all(sample.is_excerpt)
+
+
+def test_counts_of_other_text_do_not_pass_though_all_documents_are_long(tmp_path: Path) -> None:
+    """Whole files as documents: merge still sees that what was counted is not what is proved."""
+    texts = tmp_path / "ko"
+    texts.mkdir()
+    for name in ("news", "law", "essay"):
+        line = (CORPUS / "ko" / f"{name}.txt").read_text(encoding="utf-8")
+        (texts / f"{name}.txt").write_text(line * 3, encoding="utf-8")
+    run = sweep(tmp_path / "run", "mistral-7b-v1", texts, unit="file", heldout=0.0, max_added=50)
+    proof = run.sweep["proof"]
+    assert (proof["n_documents"] - proof["n_excerpts"], proof["is_all"]) == (1, True)
+    told = f"on 1 whole document and {proof['n_excerpts']} parts of longer ones, one by one ("
+    assert told in sweep_notes(run.sweep)[-1]
+    path = run.out / PROOF_PARQUET
+    metadata, frame = pl.read_parquet_metadata(path), pl.read_parquet(path)
+    other = frame.with_columns(pl.col("text").str.replace_all("다", "닭"))
+    other.write_parquet(path, metadata={name: value for name, value in metadata.items() if "schema" not in name})
+    with pytest.raises(PromiseError, match=r"the part '.*닭.*' of a document is not in the counted text"):
+        merge_run(run.out, tmp_path / "merged", n_added=10)
 
 
 def test_every_added_token_is_in_the_sample_with_what_may_stand_beside_it(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from vocabopt.bases import Base
 from vocabopt.bases.pipeline import bpe_model, counting_tokenizer
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 from vocabopt.documents import opening_of
-from vocabopt.errors import BaseTokenizerError
+from vocabopt.errors import BaseTokenizerError, quoted
+
+#: Characters of a document that a message shows.
+_SHOWN_CHARS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +136,9 @@ class AddedTokens:
                 raise
             # A panic of the library's: an added token that takes the white space after it (rstrip), and in it another.
             raise BaseTokenizerError(
-                f"{self._base.source}: with it the tokenizers library cannot encode the text {_shown(text)!r} "
-                f"({error}): one of its added tokens takes in white space that holds another. Remove lstrip and "
-                "rstrip from its added tokens, or such text."
+                f"{self._base.source}: with it the tokenizers library cannot encode the text "
+                f"{quoted(text, _SHOWN_CHARS)} ({error}): one of its added tokens takes in white space that holds "
+                "another. Remove lstrip and rstrip from its added tokens, or such text."
             ) from error
         parts: list[tuple[str, int]] = []
         n_added = 0
@@ -148,10 +151,6 @@ class AddedTokens:
             is_bare = _is_prepended(self._base)
             parts.append((written, kernel.BARE if is_bare else opening_of(self._base, is_first=start == 0)))
         return parts, n_added
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:80]} ..."
 
 
 def open_documents(

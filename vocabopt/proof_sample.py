@@ -4,7 +4,8 @@ A sweep counts chunks. Whether documents are what their chunks say, only whole d
 finished tokenizer.json. The sample holds a document for every character of the text, every run of white space, every
 added token of the base (apart, and glued to what stands beside it) and words of every length; the rest is picked by
 content hash. Where all text fits, it holds all of it. A document longer than EXCERPT_BYTES is offered in excerpts of
-that length, each of which is a document to the proof.
+that length, each of which is a document to the proof. The shortest of these documents is kept whole beside them, if it
+is at most WHOLE_BYTES: only of whole documents are the chunks those that were counted.
 """
 
 import io
@@ -26,6 +27,8 @@ PROOF_PARQUET = "proof_sample.parquet"
 #: Text of the sample at most, and the part of it that the features may take.
 SAMPLE_BYTES, FEATURE_BYTES = 2 << 20, 3 << 19
 EXCERPT_BYTES = 16 << 10
+#: The long document that is kept whole, at most; it comes on top of SAMPLE_BYTES.
+WHOLE_BYTES = 256 << 10
 #: Features that are no characters, at most: text without end may have runs of white space without end.
 MOST_FEATURES = 1 << 17
 _NOTHING = np.iinfo(np.int32).max
@@ -67,11 +70,16 @@ class ProofSample:
         self._picked: dict[int, bytes] = {}
         self._picked_bytes, self._picked_below, self._is_all = 0, 2**64 - 1, True
         self._excerpts: set[int] = set()
+        #: Size, hash and text of the shortest long document.
+        self._whole: tuple[int, int, bytes] = (WHOLE_BYTES + 1, 0, b"")
 
     def offer(
         self, data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], hashes: NDArray[np.uint64]
     ) -> None:
         """Documents data[starts[i]:ends[i]], UTF-8, with the hashes of their content."""
+        for i in np.flatnonzero((ends - starts > EXCERPT_BYTES) & (ends - starts <= self._whole[0])):
+            if (found := (int(ends[i] - starts[i]), int(hashes[i]))) < self._whole[:2]:
+                self._whole = *found, data[starts[i] : ends[i]]
         starts, ends, hashes, excerpts = self._in_excerpts(data, starts, ends, hashes)
         for i in np.flatnonzero(hashes <= np.uint64(self._picked_below)):
             if int(hashes[i]) not in self._picked:
@@ -136,6 +144,8 @@ class ProofSample:
                     self._is_all = False
                     break
                 chosen[content_hash] = document
+        if self._whole[2]:
+            chosen[self._whole[1]] = self._whole[2]
         order = sorted(chosen)
         return Sample(
             texts=[chosen[content_hash].decode() for content_hash in order],
@@ -246,6 +256,7 @@ def save_proof_sample(run_dir: Path, sample: Sample, inputs_sha256: str) -> None
         "sample_bytes": SAMPLE_BYTES,
         "feature_bytes": FEATURE_BYTES,
         "excerpt_bytes": EXCERPT_BYTES,
+        "whole_bytes": WHOLE_BYTES,
         "is_all": int(sample.is_all),
         "n_features": sample.n_features,
         "n_features_held": sample.n_features_held,

@@ -19,7 +19,7 @@ def _shown(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(SHOWN, _shown)
 
 
-def shown_bytes(text: str) -> bytes:
+def encoded_for_display(text: str) -> bytes:
     """Text for eyes: a page, a table."""
     return text.encode("utf-8", SHOWN)
 
