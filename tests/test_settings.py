@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from command_line import vocabopt
 from conftest import ROOT, sweep
 from helpers import CORPUS, HANGUL, Counted, base_of, lines_of, merged, n_tokens, toy_sentencepiece, train_byte_level
 from hypothesis import given, settings
@@ -211,6 +212,26 @@ def test_the_proof_by_chunks_alone_passes_a_wrong_count_and_that_by_documents_do
     with pytest.raises(PromiseError, match=r"without added tokens: .* documents have other token counts"):
         sweep(tmp_path / "run", base.source, tmp_path / "ko.txt", heldout=0.0)
     assert not (tmp_path / "run" / "curve.parquet").exists()
+
+
+def test_sensitivity_and_analyze_stop_at_a_wrong_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, text = trimming_base(tmp_path / "base"), indented(tmp_path)
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(lines_of("ko")[300:400]), encoding="utf-8")
+    commands: dict[str, list[object]] = {
+        "sensitivity": [text, other, "--base", base, "--heldout", 0.3, "--max-added", 20, "--out", tmp_path / "out"],
+        "analyze": [base, "--text", f"ko={text}"],
+    }
+    for command, arguments in commands.items():
+        result = vocabopt(command, *arguments)
+        assert result.exit_code == 0, result.output
+        assert command == "analyze" or "Counts are those of tokenizer.json on 4" in result.stdout
+    monkeypatch.setattr(AddedTokens, "split", split_by_offsets)
+    for command, arguments in commands.items():
+        result = vocabopt(command, *arguments)
+        assert result.exit_code == 1
+        assert "without added tokens: " in result.stderr
+        assert "documents have other token counts when they are encoded whole" in result.stderr
 
 
 def test_two_added_tokens_that_are_one_text_to_the_normaliser_are_refused() -> None:
