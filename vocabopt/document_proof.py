@@ -32,7 +32,7 @@ _SHOWN_CHARS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentProof:
-    """What was proved on whole documents, as extension.json and run.json hold it.
+    """What was proved on whole documents, as sweep.json, sensitivity.json and extension.json hold it.
 
     n_tokens: of all of them, by both ways. n_excerpts: of n_documents, those that are parts of longer ones. is_all:
     whether they are all text of the run. n_features, n_features_held: characters, runs of white space and added tokens
