@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sentencepiece
+from command_line import vocabopt, written
 from conftest import Run
 from helpers import all_ids, base_of, grow_documents, has_hangul, lines_of, merged, n_tokens, train_sentencepiece
 from tokenizers import Tokenizer
@@ -224,6 +225,21 @@ def test_two_files_that_differ_are_told_by_sweep_merge_and_verify(
     assert (check.status, report.passed) == ("warn", True)
     assert check.counts["n_base_as_well (tokenizer.model)"] > 0
     assert "its two files differ as well: tokenizer.json: " in check.examples[0].base
+
+
+def test_two_files_that_differ_are_told_wherever_text_is_counted(tmp_path: Path) -> None:
+    folder = gemma_folder(tmp_path / "gemma")
+    documents = [f"{' ' * (i % 6)}{line[:60]}" for i, line in enumerate(lines_of("ko")[:300])]
+    halves = [written(tmp_path / f"{i}.txt", "\n".join(documents[i::2])) for i in range(2)]
+    told = "its tokenizer.model is not its tokenizer.json: "
+    for command in (
+        ["sweep", *halves, "--base", folder, "--out", tmp_path / "sweep"],
+        ["sensitivity", *halves, "--base", folder, "--heldout", 0.3, "--out", tmp_path / "sensitivity"],
+        ["analyze", folder, *(f"--text={half.stem}={half}" for half in halves)],
+    ):
+        result = vocabopt(*command, *(["--max-added", 50] if command[0] != "analyze" else []))
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count(told) == 1, command
 
 
 def test_two_files_that_a_new_token_would_tear_apart_are_not_merged(tmp_path: Path, run_on: Callable[..., Run]) -> None:

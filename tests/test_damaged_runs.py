@@ -171,6 +171,7 @@ def edited(run: Path, file: str, at: str, value: Any) -> None:
             REPORT,
             "field choice.n_added is 1,000,000, and the curve ends",
         ),
+        ("sweep.json", "proof/n_features", ..., CHOOSE, "field proof.n_features is missing. Sweep again"),
         ("sweep.json", "choice/rules/0/sentence", 7, REPORT, "field choice.rules.0.sentence is not a text"),
         ("run.json", "inputs_sha256", ..., MERGE, "field inputs_sha256 is missing"),
         ("run.json", "seconds/count", "long", REPORT, "field seconds.count is not a number"),

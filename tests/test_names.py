@@ -15,7 +15,7 @@ from command_line import written
 from helpers import CORPUS
 
 from vocabopt.locks import folder_lock
-from vocabopt.utf8 import json_bytes, printable, shown_bytes
+from vocabopt.utf8 import encoded_for_display, json_bytes, printable
 
 KOREAN = CORPUS / "ko" / "news.txt"
 #: "한국" in CP949.
@@ -101,5 +101,5 @@ def test_json_gives_back_any_text_and_pages_take_it() -> None:
     text = f"한국 {NAME} \ud800 \udfff 'é' 😀"
     assert json.loads(json_bytes({"a": text})) == {"a": text}
     assert json.loads(json_bytes([text], indent=None)) == [text]
-    assert shown_bytes(text).decode() == rf"한국 {SHOWN} \ud800 \udfff 'é' 😀"
+    assert encoded_for_display(text).decode() == rf"한국 {SHOWN} \ud800 \udfff 'é' 😀"
     assert re.fullmatch(r"[^\ud800-\udfff]*", printable(f"a/{NAME}"))

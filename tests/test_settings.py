@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from command_line import vocabopt
 from conftest import ROOT, sweep
 from helpers import CORPUS, HANGUL, Counted, base_of, lines_of, merged, n_tokens, toy_sentencepiece, train_byte_level
 from hypothesis import given, settings
@@ -45,9 +46,10 @@ from vocabopt.merge.addition import grown
 from vocabopt.merge.export import merged_base
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
-from vocabopt.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, ProofSample, Sample
+from vocabopt.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, WHOLE_BYTES, ProofSample, Sample
 from vocabopt.recount import recount
 from vocabopt.sweep import run_sweep
+from vocabopt.tables import sweep_notes
 from vocabopt.verify import VerifyOptions, verify
 
 #: Settings tried of each family.
@@ -203,13 +205,33 @@ def test_the_proof_by_chunks_alone_passes_a_wrong_count_and_that_by_documents_do
     after = merged_base(base, grown(base, growth.curve, 50))
     assert recount(after, counted.counts, counted.counts.weights()).n_tokens(counted.counts)["train"] == wrong
     # Now the sweep itself stops, before it grows, and names a document; and so does merge.
-    sample = Sample(texts=documents, is_excerpt=[False] * len(documents), is_all=True, n_marks=0, n_marks_held=0)
+    sample = Sample(texts=documents, is_excerpt=[False] * len(documents), is_all=True, n_features=0, n_features_held=0)
     chunks = count_documents(base, sample, cross_spaces=False)
     with pytest.raises(PromiseError, match=r"documents have other token counts .* The first: \d+ tokens, counted \d+"):
         prove_documents(merged(base, growth.curve, 50), after, chunks, sample, what="the base")
     with pytest.raises(PromiseError, match=r"without added tokens: .* documents have other token counts"):
         sweep(tmp_path / "run", base.source, tmp_path / "ko.txt", heldout=0.0)
     assert not (tmp_path / "run" / "curve.parquet").exists()
+
+
+def test_sensitivity_and_analyze_stop_at_a_wrong_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, text = trimming_base(tmp_path / "base"), indented(tmp_path)
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(lines_of("ko")[300:400]), encoding="utf-8")
+    commands: dict[str, list[object]] = {
+        "sensitivity": [text, other, "--base", base, "--heldout", 0.3, "--max-added", 20, "--out", tmp_path / "out"],
+        "analyze": [base, "--text", f"ko={text}"],
+    }
+    for command, arguments in commands.items():
+        result = vocabopt(command, *arguments)
+        assert result.exit_code == 0, result.output
+        assert command == "analyze" or "Counts are those of tokenizer.json on 4" in result.stdout
+    monkeypatch.setattr(AddedTokens, "split", split_by_offsets)
+    for command, arguments in commands.items():
+        result = vocabopt(command, *arguments)
+        assert result.exit_code == 1
+        assert "without added tokens: " in result.stderr
+        assert "documents have other token counts when they are encoded whole" in result.stderr
 
 
 def test_two_added_tokens_that_are_one_text_to_the_normaliser_are_refused() -> None:
@@ -343,7 +365,7 @@ def test_a_text_that_fits_is_in_the_sample_whole() -> None:
     sample = sampled(lines)
     assert sorted(sample.texts) == sorted(set(lines))
     assert sample.is_all
-    assert sample.n_marks == sample.n_marks_held
+    assert sample.n_features == sample.n_features_held
 
 
 def test_a_sample_of_much_text_holds_every_character_and_run_of_white_space() -> None:
@@ -373,21 +395,52 @@ def test_a_sample_of_much_text_holds_every_character_and_run_of_white_space() ->
     joined = "\0".join(sample.texts)
     assert set("".join(texts)) <= set(joined)
     assert [run for run in runs if f"x{run}y" not in joined] == []
-    assert sample.n_marks == sample.n_marks_held
+    assert sample.n_features == sample.n_features_held
     # Neither order nor blocks matter.
     choose.shuffle(texts)
     again = sampled(texts, n_blocks=7)
-    assert (again.texts, again.n_marks) == (sample.texts, sample.n_marks)
+    assert (again.texts, again.n_features) == (sample.texts, sample.n_features)
 
 
 def test_long_documents_come_in_excerpts_that_are_the_document_one_after_another() -> None:
     text = "가나다 라마\n" * 5_000
     sample = sampled([text, "짧은 글"])
     assert sorted(sample.is_excerpt)[0] is False
-    assert all(len(excerpt.encode()) <= EXCERPT_BYTES for excerpt in sample.texts)
     excerpts = [each for each, is_excerpt in zip(sample.texts, sample.is_excerpt, strict=True) if is_excerpt]
+    assert all(len(excerpt.encode()) <= EXCERPT_BYTES for excerpt in excerpts)
     assert len(excerpts) > 1
     assert all(excerpt in text for excerpt in excerpts)
+
+
+def test_the_shortest_long_document_is_whole_as_well_in_any_order() -> None:
+    long = [f"{word} 라마\n" * n for word, n in (("가나다", 5_000), ("나", 3_000), ("다", 9_000))]
+    for texts in (long, long[::-1], [*long[1:], *long[:1]]):
+        sample = sampled(texts)
+        whole = [text for text, is_excerpt in zip(sample.texts, sample.is_excerpt, strict=True) if not is_excerpt]
+        assert whole == [long[1]]
+    # One that is too long comes in parts alone.
+    sample = sampled(["가" * WHOLE_BYTES])
+    assert all(sample.is_excerpt)
+
+
+def test_counts_of_other_text_do_not_pass_though_all_documents_are_long(tmp_path: Path) -> None:
+    """Whole files as documents: merge still sees that what was counted is not what is proved."""
+    texts = tmp_path / "ko"
+    texts.mkdir()
+    for name in ("news", "law", "essay"):
+        line = (CORPUS / "ko" / f"{name}.txt").read_text(encoding="utf-8")
+        (texts / f"{name}.txt").write_text(line * 3, encoding="utf-8")
+    run = sweep(tmp_path / "run", "mistral-7b-v1", texts, unit="file", heldout=0.0, max_added=50)
+    proof = run.sweep["proof"]
+    assert (proof["n_documents"] - proof["n_excerpts"], proof["is_all"]) == (1, True)
+    told = f"on 1 whole document and {proof['n_excerpts']} parts of longer ones, one by one ("
+    assert told in sweep_notes(run.sweep)[-1]
+    path = run.out / PROOF_PARQUET
+    metadata, frame = pl.read_parquet_metadata(path), pl.read_parquet(path)
+    other = frame.with_columns(pl.col("text").str.replace_all("다", "닭"))
+    other.write_parquet(path, metadata={name: value for name, value in metadata.items() if "schema" not in name})
+    with pytest.raises(PromiseError, match=r"the part '.*닭.*' of a document is not in the counted text"):
+        merge_run(run.out, tmp_path / "merged", n_added=10)
 
 
 def test_every_added_token_is_in_the_sample_with_what_may_stand_beside_it(tmp_path: Path) -> None:
@@ -399,7 +452,7 @@ def test_every_added_token_is_in_the_sample_with_what_may_stand_beside_it(tmp_pa
     proof = run.sweep["proof"]
     assert not proof["is_all"]
     assert proof["n_documents"] < 8_000
-    assert proof["n_marks"] == proof["n_marks_held"]
+    assert proof["n_features"] == proof["n_features_held"]
     texts = pl.read_parquet(run.out / PROOF_PARQUET)["text"].to_list()
     assert set(glued) <= set(texts)
     assert proof["n_tokens"] == n_tokens(run.base.full, texts)

@@ -103,17 +103,17 @@ class AddedTokens:
             document = self.normalizer.normalize_str(document.decode()).encode()
         return any(needle in document for needle in self.normal_needles)
 
-    def marks(self, text: str) -> list[str]:
+    def features(self, text: str) -> list[str]:
         """The added tokens of a text that holds some, each with what stands beside it, as names."""
         self.split(text)
         found = self._parts.found
-        marks = []
+        features = []
         for i, (written, _, tokens) in enumerate(found):
             if tokens is not None:
                 # An added token may have taken in white space (lstrip, rstrip).
                 before, after = (found[k][0] if 0 <= k < len(found) else "" for k in (i - 1, i + 1))
-                marks.append(f"{tokens[0].id} {len(written)} {_side(before[::-1])} {_side(after)}")
-        return marks
+                features.append(f"{tokens[0].id} {len(written)} {_side(before[::-1])} {_side(after)}")
+        return features
 
     def split(self, text: str) -> tuple[list[tuple[str, int]], int]:
         """Take the added tokens out of a document.

@@ -1,12 +1,13 @@
-"""Amounts of bytes in words, the same in progress, tables, messages and pages."""
+"""Amounts of bytes in words, the same in progress, tables, messages, figures and pages."""
 
-_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+#: Decimal units, the largest first.
+UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 def shown_bytes(n_bytes: float) -> str:
     """Bytes in the largest unit that they fill, decimal units, one digit behind the point: "4.3 MB", "512 bytes"."""
     n = round(n_bytes)
-    for factor, unit in _UNITS:
+    for factor, unit in UNITS:
         # What would round to 1,000.0 of the unit below is 1.0 of this one.
         if abs(n) >= factor - factor // 20_000:
             tenths = (abs(n) * 10 + factor // 2) // factor  # halves up: 4,250,000 is 4.3 MB

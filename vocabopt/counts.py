@@ -189,6 +189,12 @@ def count_chunks(
     return _join(shares, sets)
 
 
+def warm_up() -> None:
+    """Compile what counting calls only where there is much text (`vocabopt.warmup`)."""
+    store = _Store()
+    kernel.fill_table(store.table, store.chunks, 0)
+
+
 def count_opened(opened: Opened, cuts: Cuts, *, n_groups: int) -> ChunkCounts:
     """Count the chunks of a few documents, by their groups; what `sets` are is not known."""
     store = _Store()
@@ -260,7 +266,7 @@ class _Preparer:
         """A document with added tokens stands for each of them, by what is beside it."""
         texts = sample.excerpts_of(document)
         for text in texts:
-            sample.offer_named(self.added.marks(text.decode()), text, is_excerpt=len(texts) > 1)
+            sample.offer_named(self.added.features(text.decode()), text, is_excerpt=len(texts) > 1)
 
 
 def _join(shares: list[tuple[NDArray[Any], ...]], sets: dict[str, SetStats]) -> ChunkCounts:
@@ -288,5 +294,6 @@ def count_words(counts: ChunkCounts, weights: NDArray[np.int64]) -> None:
 
 def char_counts(counts: ChunkCounts, weight: NDArray[np.int64]) -> dict[str, int]:
     """How often each character occurs, chunks weighted by `weight` [n_chunks]."""
-    totals = kernel.count_code_points(counts.text, counts.ends, weight)
+    # Of one layout, since numba compiles its functions anew for a column of a table.
+    totals = kernel.count_code_points(counts.text, counts.ends, np.ascontiguousarray(weight))
     return {chr(code_point): int(totals[code_point]) for code_point in np.flatnonzero(totals)}

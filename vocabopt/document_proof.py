@@ -5,6 +5,7 @@ is written (its settings for batches apart). On the other side stands the way of
 cut into chunks, chunks encoded one by one.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,11 +17,12 @@ from tokenizers import Tokenizer
 from vocabopt import chunk_kernel as kernel
 from vocabopt.added_tokens import AddedTokens, open_documents
 from vocabopt.bases import Base
+from vocabopt.bases.model_check import check_text
 from vocabopt.content import bytes_of_texts
 from vocabopt.counts import ChunkCounts, count_opened
 from vocabopt.documents import cuts_of
 from vocabopt.encode import ChunkEncoder, batches
-from vocabopt.errors import PromiseError
+from vocabopt.errors import PromiseError, quoted
 from vocabopt.pretokens import refine
 from vocabopt.proof_sample import Sample
 
@@ -30,11 +32,11 @@ _SHOWN_CHARS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentProof:
-    """What was proved on whole documents, as extension.json and run.json hold it.
+    """What was proved on whole documents, as sweep.json, sensitivity.json and extension.json hold it.
 
     n_tokens: of all of them, by both ways. n_excerpts: of n_documents, those that are parts of longer ones. is_all:
-    whether they are all text of the run. n_marks, n_marks_held: characters, runs of white space and added tokens that
-    the text has, and those that the documents have.
+    whether they are all text of the run. n_features, n_features_held: characters, runs of white space and added tokens
+    that the text has, and those that the documents have.
     """
 
     n_documents: int
@@ -42,8 +44,8 @@ class DocumentProof:
     n_bytes: int
     n_tokens: int
     is_all: bool
-    n_marks: int
-    n_marks_held: int
+    n_features: int
+    n_features_held: int
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -89,8 +91,8 @@ def prove_documents(
         raise PromiseError(
             f"{what}: {len(different):,} of {len(sample.texts):,} documents have other token counts when they are "
             f"encoded whole than the count of their parts says. The first: {int(found[first]):,} tokens, counted "
-            f"{int(promised[first]):,}, in {_shown(sample.texts[first])}. Nothing counted with this base can be relied "
-            "on; please report this with the base."
+            f"{int(promised[first]):,}, in {quoted(sample.texts[first], _SHOWN_CHARS)}. Nothing counted with this base "
+            "can be relied on; please report this with the base."
         )
     return DocumentProof(
         n_documents=len(sample.texts),
@@ -98,9 +100,26 @@ def prove_documents(
         n_bytes=sample.n_bytes,
         n_tokens=int(found.sum()),
         is_all=sample.is_all,
-        n_marks=sample.n_marks,
-        n_marks_held=sample.n_marks_held,
+        n_features=sample.n_features,
+        n_features_held=sample.n_features_held,
     )
+
+
+def prove_base(base: Base, sample: Sample, *, cross_spaces: bool = False, tell: Callable[[str], None]) -> DocumentProof:
+    """Prove on documents that counting in chunks is exact with a base: before anything is made of the counts.
+
+    Args:
+        cross_spaces: as the text was counted.
+        tell: given a sentence where tokenizer.json is not what the base's SentencePiece model is.
+
+    Raises:
+        BaseTokenizerError: the base was read from a model, and differs from it on these documents.
+        PromiseError: a document has other tokens than its chunks.
+    """
+    if told := check_text(base, sample.texts):
+        tell(told)
+    counted = count_documents(base, sample, cross_spaces=cross_spaces)
+    return prove_documents(base.full, base, counted, sample, what=f"{base.name} without added tokens")
 
 
 def missing_chunk(counted: CountedDocuments, sample: Sample, counts: ChunkCounts) -> str | None:
@@ -123,7 +142,3 @@ def _tokens_by_chunks(base: Base, counted: CountedDocuments) -> NDArray[np.int64
     per_entry = np.repeat(n_tokens, np.diff(chunks.offsets)) * chunks.counts
     totals = np.bincount(chunks.groups, weights=per_entry, minlength=len(counted.n_added)).astype(np.int64)
     return totals + counted.n_added
-
-
-def _shown(text: str) -> str:
-    return repr(text) if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]!r} ..."

@@ -56,8 +56,8 @@ def cuts_of(base: Base, *, cross_spaces: bool = False) -> Cuts:
     has_newlines = any(b"\n\n" in piece for piece in base.pieces)
     at = kernel.CUT_AT_SPACES_AND_NEWLINE_RUNS if has_newlines else kernel.CUT_AT_SPACES_AND_NEWLINES
     # Before a space after another character, and where a run of newlines begins or ends.
-    seam = re.compile(rb"(?<=[^ ])(?= )|(?<=[^\n])(?=\n)|(?<=\n)(?=[^\n])")
-    crossing = {piece: [m.start() for m in seam.finditer(piece)] for piece in base.pieces if seam.search(piece)}
+    cut = re.compile(rb"(?<=[^ ])(?= )|(?<=[^\n])(?=\n)|(?<=\n)(?=[^\n])")
+    crossing = {piece: [m.start() for m in cut.finditer(piece)] for piece in base.pieces if cut.search(piece)}
     if cross_spaces or len(crossing) > MOST_CROSSING_PIECES or _takes_whole_texts(base):
         return Cuts(at=kernel.CUT_NOWHERE, crossing=_crossing({}))
     return Cuts(at=at, crossing=_crossing(crossing))

@@ -78,3 +78,8 @@ class PromiseError(VocaboptError):
 
 class ForgettingError(PromiseError):
     """A stage forgot more of the base language than the gate allows. Its checkpoint is kept."""
+
+
+def quoted(text: str, limit: int) -> str:
+    """Text as a message shows it: in quotes, on one line; of a longer one its beginning, and how long it is."""
+    return repr(text) if len(text) <= limit else f"{text[:limit]!r}... ({len(text):,} characters)"

@@ -17,7 +17,7 @@ from vocabopt.errors import CorpusError
 from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.segment import Segmentation
 from vocabopt.sets import N_FOLDS
-from vocabopt.symbols import Symbols, seams_of
+from vocabopt.symbols import Symbols, crossings_of
 
 #: The threshold below which candidates are not even stored falls by this factor from index to index. Measured on
 #: 117 MB of Korean (reports/LOG.md).
@@ -142,7 +142,7 @@ def grow(
         symbols.n_text,
         symbols.reserved(base, options.scripts),
         symbols.guard,
-        seams_of(base, cross_spaces=options.cross_spaces),
+        crossings_of(base, cross_spaces=options.cross_spaces),
         options.max_added,
         options.min_saving,
         THRESHOLD_DIVISOR,
@@ -180,10 +180,10 @@ def warm_up() -> None:
     guard = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
     folds = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
     symbols, is_open = np.zeros((1, kernel.N_SYMBOL_COLUMNS), np.int64), np.zeros(1, bool)
-    near, places, seams = np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros((4, 4), bool)
+    near, places, crossings = np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros((4, 4), bool)
     kernel.grow(
         np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, symbols, is_open, 1,
-        np.zeros(1, np.uint8), 0, no_rows[:0], guard, seams, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
+        np.zeros(1, np.uint8), 0, no_rows[:0], guard, crossings, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
         near, places, np.zeros(2, np.int64),
     )  # fmt: skip
 

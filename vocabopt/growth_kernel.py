@@ -34,11 +34,11 @@ NEIGHBOUR, PLACE, WEIGHT = 0, 1, 2
 SUM, N_NEAR, CANDIDATE = 0, 1, 2
 # Columns of `symbols`. EXTRA: tokens saved when a closed symbol is opened; OK: its bytes satisfy the guard; INSIDE:
 # they begin inside a character; TAIL: guard state after them; USED_AT: last event that consumed it; HASH, POWER: of its
-# bytes, for finding reserved spellings; SEAM: see below.
-EXTRA, OK, INSIDE, TAIL, USED_AT, HASH, POWER, TEXT_START, TEXT_END, SEAM = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+# bytes, for finding reserved spellings; CROSSING: see below.
+EXTRA, OK, INSIDE, TAIL, USED_AT, HASH, POWER, TEXT_START, TEXT_END, CROSSING = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 N_SYMBOL_COLUMNS = 10
-# SEAM: what a symbol begins with, what it ends with (shifted), and whether it holds a seam (`rules`) itself.
-SEAM_FIRST, SEAM_LAST_SHIFT, SEAM_INSIDE = 3, 2, 16
+# CROSSING: what a symbol begins with, what it ends with (shifted), and whether it holds such a place (`rules`) itself.
+CROSSING_FIRST, CROSSING_LAST_SHIFT, CROSSING_INSIDE = 3, 2, 16
 # Columns of `events`, followed by one column per text set: occurrences merged there.
 EVENT_LEFT, EVENT_RIGHT, EVENT_NEW, EVENT_ROW, EVENT_COUNTS = 0, 1, 2, 3, 4
 # Places of `sizes`: how full the stores are, and a sink for what is only touched.
@@ -146,10 +146,10 @@ def _is_allowed(left, right, symbols, text, guard_next, guard_accepts):  # type:
 
 
 @_inner
-def _has_seam(left, right, symbols, seams):  # type: ignore[no-untyped-def]
+def _crosses(left, right, symbols, crossings):  # type: ignore[no-untyped-def]
     """Whether `left` + `right` would stand across a place where text is cut, or may be cut elsewhere."""
-    a, b = symbols[left, SEAM], symbols[right, SEAM]
-    return (a | b) & SEAM_INSIDE != 0 or seams[(a >> SEAM_LAST_SHIFT) & SEAM_FIRST, b & SEAM_FIRST]
+    a, b = symbols[left, CROSSING], symbols[right, CROSSING]
+    return (a | b) & CROSSING_INSIDE != 0 or crossings[(a >> CROSSING_LAST_SHIFT) & CROSSING_FIRST, b & CROSSING_FIRST]
 
 
 @_inner
@@ -171,7 +171,7 @@ def _collect(  # type: ignore[no-untyped-def]
     fixed, fixed_is_left, near, begin, end, at, threshold, candidates, places, sizes, dense, symbols, text, rules
 ):
     """Turn near[begin:end], neighbours of `fixed` in order of position, into candidates with their places."""
-    guard_next, guard_accepts, reserved, flags, seams = rules
+    guard_next, guard_accepts, reserved, flags, crossings = rules
     for i in range(begin, end):
         other = near[i, NEIGHBOUR]
         dense[other, SUM] += near[i, WEIGHT]
@@ -187,7 +187,7 @@ def _collect(  # type: ignore[no-untyped-def]
                     bound = FREE if flags[RESERVED_MAY_MERGE] and reserved[row, 1] > 0 else 0
             dense[other, CANDIDATE] = 0
             # A piece of the base that is only opened has kept its text uncut.
-            if bound < FREE and _has_seam(left, right, symbols, seams):
+            if bound < FREE and _crosses(left, right, symbols, crossings):
                 bound = 0
             if bound >= threshold and _is_allowed(left, right, symbols, text, guard_next, guard_accepts):
                 candidate = sizes[N_CANDIDATES]
@@ -412,8 +412,10 @@ def _make_symbol(left, right, n_symbols, n_text, symbols, text, guard_next):  # 
         state = guard_next[state, text[k]]
     symbols[n_symbols, TAIL] = state
     symbols[n_symbols, USED_AT] = -1
-    a, b = symbols[left, SEAM], symbols[right, SEAM]
-    symbols[n_symbols, SEAM] = (a & SEAM_FIRST) | (b & SEAM_FIRST << SEAM_LAST_SHIFT) | ((a | b) & SEAM_INSIDE)
+    a, b = symbols[left, CROSSING], symbols[right, CROSSING]
+    symbols[n_symbols, CROSSING] = (
+        (a & CROSSING_FIRST) | (b & CROSSING_FIRST << CROSSING_LAST_SHIFT) | ((a | b) & CROSSING_INSIDE)
+    )
     symbols[n_symbols, HASH] = symbols[left, HASH] * symbols[right, POWER] + symbols[right, HASH]
     symbols[n_symbols, POWER] = symbols[left, POWER] * symbols[right, POWER]
     return n_text
@@ -448,7 +450,7 @@ def grow(  # type: ignore[no-untyped-def]
     n_text,
     reserved,
     guard,
-    seams,
+    crossings,
     max_added,
     min_saving,
     divisor,
@@ -469,7 +471,7 @@ def grow(  # type: ignore[no-untyped-def]
         text: uint8, their bytes.
     reserved: int64 [n, 2], hash of a spelling that no new piece may take, and the symbol to merge into (0: none).
     guard: (next states int16 [n_states, 256], accepts bool [n_states, 256]).
-    seams: bool [4, 4], which ends of symbols (SEAM) no new piece may join.
+    crossings: bool [4, 4], which ends of symbols (CROSSING) no new piece may join.
     divisor: the threshold is lowered by this factor.
     fold_sizes: rows after which the tokens saved per group are noted; folds: (offsets, groups, counts) of the chunks.
     near: int64 [any, 3], places: int32 [any]: stores to begin with; NumPy's own large ones lie in huge pages.
@@ -487,7 +489,7 @@ def grow(  # type: ignore[no-untyped-def]
     fold_saved = np.zeros((fold_sizes.size, n_groups), np.int64)
     flags = np.zeros(2, np.int64)
     flags[RECOUNT_ALL] = has_protected
-    rules = (guard[0], guard[1], reserved, flags, seams)
+    rules = (guard[0], guard[1], reserved, flags, crossings)
     n_rows, n_events, n_folds, n_blocked, threshold = NO, NO, NO, NO, NO
     blocked = np.empty((16, 2), np.int64)
     for chunk_slot in range(slots.shape[0]):

@@ -6,12 +6,13 @@ The library itself writes what happened and where in its code to standard error,
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vocabopt.errors import BaseTokenizerError
+from vocabopt.errors import BaseTokenizerError, quoted
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-_N_SHOWN = 80
+#: Characters of a document that a message shows.
+_SHOWN_CHARS = 80
 
 
 def is_panic(error: BaseException) -> bool:
@@ -58,8 +59,7 @@ def encoded(
 
 def cannot_encode(text: str, source: str, error: BaseException) -> BaseTokenizerError:
     """What to say of a text on which the library fails."""
-    shown = text if len(text) <= _N_SHOWN else f"{text[:_N_SHOWN]} ..."
-    told = f"{source}: with it the tokenizers library cannot encode the text {shown!r} ({error})"
+    told = f"{source}: with it the tokenizers library cannot encode the text {quoted(text, _SHOWN_CHARS)} ({error})"
     if "AddedVocabulary" in str(error):
         # A token that takes the white space after it (rstrip), and in it another.
         return BaseTokenizerError(

@@ -1,21 +1,21 @@
 """Compiled search for the documents that a proof must hold: one for every character and every run of white space.
 
-Of the documents that have a mark the shortest stands for it, of equally short ones that of the smallest hash. So what
-is found does not depend on the order of the text.
+Of the documents that have a feature the shortest stands for it, of equally short ones that of the smallest hash. So
+what is found does not depend on the order of the text. Functions are this file's own, since numba's cache does not see
+changed callees in another.
 """
 
 import numpy as np
 
+from vocabopt.chunk_kernel import FNV_OFFSET, FNV_PRIME
 from vocabopt.compiled import njit
 
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-FNV_OFFSET = np.uint64(0xCBF29CE484222325)
-FNV_PRIME = np.uint64(0x100000001B3)
 N_CODE_POINTS = 0x110000
-#: A word of at least this many bytes is a mark by its length, in steps of a factor of two.
+#: A word of at least this many bytes is a feature by its length, in steps of a factor of two.
 LONG_WORD_BYTES = 64
-# What a mark that is no character stands for, mixed into its key.
+# What a feature that is no character stands for, mixed into its key.
 _RUN, _WORD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _AT_START, _AT_END = np.uint64(1), np.uint64(2)
 
@@ -42,8 +42,8 @@ def _finalise(h):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _mark(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes):  # type: ignore[no-untyped-def]
-    """Let a document stand for a mark; whether it does now. sizes[0]: marks held."""
+def _feature(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes):  # type: ignore[no-untyped-def]
+    """Let a document stand for a feature; whether it does now. sizes[0]: features held."""
     if key >= below or key == 0:
         return False
     mask = np.uint64(keys.size - 1)
@@ -63,10 +63,10 @@ def offer(  # type: ignore[no-untyped-def]
 ):
     """Offer documents data[starts[i]:ends[i]] (UTF-8) from number `first` on.
 
-    below: marks that are no characters are held where their key is below this. char_bytes: int32 [N_CODE_POINTS], the
-    size of the document that stands for each character; char_hashes: its hash. keys (0: free), key_bytes, key_hashes:
-    the same for other marks, a hash table of a power of two places. wanted: bool [n], set where the document stands for
-    something now.
+    below: features that are no characters are held where their key is below this. char_bytes: int32 [N_CODE_POINTS],
+    the size of the document that stands for each character; char_hashes: its hash. keys (0: free), key_bytes,
+    key_hashes: the same for other features, a hash table of a power of two places. wanted: bool [n], set where the
+    document stands for something now.
 
     Returns the number of the document that the table had no room for, or how many there are.
     """
@@ -95,29 +95,29 @@ def offer(  # type: ignore[no-untyped-def]
                 if run == 0:
                     if position - begin >= LONG_WORD_BYTES:
                         key = _finalise(_WORD ^ np.uint64(np.int64(np.log2(position - begin))))
-                        stands |= _mark(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes)
+                        stands |= _feature(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes)
                     run, begin = FNV_OFFSET, position
                 run = (run ^ np.uint64(code_point)) * FNV_PRIME
             elif run != 0:
-                # One space between words is no mark.
+                # One space between words is no feature.
                 if position - begin > 1 or data[begin] != 0x20 or begin == start:
                     key = _finalise(run ^ _RUN ^ (_AT_START if begin == start else np.uint64(0)))
-                    stands |= _mark(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes)
+                    stands |= _feature(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes)
                 run, begin = np.uint64(0), position
             position += n_bytes
         if run != 0:
             key = _finalise(run ^ _RUN ^ _AT_END)
-            stands |= _mark(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes)
+            stands |= _feature(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes)
         elif end - begin >= LONG_WORD_BYTES:
             key = _finalise(_WORD ^ np.uint64(np.int64(np.log2(end - begin))))
-            stands |= _mark(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes)
+            stands |= _feature(key, size, content_hash, below, keys, key_bytes, key_hashes, sizes)
         wanted[document] = stands
     return starts.size
 
 
 @njit(cache=True, nogil=True)
 def refill(old_keys, old_bytes, old_hashes, below, keys, key_bytes, key_hashes):  # type: ignore[no-untyped-def]
-    """Enter the marks below `below` into an empty table; returns how many."""
+    """Enter the features below `below` into an empty table; returns how many."""
     mask, n = np.uint64(keys.size - 1), 0
     for i in range(old_keys.size):
         if old_keys[i] != 0 and old_keys[i] < below:

@@ -4,7 +4,8 @@ A sweep counts chunks. Whether documents are what their chunks say, only whole d
 finished tokenizer.json. The sample holds a document for every character of the text, every run of white space, every
 added token of the base (apart, and glued to what stands beside it) and words of every length; the rest is picked by
 content hash. Where all text fits, it holds all of it. A document longer than EXCERPT_BYTES is offered in excerpts of
-that length, each of which is a document to the proof.
+that length, each of which is a document to the proof. The shortest of these documents is kept whole beside them, if it
+is at most WHOLE_BYTES: only of whole documents are the chunks those that were counted.
 """
 
 import unicodedata
@@ -22,11 +23,13 @@ from vocabopt.content import content_hashes
 from vocabopt.errors import RunDirectoryError
 
 PROOF_PARQUET = "proof_sample.parquet"
-#: Text of the sample at most, and the part of it that the marks may take.
-SAMPLE_BYTES, MARKED_BYTES = 2 << 20, 3 << 19
+#: Text of the sample at most, and the part of it that the features may take.
+SAMPLE_BYTES, FEATURE_BYTES = 2 << 20, 3 << 19
 EXCERPT_BYTES = 16 << 10
-#: Marks that are no characters, at most: text without end may have runs of white space without end.
-MOST_MARKS = 1 << 17
+#: The long document that is kept whole, at most; it comes on top of SAMPLE_BYTES.
+WHOLE_BYTES = 256 << 10
+#: Features that are no characters, at most: text without end may have runs of white space without end.
+MOST_FEATURES = 1 << 17
 _NOTHING = np.iinfo(np.int32).max
 
 
@@ -34,14 +37,14 @@ _NOTHING = np.iinfo(np.int32).max
 class Sample:
     """What a run keeps. is_excerpt: bool, one a text. is_all: whether it is all text of the run.
 
-    n_marks, n_marks_held: marks that the text has, and those that a document of the sample has.
+    n_features, n_features_held: features that the text has, and those that a document of the sample has.
     """
 
     texts: Sequence[str]
     is_excerpt: Sequence[bool]
     is_all: bool
-    n_marks: int
-    n_marks_held: int
+    n_features: int
+    n_features_held: int
 
     @property
     def n_bytes(self) -> int:
@@ -58,19 +61,24 @@ class ProofSample:
         self._table = _empty_table(1 << 17)
         self._n_keys = np.zeros(1, np.int64)
         self._below = np.uint64(2**64 - 1)
-        #: Marks told by name -> (size, hash) of the document that stands for them.
+        #: Features told by name -> (size, hash) of the document that stands for them.
         self._named: dict[str, tuple[int, int]] = {}
-        self._marked: dict[int, bytes] = {}
-        self._n_marked_kept = 0
+        self._by_feature: dict[int, bytes] = {}
+        self._n_by_feature_kept = 0
         #: By content hash: the smallest ones, as many as fit.
         self._picked: dict[int, bytes] = {}
         self._picked_bytes, self._picked_below, self._is_all = 0, 2**64 - 1, True
         self._excerpts: set[int] = set()
+        #: Size, hash and text of the shortest long document.
+        self._whole: tuple[int, int, bytes] = (WHOLE_BYTES + 1, 0, b"")
 
     def offer(
         self, data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], hashes: NDArray[np.uint64]
     ) -> None:
         """Documents data[starts[i]:ends[i]], UTF-8, with the hashes of their content."""
+        for i in np.flatnonzero((ends - starts > EXCERPT_BYTES) & (ends - starts <= self._whole[0])):
+            if (found := (int(ends[i] - starts[i]), int(hashes[i]))) < self._whole[:2]:
+                self._whole = *found, data[starts[i] : ends[i]]
         starts, ends, hashes, excerpts = self._in_excerpts(data, starts, ends, hashes)
         for i in np.flatnonzero(hashes <= np.uint64(self._picked_below)):
             if int(hashes[i]) not in self._picked:
@@ -89,18 +97,18 @@ class ProofSample:
                 break
             self._make_room()
         for i in np.flatnonzero(wanted):
-            self._marked[int(hashes[i])] = data[starts[i] : ends[i]]
-        self._excerpts |= excerpts & (self._marked.keys() | self._picked.keys())
-        if len(self._marked) > 2 * self._n_marked_kept + 10_000:
+            self._by_feature[int(hashes[i])] = data[starts[i] : ends[i]]
+        self._excerpts |= excerpts & (self._by_feature.keys() | self._picked.keys())
+        if len(self._by_feature) > 2 * self._n_by_feature_kept + 10_000:
             self._forget_beaten()
 
-    def offer_named(self, marks: Sequence[str], document: bytes, *, is_excerpt: bool) -> None:
-        """A document (or excerpt of one) with marks that only names tell."""
+    def offer_named(self, features: Sequence[str], document: bytes, *, is_excerpt: bool) -> None:
+        """A document (or excerpt of one) with features that only names tell."""
         size, content_hash = len(document), int(self._hash_of(document))
-        for mark in marks:
-            if (size, content_hash) < self._named.get(mark, (_NOTHING, 0)):
-                self._named[mark] = size, content_hash
-                self._marked[content_hash] = document
+        for feature in features:
+            if (size, content_hash) < self._named.get(feature, (_NOTHING, 0)):
+                self._named[feature] = size, content_hash
+                self._by_feature[content_hash] = document
                 self._excerpts |= {content_hash} if is_excerpt else set()
 
     def excerpts_of(self, document: bytes) -> list[bytes]:
@@ -109,7 +117,7 @@ class ProofSample:
 
     def sample(self) -> Sample:
         """What was picked, in the order of content hashes."""
-        while self._n_keys[0] > MOST_MARKS:
+        while self._n_keys[0] > MOST_FEATURES:
             # Whenever there were too many they were halved; only the last time depends on the order of the text.
             self._make_room()
         self._forget_beaten()
@@ -117,11 +125,11 @@ class ProofSample:
         chosen: dict[int, bytes] = {}
         n_bytes = n_held = 0
         characters: set[str] = set()
-        marks = list(self._in_order())
-        for character, content_hash in marks:
-            document = self._marked[content_hash]
+        features = list(self._in_order())
+        for character, content_hash in features:
+            document = self._by_feature[content_hash]
             is_held = content_hash in chosen or character in characters
-            if not is_held and n_bytes + len(document) <= MARKED_BYTES:
+            if not is_held and n_bytes + len(document) <= FEATURE_BYTES:
                 chosen[content_hash] = document
                 n_bytes += len(document)
                 characters |= set(document.decode())
@@ -135,18 +143,20 @@ class ProofSample:
                     self._is_all = False
                     break
                 chosen[content_hash] = document
+        if self._whole[2]:
+            chosen[self._whole[1]] = self._whole[2]
         order = sorted(chosen)
         return Sample(
             texts=[chosen[content_hash].decode() for content_hash in order],
             is_excerpt=[content_hash in self._excerpts for content_hash in order],
             is_all=self._is_all,
-            n_marks=len(marks),
-            n_marks_held=len(marks) if self._is_all else n_held,
+            n_features=len(features),
+            n_features_held=len(features) if self._is_all else n_held,
         )
 
     def _in_order(self) -> Iterator[tuple[str, int]]:
-        """(character or "", hash of the document that stands for the mark), the most telling marks first."""
-        yield from (("", self._named[mark][1]) for mark in sorted(self._named))
+        """(character or "", hash of the document that stands for the feature), the most telling features first."""
+        yield from (("", self._named[feature][1]) for feature in sorted(self._named))
         keys, _, hashes = self._table
         held = np.flatnonzero(keys)
         yield from (("", int(hashes[i])) for i in held[np.argsort(keys[held])])
@@ -195,20 +205,25 @@ class ProofSample:
         keys, _, hashes = self._table
         alive = set(np.unique(self._char_hashes[self._char_bytes < _NOTHING]).tolist())
         alive |= set(hashes[keys != 0].tolist()) | {content_hash for _, content_hash in self._named.values()}
-        self._marked = {
-            content_hash: self._marked[content_hash] for content_hash in self._marked if content_hash in alive
+        self._by_feature = {
+            content_hash: self._by_feature[content_hash] for content_hash in self._by_feature if content_hash in alive
         }
-        self._n_marked_kept = len(self._marked)
+        self._n_by_feature_kept = len(self._by_feature)
         self._excerpts &= alive | self._picked.keys()
 
     def _make_room(self) -> None:
-        """Twice the room for marks; where there would be too many, half of them, told by their keys."""
-        if self._n_keys[0] > MOST_MARKS:
+        """Twice the room for features; where there would be too many, half of them, told by their keys."""
+        if self._n_keys[0] > MOST_FEATURES:
             self._below >>= np.uint64(1)
-        size = len(self._table[0]) * (1 if self._n_keys[0] > MOST_MARKS else 2)
+        size = len(self._table[0]) * (1 if self._n_keys[0] > MOST_FEATURES else 2)
         table = _empty_table(size)
         self._n_keys[0] = kernel.refill(*self._table, self._below, *table)
         self._table = table
+
+
+def warm_up() -> None:
+    """Compile what the sample needs only where there is much text (`vocabopt.warmup`)."""
+    kernel.refill(*_empty_table(1), np.uint64(0), *_empty_table(1))
 
 
 def _empty_table(size: int) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint64]]:
@@ -238,11 +253,12 @@ def save_proof_sample(run_dir: Path, sample: Sample, inputs_sha256: str) -> None
     )
     settings = {
         "sample_bytes": SAMPLE_BYTES,
-        "marked_bytes": MARKED_BYTES,
+        "feature_bytes": FEATURE_BYTES,
         "excerpt_bytes": EXCERPT_BYTES,
+        "whole_bytes": WHOLE_BYTES,
         "is_all": int(sample.is_all),
-        "n_marks": sample.n_marks,
-        "n_marks_held": sample.n_marks_held,
+        "n_features": sample.n_features,
+        "n_features_held": sample.n_features_held,
     }
     metadata = {"inputs_sha256": inputs_sha256, **{name: str(value) for name, value in settings.items()}}
     write_parquet_atomic(run_dir / PROOF_PARQUET, frame, metadata=metadata)
@@ -262,8 +278,8 @@ def read_proof_sample(run_dir: Path, inputs_sha256: str) -> Sample | None:
             texts=frame["text"].to_list(),
             is_excerpt=frame["is_excerpt"].to_list(),
             is_all=metadata["is_all"] == "1",
-            n_marks=int(metadata["n_marks"]),
-            n_marks_held=int(metadata["n_marks_held"]),
+            n_features=int(metadata["n_features"]),
+            n_features_held=int(metadata["n_features_held"]),
         )
     except (RunDirectoryError, KeyError, ValueError, pl.exceptions.PolarsError):
         return None

@@ -33,6 +33,10 @@ _STATS: Shape = {
     **dict.fromkeys(("n_documents", "n_bytes", "n_chars", "n_words"), COUNT),
     **dict.fromkeys(("n_special_tokens?", "n_blank?", "n_skipped?", "n_lost_chars?"), COUNT),
 }
+_PROOF: Shape = {
+    **dict.fromkeys(("n_documents", "n_excerpts", "n_bytes", "n_tokens", "n_features", "n_features_held"), COUNT),
+    "is_all": bool,
+}
 _SWEEP: Shape = {
     "method?": str,
     "base": {
@@ -56,6 +60,7 @@ _SWEEP: Shape = {
     "max_added": COUNT,
     "exhausted_at": or_null(COUNT),
     "n_blocked?": COUNT,
+    "proof?": _PROOF,
     "curve_sha256": str,
 }
 _INTERVAL = dict.fromkeys(("low?", "high?", "share?", "n_resamples?", "n_without_knee?", "n_folds?"), NUMBER)

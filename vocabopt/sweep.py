@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
 from vocabopt.bases import Base, load_base
-from vocabopt.bases.model_check import check_text
 from vocabopt.blocks import documents_of_sets, texts_of
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
@@ -26,7 +25,7 @@ from vocabopt.complexity import EmbeddingTable, grid, parse_sizes, points, point
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, find_text_sets, n_stored_bytes
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
-from vocabopt.document_proof import count_documents, prove_documents
+from vocabopt.document_proof import prove_base
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.guard import guard_record, guard_sentences
@@ -70,10 +69,7 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         counts, weights, sample = _count(run, base, text_sets, options, console)
         with console.step("prove"):
             # Before the long work: a base whose documents are not what their chunks say is told at once.
-            if told := check_text(base, sample.texts):
-                console.note(told)
-            counted = count_documents(base, sample, cross_spaces=options.cross_spaces)
-            proof = prove_documents(base.full, base, counted, sample, what=f"{base.name} without added tokens")
+            proof = prove_base(base, sample, cross_spaces=options.cross_spaces, tell=console.note)
         guard = _guard(scripts, counts, weights, text_sets, options)
         for sentence in guard_sentences(guard):
             console.note(sentence)

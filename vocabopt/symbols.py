@@ -44,8 +44,8 @@ class Symbols:
         table[self.first_closed : self.n_symbols, kernel.EXTRA] = [len(text) - 1 for text in closed_texts]
         self.guard = _guard_arrays(base, scripts)
         self._mark(table, base, scripts)
-        if seams_of(base, cross_spaces=cross_spaces).any():
-            table[: self.n_symbols, kernel.SEAM] = [_seam(base, text) for text in texts]
+        if crossings_of(base, cross_spaces=cross_spaces).any():
+            table[: self.n_symbols, kernel.CROSSING] = [_crossing(base, text) for text in texts]
         _fill_hashes(table, self.text, self.n_symbols)
         self.table = table
 
@@ -112,37 +112,37 @@ class Symbols:
         return bool(text) and self.allows(base, text, scripts)
 
 
-#: What a symbol begins or ends with, for the kernel's SEAM: text, a space, a newline, or other white space of ASCII.
+#: What a symbol begins or ends with, for the kernel's CROSSING: text, a space, a newline, other white space of ASCII.
 _TEXT, _SPACE, _NEWLINE, _OTHER_WHITE = 0, 1, 2, 3
 _KIND_OF_BYTE = {ord(" "): _SPACE, ord("\n"): _NEWLINE} | dict.fromkeys(b"\t\x0b\x0c\r", _OTHER_WHITE)
 
 
-def seams_of(base: Base, *, cross_spaces: bool) -> NDArray[np.bool_]:
+def crossings_of(base: Base, *, cross_spaces: bool) -> NDArray[np.bool_]:
     """Which ends no new piece may join, bool [4, 4]: those between which text is cut into chunks (documents.py).
 
     A piece that crosses such a place could only be learned where a piece of the base keeps the text together, and would
     apply where it is cut as well.
     """
-    seams = np.zeros((4, 4), bool)
+    crossings = np.zeros((4, 4), bool)
     if cross_spaces:
-        return seams
+        return crossings
     if base.family == "byte-level-bpe":
         # The base's own pattern cuts; a space after text is what it may leave where it is unknown.
-        seams[_TEXT, _SPACE] = True
-        return seams
-    seams[[_TEXT, _NEWLINE, _OTHER_WHITE], _SPACE] = True
-    seams[[_TEXT, _SPACE, _OTHER_WHITE], _NEWLINE] = True
-    seams[_NEWLINE, [_TEXT, _OTHER_WHITE]] = True
-    return seams
+        crossings[_TEXT, _SPACE] = True
+        return crossings
+    crossings[[_TEXT, _NEWLINE, _OTHER_WHITE], _SPACE] = True
+    crossings[[_TEXT, _SPACE, _OTHER_WHITE], _NEWLINE] = True
+    crossings[_NEWLINE, [_TEXT, _OTHER_WHITE]] = True
+    return crossings
 
 
-def _seam(base: Base, text: bytes) -> int:
-    """SEAM of a symbol there is: its ends, and whether it crosses by itself."""
+def _crossing(base: Base, text: bytes) -> int:
+    """CROSSING of a symbol there is: its ends, and whether it crosses by itself."""
     if not text:
         return 0
     kinds = [_KIND_OF_BYTE.get(byte, _TEXT) for byte in (text[0], text[-1])]
     crosses = re.search(rb"[^\s] " if base.family == "byte-level-bpe" else rb"[^ ] |[^\n]\n|\n[^\n]", text)
-    return kinds[0] | kinds[1] << kernel.SEAM_LAST_SHIFT | (kernel.SEAM_INSIDE if crosses else 0)
+    return kinds[0] | kinds[1] << kernel.CROSSING_LAST_SHIFT | (kernel.CROSSING_INSIDE if crosses else 0)
 
 
 def _guard_arrays(base: Base, scripts: tuple[str, ...]) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:

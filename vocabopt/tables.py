@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 from rich.table import Table
 
+from vocabopt.amounts import shown_bytes
 from vocabopt.complexity import points_shown, ratio
 from vocabopt.guard import guard_sentences, is_open
 from vocabopt.sets import HELDOUT, TRAIN
@@ -110,13 +111,24 @@ def proof_note(proof: Mapping[str, Any]) -> str:
     """What was proved on whole documents (`document_proof.DocumentProof`)."""
     of_text = "all text of the run"
     if not proof["is_all"]:
-        held, marks = proof["n_marks_held"], proof["n_marks"]
-        of_text = f"with {'each' if held == marks else f'{held:,}'} of {marks:,} characters, runs of white space and "
+        held, features = proof["n_features_held"], proof["n_features"]
+        of_text = (
+            f"with {'each' if held == features else f'{held:,}'} of {features:,} characters, runs of white space and "
+        )
         of_text += "added tokens of the text"
     return (
-        f"Counts are those of tokenizer.json on {proof['n_documents']:,} whole documents, one by one "
-        f"({proof['n_bytes'] / 1e6:,.1f} MB, {of_text})."
+        f"Counts are those of tokenizer.json on {_documents(proof)}, one by one "
+        f"({shown_bytes(proof['n_bytes'])}, {of_text})."
     )
+
+
+def _documents(proof: Mapping[str, Any]) -> str:
+    """How many documents, and how many of them are parts of longer ones."""
+    n, n_excerpts = proof["n_documents"], proof["n_excerpts"]
+    if not n_excerpts:
+        return f"{n:,} whole documents"
+    whole = f"{n - n_excerpts:,} whole document{'' if n - n_excerpts == 1 else 's'}"
+    return f"{whole} and {n_excerpts:,} parts of longer ones"
 
 
 def _cells(point: Mapping[str, Any], sets: Mapping[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ def printable(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def shown_bytes(text: str) -> bytes:
+def encoded_for_display(text: str) -> bytes:
     """Text for eyes: a page, a table."""
     return text.encode("utf-8", SHOWN)
 

@@ -2,14 +2,15 @@
 
 numba compiles a kernel when it is first called, once per combination of argument types, and keeps the machine code in
 a cache. Sweeping a few lines with both families of bases, into a folder that is thrown away, fills the cache; the
-second run of each starts from the counts of the first, which come as arrays of another type. Sweeps after that
-compile nothing.
+second run of each starts from the counts of the first, which are read from files. What only much text needs (larger
+tables) is called apart. Sweeps after that compile nothing.
 """
 
 import json
 import tempfile
 from pathlib import Path
 
+from vocabopt import counts, proof_sample
 from vocabopt.bases.families import char_of_byte
 from vocabopt.console import Console
 from vocabopt.options import DEFAULT_BASE, SweepOptions
@@ -23,6 +24,8 @@ _TEXT = {
 
 def warm_up() -> None:
     """Fill numba's cache. Writes nothing else that stays."""
+    counts.warm_up()
+    proof_sample.warm_up()
     with tempfile.TemporaryDirectory(prefix="vocabopt-warmup-") as name:
         folder = Path(name)
         for language, text in _TEXT.items():

@@ -1,7 +1,8 @@
 """One tokenizer on all text sets: how often each token occurs, and how it treats words. Integers only.
 
 A base that can be grown is counted in unique chunks, each encoded once (documents.py says why that is exact); every
-other tokenizer encodes each document whole. Both end in `_Tally.add`.
+other tokenizer encodes each document whole. That the chunks give what whole documents give is proved on some of the
+text, as in a sweep (document_proof.py). Both end in `_Tally.add`.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ from vocabopt.bases import Base
 from vocabopt.blocks import documents_of_sets
 from vocabopt.corpus import TextSet
 from vocabopt.counts import Documents, SetStats, count_chunks
+from vocabopt.document_proof import prove_base
 from vocabopt.encode import ChunkEncoder, batches
+from vocabopt.proof_sample import ProofSample
 from vocabopt.readers import ReadOptions
 
 Ints = NDArray[np.int64]
@@ -57,21 +60,28 @@ class Measured:
 
 
 def measure(
-    subject: Subject, text_sets: tuple[TextSet, ...], options: ReadOptions, advance: Callable[[int], None]
+    subject: Subject,
+    text_sets: tuple[TextSet, ...],
+    options: ReadOptions,
+    advance: Callable[[int], None],
+    tell: Callable[[str], None],
 ) -> Measured:
     """Encode all text.
 
     Args:
         advance: told the stored bytes of each block read, for a progress bar.
+        tell: given a sentence where a tokenizer.json is not what the SentencePiece model beside it is.
 
     Raises:
+        BaseTokenizerError: a base was read from a SentencePiece model, and differs from it on this text.
         CorpusError: a document cannot be read.
+        PromiseError: a document has other tokens when it is encoded whole than its chunks have.
     """
     names = [text_set.name for text_set in text_sets]
     tally = _Tally(names, subject.vocabulary)
     blocks = documents_of_sets(text_sets, options)
     if subject.base is not None:
-        encoder = _count_chunks(subject.base, blocks, tally, advance)
+        encoder = _count_chunks(subject.base, blocks, tally, advance, tell)
     else:
         encoder = _encode_documents(subject, blocks, tally, advance)
     return Measured(sets=tally.counts(), encoder=encoder)
@@ -126,9 +136,17 @@ class _Tally:
         )
 
 
-def _count_chunks(base: Base, blocks: Iterator[Documents], tally: _Tally, advance: Callable[[int], None]) -> str:
+def _count_chunks(
+    base: Base,
+    blocks: Iterator[Documents],
+    tally: _Tally,
+    advance: Callable[[int], None],
+    tell: Callable[[str], None],
+) -> str:
     stats = {name: SetStats(role="eval") for name in tally.names}
-    counts = count_chunks(blocks, stats, base, heldout_share=0.0, seed=0, advance=advance)
+    sample = ProofSample(0)
+    counts = count_chunks(blocks, stats, base, heldout_share=0.0, seed=0, advance=advance, proof_sample=sample)
+    prove_base(base, sample.sample(), tell=tell)
     weights = counts.weights()
     tally.n_added += [stats[name].n_special_tokens for name in tally.names]
     encoder = ChunkEncoder.of(base.whole_chunk_tokenizer, base.fast_chunk_tokenizer, counts)

@@ -12,7 +12,7 @@ from vocabopt.analyze.metrics import best
 from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
 from vocabopt.report.page import environment, policy
 from vocabopt.report.svg import COLOURS, DARK, colour_rules, colour_variables
-from vocabopt.utf8 import shown_bytes
+from vocabopt.utf8 import encoded_for_display
 
 
 def write_analysis(out: Path, record: Mapping[str, Any]) -> Path:
@@ -32,7 +32,7 @@ def write_analysis(out: Path, record: Mapping[str, Any]) -> Path:
     page = out / "analyze.html"
     # Trusted markup: figures whose every text matplotlib has escaped.
     write_bytes_atomic(
-        page, shown_bytes(_render(record, {picture.name: Markup(picture.inline) for picture in pictures}))
+        page, encoded_for_display(_render(record, {picture.name: Markup(picture.inline) for picture in pictures}))
     )
     return page
 

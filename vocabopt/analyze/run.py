@@ -51,7 +51,7 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
     records = []
     for subject in subjects:
         with console.step(f"encode {escape(plain(subject.name, 60))}", n_bytes, "bytes") as advance:
-            measured = measure(subject, text_sets, read_options, _adding_up(advance))
+            measured = measure(subject, text_sets, read_options, _adding_up(advance), console.note)
         sets = {text_set.name: measured.sets[str(i)] for i, text_set in enumerate(named)}
         records.append(_tokenizer_record(subject, measured, sets, texts, split, options))
     return {

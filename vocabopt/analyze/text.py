@@ -99,8 +99,8 @@ def read_texts(
 def _look(block: Documents, text: SetText, char_counts: NDArray[np.int64], n_sampled: int) -> None:
     data = np.frombuffer(block.data, np.uint8)
     hashes, n_chars, _ = kernel.scan_documents(data, block.starts, block.ends, np.uint64(0), _NO_BYTES)
-    # The kernels are compiled for text that can be written, and for weights that are a column of more.
-    copied, ones = data.copy(), np.ones((len(block.ends), 2), np.int64)[:, 0]
+    # The kernels are compiled for text that can be written.
+    copied, ones = data.copy(), np.ones(len(block.ends), np.int64)
     text.n_documents += len(block.ends)
     text.n_bytes += int((block.ends - block.starts).sum())
     text.n_chars += int(n_chars.sum())

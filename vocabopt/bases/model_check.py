@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from vocabopt.bases.base import Base
 from vocabopt.bases.model_merges import UNUSED, USER_DEFINED, mergeable, user_defined
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, processor_of, read_model
-from vocabopt.errors import BaseTokenizerError
+from vocabopt.errors import BaseTokenizerError, quoted
 from vocabopt.hard_strings import hard_strings
 
 _BATCH_TEXTS = 10_000
@@ -34,13 +34,12 @@ class Difference:
 
     def told(self) -> str:
         """The text, and where the two part."""
-        text = self.text if len(self.text) <= _MAX_SHOWN else self.text[:_MAX_SHOWN] + "..."
         pairs = enumerate(zip(self.by_model, self.by_json, strict=False))
         n_same = next((i for i, (one, other) in pairs if one != other), 0)
         one, other = (
             " ".join(map(repr, pieces[max(n_same - 1, 0) : n_same + 4])) for pieces in (self.by_model, self.by_json)
         )
-        return f"{text!r} is {one} to sentencepiece and {other} to tokenizer.json"
+        return f"{quoted(self.text, _MAX_SHOWN)} is {one} to sentencepiece and {other} to tokenizer.json"
 
 
 def differences(tokenizer: Tokenizer, data: bytes, texts: Iterable[str]) -> Iterator[Difference]:
@@ -115,7 +114,8 @@ def check_text(base: Base, texts: Iterable[str]) -> str | None:
     if (found := base_difference(base, chain(texts, hard_strings()))) is None:
         return None
     return (
-        f"{base.name}: its tokenizer.model is not its tokenizer.json: {found.told()}. What is grown is tokenizer.json."
+        f"{base.name}: its tokenizer.model is not its tokenizer.json: {found.told()}. What is counted is "
+        "tokenizer.json."
     )
 
 

@@ -108,10 +108,11 @@ def _named(corpora: tuple[str, ...]) -> dict[str, str]:
 
 def _print(record: Mapping[str, Any], out: Path) -> None:
     from vocabopt.sensitivity.table import sentence, tables
+    from vocabopt.tables import proof_note
 
     console = plain_console()
     for table in tables(record):
         console.print(table.for_terminal(console.width))
         console.print()
-    for note in (sentence(record), f"Report: {out / 'sensitivity.html'}"):
+    for note in (sentence(record), proof_note(record["proof"]), f"Report: {out / 'sensitivity.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

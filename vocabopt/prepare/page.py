@@ -13,7 +13,7 @@ from vocabopt.report.charts_funnel import draw_funnel
 from vocabopt.report.draw import house_style, render
 from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment, policy, style_sheet
 from vocabopt.tabular import listed
-from vocabopt.utf8 import shown_bytes
+from vocabopt.utf8 import encoded_for_display
 
 
 def write_page(out: Path, record: Mapping[str, Any]) -> Path:
@@ -42,7 +42,7 @@ def write_page(out: Path, record: Mapping[str, Any]) -> Path:
         )
     )
     path = out / "report.html"
-    write_bytes_atomic(path, shown_bytes(page))
+    write_bytes_atomic(path, encoded_for_display(page))
     return path
 
 

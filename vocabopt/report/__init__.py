@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from vocabopt.artifacts import write_bytes_atomic
-from vocabopt.utf8 import shown_bytes
+from vocabopt.utf8 import encoded_for_display
 
 if TYPE_CHECKING:
     from vocabopt.bases import Base
@@ -68,6 +68,6 @@ def write_report(
         write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
     page = out / "report.html"
     write_bytes_atomic(
-        page, shown_bytes(build_page(view, pictures, samples=samples, base=base, base_problem=base_problem))
+        page, encoded_for_display(build_page(view, pictures, samples=samples, base=base, base_problem=base_problem))
     )
     return page

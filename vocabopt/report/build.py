@@ -10,7 +10,7 @@ from vocabopt.report.page import render
 from vocabopt.report.playground import pack_tokenizer
 from vocabopt.report.text import size_of
 from vocabopt.report.view import View
-from vocabopt.utf8 import shown_bytes
+from vocabopt.utf8 import encoded_for_display
 
 #: What a page too large does without, in this order.
 _SPARED = (("playground", "samples"), ("tokens",), ("curve",))
@@ -56,4 +56,4 @@ def _packs(
 
 
 def _fits(page: str) -> bool:
-    return len(shown_bytes(page)) <= MAX_PAGE_BYTES
+    return len(encoded_for_display(page)) <= MAX_PAGE_BYTES

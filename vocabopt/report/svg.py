@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from html import escape
 
 from vocabopt.report.text import plain
-from vocabopt.utf8 import shown_bytes
+from vocabopt.utf8 import encoded_for_display
 
 # name -> colour as drawn (light), and the same in dark. Contrast with the page is at least 4.5 for text.
 COLOURS = {
@@ -123,4 +123,4 @@ def for_file(svg: str, label: str) -> bytes:
     style = f"<style>@media screen and (prefers-color-scheme:dark){{svg{{background:{DARK_PAPER}}}{rules}}}</style>"
     head, tag_end, rest = _named(svg, label).partition(">\n <metadata>")
     assert tag_end, "matplotlib's SVG has lost its metadata element"
-    return shown_bytes(f"{head}>\n {style}\n <metadata>{rest}")
+    return encoded_for_display(f"{head}>\n {style}\n <metadata>{rest}")

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from vocabopt.amounts import UNITS
 from vocabopt.report.draw import POINT, WIDTH, moved
 from vocabopt.report.svg import COLOURS
 from vocabopt.report.training_loss import Track
@@ -15,7 +16,6 @@ N_NAME = 22  # characters of a name that a figure holds
 LETTER = 5.9  # points of an average letter, in a phone's size
 NAME_HEIGHT = 13  # points
 _STEPS = [1, 2, 2.5, 5, 10]
-_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
 
 
 def is_plain(name: str, n_letters: int) -> bool:
@@ -37,7 +37,7 @@ def height_of(ax: Axes) -> float:
 
 def bytes_axis(ax: Axes, end: float, title: str) -> None:
     """The x axis in bytes from 0 to `end`, with round numbers of the unit that suits it."""
-    factor, unit = next(((factor, unit) for factor, unit in _UNITS if end >= 2 * factor), _UNITS[-1])
+    factor, unit = next(((factor, unit) for factor, unit in UNITS if end >= 2 * factor), (1, "bytes"))
     ticks = MaxNLocator(5, steps=_STEPS).tick_values(0, end / factor)
     ax.set_xlim(0, end)
     ax.xaxis.set_major_locator(FixedLocator([tick * factor for tick in ticks if 0 <= tick * factor <= end]))

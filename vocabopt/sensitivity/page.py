@@ -26,7 +26,7 @@ from vocabopt.sensitivity.compare import TOGETHER, Grown
 from vocabopt.sensitivity.table import sentence, tables
 from vocabopt.sets import HELDOUT
 from vocabopt.tabular import listed
-from vocabopt.utf8 import shown_bytes
+from vocabopt.utf8 import encoded_for_display
 
 _CAPTION = (
     "Input ratio of each corpus's own held-out text at every size, with tokens learned from its own training text; a "
@@ -41,7 +41,7 @@ def write_page(out: Path, record: Mapping[str, Any], grown: Sequence[Grown]) -> 
         picture = render("sensitivity", _draw(grown))
     for suffix, data in (("svg", picture.svg), ("png", picture.png)):
         write_bytes_atomic(out / "figures" / f"sensitivity.{suffix}", data)
-    write_bytes_atomic(out / "sensitivity.html", shown_bytes(_page(record, picture)))
+    write_bytes_atomic(out / "sensitivity.html", encoded_for_display(_page(record, picture)))
 
 
 def _page(record: Mapping[str, Any], picture: Picture) -> str:

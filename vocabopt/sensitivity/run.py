@@ -23,11 +23,13 @@ from vocabopt.complexity import EmbeddingTable, table_of_base
 from vocabopt.console import Console
 from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_shared
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
+from vocabopt.document_proof import prove_base
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.growth import GrowthOptions, grow
 from vocabopt.guard import guard_record, guard_sentences
 from vocabopt.options import DEFAULT_BASE, check_growth_options
 from vocabopt.pretokens import refine
+from vocabopt.proof_sample import ProofSample, Sample
 from vocabopt.readers import ReadOptions
 from vocabopt.scripts import parse_scripts
 from vocabopt.segment import segment
@@ -96,7 +98,9 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
     tell_shared(text_sets)
     identity = _identity(options, base, text_sets)
     _check_owner(options.out, identity)
-    counts = _count(text_sets, base, options, console)
+    counts, sample = _count(text_sets, base, options, console)
+    with console.step("prove"):
+        proof = prove_base(base, sample, tell=console.note)
     guard = guard_record(scripts, char_counts(counts, _weight_of_training(counts, options)), ())
     # Nothing is merged here, so that nothing needs a guard: only what is learned is to be said.
     for sentence in guard_sentences(guard) if guard["scripts"] else []:
@@ -117,6 +121,7 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
         "model": asdict(table.model) if table.model else None,
         "scripts": guard["scripts"],
         "guard": guard,
+        "proof": proof.as_record(),
         "options": options.as_record(),
         "versions": versions(),
         "corpora": [
@@ -157,8 +162,11 @@ def _check_owner(out: Path, identity: str) -> None:
         )
 
 
-def _count(text_sets: tuple[TextSet, ...], base: Base, options: SensitivityOptions, console: Console) -> ChunkCounts:
-    """All corpora in one pass, each with a held-out set of its own."""
+def _count(
+    text_sets: tuple[TextSet, ...], base: Base, options: SensitivityOptions, console: Console
+) -> tuple[ChunkCounts, Sample]:
+    """All corpora in one pass, each with a held-out set of its own; and the documents to prove the counts on."""
+    proof_sample = ProofSample(options.seed)
     heldout_of = {name: _HELDOUT_OF.format(name) for name in options.corpora}
     sets = {name: SetStats("train") for name in options.corpora}
     sets |= {heldout: SetStats("heldout") for heldout in heldout_of.values()}
@@ -170,6 +178,7 @@ def _count(text_sets: tuple[TextSet, ...], base: Base, options: SensitivityOptio
             heldout_share=options.heldout,
             seed=options.seed,
             advance=advance,
+            proof_sample=proof_sample,
             heldout_of=heldout_of,
         )
     for name, path in options.corpora.items():
@@ -180,12 +189,12 @@ def _count(text_sets: tuple[TextSet, ...], base: Base, options: SensitivityOptio
                 "--heldout."
             )
     count_words(counts, counts.weights())
-    return counts
+    return counts, proof_sample.sample()
 
 
 def _weight_of_training(counts: ChunkCounts, options: SensitivityOptions) -> Any:
     weights, names = counts.weights(), list(counts.sets)
-    return np.ascontiguousarray(weights[:, [names.index(name) for name in options.corpora]].sum(axis=1))
+    return weights[:, [names.index(name) for name in options.corpora]].sum(axis=1)
 
 
 def _sets_for(name: str, options: SensitivityOptions) -> dict[str, tuple[str, list[str]]]:

@@ -7,6 +7,7 @@ from typing import Protocol
 import polars as pl
 
 from vocabopt.console import Console
+from vocabopt.errors import quoted
 from vocabopt.scripts import contains_target
 from vocabopt.verify.encoders import Ids, Kind
 from vocabopt.verify.pair import Pair, View
@@ -91,4 +92,4 @@ def _hold_any(texts: list[str], strings: list[str]) -> list[bool]:
 
 def shown(text: str) -> str:
     """A document as an example shows it: on one line, not too long."""
-    return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}... ({len(text):,} characters)"
+    return quoted(text, _MAX_SHOWN)
