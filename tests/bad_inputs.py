@@ -50,8 +50,8 @@ ODD = {
 _LEFT_OUT = ("--help", "--out", "--text", "--eval", "--protect", "--run", "--resume", "--report-to")
 
 
-#: What `prepare` is there to mend.
-_MENDED = ("nul", "utf-16", "cp949", "latin-1")
+#: What `prepare` is there to mend, or of which it keeps what is whole.
+_MENDED = ("nul", "utf-16", "cp949", "latin-1", "cut gz")
 
 
 @dataclass(frozen=True)

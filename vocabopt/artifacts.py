@@ -9,7 +9,6 @@ DIR/report.html     and DIR/figures/
 """
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries, make_folder
 from vocabopt.panics import is_panic
 from vocabopt.system_errors import refusal
-from vocabopt.utf8 import json_bytes
+from vocabopt.utf8 import json_bytes, json_value
 
 FORMAT_VERSION = 1
 
@@ -152,7 +151,7 @@ def read_object(path: Path, *, next_step: str) -> dict[str, Any]:
         RunDirectoryError: missing or broken; the message ends with `next_step`.
     """
     try:
-        value = json.loads(read_utf8(path))
+        value = json_value(read_utf8(path))
     except FileNotFoundError as error:
         raise RunDirectoryError(f"{path}: not found. {next_step}") from error
     except (OSError, ValueError) as error:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from vocabopt.errors import RunDirectoryError
 from vocabopt.system_errors import refusal
-from vocabopt.utf8 import printable
+from vocabopt.utf8 import json_value, printable
 
 #: Of the hidden files that stand beside a result only while it is being made.
 _OWN = re.compile(r"\..+\.(lock|holder\.json|partial)")
@@ -178,7 +178,7 @@ def _who(holder: Path) -> str:
     """The holder in words. Its file may not be there yet, or be written at this moment."""
     for _ in range(10):
         with suppress(OSError, ValueError):
-            told = json.loads(holder.read_text(encoding="utf-8"))
+            told = json_value(holder.read_text(encoding="utf-8"))
             return f"{told['command']} (process {told['pid']} on {told['host']}, since {told['since']})"
         time.sleep(0.02)
     return "another run"

@@ -1,6 +1,5 @@
 """The model whose embedding parameters are counted: a preset, or what its config.json says."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import ModelError, ModelSpecError
 from vocabopt.notices import tell
 from vocabopt.system_errors import refusal
+from vocabopt.utf8 import json_value
 from vocabopt.weights import StoredTables, stored_tables
 
 
@@ -172,7 +172,7 @@ def _what_works() -> str:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(read_utf8(path))
+        config = json_value(read_utf8(path))
     except OSError as error:
         raise ModelSpecError(refusal(error, path, what="cannot be read")) from error
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError

@@ -36,6 +36,8 @@ _WRAPPED = re.compile(r"\(os error (\d+)\)|Error #(\d+)")
 _STATUS = re.compile(r"(NOT_FOUND|PERMISSION_DENIED): ")
 #: torch's writer of archives keeps no number of what went wrong; it fails so when the disk does.
 _TORCH_WRITER = re.compile(r"PytorchStreamWriter failed writing|inline_container\.cc.*unexpected pos")
+#: How Path.resolve says ELOOP in Python 3.11 and 3.12.
+_LINK_LOOP = re.compile(r"Symlink loop from '(.*)'")
 #: Modules whose errors are about a server that does not answer, though not all of them are OSErrors.
 _NETWORK = ("httpx", "httpcore", "requests", "urllib3", "aiohttp", "botocore")
 _N_SHOWN = 300
@@ -53,6 +55,8 @@ def refusal(
     for link in _causes(error):
         if (number := _number(link)) is not None:
             named = path if path is not None else getattr(link, "filename", None)
+            if named is None and (loop := _LINK_LOOP.match(str(link))):
+                named = loop[1]
             shown = " ".join(str(link).split())[:_N_SHOWN] if named is None else printable(_text(named))
             reason, next_step = _reason(link, number), _NEXT_STEP.get(number, "Name another place, or try again.")
             return f"{shown}. {next_step}" if named is None else f"{shown}: {what} ({reason}). {next_step}"
@@ -77,6 +81,8 @@ def _number(error: BaseException) -> int | None:
         return int(found[1] or found[2])
     if found := _STATUS.match(str(error)):
         return errno.ENOENT if found[1] == "NOT_FOUND" else errno.EACCES
+    if isinstance(error, RuntimeError) and _LINK_LOOP.match(str(error)):
+        return errno.ELOOP
     return errno.ENOSPC if _TORCH_WRITER.search(str(error)) else None
 
 

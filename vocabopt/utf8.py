@@ -30,6 +30,14 @@ def encoded_for_display(text: str) -> bytes:
     return text.encode("utf-8", SHOWN)
 
 
+def json_value(text: str | bytes) -> Any:
+    """What JSON says. Raises ValueError where it is none, nested too deep to be read included."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
 def json_bytes(value: Any, *, indent: int | None = 1, **options: Any) -> bytes:
     """JSON that gives back the same text. options: of `json.dumps`."""
     # What UTF-8 lacks stands inside a JSON string, where a backslash and its number are the same character.

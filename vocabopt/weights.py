@@ -4,7 +4,6 @@ Config files are edited by hand and by scripts that merge adapters, and believin
 table without a word. What the weights hold is what was trained.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 from vocabopt.errors import ModelError
 from vocabopt.system_errors import refusal
+from vocabopt.utf8 import json_value
 
 #: The input and output table by the ends of their names, in the order in which they are looked for.
 _INPUTS = (
@@ -128,7 +128,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json_value(path.read_bytes())
     except OSError as error:
         raise ModelError(refusal(error, path, what="cannot be read")) from error
     except ValueError as error:
@@ -164,7 +164,7 @@ def _read_head(file: Path) -> Iterator[StoredTensor]:
             n_head = int.from_bytes(opened.read(8), "little")
             if not 2 <= n_head <= _MOST_HEAD_BYTES:
                 raise ValueError("its head has no length")
-            head: dict[str, Any] = json.loads(opened.read(n_head))
+            head: dict[str, Any] = json_value(opened.read(n_head))
         first, n_file = 8 + n_head, file.stat().st_size
         tensors = [
             StoredTensor(

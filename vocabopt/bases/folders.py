@@ -1,6 +1,5 @@
 """What a folder holds beside the file that its tokenizer is read from: added tokens, the publisher's own form."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from vocabopt.bases.sentencepiece_model import is_bpe, parse_any_model
 from vocabopt.bases.tekken import parse_tekken
 from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import BaseTokenizerError
+from vocabopt.utf8 import json_value
 
 #: What a folder's tokenizer is read from, the first that is there; then any rank file named *.tiktoken.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
@@ -30,7 +30,7 @@ def added_tokens_of(folder: Path) -> dict[str, dict[str, Any]]:
     added: dict[str, dict[str, Any]] = {}
     for name in ("added_tokens.json", "tokenizer_config.json"):
         try:
-            value = json.loads(read_utf8(folder / name))
+            value = json_value(read_utf8(folder / name))
             if name == "added_tokens.json":
                 added |= {content: added_token(int(i), content, special=True) for content, i in value.items()}
             for index, token in value.get("added_tokens_decoder", {}).items():

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from vocabopt.bases.pipeline import bpe_model, counting_tokenizer
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.panics import is_failure
+from vocabopt.utf8 import json_value
 
 
 def refuse_words_that_are_tokens(value: Mapping[str, Any], path: Path) -> None:
@@ -49,7 +50,7 @@ def refuse_tokens_that_look_alike(value: Mapping[str, Any], path: Path) -> None:
 
 def parse_json(data: bytes, path: Path) -> Any:
     try:
-        return json.loads(data)
+        return json_value(data)
     except ValueError as error:
         raise _unreadable(path, error) from error
 
@@ -58,7 +59,7 @@ def parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
     try:
         # The library's own reader is the judge, and turns old string-form merges into pairs.
         value = json.loads(Tokenizer.from_str(data.decode()).to_str())
-        stored = json.loads(data)["model"]["vocab"]
+        stored = json_value(data)["model"]["vocab"]
     except BaseException as error:  # tokenizers raises bare Exception, or panics
         if not is_failure(error):
             raise

@@ -1,7 +1,6 @@
 """What a rank file leaves out, split pattern and special tokens: told by options, by its name or by its content."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from vocabopt.bases.published import KNOWN, RankFamily, numbered
 from vocabopt.bases.ranks import rank_file
 from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import BaseTokenizerError, OptionError
+from vocabopt.utf8 import json_value
 
 
 def complete(
@@ -122,7 +122,7 @@ def read_specials(path: Path, ranks: Mapping[bytes, int]) -> dict[str, int]:
             raise OptionError(f"--specials {path}: a special token comes twice.")
         return numbered(max(ranks.values()) + 1, lines)
     try:
-        value: dict[str, Any] = json.loads(text)
+        value: dict[str, Any] = json_value(text)
         if "added_tokens_decoder" in value:
             value = {token["content"]: int(index) for index, token in value["added_tokens_decoder"].items()}
     except (ValueError, TypeError, KeyError) as error:

@@ -40,6 +40,7 @@ from vocabopt.byte_order_mark import read_utf8, without_mark
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.system_errors import refusal
+from vocabopt.utf8 import json_value
 
 #: Files of a Hugging Face folder that belong to the tokenizer and travel with a merged one.
 COMPANION_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
@@ -140,7 +141,7 @@ def _load_folder(folder: Path, name: str, source: str, pattern: str | None, spec
 def _model_n_rows(config: Path) -> int | None:
     """Rows of the embedding table as the base's own config.json states them (padding included), if it is there."""
     try:
-        value = json.loads(read_utf8(config))
+        value = json_value(read_utf8(config))
     except (OSError, ValueError):
         return None
     parts = (value, value.get("text_config")) if isinstance(value, dict) else ()

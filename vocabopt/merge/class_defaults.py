@@ -4,10 +4,11 @@ A merged folder is loaded as a class that takes tokenizer.json as it is and has 
 classes of BPE tokenizers; tests/test_class_defaults.py compares them with the transformers that is installed.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from vocabopt.utf8 import json_value
 
 _END = "<|endoftext|>"
 _LLAMA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -83,7 +84,7 @@ def class_defaults(class_name: str) -> dict[str, Any]:
 def class_of_model(config: Path | None) -> str | None:
     """The class that transformers takes for a model's config.json where tokenizer_config.json names none, if known."""
     try:
-        model_type = None if config is None else json.loads(config.read_bytes()).get("model_type")
+        model_type = None if config is None else json_value(config.read_bytes()).get("model_type")
     except (OSError, ValueError, AttributeError):
         return None
     return _CLASS_OF_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None

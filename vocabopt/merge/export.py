@@ -19,7 +19,7 @@ from vocabopt.bases.tekken import parse_tekken
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.merge.addition import Addition
 from vocabopt.merge.class_defaults import class_defaults, class_of_model
-from vocabopt.utf8 import json_bytes
+from vocabopt.utf8 import json_bytes, json_value
 
 #: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the
 #: pipeline, and drop spaces on some tokenizers; their defaults are written out instead.
@@ -125,7 +125,7 @@ def tokenizer_config(base: Base) -> dict[str, Any]:
     plain = {"clean_up_tokenization_spaces": False, "model_max_length": int(1e30), **base.special_names}
     file = base.companions.get("tokenizer_config.json")
     try:
-        stored: dict[str, Any] = plain if file is None else dict(json.loads(file))
+        stored: dict[str, Any] = plain if file is None else dict(json_value(file))
     except (ValueError, TypeError) as error:
         raise BaseTokenizerError(
             f"{base.source}: its tokenizer_config.json is not a JSON object ({error}). Mend it, or remove it."

@@ -1,13 +1,13 @@
 """Checks on the vocabularies: ids, special tokens, spelling, and what llama.cpp makes of them."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 from typing import Any
 
 from vocabopt.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.scripts import contains_target
+from vocabopt.utf8 import json_value
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import N_EXAMPLES, Check, Example
 from vocabopt.verify.sides import Side
@@ -117,7 +117,7 @@ def names_of(side: Side) -> dict[str, str | None]:
     names: dict[str, str | None] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         try:
-            config = json.loads(side.companions.get(file, b"{}"))
+            config = json_value(side.companions.get(file, b"{}"))
         except ValueError:
             continue
         for name in NAMES:

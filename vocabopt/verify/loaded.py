@@ -1,6 +1,5 @@
 """The check that AutoTokenizer gives of NEW's folder what it gives of BASE's: settings, special tokens, prompts."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 from vocabopt.merge.class_defaults import class_defaults, class_of_model
 from vocabopt.panics import encoded
 from vocabopt.scripts import contains_target
+from vocabopt.utf8 import json_value
 from vocabopt.verify.checks_ids import NAMES, one_of_each
 from vocabopt.verify.pair import Pair, difference
 from vocabopt.verify.reload import auto_tokenizer, load, quiet
@@ -119,7 +119,7 @@ def _compare_facts(pair: Pair, before: Any, after: Any, found: _Findings) -> Non
 def _config(base: Side) -> tuple[dict[str, Any], dict[str, Any]]:
     """tokenizer_config.json of BASE's folder, and what the class that it names fills in."""
     try:
-        config = json.loads(base.companions.get("tokenizer_config.json", b"{}"))
+        config = json_value(base.companions.get("tokenizer_config.json", b"{}"))
     except ValueError:
         config = {}
     if not isinstance(config, dict):

@@ -10,6 +10,7 @@ import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vocabopt.bases.load import TEMPLATE_FOLDER
+from vocabopt.utf8 import json_value
 from vocabopt.verify.checks_ids import first_examples, names_of
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import Check, Example
@@ -87,7 +88,7 @@ def _templates(side: Side) -> dict[str, str]:
     templates: dict[str, str] = {}
     for file in ("tokenizer_config.json", "chat_template.json"):
         try:
-            value = json.loads(side.companions.get(file, b"{}")).get("chat_template")
+            value = json_value(side.companions.get(file, b"{}")).get("chat_template")
         except ValueError:
             continue
         if isinstance(value, str):
