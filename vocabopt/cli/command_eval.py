@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import hold_file, named_paths, plain_console, reading_options, require_trainer
+from vocabopt.cli.shared import (
+    hold_file,
+    named_paths,
+    plain_console,
+    reading_options,
+    refuse_foreign_file,
+    require_trainer,
+)
 from vocabopt.cli.training import document_start_option
 from vocabopt.errors import OptionError
 from vocabopt.utf8 import json_bytes
@@ -97,6 +104,7 @@ def eval_command(
     if out is not None and out.is_dir():
         raise OptionError(f"--out {out}: is a folder. Name the file to write, for example {out / 'eval.json'}.")
     if out is not None:
+        refuse_foreign_file(out)
         check_writable(out.parent)
         hold_file(out)
     options = EvalOptions(

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vocabopt.cli.shared import hold_file, named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.cli.shared import (
+    hold_file,
+    named_paths,
+    plain_console,
+    rank_file_options,
+    reading_options,
+    refuse_foreign_file,
+)
 from vocabopt.errors import OptionError
 from vocabopt.utf8 import json_bytes
 
@@ -67,6 +74,8 @@ def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **
     target = out or (Path(new) / "verify.json" if Path(new).is_dir() else None)
     if target is not None and target.is_dir():
         raise OptionError(f"--out {target}: is a folder. Name the file to write, for example {target / 'verify.json'}.")
+    if out is not None:
+        refuse_foreign_file(out)
     if target is not None:
         hold_file(target)
     report = compare(base, new, VerifyOptions(**values), Console(quiet=quiet or as_json))

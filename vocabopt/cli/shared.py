@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vocabopt.errors import OptionError, how_to_install
+from vocabopt.errors import OptionError, RunDirectoryError, how_to_install
+from vocabopt.utf8 import printable
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -168,6 +169,20 @@ def hold_file(path: Path) -> None:
     from vocabopt.locks import file_lock
 
     _hold(file_lock, path)
+
+
+def refuse_foreign_file(path: Path) -> None:
+    """Raises OptionError: `--out` names a file that no command of ours has written, so that it would be lost."""
+    from vocabopt.artifacts import read_json
+
+    if path.is_file() and path.stat().st_size:
+        try:
+            read_json(path, next_step="")
+        except RunDirectoryError as error:
+            raise OptionError(
+                f"--out {printable(path)}: a file is there that vocabopt has not written, and it would be lost. Name "
+                "another file."
+            ) from error
 
 
 def _hold(lock: Callable[[Path, str], AbstractContextManager[None]], path: Path) -> None:
