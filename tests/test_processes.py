@@ -61,7 +61,7 @@ def test_a_signal_to_all_processes_ends_them_with_one_sentence(
         os.killpg(running.pid, number)
         _, said = running.communicate(timeout=60)
         assert time.monotonic() - start < 5
-        assert (running.returncode, said.count("\n")) == (code, 1)
+        assert (running.returncode, said.count("\n")) == (code, 1), said
         assert said.startswith("Interrupted. Go on with: vocabopt prepare ")
         wait_for(lambda: not members(running.pid), seconds=5)
     assert half_written(tmp_path) == []

@@ -32,8 +32,11 @@ def heard() -> Stopped | None:
 def end_if_stopped(error: BaseException | None = None) -> None:
     """End here if a signal came: between two steps of work, or before `error` is taken for something else.
 
+    What ends things itself (Ctrl-C, an exit, a generator that is closed) is left to its caller.
+
     Raises:
         Stopped: a signal was heard.
     """
-    if (stop := heard()) is not None:
+    ends = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+    if not ends and (stop := heard()) is not None:
         raise stop from error
