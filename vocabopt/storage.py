@@ -82,7 +82,9 @@ def _told(error: BaseException, url: str) -> VocaboptError:
         where = error.filename or url
         return CorpusError(f"{where}: no permission to read it; check its mode, or your credentials")
     if isinstance(error, _NotCompressedError):
-        return DamagedFileError(f"{url}: is not {error}, though its name ends so. Rename it without that suffix.")
+        return DamagedFileError(
+            f"{url}: is not {error}, though its name ends so. Rename it if it is text, or fetch it again."
+        )
     if isinstance(error, EOFError | gzip.BadGzipFile | zlib.error | zstandard.ZstdError):
         return DamagedFileError(f"{url}: the compressed file ended early or is damaged ({error}); fetch it again")
     if is_panic(error):

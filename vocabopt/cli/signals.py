@@ -45,8 +45,10 @@ def waiting_hears(callback: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(callback)
     def run(*arguments: Any, **options: Any) -> Any:
-        import polars  # noqa: F401
+        import polars
 
+        # Its first call asks Python for numpy; what a signal raises there would come out as a panic.
+        polars.Series([0]).to_numpy()
         if hasattr(signal, "siginterrupt"):
             signal.siginterrupt(signal.SIGINT, True)
         return callback(*arguments, **options)
