@@ -49,15 +49,14 @@ def parse_any_model(data: bytes, place: str, *, other_kinds: str = "") -> Any:
     Raises:
         BaseTokenizerError: not a SentencePiece model, or one without pieces.
     """
+    next_step = f". Pass {other_kinds}." if other_kinds else ""
     try:
         model = read_model(data)
     except Exception as error:  # protobuf's own DecodeError is private to its backend
-        raise BaseTokenizerError(
-            f"{place}: is not a SentencePiece model{', nor a tokenizer of another kind' if other_kinds else ''}. "
-            f"Pass {other_kinds or 'one'}."
-        ) from error
+        other = ", nor a tokenizer of another kind" if other_kinds else ""
+        raise BaseTokenizerError(f"{place}: is not a SentencePiece model{other}{next_step}") from error
     if not model.pieces:
-        raise BaseTokenizerError(f"{place}: holds no pieces. Pass {other_kinds or 'a SentencePiece model with some'}.")
+        raise BaseTokenizerError(f"{place}: holds no pieces{next_step}")
     return model
 
 
