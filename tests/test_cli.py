@@ -67,7 +67,8 @@ BAD_TEXT = {
         gzip.compress(np.random.default_rng(0).bytes(9_000).hex().encode())[:-2_000],
         r"a\.txt\.gz: the compressed file ended early or is damaged .*; fetch it again",
     ),
-    "not gzip": ("a.txt.gz", LINE.encode(), r"a\.txt\.gz: the compressed file ended early or is damaged"),
+    "not gzip": ("a.txt.gz", LINE.encode(), r"a\.txt\.gz: is not gzip, though its name ends so\. Rename it"),
+    "empty": ("a.txt", b"", r"a\.txt: is empty; nothing to learn from"),
     "broken JSON": (
         "a.jsonl",
         b'{"text": "\xea\xb0\x80"}\n{"text": \n',

@@ -226,3 +226,11 @@ def test_a_missing_file_of_such_a_name_is_told(odd: Path, tmp_path: Path) -> Non
     refused = vocabopt("sweep", odd / "gone.txt", "--out", tmp_path / "out")
     assert refused.exit_code == 2
     assert "gone.txt: no such file or folder" in refused.stderr
+
+
+def test_a_dead_link_is_told_with_what_it_leads_to(tmp_path: Path) -> None:
+    folder = written(tmp_path / "in/a.txt", "a\n").parent
+    (folder / "b.txt").symlink_to("gone.txt")
+    for path in (folder, folder / "b.txt"):
+        with pytest.raises(CorpusError, match=r"in/b\.txt: is a link to what is not there: gone\.txt\. "):
+            find(str(path))

@@ -4,7 +4,9 @@ import base64
 import copy
 import hashlib
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import polars as pl
 import pytest
 import sentencepiece
 import tiktoken
-from command_line import assert_refused, vocabopt, written
+from command_line import assert_refused, command_of, process, vocabopt, written
 from conftest import Run
 from helpers import CORPUS, all_ids, base_of, grow_documents, lines_of, toy_sentencepiece, train_sentencepiece
 from sentencepiece import sentencepiece_model_pb2
@@ -85,6 +87,25 @@ def test_merge_writes_the_choice_and_the_proof_and_says_how_to_load_it(swept: Pa
     assert result.stdout.count("PASS") > 8
     assert Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json")).get_vocab_size() == 32_000 + n_added
     assert json.loads((tmp_path / "tokenizer" / "verify.json").read_text("utf-8"))["passed"] is True
+
+
+def test_a_merge_that_fails_leaves_nothing_of_its_own(swept: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    kept = written(out / "mine.txt", "mine")
+    # The tokenizer.json is larger than a file may be.
+    limited = ["sh", "-c", 'ulimit -f 200; exec "$@"', "sh", *command_of("merge", swept, "--out", out, "--quiet")]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"Error: {out}/")
+    assert list(out.iterdir()) == [kept]
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_to_be_renamed_first(swept: Path, tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode("합".encode("cp949"))
+    done = process("merge", swept, "--size", "5", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "from_pretrained" not in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(rf"Rename it first: {tmp_path}/\xc7\xd5")
 
 
 def test_quiet_merge_prints_nothing(swept: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_signal_to_all_processes_ends_them_with_one_sentence(
         os.killpg(running.pid, number)
         _, said = running.communicate(timeout=60)
         assert time.monotonic() - start < 5
-        assert (running.returncode, said.count("\n")) == (code, 1)
+        assert (running.returncode, said.count("\n")) == (code, 1), said
         assert said.startswith("Interrupted. Go on with: vocabopt prepare ")
         wait_for(lambda: not members(running.pid), seconds=5)
     assert half_written(tmp_path) == []
@@ -125,6 +125,89 @@ begin = main.invoke
 main.invoke = lambda context: (os.kill(os.getpid(), signal.SIGINT), begin(context))[1]
 run()
 """
+
+
+#: Sends itself Ctrl-C inside numpy, which libraries in Rust import when they first need it: there it is a panic.
+PANICS = """
+import os, signal
+from vocabopt.cli import run
+import numpy.lib
+def begin(self, version, begin=numpy.lib.NumpyVersion.__init__):
+    os.kill(os.getpid(), signal.SIGINT)
+    begin(self, version)
+numpy.lib.NumpyVersion.__init__ = begin
+run()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["sweep", KOREAN], ["prepare", KOREAN, "--workers", 1], ["analyze", "mistral-7b-v1", "--text", f"ko={KOREAN}"]],
+)
+def test_a_signal_that_a_library_turns_into_a_panic_is_the_signal(command: list[object], tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "out"] if command[0] != "analyze" else []
+    arguments = [str(argument) for argument in [*command, *out]]
+    done = subprocess.run(
+        [sys.executable, "-c", PANICS, *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 130, done.stderr
+    assert "panicked" in done.stderr, "no library asks for numpy any more"
+    assert done.stderr.splitlines()[-1].startswith("Interrupted. ")
+    assert "\nTraceback (most recent call last)" not in done.stderr  # within a line Rust has one of its own
+
+
+#: Sends itself a signal that something swallows, and begins a command.
+SWALLOWS = """
+import signal
+from vocabopt import cli
+def swallowed():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        pass
+cli.use_caches = swallowed
+cli.run()
+"""
+
+
+@pytest.mark.parametrize("command", [["verify", "mistral-7b-v1", "mistral-7b-v1"], ["verify", "gone", "gone"]])
+def test_a_signal_that_a_library_swallows_ends_the_command(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWS, *command], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (143, "")
+    assert done.stderr == "Interrupted. Finished files are kept; nothing half-written is left.\n"
+
+
+#: Reads a file of a run after a signal: what fails then is no broken file.
+READS = """
+import signal, sys
+from pathlib import Path
+from vocabopt.artifacts import read_parquet
+from vocabopt.cli.signals import hear_signals
+from vocabopt.errors import VocaboptError
+from vocabopt.panics import is_failure
+from vocabopt.stops import Stopped
+from vocabopt.storage import chunks
+hear_signals()
+for is_stopped in (False, True):
+    if is_stopped:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except Stopped:
+            assert not is_failure(ValueError())
+    for read in (lambda: read_parquet(Path(sys.argv[1]), next_step=""), lambda: list(chunks(sys.argv[1], "gz", 9))):
+        try:
+            read()
+        except (VocaboptError, Stopped) as error:
+            print(type(error).__name__)
+"""
+
+
+def test_what_fails_after_a_signal_is_no_broken_file(tmp_path: Path) -> None:
+    broken = written(tmp_path / "counts.parquet", b"PAR1 is broken PAR1")
+    done = subprocess.run([sys.executable, "-c", READS, str(broken)], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["RunDirectoryError", "DamagedFileError", "Stopped", "Stopped"], done.stderr
 
 
 def test_a_command_without_workers_ends_as_fast(tmp_path: Path) -> None:

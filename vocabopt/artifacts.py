@@ -22,6 +22,7 @@ from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries, make_folder
 from vocabopt.panics import is_panic
+from vocabopt.stops import end_if_stopped
 from vocabopt.system_errors import refusal
 from vocabopt.utf8 import json_bytes, json_value
 
@@ -137,8 +138,10 @@ def _own_parquet(path: Path, next_step: str) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield file
     except OSError as error:
+        end_if_stopped(error)
         raise RunDirectoryError(f"{path}: cannot be read ({error.strerror or error}). {next_step}") from error
     except BaseException as error:
+        end_if_stopped(error)
         if not (isinstance(error, pl.exceptions.PolarsError) or is_panic(error)):
             raise
         raise RunDirectoryError(f"{path}: cannot be read ({error}). {next_step}") from error

@@ -25,6 +25,7 @@ from rich.text import Text
 
 from vocabopt import notices
 from vocabopt.amounts import shown_bytes
+from vocabopt.stops import end_if_stopped
 
 Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]
 _PLAIN_EVERY_SECONDS = 5.0
@@ -52,6 +53,7 @@ class Console:
         Args:
             before: of the total, what an interrupted run had done already: it is done, and no rate counts it.
         """
+        end_if_stopped()  # a library may have swallowed what the signal raised
         start = time.perf_counter()
         try:
             if self.quiet:

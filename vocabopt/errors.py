@@ -17,6 +17,12 @@
 A message names the value, the place (file, line, field) and what to do next.
 """
 
+#: What --base takes, in help and in messages.
+BASES = (
+    "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
+    "rank file or a Tekken .json"
+)
+
 
 def how_to_install(extra: str) -> str:
     """What installs an optional part of vocabopt, as the end of a message. It works in a clone of the project."""

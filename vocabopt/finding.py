@@ -78,6 +78,8 @@ def find(path: str, text_format: str = "auto") -> list[Found]:
         return [Found(STDIN, "", None)]
     path = clean_folder(path)
     info = _info(path)
+    if info is None and os.path.islink(path):
+        raise CorpusError(f"{_dead_link(path)} Name another, or mend it.")
     if info is None:
         raise CorpusError(f"{path}: no such file or folder. Check the path.")
     kind, n_bytes = info
@@ -113,7 +115,11 @@ class _Walk:
         for folder, names in self._folders():
             for name in filter(self._is_text, names):
                 path = os.path.join(folder, name)
-                status = os.stat(path)
+                status = _stat(path)
+                if status is None and os.path.islink(path):
+                    raise CorpusError(f"{_dead_link(path)} Remove it, or mend it.")
+                if status is None:
+                    raise CorpusError(f"{path}: is gone. Run the command again.")
                 if not stat.S_ISREG(status.st_mode):
                     raise CorpusError(f"{path}: is no file; to read a pipe, use - and standard input")
                 yield os.path.relpath(path, self.root), status.st_size
@@ -261,6 +267,10 @@ def _stat(path: str) -> os.stat_result | None:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _dead_link(path: str) -> str:
+    return f"{path}: is a link to what is not there: {os.readlink(path)}."
 
 
 def _is_hidden(name: str) -> bool:

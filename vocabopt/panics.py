@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vocabopt.errors import BaseTokenizerError, quoted
+from vocabopt.stops import end_if_stopped, heard
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -16,13 +17,19 @@ _SHOWN_CHARS = 80
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether an error is a panic. Each library has a class of its own for them, which no module holds."""
-    return any(kind.__name__ == "PanicException" for kind in type(error).__mro__)
+    """Whether an error is a panic. Each library has a class of its own for them, which no module holds.
+
+    Once a signal was heard none is one: it may be what the library made of the signal.
+    """
+    return heard() is None and any(kind.__name__ == "PanicException" for kind in type(error).__mro__)
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether an error says that the work failed: any `Exception` and a panic, but not Ctrl-C or an exit."""
-    return isinstance(error, Exception) or is_panic(error)
+    """Whether an error says that the work failed: any `Exception` and a panic, but not Ctrl-C or an exit.
+
+    Once a signal was heard none does.
+    """
+    return heard() is None and (isinstance(error, Exception) or is_panic(error))
 
 
 def encoded(
@@ -45,6 +52,7 @@ def encoded(
     try:
         return encode(list(texts), add_special_tokens=add_special_tokens)
     except BaseException as error:
+        end_if_stopped(error)
         if not is_panic(error):
             raise
         for text in texts:

@@ -4,6 +4,7 @@ import atexit
 import functools
 import gzip
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import zstandard
 
 from vocabopt.errors import CorpusError, DamagedFileError, OptionError, VocaboptError, how_to_install
 from vocabopt.panics import is_failure, is_panic
+from vocabopt.stops import end_if_stopped
 from vocabopt.system_errors import refusal
 from vocabopt.utf8 import printable
 
@@ -30,7 +32,12 @@ _FORMATS = {
     "parquet": "parquet",
 }
 _GZ_STEP_BYTES = 1 << 17
+_ZST_BEGINS = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)  # a frame, or one to be skipped
 _ZST_STEP_BYTES = 1 << 14  # small, because a few bytes of zstd can unpack to 128 KiB
+
+
+class _NotCompressedError(Exception):
+    """A file begins otherwise than its suffix promises."""
 
 
 def file_format(url: str) -> tuple[str, str]:
@@ -57,22 +64,32 @@ def reading(url: str) -> Iterator[None]:
         yield
     except VocaboptError:
         raise
-    except ImportError as error:
-        raise OptionError(f"{url}: {error}. s3:// needs s3fs. {how_to_install('s3')}") from error
-    except FileNotFoundError as error:
-        raise CorpusError(f"{error.filename or url}: no such file or folder. Check the path.") from error
-    except PermissionError as error:
-        where = error.filename or url
-        raise CorpusError(f"{where}: no permission to read it; check its mode, or your credentials") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        damage = f"{url}: the compressed file ended early or is damaged ({error}); fetch it again"
-        raise DamagedFileError(damage) from error
     except BaseException as error:
+        end_if_stopped(error)
         if not is_failure(error):
             raise
-        if is_panic(error):
-            raise CorpusError(f"{url}: is damaged ({error}); fetch it again") from error
-        raise CorpusError(refusal(error, url, what="cannot be read") or f"{url}: cannot be read ({error})") from error
+        raise _told(error, url) from error
+
+
+def _told(error: BaseException, url: str) -> VocaboptError:
+    """The error of ours for one of another kind."""
+    if isinstance(error, ImportError):
+        how = f" {how_to_install('s3')}" if "s3://" in url or "s3a://" in url else ""
+        return OptionError(f"{url}: {str(error).rstrip('.')}.{how}")
+    if isinstance(error, FileNotFoundError):
+        return CorpusError(f"{error.filename or url}: no such file or folder. Check the path.")
+    if isinstance(error, PermissionError):
+        where = error.filename or url
+        return CorpusError(f"{where}: no permission to read it; check its mode, or your credentials")
+    if isinstance(error, _NotCompressedError):
+        return DamagedFileError(
+            f"{url}: is not {error}, though its name ends so. Rename it if it is text, or fetch it again."
+        )
+    if isinstance(error, EOFError | gzip.BadGzipFile | zlib.error | zstandard.ZstdError):
+        return DamagedFileError(f"{url}: the compressed file ended early or is damaged ({error}); fetch it again")
+    if is_panic(error):
+        return CorpusError(f"{url}: is damaged ({error}); fetch it again")
+    return CorpusError(refusal(error, url, what="cannot be read") or f"{url}: cannot be read ({error})")
 
 
 @contextmanager
@@ -123,16 +140,20 @@ def _unpacked_gz(stored: IO[bytes], n_bytes: int) -> Iterator[tuple[bytes, int]]
     stream = gzip.GzipFile(fileobj=stored)
     pieces: list[bytes] = []
     n_gathered = 0
+    is_begun = False
     try:
         while data := stream.read1(min(n_bytes, _GZ_STEP_BYTES)):
             pieces.append(data)
+            is_begun = True
             n_gathered += len(data)
             if n_gathered >= n_bytes:
                 yield b"".join(pieces), stored.tell()
                 pieces, n_gathered = [], 0
-    except (EOFError, gzip.BadGzipFile, zlib.error):
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         if pieces:
             yield b"".join(pieces), stored.tell()
+        if not is_begun and str(error).startswith("Not a gzipped file"):
+            raise _NotCompressedError("gzip") from error
         raise
     if pieces:
         yield b"".join(pieces), stored.tell()
@@ -142,7 +163,11 @@ def _unpacked_zst(stored: IO[bytes]) -> Iterator[tuple[bytes, int]]:
     """All frames of a zstd file; zstandard's own stream_reader takes a file cut inside a frame for a shorter one."""
     frames = zstandard.ZstdDecompressor(max_window_size=1 << 31)
     frame = None
+    is_begun = False
     while data := stored.read(_ZST_STEP_BYTES):
+        if not is_begun and not _ZST_BEGINS.match(data):
+            raise _NotCompressedError("zstd")
+        is_begun = True
         while data:
             frame = frame or frames.decompressobj()
             if text := frame.decompress(data):

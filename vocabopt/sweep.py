@@ -210,6 +210,9 @@ def _no_text(sets: Mapping[str, SetStats], train: TextSet, options: SweepOptions
         )
     if stats.n_skipped:
         return f"{files}: all {stats.n_skipped:,} documents were unreadable and skipped; nothing to learn from."
+    if not stats.n_blank:
+        how_many = "is empty" if len(train.files) == 1 else "are empty"
+        return f"{files}: {how_many}; nothing to learn from. Name files that hold text."
     return f"{files}: only blank lines ({stats.n_blank:,}); nothing to learn from. Name files that hold text."
 
 

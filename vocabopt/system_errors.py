@@ -65,6 +65,21 @@ def refusal(
     return None
 
 
+def hub_reason(error: Exception) -> str:
+    """Why the Hugging Face hub gave no files, and what to do: its client raises a dozen unrelated kinds."""
+    kinds = {kind.__name__ for link in _causes(error) for kind in type(link).__mro__}
+    if "GatedRepoError" in kinds:
+        return "its publisher gives it only to those who accept terms. Accept them on its page and run `hf auth login`."
+    if "RepositoryNotFoundError" in kinds:
+        return "it holds none of this id, or a private one. Check the id, or run `hf auth login`."
+    if "OfflineModeIsEnabled" in kinds or os.environ.get("HF_HUB_OFFLINE"):
+        return "HF_HUB_OFFLINE is set, and this machine has no copy of the files. Unset it, or check the id."
+    if kinds & {"LocalEntryNotFoundError", "ConnectionError", "ConnectError", "TimeoutException"}:
+        return "it cannot be reached, and this machine has no copy of the files. Check the network and the id."
+    told = " ".join(str(error).split())[:_N_SHOWN].rstrip(".") or type(error).__name__
+    return f"{told}. Check the id and the network."
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it was raised from."""
     link: BaseException | None = error

@@ -7,6 +7,7 @@ from vocabopt.bases.folders import files_with_tokenizer
 from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER
 from vocabopt.errors import ModelError
 from vocabopt.merge.extension import EXTENSION_JSON
+from vocabopt.system_errors import hub_reason
 
 _TRAVELLING = (*COMPANION_FILES, "added_tokens.json", "vocab.json", "merges.txt", EXTENSION_JSON)
 #: What of a hub repository is fetched: weights in safetensors, config and tokenizer; no code.
@@ -30,8 +31,8 @@ def model_folder(value: str | Path) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(_PATTERNS)))
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         raise ModelError(
-            f"{name}: is no folder here, and not to be had from the Hugging Face hub ({type(error).__name__}). Check "
-            "the path, the id and the network."
+            f"{name}: is no folder here, and not to be had from the Hugging Face hub: {hub_reason(error)} Or "
+            "name a folder here."
         ) from error
 
 

@@ -7,7 +7,6 @@ byte-level-bpe      BPE over the bytes of pre-tokens, each byte written as one p
 """
 
 import functools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,13 @@ from tokenizers import Tokenizer
 
 from vocabopt.bases.families import Family, Prefix, byte_of_char, char_of_byte, missing_bytes, steps_of
 from vocabopt.bases.model_merges import frozen_ids
-from vocabopt.bases.pipeline import added_token, counting_tokenizer, isolated_symbols, without_batch_settings
+from vocabopt.bases.pipeline import (
+    added_token,
+    counting_tokenizer,
+    fast_tokenizer,
+    isolated_symbols,
+    without_batch_settings,
+)
 from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, read_model
 
 OriginalKind = Literal["sentencepiece", "tiktoken", "tekken"]
@@ -212,12 +217,7 @@ class Base:
         """
         if self.missing_bytes or self.cuts_bytes:
             return None
-        try:
-            from gigatoken import Tokenizer as FastTokenizer
-
-            return FastTokenizer.from_json(json.dumps(self.fast_json))
-        except Exception:  # its errors are of many kinds
-            return None
+        return fast_tokenizer(self.fast_json)
 
     @functools.cached_property
     def fast_json(self) -> dict[str, Any]:

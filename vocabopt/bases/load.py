@@ -37,9 +37,9 @@ from vocabopt.bases.sentencepiece_model import (
 )
 from vocabopt.bases.tekken import is_tekken, parse_tekken
 from vocabopt.byte_order_mark import read_utf8, without_mark
-from vocabopt.errors import BaseTokenizerError, OptionError
+from vocabopt.errors import BASES, BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.system_errors import refusal
+from vocabopt.system_errors import hub_reason, refusal
 from vocabopt.utf8 import json_value
 
 #: Files of a Hugging Face folder that belong to the tokenizer and travel with a merged one.
@@ -92,10 +92,7 @@ def _load(value: str, pattern: str | None, specials: str | None) -> Base:
         return _load_file(path, name=name, source=str(path.resolve()), pattern=pattern, specials=specials)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", value) and not value.startswith((".", "/")):
         return _load_folder(_download(value), value.split("/")[-1], value, pattern, specials)
-    raise BaseTokenizerError(
-        f"{value}: no such base tokenizer. Pass {DEFAULT_BASE} (built in), a Hugging Face folder, a tokenizer.json, "
-        "a SentencePiece .model, a tiktoken rank file, a Tekken .json, or a hub id (organisation/name)."
-    )
+    raise BaseTokenizerError(f"{value}: no such base tokenizer. Pass {BASES}.")
 
 
 def _builtin_mistral() -> Path:
@@ -157,8 +154,8 @@ def _download(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=[*patterns, f"{TEMPLATE_FOLDER}/*.jinja"]))
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         raise BaseTokenizerError(
-            f"{hub_id}: not a local path, and not to be had from the Hugging Face hub ({type(error).__name__}). "
-            "Check the id and the network, or pass a local folder."
+            f"{hub_id}: not a local path, and not to be had from the Hugging Face hub: {hub_reason(error)} "
+            "Or pass a local folder."
         ) from error
 
 

@@ -95,3 +95,17 @@ def tokenizer_json(model: Mapping[str, Any], added_tokens: list[dict[str, Any]],
         **parts,
         "model": dict(model),
     }
+
+
+def fast_tokenizer(value: Mapping[str, Any]) -> Any:
+    """The gigatoken encoder of a tokenizer.json; None where it is not installed or does not know this tokenizer."""
+    try:
+        from gigatoken import BytesSource
+        from gigatoken import Tokenizer as FastTokenizer
+
+        made = FastTokenizer.from_json(json.dumps(value))
+        # Its first call asks Python for numpy at the end; a Ctrl-C in a long one would be raised there, as a panic.
+        made.encode_batch(BytesSource([b"a"], separator="\0"))
+        return made
+    except Exception:  # its errors are of many kinds
+        return None

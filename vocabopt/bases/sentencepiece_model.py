@@ -20,7 +20,7 @@ from vocabopt.bases.model_merges import (
     user_defined,
 )
 from vocabopt.bases.pipeline import added_token, bos_first, bpe_model, isolating, split_step, tokenizer_json
-from vocabopt.errors import BaseTokenizerError
+from vocabopt.errors import BASES, BaseTokenizerError
 
 SPACE_SYMBOL = "▁"
 _BPE = 2
@@ -35,25 +35,28 @@ def parse_model(data: bytes, place: str) -> Any:
     Raises:
         BaseTokenizerError: not a SentencePiece model, or one whose encoder cannot be grown exactly.
     """
-    model = parse_any_model(data, place)
+    model = parse_any_model(data, place, other_kinds=BASES)
     _refuse_unsupported(model, place)
     return model
 
 
-def parse_any_model(data: bytes, place: str) -> Any:
+def parse_any_model(data: bytes, place: str, *, other_kinds: str = "") -> Any:
     """Parse a SentencePiece model file of any kind.
+
+    Args:
+        other_kinds: of tokenizers that would do as well, for the message.
 
     Raises:
         BaseTokenizerError: not a SentencePiece model, or one without pieces.
     """
+    next_step = f". Pass {other_kinds}." if other_kinds else ""
     try:
         model = read_model(data)
     except Exception as error:  # protobuf's own DecodeError is private to its backend
-        raise BaseTokenizerError(
-            f"{place}: is not a SentencePiece model ({error}). Pass a SentencePiece BPE .model or a tokenizer.json."
-        ) from error
+        other = ", nor a tokenizer of another kind" if other_kinds else ""
+        raise BaseTokenizerError(f"{place}: is not a SentencePiece model{other}{next_step}") from error
     if not model.pieces:
-        raise BaseTokenizerError(f"{place}: holds no pieces. Pass a SentencePiece BPE .model or a tokenizer.json.")
+        raise BaseTokenizerError(f"{place}: holds no pieces{next_step}")
     return model
 
 

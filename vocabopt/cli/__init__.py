@@ -27,6 +27,7 @@ from vocabopt.cli.streams import flush, open_streams
 from vocabopt.cli.unexpected import unexpected
 from vocabopt.errors import VocaboptError
 from vocabopt.panics import is_failure
+from vocabopt.stops import end_if_stopped, heard
 from vocabopt.system_errors import refusal
 
 _INTERRUPTED = "Interrupted. Finished files are kept; nothing half-written is left."
@@ -55,18 +56,18 @@ class _Group(click.Group):
         try:
             if (note := use_caches()) is not None and "--quiet" not in ctx.meta.get(ARGUMENTS, ()):
                 click.echo(note, err=True)
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except VocaboptError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt as stop:
-            command = ctx.meta.get(GOES_ON_BY)
-            click.echo(_INTERRUPTED if command is None else f"Interrupted. Go on with: {command}", err=True)
-            ctx.exit(getattr(stop, "exit_code", 130))
+            result = super().invoke(ctx)
+            end_if_stopped()  # a library may have swallowed what the signal raised
+            return result
         except BaseException as error:
-            if not is_failure(error):
+            if isinstance(stop := heard() or error, KeyboardInterrupt):
+                command = ctx.meta.get(GOES_ON_BY)
+                click.echo(_INTERRUPTED if command is None else f"Interrupted. Go on with: {command}", err=True)
+                ctx.exit(getattr(stop, "exit_code", 130))
+            if isinstance(error, VocaboptError):
+                click.echo(f"Error: {error}", err=True)
+                ctx.exit(error.exit_code)
+            if isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort) or not is_failure(error):
                 raise
             refused = refusal(error)
             click.echo(f"Error: {unexpected(error) if refused is None else refused}", err=True)
@@ -121,7 +122,7 @@ def run() -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as stop:
         click.echo(_INTERRUPTED, err=True)
-        code = getattr(stop.__cause__ or stop, "exit_code", 130)
+        code = getattr(heard() or stop, "exit_code", 130)
     finally:
         gc.freeze()
     if (lost := flush(stdout)) is not None:

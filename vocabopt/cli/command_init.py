@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import hold, plain_console, require_trainer
+from vocabopt.cli.shared import hold, how_to_load, plain_console, require_trainer
 from vocabopt.cli.training import METHODS, TIED, norm_option, output_options
 from vocabopt.utf8 import json_bytes
 
@@ -73,4 +73,4 @@ def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: 
         for note in (*done.record["model_notes"], *done.log.notes):
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         click.echo(f"{options.out}: {done.record['n_params']:,} parameters, {done.record['n_rows']:,} rows.")
-        click.echo(f"Load it with: AutoModelForCausalLM.from_pretrained({str(options.out)!r})")
+        click.echo(how_to_load(options.out, "AutoModelForCausalLM"))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vocabopt.cli.command_verify import print_report
-from vocabopt.cli.shared import BASES, hold, rank_file_options
-from vocabopt.errors import OptionError
+from vocabopt.cli.shared import hold, how_to_load, rank_file_options
+from vocabopt.errors import BASES, OptionError
+from vocabopt.utf8 import printable
 
 if TYPE_CHECKING:
     from vocabopt.merge.run import Merged
@@ -73,21 +74,26 @@ def merge(
     try:
         report = verify(told.source, str(out), VerifyOptions(pattern=told.pattern, specials=told.specials), console)
     except KeyboardInterrupt:
-        click.echo(f"{out}: is written, but not verified: run `vocabopt verify {told.source} {out}`.", err=True)
+        click.echo(
+            f"{printable(out)}: is written, but not verified: run `vocabopt verify {told.source} {printable(out)}`.",
+            err=True,
+        )
         raise
     proof = merged.record["proof"]
     write_report(replace(report, proof=proof), out / "verify.json")
     if not quiet:
         print_report(report)
         click.echo("No text was counted, so no count is promised or proved." if proof is None else _proved(proof))
-        click.echo(f"{out}: {told.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}.")
-        click.echo(f"Load it with: AutoTokenizer.from_pretrained({str(out)!r})")
+        click.echo(
+            f"{printable(out)}: {told.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}."
+        )
+        click.echo(how_to_load(out, "AutoTokenizer"))
     # The union promises nothing of other text: its table tells.
     if not report.passed and merged.addition.method == "union" and not quiet:
         click.echo("Joined pieces promise nothing of other text: what fails above is what joining costs (no error).")
     if not report.passed and merged.addition.method == "grow":
         failed = ", ".join(check.name for check in report.checks if check.status == "fail")
-        click.echo(f"Error: {out}: failed: {failed}. See {out / 'verify.json'}.", err=True)
+        click.echo(f"Error: {printable(out)}: failed: {failed}. See {printable(out / 'verify.json')}.", err=True)
         raise click.exceptions.Exit(1)
 
 

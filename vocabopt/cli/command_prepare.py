@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vocabopt.cli.shared import (
-    BASES,
     Command,
     column_option,
     format_option,
@@ -18,7 +17,7 @@ from vocabopt.cli.shared import (
     rank_file_options,
     require_trainer,
 )
-from vocabopt.errors import OptionError
+from vocabopt.errors import BASES, OptionError
 from vocabopt.prepare import DEFAULT_STEPS, STEP_NAMES
 from vocabopt.utf8 import json_bytes
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import BASES, hold, plain_console, rank_file_options, reading_options
-from vocabopt.errors import OptionError
+from vocabopt.cli.shared import hold, plain_console, rank_file_options, reading_options
+from vocabopt.errors import BASES, OptionError
 from vocabopt.utf8 import json_bytes
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from vocabopt.cli.shared import BASES, hold, named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.cli.shared import hold, named_paths, plain_console, rank_file_options, reading_options
+from vocabopt.errors import BASES
 from vocabopt.utf8 import json_bytes
 
 

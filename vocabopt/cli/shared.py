@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-BASES = (
-    "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
-    "rank file or a Tekken .json"
-)
+
+def how_to_load(folder: Path, loader: str) -> str:
+    """The line of Python that loads a folder. transformers opens no name that is not UTF-8."""
+    if (shown := printable(folder)) != str(folder):
+        return f"transformers cannot load it from here: the folder's name is not UTF-8. Rename it first: {shown}"
+    return f"Load it with: {loader}.from_pretrained({shown!r})"
 
 
 def refuse_repeated(context: click.Context, args: Iterable[str]) -> None:

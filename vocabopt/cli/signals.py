@@ -8,16 +8,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from vocabopt.stops import Stopped, hear
+
 _SIGNALS = tuple(
     number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None
 )
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked the command to end. exit_code: 128 and the signal's number, as shells have it (Ctrl-C: 130)."""
-
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
 
 
 class _Hearing:
@@ -29,6 +24,7 @@ class _Hearing:
     n_heard = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        hear(number)
         self.n_heard += 1
         if self.n_heard == 1:
             raise Stopped(number)
@@ -49,8 +45,10 @@ def waiting_hears(callback: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(callback)
     def run(*arguments: Any, **options: Any) -> Any:
-        import polars  # noqa: F401
+        import polars
 
+        # Its first call asks Python for numpy; what a signal raises there would come out as a panic.
+        polars.Series([0]).to_numpy()
         if hasattr(signal, "siginterrupt"):
             signal.siginterrupt(signal.SIGINT, True)
         return callback(*arguments, **options)

@@ -193,7 +193,7 @@ def _prove_forms(
 
 
 def _write(base: Base, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path) -> Merged:
-    """Write the folder, tokenizer.json last: its presence means that all is there.
+    """Write the folder, tokenizer.json last: its presence means that all is there. Without it nothing new stays.
 
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
@@ -209,6 +209,15 @@ def _write(base: Base, addition: Addition, record: Mapping[str, Any], files: Map
                 f"{existing}: is there already and differs. Choose another folder with --out, or remove that one."
             )
     check_writable(out)
-    for name, data in files.items():
-        write_bytes_atomic(out / name, data)
+    new = [out / name for name in files if not (out / name).exists()]
+    try:
+        for name, data in files.items():
+            write_bytes_atomic(out / name, data)
+    except BaseException:
+        # A folder without tokenizer.json is half of one, which AutoTokenizer may take for another tokenizer.
+        for path in new if not (out / "tokenizer.json").exists() else ():
+            path.unlink(missing_ok=True)
+            if path.parent != out and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        raise
     return Merged(base=base, addition=addition, record=record, files=tuple(files))

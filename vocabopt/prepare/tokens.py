@@ -5,7 +5,6 @@ compared, seldom holds those.
 """
 
 import functools
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from vocabopt import chunk_kernel as kernel
 from vocabopt.added_tokens import AddedTokens
 from vocabopt.bases import Base, load_base
-from vocabopt.bases.pipeline import without_batch_settings
+from vocabopt.bases.pipeline import fast_tokenizer, without_batch_settings
 from vocabopt.content import bytes_of_texts
 from vocabopt.panics import encoded
 
@@ -38,13 +37,7 @@ class TokenCounter:
         loaded = load_base(base, pattern=pattern, specials=specials)
         if loaded.missing_bytes or loaded.cuts_bytes:
             return cls(loaded, None)
-        try:
-            from gigatoken import Tokenizer as FastTokenizer
-
-            plain = {**without_batch_settings(loaded.tokenizer_json), "post_processor": None}
-            return cls(loaded, FastTokenizer.from_json(json.dumps(plain)))
-        except Exception:  # its errors are of many kinds
-            return cls(loaded, None)
+        return cls(loaded, fast_tokenizer({**without_batch_settings(loaded.tokenizer_json), "post_processor": None}))
 
     def count(self, texts: pl.Series) -> NDArray[np.int64]:
         """Tokens of each text, int64 [n]; texts are not empty and hold no NUL."""
