@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import polars as pl
 import pytest
 from command_line import vocabopt
 from helpers import CORPUS, lines_of
@@ -53,6 +54,28 @@ def test_the_guard_is_kept_as_facts(latin_run: tuple[Path, str]) -> None:
     # A twentieth of the documents is held out; what is counted is the training text.
     assert 0.8 * letters.total() < guard["n_letters"]["Latin"] <= letters.total()
     assert is_open(guard)
+
+
+def test_what_the_guard_leaves_open_of_a_protected_text_is_said_before_tokens_are_grown(tmp_path: Path) -> None:
+    """The counts are those of the run's own counts.parquet, as polars sums them."""
+    korean = tmp_path / "ko.txt"
+    korean.write_text("".join(f"{line} Hangul {i}\n" for i, line in enumerate(lines_of("ko")[:60])), "utf-8")
+    common = ("--max-added", 20, "--sizes", "0,20")
+    result = vocabopt("sweep", korean, "--protect", f"kop={korean}", *common, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    chunks = pl.read_parquet(tmp_path / "run" / "counts.parquet")
+    n_all = int(chunks["n_kop"].sum())
+    n_open = int(chunks.filter(pl.col("chunk").str.contains(r"\p{Hangul}"))["n_kop"].sum())
+    said = f"Not protected: {n_open:,} of {n_all:,} chunks of kop hold characters of the target script (Hangul)"
+    assert 0 < n_open < n_all
+    assert result.stderr.count(said) == 1
+    assert result.stderr.index(said) < result.stderr.index("grow: done")
+    whole = vocabopt(
+        "sweep", korean, "--protect", f"kop={korean}", *common, "--script", "none", "--out", tmp_path / "whole"
+    )
+    assert "Not protected" not in whole.stderr
+    kept = json.loads((tmp_path / "whole" / "sweep.json").read_bytes())["points"][-1]["sets"]["kop"]
+    assert kept["ratio_input"] == 1.0
 
 
 def test_a_protected_text_is_named(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ _RESERVED_NAMES = ("train", "heldout")
 # Where file systems keep what changes with a file's content, the surest first.
 _REMOTE_IDENTITY = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 _N_SAMPLE_FILES = 4
+_N_SHOWN = 3  # files named in a notice
 _SAMPLE_BYTES = 64 << 10  # per file; characters are cut at the same number
 
 
@@ -152,7 +153,11 @@ def _choose_target(sets: Mapping[str, TextSet], target: str | None, options: Rea
     if target is not None:
         target = target if target in sets else language_of(target) or target
         if target not in sets:
-            raise OptionError(f"--target {target}: no such text set; there are {', '.join(sorted(sets))}")
+            raise OptionError(
+                f"--target {target}: no such text set; there {'is' if len(sets) == 1 else 'are'} "
+                f"{', '.join(sorted(sets))}. A sub-folder that is named by a language (ko/, en/) makes a text set of "
+                f"that name; all other text is the set {ONLY_SET}."
+            )
         return target
     if len(sets) == 1:
         return next(iter(sets))
@@ -204,9 +209,49 @@ def _refuse_twice(files: Iterable[str]) -> None:
 
 def tell_shared(text_sets: Sequence[TextSet]) -> None:
     """Say it where a file is in two sets: what is learned from it is then measured on it, or protected from it."""
-    owners: dict[Hashable, str] = {}
+    owners: dict[Hashable, TextSet] = {}
     for text_set in text_sets:
         for file in text_set.files:
-            owner = owners.setdefault(identity(file.url), text_set.name)
-            if owner != text_set.name:
-                tell(f"shared {owner} {text_set.name}", f"{file.url}: is text of {owner} and of {text_set.name}.")
+            owner = owners.setdefault(identity(file.url), text_set)
+            if owner.name != text_set.name:
+                shared = f"is text of the set {owner.name} and of the set {text_set.name}"
+                tell(f"shared {owner.name} {text_set.name}", f"{file.url}: {shared}. {_what_follows(owner, text_set)}")
+
+
+def tell_same_content(text_sets: Sequence[TextSet], fingerprints: Mapping[str, str]) -> None:
+    """Say it where two files hold the same bytes, in one set or in two: once for each set and each pair of sets.
+
+    Repeated documents are kept, so that this is no error. A file in two sets is told by `tell_shared`.
+
+    Args:
+        fingerprints: URL -> `fingerprint`.
+    """
+    first: dict[str, tuple[TextSet, TextFile]] = {}
+    again: dict[tuple[str, str], list[str]] = {}
+    for text_set in text_sets:
+        for file in text_set.files:
+            if file.n_bytes == 0:
+                continue
+            owner, known = first.setdefault(fingerprints[file.url], (text_set, file))
+            if identity(known.url) != identity(file.url):
+                again.setdefault((owner.name, text_set.name), []).append(f"{file.url} is {known.url}")
+    sets = {text_set.name: text_set for text_set in text_sets}
+    for (one, other), pairs in again.items():
+        shown = f"({', '.join(pairs[:_N_SHOWN])}{', ...' if len(pairs) > _N_SHOWN else ''})"
+        if one == other:
+            follows = "Their documents are counted as often as they occur: leave the copies out to count them once."
+            sentence = f"Text set {one}: {len(pairs):,} files have the content of another one {shown}. {follows}"
+        else:
+            sentence = f"Text set {other}: {len(pairs):,} files have the content of files of the set {one} {shown}. "
+            sentence += _what_follows(sets[one], sets[other])
+        tell(f"same content {one} {other}", sentence)
+
+
+def _what_follows(one: TextSet, other: TextSet) -> str:
+    """What it means that two sets hold the same text."""
+    by_role = {one.role: one.name, other.role: other.name}
+    if "train" in by_role and "eval" in by_role:
+        return f"Tokens are learned from it, so figures of {by_role['eval']} are not figures of unseen text."
+    if "train" in by_role and "protected" in by_role:
+        return "Tokens are learned from it, and it is to tokenise as before."
+    return "Both count it."
