@@ -102,6 +102,18 @@ def test_a_file_in_two_sets_is_told(tmp_path: Path, told: list[str]) -> None:
     assert told == [f"{path}: is text of the set text and of the set news. {learned}"]
 
 
+def test_sub_folders_that_become_one_set_are_told_where_they_differ_in_script(tmp_path: Path, told: list[str]) -> None:
+    for folder, text in (("train", KOREAN), ("test", "I went to school.\n"), ("dev", KOREAN)):
+        written(tmp_path / "mixed" / folder / "a.txt", text)
+        written(tmp_path / "alike" / folder / "a.txt", KOREAN)
+    assert len(train(tmp_path / "alike")) == 3
+    assert told == []
+    assert len(train(tmp_path / "mixed")) == 3
+    assert len(told) == 1
+    assert "all are the one text set text, though they begin in different scripts" in told[0]
+    assert "(Hangul: dev, train; Latin: test)" in told[0]
+
+
 def test_two_files_of_the_same_content_are_told_once_for_each_set(tmp_path: Path, told: list[str]) -> None:
     for name in ("a.txt", "copies/b.txt", "copies/c.txt"):
         written(tmp_path / name, KOREAN)
@@ -113,8 +125,8 @@ def test_two_files_of_the_same_content_are_told_once_for_each_set(tmp_path: Path
     tell_same_content(sets, {file.url: fingerprint(file) for text_set in sets for file in text_set.files})
     assert len(told) == 2
     a, b, c = (tmp_path / name for name in ("a.txt", "copies/b.txt", "copies/c.txt"))
-    assert told[0].startswith(f"Text set text: 2 files have the content of another one ({b} is {a}, {c} is {a}). ")
-    assert told[1].startswith(f"Text set news: 1 files have the content of files of the set text ({copy} is {a}). ")
+    assert told[0].startswith(f"Text set text: files with the content of another one: 2 ({b} is {a}, {c} is {a}). ")
+    assert told[1].startswith(f"Text set news: files with the content of a file of the set text: 1 ({copy} is {a}). ")
     assert told[1].endswith("figures of news are not figures of unseen text.")
 
 
@@ -126,7 +138,7 @@ def test_a_sweep_tells_files_of_the_same_content_and_files_in_two_sets(tmp_path:
     result = vocabopt("sweep", one, two, *options, tmp_path / "run")
     assert result.exit_code == 0, result.stderr
     assert f"{one}: is text of the set text and of the set koh. Tokens are learned from it" in result.stderr
-    assert f"Text set text: 1 files have the content of another one ({two} is {one})." in result.stderr
+    assert f"Text set text: files with the content of another one: 1 ({two} is {one})." in result.stderr
     quiet = vocabopt("sweep", one, two, *options, tmp_path / "quiet", "--quiet")
     assert (quiet.exit_code, quiet.stderr) == (0, "")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -89,6 +90,33 @@ def test_a_protected_text_is_named(tmp_path: Path) -> None:
     assert 'id="unguarded"' not in (tmp_path / "run" / "report.html").read_text("utf-8")
     vocabopt("merge", tmp_path / "run", "--out", tmp_path / "new", "--quiet")
     assert json.loads((tmp_path / "new" / "extension.json").read_bytes())["protected_sets"] == ["en"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_merge_gives_the_command_that_checks_what_the_sweep_protected(tmp_path: Path, is_folder: bool) -> None:
+    """The command is run as it is printed; with it nothing is left to warn of the text."""
+    english = tmp_path / "text" / "en" / "a b.txt"
+    english.parent.mkdir(parents=True)
+    english.write_text("\n".join(line for line in plain_lines() if "\n" not in line), "utf-8")
+    (tmp_path / "text" / "vi").mkdir()
+    (tmp_path / "text" / "vi" / "vi.txt").write_text("\n".join(LATIN), "utf-8")
+    paths = [tmp_path / "text", "--target", "vi"] if is_folder else [tmp_path / "text" / "vi" / "vi.txt"]
+    protect = [] if is_folder else ["--protect", f"en={english}"]
+    out = tmp_path / "run"
+    result = vocabopt("sweep", *paths, *protect, "--max-added", 20, "--sizes", "0,20", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    merged = vocabopt("merge", out, "--size", 20, "--out", tmp_path / "new")
+    assert merged.exit_code == 0, merged.stderr
+    (line,) = (line for line in merged.stdout.splitlines() if "Check it with: " in line)
+    program, *words = shlex.split(line.partition("Check it with: ")[2])
+    assert program == "vocabopt"
+    assert words == ["verify", "mistral-7b-v1", str(tmp_path / "new"), "--protect", f"en={english}"]
+    checked = vocabopt(*words, "--text", f"vi={tmp_path / 'text' / 'vi'}", "--json")
+    assert checked.exit_code == 0, checked.stdout
+    check = next(check for check in json.loads(checked.stdout)["checks"] if check["name"] == OTHER_TEXT)
+    assert check["counts"]["n_changed (--protect en)"] == 0 < check["counts"]["n_lines (--protect en)"]
+    assert "without a target script verify cannot tell which text the new tokens are for" in check["summary"]
+    assert check["status"] == ("pass" if not check["counts"]["n_changed (built-in English and code)"] else "warn")
 
 
 def test_two_languages_in_one_text_are_both_learned_and_named(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ _RESERVED_NAMES = ("train", "heldout")
 # Where file systems keep what changes with a file's content, the surest first.
 _REMOTE_IDENTITY = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 _N_SAMPLE_FILES = 4
+_N_SAMPLE_FOLDERS = 20  # of which the script is looked at
 _N_SHOWN = 3  # files named in a notice
 _SAMPLE_BYTES = 64 << 10  # per file; characters are cut at the same number
 
@@ -69,7 +70,7 @@ def find_text_sets(
     options = options or ReadOptions()
     found: dict[str, list[Found]] = {}
     for path in paths:
-        for name, files in _by_language(path, options.format).items():
+        for name, files in _by_language(path, options).items():
             found.setdefault(name, []).extend(files)
     _refuse_twice(file.url for files in found.values() for file in files)
     sets = {name: _text_set(name, "protected", files) for name, files in found.items()}
@@ -153,10 +154,10 @@ def _choose_target(sets: Mapping[str, TextSet], target: str | None, options: Rea
     if target is not None:
         target = target if target in sets else language_of(target) or target
         if target not in sets:
+            known = f"there are {', '.join(sorted(sets))}" if len(sets) > 1 else f"the only one is {next(iter(sets))}"
             raise OptionError(
-                f"--target {target}: no such text set; there {'is' if len(sets) == 1 else 'are'} "
-                f"{', '.join(sorted(sets))}. A sub-folder that is named by a language (ko/, en/) makes a text set of "
-                f"that name; all other text is the set {ONLY_SET}."
+                f"--target {target}: no such text set; {known}. A sub-folder that is named by a language "
+                f"(ko/, en/) makes a text set of that name; all other text is the set {ONLY_SET}."
             )
         return target
     if len(sets) == 1:
@@ -179,11 +180,11 @@ def _sample(files: Sequence[TextFile], options: ReadOptions) -> str:
     return text
 
 
-def _by_language(path: str, text_format: str) -> dict[str, list[Found]]:
+def _by_language(path: str, options: ReadOptions) -> dict[str, list[Found]]:
     """The files of one path by text set."""
     sets: dict[str, list[Found]] = {}
     for match in expanded(path):
-        found = find(match, text_format)
+        found = find(match, options.format)
         languages = {file.folder: language for file in found if (language := language_of(file.folder)) is not None}
         strays = [file.url for file in found if file.folder not in languages] if languages else []
         if strays:
@@ -192,9 +193,39 @@ def _by_language(path: str, text_format: str) -> dict[str, list[Found]]:
                 f"{match}: has a folder per language ({', '.join(sorted(languages))}), so these files belong to no "
                 f"text set; move them into one of them or out of here: {listed}"
             )
+        if not languages:
+            _tell_joined(match, found, options)
         for file in found:
             sets.setdefault(languages.get(file.folder, ONLY_SET), []).append(file)
     return sets
+
+
+def _tell_joined(path: str, found: Sequence[Found], options: ReadOptions) -> None:
+    """Say it where sub-folders that no language names become one set, and are not written alike.
+
+    Some text of the first files of the first sub-folders is looked at; of remote folders none.
+    """
+    folders: dict[str, list[Found]] = {}
+    for file in found:
+        if file.folder and "://" not in file.url:
+            folders.setdefault(file.folder, []).append(file)
+    if len(folders) < 2:
+        return
+    scripts: dict[str, list[str]] = {}
+    for name, files in [*folders.items()][:_N_SAMPLE_FOLDERS]:
+        script = dominant_script(_sample(_text_set(ONLY_SET, "eval", files[:1]).files, options))
+        if script is not None:
+            scripts.setdefault(script, []).append(name)
+    if len(scripts) > 1:
+        listed = "; ".join(
+            f"{script}: {', '.join(names[:_N_SHOWN])}{', ...' if len(names) > _N_SHOWN else ''}"
+            for script, names in scripts.items()
+        )
+        tell(
+            f"joined {path}",
+            f"{path}: its sub-folders are not named by languages, so all are the one text set {ONLY_SET}, though "
+            f"they begin in different scripts ({listed}). To keep them apart name them by language (ko/, en/).",
+        )
 
 
 def _refuse_twice(files: Iterable[str]) -> None:
@@ -240,9 +271,9 @@ def tell_same_content(text_sets: Sequence[TextSet], fingerprints: Mapping[str, s
         shown = f"({', '.join(pairs[:_N_SHOWN])}{', ...' if len(pairs) > _N_SHOWN else ''})"
         if one == other:
             follows = "Their documents are counted as often as they occur: leave the copies out to count them once."
-            sentence = f"Text set {one}: {len(pairs):,} files have the content of another one {shown}. {follows}"
+            sentence = f"Text set {one}: files with the content of another one: {len(pairs):,} {shown}. {follows}"
         else:
-            sentence = f"Text set {other}: {len(pairs):,} files have the content of files of the set {one} {shown}. "
+            sentence = f"Text set {other}: files with the content of a file of the set {one}: {len(pairs):,} {shown}. "
             sentence += _what_follows(sets[one], sets[other])
         tell(f"same content {one} {other}", sentence)
 
