@@ -27,6 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
+from vocabopt import notices
 from vocabopt.bases import Base, load_base
 from vocabopt.complexity import embedding_table, table_of_base
 from vocabopt.errors import BaseTokenizerError, ModelSpecError
@@ -499,6 +500,31 @@ def test_a_config_that_names_no_widths_says_nothing_of_the_model(folders: Path, 
     (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
     assert table_of_base(load_base(str(tmp_path)), None).model is None
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (
+            {"vocab_size": 1_000, "hidden_size": 24},
+            r"config\.json: its embedding has 1,000 rows, but the base .* tokens",
+        ),
+        ({"hidden_size": 24}, r"config\.json: field vocab_size is missing"),
+        ({"vocab_size": 2_048}, r"config\.json: field hidden_size \(nor n_embd, d_model, n_embed\) is missing"),
+        ({"model_type": "gpt2"}, None),  # as tokenizers are saved: it is no model's
+    ],
+)
+def test_a_config_that_is_not_used_is_told_with_its_reason(
+    folders: Path, tmp_path: Path, config: dict[str, object], reason: str | None
+) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    told: list[str] = []
+    notices.listen(told.append)
+    table = table_of_base(load_base(str(tmp_path)), None)
+    notices.silence()
+    assert table.model is None
+    assert [bool(re.search(reason or "", sentence)) for sentence in told] == ([] if reason is None else [True]), told
 
 
 def test_a_broken_config_beside_a_tokenizer_is_told(folders: Path, tmp_path: Path) -> None:

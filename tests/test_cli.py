@@ -159,7 +159,7 @@ def test_the_remedy_a_message_names_works_in_the_same_folder(name: str, tmp_path
         (["--encoding", "klingon"], r"--encoding klingon: unknown text encoding; try utf-8, cp949, utf-16"),
         (["--unit", "page"], r"Invalid value for '--unit': 'page' is not one of 'line', 'file'"),
         (["--on-error", "cry"], r"Invalid value for '--on-error': 'cry' is not one of 'fail', 'skip'"),
-        (["--target", "fi"], r"--target fi: no such text set; there are text"),
+        (["--target", "fi"], r"--target fi: no such text set; the only one is text\. A sub-folder that is named by"),
         (["--eval", "news"], r"--eval news: write NAME=PATH, for example --eval news=news\.txt"),
         (["--eval", "=a.txt"], r"--eval =a\.txt: write NAME=PATH"),
         (["--eval", "a=x.txt", "--eval", "a=y.txt"], r"--eval a=y\.txt: the name 'a' is given twice"),

@@ -10,7 +10,7 @@ import pytest
 from command_line import assert_refused, vocabopt, written
 
 from vocabopt import notices
-from vocabopt.corpus import corpus_set, find_text_sets, named_set
+from vocabopt.corpus import corpus_set, find_text_sets, fingerprint, named_set, tell_same_content
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.finding import expanded, find
 from vocabopt.readers import ReadOptions, read_blocks
@@ -98,7 +98,49 @@ def test_double_stars_give_what_the_shell_gives_where_there_are_no_links(tmp_pat
 def test_a_file_in_two_sets_is_told(tmp_path: Path, told: list[str]) -> None:
     path = str(written(tmp_path / "a.txt", KOREAN))
     find_text_sets([path], target=None, evals={"news": path}, protects={})
-    assert told == [f"{path}: is text of text and of news."]
+    learned = "Tokens are learned from it, so figures of news are not figures of unseen text."
+    assert told == [f"{path}: is text of the set text and of the set news. {learned}"]
+
+
+def test_sub_folders_that_become_one_set_are_told_where_they_differ_in_script(tmp_path: Path, told: list[str]) -> None:
+    for folder, text in (("train", KOREAN), ("test", "I went to school.\n"), ("dev", KOREAN)):
+        written(tmp_path / "mixed" / folder / "a.txt", text)
+        written(tmp_path / "alike" / folder / "a.txt", KOREAN)
+    assert len(train(tmp_path / "alike")) == 3
+    assert told == []
+    assert len(train(tmp_path / "mixed")) == 3
+    assert len(told) == 1
+    assert "all are the one text set text, though they begin in different scripts" in told[0]
+    assert "(Hangul: dev, train; Latin: test)" in told[0]
+
+
+def test_two_files_of_the_same_content_are_told_once_for_each_set(tmp_path: Path, told: list[str]) -> None:
+    for name in ("a.txt", "copies/b.txt", "copies/c.txt"):
+        written(tmp_path / name, KOREAN)
+    written(tmp_path / "empty.txt", "")
+    written(tmp_path / "copies/empty.txt", "")
+    copy, english = written(tmp_path / "other" / "x.txt", KOREAN), written(tmp_path / "other" / "en.txt", "Hello.\n")
+    paths = [str(tmp_path / name) for name in ("a.txt", "empty.txt", "copies")]
+    sets = find_text_sets(paths, target=None, evals={"news": str(copy)}, protects={"en": str(english)})
+    tell_same_content(sets, {file.url: fingerprint(file) for text_set in sets for file in text_set.files})
+    assert len(told) == 2
+    a, b, c = (tmp_path / name for name in ("a.txt", "copies/b.txt", "copies/c.txt"))
+    assert told[0].startswith(f"Text set text: files with the content of another one: 2 ({b} is {a}, {c} is {a}). ")
+    assert told[1].startswith(f"Text set news: files with the content of a file of the set text: 1 ({copy} is {a}). ")
+    assert told[1].endswith("figures of news are not figures of unseen text.")
+
+
+def test_a_sweep_tells_files_of_the_same_content_and_files_in_two_sets(tmp_path: Path) -> None:
+    """Standard error of the command itself, which is no terminal here."""
+    text = "".join(f"{KOREAN.strip()} {i}\n" for i in range(60))
+    one, two = written(tmp_path / "a.txt", text), written(tmp_path / "copy" / "a.txt", text)
+    options = ("--eval", f"koh={one}", "--max-added", 5, "--out")
+    result = vocabopt("sweep", one, two, *options, tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    assert f"{one}: is text of the set text and of the set koh. Tokens are learned from it" in result.stderr
+    assert f"Text set text: files with the content of another one: 1 ({two} is {one})." in result.stderr
+    quiet = vocabopt("sweep", one, two, *options, tmp_path / "quiet", "--quiet")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
 
 
 def test_a_pipe_in_a_folder_is_refused(tmp_path: Path) -> None:

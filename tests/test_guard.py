@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 
+import polars as pl
 import pytest
 from command_line import vocabopt
 from helpers import CORPUS, lines_of
@@ -55,6 +57,28 @@ def test_the_guard_is_kept_as_facts(latin_run: tuple[Path, str]) -> None:
     assert is_open(guard)
 
 
+def test_what_the_guard_leaves_open_of_a_protected_text_is_said_before_tokens_are_grown(tmp_path: Path) -> None:
+    """The counts are those of the run's own counts.parquet, as polars sums them."""
+    korean = tmp_path / "ko.txt"
+    korean.write_text("".join(f"{line} Hangul {i}\n" for i, line in enumerate(lines_of("ko")[:60])), "utf-8")
+    common = ("--max-added", 20, "--sizes", "0,20")
+    result = vocabopt("sweep", korean, "--protect", f"kop={korean}", *common, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    chunks = pl.read_parquet(tmp_path / "run" / "counts.parquet")
+    n_all = int(chunks["n_kop"].sum())
+    n_open = int(chunks.filter(pl.col("chunk").str.contains(r"\p{Hangul}"))["n_kop"].sum())
+    said = f"Not protected: {n_open:,} of {n_all:,} chunks of kop hold characters of the target script (Hangul)"
+    assert 0 < n_open < n_all
+    assert result.stderr.count(said) == 1
+    assert result.stderr.index(said) < result.stderr.index("grow: done")
+    whole = vocabopt(
+        "sweep", korean, "--protect", f"kop={korean}", *common, "--script", "none", "--out", tmp_path / "whole"
+    )
+    assert "Not protected" not in whole.stderr
+    kept = json.loads((tmp_path / "whole" / "sweep.json").read_bytes())["points"][-1]["sets"]["kop"]
+    assert kept["ratio_input"] == 1.0
+
+
 def test_a_protected_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "vi.txt").write_text("\n".join(LATIN), "utf-8")
     result = vocabopt(
@@ -66,6 +90,33 @@ def test_a_protected_text_is_named(tmp_path: Path) -> None:
     assert 'id="unguarded"' not in (tmp_path / "run" / "report.html").read_text("utf-8")
     vocabopt("merge", tmp_path / "run", "--out", tmp_path / "new", "--quiet")
     assert json.loads((tmp_path / "new" / "extension.json").read_bytes())["protected_sets"] == ["en"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_merge_gives_the_command_that_checks_what_the_sweep_protected(tmp_path: Path, is_folder: bool) -> None:
+    """The command is run as it is printed; with it nothing is left to warn of the text."""
+    english = tmp_path / "text" / "en" / "a b.txt"
+    english.parent.mkdir(parents=True)
+    english.write_text("\n".join(line for line in plain_lines() if "\n" not in line), "utf-8")
+    (tmp_path / "text" / "vi").mkdir()
+    (tmp_path / "text" / "vi" / "vi.txt").write_text("\n".join(LATIN), "utf-8")
+    paths = [tmp_path / "text", "--target", "vi"] if is_folder else [tmp_path / "text" / "vi" / "vi.txt"]
+    protect = [] if is_folder else ["--protect", f"en={english}"]
+    out = tmp_path / "run"
+    result = vocabopt("sweep", *paths, *protect, "--max-added", 20, "--sizes", "0,20", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    merged = vocabopt("merge", out, "--size", 20, "--out", tmp_path / "new")
+    assert merged.exit_code == 0, merged.stderr
+    (line,) = (line for line in merged.stdout.splitlines() if "Check it with: " in line)
+    program, *words = shlex.split(line.partition("Check it with: ")[2])
+    assert program == "vocabopt"
+    assert words == ["verify", "mistral-7b-v1", str(tmp_path / "new"), "--protect", f"en={english}"]
+    checked = vocabopt(*words, "--text", f"vi={tmp_path / 'text' / 'vi'}", "--json")
+    assert checked.exit_code == 0, checked.stdout
+    check = next(check for check in json.loads(checked.stdout)["checks"] if check["name"] == OTHER_TEXT)
+    assert check["counts"]["n_changed (--protect en)"] == 0 < check["counts"]["n_lines (--protect en)"]
+    assert "without a target script verify cannot tell which text the new tokens are for" in check["summary"]
+    assert check["status"] == ("pass" if not check["counts"]["n_changed (built-in English and code)"] else "warn")
 
 
 def test_two_languages_in_one_text_are_both_learned_and_named(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ def without_mark(data: bytes, place: object) -> bytes:
         return data
     tell(
         "byte order mark",
-        f"{place}: begins with a byte order mark (U+FEFF), which is no text and is dropped; so it is in other files.",
+        f"{place}: begins with a byte order mark (U+FEFF), which is no text and is left out. In other "
+        "files it is left out too, without another word.",
     )
     return data[len(MARK) :]
 

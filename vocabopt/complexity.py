@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.errors import OptionError
-from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base, spec_of_folder
+from vocabopt.modelspec import ModelSpec, load_model_spec, preset_for_base, spec_of_folder, tell_unused
 from vocabopt.options import MAX_ADDED
 
 if TYPE_CHECKING:
@@ -61,12 +61,15 @@ def chosen_table(model: ModelSpec, base_name: str, base_n_tokens: int) -> Embedd
     Raises:
         OptionError: the model has fewer rows than the base has tokens.
     """
-    if model.n_rows < base_n_tokens:
-        raise OptionError(
-            f"--model {model.name}: its embedding has {model.n_rows:,} rows, but the base {base_name} has "
-            f"{base_n_tokens:,} tokens. Pass the model that this tokenizer belongs to."
-        )
+    if (wrong := _too_few_rows(model, base_name, base_n_tokens)) is not None:
+        raise OptionError(f"--model {model.name}: {wrong}. Pass the model that this tokenizer belongs to.")
     return EmbeddingTable(base_n_tokens=base_n_tokens, base_n_rows=model.n_rows, model=model)
+
+
+def _too_few_rows(model: ModelSpec, base_name: str, base_n_tokens: int) -> str | None:
+    if model.n_rows >= base_n_tokens:
+        return None
+    return f"its embedding has {model.n_rows:,} rows, but the base {base_name} has {base_n_tokens:,} tokens"
 
 
 def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: bool) -> EmbeddingTable:
@@ -77,7 +80,8 @@ def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: b
     """
     if model is not None and model_is_chosen:
         return chosen_table(model, base.name, base.n_tokens)
-    if model is not None and model.n_rows < base.n_tokens:
+    if model is not None and (wrong := _too_few_rows(model, base.name, base.n_tokens)) is not None:
+        tell_unused(model, wrong)
         model = None
     n_rows = base.n_tokens
     if base.model_n_rows is not None and base.model_n_rows >= base.n_tokens:

@@ -24,6 +24,8 @@ _RESERVED_NAMES = ("train", "heldout")
 # Where file systems keep what changes with a file's content, the surest first.
 _REMOTE_IDENTITY = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 _N_SAMPLE_FILES = 4
+_N_SAMPLE_FOLDERS = 20  # of which the script is looked at
+_N_SHOWN = 3  # files named in a notice
 _SAMPLE_BYTES = 64 << 10  # per file; characters are cut at the same number
 
 
@@ -68,7 +70,7 @@ def find_text_sets(
     options = options or ReadOptions()
     found: dict[str, list[Found]] = {}
     for path in paths:
-        for name, files in _by_language(path, options.format).items():
+        for name, files in _by_language(path, options).items():
             found.setdefault(name, []).extend(files)
     _refuse_twice(file.url for files in found.values() for file in files)
     sets = {name: _text_set(name, "protected", files) for name, files in found.items()}
@@ -152,7 +154,11 @@ def _choose_target(sets: Mapping[str, TextSet], target: str | None, options: Rea
     if target is not None:
         target = target if target in sets else language_of(target) or target
         if target not in sets:
-            raise OptionError(f"--target {target}: no such text set; there are {', '.join(sorted(sets))}")
+            known = f"there are {', '.join(sorted(sets))}" if len(sets) > 1 else f"the only one is {next(iter(sets))}"
+            raise OptionError(
+                f"--target {target}: no such text set; {known}. A sub-folder that is named by a language "
+                f"(ko/, en/) makes a text set of that name; all other text is the set {ONLY_SET}."
+            )
         return target
     if len(sets) == 1:
         return next(iter(sets))
@@ -174,11 +180,11 @@ def _sample(files: Sequence[TextFile], options: ReadOptions) -> str:
     return text
 
 
-def _by_language(path: str, text_format: str) -> dict[str, list[Found]]:
+def _by_language(path: str, options: ReadOptions) -> dict[str, list[Found]]:
     """The files of one path by text set."""
     sets: dict[str, list[Found]] = {}
     for match in expanded(path):
-        found = find(match, text_format)
+        found = find(match, options.format)
         languages = {file.folder: language for file in found if (language := language_of(file.folder)) is not None}
         strays = [file.url for file in found if file.folder not in languages] if languages else []
         if strays:
@@ -187,9 +193,39 @@ def _by_language(path: str, text_format: str) -> dict[str, list[Found]]:
                 f"{match}: has a folder per language ({', '.join(sorted(languages))}), so these files belong to no "
                 f"text set; move them into one of them or out of here: {listed}"
             )
+        if not languages:
+            _tell_joined(match, found, options)
         for file in found:
             sets.setdefault(languages.get(file.folder, ONLY_SET), []).append(file)
     return sets
+
+
+def _tell_joined(path: str, found: Sequence[Found], options: ReadOptions) -> None:
+    """Say it where sub-folders that no language names become one set, and are not written alike.
+
+    Some text of the first files of the first sub-folders is looked at; of remote folders none.
+    """
+    folders: dict[str, list[Found]] = {}
+    for file in found:
+        if file.folder and "://" not in file.url:
+            folders.setdefault(file.folder, []).append(file)
+    if len(folders) < 2:
+        return
+    scripts: dict[str, list[str]] = {}
+    for name, files in [*folders.items()][:_N_SAMPLE_FOLDERS]:
+        script = dominant_script(_sample(_text_set(ONLY_SET, "eval", files[:1]).files, options))
+        if script is not None:
+            scripts.setdefault(script, []).append(name)
+    if len(scripts) > 1:
+        listed = "; ".join(
+            f"{script}: {', '.join(names[:_N_SHOWN])}{', ...' if len(names) > _N_SHOWN else ''}"
+            for script, names in scripts.items()
+        )
+        tell(
+            f"joined {path}",
+            f"{path}: its sub-folders are not named by languages, so all are the one text set {ONLY_SET}, though "
+            f"they begin in different scripts ({listed}). To keep them apart name them by language (ko/, en/).",
+        )
 
 
 def _refuse_twice(files: Iterable[str]) -> None:
@@ -204,9 +240,49 @@ def _refuse_twice(files: Iterable[str]) -> None:
 
 def tell_shared(text_sets: Sequence[TextSet]) -> None:
     """Say it where a file is in two sets: what is learned from it is then measured on it, or protected from it."""
-    owners: dict[Hashable, str] = {}
+    owners: dict[Hashable, TextSet] = {}
     for text_set in text_sets:
         for file in text_set.files:
-            owner = owners.setdefault(identity(file.url), text_set.name)
-            if owner != text_set.name:
-                tell(f"shared {owner} {text_set.name}", f"{file.url}: is text of {owner} and of {text_set.name}.")
+            owner = owners.setdefault(identity(file.url), text_set)
+            if owner.name != text_set.name:
+                shared = f"is text of the set {owner.name} and of the set {text_set.name}"
+                tell(f"shared {owner.name} {text_set.name}", f"{file.url}: {shared}. {_what_follows(owner, text_set)}")
+
+
+def tell_same_content(text_sets: Sequence[TextSet], fingerprints: Mapping[str, str]) -> None:
+    """Say it where two files hold the same bytes, in one set or in two: once for each set and each pair of sets.
+
+    Repeated documents are kept, so that this is no error. A file in two sets is told by `tell_shared`.
+
+    Args:
+        fingerprints: URL -> `fingerprint`.
+    """
+    first: dict[str, tuple[TextSet, TextFile]] = {}
+    again: dict[tuple[str, str], list[str]] = {}
+    for text_set in text_sets:
+        for file in text_set.files:
+            if file.n_bytes == 0:
+                continue
+            owner, known = first.setdefault(fingerprints[file.url], (text_set, file))
+            if identity(known.url) != identity(file.url):
+                again.setdefault((owner.name, text_set.name), []).append(f"{file.url} is {known.url}")
+    sets = {text_set.name: text_set for text_set in text_sets}
+    for (one, other), pairs in again.items():
+        shown = f"({', '.join(pairs[:_N_SHOWN])}{', ...' if len(pairs) > _N_SHOWN else ''})"
+        if one == other:
+            follows = "Their documents are counted as often as they occur: leave the copies out to count them once."
+            sentence = f"Text set {one}: files with the content of another one: {len(pairs):,} {shown}. {follows}"
+        else:
+            sentence = f"Text set {other}: files with the content of a file of the set {one}: {len(pairs):,} {shown}. "
+            sentence += _what_follows(sets[one], sets[other])
+        tell(f"same content {one} {other}", sentence)
+
+
+def _what_follows(one: TextSet, other: TextSet) -> str:
+    """What it means that two sets hold the same text."""
+    by_role = {one.role: one.name, other.role: other.name}
+    if "train" in by_role and "eval" in by_role:
+        return f"Tokens are learned from it, so figures of {by_role['eval']} are not figures of unseen text."
+    if "train" in by_role and "protected" in by_role:
+        return "Tokens are learned from it, and it is to tokenise as before."
+    return "Both count it."

@@ -70,6 +70,22 @@ def guard_sentences(record: Mapping[str, Any]) -> list[str]:
     return [sentence]
 
 
+def limit_sentence(scripts: Sequence[str], n_open: Mapping[str, tuple[int, int]]) -> str | None:
+    """What the guard leaves open of the texts named with --protect; None where it keeps all of them.
+
+    Args:
+        n_open: protected set -> occurrences of chunks with characters of the target, which may be split anew, and of
+            all chunks.
+    """
+    told = [f"{n:,} of {n_all:,} chunks of {name}" for name, (n, n_all) in n_open.items() if n]
+    if not told:
+        return None
+    return (
+        f"Not protected: {', '.join(told)} hold characters of the target script ({', '.join(scripts)}), and may be "
+        "split anew. --script none protects all of it."
+    )
+
+
 def _shares(n_letters: Mapping[str, int], n_all: int, names: Sequence[str] | Mapping[str, int], **kept: bool) -> str:
     """The most frequent of the scripts, with their shares of all letters."""
     shares = {name: n_letters.get(name, 0) / n_all if n_all else 0.0 for name in names}

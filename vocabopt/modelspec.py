@@ -163,7 +163,19 @@ def spec_of_folder(config: Path) -> ModelSpec | None:
     parts = [text, value] if isinstance(text, dict) else [value]
     has_width = any(part.get(name) is not None for part in parts for name in _HIDDEN_SIZE_FIELDS)
     has_rows = any(part.get("vocab_size") is not None for part in parts)
+    if has_width != has_rows:
+        missing = "vocab_size" if has_width else f"{_HIDDEN_SIZE_FIELDS[0]} (nor {', '.join(_HIDDEN_SIZE_FIELDS[1:])})"
+        tell(f"model {config}", f"{config}: field {missing} is missing, so this config.json is not used. {_NAME_ONE}")
     return _spec_of_config(value, config, needs_weights=False) if has_width and has_rows else None
+
+
+_NAME_ONE = "To count the parameters of a model, name it with --model."
+
+
+def tell_unused(spec: ModelSpec, reason: str) -> None:
+    """Say why the model that lies beside a tokenizer, or that its name means, is not used."""
+    place = f"preset {spec.name}" if spec.source == "preset" else spec.source
+    tell(f"model {spec.source}", f"{place}: {reason}, so this model is not used. {_NAME_ONE}")
 
 
 def _what_works() -> str:

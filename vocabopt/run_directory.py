@@ -20,7 +20,7 @@ from vocabopt.artifacts import (
     write_parquet_atomic,
 )
 from vocabopt.bases import Base
-from vocabopt.corpus import TextSet, fingerprint
+from vocabopt.corpus import TextSet, fingerprint, tell_same_content
 from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries
@@ -50,8 +50,15 @@ class RunDirectory:
             RunDirectoryError: the folder cannot be written, or holds another run or other files.
         """
         check_writable(options.out)
+        fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
+        tell_same_content(text_sets, fingerprints)
         inputs = [
-            {**asdict(file), "url": printable(file.url), "role": text_set.role, "fingerprint": fingerprint(file)}
+            {
+                **asdict(file),
+                "url": printable(file.url),
+                "role": text_set.role,
+                "fingerprint": fingerprints[file.url],
+            }
             for text_set in text_sets
             for file in text_set.files
         ]

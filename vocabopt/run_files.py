@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,25 @@ def read_run(run_dir: Path, *, next_step: str = _AGAIN) -> dict[str, Any]:
     run = read_json(path, next_step=next_step)
     check_fields(run, _RUN, path, next_step)
     return run
+
+
+def protected_paths(run_dir: Path, names: Sequence[str]) -> dict[str, str]:
+    """Protected set -> the path that gave it: that of --protect, else the folder of its files, else "PATH".
+
+    Raises:
+        RunDirectoryError: as `read_run`.
+    """
+    run = read_run(run_dir)
+    given = (run.get("options") or {}).get("protects") or {}
+    inputs = run.get("inputs") or []
+    paths = {}
+    for name in names:
+        own = [entry["url"] for entry in inputs if entry["text_set"] == name]
+        folder = os.path.commonpath(own) if own and not any("://" in url for url in own) else ""
+        others = [entry["url"] for entry in inputs if entry["text_set"] != name]
+        is_own = folder and not any(url.startswith(f"{folder}/") for url in others)
+        paths[name] = str(given.get(name) or (folder if is_own else "PATH"))
+    return paths
 
 
 def read_curve(run_dir: Path, sweep: Mapping[str, Any]) -> pl.DataFrame:

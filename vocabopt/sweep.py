@@ -28,7 +28,7 @@ from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.document_proof import prove_base
 from vocabopt.errors import CorpusError
 from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
-from vocabopt.guard import guard_record, guard_sentences
+from vocabopt.guard import guard_record, guard_sentences, limit_sentence
 from vocabopt.options import SweepOptions
 from vocabopt.prepared import PREPARE_JSON, prepare_record
 from vocabopt.pretokens import refine
@@ -237,6 +237,11 @@ def _grow(
         segmentation = segment(base, counts, weights)
         cut = base if base.cuts_bytes else None
         protected = protected_chunks(counts, weights, protected_sets, scripts, cut)
+    open_counts = {
+        names[i]: (int(weights[~protected, i].sum()), int(weights[:, i].sum())) for i in protected_sets if scripts
+    }
+    if (limit := limit_sentence(scripts, open_counts)) is not None:
+        console.note(limit)
     growth_options = GrowthOptions(
         scripts=scripts,
         max_added=options.max_added,

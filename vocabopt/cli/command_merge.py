@@ -1,5 +1,6 @@
 """`vocabopt merge`."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,8 @@ def merge(
     write_report(replace(report, proof=proof), out / "verify.json")
     if not quiet:
         print_report(report)
+        if run_dir is not None and (command := _to_check_protected(run_dir, out, merged)) is not None:
+            click.echo(f"Not checked above: the text that the sweep protected. Check it with: {command}")
         click.echo("No text was counted, so no count is promised or proved." if proof is None else _proved(proof))
         click.echo(
             f"{printable(out)}: {told.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}."
@@ -95,6 +98,21 @@ def merge(
         failed = ", ".join(check.name for check in report.checks if check.status == "fail")
         click.echo(f"Error: {printable(out)}: failed: {failed}. See {printable(out / 'verify.json')}.", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _to_check_protected(run_dir: Path, out: Path, merged: "Merged") -> str | None:
+    """The command that checks the sweep's protected text, which the table above needs where there is no target."""
+    from vocabopt.run_files import protected_paths
+
+    if merged.record["scripts"] or not merged.record["protected_sets"]:
+        return None
+    told = merged.base
+    words = ["vocabopt", "verify", told.source, str(out)]
+    for option, value in (("--pattern", told.pattern), ("--specials", told.specials)):
+        words += [] if value is None else [option, value]
+    for name, path in protected_paths(run_dir, merged.record["protected_sets"]).items():
+        words += ["--protect", f"{name}={path}"]
+    return shlex.join(words)
 
 
 def _proved(proof: Mapping[str, Any]) -> str:

@@ -36,7 +36,8 @@ from vocabopt.utf8 import json_bytes
     multiple=True,
     metavar="NAME=PATH",
     callback=named_paths("protect"),
-    help="Text that must tokenise as before; with a script guard, all of it that lacks the script. May be repeated.",
+    help="Text that must tokenise as before. With a target script, words that hold a character of it are not "
+    "protected; --script none protects all. May be repeated.",
 )
 @click.option(
     "--script",

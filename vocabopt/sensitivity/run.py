@@ -21,7 +21,7 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
 from vocabopt.complexity import EmbeddingTable, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_shared
+from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_same_content, tell_shared
 from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.document_proof import prove_base
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
@@ -145,7 +145,9 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, 
 
 def _identity(options: SensitivityOptions, base: Base, text_sets: tuple[TextSet, ...]) -> str:
     """A hash of what must be the same for a folder to be taken again: text, base and how the text is read."""
-    files = sorted([text_set.name, fingerprint(file)] for text_set in text_sets for file in text_set.files)
+    fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
+    tell_same_content(text_sets, fingerprints)
+    files = sorted([text_set.name, fingerprints[file.url]] for text_set in text_sets for file in text_set.files)
     read = {"heldout": options.heldout, "seed": options.seed, **asdict(options.read)}
     return digest({"base": base.sha256, "files": files, "read": read})
 

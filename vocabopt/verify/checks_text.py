@@ -127,12 +127,17 @@ class OtherText:
         names = sorted(self.left, key=lambda name: (name != PLAIN, name != BUILT_IN))
         told = (f"{self.left[name].n_changed:,} of {self.left[name].n_lines:,} lines of {name}" for name in names)
         changed = f"changed: {', '.join(told)}"
+        unknown = "without a target script verify cannot tell which text the new tokens are for"
         if is_protected:
-            return f"no target script, so that other text may change; {changed}"
-        if self.pair.protected_in_sweep:
-            texts = ", ".join(self.pair.protected_in_sweep)
-            return f"no target script; the sweep protected {texts}: name it with --protect to check it; {changed}"
-        return f"nothing guards other text (no target script, nothing protected), {changed}; name some with --protect"
+            return f"{unknown}, so these lines are not judged, {changed}"
+        if names_of_texts := self.pair.protected_in_sweep:
+            options = " ".join(f"--protect {name}=PATH" for name in names_of_texts)
+            texts = ", ".join(names_of_texts)
+            return f"not judged, {changed}; {unknown}; the sweep protected {texts}: give verify {options} to check it"
+        return (
+            f"nothing guards other text (no target script, nothing protected), {changed}; {unknown}, so this is no "
+            "fault by itself; name text that must not change with --protect"
+        )
 
 
 def _sums(tallies: Mapping[str, _Tally]) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from vocabopt.utf8 import json_value
 from vocabopt.verify.checks_ids import NAMES, one_of_each
 from vocabopt.verify.pair import Pair, difference
 from vocabopt.verify.reload import auto_tokenizer, load, quiet
-from vocabopt.verify.report import Check, Example
+from vocabopt.verify.report import Check, Example, contrast
 from vocabopt.verify.sides import Side
 from vocabopt.verify.templates import cases, told
 from vocabopt.verify.text_pass import shown
@@ -38,7 +38,8 @@ class _Findings:
 
     def add(self, kind: str, what: str, base: Any, new: Any, *, certain: bool) -> None:
         examples = self.wrong if certain else self.doubtful
-        examples.setdefault(kind, []).append(Example(what=what, base=str(base), new=str(new)))
+        old, now = contrast(base, new)
+        examples.setdefault(kind, []).append(Example(what=what, base=old, new=now))
 
 
 def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
@@ -67,7 +68,7 @@ def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
         n_departing = _departures(base, before, documents, found)
     class_name = type(before).__name__
     notes = [f"{len(examples):,} {kind} differ" for kind, examples in found.wrong.items()]
-    notes += [f"{len(examples):,} {kind}{_EXCUSES[kind]}" for kind, examples in found.doubtful.items()]
+    notes += _excused(found.doubtful)
     n_wrong = sum(map(len, found.wrong.values()))
     return Check(
         name=LOADED,
@@ -82,13 +83,21 @@ def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _FACTS, _STATED, _PROMPTS, _IDS, _LINES = "settings", "settings stated", "chat prompts", "ids of chat prompts", "lines"
-_DEPARTS = "the base's folder itself, as loaded, departs from its own files"
-_EXCUSES = {
-    _FACTS: f", where {_DEPARTS}",
-    _STATED: " as the base's class has them in other versions of transformers",
-    _IDS: f", where {_DEPARTS}",
-    _LINES: f" on which {_DEPARTS}; the new one follows them",
-}
+
+
+def _excused(doubtful: Mapping[str, Sequence[Example]]) -> list[str]:
+    """What differs and is no fault of NEW, which follows the base's files."""
+    notes = []
+    departing = [f"{len(examples):,} {kind}" for kind, examples in doubtful.items() if kind != _STATED]
+    if departing:
+        notes.append(
+            f"{', '.join(departing)}: transformers loads the base's folder otherwise than the base's own files say, "
+            "and the new folder follows the files, as it should"
+        )
+    if _STATED in doubtful:
+        n = len(doubtful[_STATED])
+        notes.append(f"{n:,} {_STATED} as the base's class has them in other versions of transformers")
+    return notes
 
 
 def _loaded_or_why(auto: Any, folder: Path) -> Any:

@@ -160,7 +160,8 @@ def _use(pair: Pair, usage: Usage | None, steps: set[int], counts: dict[str, int
     n_scaffold = sum(index in steps for index in unused)
     counts |= {"n_target_lines": usage.n_lines, "n_unused": len(unused), "n_scaffold": n_scaffold}
     steps_told = f"{n_scaffold:,} of them scaffold (steps to other new tokens)"
-    return f"{len(unused):,} not used on {usage.n_lines:,} lines of target text, {steps_told}"
+    text = "target text" if pair.scripts else "the --text given"  # without a guard all of it
+    return f"{len(unused):,} not used on {usage.n_lines:,} lines of {text}, {steps_told}"
 
 
 def _steps(pair: Pair, kind: Kind, reached: list[int]) -> tuple[set[int], int]:

@@ -14,6 +14,8 @@ Verdict = Literal["pass", "fail", "warn"]
 
 #: Examples of a check that are kept: of each kind of fault one before a second of any.
 N_EXAMPLES = 5
+#: Of a long value an example shows this many values, or characters, some of them before the first that differs.
+_N_VALUES, _N_CHARS, _N_BEFORE = 5, 300, 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,31 @@ class Check:
     summary: str
     counts: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
+
+
+def contrast(base: Any, new: Any) -> tuple[str, str]:
+    """Two different values as an example shows them: of lists what only one has, of long texts what differs."""
+    if isinstance(base, list) and isinstance(new, list):
+        left, right = ([value for value in one if value not in other] for one, other in ((base, new), (new, base)))
+        if left or right:
+            return _only(left, len(base)), _only(right, len(new))
+    old, now = (value if isinstance(value, str) else str(value) for value in (base, new))
+    n_same = next((i for i, (a, b) in enumerate(zip(old, now, strict=False)) if a != b), min(len(old), len(now)))
+    first = max(0, n_same - _N_BEFORE)
+    return _cut(old, first), _cut(now, first)
+
+
+def _only(values: list[Any], n: int) -> str:
+    """What one list has and the other lacks; n: length of the list."""
+    shown = ", ".join(map(repr, values[:_N_VALUES])) + (", ..." if len(values) > _N_VALUES else "")
+    return f"{n:,}, of which the other has all" if not values else f"{n:,}, {len(values):,} of them only here: {shown}"
+
+
+def _cut(text: str, first: int) -> str:
+    if len(text) <= _N_CHARS:
+        return text
+    part = text[first : first + _N_CHARS]
+    return f"{'...' if first else ''}{part}{'...' if first + _N_CHARS < len(text) else ''} ({len(text):,} characters)"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.verify.checks_ids import one_of_each
 from vocabopt.verify.encoders import canonical_parts
 from vocabopt.verify.pair import Pair
-from vocabopt.verify.report import Check, Example
+from vocabopt.verify.report import Check, Example, contrast
 
 SETTINGS = "Model settings and base merges are unchanged"
 
@@ -48,6 +48,7 @@ class _Findings:
             for value in (base, new)
         )
         examples = self.wrong if certain else self.doubtful
+        old, now = contrast(base, new) if isinstance(base, list) and isinstance(new, list) else contrast(old, now)
         examples.setdefault(kind, []).append(Example(what=what, base=old, new=now))
 
     def setting(self, what: str, base: Any, new: Any, *, certain: bool) -> None:
