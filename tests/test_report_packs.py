@@ -202,7 +202,7 @@ def test_a_page_too_large_without_its_tokens_comes_without_the_curve_too(
 def test_a_base_that_the_playground_cannot_repeat_is_told(run_dir: Path, mistral: Base) -> None:
     strange = replace(mistral, tokenizer_json={**mistral.tokenizer_json, "normalizer": {"type": "Nmt"}})
     sweep = read_sweep(run_dir)
-    curve = read_curve(run_dir, sweep["curve_sha256"])
+    curve = read_curve(run_dir, sweep)
     page = write_report(run_dir, sweep, curve, {}, base=strange).read_text(encoding="utf-8")
     assert "Nmt" in page
     assert 'id="pack-playground"' not in page
