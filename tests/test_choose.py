@@ -267,7 +267,7 @@ def test_rounding_never_goes_beyond_a_limit_just_above_the_knee() -> None:
 def test_a_limit_below_the_first_multiple_is_taken_as_it_is_and_said() -> None:
     choice = with_budget(training_bytes(50))
     assert (choice.n_added, choice.clipped_by) == (50, "memory")
-    assert "not rounded to a multiple of 128 rows because what it is held to is too little" in choice.reason
+    assert "not rounded: no size up to 50 added tokens makes the total rows a multiple of 128" in choice.reason
 
 
 def test_a_budget_that_not_even_the_base_fits_leaves_no_tokens() -> None:

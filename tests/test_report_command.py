@@ -194,7 +194,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = vocabopt("report", tmp_path / "empty")
     assert result.exit_code == 2
-    assert "sweep.json: not found. Run `vocabopt sweep ... --out` with this folder first." in result.output
+    assert f"{tmp_path / 'empty'}: is not the folder of a sweep (no sweep.json). Name the one that" in result.output
     assert list((tmp_path / "empty").iterdir()) == []
 
 

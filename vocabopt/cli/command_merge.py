@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vocabopt.amounts import counted
 from vocabopt.cli.command_verify import print_report
 from vocabopt.cli.shared import BASES, hold, rank_file_options
 from vocabopt.errors import OptionError
@@ -80,7 +81,9 @@ def merge(
     if not quiet:
         print_report(report)
         click.echo("No text was counted, so no count is promised or proved." if proof is None else _proved(proof))
-        click.echo(f"{out}: {told.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}.")
+        n_added = merged.addition.n_added
+        added = f"with {counted(n_added, 'added token')}" if n_added else "itself, since no token was to be added"
+        click.echo(f"{out}: {told.name} {added}: {', '.join(merged.files)}.")
         click.echo(f"Load it with: AutoTokenizer.from_pretrained({str(out)!r})")
     # The union promises nothing of other text: its table tells.
     if not report.passed and merged.addition.method == "union" and not quiet:
