@@ -75,7 +75,7 @@ def _spoil(run_dir: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("sweep.json", None, r"run/sweep.json: not found. Run `vocabopt sweep"),
+        ("sweep.json", None, r"run: its sweep did not finish \(no sweep.json\). Sweep again into this folder"),
         ("sweep.json", "{", r"run/sweep.json: cannot be read \(Expecting"),
         ("sweep.json", '{"format_version": 99}', r"run/sweep.json: format_version is not 1"),
         ("run.json", None, r"run/run.json: not found. Sweep the text into a new folder with --out."),

@@ -18,7 +18,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list
     root = tmp_path_factory.mktemp("small")
     lines = lines_of("ko")
     texts = ["\n".join(lines[5 * i : 5 * i + 5]) for i in range(18)]
-    texts += ["\n".join(lines[:250]), "\n".join(lines[250:700])]
+    texts += ["\n".join(lines[:1000]), "\n".join(lines[:900])]
     for copy in ("a", "b"):
         (root / "ko" / copy).mkdir(parents=True)
         for number, text in enumerate(texts):
@@ -83,8 +83,6 @@ def test_where_no_rule_bounds_a_size_the_end_of_the_curve_is_named(tmp_path: Pat
 @pytest.mark.parametrize("command", ["choose", "merge", "report"])
 def test_a_folder_that_is_no_sweep_is_not_to_be_swept_into(command: str, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("한국어", "utf-8")
-    told = (
-        f"{tmp_path}: is not the folder of a sweep (no sweep.json). Name the one that `vocabopt sweep ... --out` wrote."
-    )
-    assert_refused(vocabopt(command, tmp_path), re.escape(told))
+    told = f"{tmp_path}: is not the folder of a sweep (no sweep.json). Name the one that `vocabopt sweep"
+    assert_refused(vocabopt(command, tmp_path), re.escape(told), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]

@@ -126,10 +126,8 @@ def read_sweep(run_dir: Path, *, with_choice: bool = True) -> dict[str, Any]:
     if not path.exists():
         if (run_dir / "run.json").exists():
             raise RunDirectoryError(f"{run_dir}: its sweep did not finish (no sweep.json). {_AGAIN}")
-        raise RunDirectoryError(
-            f"{run_dir}: is not the folder of a sweep (no sweep.json). Name the one that `vocabopt sweep ... --out` "
-            "wrote."
-        )
+        what = "is not the folder of a sweep (no sweep.json)" if run_dir.is_dir() else "no such folder"
+        raise RunDirectoryError(f"{run_dir}: {what}. Name the one that `vocabopt sweep ... --out` wrote.")
     sweep = read_json(path, next_step=_AGAIN)
     check_fields(sweep, _SWEEP, path, _AGAIN)
     try:
