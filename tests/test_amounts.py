@@ -8,8 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt import console
-from vocabopt.amounts import shown_bytes
+from vocabopt.amounts import counted, shown_bytes
 from vocabopt.console import Console
+
+
+def test_a_count_stands_with_its_noun_in_the_right_number() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2, 1_000)] == ["0 files", "1 file", "2 files", "1,000 files"]
+
 
 _FACTORS = {"bytes": 1, "byte": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 

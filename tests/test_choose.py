@@ -111,7 +111,7 @@ CONCAVE = [round(1_000_000 - size**2 / 4_000) for size in range(1, 40_001)]
 def test_a_straight_line_takes_what_the_rules_without_a_window_say() -> None:
     """It has no knee, every 1,024 tokens save 1.02 %, and all are used: nothing on the curve bounds the size."""
     choice = chosen(STRAIGHT)
-    assert (choice.rule, choice.n_added, choice.knee) == ("marginal", 39_936, None)
+    assert (choice.rule, choice.n_added, choice.knee) == ("end", 39_936, None)
     assert choice.reason == (
         "Add 39,936 tokens: the held-out input ratio has no knee over 8,000..40,000 added tokens, and no rule "
         "without a window bounds a size on this curve, so its end decides: 40,000, rounded so that the total of 71,936 "
@@ -178,7 +178,7 @@ def test_rounding_stays_within_the_curve(end: int, n_base: int, power: float) ->
         assert abs(choice.n_added - choice.knee) == min(abs(size - choice.knee) for size in multiples)
     else:
         assert choice.n_added == choice.knee
-        assert "because the curve is too short" in choice.reason
+        assert "makes the total rows a multiple of 128" in choice.reason
 
 
 def test_the_reason_names_a_multiple_of_128_only_where_the_total_is_one() -> None:
@@ -267,7 +267,7 @@ def test_rounding_never_goes_beyond_a_limit_just_above_the_knee() -> None:
 def test_a_limit_below_the_first_multiple_is_taken_as_it_is_and_said() -> None:
     choice = with_budget(training_bytes(50))
     assert (choice.n_added, choice.clipped_by) == (50, "memory")
-    assert "not rounded to a multiple of 128 rows because what it is held to is too little" in choice.reason
+    assert "not rounded: no size up to 50 added tokens makes the total rows a multiple of 128" in choice.reason
 
 
 def test_a_budget_that_not_even_the_base_fits_leaves_no_tokens() -> None:

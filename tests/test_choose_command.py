@@ -64,7 +64,9 @@ def test_every_option_that_moves_the_answer_is_stored_and_printed(run_dir: Path)
     }  # fmt: skip
     assert stored.keys() == ChoiceOptions().as_record().keys()
     line = next(line for line in result.output.splitlines() if line.startswith("Options: "))
-    assert all(name in line for name in stored)
+    assert [name for name in asked if f"--{name} " not in line] == []
+    assert "--window 100:300; --set train; --train-tokens 10,000,000; " in line
+    assert line.endswith("--resamples 50; --seed 7.")
 
 
 def test_the_table_has_every_rule_and_the_recommendation_comes_last(run_dir: Path) -> None:
@@ -138,7 +140,9 @@ def test_bad_options_are_named_and_change_nothing(run_dir: Path, arguments: list
 
 def test_a_folder_that_is_no_finished_sweep_is_named(run_dir: Path, tmp_path: Path) -> None:
     assert_refused(
-        vocabopt("choose", tmp_path / "none"), r"sweep\.json: not found\. Run `vocabopt sweep", tmp_path / "none"
+        vocabopt("choose", tmp_path / "none"),
+        r"none: no such folder\. Name the one that `vocabopt sweep",
+        tmp_path / "none",
     )
     (run_dir / "curve.parquet").write_bytes(b"PAR1")
     assert "curve.parquet: cannot be read" in vocabopt("choose", run_dir).stderr

@@ -135,7 +135,7 @@ def test_the_numbers_in_the_readme_s_first_sentence_are_measured(sample: tuple[s
     assert f"{point['n_added']:,} added tokens" in first
     assert f"{point['sets']['heldout']['ratio_input']:.1%}".replace("%", " %") in first
     assert f"{point['ratio_embedding']:.2f} times its embedding" in first
-    assert f"{sweep['exhausted_at']:,} sizes" in first
+    assert f"all sizes from 0 to {sweep['exhausted_at']:,}, each" in first
 
 
 def test_the_committed_report_is_of_the_same_choice(sample: tuple[str, Path]) -> None:

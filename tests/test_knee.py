@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kneed import DataGenerator, KneeLocator
 
-from vocabopt.choice.knee import chord_knee, knee_interval, kneedle, window_grid
+from vocabopt.choice.knee import MIN_INTERVAL_FOLDS, chord_knee, knee_interval, kneedle, window_grid
 from vocabopt.sets import N_FOLDS
 
 # --- The chord knee --------------------------------------------------------------------------------------------------
@@ -223,8 +223,8 @@ def test_the_interval_is_the_same_for_the_same_seed_and_moves_with_another() -> 
     assert interval_of(unlike_folds, seed=1, n_resamples=5) != interval_of(unlike_folds, seed=2, n_resamples=5)
 
 
-@pytest.mark.parametrize("n_kept", [0, 1])
-def test_fewer_than_two_folds_with_text_have_no_interval(n_kept: int) -> None:
+@pytest.mark.parametrize("n_kept", [0, 1, MIN_INTERVAL_FOLDS - 1, MIN_INTERVAL_FOLDS])
+def test_few_folds_with_text_have_no_interval(n_kept: int) -> None:
     def few(sizes: np.ndarray) -> np.ndarray:
         tokens = same_folds(sizes)
         tokens[:, n_kept:] = 0
@@ -246,4 +246,4 @@ def test_fewer_than_two_folds_with_text_have_no_interval(n_kept: int) -> None:
             seed=0,
         )
         is None
-    )
+    ) == (n_kept < MIN_INTERVAL_FOLDS)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from vocabopt.languages import language_of
+from vocabopt.languages import _CODE_OF, language_of, scripts_of_language
+from vocabopt.scripts import parse_scripts
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,13 @@ def test_every_code_is_one_of_the_registry() -> None:
                 found = language_of(word)
                 known = word in three or any(getattr(entry, "bibliographic", "") == word for entry in two.values())
                 assert found is None or known or word in ("ewe", "ido", "lao", "twi"), word
+
+
+def test_the_script_of_a_language_is_one_that_unicode_knows() -> None:
+    """The authority is CLDR's likely subtags, as far as they are told here, and Unicode's names of scripts."""
+    likely = {"ko": "Hangul", "ru": "Cyrillic", "fa": "Arabic", "he": "Hebrew", "ta": "Tamil", "am": "Ethiopic"}
+    assert {code: scripts_of_language(code) for code in likely} == likely
+    for code in sorted(_CODE_OF):
+        scripts = scripts_of_language(code)
+        assert scripts is None or len(parse_scripts(scripts) or ()) == len(scripts.split(","))
+    assert scripts_of_language("src") is None

@@ -281,7 +281,7 @@ def test_a_size_outside_the_curve_is_refused(size: int, swept: Path, tmp_path: P
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
     result = vocabopt("merge", tmp_path / "nothing", "--out", tmp_path / "tokenizer")
-    assert_refused(result, r"nothing/sweep\.json: not found\. Run `vocabopt sweep", tmp_path)
+    assert_refused(result, r"nothing: no such folder\. Name the one that", tmp_path)
 
 
 def test_another_version_s_run_is_refused(tmp_path: Path) -> None:

@@ -360,7 +360,7 @@ def test_redwhale_s_lora_trains_about_the_share_that_the_paper_reports() -> None
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--eval-tokens", "1MB"], r"--eval-tokens 1MB: write tokens"),
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--eval-tflops", 0], r"--eval-tflops 0.0: must be above 0"),
         (["gpt2", "--added", 1, "--budget", "1Mtok", "--lora-rank", 0], r"--lora-rank 0: must be at least 1, such as"),
-        (["gpt2", "--run", "nowhere", "--budget", "1Mtok", "--context", 4096], r"nowhere/sweep.json: not found"),
+        (["gpt2", "--run", "nowhere", "--budget", "1Mtok", "--context", 4096], r"nowhere: no such folder. Name"),
     ],
 )
 def test_bad_options_are_refused(arguments: list[object], match: str, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_no_interval_is_told_with_the_reason(tmp_path: Path) -> None:
         ),
         ({"rule": "used", "knee": None}, "by the rule used; a knee was looked for in the shaded window", "it was"),
         ({"rule": "none", "knee": None}, "The upright line is the choice; no rule names a size", "by the rule none"),
+        ({"rule": "end", "knee": None}, "no rule bounds a size, so it is the end of the curve", "by the rule"),
     ],
 )
 def test_what_the_knee_says_is_told_apart_from_the_recommendation(

@@ -75,7 +75,7 @@ def _spoil(run_dir: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("sweep.json", None, r"run/sweep.json: not found. Run `vocabopt sweep"),
+        ("sweep.json", None, r"run: its sweep did not finish \(no sweep.json\). Sweep again into this folder"),
         ("sweep.json", "{", r"run/sweep.json: cannot be read \(Expecting"),
         ("sweep.json", '{"format_version": 99}', r"run/sweep.json: format_version is not 1"),
         ("run.json", None, r"run/run.json: not found. Sweep the text into a new folder with --out."),
@@ -194,7 +194,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = vocabopt("report", tmp_path / "empty")
     assert result.exit_code == 2
-    assert "sweep.json: not found. Run `vocabopt sweep ... --out` with this folder first." in result.output
+    assert f"{tmp_path / 'empty'}: is not the folder of a sweep (no sweep.json). Name the one that" in result.output
     assert list((tmp_path / "empty").iterdir()) == []
 
 

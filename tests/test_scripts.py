@@ -214,6 +214,12 @@ def test_every_name_and_code_parses_to_its_name() -> None:
     ("value", "message"),
     [
         ("Hangull", r"--script 'Hangull': 'Hangull' is not a Unicode script\. Did you mean Hangul\?"),
+        ("ko", r"Did you mean Hangul\?"),
+        ("korean", r"Did you mean Hangul\?"),
+        ("ja", r"Did you mean Han,Hiragana,Katakana\?"),
+        ("zh-Hant", r"Did you mean Han\?"),
+        ("th", r"Did you mean Thai\?"),
+        ("Hangul,hi", r"'hi' is not a Unicode script\. Did you mean Devanagari\?"),
         ("Hangul,Cyrilic", r"'Cyrilic' is not a Unicode script\. Did you mean Cyrillic\?"),
         ("", r"--script '': '' is not a Unicode script\. Give auto, none, or names such as Hangul"),
         ("Common", r"'Common' is not a Unicode script\."),

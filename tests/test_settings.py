@@ -432,8 +432,9 @@ def test_counts_of_other_text_do_not_pass_though_all_documents_are_long(tmp_path
         (texts / f"{name}.txt").write_text(line * 3, encoding="utf-8")
     run = sweep(tmp_path / "run", "mistral-7b-v1", texts, unit="file", heldout=0.0, max_added=50)
     proof = run.sweep["proof"]
-    assert (proof["n_documents"] - proof["n_excerpts"], proof["is_all"]) == (1, True)
-    told = f"on 1 whole document and {proof['n_excerpts']} parts of longer ones, one by one ("
+    assert (proof["n_whole_documents"], proof["is_all"]) == (1, True)
+    assert proof["n_documents"] == 1 + proof["n_excerpts"]
+    told = f"on 1 distinct document and {proof['n_excerpts']} parts of longer ones, one by one ("
     assert told in sweep_notes(run.sweep)[-1]
     path = run.out / PROOF_PARQUET
     metadata, frame = pl.read_parquet_metadata(path), pl.read_parquet(path)

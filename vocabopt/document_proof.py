@@ -34,12 +34,14 @@ _SHOWN_CHARS = 200
 class DocumentProof:
     """What was proved on whole documents, as sweep.json, sensitivity.json and extension.json hold it.
 
-    n_tokens: of all of them, by both ways. n_excerpts: of n_documents, those that are parts of longer ones. is_all:
-    whether they are all text of the run. n_features, n_features_held: characters, runs of white space and added tokens
+    n_documents: distinct texts that were encoded, each once however often the run has it: n_whole_documents whole ones
+    and n_excerpts parts of longer ones. n_tokens: of all of them, by both ways. is_all: whether they are all text of
+    the run. n_features, n_features_held: characters, runs of white space and added tokens
     that the text has, and those that the documents have.
     """
 
     n_documents: int
+    n_whole_documents: int
     n_excerpts: int
     n_bytes: int
     n_tokens: int
@@ -96,6 +98,7 @@ def prove_documents(
         )
     return DocumentProof(
         n_documents=len(sample.texts),
+        n_whole_documents=len(sample.texts) - sum(sample.is_excerpt),
         n_excerpts=sum(sample.is_excerpt),
         n_bytes=sample.n_bytes,
         n_tokens=int(found.sum()),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from vocabopt.amounts import counted
 from vocabopt.errors import CorpusError
 from vocabopt.notices import tell
 from vocabopt.prepared import CLEAN, clean_folder, is_prepared, result_in
@@ -159,12 +160,13 @@ class _Walk:
 
     def tell_left_out(self) -> None:
         """Name files that may hold text and are not taken."""
-        if self.left_out:
-            shown = ", ".join(sorted(self.left_out)[:_N_SHOWN]) + (", ..." if len(self.left_out) > _N_SHOWN else "")
+        if n := len(self.left_out):
+            shown = ", ".join(sorted(self.left_out)[:_N_SHOWN]) + (", ..." if n > _N_SHOWN else "")
+            left_out = f"{counted(n, 'file')} that may hold text {'is' if n == 1 else 'are'} left out"
             tell(
                 f"left out of {self.root}",
-                f"{self.root}: {len(self.left_out):,} files that may hold text are left out ({shown}); a folder gives "
-                f"{SUFFIXES}. Name them to read them.",
+                f"{self.root}: {left_out} ({shown}); a folder gives "
+                f"{SUFFIXES}. Name {'it to read it' if n == 1 else 'them to read them'}.",
             )
 
 

@@ -7,6 +7,7 @@ three letters that name a folder. Words among the codes here that mostly name fo
 """
 
 import re
+from collections.abc import Iterator
 
 #: Two letters = three letters, names.
 _TWO_LETTERS = """
@@ -60,6 +61,21 @@ _FOLDER_WORDS = frozenset(
 #: Languages written in several scripts, whose texts are no more one set than those of two languages.
 _SEVERAL_SCRIPTS = frozenset(["az", "bs", "kk", "ks", "ku", "ky", "mn", "pa", "sd", "sr", "tg", "tt", "ug", "uz", "zh"])
 
+#: Scripts that languages other than those in Latin are written in, by the shortest codes of the languages.
+_SCRIPTS = """
+Hangul=ko Han,Hiragana,Katakana=ja Han=zh,yue,lzh,wuu,gan,hak Thai=th Lao=lo Khmer=km,kha Myanmar=my,mnw,shn
+Greek=el,grc Hebrew=he,yi,hbo Arabic=ar,fa,ur,ps,sd,ug,ckb,ks,arz,ary,acm,acq,aeb,apc,ars,azb,glk,mzn,skr,pnb
+Armenian=hy Georgian=ka,xmf
+Cyrillic=ru,uk,be,bg,mk,sr,kk,ky,tg,mn,tt,ba,cv,os,ce,ab,av,kv,cu,sah,tyv,udm,mhr,mrj,myv,mdf,bxr,xal,lbe,lez,krc,kbd
+Devanagari=hi,mr,ne,sa,kok,bho,mai,mag,awa,hne,doi,brx,dty Bengali=bn,as,bpy Gurmukhi=pa Gujarati=gu Oriya=or Tamil=ta
+Telugu=te,tcy Kannada=kn Malayalam=ml Sinhala=si Tibetan=bo,dz Ethiopic=am,ti Thaana=dv Nko=nqo Cherokee=chr
+Ol_Chiki=sat Tifinagh=zgh,tzm Canadian_Aboriginal=iu,cr,oj Meetei_Mayek=mni Yi=ii
+"""
+
+#: Languages in Latin that are named here: others have none, since a code of an unlisted language may be in any script.
+_IN_LATIN = """en fr de es it pt nl pl cs sk sl hr hu ro fi et lv lt sv da nb nn no is ga cy eu ca gl tr az uz tk vi id
+ms tl fil sw ha yo ig zu xh so af sq bs mt la eo jv su"""
+
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_](?:[a-z]{2}|[0-9]{3}))?", re.IGNORECASE)
 
 
@@ -76,6 +92,20 @@ def _codes() -> dict[str, str]:
 
 
 _CODE_OF = _codes()
+
+
+def scripts_of_language(language: str) -> str | None:
+    """The script of a language by its code or English name, as --script takes it; None where none is known.
+
+    "ko", "ko-KR" and "korean" are Hangul, "ja" is Han,Hiragana,Katakana.
+    """
+    code = (language_of(language.strip()) or "").partition("-")[0]
+    written = {of: scripts for scripts, _, codes in _pairs(_SCRIPTS) for of in codes.split(",")}
+    return written.get(code, "Latin" if code in _IN_LATIN.split() else None)
+
+
+def _pairs(table: str) -> Iterator[tuple[str, str, str]]:
+    return (entry.partition("=") for entry in table.split())
 
 
 def language_of(folder: str) -> str | None:

@@ -36,6 +36,7 @@ _STATS: Shape = {
 }
 _PROOF: Shape = {
     **dict.fromkeys(("n_documents", "n_excerpts", "n_bytes", "n_tokens", "n_features", "n_features_held"), COUNT),
+    "n_whole_documents?": COUNT,
     "is_all": bool,
 }
 _SWEEP: Shape = {
@@ -123,7 +124,12 @@ def read_sweep(run_dir: Path, *, with_choice: bool = True) -> dict[str, Any]:
         RunDirectoryError: it is not there, broken, or a field is missing or no value of its kind.
     """
     path = run_dir / "sweep.json"
-    sweep = read_json(path, next_step="Run `vocabopt sweep ... --out` with this folder first.")
+    if not path.exists():
+        if (run_dir / "run.json").exists():
+            raise RunDirectoryError(f"{run_dir}: its sweep did not finish (no sweep.json). {_AGAIN}")
+        what = "is not the folder of a sweep (no sweep.json)" if run_dir.is_dir() else "no such folder"
+        raise RunDirectoryError(f"{run_dir}: {what}. Name the one that `vocabopt sweep ... --out` wrote.")
+    sweep = read_json(path, next_step=_AGAIN)
     check_fields(sweep, _SWEEP, path, _AGAIN)
     try:
         known = parse_scripts(",".join(sweep["scripts"]) or "none")

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vocabopt.errors import OptionError
+from vocabopt.languages import scripts_of_language
 
 N_CODE_POINTS = 0x110000
 JAPANESE = ("Han", "Hiragana", "Katakana")
@@ -85,8 +86,10 @@ def parse_scripts(value: str) -> tuple[str, ...] | None:
     for part in value.split(","):
         loose = _loose(part)
         if loose not in known:
+            written = scripts_of_language(part)
             close = sorted({known[match] for match in get_close_matches(loose, known, n=3, cutoff=0.75)})
-            hint = f"Did you mean {' or '.join(close)}? " if close else ""
+            meant = written or " or ".join(close)
+            hint = f"Did you mean {meant}? " if meant else ""
             raise OptionError(
                 f"--script {value!r}: {part.strip()!r} is not a Unicode script. {hint}"
                 "Give auto, none, or names such as Hangul or Han,Hiragana,Katakana."

@@ -6,9 +6,10 @@ from typing import Any
 import polars as pl
 from rich.table import Table
 
-from vocabopt.amounts import shown_bytes
+from vocabopt.amounts import counted, shown_bytes
+from vocabopt.choice.heldout import small_heldout_sentence
 from vocabopt.complexity import points_shown, ratio
-from vocabopt.guard import guard_sentences, is_open
+from vocabopt.guard import is_open
 from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.tabular import DASH, terminal_table
 from vocabopt.union.beside import grown_beside
@@ -61,7 +62,7 @@ def union_table(sweep: Mapping[str, Any], curve: pl.DataFrame, *, width: int = 8
             f"{point['n_unreachable']:,}",
             _number(point["n_unused"], ","),
             f"{point['n_base_broken']:,}",
-            f"{sum(counted['n_changed'] for counted in protected):,}" if protected else DASH,
+            f"{sum(given['n_changed'] for given in protected):,}" if protected else DASH,
             style="bold" if point["vocab_size"] == union["choice"]["vocab_size"] else "",
         )
     return table
@@ -79,7 +80,7 @@ def union_notes(sweep: Mapping[str, Any]) -> list[str]:
         return [
             "No text was protected, so what the union changes in other text is not known: name some with --protect."
         ]
-    names = ", ".join(f"{counted['n_documents']:,} of {name}" for name, counted in protected.items())
+    names = ", ".join(f"{given['n_documents']:,} of {name}" for name, given in protected.items())
     return [f"Lines changed are among those without the target script: {names}. The grown tokens change none."]
 
 
@@ -87,24 +88,31 @@ def sweep_notes(sweep: Mapping[str, Any]) -> list[str]:
     """Sentences that belong under the table."""
     notes = []
     if sweep["exhausted_at"] is not None:
-        note = f"The text ran dry at {sweep['exhausted_at']:,} added tokens"
+        note = f"The text ran dry at {counted(sweep['exhausted_at'], 'added token')}"
         is_marked = any(point["dry"] for point in points_shown(sweep))
         notes.append(f"{note}; larger sizes are marked * and repeat it." if is_marked else f"{note}.")
     if sweep["n_blocked"]:
-        notes.append(f"{sweep['n_blocked']:,} candidates were left out because they would change protected text.")
+        notes.append(_blocked(sweep["n_blocked"]))
     lost = {name: stats.get("n_lost_chars", 0) for name, stats in sweep["sets"].items()}
     if any(lost.values()):
-        counted = ", ".join(f"{name} {n:,}" for name, n in lost.items() if n)
+        listed = ", ".join(f"{name} {n:,}" for name, n in lost.items() if n)
         notes.append(
-            f"Characters that the base has no token for: {counted}. They are left out or become its unknown token, and "
+            f"Characters that the base has no token for: {listed}. They are left out or become its unknown token, and "
             "decoding does not bring them back; no token is learned from words that hold them."
         )
     guard = sweep.get("guard")
     if guard is not None and is_open(guard):
-        notes += guard_sentences(guard)
+        # Before the growth it was told at length.
+        notes.append("Warning: nothing guards other text; name text that must stay with --protect.")
+    if (told := small_heldout_sentence(sweep)) is not None:
+        notes.append(told)
     if sweep.get("proof"):
         notes.append(proof_note(sweep["proof"]))
     return notes
+
+
+def _blocked(n: int) -> str:
+    return f"{counted(n, 'candidate')} {'was' if n == 1 else 'were'} left out: protected text would have changed."
 
 
 def proof_note(proof: Mapping[str, Any]) -> str:
@@ -117,18 +125,17 @@ def proof_note(proof: Mapping[str, Any]) -> str:
         )
         of_text += "added tokens of the text"
     return (
-        f"Counts are those of tokenizer.json on {_documents(proof)}, one by one "
+        f"Counts are those of tokenizer.json on {proved_documents(proof)}, one by one "
         f"({shown_bytes(proof['n_bytes'])}, {of_text})."
     )
 
 
-def _documents(proof: Mapping[str, Any]) -> str:
-    """How many documents, and how many of them are parts of longer ones."""
-    n, n_excerpts = proof["n_documents"], proof["n_excerpts"]
-    if not n_excerpts:
-        return f"{n:,} whole documents"
-    whole = f"{n - n_excerpts:,} whole document{'' if n - n_excerpts == 1 else 's'}"
-    return f"{whole} and {n_excerpts:,} parts of longer ones"
+def proved_documents(proof: Mapping[str, Any]) -> str:
+    """How many whole documents, each counted once, and how many parts of longer ones."""
+    n_excerpts = proof["n_excerpts"]
+    # Runs of earlier versions store the sum of both alone.
+    whole = counted(proof["n_documents"] - n_excerpts, "distinct document")
+    return f"{whole} and {counted(n_excerpts, 'part')} of longer ones" if n_excerpts else whole
 
 
 def _cells(point: Mapping[str, Any], sets: Mapping[str, Any]) -> list[str]:

@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 from vocabopt.choice.answers import Question
 from vocabopt.choice.rules import Answer
 
+#: What decides where every rule names only a size that it is at least.
+END = "end"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
     """A size.
 
-    rule: what named it; "padding" where rows of the table are free, "none" where no rule has an answer. named: what
-    that rule named. limit: the largest size that curve, training plan and memory allow. clipped_by: the kind of rule
-    whose limit lies below `named`, None where none does. is_bounded: whether the rule names a size on this curve, not
-    only one that it is at least.
+    rule: what named it; "padding" where rows of the table are free, END where no
+    rule bounds a size on this curve, so that its end decides, "none" where no rule has an answer. named: what that rule
+    named. limit: the largest size that curve, training plan and memory allow. clipped_by: the kind of rule whose limit
+    lies below `named`, None where none does.
     """
 
     n_added: int
@@ -21,7 +24,6 @@ class Decided:
     named: int
     limit: int
     clipped_by: str | None = None
-    is_bounded: bool = True
 
     @property
     def before_rounding(self) -> int:
@@ -31,7 +33,6 @@ class Decided:
 def decide(question: Question, knee: int | None, given: list[Answer]) -> Decided:
     """The knee; else padding rows that are free; else the smallest of the rules without a window that has an answer."""
     window, table, ratio = question.window, question.table, question.ratio_input
-    is_bounded = True
     if knee is not None:
         rule, named = "knee", knee
     elif len(ratio) and ratio[window[1]] < ratio[window[0]] and table.n_rows(window[1]) == table.base_n_rows:
@@ -42,6 +43,7 @@ def decide(question: Question, knee: int | None, given: list[Answer]) -> Decided
         able = [a for a in given if a.kind in ("flops", "used", "marginal") and a.n_added is not None]
         sizes = [(a.n_added or 0, a.name, a.bound == "at") for a in able]
         named, rule, is_bounded = min(sizes, default=(0, "none", True))
+        rule = rule if is_bounded else END
     limit, clipped_by = _limit(question, given)
     decided = Decided(
         n_added=0,
@@ -49,7 +51,6 @@ def decide(question: Question, knee: int | None, given: list[Answer]) -> Decided
         named=named,
         limit=limit,
         clipped_by=clipped_by if limit < named else None,
-        is_bounded=is_bounded,
     )
     return replace(decided, n_added=rounded(decided, question))
 

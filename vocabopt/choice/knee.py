@@ -21,6 +21,8 @@ WINDOW_STARTS = (0, 0.025, 0.05, 0.1, 0.2, 0.4)
 WINDOW_ENDS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5)
 #: Sizes in the window at which resampled curves are compared: the resolution of the interval.
 N_RESAMPLED_SIZES = 1_025
+#: Folds with documents below which resampling them says nothing: there are too few ways to draw them.
+MIN_INTERVAL_FOLDS = 5
 
 
 def chord_knee(sizes: Sequence[int] | Integers, cost: ArrayLike, gain: ArrayLike) -> int | None:
@@ -156,7 +158,7 @@ def knee_interval(
             is among the sizes that resampled curves are compared at.
 
     Returns:
-        None for fewer than two folds with text, or where fewer than half of the resamples have a knee.
+        None for fewer than MIN_INTERVAL_FOLDS folds with text, or where fewer than half of the resamples have a knee.
     """
     column = f"n_tokens_{text_set}"
     if not n_resamples or column not in folds.columns or not len(folds) or window[1] - window[0] < 2:
@@ -165,7 +167,7 @@ def knee_interval(
     per_fold = folds[column].to_numpy().reshape(len(sizes), N_FOLDS).astype(float)
     per_fold = per_fold[:, per_fold[0] > 0]
     n_folds = per_fold.shape[1]
-    if n_folds < 2:
+    if n_folds < MIN_INTERVAL_FOLDS:
         return None
     # Step 1: resample. Each draw takes n_folds folds with replacement.
     drawn = np.random.default_rng(seed).multinomial(n_folds, np.full(n_folds, 1 / n_folds), size=n_resamples)

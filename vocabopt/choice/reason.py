@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vocabopt.amounts import counted
 from vocabopt.choice.answers import Question
-from vocabopt.choice.decide import Decided
+from vocabopt.choice.decide import END, Decided
 from vocabopt.choice.knee import WindowGrid
 from vocabopt.choice.options import DEFAULT_WINDOW
 from vocabopt.choice.paper_axis import union_window_sentence
@@ -18,7 +19,7 @@ def _text(question: Question) -> str:
 
 def _of_window(question: Question) -> str:
     first, last = question.window
-    words = f"over {first:,}..{last:,} added tokens"
+    words = f"over {first:,}..{counted(last, 'added token')}"
     if question.options.window is not None or question.window == DEFAULT_WINDOW:
         return words
     if question.curve.exhausted:
@@ -56,16 +57,16 @@ def reason(question: Question, knee: int | None, decided: Decided) -> str:
         why += rounding
     if n_added == 0:
         return f"Add no tokens: {why}."
-    how_many = f"{n_added:,} {'token' if n_added == 1 else 'tokens'}"
+    how_many = f"{counted(n_added, 'token')}"
     return f"Add {how_many}: {why}{_outcome(question, n_added)}"
 
 
 def _limit(question: Question, decided: Decided) -> str:
     if decided.clipped_by == "exposure":
-        plan = f"{question.options.train_tokens:,} training tokens of the base"
+        n_planned, n_times = question.options.train_tokens or 0, question.options.min_exposure
+        plan = f"{counted(n_planned, 'training token')} of the base allow{'s' if n_planned == 1 else ''}"
         return (
-            f"{decided.limit:,} is the most that {plan} allow, as later tokens are seen fewer than "
-            f"{question.options.min_exposure:,} times"
+            f"{decided.limit:,} is the most that {plan}, as later tokens are seen fewer than {counted(n_times, 'time')}"
         )
     return f"{decided.limit:,} is the most that the memory budget allows"
 
@@ -73,7 +74,7 @@ def _limit(question: Question, decided: Decided) -> str:
 def _instead(decided: Decided) -> str:
     if decided.rule == "none":
         return ""
-    if not decided.is_bounded:
+    if decided.rule == END:
         return f", and no rule without a window bounds a size on this curve, so its end decides: {decided.named:,}"
     return f", so the smallest size that a rule without a window names decides: {decided.named:,} by {decided.rule!r}"
 
@@ -89,8 +90,8 @@ def _rounding(question: Question, decided: Decided) -> str:
         return f", rounded so that the total of {rows:,} rows is a multiple of {multiple}"
     if rows % multiple == 0:
         return ""
-    end = "the curve is too short" if decided.limit == question.curve.end else "what it is held to is too little"
-    return f", not rounded to a multiple of {multiple} rows because {end}"
+    within = f"up to {counted(decided.limit, 'added token')}"
+    return f", not rounded: no size {within} makes the total rows a multiple of {multiple}"
 
 
 def _outcome(question: Question, n_added: int) -> str:

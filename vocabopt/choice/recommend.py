@@ -10,6 +10,7 @@ from vocabopt.choice.answers import MUV_STEP, Question, answers, exposure_need
 from vocabopt.choice.cost import BYTES_PER_KV_VALUE, BYTES_PER_LOGIT, LEFT_OUT, ModelCost, model_cost
 from vocabopt.choice.decide import decide
 from vocabopt.choice.knee import (
+    MIN_INTERVAL_FOLDS,
     N_RESAMPLED_SIZES,
     WINDOW_ENDS,
     WINDOW_STARTS,
@@ -35,6 +36,7 @@ FIXED: dict[str, Any] = {
     "window_starts": WINDOW_STARTS,
     "window_ends": WINDOW_ENDS,
     "n_resampled_sizes": N_RESAMPLED_SIZES,
+    "min_interval_folds": MIN_INTERVAL_FOLDS,
     "muv_step": MUV_STEP,
     "flops_rise": RISE,
     "bytes_per_kv_value": BYTES_PER_KV_VALUE,

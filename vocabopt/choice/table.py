@@ -7,7 +7,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from vocabopt.tabular import DASH, listed
+from vocabopt.amounts import counted
+from vocabopt.choice.knee import MIN_INTERVAL_FOLDS
+from vocabopt.choice.options import as_command_line
+from vocabopt.tabular import DASH
 
 _NO_PAPER_AXIS = (
     "On the paper's axis, a vocabulary trained apart, the size is not known: sweep with --method union to measure it "
@@ -18,7 +21,7 @@ _NO_PAPER_AXIS = (
 def rules_table(choice: Mapping[str, Any], *, width: int = 80) -> Table:
     """A row per rule: its name (second opinions in brackets), its size, its sentence."""
     table = Table(
-        title=Text(f"Rules on {choice['set']} text; the recommendation is {choice['n_added']:,} added tokens"),
+        title=Text(f"Rules on {choice['set']} text; the recommendation is {counted(choice['n_added'], 'added token')}"),
         title_justify="left",
         header_style="bold",
         box=box.SIMPLE_HEAD,
@@ -51,7 +54,7 @@ def choice_notes(choice: Mapping[str, Any]) -> list[str]:
         _other_sets(choice),
         choice["agreement_sentence"],
         choice["paper_axis"]["sentence"] if choice["paper_axis"] else _NO_PAPER_AXIS,
-        f"Options: {listed(choice['options'])}.",
+        f"Options: {as_command_line(choice['options'])}.",
         choice["reason"],
     ]
 
@@ -60,7 +63,10 @@ def interval_sentence(choice: Mapping[str, Any]) -> str:
     """How far other documents of the same kind would move the knee."""
     interval = choice["interval"]
     if interval is None:
-        return "No interval: the curve has no knee, too few documents, or --resamples 0."
+        return (
+            f"No interval: the curve has no knee, fewer than {MIN_INTERVAL_FOLDS} of the folds hold documents, or "
+            "--resamples is 0."
+        )
     without = interval["n_without_knee"]
     having = f" that have one, {interval['n_resamples'] - without:,} of" if without else ","
     return (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vocabopt.amounts import counted
 from vocabopt.cli.shared import hold, plain_console
 from vocabopt.utf8 import json_bytes
 
@@ -102,6 +103,7 @@ def _options(
 
 
 def _print_choice(sweep: Mapping[str, Any], run_dir: Path) -> None:
+    from vocabopt.choice.heldout import small_heldout_sentence
     from vocabopt.choice.table import choice_notes, rules_table
 
     choice, model, base = sweep["choice"], sweep["model"], sweep["base"]
@@ -109,7 +111,10 @@ def _print_choice(sweep: Mapping[str, Any], run_dir: Path) -> None:
     console.print(rules_table(choice, width=console.width))
     stale = f"The page still shows the choice before: `vocabopt report {run_dir}` makes it anew."
     *notes, reason = choice_notes(choice)
-    counted = "none known" if model is None else model["name"]
-    notes.append(f"Model: {counted}; {base['n_rows']:,} rows for the {base['n_tokens']:,} tokens of {base['name']}.")
+    if (told := small_heldout_sentence(sweep)) is not None:
+        notes.insert(0, told)
+    rows, tokens = counted(base["n_rows"], "row"), counted(base["n_tokens"], "token")
+    of_model = "none known" if model is None else model["name"]
+    notes.append(f"Model: {of_model}; {rows} for the {tokens} of {base['name']}.")
     for note in (*notes, *([stale] if (run_dir / "report.html").is_file() else []), reason):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vocabopt.amounts import counted
 from vocabopt.cli.command_verify import print_report
 from vocabopt.cli.shared import hold, how_to_load, rank_file_options
 from vocabopt.errors import BASES, OptionError
@@ -87,9 +88,9 @@ def merge(
         if run_dir is not None and (command := _to_check_protected(run_dir, out, merged)) is not None:
             click.echo(f"Not checked above: the text that the sweep protected. Check it with: {command}")
         click.echo("No text was counted, so no count is promised or proved." if proof is None else _proved(proof))
-        click.echo(
-            f"{printable(out)}: {told.name} with {merged.addition.n_added:,} added tokens: {', '.join(merged.files)}."
-        )
+        n_added = merged.addition.n_added
+        added = f"with {counted(n_added, 'added token')}" if n_added else "itself, since no token was to be added"
+        click.echo(f"{printable(out)}: {told.name} {added}: {', '.join(merged.files)}.")
         click.echo(how_to_load(out, "AutoTokenizer"))
     # The union promises nothing of other text: its table tells.
     if not report.passed and merged.addition.method == "union" and not quiet:

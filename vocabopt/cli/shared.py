@@ -74,7 +74,8 @@ def rank_file_options(command: Command) -> Command:
     return click.option(
         "--pattern",
         metavar="NAME|REGEX",
-        help="For such a file: its split pattern, by name or as a regular expression.",
+        help="Split pattern of a tiktoken rank file whose name does not tell it: by name (llama3, qwen ...), or as a "
+        "regular expression.",
     )(command)
 
 

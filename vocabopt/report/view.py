@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from vocabopt.choice.heldout import small_heldout_sentence
 from vocabopt.choice.sizes import occurrences
 from vocabopt.guard import guard_sentences, is_open
 from vocabopt.report.decision import Decision
 from vocabopt.report.rows import PointRow, TextSet, UnionRow, UsedRow, quotient
 from vocabopt.report.training import Training
+from vocabopt.tables import proved_documents
 
 Floats = npt.NDArray[np.float64]
 
@@ -232,6 +234,16 @@ class View:
         """What guards other text, in sentences; none of a run that did not record it."""
         given = self.sweep.get("guard")
         return [] if given is None else guard_sentences(given)
+
+    @property
+    def small_heldout(self) -> str | None:
+        """A warning where the choice rests on few held-out documents."""
+        return small_heldout_sentence(self.sweep)
+
+    @property
+    def proved_documents(self) -> str:
+        """Which documents the counts were proved on."""
+        return proved_documents(self.sweep["proof"])
 
     @property
     def is_unguarded(self) -> bool:

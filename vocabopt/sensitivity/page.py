@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vocabopt.artifacts import write_bytes_atomic
+from vocabopt.choice.options import as_command_line
 from vocabopt.report.draw import (
     Drawing,
     Key,
@@ -53,7 +54,7 @@ def _page(record: Mapping[str, Any], picture: Picture) -> str:
         *options["corpora"].items(),
         ("options", listed({name: options[name] for name in options if name not in ("corpora", "choice", "read")})),
         ("reading", listed(options["read"])),
-        ("choice", listed(options["choice"])),
+        ("choice", as_command_line(options["choice"])),
         ("versions", listed(record["versions"])),
     ]
     return render_tables("Several corpora side by side", sentence(record), [(picture, _CAPTION)], tables(record), facts)

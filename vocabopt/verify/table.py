@@ -4,6 +4,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from vocabopt.amounts import counted
 from vocabopt.verify.report import Check, Report, Status
 
 _SHOWN: dict[Status, tuple[str, str]] = {
@@ -16,8 +17,8 @@ _SHOWN: dict[Status, tuple[str, str]] = {
 
 def report_table(report: Report) -> Table:
     """A row per check: what should hold, whether it does, what was found."""
-    guard = ", ".join(report.scripts) or "none"
-    title = f"{report.new['name']} against {report.base['name']}; target script: {guard} ({report.scripts_from})"
+    guard = f"target script{'s' if len(report.scripts) > 1 else ''}: {', '.join(report.scripts) or 'none'}"
+    title = f"{report.new['name']} against {report.base['name']}; {guard} ({report.scripts_from})"
     # As text, since names of files can look like rich's markup.
     table = Table(title=Text(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("")
@@ -38,7 +39,8 @@ def failures(report: Report) -> list[str]:
                 lines += _lines_of(check)
     n_left = sum(check.status == "not_checked" for check in report.checks)
     told = {status: [check for check in report.checks if check.status == status] for status in ("fail", "warn")}
-    outcome = f"{report.new['name']} is {report.base['name']} plus {report.n_new:,} new tokens"
+    added = f"plus {counted(report.n_new, 'new token')}" if report.n_new else "with no token added"
+    outcome = f"{report.new['name']} is {report.base['name']} {added}"
     if report.verdict == "fail":
         outcome = f"FAIL: {len(told['fail'])} of {len(report.checks)} checks."
     elif report.verdict == "warn":
