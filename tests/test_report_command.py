@@ -79,7 +79,7 @@ def _spoil(run_dir: Path, name: str, text: str) -> None:
         ("sweep.json", "{", r"run/sweep.json: cannot be read \(Expecting"),
         ("sweep.json", '{"format_version": 99}', r"run/sweep.json: format_version is not 1"),
         ("run.json", None, r"run/run.json: not found. Sweep the text into a new folder with --out."),
-        ("run.json", "[]", r"run/run.json: format_version is not 1"),
+        ("run.json", "[]", r"run/run.json: is no JSON object"),
         ("curve.parquet", None, r"run/curve.parquet: cannot be read \(No such file"),
         ("curve.parquet", "PAR1", r"run/curve.parquet: cannot be read"),
         (
