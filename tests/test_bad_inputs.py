@@ -75,7 +75,7 @@ def faults(code: int, error: str, *, refused: bool = False) -> list[str]:
         found.append("a traceback")
     if refused and code != 2:
         found.append(f"exit code {code} where only 2 will do")
-    if code in (1, 2) and error.count("Error: ") > 1:
+    if code in (1, 2) and sum(line.startswith("Error: ") for line in error.splitlines()) > 1:
         found.append("more than one message")
     if code == 2 and not error.strip().splitlines()[-1:]:
         found.append("no message")
