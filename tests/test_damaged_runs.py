@@ -276,7 +276,8 @@ def test_a_damaged_file_of_a_stopped_preparation_is_named(
     command = ("prepare", CORPUS / "ko" / "news.txt", "--out", out, "--quiet")
     result = vocabopt(*command)
     assert result.exit_code == 2, result.output
-    assert re.fullmatch(rf"Error: {out}/work/.*{match}.*Remove {out}/work and .*\n", result.stderr), result.stderr
+    work = out / "work"
+    assert re.fullmatch(rf"Error: {work}/.*{match}.*Remove {work} and .*\n", result.stderr), result.stderr
     # The step that the message names helps.
     shutil.rmtree(out / "work")
     assert vocabopt(*command).exit_code == 0
