@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import command_of, process, started, written
+from command_line import command_of, process, started, vocabopt, written
 from helpers import CORPUS
 
 from vocabopt.errors import RunDirectoryError
@@ -167,3 +167,12 @@ def test_the_folder_of_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
         folder_lock(tmp_path / "file" / "out", "one"),
     ):
         time.sleep(0)
+
+
+def test_a_file_that_is_not_ours_is_never_written_over(tmp_path: Path) -> None:
+    mine = tmp_path / "korean.txt"
+    mine.write_text("잃으면 안 되는 글", encoding="utf-8")
+    refused = vocabopt("verify", "mistral-7b-v1", "mistral-7b-v1", "--out", mine)
+    assert refused.exit_code == 2
+    assert f"--out {mine}: a file is there that vocabopt has not written" in refused.stderr
+    assert mine.read_text(encoding="utf-8") == "잃으면 안 되는 글"
