@@ -19,6 +19,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import without_root
 
 from vocabopt import lines, notices, storage
 from vocabopt.corpus import TextFile
@@ -279,14 +280,8 @@ def test_a_missing_file_or_package_or_protocol_is_named(memory: fsspec.AbstractF
 def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
     path = written(tmp_path / "secret.txt", "a")
     path.chmod(0)
-    if os.geteuid() == 0:  # root may read everything, so ask as somebody else
-        os.seteuid(65534)
-    try:
-        with pytest.raises(CorpusError, match=r"secret.txt: no permission to read it"):
-            blocks_of(path)
-    finally:
-        if os.getuid() == 0:
-            os.seteuid(0)
+    with without_root(tmp_path), pytest.raises(CorpusError, match=r"secret.txt: no permission to read it"):
+        blocks_of(path)
 
 
 # --- Encodings -------------------------------------------------------------------------------------------------------
