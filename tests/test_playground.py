@@ -123,7 +123,11 @@ def test_letters_without_regard_to_case_are_those_of_the_library() -> None:
 # --- Split patterns --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN, QWEN_PATTERN, O200K_PATTERN, TEKKEN_PATTERN])
+#: As bases with user-defined symbols have it: at the start, and up to the end.
+ENDS = r"\A[A-Z가-힣]+(?=\s)|[\s\S]{2}(?=\z)|[\s\S]"
+
+
+@pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN, QWEN_PATTERN, O200K_PATTERN, TEKKEN_PATTERN, ENDS])
 def test_a_pattern_over_symbols_splits_as_the_library_splits(gpt2_like: Base, pattern: str) -> None:
     """Symbols are letters, and what is left of a pattern means the same to Python: so no browser is needed here."""
     node = parse(pattern)

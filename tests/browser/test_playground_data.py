@@ -11,8 +11,9 @@ from browser.engine import Engine, assert_same_ids
 from browser.test_playground import sizes_of, strings
 
 pytestmark = [pytest.mark.browser, pytest.mark.data]
-#: Not Mistral v3 and v7: patterns cut their user-defined symbols out, which the page cannot repeat, and it says so.
 BASES = {
+    "mistral-v3": "mistral_instruct_tokenizer_240323.model.v3",
+    "mistral-v7": "mistral_instruct_tokenizer_241114.model.v7",
     "tekken": "tekken_240911.json",
     "llama2": "tok_llama2/tokenizer.model",
     "llama3": "tok_llama3/tokenizer.model",

@@ -97,7 +97,13 @@ class Atomic(Node):
         return self.part.n_least
 
 
+@dataclass(frozen=True)
+class Start(Node):
+    r"""\A: before the first character of the piece."""
+
+
 _LINE_END = Around(One("[^\\n]"), True)
+_END = Around(One("[\\s\\S]"), True)
 
 
 def parse(pattern: str) -> Node:
@@ -162,6 +168,9 @@ class _Parser:
         if self.sees("$"):
             self.at += 1
             return _LINE_END
+        if self.sees("\\A") or self.sees("\\z"):
+            self.at += 2
+            return Start() if self.pattern[self.at - 1] == "A" else _END
         if self.sees("["):
             return self.one(self.bracket_end(), ignores_case)
         if found := _ESCAPE.match(self.pattern, self.at):
@@ -227,8 +236,8 @@ class _Parser:
         """The node with the quantifiers behind it."""
         n_quantifiers = 0
         while self.at < len(self.pattern) and self.pattern[self.at] in "*+?{":
-            if isinstance(node, Around):
-                raise self.refuse("a repeated lookahead")
+            if isinstance(node, Around | Start):
+                raise self.refuse("a repeated lookahead or \\A")
             if interval := _INTERVAL.match(self.pattern, self.at):
                 low, comma, high = interval.groups()
                 self.at = interval.end()
@@ -266,6 +275,8 @@ def parts_for_one(node: Node) -> list[One]:
     """The parts of a pattern that stand for one character."""
     if isinstance(node, One):
         return [node]
+    if isinstance(node, Start):
+        return []
     inner: Sequence[Node] = getattr(node, "parts", ()) or (node.part,)  # type: ignore[attr-defined]
     return [one for part in inner for one in parts_for_one(part)]
 
@@ -279,6 +290,8 @@ def in_javascript(node: Node, classes_of: Callable[[One], list[int]]) -> str:
         if isinstance(node, One):
             symbols = "".join(chr(FIRST_SYMBOL + number) for number in classes_of(node))
             return symbols if len(symbols) == 1 else f"[{symbols}]"
+        if isinstance(node, Start):
+            return "^"
         if isinstance(node, Row):
             return "".join(written(part) for part in node.parts)
         if isinstance(node, Choice):
