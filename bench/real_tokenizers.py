@@ -23,12 +23,12 @@ import click
 from tokenizers import Tokenizer
 
 from bench.texts import ROOT, BenchError, data_folder
-from vocabopt.bases import Base, load_base
 from vocabopt.console import Console
 from vocabopt.errors import VocaboptError
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.sweep import run_sweep
+from vocabopt.tokenizer import Base, load_base
 from vocabopt.verify import VerifyOptions, verify
 
 SIZES = (0, 1_000, 4_000)

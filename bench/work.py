@@ -85,7 +85,7 @@ def tokenizers_encode(arguments: argparse.Namespace) -> dict[str, Any]:
     from bench.union import batches
 
     if arguments.tokenizer is None:
-        from vocabopt.bases import load_base
+        from vocabopt.tokenizer import load_base
 
         tokenizer = load_base("mistral-7b-v1").full
     else:

@@ -10,11 +10,11 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 
-from vocabopt.corpus import named_set
 from vocabopt.prepare.ngrams import jaccard, shingles
 from vocabopt.prepare.step import Sketch
 from vocabopt.prepare.steps.near import Near
-from vocabopt.readers import ReadOptions, read_blocks
+from vocabopt.text.corpus import named_set
+from vocabopt.text.readers import ReadOptions, read_blocks
 
 #: Characters ("c3": 3-grams) and words, and bands x rows, to choose from.
 FEATURES = ("w5", "w1", "c2", "c3", "c4", "c5")

@@ -13,13 +13,13 @@ import zstandard
 
 from experiments.near_copies import edited
 from vocabopt.console import Console
-from vocabopt.corpus import named_set
 from vocabopt.prepare.config import chain as chain_of
 from vocabopt.prepare.ngrams import jaccard, shingles
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.run import run_prepare
-from vocabopt.readers import ReadOptions, read_blocks
-from vocabopt.storage import chunks, file_format
+from vocabopt.text.corpus import named_set
+from vocabopt.text.readers import ReadOptions, read_blocks
+from vocabopt.text.storage import chunks, file_format
 
 STEPS = ("repair", "nfc", "script", "decontaminate", "personal", "exact", "near")
 #: Documents of each kind, as shares of the clean ones.

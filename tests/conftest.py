@@ -28,11 +28,11 @@ from hypothesis import settings
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from vocabopt.bases import Base, load_base
 from vocabopt.console import Console
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.sweep import run_sweep
+from vocabopt.tokenizer import Base, load_base
 
 # The browser's tests run beside the others on the same cores: torch's threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

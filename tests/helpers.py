@@ -21,17 +21,17 @@ import regex
 import sentencepiece
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from vocabopt.bases import Base, load_base
-from vocabopt.bases.families import char_of_byte
-from vocabopt.chunk_kernel import scan_documents
-from vocabopt.counts import ChunkCounts, Documents, SetStats, count_chunks
-from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks
+from vocabopt.growth.chunk_kernel import scan_documents
+from vocabopt.growth.counts import ChunkCounts, Documents, SetStats, count_chunks
+from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks
+from vocabopt.growth.segment import Segmentation, segment
 from vocabopt.merge.addition import grown as grown_addition
 from vocabopt.merge.export import merged_tokenizer_json
-from vocabopt.pretokens import refine
-from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
-from vocabopt.segment import Segmentation, segment
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.families import char_of_byte
+from vocabopt.tokenizer.pretokens import refine
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 HANGUL = ("Hangul",)

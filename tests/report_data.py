@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vocabopt.complexity import ratio
+from vocabopt.choice.complexity import ratio
 from vocabopt.report import write_report
 
 HIDDEN = 4096

@@ -11,7 +11,7 @@ from typing import Any
 
 from helpers import LLAMA3_PATTERN, lines_of, train_byte_level
 
-from vocabopt.bases.patterns import CL100K_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
+from vocabopt.tokenizer.patterns import CL100K_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 
 #: Contents of added tokens: white space, newlines, words, Hangul, signs, text that normal forms change, ▁.
 CONTENTS = [

@@ -109,8 +109,8 @@ def test_numbers_of_the_record_are_those_of_eval_on_the_folders(
 ) -> None:
     """The held-out text is found again by the sweep's own rule, and scored document by document with torch alone."""
     from trainer.data import HeldOut, held_out_documents
-    from vocabopt.corpus import named_set
-    from vocabopt.readers import ReadOptions
+    from vocabopt.text.corpus import named_set
+    from vocabopt.text.readers import ReadOptions
 
     text_set = named_set("ko", str(CORPUS / "ko" / "news.txt"), "eval")
     documents = list(held_out_documents(text_set, ReadOptions(), HeldOut(share=0.1, seed=0)))

@@ -27,11 +27,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
-from vocabopt import notices
-from vocabopt.bases import Base, load_base
-from vocabopt.complexity import embedding_table, table_of_base
+from vocabopt.choice.complexity import embedding_table, table_of_base
 from vocabopt.errors import BaseTokenizerError, ModelSpecError
 from vocabopt.tables import sweep_notes
+from vocabopt.text import notices
+from vocabopt.tokenizer import Base, load_base
 
 # --- Exactness against sentencepiece ---------------------------------------------------------------------------------
 

@@ -14,11 +14,11 @@ from conftest import Run
 from helpers import all_ids, base_of, grow_documents, has_hangul, lines_of, merged, n_tokens, train_sentencepiece
 from tokenizers import Tokenizer
 
-from vocabopt.bases import load_base
-from vocabopt.bases.sentencepiece_model import extended_model, read_model, to_tokenizer_json
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, PromiseError
 from vocabopt.merge.run import merge_run
+from vocabopt.tokenizer import load_base
+from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model, to_tokenizer_json
 from vocabopt.verify import VerifyOptions, verify
 from vocabopt.verify.forms import FORMS, FormsAgree
 from vocabopt.verify.load import load_side

@@ -10,13 +10,13 @@ from curves import GREEK_SIZES, GREEK_TOKENS_PER_WORD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vocabopt.choice.complexity import EmbeddingTable
 from vocabopt.choice.knee import chord_knee
 from vocabopt.choice.options import ChoiceOptions, parse_bytes, parse_tokens, parse_window
 from vocabopt.choice.recommend import Choice, choose
 from vocabopt.choice.sizes import size_curve
-from vocabopt.complexity import EmbeddingTable
 from vocabopt.errors import OptionError
-from vocabopt.modelspec import PRESETS, ModelSpec
+from vocabopt.model.spec import PRESETS, ModelSpec
 
 # --- The choice ------------------------------------------------------------------------------------------------------
 

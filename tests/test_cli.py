@@ -25,9 +25,11 @@ import pytest
 from command_line import assert_refused, command_of, half_written, process, read_terminal, started, vocabopt, written
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from vocabopt import chunk_kernel, console, curve, growth_kernel, proof_kernel, segment, symbols
+from vocabopt import console
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.cli import main
+from vocabopt.growth import chunk_kernel, curve, proof_kernel, segment, symbols
+from vocabopt.growth import kernel as growth_kernel
 
 ROOT = Path(__file__).parents[1]
 CORPUS = ROOT / "corpus"

@@ -6,10 +6,10 @@ from typing import Any, cast
 import polars as pl
 import pytest
 
-from vocabopt.bases import Base
-from vocabopt.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, ratio
+from vocabopt.choice.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, ratio
 from vocabopt.errors import OptionError
-from vocabopt.modelspec import PRESETS, ModelSpec
+from vocabopt.model.spec import PRESETS, ModelSpec
+from vocabopt.tokenizer import Base
 
 PAPER_GRID = (0, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000, 36_000, 40_000)
 

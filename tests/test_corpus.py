@@ -15,10 +15,10 @@ import xxhash
 from limits import without_root
 from moto.server import ThreadedMotoServer
 
-from vocabopt import storage
-from vocabopt.corpus import TextFile, TextSet, find_text_sets, fingerprint
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.readers import ReadOptions, read_blocks
+from vocabopt.text import storage
+from vocabopt.text.corpus import TextFile, TextSet, find_text_sets, fingerprint
+from vocabopt.text.readers import ReadOptions, read_blocks
 
 KOREAN = "나는 학교에 갔다.\n"
 ENGLISH = "I went to school.\n"

@@ -8,10 +8,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from vocabopt.architecture import Architecture, read_architecture
+from vocabopt.choice.complexity import EmbeddingTable
 from vocabopt.choice.cost import ModelCost, model_cost
-from vocabopt.complexity import EmbeddingTable
-from vocabopt.modelspec import PRESETS, ModelSpec, load_model_spec, spec_of_record
+from vocabopt.model.architecture import Architecture, read_architecture
+from vocabopt.model.spec import PRESETS, ModelSpec, load_model_spec, spec_of_record
 
 N_ROWS, WIDTH, N_TOKENS = 320, 64, 40
 SMALL: dict[str, Any] = {

@@ -12,8 +12,8 @@ import pytest
 from command_line import vocabopt
 from helpers import CORPUS, lines_of
 
+from vocabopt.growth.proof_sample import PROOF_PARQUET, read_proof_sample
 from vocabopt.prepare.work import Work
-from vocabopt.proof_sample import PROOF_PARQUET, read_proof_sample
 from vocabopt.run_directory import read_counts
 from vocabopt.run_files import read_run, read_sweep
 

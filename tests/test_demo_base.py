@@ -30,8 +30,8 @@ from trainer.demo.tokenizer import train_tokenizer
 from trainer.demo.train import rate_factor
 from trainer.devices import pick_device
 from trainer.layout import layout_of
-from vocabopt.bases import load_base
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
+from vocabopt.tokenizer import load_base
 
 ROOT = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {

@@ -18,8 +18,8 @@ from trainer.document_ends import document_ends
 from trainer.evaluate import TextScore, loss_note, score_text
 from trainer.evaluate.losses import TokenLosses
 from trainer.evaluate.windows import Window, batches_of, windows_of
-from vocabopt.bases import Base
 from vocabopt.errors import ModelError, OptionError
+from vocabopt.tokenizer import Base
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N_ROWS = 2_048

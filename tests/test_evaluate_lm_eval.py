@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trainer.evaluate.subject import load_tokenizer
 from trainer.evaluate.task_files import read_items
 from trainer.evaluate.tasks import TASKS, Item, chosen_tasks
-from vocabopt.bases import Base
+from vocabopt.tokenizer import Base
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: the extra eval")
 pytestmark = [pytest.mark.data, pytest.mark.usefixtures("one_thread", "no_network")]

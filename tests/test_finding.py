@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from command_line import assert_refused, vocabopt, written
 
-from vocabopt import notices
-from vocabopt.corpus import corpus_set, find_text_sets, fingerprint, named_set, tell_same_content
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.finding import expanded, find
-from vocabopt.readers import ReadOptions, read_blocks
-from vocabopt.utf8 import printable
+from vocabopt.text import notices
+from vocabopt.text.corpus import corpus_set, find_text_sets, fingerprint, named_set, tell_same_content
+from vocabopt.text.finding import expanded, find
+from vocabopt.text.readers import ReadOptions, read_blocks
+from vocabopt.text.utf8 import printable
 
 KOREAN = "나는 학교에 갔다.\n"
 

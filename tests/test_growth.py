@@ -29,9 +29,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from vocabopt import growth
-from vocabopt.bases import Base
-from vocabopt.growth import Growth
+from vocabopt.growth import grow as growth
+from vocabopt.growth.grow import Growth
+from vocabopt.tokenizer import Base
 
 
 def rows_of(grown: Growth) -> list[tuple[str, int]]:

@@ -12,7 +12,7 @@ from command_line import vocabopt
 from helpers import CORPUS, lines_of
 
 from vocabopt.console import Console
-from vocabopt.guard import guard_record, guard_sentences, is_open
+from vocabopt.growth.guard import guard_record, guard_sentences, is_open
 from vocabopt.verify import VerifyOptions, verify
 from vocabopt.verify.checks_text import OTHER_TEXT
 from vocabopt.verify.load import load_side

@@ -23,8 +23,8 @@ from transformers import (
 
 from trainer.init import init_model, load_model, read_extension, save_model
 from trainer.init.run import InitOptions, run_init
-from vocabopt.bases import load_base
 from vocabopt.errors import ModelError, RunDirectoryError
+from vocabopt.tokenizer import load_base
 
 SMALL_BASES = pytest.mark.parametrize("run", list(CONFIGS), indirect=True)
 

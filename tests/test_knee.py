@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kneed import DataGenerator, KneeLocator
 
 from vocabopt.choice.knee import MIN_INTERVAL_FOLDS, chord_knee, knee_interval, kneedle, window_grid
-from vocabopt.sets import N_FOLDS
+from vocabopt.text.sets import N_FOLDS
 
 # --- The chord knee --------------------------------------------------------------------------------------------------
 

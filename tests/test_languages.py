@@ -2,8 +2,8 @@
 
 import pytest
 
-from vocabopt.languages import _CODE_OF, language_of, scripts_of_language
-from vocabopt.scripts import parse_scripts
+from vocabopt.text.languages import _CODE_OF, language_of, scripts_of_language
+from vocabopt.text.scripts import parse_scripts
 
 
 @pytest.mark.parametrize(

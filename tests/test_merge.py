@@ -25,14 +25,14 @@ from test_bases import model_file
 from tokenizers import Tokenizer
 
 from vocabopt.artifacts import FORMAT_VERSION
-from vocabopt.bases import Base, load_base
-from vocabopt.bases.ranks import rank_file
-from vocabopt.bases.sentencepiece_model import scores_below
 from vocabopt.errors import PromiseError
 from vocabopt.merge import proof
 from vocabopt.merge.addition import grown
 from vocabopt.merge.export import merged_tokenizer_json, tokenizer_config
 from vocabopt.merge.run import merge_run
+from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.ranks import rank_file
+from vocabopt.tokenizer.sentencepiece_model import scores_below
 
 RunOn = Callable[..., Run]
 

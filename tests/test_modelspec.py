@@ -23,10 +23,10 @@ from transformers import (
     Qwen2Config,
 )
 
-from vocabopt import modelspec
 from vocabopt.errors import ModelSpecError
-from vocabopt.modelspec import PRESETS, ModelSpec, load_model_spec, preset_for_base, spec_of_folder
-from vocabopt.notices import listen, silence
+from vocabopt.model import spec as modelspec
+from vocabopt.model.spec import PRESETS, ModelSpec, load_model_spec, preset_for_base, spec_of_folder
+from vocabopt.text.notices import listen, silence
 
 WriteConfig = Callable[[Any], Path]
 

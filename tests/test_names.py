@@ -15,7 +15,7 @@ from command_line import written
 from helpers import CORPUS
 
 from vocabopt.locks import folder_lock
-from vocabopt.utf8 import encoded_for_display, json_bytes, printable
+from vocabopt.text.utf8 import encoded_for_display, json_bytes, printable
 
 KOREAN = CORPUS / "ko" / "news.txt"
 #: "한국" in CP949.

@@ -20,7 +20,7 @@ from trainer.memory.remedies import Case, first_that_fits, sharded
 from trainer.memory.target import read_config, with_rows
 from trainer.plan import Lora, named_plan
 from vocabopt.amounts import shown_bytes
-from vocabopt.modelspec import PRESETS
+from vocabopt.model.spec import PRESETS
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",

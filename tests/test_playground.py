@@ -15,12 +15,12 @@ import pytest
 from helpers import base_of, grow_documents, lines_of, merged
 from tokenizers import Regex, normalizers
 
-from vocabopt.bases import Base
-from vocabopt.bases.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 from vocabopt.errors import PlaygroundError
 from vocabopt.report.playground import engine_script, pack_tokenizer
 from vocabopt.report.playground_pattern import FIRST_SYMBOL, One, in_javascript, parse, parts_for_one
 from vocabopt.report.playground_points import matched_by, partition, points
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 
 EVERY_POINT = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
@@ -59,7 +59,7 @@ def test_a_base_of_32_000_tokens_and_2_000_added_weigh_less_than_200_kb(mistral:
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["tok_llama3/tokenizer.model", "tok_qwen/qwen.tiktoken"])
 def test_the_largest_bases_leave_room_in_a_page_of_4_mb(data: Any, name: str) -> None:
-    from vocabopt.bases import load_base
+    from vocabopt.tokenizer import load_base
 
     base = load_base(str(data / name))
     curve = grow_documents(base, {"train": lines_of("ko")}, max_added=2_000).curve

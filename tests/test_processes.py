@@ -188,7 +188,7 @@ from vocabopt.cli.signals import hear_signals
 from vocabopt.errors import VocaboptError
 from vocabopt.panics import is_failure
 from vocabopt.stops import Stopped
-from vocabopt.storage import chunks
+from vocabopt.text.storage import chunks
 hear_signals()
 for is_stopped in (False, True):
     if is_stopped:

@@ -25,7 +25,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers
 
-from vocabopt.bases import load_base
+from vocabopt.tokenizer import load_base
 
 BASES = ["mistral-7b-v1", *CONFIGS]
 ODD_PARTS = [

@@ -21,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import without_root
 
-from vocabopt import lines, notices, storage
-from vocabopt.corpus import TextFile
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.readers import Block, ReadOptions, read_blocks
-from vocabopt.storage import file_format
+from vocabopt.text import lines, notices, storage
+from vocabopt.text.corpus import TextFile
+from vocabopt.text.readers import Block, ReadOptions, read_blocks
+from vocabopt.text.storage import file_format
 
 PLAIN = ReadOptions()
 SKIP = ReadOptions(on_error="skip")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from report_data import Page, fake_run, full_choice, hostile_run, rendered
 
-from vocabopt.complexity import EmbeddingTable
+from vocabopt.choice.complexity import EmbeddingTable
 from vocabopt.report import write_report
 from vocabopt.report.draw import Drawing, Key, frame, house_style, render
 from vocabopt.report.svg import COLOURS

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_data import Page, fake_run, full_choice, hostile_run, without_heldout
 
-from vocabopt.bases import Base
 from vocabopt.report import build, write_report
 from vocabopt.report.leb128 import leb128
 from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.rebuild import rebuild_report
 from vocabopt.report.view import View
 from vocabopt.run_files import read_curve, read_sweep
+from vocabopt.tokenizer import Base
 
 
 class Reader:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
-from vocabopt.scripts import (
+from vocabopt.text.scripts import (
     JAPANESE,
     N_CODE_POINTS,
     byte_guard,
@@ -232,7 +232,7 @@ def test_unknown_scripts_are_named(value: str, message: str) -> None:
 
 
 def test_importing_reads_no_table() -> None:
-    code = "import sys, vocabopt.scripts; sys.exit(any(name.startswith('fontTools') for name in sys.modules))"
+    code = "import sys, vocabopt.text.scripts; sys.exit(any(name.startswith('fontTools') for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -10,9 +10,9 @@ import pytest
 from command_line import vocabopt
 from helpers import CORPUS, merged, n_tokens, split_heldout
 
-from vocabopt.bases import Base
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.sensitivity.compare import TOGETHER
+from vocabopt.tokenizer import Base
 
 TALK = ("chat", "dialogue", "interview", "review")
 PROSE = ("encyclopedia", "law", "news", "manual")

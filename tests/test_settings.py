@@ -34,22 +34,22 @@ from settings_generated import (
 )
 from tokenizers import Tokenizer
 
-from vocabopt.added_tokens import AddedTokens
-from vocabopt.bases import Base, load_base
-from vocabopt.chunk_kernel import BARE
 from vocabopt.console import Console
-from vocabopt.content import bytes_of_texts, content_hashes
-from vocabopt.document_proof import count_documents, prove_documents
 from vocabopt.errors import BaseTokenizerError, PromiseError, RunDirectoryError, VocaboptError
-from vocabopt.growth import GrowthOptions
+from vocabopt.growth.chunk_kernel import BARE
+from vocabopt.growth.document_proof import count_documents, prove_documents
+from vocabopt.growth.grow import GrowthOptions
+from vocabopt.growth.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, WHOLE_BYTES, ProofSample, Sample
+from vocabopt.growth.recount import recount
 from vocabopt.merge.addition import grown
 from vocabopt.merge.export import merged_base
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
-from vocabopt.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, WHOLE_BYTES, ProofSample, Sample
-from vocabopt.recount import recount
 from vocabopt.sweep import run_sweep
 from vocabopt.tables import sweep_notes
+from vocabopt.text.content import bytes_of_texts, content_hashes
+from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.added_tokens import AddedTokens
 from vocabopt.verify import VerifyOptions, verify
 
 #: Settings tried of each family.

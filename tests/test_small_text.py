@@ -9,7 +9,7 @@ from command_line import assert_refused, vocabopt
 from helpers import lines_of
 
 from vocabopt.choice.heldout import MIN_HELDOUT_DOCUMENTS
-from vocabopt.proof_sample import EXCERPT_BYTES
+from vocabopt.growth.proof_sample import EXCERPT_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,13 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from vocabopt.artifacts import write_atomic, write_parquet_atomic
-from vocabopt.bases import load_base
-from vocabopt.corpus import TextFile
 from vocabopt.errors import RunDirectoryError, VocaboptError
-from vocabopt.modelspec import load_model_spec
-from vocabopt.pipes import read_whole
-from vocabopt.readers import ReadOptions, read_blocks
+from vocabopt.model.spec import load_model_spec
 from vocabopt.system_errors import refusal
+from vocabopt.text.corpus import TextFile
+from vocabopt.text.pipes import read_whole
+from vocabopt.text.readers import ReadOptions, read_blocks
+from vocabopt.tokenizer import load_base
 
 KOREAN = CORPUS / "ko" / "news.txt"
 
@@ -138,7 +138,7 @@ def test_a_folder_that_may_not_be_entered_by_the_user_that_root_becomes(swept: P
 NOBODY = """
 import os, sys, tempfile
 import vocabopt.analyze.run, vocabopt.choice.run, vocabopt.merge.run, vocabopt.report.rebuild
-import vocabopt.sweep, vocabopt.verify, vocabopt.bases.load, huggingface_hub, vocabopt.locks
+import vocabopt.sweep, vocabopt.verify, vocabopt.tokenizer.load, huggingface_hub, vocabopt.locks
 import vocabopt.cli, vocabopt.verify.load, vocabopt.report.build, vocabopt.report.charts
 import vocabopt.cli as cli
 cli.use_caches = lambda: None

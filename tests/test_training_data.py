@@ -27,10 +27,10 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
-from vocabopt.corpus import named_set
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.readers import ReadOptions
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.text.corpus import named_set
+from vocabopt.text.readers import ReadOptions
+from vocabopt.text.sets import HELDOUT, TRAIN
 
 SHARES = (0.5, 0.3, 0.2)
 NEWS = CORPUS / "ko" / "news.txt"

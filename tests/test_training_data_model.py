@@ -36,7 +36,7 @@ from transformers import (
 from trainer.data import PackedText, cut_text, pack_stage, scan_text, target_and_replays
 from trainer.data.collate import collator_of
 from vocabopt.errors import ModelError
-from vocabopt.readers import ReadOptions
+from vocabopt.text.readers import ReadOptions
 
 CONTEXT = 48
 N_ROWS = 2_048

@@ -31,10 +31,10 @@ from trainer.document_ends import document_ends
 from trainer.plan import Stage
 from trainer.stages import StageSettings, run_stage
 from vocabopt.artifacts import read_json
-from vocabopt.bases import Base
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError, TrainingError
-from vocabopt.readers import ReadOptions
+from vocabopt.text.readers import ReadOptions
+from vocabopt.tokenizer import Base
 
 SYLLABLES = "가나다라마바사"
 

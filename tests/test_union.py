@@ -17,10 +17,10 @@ from helpers import CORPUS, all_ids, has_hangul, lines_of, n_tokens, split_heldo
 from tokenizers import Tokenizer
 
 from vocabopt.artifacts import read_json
-from vocabopt.bases import Base, load_base
-from vocabopt.bases.sentencepiece_model import read_model
 from vocabopt.merge.run import merge_run, merge_vocabulary
 from vocabopt.run_directory import read_counts
+from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.union.train import SETTINGS, train
 from vocabopt.union.vocabulary import read_vocabulary
 

@@ -17,14 +17,14 @@ from rich.console import Console as RichConsole
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from vocabopt.artifacts import read_json
-from vocabopt.bases.families import byte_of_char
-from vocabopt.bases.patterns import GPT2_PATTERN
-from vocabopt.bases.ranks import rank_file
-from vocabopt.bases.sentencepiece_model import extended_model, read_model
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
-from vocabopt.hard_strings import LLAMA_CPP_TEXT, hard_strings
-from vocabopt.scripts import contains_target
+from vocabopt.text.scripts import contains_target
+from vocabopt.tokenizer.families import byte_of_char
+from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT, hard_strings
+from vocabopt.tokenizer.patterns import GPT2_PATTERN
+from vocabopt.tokenizer.ranks import rank_file
+from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model
 from vocabopt.verify import Check, Report, VerifyOptions, verify, write_report
 from vocabopt.verify.checks_ids import BASE_IDS, LLAMA_CPP, SPECIAL_TOKENS, SPELLING
 from vocabopt.verify.checks_text import OTHER_TEXT, ROUND_TRIP

@@ -5,11 +5,11 @@ from pathlib import Path
 import mistral_common
 import pytest
 
-from vocabopt.bases import load_base
 from vocabopt.console import Console
-from vocabopt.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.merge.addition import Scores
 from vocabopt.merge.run import merge_vocabulary
+from vocabopt.tokenizer import load_base
+from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.verify import Report, VerifyOptions, verify
 from vocabopt.verify.checks_ids import BASE_IDS, SPECIAL_TOKENS, llama_cpp_hash
 from vocabopt.verify.checks_text import OTHER_TEXT, ROUND_TRIP

@@ -17,10 +17,10 @@ from conftest import TEMPLATE
 from helpers import lines_of, train_byte_level
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from vocabopt.bases import load_base
 from vocabopt.merge.addition import Addition
 from vocabopt.merge.class_defaults import PADS_LEFT, TOKENS, class_defaults, class_of_model
 from vocabopt.merge.export import merged_base, merged_files, tokenizer_config
+from vocabopt.tokenizer import load_base
 from vocabopt.verify import Check
 from vocabopt.verify.load import load_side
 from vocabopt.verify.loaded import LOADED, as_loaded

@@ -28,8 +28,8 @@ from trainer.init import dtype_of, load_model, save_model
 from trainer.init.configs import checked_config
 from trainer.layout import layout_of
 from vocabopt.errors import ModelError, ModelSpecError
-from vocabopt.modelspec import load_model_spec
-from vocabopt.weights import stored_tables
+from vocabopt.model.spec import load_model_spec
+from vocabopt.model.weights import stored_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N_ROWS = 2_048

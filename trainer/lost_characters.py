@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from vocabopt.bases.families import missing_bytes, steps_of
+from vocabopt.tokenizer.families import missing_bytes, steps_of
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from typing import IO, Any
 
 import polars as pl
 
-from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import RunDirectoryError
 from vocabopt.locks import entries, make_folder
 from vocabopt.panics import is_panic
 from vocabopt.stops import end_if_stopped
 from vocabopt.system_errors import refusal
-from vocabopt.utf8 import json_bytes, json_value
+from vocabopt.text.byte_order_mark import read_utf8
+from vocabopt.text.utf8 import json_bytes, json_value
 
 FORMAT_VERSION = 1
 

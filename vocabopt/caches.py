@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vocabopt.errors import OptionError
-from vocabopt.utf8 import printable
+from vocabopt.text.utf8 import printable
 
 #: Folders of compiled functions: numba keeps its cache beside them where it can.
-_KERNELS = tuple(Path(__file__).parent / name for name in ("", "prepare", "prepare/steps"))
+_KERNELS = tuple(Path(__file__).parent / name for name in ("growth", "prepare", "prepare/steps"))
 _COMPILED = "NUMBA_CACHE_DIR"
 
 

@@ -23,9 +23,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from vocabopt import notices
 from vocabopt.amounts import shown_bytes
 from vocabopt.stops import end_if_stopped
+from vocabopt.text import notices
 
 Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]
 _PLAIN_EVERY_SECONDS = 5.0

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from vocabopt.errors import RunDirectoryError
 from vocabopt.system_errors import refusal
-from vocabopt.utf8 import json_value, printable
+from vocabopt.text.utf8 import json_value, printable
 
 #: Of the hidden files that stand beside a result only while it is being made.
 _OWN = re.compile(r"\..+\.(lock|holder\.json|partial)")

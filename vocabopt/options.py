@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocabopt.errors import OptionError
-from vocabopt.reading import ReadOptions, TextFormat
-from vocabopt.scripts import MIN_SCRIPT_SHARE
+from vocabopt.text.reading import ReadOptions, TextFormat
+from vocabopt.text.scripts import MIN_SCRIPT_SHARE
 
 DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.

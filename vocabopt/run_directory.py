@@ -19,14 +19,14 @@ from vocabopt.artifacts import (
     write_json_atomic,
     write_parquet_atomic,
 )
-from vocabopt.bases import Base
-from vocabopt.corpus import TextSet, fingerprint, tell_same_content
-from vocabopt.counts import ChunkCounts, SetStats, count_words
 from vocabopt.errors import RunDirectoryError
+from vocabopt.growth.counts import ChunkCounts, SetStats, count_words
 from vocabopt.locks import entries
 from vocabopt.options import SweepOptions
-from vocabopt.sets import N_FOLDS
-from vocabopt.utf8 import printable
+from vocabopt.text.corpus import TextSet, fingerprint, tell_same_content
+from vocabopt.text.sets import N_FOLDS
+from vocabopt.text.utf8 import printable
+from vocabopt.tokenizer import Base
 
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
 COUNTS_VERSION = 2

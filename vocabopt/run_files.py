@@ -9,12 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from vocabopt.architecture import Architecture
 from vocabopt.artifacts import read_json, read_parquet
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.fields import COUNT, NUMBER, Kind, Shape, check_fields, or_null
-from vocabopt.scripts import parse_scripts
-from vocabopt.sets import HELDOUT, N_FOLDS, TRAIN
+from vocabopt.model.architecture import Architecture
+from vocabopt.text.scripts import parse_scripts
+from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.union.files import UNION_JSON
 
 _AGAIN = "Sweep again into this folder."

@@ -17,29 +17,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
-from vocabopt.bases import Base, load_base
-from vocabopt.blocks import documents_of_sets, texts_of
+from vocabopt.choice.complexity import EmbeddingTable, grid, parse_sizes, points, points_shown, table_of_base
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
-from vocabopt.complexity import EmbeddingTable, grid, parse_sizes, points, points_shown, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, find_text_sets, n_stored_bytes
-from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks
-from vocabopt.document_proof import prove_base
 from vocabopt.errors import CorpusError
-from vocabopt.growth import Growth, GrowthOptions, grow, protected_chunks, warm_up
-from vocabopt.guard import guard_record, guard_sentences, limit_sentence
+from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks
+from vocabopt.growth.document_proof import prove_base
+from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
+from vocabopt.growth.guard import guard_record, guard_sentences, limit_sentence
+from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
+from vocabopt.growth.segment import Segmentation, segment
 from vocabopt.options import SweepOptions
-from vocabopt.prepared import PREPARE_JSON, prepare_record
-from vocabopt.pretokens import refine
-from vocabopt.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.run_files import read_union
-from vocabopt.samples import Samples, read_samples
-from vocabopt.scripts import parse_scripts
-from vocabopt.segment import Segmentation, segment
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.text.blocks import documents_of_sets, texts_of
+from vocabopt.text.corpus import TextSet, find_text_sets, n_stored_bytes
+from vocabopt.text.prepared import PREPARE_JSON, prepare_record
+from vocabopt.text.samples import Samples, read_samples
+from vocabopt.text.scripts import parse_scripts
+from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.pretokens import refine
 from vocabopt.union.measure import Measure
 from vocabopt.union.run import check_vocabulary, run_union
 from vocabopt.versions import versions

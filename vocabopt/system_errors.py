@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from vocabopt.utf8 import printable
+from vocabopt.text.utf8 import printable
 
 #: What to do, where the kernel's own words do not say it.
 _NEXT_STEP = {

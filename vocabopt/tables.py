@@ -7,11 +7,11 @@ import polars as pl
 from rich.table import Table
 
 from vocabopt.amounts import counted, shown_bytes
+from vocabopt.choice.complexity import points_shown, ratio
 from vocabopt.choice.heldout import small_heldout_sentence
-from vocabopt.complexity import points_shown, ratio
-from vocabopt.guard import is_open
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.growth.guard import is_open
 from vocabopt.tabular import DASH, terminal_table
+from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.union.beside import grown_beside
 
 # Heads break where they are told to, so that the table fits into 80 characters.

@@ -10,11 +10,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from vocabopt import counts, proof_sample
-from vocabopt.bases.families import char_of_byte
 from vocabopt.console import Console
+from vocabopt.growth import counts, proof_sample
 from vocabopt.options import DEFAULT_BASE, SweepOptions
 from vocabopt.sweep import run_sweep
+from vocabopt.tokenizer.families import char_of_byte
 
 _TEXT = {
     "ko": "아침에 일어나 창문을 열었다.\n창문을 열자 아침 바람이 들어왔다.\n햝아 먹은 아이스크림, 햝은 자국.\n",

@@ -9,8 +9,8 @@ import polars as pl
 from helpers import base_of, merged
 
 from browser.conftest import Opened
-from vocabopt.bases import Base
 from vocabopt.report.playground import pack_tokenizer
+from vocabopt.tokenizer import Base
 
 PAGE = """<!doctype html><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'">

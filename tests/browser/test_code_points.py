@@ -6,8 +6,8 @@ from helpers import LLAMA3_PATTERN, grow_documents, lines_of, merged
 from tokenizers import Tokenizer
 
 from browser.engine import BLOCKS, Engine, changed, filled, split_base, split_step
-from vocabopt.bases import Base
-from vocabopt.bases.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 
 pytestmark = pytest.mark.browser
 #: Planes to which Unicode has assigned nothing.

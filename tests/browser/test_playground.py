@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from browser.engine import Engine, assert_same_ids, changed
-from vocabopt.bases import Base
-from vocabopt.hard_strings import hard_strings
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.hard_strings import hard_strings
 
 pytestmark = pytest.mark.browser
 

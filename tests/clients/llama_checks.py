@@ -8,7 +8,7 @@ from lines import data_folder
 from programs.llama_names import Names
 from tokenizers_made import BaseFile, Made
 
-from vocabopt.bases import load_base
+from vocabopt.tokenizer import load_base
 
 #: Our name of a base -> llama.cpp's name of its cases. Qwen's ordinary tokens are those of Qwen2.
 _CASES = {"llama2": "llama-spm", "llama3": "llama-bpe", "gpt2": "gpt-2", "qwen": "qwen2"}

@@ -15,7 +15,7 @@ from typing import Any
 from lines import ROOT, data_folder, text_lines
 from tokenizers import Tokenizer
 
-from vocabopt.bases import load_base
+from vocabopt.tokenizer import load_base
 
 #: How many bytes of each folder of the development data the sweeps read.
 _SWEPT = (("ko_wiki", 12_000_000), ("ko_nsmc_reviews", 8_000_000))

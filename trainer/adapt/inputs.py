@@ -34,11 +34,11 @@ from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
 from trainer.stages.batch import StepBatch
 from vocabopt.artifacts import digest
-from vocabopt.blocks import texts_of
 from vocabopt.console import Console
-from vocabopt.corpus import named_set, tell_shared
 from vocabopt.errors import OptionError
 from vocabopt.run_files import read_sweep
+from vocabopt.text.blocks import texts_of
+from vocabopt.text.corpus import named_set, tell_shared
 
 DEFAULT_HELDOUT = 0.05
 #: Windows measured at once.

@@ -16,7 +16,7 @@ from trainer.processes import from_main, main_only, n_processes
 from vocabopt.artifacts import FORMAT_VERSION, digest, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
-from vocabopt.notices import tell
+from vocabopt.text.notices import tell
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -12,7 +12,7 @@ from trainer.memory.target import DEFAULT_CONTEXT
 from trainer.plan import PLAN_NAMES
 from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
-from vocabopt.reading import ReadOptions, TextFormat
+from vocabopt.text.reading import ReadOptions, TextFormat
 
 #: Fields that the command line calls otherwise than --field-name.
 _SPELLED = {

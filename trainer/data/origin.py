@@ -9,7 +9,7 @@ from trainer.data.packed import PackedText
 from trainer.data.scan import ScannedSource
 from trainer.data.text_plan import TextPlan
 from vocabopt.errors import VocaboptError
-from vocabopt.readers import read_blocks
+from vocabopt.text.readers import read_blocks
 
 #: Documents that a message has room for, and characters of each.
 N_SHOWN = 3

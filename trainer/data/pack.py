@@ -23,9 +23,9 @@ from trainer.data.text_plan import StageText, TextPlan
 from trainer.document_ends import DocumentEnds
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, write_atomic, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.content import content_hashes
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.system_errors import refusal
+from vocabopt.text.content import content_hashes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

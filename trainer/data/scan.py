@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from trainer.data.sources import HeldOut, TextSource, document_blocks
 from vocabopt.console import Console
-from vocabopt.content import content_hashes
-from vocabopt.corpus import n_stored_bytes
-from vocabopt.counts import Documents
 from vocabopt.errors import CorpusError
+from vocabopt.growth.counts import Documents
+from vocabopt.text.content import content_hashes
+from vocabopt.text.corpus import n_stored_bytes
 
 #: Text kept of each source to measure a tokenizer on, and how much of a long document is.
 SAMPLE_BYTES = 1 << 20

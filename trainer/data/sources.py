@@ -8,14 +8,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabopt.blocks import documents_of_sets
 from vocabopt.choice.options import parse_bytes, parse_tokens
-from vocabopt.content import content_hashes, is_held_out
-from vocabopt.corpus import TextSet, corpus_set
-from vocabopt.counts import Documents
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.readers import ReadOptions
-from vocabopt.storage import STDIN
+from vocabopt.growth.counts import Documents
+from vocabopt.text.blocks import documents_of_sets
+from vocabopt.text.content import content_hashes, is_held_out
+from vocabopt.text.corpus import TextSet, corpus_set
+from vocabopt.text.readers import ReadOptions
+from vocabopt.text.storage import STDIN
 
 _EXAMPLES = {
     "--budget": "500kB, 10MB, 1.5GB, or in tokens 300Mtok, 2Btok",

@@ -32,9 +32,9 @@ from vocabopt.artifacts import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from vocabopt.bases import Base
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
+from vocabopt.tokenizer import Base
 from vocabopt.versions import versions
 
 #: Raised when the same text and options give another base.

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from vocabopt.errors import OptionError
-from vocabopt.reading import ReadOptions, TextFormat
+from vocabopt.text.reading import ReadOptions, TextFormat
 
 Family: TypeAlias = Literal["llama", "gpt2", "qwen2", "gpt-neox"]
 Precision: TypeAlias = Literal["fp32", "bf16-mixed"]

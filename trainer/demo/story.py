@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from vocabopt.errors import OptionError, VocaboptError
-from vocabopt.readers import ReadOptions
+from vocabopt.text.readers import ReadOptions
 
 #: Fewer new tokens tell no story.
 MIN_ADDED = 256
@@ -124,8 +124,8 @@ def _name_of_text(corpus: str) -> str:
     Raises:
         OptionError: the path holds text of several languages.
     """
-    from vocabopt.corpus import find_text_sets
     from vocabopt.options import default_out
+    from vocabopt.text.corpus import find_text_sets
 
     sets = find_text_sets((corpus,), target=None, evals={}, protects={}, options=ReadOptions())
     if len(sets) > 1:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.demo.options import DemoOptions
-from vocabopt.bases import Base
-from vocabopt.blocks import documents_of_sets
-from vocabopt.content import content_hashes, is_held_out
-from vocabopt.corpus import named_set
 from vocabopt.errors import CorpusError
+from vocabopt.text.blocks import documents_of_sets
+from vocabopt.text.content import content_hashes, is_held_out
+from vocabopt.text.corpus import named_set
+from vocabopt.tokenizer import Base
 
 #: Documents encoded at a time.
 _ENCODED_DOCUMENTS = 4_096

@@ -8,10 +8,10 @@ from typing import Any
 
 import sentencepiece
 
-from vocabopt.bases import Base, load_base
 from vocabopt.errors import OptionError
 from vocabopt.merge.addition import Addition
 from vocabopt.merge.export import merged_files
+from vocabopt.tokenizer import Base, load_base
 
 #: As Llama's and Mistral's: digits alone, text as it is, and every byte a piece.
 SETTINGS: Mapping[str, Any] = {

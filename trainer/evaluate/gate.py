@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vocabopt.errors import ForgettingError, OptionError
-from vocabopt.scripts import dominant_script
+from vocabopt.text.scripts import dominant_script
 
 Role: TypeAlias = Literal["target", "base"]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from trainer.document_ends import AUTO
 from trainer.evaluate.tasks import GROUPS, chosen_tasks
 from vocabopt.errors import OptionError
-from vocabopt.reading import ReadOptions, TextFormat
+from vocabopt.text.reading import ReadOptions, TextFormat
 
 #: Where the model has as many positions: longer ones move bits per byte little, and cost memory.
 DEFAULT_CONTEXT = 2_048

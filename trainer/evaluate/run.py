@@ -16,10 +16,10 @@ from trainer.init.configs import checked_config
 from trainer.init.folders import model_folder
 from trainer.init.models import load_model, place_model
 from vocabopt.artifacts import FORMAT_VERSION
-from vocabopt.blocks import texts_of
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, named_set
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.text.blocks import texts_of
+from vocabopt.text.corpus import TextSet, named_set
 from vocabopt.versions import versions
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from trainer.init.folders import has_tokenizer, model_folder
 from vocabopt.errors import ModelError
-from vocabopt.hard_strings import hard_strings
+from vocabopt.tokenizer.hard_strings import hard_strings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer.evaluate.tasks import Item, Task
-from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.storage import chunks, file_format
+from vocabopt.text.byte_order_mark import read_utf8
+from vocabopt.text.storage import chunks, file_format
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _LABELS = "valid-labels.lst"

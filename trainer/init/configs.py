@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 
 from vocabopt.errors import ModelError
-from vocabopt.weights import StoredTables, stored_tables
+from vocabopt.model.weights import StoredTables, stored_tables
 
 CONFIG = "config.json"
 _DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}

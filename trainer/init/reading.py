@@ -7,12 +7,12 @@ from typing import Any
 
 from trainer.init.extension import Extension
 from trainer.init.folders import has_tokenizer, model_folder
-from vocabopt.bases.families import char_of_byte
-from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL
 from vocabopt.errors import ModelError
 from vocabopt.merge.extension import EXTENSION_JSON
 from vocabopt.merge.extension import read_extension as read_record
-from vocabopt.scripts import contains_target, find_target_scripts
+from vocabopt.text.scripts import contains_target, find_target_scripts
+from vocabopt.tokenizer.families import char_of_byte
+from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
 from vocabopt.verify.load import load_side
 from vocabopt.verify.sides import Side
 

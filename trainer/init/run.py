@@ -18,7 +18,7 @@ from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.fields import check_fields
 from vocabopt.locks import entries
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 from vocabopt.versions import versions
 
 INIT_JSON = "init.json"

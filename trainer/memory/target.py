@@ -8,11 +8,11 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from trainer.init.configs import CONFIG, checked_config
-from vocabopt.bases import load_base
 from vocabopt.errors import ModelSpecError, OptionError
 from vocabopt.merge.extension import read_extension
-from vocabopt.modelspec import ModelSpec, load_model_spec
+from vocabopt.model.spec import ModelSpec, load_model_spec
 from vocabopt.run_files import read_sweep
+from vocabopt.tokenizer import load_base
 
 #: Model type of a preset by its name's first part, and what its config says beside the widths.
 _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -10,7 +10,7 @@ from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.prepare.options import step_record
 from vocabopt.prepare.step import Step
-from vocabopt.reading import TextFormat
+from vocabopt.text.reading import TextFormat
 
 #: The parts of the text, all of `budget` bytes but the last. The first four are the paper's.
 SELECTIONS = ("random", "length", "perplexity", "diversity")

@@ -9,8 +9,6 @@ import polars as pl
 from trainer.selection.options import ALL, ARMS, CLEANED, NONE, SELECTIONS, CompareOptions
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.content import bytes_of_texts, content_hashes, is_held_out
-from vocabopt.corpus import corpus_set
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.fields import COUNT, check_fields
 from vocabopt.prepare.options import PrepareOptions
@@ -19,7 +17,9 @@ from vocabopt.prepare.run import run_prepare
 from vocabopt.prepare.step import Step
 from vocabopt.prepare.steps.select import Select
 from vocabopt.prepare.work import Work
-from vocabopt.utf8 import printable
+from vocabopt.text.content import bytes_of_texts, content_hashes, is_held_out
+from vocabopt.text.corpus import corpus_set
+from vocabopt.text.utf8 import printable
 
 _FILES_OF_A_PATH = 10_000  # numbers of files in train/ that a path has to itself
 _KEPT_NAMES = ("train", "heldout", "text")  # of the sets of a sweep

@@ -13,13 +13,13 @@ from trainer.selection.parts import names_of, split_text, text_of
 from trainer.selection.table import write_page
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.corpus import fingerprint, named_set
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
-from vocabopt.readers import ReadOptions, read_blocks
 from vocabopt.run_files import read_curve, read_sweep
 from vocabopt.sweep import run_sweep
+from vocabopt.text.corpus import fingerprint, named_set
+from vocabopt.text.readers import ReadOptions, read_blocks
 from vocabopt.versions import versions
 
 COMPARE_JSON = "compare.json"

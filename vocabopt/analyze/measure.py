@@ -15,14 +15,14 @@ from vocabopt.analyze.spans import Spans
 from vocabopt.analyze.subjects import Subject
 from vocabopt.analyze.vocabulary import Vocabulary
 from vocabopt.analyze.words import tokens_of_words, words_of
-from vocabopt.bases import Base
-from vocabopt.blocks import documents_of_sets
-from vocabopt.corpus import TextSet
-from vocabopt.counts import Documents, SetStats, count_chunks
-from vocabopt.document_proof import prove_base
-from vocabopt.encode import ChunkEncoder, batches
-from vocabopt.proof_sample import ProofSample
-from vocabopt.readers import ReadOptions
+from vocabopt.growth.counts import Documents, SetStats, count_chunks
+from vocabopt.growth.document_proof import prove_base
+from vocabopt.growth.proof_sample import ProofSample
+from vocabopt.text.blocks import documents_of_sets
+from vocabopt.text.corpus import TextSet
+from vocabopt.text.readers import ReadOptions
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.encode import ChunkEncoder, batches
 
 Ints = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vocabopt.analyze import DEFAULT_MORPHEME_DOCUMENTS, DEFAULT_RARE
 from vocabopt.errors import OptionError
-from vocabopt.reading import ReadOptions, TextFormat
+from vocabopt.text.reading import ReadOptions, TextFormat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from vocabopt.analyze.metrics import best
 from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
 from vocabopt.report.page import environment, policy
 from vocabopt.report.svg import COLOURS, DARK, colour_rules, colour_variables
-from vocabopt.utf8 import encoded_for_display
+from vocabopt.text.utf8 import encoded_for_display
 
 
 def write_analysis(out: Path, record: Mapping[str, Any]) -> Path:

@@ -17,9 +17,9 @@ from vocabopt.analyze.text import SetText, read_texts, share
 from vocabopt.analyze.vocabulary import near_duplicates
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, n_stored_bytes, named_set, tell_shared
 from vocabopt.errors import OptionError
 from vocabopt.report.text import plain
+from vocabopt.text.corpus import TextSet, n_stored_bytes, named_set, tell_shared
 from vocabopt.versions import versions
 
 MorphemeTexts = Mapping[str, morphemes.MorphemeText]

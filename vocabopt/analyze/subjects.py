@@ -9,10 +9,10 @@ from pathlib import Path
 from vocabopt.analyze.options import AnalyzeOptions
 from vocabopt.analyze.spans import Spans, json_spans, model_spans
 from vocabopt.analyze.vocabulary import Vocabulary
-from vocabopt.bases import Base
-from vocabopt.bases.sentencepiece_model import read_model
 from vocabopt.errors import OptionError
 from vocabopt.options import DEFAULT_BASE
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.verify.encoders import ModelEncoder
 from vocabopt.verify.load import load_side
 from vocabopt.verify.sides import Side

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabopt import chunk_kernel as kernel
 from vocabopt.analyze.words import COMPATIBILITY_JAMO, CONJOINING_JAMO, HANGUL_SYLLABLES
-from vocabopt.blocks import documents_of_sets
-from vocabopt.corpus import TextSet
-from vocabopt.counts import Documents
-from vocabopt.readers import ReadOptions
-from vocabopt.scripts import scripts_of_counts
+from vocabopt.growth import chunk_kernel as kernel
+from vocabopt.growth.counts import Documents
+from vocabopt.text.blocks import documents_of_sets
+from vocabopt.text.corpus import TextSet
+from vocabopt.text.readers import ReadOptions
+from vocabopt.text.scripts import scripts_of_counts
 
 #: A set is Korean where at least this share of its letters (characters of a script) is Hangul.
 MIN_HANGUL_SHARE = 0.1

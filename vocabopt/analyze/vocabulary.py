@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabopt.bases.sentencepiece_model import read_model
+from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.verify.sides import Side
 
 Bools = NDArray[np.bool_]

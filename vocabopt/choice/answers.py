@@ -7,13 +7,13 @@ import numpy as np
 
 from vocabopt.amounts import shown_bytes
 from vocabopt.choice import laws, rules
+from vocabopt.choice.complexity import EmbeddingTable
 from vocabopt.choice.cost import ModelCost
 from vocabopt.choice.knee import kneedle
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.rules import Answer, Bound
 from vocabopt.choice.sizes import Floats, SizeCurve
-from vocabopt.complexity import EmbeddingTable
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.text.sets import HELDOUT, TRAIN
 
 #: VOLT looks at vocabularies of 1,000, 2,000, ... entries (2012.15671, section 4).
 MUV_STEP = 1_000

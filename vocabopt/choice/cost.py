@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vocabopt.architecture import Architecture
+from vocabopt.choice.complexity import EmbeddingTable
 from vocabopt.choice.sizes import Floats, Integers
-from vocabopt.complexity import EmbeddingTable
+from vocabopt.model.architecture import Architecture
 
 LEFT_OUT = (
     "Counted are the matrix products of body, attention over the full context and head; left out are norms, "

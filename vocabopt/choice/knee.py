@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from vocabopt.choice.sizes import Floats, Integers
-from vocabopt.sets import N_FOLDS
+from vocabopt.text.sets import N_FOLDS
 
 #: Distances from the chord below this are rounding errors of a straight line.
 _STRAIGHT = 1e-9

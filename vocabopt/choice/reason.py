@@ -10,7 +10,7 @@ from vocabopt.choice.knee import WindowGrid
 from vocabopt.choice.options import DEFAULT_WINDOW
 from vocabopt.choice.paper_axis import union_window_sentence
 from vocabopt.choice.rules import Answer
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.text.sets import HELDOUT, TRAIN
 
 
 def _text(question: Question) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from vocabopt.choice.answers import MUV_STEP, Question, answers, exposure_need
+from vocabopt.choice.complexity import EmbeddingTable
 from vocabopt.choice.cost import BYTES_PER_KV_VALUE, BYTES_PER_LOGIT, LEFT_OUT, ModelCost, model_cost
 from vocabopt.choice.decide import decide
 from vocabopt.choice.knee import (
@@ -25,7 +26,6 @@ from vocabopt.choice.paper_axis import PaperAxis, paper_axis
 from vocabopt.choice.reason import agreement_sentence, knee_sentence, reason, window_sentence
 from vocabopt.choice.rules import RISE, Answer
 from vocabopt.choice.sizes import SizeCurve
-from vocabopt.complexity import EmbeddingTable
 from vocabopt.errors import OptionError
 
 #: Where a curve ends before the paper's window does, the window is this share of its end, to its end.

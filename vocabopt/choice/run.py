@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 
 from vocabopt.artifacts import write_json_atomic
+from vocabopt.choice.complexity import EmbeddingTable, chosen_table, points
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.recommend import choose
 from vocabopt.choice.sizes import size_curve
-from vocabopt.complexity import EmbeddingTable, chosen_table, points
-from vocabopt.modelspec import load_model_spec, spec_of_record
+from vocabopt.model.spec import load_model_spec, spec_of_record
 from vocabopt.run_files import read_curve, read_folds, read_sweep, read_union
-from vocabopt.sets import TRAIN
+from vocabopt.text.sets import TRAIN
 
 
 def choice_records(

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.text.sets import HELDOUT, TRAIN
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]

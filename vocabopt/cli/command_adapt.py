@@ -23,7 +23,7 @@ from vocabopt.cli.training import (
     running_options,
 )
 from vocabopt.errors import OptionError
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 
 @click.command()

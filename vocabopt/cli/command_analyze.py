@@ -7,7 +7,7 @@ import click
 
 from vocabopt.analyze import DEFAULT_MORPHEME_DOCUMENTS, DEFAULT_RARE
 from vocabopt.cli.shared import hold, named_paths, plain_console, rank_file_options, reading_options
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 
 @click.command()

@@ -8,7 +8,7 @@ import click
 
 from vocabopt.amounts import counted
 from vocabopt.cli.shared import hold, plain_console
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 if TYPE_CHECKING:
     from vocabopt.choice.options import ChoiceOptions

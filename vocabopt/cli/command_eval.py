@@ -15,7 +15,7 @@ from vocabopt.cli.shared import (
 )
 from vocabopt.cli.training import document_start_option
 from vocabopt.errors import OptionError
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 
 @click.command("eval")

@@ -7,7 +7,7 @@ import click
 
 from vocabopt.cli.shared import hold, how_to_load, plain_console, require_trainer
 from vocabopt.cli.training import METHODS, TIED, norm_option, output_options
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 
 @click.command()

@@ -12,7 +12,7 @@ from vocabopt.amounts import counted
 from vocabopt.cli.command_verify import print_report
 from vocabopt.cli.shared import hold, how_to_load, rank_file_options
 from vocabopt.errors import BASES, OptionError
-from vocabopt.utf8 import printable
+from vocabopt.text.utf8 import printable
 
 if TYPE_CHECKING:
     from vocabopt.merge.run import Merged
@@ -135,8 +135,8 @@ def _merge(
     pad_to: int | None,
     **of_run: Any,
 ) -> "Merged":
-    from vocabopt.bases import load_base
     from vocabopt.merge.run import merge_run, merge_vocabulary
+    from vocabopt.tokenizer import load_base
 
     for option, value in (("--pattern", pattern), ("--specials", specials)):
         if value is not None and base is None:

@@ -7,7 +7,7 @@ import click
 
 from vocabopt.cli.shared import plain_console, require_trainer
 from vocabopt.cli.training import eval_every_option, keep_stages_option, lora_option, plan_option, step_options
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 
 @click.command()

@@ -19,7 +19,7 @@ from vocabopt.cli.shared import (
 )
 from vocabopt.errors import BASES, OptionError
 from vocabopt.prepare import DEFAULT_STEPS, STEP_NAMES
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 if TYPE_CHECKING:
     from vocabopt.console import Console

@@ -19,7 +19,7 @@ from vocabopt.cli.training import (
     run_options,
     running_options,
 )
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 
 from vocabopt.cli.shared import hold, plain_console, rank_file_options, reading_options
 from vocabopt.errors import BASES, OptionError
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 
 @click.command()
@@ -71,8 +71,8 @@ def sensitivity(
     """
     from vocabopt.choice.options import ChoiceOptions, parse_window
     from vocabopt.console import Console
-    from vocabopt.readers import ReadOptions
     from vocabopt.sensitivity.run import SensitivityOptions, run_sensitivity
+    from vocabopt.text.readers import ReadOptions
 
     options = SensitivityOptions(
         corpora=_named(corpora),

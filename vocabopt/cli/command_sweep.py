@@ -8,7 +8,7 @@ import click
 
 from vocabopt.cli.shared import hold, named_paths, plain_console, rank_file_options, reading_options
 from vocabopt.errors import BASES
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 
 @click.command()

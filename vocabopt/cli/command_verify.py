@@ -14,7 +14,7 @@ from vocabopt.cli.shared import (
     refuse_foreign_file,
 )
 from vocabopt.errors import OptionError
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
 
 if TYPE_CHECKING:
     from vocabopt.verify import Report

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vocabopt.errors import OptionError, RunDirectoryError, how_to_install
-from vocabopt.utf8 import printable
+from vocabopt.text.utf8 import printable
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from vocabopt.utf8 import SHOWN
+from vocabopt.text.utf8 import SHOWN
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from vocabopt.bases import Base
+from vocabopt.tokenizer import Base
 
 Method = Literal["grow", "union"]
 Scores = Literal["unique", "zero"]

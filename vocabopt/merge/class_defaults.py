@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vocabopt.utf8 import json_value
+from vocabopt.text.utf8 import json_value
 
 _END = "<|endoftext|>"
 _LLAMA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

@@ -11,15 +11,15 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from vocabopt.bases import Base, Original
-from vocabopt.bases.model_merges import merges_of
-from vocabopt.bases.ranks import merges_of_ranks, parse_ranks, rank_file, spelled
-from vocabopt.bases.sentencepiece_model import extended_model, read_model
-from vocabopt.bases.tekken import parse_tekken
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.merge.addition import Addition
 from vocabopt.merge.class_defaults import class_defaults, class_of_model
-from vocabopt.utf8 import json_bytes, json_value
+from vocabopt.text.utf8 import json_bytes, json_value
+from vocabopt.tokenizer import Base, Original
+from vocabopt.tokenizer.model_merges import merges_of
+from vocabopt.tokenizer.ranks import merges_of_ranks, parse_ranks, rank_file, spelled
+from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model
+from vocabopt.tokenizer.tekken import parse_tekken
 
 #: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the
 #: pipeline, and drop spaces on some tokenizers; their defaults are written out instead.

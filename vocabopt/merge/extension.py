@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.artifacts import FORMAT_VERSION, read_json
-from vocabopt.bases import Base
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.fields import COUNT, Kind, Shape, check_fields
 from vocabopt.merge.addition import Addition
-from vocabopt.scripts import parse_scripts
+from vocabopt.text.scripts import parse_scripts
+from vocabopt.tokenizer import Base
 
 
 def base_ids(base: Base, addition: Addition) -> list[list[int]]:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from itertools import chain
 
-from vocabopt.bases import Base
-from vocabopt.bases.model_check import Difference, differences, foreign_tokens
 from vocabopt.errors import PromiseError
-from vocabopt.hard_strings import hard_strings
 from vocabopt.merge.addition import Addition
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.hard_strings import hard_strings
+from vocabopt.tokenizer.model_check import Difference, differences, foreign_tokens
 
 
 def prove_model(base: Base, merged: Base, addition: Addition, model: bytes, texts: Iterable[str]) -> str | None:

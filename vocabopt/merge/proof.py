@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from vocabopt.bases import Base
-from vocabopt.counts import ChunkCounts
-from vocabopt.document_proof import DocumentProof, count_documents, missing_chunk, prove_documents
 from vocabopt.errors import PromiseError, RunDirectoryError
-from vocabopt.growth import protected_chunks
-from vocabopt.proof_sample import PROOF_PARQUET, read_proof_sample
-from vocabopt.recount import changed_chunks, recount
+from vocabopt.growth.counts import ChunkCounts
+from vocabopt.growth.document_proof import DocumentProof, count_documents, missing_chunk, prove_documents
+from vocabopt.growth.grow import protected_chunks
+from vocabopt.growth.proof_sample import PROOF_PARQUET, read_proof_sample
+from vocabopt.growth.recount import changed_chunks, recount
 from vocabopt.run_directory import read_counts
 from vocabopt.run_files import read_run
+from vocabopt.tokenizer import Base
 
 _REPORT = "Nothing was written; please report this with the base."
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.artifacts import check_writable, write_bytes_atomic
-from vocabopt.bases import Base, load_base
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.growth.proof_sample import read_proof_sample
 from vocabopt.merge.addition import Addition, Method, Scores, grown
 from vocabopt.merge.export import merged_base, merged_files
 from vocabopt.merge.extension import extension_bytes, extension_record
 from vocabopt.merge.model_proof import prove_model
 from vocabopt.merge.proof import check_ids, prove
-from vocabopt.proof_sample import read_proof_sample
 from vocabopt.run_files import read_curve, read_run, read_sweep, read_union_record
+from vocabopt.tokenizer import Base, load_base
 from vocabopt.union.files import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 

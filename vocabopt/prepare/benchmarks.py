@@ -13,13 +13,13 @@ import xxhash
 from numpy.typing import NDArray
 
 from vocabopt.artifacts import write_atomic
-from vocabopt.content import bytes_of_texts
-from vocabopt.corpus import TextFile, fingerprint, named_set
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.prepare import overlap_kernel as kernel
 from vocabopt.prepare.steps.nfc import Normalize
-from vocabopt.readers import read_records
-from vocabopt.utf8 import printable
+from vocabopt.text.content import bytes_of_texts
+from vocabopt.text.corpus import TextFile, fingerprint, named_set
+from vocabopt.text.readers import read_records
+from vocabopt.text.utf8 import printable
 
 _VERSION = 1  # of the files that `ItemIndex.save` writes
 _BITS_PER_NGRAM = 32

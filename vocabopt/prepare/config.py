@@ -15,10 +15,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from vocabopt.byte_order_mark import read_utf8
 from vocabopt.errors import OptionError
 from vocabopt.prepare import DEFAULT_STEPS
 from vocabopt.prepare.step import Step
+from vocabopt.text.byte_order_mark import read_utf8
 
 
 def registry() -> dict[str, type[Any]]:

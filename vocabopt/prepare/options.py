@@ -9,7 +9,7 @@ from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.prepare.step import CorpusStep, Step
-from vocabopt.reading import ReadOptions, TextFormat
+from vocabopt.text.reading import ReadOptions, TextFormat
 
 OutputFormat = Literal["jsonl.zst", "parquet"]
 

@@ -13,7 +13,7 @@ from vocabopt.report.charts_funnel import draw_funnel
 from vocabopt.report.draw import house_style, render
 from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment, policy, style_sheet
 from vocabopt.tabular import listed
-from vocabopt.utf8 import encoded_for_display
+from vocabopt.text.utf8 import encoded_for_display
 
 
 def write_page(out: Path, record: Mapping[str, Any]) -> Path:

@@ -17,10 +17,10 @@ import polars as pl
 import xxhash
 from numpy.typing import NDArray
 
-from vocabopt.corpus import TextFile, fingerprint, named_set
 from vocabopt.errors import CorpusError, OptionError, how_to_install
 from vocabopt.prepare.character_lm import SPACE, estimate, sentences
-from vocabopt.readers import ReadOptions, read_blocks
+from vocabopt.text.corpus import TextFile, fingerprint, named_set
+from vocabopt.text.readers import ReadOptions, read_blocks
 
 #: String [n] to perplexity per character, float64 [n]; NaN for a document without text.
 Perplexities: TypeAlias = Callable[[pl.Series], NDArray[np.float64]]

@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from vocabopt.corpus import TextFile, TextSet, find_text_sets
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.fields import COUNT, Kind, Shape, or_null
 from vocabopt.prepare.options import PrepareOptions
-from vocabopt.readers import Block, read_blocks
-from vocabopt.storage import chunks, file_format
-from vocabopt.utf8 import printable
+from vocabopt.text.corpus import TextFile, TextSet, find_text_sets
+from vocabopt.text.readers import Block, read_blocks
+from vocabopt.text.storage import chunks, file_format
+from vocabopt.text.utf8 import printable
 
 #: The name of what reading itself takes and changes, as if it were a step.
 DECODE = "decode"

@@ -9,7 +9,6 @@ from typing import Any
 
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.fields import COUNT, Shape, check_fields
 from vocabopt.prepare.decide import decide
@@ -21,8 +20,9 @@ from vocabopt.prepare.reading import FILE_REPORT, FileReport, Reader, Shard, fin
 from vocabopt.prepare.shard import Pass
 from vocabopt.prepare.step import NeedsPreparing, Step
 from vocabopt.prepare.work import Work
-from vocabopt.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
-from vocabopt.utf8 import printable
+from vocabopt.text.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
+from vocabopt.text.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
+from vocabopt.text.utf8 import printable
 from vocabopt.versions import versions
 
 _ANEW = "Remove it to prepare the text again."

@@ -19,7 +19,7 @@ from vocabopt.prepare.reading import DECODE, Shard
 from vocabopt.prepare.step import CorpusStep, DocumentStep, Outcome, Step
 from vocabopt.prepare.tokens import TokenCounter
 from vocabopt.prepare.work import Work
-from vocabopt.prepared import CLEAN, REMOVED
+from vocabopt.text.prepared import CLEAN, REMOVED
 
 _REMOVED = {"source": pl.Int32, "line": pl.Int64, "text": pl.String, "step": pl.String, "why": pl.String}
 

@@ -12,12 +12,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt import chunk_kernel as kernel
-from vocabopt.added_tokens import AddedTokens
-from vocabopt.bases import Base, load_base
-from vocabopt.bases.pipeline import fast_tokenizer, without_batch_settings
-from vocabopt.content import bytes_of_texts
+from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.panics import encoded
+from vocabopt.text.content import bytes_of_texts
+from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.added_tokens import AddedTokens
+from vocabopt.tokenizer.pipeline import fast_tokenizer, without_batch_settings
 
 #: Documents of each call on which the fast encoder must agree with `tokenizers`, and the longest of them.
 _N_CHECKED, _MAX_CHECKED_BYTES = 16, 4096

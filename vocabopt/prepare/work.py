@@ -29,7 +29,7 @@ from vocabopt.errors import RunDirectoryError
 from vocabopt.fields import COUNT, Shape, check_fields
 from vocabopt.prepare.options import OutputFormat
 from vocabopt.prepare.step import Sketch
-from vocabopt.prepared import CLEAN, REMOVED, WORK
+from vocabopt.text.prepared import CLEAN, REMOVED, WORK
 
 _ZSTD_LEVEL = 3
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from vocabopt.artifacts import write_bytes_atomic
-from vocabopt.utf8 import encoded_for_display
+from vocabopt.text.utf8 import encoded_for_display
 
 if TYPE_CHECKING:
-    from vocabopt.bases import Base
+    from vocabopt.tokenizer import Base
 
 __all__ = ["load_renderer", "write_report"]
 

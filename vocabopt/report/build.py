@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from vocabopt.bases import Base
 from vocabopt.errors import PlaygroundError
 from vocabopt.report.draw import Picture
 from vocabopt.report.packs import MAX_PAGE_BYTES, Pack, curve_pack, samples_pack, tokens_pack
@@ -10,7 +9,8 @@ from vocabopt.report.page import render
 from vocabopt.report.playground import pack_tokenizer
 from vocabopt.report.text import size_of
 from vocabopt.report.view import View
-from vocabopt.utf8 import encoded_for_display
+from vocabopt.text.utf8 import encoded_for_display
+from vocabopt.tokenizer import Base
 
 #: What a page too large does without, in this order.
 _SPARED = (("playground", "samples"), ("tokens",), ("curve",))

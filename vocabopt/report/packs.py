@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vocabopt.bases import Base
 from vocabopt.choice.sizes import occurrences
 from vocabopt.report.leb128 import Integers, differences, leb128
 from vocabopt.report.text import plain
 from vocabopt.report.view import View
+from vocabopt.tokenizer import Base
 
 MAX_PAGE_BYTES = 4_000_000
 #: Bytes of a token's text that travel; the table shows fewer.

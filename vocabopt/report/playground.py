@@ -19,13 +19,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.bases import Base
-from vocabopt.bases.families import byte_of_char
 from vocabopt.errors import PlaygroundError
 from vocabopt.merge.addition import merges_by_row
 from vocabopt.report.leb128 import differences, leb128
 from vocabopt.report.playground_pipeline import describe
-from vocabopt.utf8 import json_bytes
+from vocabopt.text.utf8 import json_bytes
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.families import byte_of_char
 
 #: What the page's arrays are made for: ids and ranks together in the 53 bits of a JavaScript number.
 _MOST_TOKENS = 1 << 21

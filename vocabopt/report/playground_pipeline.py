@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models
 
-from vocabopt.bases import Base
-from vocabopt.bases.families import steps_of
-from vocabopt.bases.patterns import GPT2_PATTERN
 from vocabopt.errors import PlaygroundError
 from vocabopt.report.playground_pattern import Node, One, in_javascript, literal, parse, parts_for_one
 from vocabopt.report.playground_points import active_in, partition, runs_of, split_off_by, white_space, word_characters
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.families import steps_of
+from vocabopt.tokenizer.patterns import GPT2_PATTERN
 
 _NORMAL_FORMS = frozenset({"NFC", "NFD", "NFKC", "NFKD"})
 _BEHAVIORS = frozenset({"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"})

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.artifacts import read_json
-from vocabopt.bases import Base, load_base
-from vocabopt.complexity import points_shown
+from vocabopt.choice.complexity import points_shown
 from vocabopt.errors import RunDirectoryError, VocaboptError
 from vocabopt.fields import Shape, check_fields
 from vocabopt.report import write_report
 from vocabopt.report.fields import ADAPT, ANALYSIS, PREPARE, VERIFY
 from vocabopt.run_files import read_curve, read_run, read_sweep, read_union
-from vocabopt.samples import read_samples
+from vocabopt.text.samples import read_samples
+from vocabopt.tokenizer import Base, load_base
 
 
 def rebuild_report(run_dir: Path) -> Path:

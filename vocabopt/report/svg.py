@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from html import escape
 
 from vocabopt.report.text import plain
-from vocabopt.utf8 import encoded_for_display
+from vocabopt.text.utf8 import encoded_for_display
 
 # name -> colour as drawn (light), and the same in dark. Contrast with the page is at least 4.5 for text.
 COLOURS = {

@@ -12,7 +12,7 @@ from typing import Any
 from vocabopt.report.rows import quotient
 from vocabopt.report.training_loss import has_bits
 from vocabopt.report.training_rows import Arm, Score, arm_of, finite
-from vocabopt.scripts import dominant_script
+from vocabopt.text.scripts import dominant_script
 
 N_SAMPLE_LINES = 24
 _FINISHED, _RUNNING, _STOPPED = "finished", "running", "stopped"

@@ -14,7 +14,7 @@ import polars as pl
 
 from vocabopt.choice.heldout import small_heldout_sentence
 from vocabopt.choice.sizes import occurrences
-from vocabopt.guard import guard_sentences, is_open
+from vocabopt.growth.guard import guard_sentences, is_open
 from vocabopt.report.decision import Decision
 from vocabopt.report.rows import PointRow, TextSet, UnionRow, UsedRow, quotient
 from vocabopt.report.training import Training

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from vocabopt.sets import HELDOUT
+from vocabopt.text.sets import HELDOUT
 
 #: The name of all corpora taken as one.
 TOGETHER = "together"

@@ -25,9 +25,9 @@ from vocabopt.report.svg import COLOURS, series_style
 from vocabopt.report.tables_page import render_tables
 from vocabopt.sensitivity.compare import TOGETHER, Grown
 from vocabopt.sensitivity.table import sentence, tables
-from vocabopt.sets import HELDOUT
 from vocabopt.tabular import listed
-from vocabopt.utf8 import encoded_for_display
+from vocabopt.text.sets import HELDOUT
+from vocabopt.text.utf8 import encoded_for_display
 
 _CAPTION = (
     "Input ratio of each corpus's own held-out text at every size, with tokens learned from its own training text; a "

@@ -6,8 +6,8 @@ from dataclasses import fields
 import numpy as np
 import polars as pl
 
-from vocabopt.counts import ChunkCounts, SetStats
-from vocabopt.sets import N_FOLDS
+from vocabopt.growth.counts import ChunkCounts, SetStats
+from vocabopt.text.sets import N_FOLDS
 
 
 def select(counts: ChunkCounts, sets: Mapping[str, tuple[str, Sequence[str]]]) -> ChunkCounts:

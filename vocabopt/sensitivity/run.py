@@ -15,27 +15,27 @@ from vocabopt.artifacts import (
     write_json_atomic,
     write_parquet_atomic,
 )
-from vocabopt.bases import Base, load_base
-from vocabopt.blocks import documents_of_sets
+from vocabopt.choice.complexity import EmbeddingTable, table_of_base
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
-from vocabopt.complexity import EmbeddingTable, table_of_base
 from vocabopt.console import Console
-from vocabopt.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_same_content, tell_shared
-from vocabopt.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
-from vocabopt.document_proof import prove_base
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
-from vocabopt.growth import GrowthOptions, grow
-from vocabopt.guard import guard_record, guard_sentences
+from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
+from vocabopt.growth.document_proof import prove_base
+from vocabopt.growth.grow import GrowthOptions, grow
+from vocabopt.growth.guard import guard_record, guard_sentences
+from vocabopt.growth.proof_sample import ProofSample, Sample
+from vocabopt.growth.segment import segment
 from vocabopt.options import DEFAULT_BASE, check_growth_options
-from vocabopt.pretokens import refine
-from vocabopt.proof_sample import ProofSample, Sample
-from vocabopt.readers import ReadOptions
-from vocabopt.scripts import parse_scripts
-from vocabopt.segment import segment
 from vocabopt.sensitivity.compare import TOGETHER, Grown, compared_size, lost, shared
 from vocabopt.sensitivity.pool import select
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.text.blocks import documents_of_sets
+from vocabopt.text.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_same_content, tell_shared
+from vocabopt.text.readers import ReadOptions
+from vocabopt.text.scripts import parse_scripts
+from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.pretokens import refine
 from vocabopt.versions import versions
 
 SENSITIVITY_JSON = "sensitivity.json"

@@ -5,8 +5,8 @@ from typing import Any
 
 from vocabopt.amounts import shown_bytes
 from vocabopt.sensitivity.compare import TOGETHER
-from vocabopt.sets import HELDOUT, TRAIN
 from vocabopt.tabular import DASH, PlainTable, shown
+from vocabopt.text.sets import HELDOUT, TRAIN
 
 _HEADERS = ("corpus", "text", "ran dry\nat", "knee", "interval", "added", "ratio_\ninput")
 

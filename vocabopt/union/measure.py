@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.bases import Base
-from vocabopt.complexity import EmbeddingTable, ratio
-from vocabopt.counts import ChunkCounts
-from vocabopt.growth import protected_chunks
+from vocabopt.choice.complexity import EmbeddingTable, ratio
+from vocabopt.growth.counts import ChunkCounts
+from vocabopt.growth.grow import protected_chunks
+from vocabopt.growth.recount import recount
 from vocabopt.merge.addition import Addition, Scores
 from vocabopt.merge.export import merged_base
-from vocabopt.recount import recount
-from vocabopt.scripts import contains_target
-from vocabopt.sets import HELDOUT
+from vocabopt.text.scripts import contains_target
+from vocabopt.text.sets import HELDOUT
+from vocabopt.tokenizer import Base
 from vocabopt.union.encoders import ScoredEncoder, TextEncoder, encoders_of
 from vocabopt.union.vocabulary import Vocabulary, union_addition
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.artifacts import FORMAT_VERSION, write_bytes_atomic, write_json_atomic
-from vocabopt.bases import Base
+from vocabopt.choice.complexity import N_EVEN_STEPS, PAPER_SIZES
 from vocabopt.choice.knee import chord_knee
-from vocabopt.complexity import N_EVEN_STEPS, PAPER_SIZES
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
 from vocabopt.merge.addition import Scores
-from vocabopt.pipes import read_whole
-from vocabopt.sets import HELDOUT, TRAIN
+from vocabopt.text.pipes import read_whole
+from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.tokenizer import Base
 from vocabopt.union.files import UNION_JSON, UNION_MODEL
 from vocabopt.union.measure import Measure
 from vocabopt.union.train import SETTINGS, train, unsupported_piece

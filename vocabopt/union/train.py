@@ -18,8 +18,8 @@ import polars as pl
 import sentencepiece
 from numpy.typing import NDArray
 
-from vocabopt.counts import ChunkCounts
 from vocabopt.errors import OptionError
+from vocabopt.growth.counts import ChunkCounts
 
 #: All that differs from sentencepiece's defaults, and the default that decides which characters are in.
 SETTINGS: Mapping[str, Any] = {

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocabopt.bases import Base
-from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model
 from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
 from vocabopt.merge.addition import Addition, Scores
-from vocabopt.pipes import read_whole
+from vocabopt.text.pipes import read_whole
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model
 
 
 @dataclass(frozen=True, kw_only=True)

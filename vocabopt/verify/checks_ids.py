@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 from typing import Any
 
-from vocabopt.hard_strings import LLAMA_CPP_TEXT
-from vocabopt.scripts import contains_target
-from vocabopt.utf8 import json_value
+from vocabopt.text.scripts import contains_target
+from vocabopt.text.utf8 import json_value
+from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import N_EXAMPLES, Check, Example
 from vocabopt.verify.sides import Side

@@ -11,12 +11,12 @@ from typing import Any, Literal, Protocol
 import sentencepiece
 from tokenizers import Tokenizer, normalizers
 
-from vocabopt.bases.families import steps_of
-from vocabopt.bases.patterns import GPT2_PATTERN
-from vocabopt.bases.pipeline import counting_tokenizer
-from vocabopt.bases.ranks import parse_ranks
-from vocabopt.bases.sentencepiece_model import processor_of, read_model
 from vocabopt.panics import encoded
+from vocabopt.tokenizer.families import steps_of
+from vocabopt.tokenizer.patterns import GPT2_PATTERN
+from vocabopt.tokenizer.pipeline import counting_tokenizer
+from vocabopt.tokenizer.ranks import parse_ranks
+from vocabopt.tokenizer.sentencepiece_model import processor_of, read_model
 
 #: A form of a tokenizer, by the name of its file.
 Kind = Literal["tokenizer.json", "tokenizer.model", "tiktoken", "tekken.json"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vocabopt.bases.model_check import ids_with_names_as_text
+from vocabopt.tokenizer.model_check import ids_with_names_as_text
 from vocabopt.verify.encoders import Ids, Kind
 from vocabopt.verify.pair import Pair, difference
 from vocabopt.verify.report import N_EXAMPLES, Check, Example, Status

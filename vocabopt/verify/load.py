@@ -8,16 +8,16 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from vocabopt.bases import Base, load_base
-from vocabopt.bases.folders import files_with_tokenizer
-from vocabopt.bases.json_files import refuse_shared_ids
-from vocabopt.bases.load import COMPANION_FILES, TEMPLATE_FOLDER, read_tokenizer_file
-from vocabopt.bases.ranks import is_rank_file
-from vocabopt.bases.sentencepiece_model import parse_any_model, to_tokenizer_json
-from vocabopt.byte_order_mark import without_mark
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.panics import is_failure
+from vocabopt.text.byte_order_mark import without_mark
+from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.folders import files_with_tokenizer
+from vocabopt.tokenizer.json_files import refuse_shared_ids
+from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER, read_tokenizer_file
+from vocabopt.tokenizer.ranks import is_rank_file
+from vocabopt.tokenizer.sentencepiece_model import parse_any_model, to_tokenizer_json
 from vocabopt.verify.encoders import Kind
 from vocabopt.verify.sides import Side
 

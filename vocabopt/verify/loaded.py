@@ -8,8 +8,8 @@ from typing import Any
 
 from vocabopt.merge.class_defaults import class_defaults, class_of_model
 from vocabopt.panics import encoded
-from vocabopt.scripts import contains_target
-from vocabopt.utf8 import json_value
+from vocabopt.text.scripts import contains_target
+from vocabopt.text.utf8 import json_value
 from vocabopt.verify.checks_ids import NAMES, one_of_each
 from vocabopt.verify.pair import Pair, difference
 from vocabopt.verify.reload import auto_tokenizer, load, quiet

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vocabopt.merge.extension import read_extension
-from vocabopt.scripts import find_target_scripts, parse_scripts
+from vocabopt.text.scripts import find_target_scripts, parse_scripts
 from vocabopt.verify.encoders import Encoder, Kind
 from vocabopt.verify.sides import Side
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vocabopt.bases.sentencepiece_model import read_model
+from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.verify.checks_ids import first_examples
 from vocabopt.verify.encoders import Kind
 from vocabopt.verify.pair import Pair

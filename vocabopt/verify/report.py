@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
-from vocabopt.reading import ReadOptions, TextFormat
+from vocabopt.text.reading import ReadOptions, TextFormat
 
 Status = Literal["pass", "fail", "warn", "not_checked"]
 

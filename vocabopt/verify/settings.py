@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
-from vocabopt.bases.ranks import parse_ranks
-from vocabopt.bases.sentencepiece_model import read_model
-from vocabopt.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.tokenizer.ranks import parse_ranks
+from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.verify.checks_ids import one_of_each
 from vocabopt.verify.encoders import canonical_parts
 from vocabopt.verify.pair import Pair

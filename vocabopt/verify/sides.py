@@ -11,10 +11,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from vocabopt.bases import Base
-from vocabopt.bases.families import byte_of_char
-from vocabopt.bases.pipeline import counting_tokenizer
-from vocabopt.bases.sentencepiece_model import SPACE_SYMBOL, read_model
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.families import byte_of_char
+from vocabopt.tokenizer.pipeline import counting_tokenizer
+from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, read_model
 from vocabopt.verify.encoders import (
     Encoder,
     JsonEncoder,

@@ -9,8 +9,8 @@ import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from vocabopt.bases.load import TEMPLATE_FOLDER
-from vocabopt.utf8 import json_value
+from vocabopt.text.utf8 import json_value
+from vocabopt.tokenizer.load import TEMPLATE_FOLDER
 from vocabopt.verify.checks_ids import first_examples, names_of
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import Check, Example

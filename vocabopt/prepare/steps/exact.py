@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.content import bytes_of_texts, content_hashes
 from vocabopt.errors import OptionError
 from vocabopt.prepare.step import Decision, Sketch, Sketches
+from vocabopt.text.content import bytes_of_texts, content_hashes
 
 _SEEDS = (0, 1)  # two hashes of 64 bits: one alone would meet itself by chance in some ten billion documents
 

@@ -10,7 +10,7 @@ import polars as pl
 from vocabopt.errors import OptionError
 from vocabopt.prepare.checks import check_share, refuse
 from vocabopt.prepare.step import Outcome
-from vocabopt.scripts import parse_scripts, target_mask
+from vocabopt.text.scripts import parse_scripts, target_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Script:
     """Remove documents with too small a share of letters of one script, or of several together.
 
     script: Unicode names, several with commas ("Han,Hiragana,Katakana"). A character counts where every script it is
-    used with is one of these, as everywhere in vocabopt (see vocabopt.scripts). min_share: of letters (Unicode category
+    used with is one of these, as in vocabopt.text.scripts. min_share: of letters (Unicode category
     L); digits, punctuation, symbols and spaces count neither way. A document without letters has a share of 0.
 
     Raises OptionError for a name that is no script, or a share outside 0 to 1.

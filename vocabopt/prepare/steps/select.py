@@ -10,12 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.choice.options import parse_bytes
-from vocabopt.content import bytes_of_texts, content_hashes
 from vocabopt.errors import OptionError
 from vocabopt.prepare import coverage_kernel as kernel
 from vocabopt.prepare.perplexity import DEFAULT_MIN_COUNT, DEFAULT_ORDER, load_perplexities, train
 from vocabopt.prepare.selection import choose_for_coverage, sampled_ngrams
 from vocabopt.prepare.step import Decision, Sketch, Sketches
+from vocabopt.text.content import bytes_of_texts, content_hashes
 
 WAYS = ("random", "length", "perplexity", "diversity")
 

@@ -1,6 +1,0 @@
-"""Base tokenizers: load them from what people have, recognise their family, refuse what cannot be grown exactly."""
-
-from vocabopt.bases.base import Base, Original
-from vocabopt.bases.load import load_base
-
-__all__ = ["Base", "Original", "load_base"]

@@ -1,0 +1,299 @@
+"""Count unique chunks, per text set and per fold of the documents, from streamed blocks of text."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vocabopt.growth import chunk_kernel as kernel
+from vocabopt.growth.proof_sample import ProofSample
+from vocabopt.text.content import is_held_out
+from vocabopt.text.samples import Samples
+from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.added_tokens import AddedTokens, Opened, open_documents
+from vocabopt.tokenizer.chunks import Cuts, cuts_of
+
+T = TypeVar("T")
+
+#: Threads that count; more than the readers can feed would only wait.
+N_SHARES = 2
+#: Chunks cut before they are looked up: large enough to overlap cache misses, small enough to stay in the cache.
+_N_CUTS = 1024
+
+
+@dataclass
+class SetStats:
+    """What a text set holds. Words are runs of characters that are not white space (Unicode's)."""
+
+    role: str
+    n_documents: int = 0
+    n_bytes: int = 0
+    n_chars: int = 0
+    n_words: int = 0
+    n_special_tokens: int = 0
+    n_blank: int = 0
+    n_skipped: int = 0
+
+
+@dataclass(frozen=True)
+class ChunkCounts:
+    """Unique chunks and how often each occurs, per group; group = index of the text set x N_FOLDS + fold.
+
+    text: uint8 [n_bytes]: the chunks, each followed by NUL. ends: int64 [n_chunks]: where each ends (at its NUL).
+    offsets: int64 [n_chunks + 1] into groups (int32) and counts (int64).
+    """
+
+    sets: dict[str, SetStats]
+    text: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    groups: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+    @property
+    def n_chunks(self) -> int:
+        return len(self.ends)
+
+    def texts(self) -> pl.Series:
+        """The chunks as strings, in order."""
+        if not self.n_chunks:
+            return pl.Series("chunk", [], dtype=pl.String)
+        # By way of bytes: polars checks UTF-8 ten times faster than Python decodes Korean.
+        joined = pl.Series("chunk", [self.text[:-1].tobytes()], dtype=pl.Binary).cast(pl.String)
+        return joined.str.split("\0").explode()
+
+    def weights(self) -> NDArray[np.int64]:
+        """Count of each chunk in each text set, [n_chunks, n_sets]."""
+        weights = np.zeros((self.n_chunks, len(self.sets)), np.int64)
+        kernel.add_up(self.offsets, self.groups // N_FOLDS, self.counts, weights)
+        return weights
+
+    def sample(self, n_chunks: int, *, max_bytes: int) -> list[str]:
+        """About `n_chunks` chunks of at most `max_bytes` (all of those, if there are fewer), spread evenly."""
+        starts = np.concatenate([[0], self.ends[:-1] + 1])
+        short = np.flatnonzero(self.ends - starts <= max_bytes)
+        chosen = short[:: max(1, len(short) // n_chunks)]
+        return [self.text[starts[chunk] : self.ends[chunk]].tobytes().decode() for chunk in chosen]
+
+
+@dataclass
+class _Store:
+    """The growing stores of one share of the chunks; see chunk_kernel. Pages that are not used cost nothing."""
+
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.array([0, 0, 0, 0, -1, 0, 0], np.int64))
+    cuts: NDArray[np.int64] = field(default_factory=lambda: np.empty((_N_CUTS, 4), np.int64))
+    hashes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(_N_CUTS, np.uint64))
+    table: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 21, np.int64))
+    chunks: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 20, 5), np.int64))
+    arena: NDArray[np.uint8] = field(default_factory=lambda: np.empty(1 << 25, np.uint8))
+    entries: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 21, 3), np.int64))
+
+    def count(self, block: tuple[Any, ...], cuts: Cuts, share: int, n_shares: int = N_SHARES) -> None:
+        """Count the chunks of a prepared block that fall into this share."""
+        while True:
+            stores = self.sizes, self.cuts, self.hashes, self.table, self.chunks, self.arena, self.entries
+            if kernel.count_block(*block, cuts.at, cuts.crossing, share, n_shares, *stores):  # type: ignore[call-arg]
+                return
+            self._enlarge()
+
+    def _enlarge(self) -> None:
+        """Double what may be too small for the chunks that wait."""
+        n_waiting = int(self.sizes[kernel.N_WAITING])
+        waiting = self.cuts[:n_waiting]
+        n_bytes = int((waiting[:, kernel.CUT_END] - waiting[:, kernel.CUT_START] + 2).sum())
+        n_chunks, n_arena, n_entries = (int(size) for size in self.sizes[:3])
+        self.chunks = _enlarged(self.chunks, n_chunks, n_chunks + n_waiting)
+        self.arena = _enlarged(self.arena, n_arena, n_arena + n_bytes)
+        self.entries = _enlarged(self.entries, n_entries, n_entries + n_waiting)
+        if 2 * (n_chunks + n_waiting) > self.table.size:
+            self.table = np.zeros(4 * self.table.size, np.int64)
+            kernel.fill_table(self.table, self.chunks, n_chunks)
+
+    def finish(self, n_groups: int) -> tuple[NDArray[Any], ...]:
+        """Text, ends, offsets, groups and counts of this share, as ChunkCounts holds them."""
+        n_chunks, n_arena, n_entries = (int(size) for size in self.sizes[:3])
+        offsets = np.zeros(n_chunks + 1, np.int64)
+        groups = np.empty(n_chunks + n_entries, np.int32)
+        counts = np.empty(n_chunks + n_entries, np.int64)
+        n_kept = kernel.finish(self.sizes, self.chunks, self.entries, n_groups, offsets, groups, counts)
+        ends = self.chunks[:n_chunks, kernel.TEXT_END].copy()
+        return self.arena[:n_arena], ends, offsets, groups[:n_kept], counts[:n_kept]
+
+
+def _enlarged(store: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
+    if needed <= len(store):
+        return store
+    larger = np.empty((max(2 * len(store), needed), *store.shape[1:]), store.dtype)
+    larger[:used] = store[:used]
+    return larger
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Documents of one text set: `data[starts[i]:ends[i]]` (UTF-8), and what was left out on the way."""
+
+    text_set: str
+    data: bytes
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    n_blank: int = 0
+    n_skipped: int = 0
+    n_stored_bytes: int = 0
+
+
+def count_chunks(
+    blocks: Iterable[Documents],
+    sets: dict[str, SetStats],
+    base: Base,
+    *,
+    heldout_share: float,
+    seed: int,
+    advance: Callable[[int], None] = lambda n_stored_bytes: None,
+    samples: Samples | None = None,
+    proof_sample: ProofSample | None = None,
+    heldout_of: Mapping[str, str] = MappingProxyType({TRAIN: HELDOUT}),
+    cross_spaces: bool = False,
+) -> ChunkCounts:
+    """Count the chunks of all documents, in one pass.
+
+    Args:
+        blocks: documents; those of a set in `heldout_of` whose content hash says so are counted in its held-out set.
+        sets: what is known of each text set, in order; filled in.
+        heldout_share: the share of such a set's documents to hold out, 0 to 1.
+        seed: picks other documents to hold out, and other folds.
+        advance: told the stored bytes of each block, for a progress bar.
+        samples, proof_sample: offered every document.
+        heldout_of: set -> the set that takes what is held out of it.
+        cross_spaces: tokens that are added may hold a space after another character (`documents.cuts_of`).
+
+    The sets' `n_words` are left to `count_words`, which can wait.
+    """
+    stores = [_Store() for _ in range(N_SHARES)]
+    cuts = cuts_of(base, cross_spaces=cross_spaces)
+    with ThreadPoolExecutor(N_SHARES) as pool:
+        prepare = _Preparer(sets, base, heldout_of, heldout_share, seed, samples, proof_sample)
+        for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
+            if prepared is not None:
+                jobs = [pool.submit(store.count, prepared, cuts, share) for share, store in enumerate(stores)]
+                for job in jobs:
+                    job.result()
+            advance(n_stored_bytes)
+        shares = list(pool.map(lambda store: store.finish(len(sets) * N_FOLDS), stores))
+    del stores
+    return _join(shares, sets)
+
+
+def warm_up() -> None:
+    """Compile what counting calls only where there is much text (`vocabopt.warmup`)."""
+    store = _Store()
+    kernel.fill_table(store.table, store.chunks, 0)
+
+
+def count_opened(opened: Opened, cuts: Cuts, *, n_groups: int) -> ChunkCounts:
+    """Count the chunks of a few documents, by their groups; what `sets` are is not known."""
+    store = _Store()
+    store.count(opened.for_kernel(), cuts, 0, n_shares=1)
+    return _join([store.finish(n_groups)], {})
+
+
+def _ahead(blocks: Iterable[T]) -> Iterator[T]:
+    """Read and prepare the next block in a thread while this one is counted."""
+    iterator = iter(blocks)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, iterator, None)
+        while (block := pending.result()) is not None:
+            pending = pool.submit(next, iterator, None)
+            yield block
+
+
+class _Preparer:
+    """Turns blocks into what the kernel takes: documents grouped, added tokens taken out. Keeps the statistics."""
+
+    def __init__(
+        self,
+        sets: dict[str, SetStats],
+        base: Base,
+        heldout_of: Mapping[str, str],
+        heldout_share: float,
+        seed: int,
+        samples: Samples | None,
+        proof_sample: ProofSample | None,
+    ) -> None:
+        self.heldout_of = heldout_of
+        self.sets, self.names, self.base, self.samples = sets, list(sets), base, samples
+        self.heldout_share = heldout_share
+        self.seed = np.uint64(seed)
+        self.added, self.proof_sample = AddedTokens(base), proof_sample
+        self.suspicious = self.added.suspicious
+
+    def __call__(self, block: Documents) -> tuple[Any, ...] | None:
+        data, starts, ends = np.frombuffer(block.data, np.uint8), block.starts, block.ends
+        stats = self.sets[block.text_set]
+        stats.n_blank += block.n_blank
+        stats.n_skipped += block.n_skipped
+        if not len(starts):
+            return None
+        hashes, n_chars, suspects = kernel.scan_documents(data, starts, ends, self.seed, self.suspicious)
+        set_index = np.full(len(starts), self.names.index(block.text_set))
+        if heldout := self.heldout_of.get(block.text_set):
+            set_index[is_held_out(hashes, self.heldout_share)] = self.names.index(heldout)
+        for index in np.unique(set_index):
+            member, stats = set_index == index, self.sets[self.names[index]]
+            stats.n_documents += int(member.sum())
+            stats.n_bytes += int((ends - starts)[member].sum())
+            stats.n_chars += int(n_chars[member].sum())
+            if self.samples is not None:
+                self.samples.offer(
+                    self.names[index], block.data, starts[member], ends[member], hashes[member], n_chars[member]
+                )
+        groups = set_index * N_FOLDS + ((hashes >> np.uint64(32)) % np.uint64(N_FOLDS)).astype(np.int64)
+        if self.proof_sample is not None:
+            self.proof_sample.offer(block.data, starts, ends, hashes)
+        opened = open_documents(self.added, self.base, block.data, starts, ends, suspects, groups)
+        for document in np.flatnonzero(opened.n_added):
+            self.sets[self.names[set_index[document]]].n_special_tokens += int(opened.n_added[document])
+            if self.proof_sample is not None:
+                self._offer_added(self.proof_sample, block.data[starts[document] : ends[document]])
+        return opened.for_kernel()
+
+    def _offer_added(self, sample: ProofSample, document: bytes) -> None:
+        """A document with added tokens stands for each of them, by what is beside it."""
+        texts = sample.excerpts_of(document)
+        for text in texts:
+            sample.offer_named(self.added.features(text.decode()), text, is_excerpt=len(texts) > 1)
+
+
+def _join(shares: list[tuple[NDArray[Any], ...]], sets: dict[str, SetStats]) -> ChunkCounts:
+    texts, ends, offsets, groups, counts = zip(*shares, strict=True)
+    text_starts = np.cumsum([0, *(len(text) for text in texts)])
+    entry_starts = np.cumsum([0, *(len(part) for part in groups)])
+    return ChunkCounts(
+        sets=sets,
+        text=np.concatenate(texts),
+        ends=np.concatenate([part + start for part, start in zip(ends, text_starts[:-1], strict=True)]),
+        offsets=np.concatenate(
+            [[0], *(part[1:] + start for part, start in zip(offsets, entry_starts[:-1], strict=True))]
+        ).astype(np.int64),
+        groups=np.concatenate(groups),
+        counts=np.concatenate(counts),
+    )
+
+
+def count_words(counts: ChunkCounts, weights: NDArray[np.int64]) -> None:
+    """Fill in the sets' `n_words`: words never cross a chunk's beginning, so unique chunks are enough."""
+    n_words = kernel.count_words(counts.text, counts.ends)
+    for stats, total in zip(counts.sets.values(), n_words @ weights, strict=True):
+        stats.n_words = int(total)
+
+
+def char_counts(counts: ChunkCounts, weight: NDArray[np.int64]) -> dict[str, int]:
+    """How often each character occurs, chunks weighted by `weight` [n_chunks]."""
+    # Of one layout, since numba compiles its functions anew for a column of a table.
+    totals = kernel.count_code_points(counts.text, counts.ends, np.ascontiguousarray(weight))
+    return {chr(code_point): int(totals[code_point]) for code_point in np.flatnonzero(totals)}

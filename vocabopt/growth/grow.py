@@ -1,0 +1,216 @@
+"""The growth curve: exact token counts at every number of added tokens, from one pass (the pass: kernel.py)."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vocabopt.errors import CorpusError
+from vocabopt.growth import kernel as kernel
+from vocabopt.growth.counts import ChunkCounts, SetStats
+from vocabopt.growth.curve import Trace, fold_frame
+from vocabopt.growth.segment import Segmentation
+from vocabopt.growth.symbols import Symbols, crossings_of
+from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.text.sets import N_FOLDS
+from vocabopt.tokenizer import Base
+
+#: The threshold below which candidates are not even stored falls by this factor from index to index. Measured on
+#: 117 MB of Korean (reports/LOG.md).
+THRESHOLD_DIVISOR = 64
+#: Sizes at which counts per fold are kept.
+N_FOLD_SIZES = 100
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What the pass gave.
+
+    curve: one row per added token (see `curve_frame`). folds: columns n_added, fold and n_tokens_<set>.
+    exhausted_at: the size at which the text ran dry, None if it did not. n_blocked: candidates that were best and
+    would have changed protected text. entropy_bits: per set, of the base tokens at size 0.
+    """
+
+    curve: pl.DataFrame
+    folds: pl.DataFrame
+    exhausted_at: int | None
+    n_blocked: int
+    entropy_bits: dict[str, float | None]
+
+    def set_records(self, sets: Mapping[str, SetStats], segmentation: Segmentation) -> dict[str, dict[str, Any]]:
+        """`sets` of sweep.json: what each text set holds, the base's tokens and entropy on it, characters it loses."""
+        base_tokens = segmentation.base_tokens(sets)
+        return {
+            name: {
+                **asdict(stats),
+                "n_lost_chars": int(n_lost),
+                "n_tokens_base": base_tokens[name],
+                "entropy_bits_base": self.entropy_bits[name],
+            }
+            for (name, stats), n_lost in zip(sets.items(), segmentation.n_lost_chars_of, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class GrowthOptions:
+    """What moves the growth curve.
+
+    scripts: every new piece holds a character of these; () = no guard. max_added: rows to add at most. min_saving:
+    stop when the best candidate saves fewer tokens of the training text than this. cross_spaces: a new piece may hold a
+    space after another character; the text was then counted so (`count_chunks`).
+    """
+
+    scripts: tuple[str, ...]
+    max_added: int
+    min_saving: int
+    cross_spaces: bool = False
+
+
+def protected_chunks(
+    counts: ChunkCounts,
+    weights: NDArray[np.int64],
+    set_indices: list[int],
+    scripts: tuple[str, ...],
+    cut: Base | None = None,
+) -> NDArray[np.bool_]:
+    """Chunks of the protected sets; with a script guard only those without characters of the target script.
+
+    Args:
+        cut: the base, where chunks are spelled bytes that may be parts of characters (`Base.cuts_bytes`).
+    """
+    protected: NDArray[np.bool_] = np.any(weights[:, set_indices] > 0, axis=1)
+    if scripts and protected.any():
+        chosen = np.flatnonzero(protected)
+        texts = counts.texts().gather(chosen).to_list()
+        if cut is None:
+            protected[chosen] = [not contains_target(text, scripts) for text in texts]
+        else:
+            guard, inside = byte_guard(scripts), bytes(range(0x80, 0xC0))
+            own = (cut.piece_bytes(text).lstrip(inside) for text in texts)
+            protected[chosen] = [not piece_is_guarded(data, guard) for data in own]
+    return protected
+
+
+def grow(
+    base: Base,
+    counts: ChunkCounts,
+    segmentation: Segmentation,
+    weights: NDArray[np.int64],
+    protected: NDArray[np.bool_],
+    options: GrowthOptions,
+    advance: Callable[[int], None] = lambda n_rows: None,
+) -> Growth:
+    """Grow the base tokenizer on the counted text.
+
+    Args:
+        weights: [n_chunks, n_sets], the training set first.
+        protected: [n_chunks], chunks that no merge may change.
+        advance: told the rows done so far, for a progress bar.
+
+    Raises:
+        CorpusError: more text than 32-bit places can address.
+    """
+    if len(segmentation.slots) >= 2**31:
+        raise CorpusError(
+            f"{len(segmentation.slots):,} symbols of unique text are more than this engine addresses (2,147,483,648). "
+            "Sweep a sample of the corpus."
+        )
+    symbols = Symbols(
+        base, segmentation.closed, options.scripts, n_new=options.max_added, cross_spaces=options.cross_spaces
+    )
+    # Denser where the curve is steeper, and where a small text runs dry.
+    fold_sizes = np.unique((options.max_added * np.linspace(0, 1, N_FOLD_SIZES + 1) ** 2).astype(np.int64))
+    progress = np.zeros(2, np.int64)
+    # Nothing is learned from chunks that lose characters: what is left of them are neighbours that no other text has.
+    # They are counted all the same, so what drives the pass stands in a column of its own.
+    has_losses = bool(segmentation.n_lost_chars.any())
+    driving = [np.where(segmentation.n_lost_chars, 0, weights[:, 0])] if has_losses else []
+    arguments = (
+        segmentation.slots,
+        np.pad(np.column_stack([*driving, weights]), ((0, 0), (0, 1))),
+        protected,
+        bool(protected.any()),
+        symbols.table,
+        symbols.is_open,
+        symbols.n_symbols,
+        symbols.text,
+        symbols.n_text,
+        symbols.reserved(base, options.scripts),
+        symbols.guard,
+        crossings_of(base, cross_spaces=options.cross_spaces),
+        options.max_added,
+        options.min_saving,
+        THRESHOLD_DIVISOR,
+        fold_sizes,
+        len(counts.sets) * N_FOLDS,
+        (counts.offsets, counts.groups, counts.counts),
+        np.empty((len(segmentation.slots) // 2 + 1, 3), np.int64),
+        np.empty(len(segmentation.slots) // 2 + 1, np.int32),
+        progress,
+    )
+    events, fold_saved, blocked = _run_watched(arguments, progress, advance)
+    if has_losses:
+        events = np.delete(events, kernel.EVENT_COUNTS, axis=1)
+    n_rows = int(progress[kernel.ROWS_DONE])
+    trace = Trace(base, segmentation, symbols, events, n_rows)
+    names = list(counts.sets)
+    base_tokens = {
+        name: int(segmentation.token_counts[i].sum()) + counts.sets[name].n_special_tokens
+        for i, name in enumerate(names)
+    }
+    return Growth(
+        curve=trace.curve_frame(base, names, base_tokens),
+        folds=fold_frame(counts, segmentation, fold_sizes, n_rows, fold_saved),
+        exhausted_at=n_rows if n_rows < options.max_added else None,
+        n_blocked=len(np.unique(blocked, axis=0)),
+        entropy_bits=dict(
+            zip(names, (None if np.isnan(value) else float(value) for value in trace.entropy_bits[0]), strict=True)
+        ),
+    )
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it from numba's cache: 6 s and 0.05 s, better spent behind the counting."""
+    no_rows, no_folds = np.zeros((1, 2), np.int64), np.zeros(1, np.int64)
+    guard = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
+    folds = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
+    symbols, is_open = np.zeros((1, kernel.N_SYMBOL_COLUMNS), np.int64), np.zeros(1, bool)
+    near, places, crossings = np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros((4, 4), bool)
+    kernel.grow(
+        np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, symbols, is_open, 1,
+        np.zeros(1, np.uint8), 0, no_rows[:0], guard, crossings, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
+        near, places, np.zeros(2, np.int64),
+    )  # fmt: skip
+
+
+def _run_watched(
+    arguments: tuple[object, ...], progress: NDArray[np.int64], advance: Callable[[int], None]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Run the kernel in a thread, so that progress is shown and Ctrl-C is heard."""
+    result: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(kernel.grow(*arguments))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="growth", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_POLL_SECONDS)
+            advance(int(progress[kernel.ROWS_DONE]))
+    except BaseException:
+        progress[kernel.STOP] = 1
+        thread.join()
+        raise
+    if failure:
+        raise failure[0]
+    return result[0]

@@ -1,0 +1,252 @@
+"""Rank files as they are published: what stands beside each, by the name people know it by.
+
+llama3, llama3.1, llama4      meta-llama/llama-models, models/llama3 and models/llama4: tokenizer.py; llama3.1 with the
+                              names of Llama 3.1 to 3.3
+qwen, qwen3.5                 QwenLM/Qwen, tokenization_qwen.py (Qwen2 and Qwen3 come as tokenizer.json); tokenizer.json
+                              and tokenizer_config.json of Qwen 3.5 and later, whose ranks others write out as a file
+whisper ...                   openai/whisper, whisper/tokenizer.py: 99 languages, or 100 (large-v3, turbo)
+r50k_base, cl100k_base ...    openai/tiktoken, tiktoken_ext/openai_public.py; o200k_harmony is that of gpt-oss
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vocabopt.tokenizer.patterns import (
+    CL100K_PATTERN,
+    GPT2_PATTERN,
+    O200K_PATTERN,
+    QWEN35_PATTERN,
+    QWEN_PATTERN,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankFamily:
+    """What a rank file leaves out.
+
+    hint: what the name of the file, its folder or its base looks like. sha256: of the published file in the form that
+    `ranks.rank_file` writes; None where none is published. names: bos_token, ...
+    """
+
+    name: str
+    hint: str
+    n_ranks: int
+    pattern: str
+    specials: Mapping[str, int]
+    sha256: str | None = None
+    normalizer: str | None = None
+    begins_with_bos: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def numbered(first: int, contents: list[str]) -> dict[str, int]:
+    """Contents with ids from `first` on."""
+    return {content: first + i for i, content in enumerate(contents)}
+
+
+def _reserved(first: int, last: int, kind: str = "") -> list[str]:
+    return [f"<|{kind}reserved_special_token_{i}|>" for i in range(first, last + 1)]
+
+
+_LLAMA_3 = [
+    *("<|begin_of_text|>", "<|end_of_text|>", *_reserved(0, 3), "<|start_header_id|>", "<|end_header_id|>"),
+    *(*_reserved(4, 4), "<|eot_id|>", *_reserved(5, 250)),
+]
+_LLAMA_3_1 = [
+    *("<|begin_of_text|>", "<|end_of_text|>", *_reserved(0, 1), "<|finetune_right_pad_id|>", *_reserved(2, 2)),
+    *("<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>", *_reserved(3, 247)),
+]
+_LLAMA_4 = [
+    *("<|begin_of_text|>", "<|end_of_text|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"),
+    *("<|header_start|>", "<|header_end|>", "<|eom|>", "<|eot|>", "<|step|>", *_reserved(0, 5, "text_post_train_")),
+    *("<|python_start|>", "<|python_end|>", "<|finetune_right_pad|>", *_reserved(8, 68, "text_post_train_")),
+    *("<|image_start|>", "<|image_end|>", *_reserved(0, 1, "vision_"), "<|tile_x_separator|>", "<|tile_y_separator|>"),
+    *(*_reserved(2, 5, "vision_"), "<|image|>", *_reserved(6, 6, "vision_"), "<|patch|>"),
+    *(*_reserved(7, 1047, "vision_"), *_reserved(0, 7, "reasoning_")),
+    *("<|reasoning_thinking_start|>", "<|reasoning_thinking_end|>", *_reserved(0, 903)),
+]
+_LLAMA_NAMES = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
+_QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))]
+_QWEN_3_5 = [
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),
+    *("<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
+    *("<|image_pad|>", "<|video_pad|>", "<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>"),
+    *("<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>"),
+    *("<think>", "</think>", "<|audio_start|>", "<|audio_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>"),
+    *("<tts_text_bos_single>", "<|audio_pad|>"),
+]
+_QWEN_NAMES = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+_OPENAI_NAMES = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+_FIM = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
+_HARMONY_NAMES = {
+    199_998: "<|startoftext|>",
+    199_999: "<|endoftext|>",
+    200_002: "<|return|>",
+    200_003: "<|constrain|>",
+    200_005: "<|channel|>",
+    200_006: "<|start|>",
+    200_007: "<|end|>",
+    200_008: "<|message|>",
+    200_012: "<|call|>",
+    # tiktoken has <|reserved_200018|> for this id as well; tokenizer.json, here and as published, has one.
+    200_018: "<|endofprompt|>",
+}
+_HARMONY = {_HARMONY_NAMES.get(index, f"<|reserved_{index}|>"): index for index in range(199_998, 201_088)}
+_LANGUAGES = (
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
+    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
+    "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue"
+)
+
+
+def _whisper(n_languages: int) -> list[str]:
+    return [
+        *("<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in _LANGUAGES.split()[:n_languages])),
+        *("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"),
+        *(f"<|{i * 0.02:.2f}|>" for i in range(1_501)),
+    ]
+
+
+_R50K = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+_P50K = "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
+_O200K = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
+_LLAMA_3_RANKS = "82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55"
+_WHISPER = "b34b360dbb493e781e479794586d661700670d65564001f23024971d1f2fa126"
+
+
+#: Where two hints match, the first stands.
+KNOWN = {
+    family.name: family
+    for family in (
+        RankFamily(
+            name="llama3.1",
+            hint=r"llama[-_. ]?3[-_.][123]",
+            n_ranks=128_000,
+            pattern=CL100K_PATTERN,
+            specials=numbered(128_000, _LLAMA_3_1),
+            sha256=_LLAMA_3_RANKS,
+            begins_with_bos=True,
+            names=_LLAMA_NAMES,
+        ),
+        RankFamily(
+            name="llama3",
+            hint=r"llama[-_. ]?3",
+            n_ranks=128_000,
+            pattern=CL100K_PATTERN,
+            specials=numbered(128_000, _LLAMA_3),
+            sha256=_LLAMA_3_RANKS,
+            begins_with_bos=True,
+            names=_LLAMA_NAMES,
+        ),
+        RankFamily(
+            name="llama4",
+            hint=r"llama[-_. ]?4",
+            n_ranks=200_000,
+            pattern=O200K_PATTERN,
+            specials=numbered(200_000, _LLAMA_4),
+            sha256="d0bdbaf59b0762c8c807617e2d8ea51420eb1b1de266df2495be755c8e0ed6ed",
+            begins_with_bos=True,
+            names=_LLAMA_NAMES | {"pad_token": "<|finetune_right_pad|>"},
+        ),
+        RankFamily(
+            name="qwen3.5",
+            hint=r"qwen[-_. ]?3[._][5-9]",
+            n_ranks=248_044,
+            pattern=QWEN35_PATTERN,
+            specials=numbered(248_044, _QWEN_3_5),
+            normalizer="NFC",
+            names=_QWEN_NAMES,
+        ),
+        RankFamily(
+            name="qwen",
+            hint=r"qwen",
+            n_ranks=151_643,
+            pattern=QWEN_PATTERN,
+            specials=numbered(151_643, _QWEN),
+            sha256="b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186",
+            normalizer="NFC",
+            names=_QWEN_NAMES,
+        ),
+        RankFamily(
+            name="whisper-en",
+            hint=r"whisper.*(gpt-?2|\.en\b)",
+            n_ranks=50_256,
+            pattern=GPT2_PATTERN,
+            specials=numbered(50_256, _whisper(99)),
+            sha256=_R50K,
+            names=_OPENAI_NAMES,
+        ),
+        RankFamily(
+            name="whisper-v3",
+            hint=r"whisper.*(large-?v3|turbo)",
+            n_ranks=50_257,
+            pattern=GPT2_PATTERN,
+            specials=numbered(50_257, _whisper(100)),
+            sha256=_WHISPER,
+            names=_OPENAI_NAMES,
+        ),
+        RankFamily(
+            name="whisper",
+            hint=r"whisper.*(tiny|base|small|medium|large-?v[12])",
+            n_ranks=50_257,
+            pattern=GPT2_PATTERN,
+            specials=numbered(50_257, _whisper(99)),
+            sha256=_WHISPER,
+            names=_OPENAI_NAMES,
+        ),
+        RankFamily(
+            name="r50k_base",
+            hint=r"r50k|gpt-?2",
+            n_ranks=50_256,
+            pattern=GPT2_PATTERN,
+            specials={"<|endoftext|>": 50_256},
+            sha256=_R50K,
+            names=_OPENAI_NAMES,
+        ),
+        RankFamily(
+            name="p50k_edit",
+            hint=r"p50k_edit",
+            n_ranks=50_280,
+            pattern=GPT2_PATTERN,
+            specials={"<|endoftext|>": 50_256, **numbered(50_281, _FIM)},
+            sha256=_P50K,
+            names=_OPENAI_NAMES,
+        ),
+        RankFamily(
+            name="p50k_base",
+            hint=r"p50k",
+            n_ranks=50_280,
+            pattern=GPT2_PATTERN,
+            specials={"<|endoftext|>": 50_256},
+            sha256=_P50K,
+            names=_OPENAI_NAMES,
+        ),
+        RankFamily(
+            name="cl100k_base",
+            hint=r"cl100k",
+            n_ranks=100_256,
+            pattern=CL100K_PATTERN,
+            specials={**numbered(100_257, ["<|endoftext|>", *_FIM]), "<|endofprompt|>": 100_276},
+            sha256="223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+            names=_OPENAI_NAMES,
+        ),
+        RankFamily(
+            name="o200k_harmony",
+            hint=r"harmony|gpt-?oss",
+            n_ranks=199_998,
+            pattern=O200K_PATTERN,
+            specials=_HARMONY,
+            sha256=_O200K,
+            names={"bos_token": "<|startoftext|>", "eos_token": "<|return|>", "pad_token": "<|endoftext|>"},
+        ),
+        RankFamily(
+            name="o200k_base",
+            hint=r"o200k",
+            n_ranks=199_998,
+            pattern=O200K_PATTERN,
+            specials={"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018},
+            sha256=_O200K,
+            names=_OPENAI_NAMES,
+        ),
+    )
+}
