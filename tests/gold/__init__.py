@@ -1,0 +1,1 @@
+"""The gold test: what every command writes, kept as digests."""
