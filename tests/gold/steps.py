@@ -128,7 +128,7 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 def _make_inputs() -> None:
-    from vocabopt.bases.ranks import rank_file
+    from vocabopt.tokenizer.ranks import rank_file
 
     for language in ("en", "ko"):
         shutil.copytree(CORPUS / language, Path("corpus") / language)
