@@ -19,7 +19,7 @@ INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train sweep test test-browser check check-lint check-format check-types check-docs docs sample bench clients adapt
+.PHONY: help setup setup-train sweep test test-all test-browser check check-lint check-format check-types check-docs docs sample bench clients adapt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ setup-train: $(COMPILED) $(INSTALLED_TRAIN) ## The same with what training needs
 sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choice, a report
 	$(strip $(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS))
 
-test: $(INSTALLED_DEV) ## Run the tests
+test: $(INSTALLED_DEV) ## Run the tests that take seconds: for every save
 	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS))
+
+test-all: $(INSTALLED_DEV) ## Run these and the slow ones: killed runs, several processes, every command on real bases
+	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not browser' $(ARGS))
 
 test-browser: $(INSTALLED_BROWSER) ## Run the tests that need Chromium: VOCABOPT_CHROMIUM, or chromium on PATH
 	$(strip $(BIN)/python -m pytest -m browser tests/browser $(ARGS))
