@@ -30,8 +30,8 @@ from vocabopt.merge.export import merged_tokenizer_json
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer.chunks import refine
 from vocabopt.tokenizer.families import char_of_byte
-from vocabopt.tokenizer.pretokens import refine
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 HANGUL = ("Hangul",)

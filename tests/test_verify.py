@@ -20,6 +20,7 @@ from vocabopt.artifacts import read_json
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
 from vocabopt.text.scripts import contains_target
+from vocabopt.tokenizer import load_tokenizer
 from vocabopt.tokenizer.families import byte_of_char
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT, hard_strings
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
@@ -29,7 +30,6 @@ from vocabopt.verify import Check, Report, VerifyOptions, verify, write_report
 from vocabopt.verify.checks_ids import BASE_IDS, LLAMA_CPP, SPECIAL_TOKENS, SPELLING
 from vocabopt.verify.checks_text import OTHER_TEXT, ROUND_TRIP
 from vocabopt.verify.forms import FORMS
-from vocabopt.verify.load import load_side
 from vocabopt.verify.loaded import LOADED
 from vocabopt.verify.pair import Pair, make_pair
 from vocabopt.verify.pieces import BASE_PIECES, REACHABILITY, built_through
@@ -51,7 +51,7 @@ def verified(base: object, new: object, **options: Any) -> Report:
 
 def pair_of(base: object, new: object, scripts: str = "auto") -> Pair:
     """The two loaded, for one check alone."""
-    return make_pair(load_side(str(base)), load_side(str(new)), scripts)
+    return make_pair(load_tokenizer(str(base)), load_tokenizer(str(new)), scripts)
 
 
 def failed(report: Report) -> set[str]:

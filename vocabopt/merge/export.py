@@ -15,11 +15,9 @@ from vocabopt.errors import BaseTokenizerError
 from vocabopt.merge.addition import Addition
 from vocabopt.merge.class_defaults import class_defaults, class_of_model
 from vocabopt.text.utf8 import json_bytes, json_value
-from vocabopt.tokenizer import Base, Original
-from vocabopt.tokenizer.model_merges import merges_of
-from vocabopt.tokenizer.ranks import merges_of_ranks, parse_ranks, rank_file, spelled
-from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model
-from vocabopt.tokenizer.tekken import parse_tekken
+from vocabopt.tokenizer import Base, Form
+from vocabopt.tokenizer.ranks import merges_of_ranks, parse_ranks, parse_tekken, rank_file, spelled
+from vocabopt.tokenizer.sentencepiece_model import extended_model, merges_of, read_model
 
 #: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the
 #: pipeline, and drop spaces on some tokenizers; their defaults are written out instead.
@@ -68,9 +66,9 @@ def _merges_of_every_split(base: Base, addition: Addition) -> list[tuple[str, st
     """
     merges = [(left, right) for left, right in base.tokenizer_json["model"]["merges"]]
     form = next(iter(base.originals), None)
-    if form is not None and form.kind == "sentencepiece" and merges_of(read_model(form.data)) == merges:
+    if form is not None and form.kind == "tokenizer.model" and merges_of(read_model(form.data)) == merges:
         return merges_of(read_model(extended_original(base, form, addition)))
-    if form is not None and form.kind != "sentencepiece" and _merges_of_ranks(ranks := _ranks(form)) == merges:
+    if form is not None and form.kind != "tokenizer.model" and _merges_of_ranks(ranks := _ranks(form)) == merges:
         last = max(ranks.values())
         return _merges_of_ranks(ranks | {text: last + 1 + i for i, text in enumerate(addition.texts)})
     known = {*base.tokenizer_json["model"]["vocab"], *addition.pieces}
@@ -84,19 +82,19 @@ def _merges_of_ranks(ranks: Mapping[bytes, int]) -> list[tuple[str, str]]:
     return [(spelled(left), spelled(right)) for left, right in merges_of_ranks(ranks)]
 
 
-def _ranks(original: Original) -> dict[bytes, int]:
+def _ranks(original: Form) -> dict[bytes, int]:
     if original.kind == "tiktoken":
         return parse_ranks(original.data, original.file_name)
     return dict(parse_tekken(json.loads(original.data), original.file_name).ranks)
 
 
-def extended_original(base: Base, original: Original, addition: Addition) -> bytes:
+def extended_original(base: Base, original: Form, addition: Addition) -> bytes:
     """The publisher's own form of the base with the addition merged in, with the ids of the merged tokenizer.json.
 
     Raises:
         BaseTokenizerError: it does not hold the base's tokens, so no form of it could have those ids.
     """
-    if original.kind == "sentencepiece":
+    if original.kind == "tokenizer.model":
         return extended_model(
             original.data,
             addition.pieces,

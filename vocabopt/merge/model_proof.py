@@ -28,7 +28,7 @@ def prove_model(base: Base, merged: Base, addition: Addition, model: bytes, text
     foreign = foreign_tokens(base)
     judged = [text for text in chain(hard_strings(), own, texts) if not any(token in text for token in foreign)]
     found = [*differences(merged.full, model, judged)]
-    excused = {} if base.is_from_model else _of_base(base, [difference.text for difference in found])
+    excused = {} if base.written == "tokenizer.model" else _of_base(base, [difference.text for difference in found])
     new = {*addition.pieces}
     for difference in found:
         one, other = ([piece for piece in side if piece in new] for side in (difference.by_model, difference.by_json))
@@ -47,7 +47,7 @@ def prove_model(base: Base, merged: Base, addition: Addition, model: bytes, text
 
 
 def _next_step(base: Base) -> str:
-    if base.is_from_model:
+    if base.written == "tokenizer.model":
         return "please report this with the base"
     return "pass the base's tokenizer.json alone, which is what is grown, or its tokenizer.model alone"
 

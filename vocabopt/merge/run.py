@@ -187,7 +187,7 @@ def _prove_forms(
     """The two forms of a base with a tokenizer.model are one tokenizer, or differ where the base's do: that is said."""
     # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
     if base.sentencepiece_model is not None and addition.scores != "zero":
-        model = files[next(form.file_name for form in base.originals if form.kind == "sentencepiece")]
+        model = files[next(form.file_name for form in base.originals if form.kind == "tokenizer.model")]
         if told := prove_model(base, merged, addition, model, texts):
             console.note(told)
 

@@ -9,10 +9,10 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.panics import cannot_encode, is_failure
-from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.chunks import opening_of
-from vocabopt.tokenizer.pipeline import bpe_model, counting_tokenizer
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.tokenizer.tokenizer import Tokenizer
+from vocabopt.tokenizer.tokenizer_json import bpe_model, counting_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,9 @@ class AddedTokens:
     document is normalised first, by `normalizer`.
     """
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Tokenizer) -> None:
         self._base = base
-        tokens = [token for token in base.tokenizer_json.get("added_tokens", []) if token["content"]]
+        tokens = [token for token in base.added_tokens if token["content"]]
         normalizer = base.full.normalizer
         self.normalizer = None
         needles = [token["content"] for token in tokens if not token["normalized"]]
@@ -147,7 +147,7 @@ class AddedTokens:
 
 def open_documents(
     added: AddedTokens,
-    base: Base,
+    base: Tokenizer,
     data: bytes,
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -197,6 +197,6 @@ class _Parts:
         self.found = text.get_splits(offset_referential="original", offset_type="byte")
 
 
-def _is_prepended(base: Base) -> bool:
+def _is_prepended(base: Tokenizer) -> bool:
     """Whether it is the normaliser that puts a space before text."""
     return base.prefix == "always" and not base.prefix_unless_space

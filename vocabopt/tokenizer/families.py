@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.tokenizer.pipeline import isolated_symbols
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.tokenizer.tokenizer_json import isolated_symbols
 
 Family = Literal["sentencepiece-bpe", "byte-level-bpe"]
 Prefix = Literal["always", "first", "never"]

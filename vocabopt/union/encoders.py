@@ -74,5 +74,5 @@ def encoders_of(base: Base, merged: Base, addition: Addition) -> tuple[TextEncod
     """What encodes with the base, and with the addition merged in."""
     if addition.scores != "zero":
         return LibraryEncoder(base), LibraryEncoder(merged)
-    original = next(original for original in base.originals if original.kind == "sentencepiece")
+    original = next(original for original in base.originals if original.kind == "tokenizer.model")
     return ScoredEncoder.of(original.data), ScoredEncoder.of(extended_original(base, original, addition))

@@ -118,7 +118,7 @@ def union_addition(base: Base, pieces: Sequence[str], *, scores: Scores, place: 
     Raises:
         OptionError: a piece is spelled like a special token of the base, or `scores` cannot be had with this base.
     """
-    if scores == "zero" and not any(original.kind == "sentencepiece" for original in base.originals):
+    if scores == "zero" and not any(original.kind == "tokenizer.model" for original in base.originals):
         raise OptionError(
             f"--scores zero: is about the scores of a SentencePiece model, and {base.name} is not one. Leave it out."
         )

@@ -7,10 +7,10 @@ from typing import Any
 
 from vocabopt.text.scripts import contains_target
 from vocabopt.text.utf8 import json_value
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import N_EXAMPLES, Check, Example
-from vocabopt.verify.sides import Side
 
 BASE_IDS = "Base ids spell the same pieces, and new ids follow them"
 SPECIAL_TOKENS = "Special tokens are unchanged"
@@ -112,7 +112,7 @@ def _told(token: Mapping[str, Any] | None) -> str:
     return f"{token['content']!r} ({', '.join(flags) or 'plain'})"
 
 
-def names_of(side: Side) -> dict[str, str | None]:
+def names_of(side: Tokenizer) -> dict[str, str | None]:
     """bos_token and its like, as tokenizer_config.json or special_tokens_map.json name them; {} without these files."""
     names: dict[str, str | None] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -190,7 +190,7 @@ def llama_cpp(pair: Pair) -> Check:
 
 def _ids_of_llama_cpp_text(pair: Pair) -> tuple[list[int], list[int]]:
     """With special tokens, as the converter has it; without them where sentencepiece encodes for one of the two."""
-    if pair.base.full is not None and pair.new.full is not None:
+    if pair.base.encodes_as_json and pair.new.encodes_as_json:
         return pair.base.full.encode(LLAMA_CPP_TEXT).ids, pair.new.full.encode(LLAMA_CPP_TEXT).ids
     view = pair.views[0]
     return view.base.encode([LLAMA_CPP_TEXT])[0], view.new.encode([LLAMA_CPP_TEXT])[0]

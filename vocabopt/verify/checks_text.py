@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from vocabopt.panics import encoded
+from vocabopt.tokenizer.encoders import Ids
 from vocabopt.verify.checks_ids import one_of_each
-from vocabopt.verify.encoders import Ids
 from vocabopt.verify.pair import Pair, View
 from vocabopt.verify.pieces import Usage
 from vocabopt.verify.report import N_EXAMPLES, Check, Example, Status
@@ -167,12 +167,12 @@ class RoundTrip:
             ids = batch.ids(view)
             changed |= self._changed(batch, view, ids, every, skip_special=True)
             changed |= self._changed(batch, view, ids, [i for i in every if batch.has_special[i]], skip_special=False)
-        before, after = self.pair.base.full, self.pair.new.full
-        if batch.role == "hard" and before is not None and after is not None:
+        base, new_side = self.pair.base, self.pair.new
+        if batch.role == "hard" and base.encodes_as_json and new_side.encodes_as_json:
             view = self.pair.views[0]
             old, new = (
                 [encoding.ids for encoding in encoded(tokenizer, batch.documents, source, add_special_tokens=True)]
-                for tokenizer, source in ((before, self.pair.base.source), (after, self.pair.new.source))
+                for tokenizer, source in ((base.full, base.source), (new_side.full, new_side.source))
             )
             plain = batch.ids(view)
             rows = [i for i in every if (old[i], new[i]) != (plain[0][i], plain[1][i])]

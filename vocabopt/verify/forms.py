@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.encoders import Ids, Kind
 from vocabopt.tokenizer.model_check import ids_with_names_as_text
-from vocabopt.verify.encoders import Ids, Kind
 from vocabopt.verify.pair import Pair, difference
 from vocabopt.verify.report import N_EXAMPLES, Check, Example, Status
-from vocabopt.verify.sides import Side
 from vocabopt.verify.text_pass import Batch, shown
 
 FORMS = "All forms of the new tokenizer agree"
@@ -48,7 +48,7 @@ class FormsAgree:
 
     @property
     def _base_is_model(self) -> bool:
-        return self.pair.base.written == "tokenizer.model" and self.pair.base.full is not None
+        return self.pair.base.written == "tokenizer.model" and self.pair.base.encodes_as_json
 
     def see(self, batch: Batch) -> None:
         if self._base_is_model:
@@ -71,7 +71,7 @@ class FormsAgree:
                     told = f"as it was loaded: {ids[0]} | tokenizer.model: {ids[1]}"
                     self.examples.append(Example(what=shown(text), base=told, new="not looked at"))
 
-    def _rows(self, batch: Batch, kind: Kind, side: Side) -> list[int]:
+    def _rows(self, batch: Batch, kind: Kind, side: Tokenizer) -> list[int]:
         """Documents without added tokens that the form does not have and that are not special."""
         own = {token["content"] for token in side.added.values() if not token.get("special")}
         if kind == "tokenizer.model" and self._base_is_model:
@@ -108,7 +108,9 @@ class FormsAgree:
                 self.examples.append(self._example(batch, kind, i, one[i], before))
         del self.examples[N_EXAMPLES:]
 
-    def _ids(self, batch: Batch, rows: Sequence[int], side: Side, ids: Mapping[Kind, Ids]) -> Mapping[int, list[int]]:
+    def _ids(
+        self, batch: Batch, rows: Sequence[int], side: Tokenizer, ids: Mapping[Kind, Ids]
+    ) -> Mapping[int, list[int]]:
         """What the first form gives, names of special tokens taken as text."""
         first = self.kinds[0]
         found = {i: ids[first][i] for i in rows}
@@ -163,7 +165,6 @@ class FormsAgree:
         )
 
 
-def _as_text(side: Side, texts: list[str]) -> Ids:
+def _as_text(side: Tokenizer, texts: list[str]) -> Ids:
     """What tokenizer.json gives where names of special tokens are text."""
-    assert side.full is not None
     return ids_with_names_as_text(side.full, texts)

@@ -10,11 +10,11 @@ from vocabopt.merge.class_defaults import class_defaults, class_of_model
 from vocabopt.panics import encoded
 from vocabopt.text.scripts import contains_target
 from vocabopt.text.utf8 import json_value
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.verify.checks_ids import NAMES, one_of_each
 from vocabopt.verify.pair import Pair, difference
 from vocabopt.verify.reload import auto_tokenizer, load, quiet
 from vocabopt.verify.report import Check, Example, contrast
-from vocabopt.verify.sides import Side
 from vocabopt.verify.templates import cases, told
 from vocabopt.verify.text_pass import shown
 
@@ -116,8 +116,7 @@ def _compare_facts(pair: Pair, before: Any, after: Any, found: _Findings) -> Non
         if name in stated and name not in config and value == stated[name]:
             found.add(_STATED, name, old[name], new[name], certain=False)
             continue
-        full = pair.base.full
-        is_base_otherwise = name == _AROUND and full is not None and full.encode("").ids != old[name]
+        is_base_otherwise = name == _AROUND and pair.base.encodes_as_json and pair.base.full.encode("").ids != old[name]
         if name == _OTHERS and pair.base.written == "tokenizer.model":
             # transformers calls user-defined symbols special, and leaves them out of text; sentencepiece does not.
             special = {token["content"] for token in pair.base.added.values() if token.get("special")}
@@ -125,7 +124,7 @@ def _compare_facts(pair: Pair, before: Any, after: Any, found: _Findings) -> Non
         found.add(_FACTS, name, old[name], new[name], certain=not is_base_otherwise)
 
 
-def _config(base: Side) -> tuple[dict[str, Any], dict[str, Any]]:
+def _config(base: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
     """tokenizer_config.json of BASE's folder, and what the class that it names fills in."""
     try:
         config = json_value(base.companions.get("tokenizer_config.json", b"{}"))
@@ -133,9 +132,7 @@ def _config(base: Side) -> tuple[dict[str, Any], dict[str, Any]]:
         config = {}
     if not isinstance(config, dict):
         config = {}
-    named = config.get("tokenizer_class") or class_of_model(
-        None if base.folder is None else base.folder / "config.json"
-    )
+    named = config.get("tokenizer_class") or class_of_model(base.model_config)
     return config, class_defaults(str(named))
 
 
@@ -163,8 +160,8 @@ def _compare_prompts(pair: Pair, before: Any, after: Any, found: _Findings) -> i
             continue
         ids, new_ids = (list(loaded(old, add_special_tokens=False)["input_ids"]) for loaded in (before, after))
         if ids != new_ids:
-            full = pair.base.full
-            certain = full is None or full.encode(old, add_special_tokens=False).ids == ids
+            base = pair.base
+            certain = not base.encodes_as_json or base.full.encode(old, add_special_tokens=False).ids == ids
             found.add(_IDS, f"{told(case)}: {shown(old)}", *pair.show(ids, new_ids), certain=certain)
     return len(cases())
 
@@ -178,9 +175,9 @@ def _prompt(loaded: Any, case: Mapping[str, Any]) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def _departures(base: Side, loaded: Any, documents: Sequence[str], found: _Findings) -> int:
+def _departures(base: Tokenizer, loaded: Any, documents: Sequence[str], found: _Findings) -> int:
     """Lines on which BASE as it is loaded gives other ids than its own tokenizer.json; how many there are."""
-    if base.full is None or not documents:
+    if not base.encodes_as_json or not documents:
         return 0
     texts = list(documents)
     expected = [encoding.ids for encoding in encoded(base.full, texts, base.source)]

@@ -7,8 +7,8 @@ from typing import Any
 
 from vocabopt.merge.extension import read_extension
 from vocabopt.text.scripts import find_target_scripts, parse_scripts
-from vocabopt.verify.encoders import Encoder, Kind
-from vocabopt.verify.sides import Side
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.encoders import Encoder, Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Pair:
     scripts: the target of the new tokens, () where nothing guards other text; scripts_from: what told them.
     """
 
-    base: Side
-    new: Side
+    base: Tokenizer
+    new: Tokenizer
     scripts: tuple[str, ...]
     scripts_from: str
 
@@ -70,19 +70,19 @@ class Pair:
         return difference(self.base, before, self.new, after)
 
 
-def difference(one: Side, before: list[int], other: Side, after: list[int]) -> tuple[str, str]:
+def difference(one: Tokenizer, before: list[int], other: Tokenizer, after: list[int]) -> tuple[str, str]:
     """Two encodings, with their pieces, from shortly before the first difference on."""
     pairs = enumerate(zip(before, after, strict=False))
     n_same = next((i for i, (a, b) in pairs if a != b), min(len(before), len(after)))
     return _shown(one, before, n_same), _shown(other, after, n_same)
 
 
-def _shown(side: Side, ids: list[int], n_same: int) -> str:
+def _shown(side: Tokenizer, ids: list[int], n_same: int) -> str:
     first, last = max(0, n_same - 1), n_same + 8
     return f"{'... ' if first else ''}{side.show(ids[first:last])}{' ...' if len(ids) > last else ''}"
 
 
-def make_pair(base: Side, new: Side, scripts: str) -> Pair:
+def make_pair(base: Tokenizer, new: Tokenizer, scripts: str) -> Pair:
     """Put two tokenizers side by side; `scripts` is the option's value.
 
     Raises:
@@ -102,7 +102,7 @@ def make_pair(base: Side, new: Side, scripts: str) -> Pair:
     return Pair(base=base, new=new, scripts=find_target_scripts(characters), scripts_from="the new tokens")
 
 
-def extension(side: Side) -> dict[str, Any]:
+def extension(side: Tokenizer) -> dict[str, Any]:
     """extension.json of a tokenizer made here; empty where there is none."""
     if side.folder is None or not (side.folder / "extension.json").is_file():
         return {}

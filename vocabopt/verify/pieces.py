@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.encoders import Kind
 from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.verify.checks_ids import first_examples
-from vocabopt.verify.encoders import Kind
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import N_EXAMPLES, Check, Example
-from vocabopt.verify.sides import Side
 
 BASE_PIECES = "Base pieces still come from their own text"
 REACHABILITY = "Every new token comes from its own text"
@@ -75,12 +75,12 @@ def _check_by_form(name: str, counts: dict[str, int], key: str, told: str, examp
     )
 
 
-def _whole_texts(side: Side) -> dict[int, str]:
+def _whole_texts(side: Tokenizer) -> dict[int, str]:
     """Id -> text, of pieces that are text: those that end or begin inside a character are not."""
     return {index: data.decode() for index, data in side.texts.items() if data and _is_whole(data)}
 
 
-def _cut_pieces(side: Side) -> list[int]:
+def _cut_pieces(side: Tokenizer) -> list[int]:
     return [index for index, data in side.texts.items() if data and not _is_whole(data)]
 
 
@@ -113,7 +113,7 @@ def reachability(pair: Pair, usage: Usage | None) -> Check:
         missed = [index for index, ids in found.items() if ids != [index]]
         # How each token is built takes a second for 40,000, and tells nothing where all are reached by their merges
         # and no text says which are used.
-        model = (pair.new.tokenizer_json or {}).get("model", {})
+        model = pair.new.tokenizer_json["model"]
         is_asked = bool(missed) or (usage is not None and usage.n_lines > 0) or bool(model.get("ignore_merges"))
         steps_here, whole_here = _steps(pair, kind, reached) if is_asked else (set(), 0)
         steps, n_whole = steps | steps_here, n_whole + whole_here
@@ -141,7 +141,7 @@ def _encoded_alone(pair: Pair, kind: Kind) -> dict[int, list[int]]:
     side, new = pair.new, {*pair.new_ids}
     whole = {index: text for index, text in _whole_texts(side).items() if index in new}
     found = dict(zip(whole, side.bare[kind].encode([*whole.values()]), strict=True))
-    if side.base is None:
+    if not side.can_grow:
         # Some pipelines drop spaces and let the dummy prefix stand for one.
         spaced = [index for index, ids in found.items() if ids != [index] and whole[index].startswith(" ")]
         rows = side.encoders[kind].encode([whole[index][1:] for index in spaced])
@@ -182,13 +182,12 @@ def _steps(pair: Pair, kind: Kind, reached: list[int]) -> tuple[set[int], int]:
     return steps, n_whole
 
 
-def _rank(side: Side, kind: Kind) -> Callable[[str, str], float | None] | None:
+def _rank(side: Tokenizer, kind: Kind) -> Callable[[str, str], float | None] | None:
     """The order of merges in a form: lower first; None where it has none."""
     if kind == "tokenizer.model":
         model = read_model(side.forms[kind])
         scores = {piece.piece: -piece.score for piece in model.pieces if piece.type == 1}
         return lambda left, right: scores.get(left + right)
-    assert side.tokenizer_json is not None
     if side.tokenizer_json["model"].get("type") != "BPE":
         return None
     ranks = {(left, right): i for i, (left, right) in enumerate(side.tokenizer_json["model"]["merges"])}

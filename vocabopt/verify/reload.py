@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+import tokenizers
 
 from vocabopt.errors import how_to_install
 from vocabopt.verify.checks_ids import one_of_each
@@ -45,7 +45,7 @@ class Reload:
     def check(self) -> Check:
         """AutoTokenizer on NEW's folder, and again on what it saves, gives the ids of tokenizer.json."""
         side = self.pair.new
-        if side.folder is None or not (side.folder / "tokenizer.json").is_file() or side.full is None:
+        if side.folder is None or not (side.folder / "tokenizer.json").is_file() or not side.encodes_as_json:
             reason = "a file, not a folder" if side.folder is None else "a folder without tokenizer.json"
             return Check(name=RELOAD, status="not_checked", summary=f"{side.name} is {reason}")
         with quiet():
@@ -86,7 +86,7 @@ class Reload:
     def _base_as_well(self, auto: Any) -> set[str]:
         """Lines on which the base itself, loaded by transformers, does not give the ids of its tokenizer.json."""
         base = self.pair.base
-        if base.folder is None or not (base.folder / "tokenizer.json").is_file() or base.full is None:
+        if base.folder is None or not (base.folder / "tokenizer.json").is_file() or not base.encodes_as_json:
             return set()
         try:
             return {line for _, line, _, _ in _loaded_twice(auto, base.folder, base.full, self.documents)}
@@ -123,7 +123,7 @@ def load(auto: Any, folder: Path) -> Any:
 
 
 def _loaded_twice(
-    auto: Any, folder: Path, tokenizer: Tokenizer, documents: Sequence[str]
+    auto: Any, folder: Path, tokenizer: tokenizers.Tokenizer, documents: Sequence[str]
 ) -> list[tuple[str, str, list[int], list[int]]]:
     """Documents that transformers encodes otherwise: how, the document, ids of tokenizer.json, ids found."""
     texts = list(documents)

@@ -1,5 +1,6 @@
 """What a verification asks for and what it finds: options, checks with their examples, and verify.json."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
 from vocabopt.text.reading import ReadOptions, TextFormat
+from vocabopt.tokenizer import Tokenizer
 
 Status = Literal["pass", "fail", "warn", "not_checked"]
 
@@ -150,3 +152,10 @@ class Report:
 def write_report(report: Report, path: Path) -> None:
     """Write verify.json, whole or not at all. Raises RunDirectoryError where it cannot be written."""
     write_json_atomic(path, report.as_record())
+
+
+def compared(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Which tokenizer was compared, as verify.json says it."""
+    files = {kind: hashlib.sha256(data).hexdigest() for kind, data in tokenizer.forms.items()}
+    record = {name: getattr(tokenizer, name) for name in ("name", "source", "sha256", "written")}
+    return {**record, "forms": files, "n_tokens": tokenizer.n_tokens, "refusal": tokenizer.refusal}

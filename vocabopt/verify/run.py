@@ -5,15 +5,15 @@ from dataclasses import asdict
 
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.tokenizer import load_tokenizer
 from vocabopt.verify.checks_ids import base_ids, llama_cpp, special_tokens, spelling
 from vocabopt.verify.checks_text import OtherText, RoundTrip, UsageCounter
 from vocabopt.verify.forms import FormsAgree
-from vocabopt.verify.load import load_side
 from vocabopt.verify.loaded import as_loaded
 from vocabopt.verify.pair import Pair, make_pair
 from vocabopt.verify.pieces import base_pieces, reachability
 from vocabopt.verify.reload import Reload
-from vocabopt.verify.report import Report, VerifyOptions
+from vocabopt.verify.report import Report, VerifyOptions, compared
 from vocabopt.verify.settings import settings
 from vocabopt.verify.templates import chat_templates
 from vocabopt.verify.text_files import Texts
@@ -54,8 +54,8 @@ def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Rep
         checks += [reload.check(), as_loaded(pair, reload.documents)]
     checks += [forms.check(), spelling(pair), llama_cpp(pair)]
     return Report(
-        base=pair.base.as_record(),
-        new=pair.new.as_record(),
+        base=compared(pair.base),
+        new=compared(pair.new),
         scripts=pair.scripts,
         scripts_from=pair.scripts_from,
         n_new=len(pair.new_ids),
@@ -67,7 +67,7 @@ def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Rep
 
 
 def _load(base: str, new: str, options: VerifyOptions) -> Pair:
-    before, after = (load_side(value, pattern=options.pattern, specials=options.specials) for value in (base, new))
+    before, after = (load_tokenizer(value, pattern=options.pattern, specials=options.specials) for value in (base, new))
     if (options.pattern or options.specials) and "tiktoken" not in (before.written, after.written):
         option = "--pattern" if options.pattern else "--specials"
         raise OptionError(f"{option}: is for tiktoken rank files, and neither {base} nor {new} is one. Leave it out.")

@@ -8,10 +8,10 @@ from itertools import zip_longest
 from typing import Any
 
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.tokenizer.encoders import canonical_parts
 from vocabopt.tokenizer.ranks import parse_ranks
 from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.verify.checks_ids import one_of_each
-from vocabopt.verify.encoders import canonical_parts
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import Check, Example, contrast
 
@@ -61,7 +61,7 @@ def settings(pair: Pair) -> Check:
     found = _Findings()
     forms = []
     before, after = pair.base.tokenizer_json, pair.new.tokenizer_json
-    if before is not None and after is not None:
+    if pair.base.encodes_as_json and pair.new.encodes_as_json:
         forms.append("tokenizer.json")
         _compare_parts(pair, before, after, found)
         _compare_merges(pair, before["model"], after["model"], found)

@@ -10,11 +10,11 @@ import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vocabopt.text.utf8 import json_value
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.load import TEMPLATE_FOLDER
 from vocabopt.verify.checks_ids import first_examples, names_of
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.report import Check, Example
-from vocabopt.verify.sides import Side
 
 TEMPLATES = "Chat templates render the same"
 
@@ -83,7 +83,7 @@ def _has(value: bool) -> str:
     return "has this template" if value else "has no such template"
 
 
-def _templates(side: Side) -> dict[str, str]:
+def _templates(side: Tokenizer) -> dict[str, str]:
     """Chat templates by name, "default" for the unnamed one; files of their own stand before tokenizer_config.json."""
     templates: dict[str, str] = {}
     for file in ("tokenizer_config.json", "chat_template.json"):

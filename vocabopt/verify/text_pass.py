@@ -9,7 +9,7 @@ import polars as pl
 from vocabopt.console import Console
 from vocabopt.errors import quoted
 from vocabopt.text.scripts import contains_target
-from vocabopt.verify.encoders import Ids, Kind
+from vocabopt.tokenizer.encoders import Ids, Kind
 from vocabopt.verify.pair import Pair, View
 from vocabopt.verify.text_files import Lines, Role, Texts
 
