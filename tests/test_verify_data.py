@@ -6,7 +6,7 @@ import mistral_common
 import pytest
 
 from vocabopt.console import Console
-from vocabopt.merge.addition import Scores
+from vocabopt.merge.extension import Scores
 from vocabopt.merge.run import merge_vocabulary
 from vocabopt.tokenizer import load_base
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT

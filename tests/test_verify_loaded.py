@@ -17,9 +17,16 @@ from conftest import TEMPLATE
 from helpers import lines_of, train_byte_level
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from vocabopt.merge.addition import Addition
-from vocabopt.merge.class_defaults import PADS_LEFT, TOKENS, class_defaults, class_of_model
-from vocabopt.merge.export import merged_base, merged_files, tokenizer_config
+from vocabopt.merge.export import (
+    PADS_LEFT,
+    TOKENS,
+    class_defaults,
+    class_of_model,
+    merged_base,
+    merged_files,
+    tokenizer_config,
+)
+from vocabopt.merge.extension import Addition
 from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.verify import Check
 from vocabopt.verify.loaded import LOADED, as_loaded
