@@ -15,8 +15,8 @@ from vocabopt.console import Console
 from vocabopt.growth.guard import guard_record, guard_sentences, is_open
 from vocabopt.tokenizer import load_tokenizer
 from vocabopt.verify import VerifyOptions, verify
-from vocabopt.verify.checks_text import OTHER_TEXT
-from vocabopt.verify.plain_lines import plain_lines
+from vocabopt.verify.checks import OTHER_TEXT
+from vocabopt.verify.text import plain_lines
 
 #: No language: Latin letters in words that English lacks, so that tokens of them change few English lines, if any.
 LATIN = ["Tôi không biết anh ấy đang ở đâu 1984 và tại sao.", "Chúng tôi sẽ đến vào ngày 20 tháng 1 năm 2021."] * 40

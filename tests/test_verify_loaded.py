@@ -29,9 +29,11 @@ from vocabopt.merge.export import (
 from vocabopt.merge.extension import Addition
 from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.verify import Check
-from vocabopt.verify.loaded import LOADED, as_loaded
+from vocabopt.verify.checks import LOADED
+from vocabopt.verify.checks_transformers import as_loaded
 from vocabopt.verify.pair import make_pair
-from vocabopt.verify.plain_lines import plain_lines
+from vocabopt.verify.summary import summary
+from vocabopt.verify.text import plain_lines
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 TURNS = [{"role": "user", "content": "Hello, who are you?"}, {"role": "assistant", "content": "A model."}]
@@ -207,8 +209,8 @@ def test_a_base_that_is_loaded_otherwise_than_its_files_say_is_told_with_an_exam
     pair = make_pair(load_tokenizer(str(base)), load_tokenizer(str(new)), "Hangul")
     check = as_loaded(pair, [line, "Hello"])
     assert (check.status, check.counts["n_different"], check.counts["n_lines_base_departs"]) == ("warn", 0, 1)
-    assert re.search(r"\d ids of chat prompts, 1 lines: transformers loads the base's folder otherwise", check.summary)
-    assert "the new folder follows the files, as it should" in check.summary
+    assert re.search(r"\d ids of chat prompts, 1 lines: transformers loads the base's folder otherwise", summary(check))
+    assert "the new folder follows the files, as it should" in summary(check)
     example = next(example for example in check.examples if example.what == repr(line))
     assert (example.base[:9], example.new[:18]) == ("as loaded", "its tokenizer.json")
 
@@ -234,7 +236,7 @@ def test_of_long_lists_of_special_tokens_only_what_differs_is_shown(
 def test_a_lone_file_has_no_folder_to_load(folders: Path) -> None:
     file = folders / "llama-like" / "tokenizer.json"
     check = as_loaded(make_pair(load_tokenizer(str(folders / "llama-like")), load_tokenizer(str(file)), "Hangul"), ())
-    assert (check.status, check.summary) == ("not_checked", f"{file}: no folder for transformers to load")
+    assert (check.status, summary(check)) == ("not_checked", f"{file}: no folder for transformers to load")
 
 
 # --- The table of classes --------------------------------------------------------------------------------------------

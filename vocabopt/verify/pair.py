@@ -5,10 +5,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from vocabopt.errors import quoted
 from vocabopt.merge.extension import read_extension
 from vocabopt.text.scripts import find_target_scripts, parse_scripts
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Encoder, Kind
+
+_MAX_SHOWN = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +110,8 @@ def extension(side: Tokenizer) -> dict[str, Any]:
     if side.folder is None or not (side.folder / "extension.json").is_file():
         return {}
     return read_extension(side.folder, next_step="Merge again, or remove it: verify does without.")
+
+
+def shown(text: str) -> str:
+    """A document as an example shows it: on one line, not too long."""
+    return quoted(text, _MAX_SHOWN)

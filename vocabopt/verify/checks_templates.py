@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 import jinja2.ext
@@ -12,11 +12,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.load import TEMPLATE_FOLDER
-from vocabopt.verify.checks_ids import first_examples, names_of
+from vocabopt.verify.checks import TEMPLATES, Check, Example, NotChecked, Templates, first_examples
+from vocabopt.verify.checks_vocabulary import names_of
 from vocabopt.verify.pair import Pair
-from vocabopt.verify.report import Check, Example
-
-TEMPLATES = "Chat templates render the same"
 
 _USER = {"role": "user", "content": "Hello, who are you?"}
 _ASSISTANT = {"role": "assistant", "content": "A model.  With  spaces,\nand lines. "}
@@ -46,7 +44,7 @@ def chat_templates(pair: Pair) -> Check:
     """Every chat template of either side, by name, rendered for a few conversations."""
     before, after = _templates(pair.base), _templates(pair.new)
     if not before and not after:
-        return Check(name=TEMPLATES, status="not_checked", summary="neither has a chat template")
+        return NotChecked(name=TEMPLATES, reason="neither has a chat template")
     wrong: list[Example] = []
     doubtful: list[Example] = []
     n_rendered = 0
@@ -65,16 +63,17 @@ def chat_templates(pair: Pair) -> Check:
             )
             if old != new:
                 wrong.append(Example(what=f"{name}: {told(case)}", base=repr(old), new=repr(new)))
-    summary = f"{len(before.keys() | after.keys()):,} templates, {n_rendered:,} renderings"
-    summary += f": {len(wrong):,} differ" if wrong else ""
+    lone: Literal["BASE", "NEW"] | None = None
     if doubtful:
         lone = "BASE" if pair.base.folder is None else "NEW"
-        summary += f"; {lone} is a lone file, which has none to compare with"
-    return Check(
-        name=TEMPLATES,
+    return Templates(
         status="fail" if wrong else "warn" if doubtful else "pass",
-        summary=summary,
-        counts={"n_base": len(before), "n_new": len(after), "n_rendered": n_rendered, "n_different": len(wrong)},
+        n_base=len(before),
+        n_new=len(after),
+        n_rendered=n_rendered,
+        n_different=len(wrong),
+        names=tuple(sorted(before.keys() | after.keys())),
+        lone=lone,
         examples=first_examples([*wrong, *doubtful]),
     )
 
