@@ -20,8 +20,7 @@ from vocabopt.merge.run import merge_run
 from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model, to_tokenizer_json
 from vocabopt.verify import VerifyOptions, verify
-from vocabopt.verify.checks import FORMS
-from vocabopt.verify.checks_text import FormsPass
+from vocabopt.verify.checks_text import FORMS, FormsPass
 from vocabopt.verify.pair import Pair
 from vocabopt.verify.text import Lines, batch_of
 

@@ -15,7 +15,7 @@ from vocabopt.console import Console
 from vocabopt.growth.guard import guard_record, guard_sentences, is_open
 from vocabopt.tokenizer import load_tokenizer
 from vocabopt.verify import VerifyOptions, verify
-from vocabopt.verify.checks import OTHER_TEXT
+from vocabopt.verify.checks_text import OTHER_TEXT
 from vocabopt.verify.text import plain_lines
 
 #: No language: Latin letters in words that English lacks, so that tokens of them change few English lines, if any.

@@ -27,24 +27,20 @@ from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model
 from vocabopt.verify import Check, Report, VerifyOptions, verify, write_report
-from vocabopt.verify.checks import (
+from vocabopt.verify.checks import N_EXAMPLES
+from vocabopt.verify.checks_settings import SETTINGS
+from vocabopt.verify.checks_templates import TEMPLATES, chat_templates
+from vocabopt.verify.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
+from vocabopt.verify.checks_transformers import LOADED, RELOAD
+from vocabopt.verify.checks_vocabulary import (
     BASE_IDS,
     BASE_PIECES,
-    FORMS,
     LLAMA_CPP,
-    LOADED,
-    N_EXAMPLES,
-    OTHER_TEXT,
     REACHABILITY,
-    RELOAD,
-    ROUND_TRIP,
-    SETTINGS,
     SPECIAL_TOKENS,
     SPELLING,
-    TEMPLATES,
+    built_through,
 )
-from vocabopt.verify.checks_templates import chat_templates
-from vocabopt.verify.checks_vocabulary import built_through
 from vocabopt.verify.pair import Pair, make_pair
 from vocabopt.verify.report import failures, report_table
 from vocabopt.verify.summary import summary

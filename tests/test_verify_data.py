@@ -11,17 +11,15 @@ from vocabopt.merge.run import merge_vocabulary
 from vocabopt.tokenizer import load_base
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.verify import Report, VerifyOptions, verify
-from vocabopt.verify.checks import (
+from vocabopt.verify.checks_settings import SETTINGS
+from vocabopt.verify.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
+from vocabopt.verify.checks_vocabulary import (
     BASE_IDS,
     BASE_PIECES,
-    FORMS,
-    OTHER_TEXT,
     REACHABILITY,
-    ROUND_TRIP,
-    SETTINGS,
     SPECIAL_TOKENS,
+    llama_cpp_hash,
 )
-from vocabopt.verify.checks_vocabulary import llama_cpp_hash
 
 pytestmark = pytest.mark.data
 

@@ -29,8 +29,7 @@ from vocabopt.merge.export import (
 from vocabopt.merge.extension import Addition
 from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.verify import Check
-from vocabopt.verify.checks import LOADED
-from vocabopt.verify.checks_transformers import as_loaded
+from vocabopt.verify.checks_transformers import LOADED, as_loaded
 from vocabopt.verify.pair import make_pair
 from vocabopt.verify.summary import summary
 from vocabopt.verify.text import plain_lines

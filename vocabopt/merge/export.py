@@ -146,33 +146,21 @@ def tokenizer_config(base: Tokenizer) -> dict[str, Any]:
 # tests/test_verify_loaded.py compares them with the transformers that is installed.
 
 _END = "<|endoftext|>"
-_LLAMA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-_GPT2 = {"bos_token": _END, "eos_token": _END, "unk_token": _END}
-_GEMMA = {
-    "bos_token": "<bos>",
-    "eos_token": "<eos>",
-    "unk_token": "<unk>",
-    "pad_token": "<pad>",
-    "mask_token": "<mask>",
-}
-_QWEN2 = {"eos_token": _END, "pad_token": _END, "unk_token": _END}
-_ROBERTA = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "sep_token": "</s>",
-    "cls_token": "<s>",
-    "unk_token": "<unk>",
-    "pad_token": "<pad>",
-    "mask_token": "<mask>",
-}
+
+
+def _tokens(**roles: str) -> dict[str, str]:
+    """Special tokens by their roles: bos -> bos_token."""
+    return {f"{role}_token": content for role, content in roles.items()}
+
+
+_LLAMA = _tokens(bos="<s>", eos="</s>", unk="<unk>")
+_GPT2 = _tokens(bos=_END, eos=_END, unk=_END)
+_GEMMA = _tokens(bos="<bos>", eos="<eos>", unk="<unk>", pad="<pad>", mask="<mask>")
+_QWEN2 = _tokens(eos=_END, pad=_END, unk=_END)
+_ROBERTA = _tokens(bos="<s>", eos="</s>", sep="</s>", cls="<s>", unk="<unk>", pad="<pad>", mask="<mask>")
 _COHERE = {
-    "bos_token": "<BOS_TOKEN>",
-    "eos_token": "<|END_OF_TURN_TOKEN|>",
-    "unk_token": "<UNK>",
-    "pad_token": "<PAD>",
-    "cls_token": "<CLS>",
-    "sep_token": "<SEP>",
-    "mask_token": "<MASK_TOKEN>",
+    **_tokens(bos="<BOS_TOKEN>", eos="<|END_OF_TURN_TOKEN|>", unk="<UNK>", pad="<PAD>"),
+    **_tokens(cls="<CLS>", sep="<SEP>", mask="<MASK_TOKEN>"),
 }
 #: Special tokens that a class supplies where tokenizer_config.json does not name them.
 TOKENS: Mapping[str, Mapping[str, str]] = {

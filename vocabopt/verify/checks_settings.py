@@ -10,8 +10,10 @@ from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.tokenizer.encoders import Kind, canonical_parts
 from vocabopt.tokenizer.ranks import parse_ranks
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
-from vocabopt.verify.checks import SETTINGS, Check, Findings, NotChecked, Settings, n_of_each
+from vocabopt.verify.checks import Check, Differences, Findings, NotChecked, n_of_each
 from vocabopt.verify.pair import Pair
+
+SETTINGS = "Model settings and base merges are unchanged"
 
 #: Settings of the model that change ids however the rest is written.
 _ALWAYS = ("byte_fallback", "fuse_unk", "ignore_merges")
@@ -28,6 +30,19 @@ _MODEL_FIELDS = {
 }
 
 Merge = tuple[str, str]
+
+
+class Settings(Differences, frozen=True, kw_only=True):
+    """forms: those compared. compared: sizes of what was compared."""
+
+    name: str = SETTINGS
+    forms: tuple[Kind, ...]
+    compared: Mapping[str, int]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        n_wrong, n_doubtful = (sum(kinds.values()) for kinds in (self.wrong, self.doubtful))
+        return {**self.compared, "n_different": n_wrong, "n_written_otherwise": n_doubtful}
 
 
 def settings(pair: Pair) -> Check:

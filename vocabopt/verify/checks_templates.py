@@ -12,9 +12,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.load import TEMPLATE_FOLDER
-from vocabopt.verify.checks import TEMPLATES, Check, Example, NotChecked, Templates, first_examples
+from vocabopt.verify.checks import Check, Example, NotChecked, first_examples
 from vocabopt.verify.checks_vocabulary import names_of
 from vocabopt.verify.pair import Pair
+
+TEMPLATES = "Chat templates render the same"
 
 _USER = {"role": "user", "content": "Hello, who are you?"}
 _ASSISTANT = {"role": "assistant", "content": "A model.  With  spaces,\nand lines. "}
@@ -38,6 +40,18 @@ _TOOLS = [
         },
     }
 ]
+
+
+class Templates(Check, frozen=True, kw_only=True):
+    """n_templates: of either. n_rendered: renderings. lone: which of the two is a lone file without templates."""
+
+    name: str = TEMPLATES
+    n_base: int
+    n_new: int
+    n_rendered: int
+    n_different: int
+    names: tuple[str, ...]
+    lone: Literal["BASE", "NEW"] | None
 
 
 def chat_templates(pair: Pair) -> Check:

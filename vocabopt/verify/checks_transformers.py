@@ -23,16 +23,13 @@ from vocabopt.text.scripts import contains_target
 from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.verify.checks import (
-    LOADED,
     N_RELOADED_BYTES,
-    RELOAD,
     STATED,
     Check,
+    Differences,
     Example,
     Findings,
-    Loaded,
     NotChecked,
-    Reload,
     n_of_each,
     one_of_each,
 )
@@ -40,6 +37,9 @@ from vocabopt.verify.checks_templates import cases, told
 from vocabopt.verify.checks_vocabulary import NAMES
 from vocabopt.verify.pair import Pair, difference, shown
 from vocabopt.verify.text import Batch
+
+RELOAD = "transformers loads it with the same ids"
+LOADED = "transformers loads it with the base's settings and chat prompts"
 
 _SETTINGS = (
     *("padding_side", "truncation_side", "clean_up_tokenization_spaces", "split_special_tokens"),
@@ -50,6 +50,24 @@ _LONGEST = 10**20
 _AROUND, _OTHERS = "ids around a document", "other special tokens"
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _FACTS, _PROMPTS, _IDS, _LINES = "settings", "chat prompts", "ids of chat prompts", "lines"
+
+
+class Reload(Check, frozen=True, kw_only=True):
+    """n_not_compared: lines behind the first bytes of a text. n_base_as_well: the base's folder differs on them, too.
+
+    error: why the folder cannot be loaded.
+    """
+
+    name: str = RELOAD
+    n_not_compared: int = 0
+    n_lines: int = 0
+    n_different: int = 0
+    n_base_as_well: int = 0
+    error: str | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {} if self.error is not None else super().counts
 
 
 @dataclass
@@ -180,6 +198,24 @@ def quiet() -> Iterator[None]:
 
 
 # --- As loaded --------------------------------------------------------------------------------------------------------
+
+
+class Loaded(Differences, frozen=True, kw_only=True):
+    """class_name: of the base's tokenizer in transformers.
+
+    n_lines_base_departs: lines on which the base's folder is loaded otherwise than its own files say.
+    """
+
+    name: str = LOADED
+    n_prompts: int
+    n_lines_base_departs: int
+    class_name: str
+
+    @property
+    def counts(self) -> dict[str, int]:
+        n_different = sum(self.wrong.values())
+        departs = {"n_lines_base_departs": self.n_lines_base_departs}
+        return {"n_prompts": self.n_prompts, "n_different": n_different, **departs}
 
 
 def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:

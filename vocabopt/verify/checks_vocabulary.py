@@ -10,29 +10,32 @@ from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Kind
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
-from vocabopt.verify.checks import (
-    BASE_PIECES,
-    N_EXAMPLES,
-    REACHABILITY,
-    BaseIds,
-    Check,
-    Example,
-    LlamaCpp,
-    NotChecked,
-    Pieces,
-    Reachability,
-    SpecialTokens,
-    Spelling,
-    first_examples,
-)
+from vocabopt.verify.checks import N_EXAMPLES, Check, Example, NotChecked, first_examples
 from vocabopt.verify.pair import Pair
+
+BASE_IDS = "Base ids spell the same pieces, and new ids follow them"
+SPECIAL_TOKENS = "Special tokens are unchanged"
+SPELLING = "No new token is spelled like another"
+LLAMA_CPP = "llama.cpp recognises the same pre-tokenizer"
+BASE_PIECES = "Base pieces still come from their own text"
+REACHABILITY = "Every new token comes from its own text"
 
 #: Flags of an added token that decide where in a text it is found.
 _MATCHING_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
 #: Roles of special tokens in tokenizer_config.json.
 NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
-#: The forms in which single pieces can be encoded.
-_PIECE_FORMS: tuple[Kind, ...] = ("tokenizer.json", "tokenizer.model")
+#: The forms in which single pieces can be encoded, and what they are called in the names of counts.
+_PIECE_FORMS: Mapping[Kind, str] = {"tokenizer.json": "json", "tokenizer.model": "model"}
+
+
+class BaseIds(Check, frozen=True, kw_only=True):
+    """n_base, n_new: ids. n_changed: of the base. n_out_of_order: new ones, holes included."""
+
+    name: str = BASE_IDS
+    n_base: int
+    n_new: int
+    n_changed: int
+    n_out_of_order: int
 
 
 def base_ids(pair: Pair) -> BaseIds:
@@ -57,6 +60,16 @@ def base_ids(pair: Pair) -> BaseIds:
 
 def _or_none(piece: str | None) -> str:
     return "no token" if piece is None else repr(piece)
+
+
+class SpecialTokens(Check, frozen=True, kw_only=True):
+    """n_base, n_new: added tokens of the base, and those it lacks. n_matched_otherwise: found by other rules."""
+
+    name: str = SPECIAL_TOKENS
+    n_base: int
+    n_changed: int
+    n_matched_otherwise: int
+    n_new: int
 
 
 def special_tokens(pair: Pair) -> SpecialTokens:
@@ -116,6 +129,14 @@ def names_of(side: Tokenizer) -> dict[str, str | None]:
     return names
 
 
+class Spelling(Check, frozen=True, kw_only=True):
+    """n_twice: spellings of new tokens that another token has."""
+
+    name: str = SPELLING
+    n_new: int
+    n_twice: int
+
+
 def spelling(pair: Pair) -> Spelling:
     """A new token has bytes of its own: no token of the base, no other new one and no special token has the same."""
     owners: dict[bytes, list[int]] = {}
@@ -139,6 +160,20 @@ def spelling(pair: Pair) -> Spelling:
             for text, ids in sorted(twice.items(), key=lambda item: item[1])
         ),
     )
+
+
+class LlamaCpp(Check, frozen=True, kw_only=True):
+    """before, after: the hashes by which llama.cpp's converter knows a pre-tokenizer.
+
+    is_used: for byte-level tokenizers only. has_target: its fixed text holds what the new tokens are for.
+    """
+
+    name: str = LLAMA_CPP
+    n_changed: int
+    before: str
+    after: str
+    is_used: bool
+    has_target: bool
 
 
 def llama_cpp_hash(ids: list[int]) -> str:
@@ -175,6 +210,24 @@ def _ids_of_llama_cpp_text(pair: Pair) -> tuple[list[int], list[int]]:
 
 
 # --- Single pieces ----------------------------------------------------------------------------------------------------
+
+
+def _by_form(**counts: Mapping[Kind, int]) -> dict[str, int]:
+    """Counts of single pieces by form, under the names that verify.json has for them."""
+    kinds = next(iter(counts.values()))
+    return {f"{name}_{_PIECE_FORMS[kind]}": each[kind] for kind in kinds for name, each in counts.items()}
+
+
+class Pieces(Check, frozen=True, kw_only=True):
+    """Base pieces that their own text gave, by form: n_judged, and n_broken, those it gives no more."""
+
+    name: str = BASE_PIECES
+    n_judged: Mapping[Kind, int]
+    n_broken: Mapping[Kind, int]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return _by_form(n_judged=self.n_judged, n_broken=self.n_broken)
 
 
 def base_pieces(pair: Pair) -> Check:
@@ -233,6 +286,38 @@ def _is_whole(data: bytes) -> bool:
 
 
 # --- New tokens ------------------------------------------------------------------------------------------------------
+
+
+class Reachability(Check, frozen=True, kw_only=True):
+    """New tokens, by form: n_judged; n_unreachable from their own text, of which reachable ones are built through
+    n_steps_unreachable, and n_lost are of no use.
+
+    n_whole_pretokens_only: no merges lead to them. n_new: all new tokens. On n_target_lines of text n_unused do not
+    occur, n_scaffold of them steps to others; None where no text was given. has_target: the text is the target's.
+    """
+
+    name: str = REACHABILITY
+    n_judged: Mapping[Kind, int]
+    n_unreachable: Mapping[Kind, int]
+    n_steps_unreachable: Mapping[Kind, int]
+    n_lost: Mapping[Kind, int]
+    n_new: int
+    n_whole_pretokens_only: int
+    n_target_lines: int | None
+    n_unused: int
+    n_scaffold: int
+    has_target: bool
+
+    @property
+    def counts(self) -> dict[str, int]:
+        names = ("n_judged", "n_unreachable", "n_steps_unreachable", "n_lost")
+        counts = _by_form(**{name: getattr(self, name) for name in names})
+        if self.n_whole_pretokens_only:
+            counts["n_whole_pretokens_only"] = self.n_whole_pretokens_only
+        if self.n_target_lines is not None:
+            used = {"n_target_lines": self.n_target_lines, "n_unused": self.n_unused, "n_scaffold": self.n_scaffold}
+            counts |= used
+        return counts
 
 
 def reachability(pair: Pair, used: frozenset[int], n_target_lines: int) -> Check:

@@ -4,8 +4,12 @@ import functools
 from collections.abc import Mapping
 
 from vocabopt.tokenizer.encoders import Kind
-from vocabopt.verify import checks
-from vocabopt.verify.checks import BUILT_IN, PLAIN, STATED, Check
+from vocabopt.verify.checks import BUILT_IN, N_RELOADED_BYTES, PLAIN, STATED, Check, NotChecked
+from vocabopt.verify.checks_settings import Settings
+from vocabopt.verify.checks_templates import Templates
+from vocabopt.verify.checks_text import FormsAgree, OtherText, RoundTrip, total_of
+from vocabopt.verify.checks_transformers import Loaded, Reload
+from vocabopt.verify.checks_vocabulary import BaseIds, LlamaCpp, Pieces, Reachability, SpecialTokens, Spelling
 
 
 @functools.singledispatch
@@ -15,19 +19,19 @@ def summary(check: Check) -> str:
 
 
 @summary.register
-def _(check: checks.NotChecked) -> str:
+def _(check: NotChecked) -> str:
     return check.reason
 
 
 @summary.register
-def _(check: checks.BaseIds) -> str:
+def _(check: BaseIds) -> str:
     wrong = f": {check.n_changed:,} changed, {check.n_out_of_order:,} out of order or missing"
     told = f"{check.n_base:,} ids of the base, {check.n_new:,} new ones"
     return told + (wrong if check.n_changed or check.n_out_of_order else "")
 
 
 @summary.register
-def _(check: checks.SpecialTokens) -> str:
+def _(check: SpecialTokens) -> str:
     told = f"special and added tokens: {check.n_base:,}"
     told += f", in the new one {check.n_new:,} more" if check.n_new else ""
     told += f"; {check.n_changed:,} changed" if check.n_changed else ""
@@ -36,7 +40,7 @@ def _(check: checks.SpecialTokens) -> str:
 
 
 @summary.register
-def _(check: checks.Settings) -> str:
+def _(check: Settings) -> str:
     notes = [f"{n:,} {kind}" for kind, n in check.wrong.items()]
     notes += [
         f"{n:,} {kind}, perhaps only written in another way: the checks on text judge"
@@ -46,7 +50,7 @@ def _(check: checks.Settings) -> str:
 
 
 @summary.register
-def _(check: checks.Pieces) -> str:
+def _(check: Pieces) -> str:
     return _of_pieces(check.n_broken, check.n_judged, "base pieces broken")
 
 
@@ -59,7 +63,7 @@ def _of_pieces(bad: Mapping[Kind, int], judged: Mapping[Kind, int], what: str) -
 
 
 @summary.register
-def _(check: checks.Reachability) -> str:
+def _(check: Reachability) -> str:
     notes = [_of_pieces(check.n_lost, check.n_judged, "new tokens unreachable")]
     if n_whole := check.n_whole_pretokens_only:
         notes.append(f"{n_whole:,} come only as a whole pre-token (ignore_merges), not from their merges")
@@ -74,15 +78,15 @@ def _(check: checks.Reachability) -> str:
 
 
 @summary.register
-def _(check: checks.Templates) -> str:
+def _(check: Templates) -> str:
     told = f"{len(check.names):,} templates, {check.n_rendered:,} renderings"
     told += f": {check.n_different:,} differ" if check.n_different else ""
     return told + (f"; {check.lone} is a lone file, which has none to compare with" if check.lone else "")
 
 
 @summary.register
-def _(check: checks.OtherText) -> str:
-    judged = checks.total_of(check.judged)
+def _(check: OtherText) -> str:
+    judged = total_of(check.judged)
     notes = []
     if judged.n_lines:
         notes.append(f"{judged.n_changed:,} of {judged.n_lines:,} lines changed ({judged.n_bytes:,} bytes)")
@@ -96,7 +100,7 @@ def _(check: checks.OtherText) -> str:
     return "; ".join(notes)
 
 
-def _not_judged(check: checks.OtherText, *, is_protected: bool) -> str:
+def _not_judged(check: OtherText, *, is_protected: bool) -> str:
     """What changed where nothing says that it should not: plain English and code first."""
     names = sorted(check.left, key=lambda name: (name != PLAIN, name != BUILT_IN))
     told = (f"{check.left[name].n_changed:,} of {check.left[name].n_lines:,} lines of {name}" for name in names)
@@ -115,22 +119,22 @@ def _not_judged(check: checks.OtherText, *, is_protected: bool) -> str:
 
 
 @summary.register
-def _(check: checks.RoundTrip) -> str:
+def _(check: RoundTrip) -> str:
     return f"{check.n_changed:,} of {check.n_lines:,} lines decode to something else than with the base"
 
 
 @summary.register
-def _(check: checks.Reload) -> str:
+def _(check: Reload) -> str:
     if check.error is not None:
         return f"cannot be loaded ({check.error})"
     told = f"{check.n_different:,} of {check.n_lines:,} lines differ from tokenizer.json"
     told += f"; {check.n_base_as_well:,} on which the base's folder differs as well" if check.n_base_as_well else ""
-    limit = f"behind the first {checks.N_RELOADED_BYTES:,} bytes of --text or --protect"
+    limit = f"behind the first {N_RELOADED_BYTES:,} bytes of --text or --protect"
     return told + (f" ({check.n_not_compared:,} lines {limit} not compared)" if check.n_not_compared else "")
 
 
 @summary.register
-def _(check: checks.Loaded) -> str:
+def _(check: Loaded) -> str:
     notes = [f"{n:,} {kind} differ" for kind, n in check.wrong.items()]
     if departing := [f"{n:,} {kind}" for kind, n in check.doubtful.items() if kind != STATED]:
         notes.append(
@@ -144,13 +148,10 @@ def _(check: checks.Loaded) -> str:
 
 
 @summary.register
-def _(check: checks.FormsAgree) -> str:
+def _(check: FormsAgree) -> str:
     told = [f"{kind} not checked: pip install {package}" for kind, package in check.missing.items()]
     if check.n_of_loading:
         told.append(f"{check.base_name} as it was loaded is not its tokenizer.model on {check.n_of_loading:,} lines")
-    if not check.tallies:
-        lone = "in a single form" if check.is_folder else "a file, not a folder"
-        return "; ".join(told) or f"{check.new_name} is {lone}"
     for kind, tally in check.tallies.items():
         note = f"{kind}: {tally.n_wrong:,} of {tally.n_lines:,} lines differ from {check.first}"
         note += f" ({tally.n_by_new_token:,} by a new token)" if tally.n_by_new_token else ""
@@ -162,12 +163,12 @@ def _(check: checks.FormsAgree) -> str:
 
 
 @summary.register
-def _(check: checks.Spelling) -> str:
+def _(check: Spelling) -> str:
     return f"{check.n_twice:,} of {check.n_new:,} new tokens" if check.n_twice else f"{check.n_new:,} new tokens"
 
 
 @summary.register
-def _(check: checks.LlamaCpp) -> str:
+def _(check: LlamaCpp) -> str:
     told = f"hash {check.after[:16]}..."
     if not check.n_changed:
         return f"{told} as before{'' if check.is_used else '; not used for SentencePiece tokenizers'}"
