@@ -184,13 +184,13 @@ def prove_model(
         if difference.text not in excused or one != other:
             raise PromiseError(
                 f"{base.name} with {addition.n_added:,} added tokens: its tokenizer.model is not its tokenizer.json: "
-                f"{difference.told()}. Nothing was written; {_next_step(base)}."
+                f"{difference.sentence()}. Nothing was written; {_next_step(base)}."
             )
     if not found:
         return None
     return (
-        f"{base.name}: its tokenizer.model is not its tokenizer.json ({excused[found[0].text].told()}), so the merged "
-        f"ones differ as well, on {len(found):,} of {len(judged):,} texts, by no new token. What is counted is "
+        f"{base.name}: its tokenizer.model is not its tokenizer.json ({excused[found[0].text].sentence()}), so the "
+        f"merged ones differ as well, on {len(found):,} of {len(judged):,} texts, by no new token. What is counted is "
         "tokenizer.json."
     )
 

@@ -130,17 +130,17 @@ def merge_vocabulary(
 
 def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Tokenizer | None) -> Tokenizer:
     """The base of a sweep, loaded again, and still the same."""
-    told = sweep["base"]
-    if expected is not None and expected.sha256 != told["sha256"]:
+    recorded = sweep["base"]
+    if expected is not None and expected.sha256 != recorded["sha256"]:
         raise RunDirectoryError(
-            f"{run_dir}: is a sweep of {told['name']} ({told['source']}), not of {expected.source}. Leave --base out, "
-            "or name the folder of a sweep of that base."
+            f"{run_dir}: is a sweep of {recorded['name']} ({recorded['source']}), not of {expected.source}. Leave "
+            "--base out, or name the folder of a sweep of that base."
         )
-    base = expected or load_base(told["source"], pattern=told.get("pattern"), specials=told.get("specials"))
-    if base.sha256 != told["sha256"]:
+    base = expected or load_base(recorded["source"], pattern=recorded.get("pattern"), specials=recorded.get("specials"))
+    if base.sha256 != recorded["sha256"]:
         raise RunDirectoryError(
-            f"{told['source']}: changed since the sweep in {run_dir} (sha256 {base.sha256[:12]}..., then "
-            f"{told['sha256'][:12]}...). Sweep again, or restore the base."
+            f"{recorded['source']}: changed since the sweep in {run_dir} (sha256 {base.sha256[:12]}..., then "
+            f"{recorded['sha256'][:12]}...). Sweep again, or restore the base."
         )
     return base
 
@@ -191,8 +191,8 @@ def _prove_forms(
     # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
     if base.sentencepiece_model is not None and addition.scores != "zero":
         model = files[next(form.file_name for form in base.originals if form.kind == "tokenizer.model")]
-        if told := prove_model(base, merged, addition, model, texts):
-            console.note(told)
+        if difference := prove_model(base, merged, addition, model, texts):
+            console.note(difference)
 
 
 def _write(

@@ -104,7 +104,7 @@ class AddedTokens:
         return any(needle in document for needle in self.normal_needles)
 
     def features(self, text: str) -> list[str]:
-        """The added tokens of a text that holds some, each with what stands beside it, as names."""
+        """The added tokens of a text that holds some, each with what is next to it, as names."""
         self.split(text)
         found = self._parts.found
         features = []
@@ -112,7 +112,7 @@ class AddedTokens:
             if tokens is not None:
                 # An added token may have taken in white space (lstrip, rstrip).
                 before, after = (found[k][0] if 0 <= k < len(found) else "" for k in (i - 1, i + 1))
-                features.append(f"{tokens[0].id} {len(written)} {_side(before[::-1])} {_side(after)}")
+                features.append(f"{tokens[0].id} {len(written)} {_neighbour(before[::-1])} {_neighbour(after)}")
         return features
 
     def split(self, text: str) -> tuple[list[tuple[str, int]], int]:
@@ -182,13 +182,13 @@ def open_documents(
     )
 
 
-def _side(text: str) -> str:
-    """What stands beside an added token: nothing, white space or something else."""
+def _neighbour(text: str) -> str:
+    """What is next to an added token: nothing, white space or something else."""
     return "none" if not text else "white" if text[0].isspace() else "other"
 
 
 class _Parts:
-    """A pre-tokenizer that splits nothing and notes what it was given: (part, offsets, tokens) of the last text."""
+    """A pre-tokenizer that splits nothing and notes the text it receives: (part, offsets, tokens) of the last text."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, tuple[int, int], list[Any] | None]] = []

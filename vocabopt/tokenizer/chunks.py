@@ -5,7 +5,7 @@ Chunks are what is counted. Both families are cut before a run of spaces that fo
     sentencepiece-bpe   where no piece of the base stands across that place in that very text, so that no merge of the
                         base crosses it, and no token that is added does (growth.kernel). Where a run of newlines
                         begins or ends, the same; where no piece holds two newlines, between them as well
-    byte-level-bpe      where that character is not white space: the split patterns of bases/patterns.py never match
+    byte-level-bpe      where that character is not white space: the split patterns of tokenizer/patterns.py never match
                         across it, since none of their alternatives takes a space after such a character, none
                         looks behind, and the end of the text satisfies (?!\S) as a space does
 
@@ -152,7 +152,7 @@ def refine(
     """Chunk counts -> pre-token counts, for a byte-level base: the unit that its merges never leave.
 
     Args:
-        advance: told the number of chunks done at each step, for a progress bar.
+        advance: called with the number of chunks done at each step, for a progress bar.
     """
     number_of: dict[str, int] = {}
     chunk_of_piece, pieces = array("q"), array("q")

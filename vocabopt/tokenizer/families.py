@@ -1,4 +1,4 @@
-"""The two families of base tokenizers that merges can grow, told by their tokenizer.json; all others are refused."""
+"""The two families of base tokenizers that merges can grow, recognised in tokenizer.json; all others are refused."""
 
 import functools
 from collections.abc import Mapping

@@ -298,7 +298,7 @@ def _what_encodes(data: bytes, path: Path, refused: BaseTokenizerError) -> tuple
         raise refused from None
 
 
-# --- What lies beside it ---------------------------------------------------------------------------------------------
+# --- Other files of a folder ------------------------------------------------------------------------------------------
 
 
 def _companions(folder: Path) -> dict[str, bytes]:
@@ -337,7 +337,7 @@ def _added_tokens_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _give_token(value: dict[str, Any], token: dict[str, Any], path: Path) -> None:
-    """Give tokenizer.json a token that the folder adds beside its tokenizer.model."""
+    """Give tokenizer.json a token that the folder adds to its tokenizer.model."""
     vocab, content, index = value["model"]["vocab"], token["content"], token["id"]
     taken = {i: piece for piece, i in vocab.items()}.get(index)
     if vocab.get(content, index) != index or (taken not in (None, content)):

@@ -39,7 +39,7 @@ class Difference:
     by_model: list[str]
     by_json: list[str]
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """The text, and where the two part."""
         pairs = enumerate(zip(self.by_model, self.by_json, strict=False))
         n_same = next((i for i, (one, other) in pairs if one != other), 0)
@@ -97,7 +97,7 @@ def base_difference(base: Tokenizer, texts: Iterable[str]) -> Difference | None:
 
 
 def foreign_tokens(base: Tokenizer) -> list[str]:
-    """Added tokens that a folder has beside its SentencePiece model, which does not know them."""
+    """Added tokens of a folder that its SentencePiece model does not know them."""
     assert base.sentencepiece_model is not None
     pieces = {piece.piece for piece in read_model(base.sentencepiece_model).pieces}
     return [content for content in base.added_contents if content not in pieces]
@@ -121,7 +121,7 @@ def check_text(base: Tokenizer, texts: Iterable[str]) -> str | None:
     if (found := base_difference(base, chain(texts, hard_strings()))) is None:
         return None
     return (
-        f"{base.name}: its tokenizer.model is not its tokenizer.json: {found.told()}. What is counted is "
+        f"{base.name}: its tokenizer.model is not its tokenizer.json: {found.sentence()}. What is counted is "
         "tokenizer.json."
     )
 
@@ -129,8 +129,8 @@ def check_text(base: Tokenizer, texts: Iterable[str]) -> str | None:
 def _refuse(found: Difference | None, place: str) -> None:
     if found is not None:
         raise BaseTokenizerError(
-            f"{place}: no tokenizer.json encodes as this model does: {found.told()}. Pass the tokenizer.json that its "
-            "publisher gives with it; where pieces share a score, give each its own, added ones below the lowest."
+            f"{place}: no tokenizer.json encodes as this model does: {found.sentence()}. Pass the tokenizer.json that "
+            "its publisher gives with it; where pieces share a score, give each its own, added ones below the lowest."
         )
 
 

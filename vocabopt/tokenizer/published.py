@@ -1,4 +1,4 @@
-"""Rank files as they are published: what stands beside each, by the name people know it by.
+"""Rank files as they are published: what each leaves out, by the name people know it by.
 
 llama3, llama3.1, llama4      meta-llama/llama-models, models/llama3 and models/llama4: tokenizer.py; llama3.1 with the
                               names of Llama 3.1 to 3.3

@@ -3,7 +3,7 @@
 tiktoken takes a pre-token that is a token as it is; otherwise it joins, among all neighbours whose bytes together are
 a token, those of the lowest rank, leftmost first (openai/tiktoken, src/lib.rs, byte_pair_merge). So every split of a
 token into two tokens is a merge of that token's rank, and `ignore_merges` is on. A rank file holds neither the split
-pattern nor the special tokens: options tell them, its name or its content does (`complete`).
+pattern nor the special tokens: options say them, its name or its content does (`complete`).
 
 Tekken, the tokenizers of Mistral NeMo and later, is a JSON file of ranks, of which the first are used. Special tokens
 have the first ids, rank r has the id n_special + r. A file holds more ranks than the model's vocabulary has room for;
@@ -137,7 +137,7 @@ def byte_level_json(
 def complete(
     path: Path, ranks: Mapping[bytes, int], pattern: str | None, specials: str | None, *, name: str = ""
 ) -> RankFamily:
-    """What the rank file at `path` leaves out: told by --pattern and --specials, else by its name or its content.
+    """What the rank file at `path` leaves out: said by --pattern and --specials, else by its name or its content.
 
     Args:
         name: the base's, where it says more than the path, as a hub id does.
@@ -145,7 +145,7 @@ def complete(
         specials: a name of `KNOWN`, "none", or a file (`read_specials`).
 
     Raises:
-        BaseTokenizerError: neither is told nor known, or more than one set of special tokens is published beside these
+        BaseTokenizerError: neither is given nor known, or more than one set of special tokens is published beside these
             ranks; then new ids could collide with special tokens.
         OptionError: an option's value cannot be used.
     """
@@ -157,16 +157,16 @@ def complete(
             f"--pattern {pattern}: is no known name, and a regular expression of letters alone would split nothing. "
             f"{f'Did you mean {close[0]}? ' if close else ''}Names known: {', '.join(KNOWN)}."
         )
-    told = KNOWN.get(specials or "")
+    chosen = KNOWN.get(specials or "")
     # Ranks that are published with more than one set of special tokens have one pattern all the same.
-    named = KNOWN.get(pattern or "", told if told in candidates else next(iter(candidates), None))
+    named = KNOWN.get(pattern or "", chosen if chosen in candidates else next(iter(candidates), None))
     regex = named.pattern if named is not None and (pattern is None or pattern in KNOWN) else pattern
-    if told is not None:
-        contents = told.specials
+    if chosen is not None:
+        contents = chosen.specials
     elif specials is not None:
         contents = {} if specials == "none" else read_specials(Path(specials), ranks)
     elif named is not None and is_decided and regex == named.pattern and len(ranks) == named.n_ranks:
-        told, contents = named, named.specials
+        chosen, contents = named, named.specials
     else:
         contents = None
     if regex is None or contents is None:
@@ -199,8 +199,8 @@ def complete(
         pattern=regex,
         specials=contents,
         normalizer=named.normalizer if named is not None else None,
-        begins_with_bos=named is not None and named.begins_with_bos and told is not None,
-        names={key: content for key, content in (told.names if told else {}).items() if content in contents},
+        begins_with_bos=named is not None and named.begins_with_bos and chosen is not None,
+        names={key: content for key, content in (chosen.names if chosen else {}).items() if content in contents},
     )
 
 

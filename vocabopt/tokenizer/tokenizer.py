@@ -67,7 +67,7 @@ class Tokenizer:
     folder: where it lies; None for a lone file or a built-in one.
     companions: tokenizer_config.json and the like, by their path in the folder.
     special_names: bos_token ... of a tokenizer that has no tokenizer_config.json.
-    model_n_rows: rows of the embedding table as config.json beside it states them, padding included.
+    model_n_rows: rows of the embedding table as config.json of the folder states them, padding included.
     family, prefix, prefix_unless_space: how it can be grown (`families.recognise`); family None where it cannot.
     refusal: why it cannot be grown.
     """
@@ -115,7 +115,7 @@ class Tokenizer:
 
     @property
     def model_config(self) -> Path | None:
-        """The model's config.json beside it, where there is one."""
+        """config.json of the model in the same folder, where there is one."""
         path = None if self.folder is None else self.folder.resolve() / "config.json"
         return path if path is not None and path.is_file() else None
 

@@ -122,25 +122,25 @@ def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, A
     for left, right in lost:
         # Another form of file may have other ways to one piece; a piece without a way is lost.
         certain = pair.has_same_writing or left + right not in made
-        found.add("base merges missing", _told(left, right), "is there", "is missing", certain=certain)
+        found.add("base merges missing", _shown_merge(left, right), "is there", "is missing", certain=certain)
     last, n_moved = -1, 0
     for left, right in (merge for merge in merges if merge in rank):
         place = rank[left, right]
         if place < last:
             n_moved += 1
-            told = "in its place", "before merges that it came after"
-            found.add("base merges moved", _told(left, right), *told, certain=pair.has_same_writing)
+            values = "in its place", "before merges that it came after"
+            found.add("base merges moved", _shown_merge(left, right), *values, certain=pair.has_same_writing)
         last = max(last, place)
     ahead = _ahead(pair, {*merges}, rank, last)
     for left, right in ahead:
-        told = "no such merge", f"merge {rank[left, right]:,}, before the base's last ({last:,})"
+        values = "no such merge", f"merge {rank[left, right]:,}, before the base's last ({last:,})"
         kind = "new merges without target characters come before base merges"
-        found.add(kind, _told(left, right), *told, certain=pair.has_same_writing)
+        found.add(kind, _shown_merge(left, right), *values, certain=pair.has_same_writing)
     found.compared |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
     found.compared |= {"n_merges_moved": n_moved, "n_new_merges_ahead": len(ahead)}
 
 
-def _told(left: str, right: str) -> str:
+def _shown_merge(left: str, right: str) -> str:
     return f"merge {left!r} + {right!r}"
 
 
@@ -194,9 +194,9 @@ def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> No
     high = [piece for piece in added if piece.score >= lowest]
     harmful = [piece for piece in high if not _is_target(pair, piece.piece)]
     for piece in harmful:
-        told = f"lowest score {lowest:g}", f"score {piece.score:g}"
+        values = f"lowest score {lowest:g}", f"score {piece.score:g}"
         kind = "new pieces of tokenizer.model without target characters do not score below the base's"
-        found.add(kind, f"tokenizer.model: {piece.piece!r}", *told, certain=True)
+        found.add(kind, f"tokenizer.model: {piece.piece!r}", *values, certain=True)
     found.compared |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
     found.compared |= {"n_model_pieces_not_below_without_target": len(harmful)}
 
@@ -210,8 +210,8 @@ def _compare_ranks(before: Mapping[bytes, int], after: Mapping[bytes, int], foun
     changed = [token for token, rank in before.items() if after.get(token) != rank]
     for token in changed:
         now = after.get(token)
-        told = str(before[token]), "no rank" if now is None else str(now)
-        found.add("ranks changed", f"rank file: {token!r}", *told, certain=True)
+        values = str(before[token]), "no rank" if now is None else str(now)
+        found.add("ranks changed", f"rank file: {token!r}", *values, certain=True)
     found.compared["n_ranks_changed"] = len(changed)
 
 
@@ -226,6 +226,6 @@ def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: 
     was, now = ([entry["token_bytes"] for entry in value["vocab"][:n_used]] for value in (before, after))
     changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now)) if a != b]
     for rank, a, b in changed:
-        told = str(a), "no token" if b is None else str(b)
-        found.add("ranks changed", f"tekken.json: rank {rank} (base64)", *told, certain=True)
+        values = str(a), "no token" if b is None else str(b)
+        found.add("ranks changed", f"tekken.json: rank {rank} (base64)", *values, certain=True)
     found.compared["n_ranks_changed"] = len(changed)

@@ -55,7 +55,7 @@ class Templates(Check, frozen=True, kw_only=True):
 
 
 def chat_templates(pair: Pair) -> Check:
-    """Every chat template of either side, by name, rendered for a few conversations."""
+    """Every chat template of either, by name, rendered for a few conversations."""
     before, after = _templates(pair.base), _templates(pair.new)
     if not before and not after:
         return NotChecked(name=TEMPLATES, reason="neither has a chat template")
@@ -72,11 +72,11 @@ def chat_templates(pair: Pair) -> Check:
         for case in cases():
             n_rendered += 1
             old, new = (
-                _render(template, names_of(side), case)
-                for template, side in ((before[name], pair.base), (after[name], pair.new))
+                _render(template, names_of(tokenizer), case)
+                for template, tokenizer in ((before[name], pair.base), (after[name], pair.new))
             )
             if old != new:
-                wrong.append(Example(what=f"{name}: {told(case)}", base=repr(old), new=repr(new)))
+                wrong.append(Example(what=f"{name}: {in_words(case)}", base=repr(old), new=repr(new)))
     lone: Literal["BASE", "NEW"] | None = None
     if doubtful:
         lone = "BASE" if pair.base.folder is None else "NEW"
@@ -96,12 +96,12 @@ def _has(value: bool) -> str:
     return "has this template" if value else "has no such template"
 
 
-def _templates(side: Tokenizer) -> dict[str, str]:
+def _templates(tokenizer: Tokenizer) -> dict[str, str]:
     """Chat templates by name, "default" for the unnamed one; files of their own stand before tokenizer_config.json."""
     templates: dict[str, str] = {}
     for file in ("tokenizer_config.json", "chat_template.json"):
         try:
-            value = json_value(side.companions.get(file, b"{}")).get("chat_template")
+            value = json_value(tokenizer.companions.get(file, b"{}")).get("chat_template")
         except ValueError:
             continue
         if isinstance(value, str):
@@ -109,7 +109,7 @@ def _templates(side: Tokenizer) -> dict[str, str]:
         elif value:
             pairs = value.items() if isinstance(value, dict) else ((each["name"], each["template"]) for each in value)
             templates |= dict(pairs)
-    for file, data in side.companions.items():
+    for file, data in tokenizer.companions.items():
         if file.endswith(".jinja"):
             in_folder = file.startswith(f"{TEMPLATE_FOLDER}/")
             name = file.removeprefix(f"{TEMPLATE_FOLDER}/").removesuffix(".jinja") if in_folder else "default"
@@ -127,7 +127,7 @@ def cases() -> list[dict[str, Any]]:
     return [*plain, {**plain[0], "tools": _TOOLS}, {**plain[-1], "tools": _TOOLS}]
 
 
-def told(case: Mapping[str, Any]) -> str:
+def in_words(case: Mapping[str, Any]) -> str:
     """A conversation in a few words: its roles, what else goes into it."""
     roles = ", ".join(message["role"] for message in case["messages"])
     extras = [name for name in ("tools", "add_generation_prompt") if case[name]]

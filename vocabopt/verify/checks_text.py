@@ -68,7 +68,7 @@ class OtherTextPass:
     """Lines without characters of the target must not change; without a target those of --protect must not.
 
     Without a target and without --protect nothing is known to be other text but the built-in lines, and nothing says
-    that they should stay: what changed is told, as a warning. Lines with added tokens that BASE does not have in a
+    that they should stay: what changed is a warning. Lines with added tokens that BASE does not have in a
     form are not judged in it, and counted.
     """
 
@@ -138,7 +138,7 @@ class OtherTextPass:
         )
 
     def _status(self) -> Status:
-        """Plain English that changes is told also where other text was protected, which then was too little."""
+        """Plain English that changes is a warning also where other text was protected, which then was too little."""
         judged = total_of(self.judged)
         if judged.n_changed:
             return "fail"
@@ -177,12 +177,12 @@ class RoundTripPass:
             ids = batch.ids(view)
             changed |= self._changed(batch, view, ids, every, skip_special=True)
             changed |= self._changed(batch, view, ids, [i for i in every if batch.has_special[i]], skip_special=False)
-        base, new_side = self.pair.base, self.pair.new
-        if batch.role == "hard" and base.encodes_as_json and new_side.encodes_as_json:
+        base, other = self.pair.base, self.pair.new
+        if batch.role == "hard" and base.encodes_as_json and other.encodes_as_json:
             view = self.pair.views[0]
             old, new = (
                 [encoding.ids for encoding in encoded(tokenizer, batch.documents, source, add_special_tokens=True)]
-                for tokenizer, source in ((base.full, base.source), (new_side.full, new_side.source))
+                for tokenizer, source in ((base.full, base.source), (other.full, other.source))
             )
             plain = batch.ids(view)
             rows = [i for i in every if (old[i], new[i]) != (plain[0][i], plain[1][i])]
@@ -286,11 +286,13 @@ class FormsPass:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The forms in NEW's folder that can be encoded with; the others are compared with the first."""
-        side = self.pair.new
-        if side.folder is None:
+        tokenizer = self.pair.new
+        if tokenizer.folder is None:
             return ()
         # A folder without tokenizer.json is compared as it is, not with what would be made of it.
-        return tuple(kind for kind in side.encoders if kind in side.forms or side.written == "tokenizer.json")
+        return tuple(
+            kind for kind in tokenizer.encoders if kind in tokenizer.forms or tokenizer.written == "tokenizer.json"
+        )
 
     @property
     def _base_is_model(self) -> bool:
@@ -305,21 +307,21 @@ class FormsPass:
             self._compare(batch, kind)
 
     def _compare_base(self, batch: Batch) -> None:
-        side = self.pair.base
-        rows = self._rows(batch, "tokenizer.model", side)
+        tokenizer = self.pair.base
+        rows = self._rows(batch, "tokenizer.model", tokenizer)
         texts = [batch.documents[i] for i in rows]
-        by_json, by_model = _as_text(side, texts), side.encoders["tokenizer.model"].encode(texts)
+        by_json, by_model = _as_text(tokenizer, texts), tokenizer.encoders["tokenizer.model"].encode(texts)
         for text, one, other in zip(texts, by_json, by_model, strict=True):
             if one != other:
                 self.n_of_loading += 1
                 if len(self.examples) < N_EXAMPLES:
-                    ids = difference(side, one, side, other)
-                    told = f"as it was loaded: {ids[0]} | tokenizer.model: {ids[1]}"
-                    self.examples.append(Example(what=shown(text), base=told, new="not looked at"))
+                    ids = difference(tokenizer, one, tokenizer, other)
+                    ids_shown = f"as it was loaded: {ids[0]} | tokenizer.model: {ids[1]}"
+                    self.examples.append(Example(what=shown(text), base=ids_shown, new="not looked at"))
 
-    def _rows(self, batch: Batch, kind: Kind, side: Tokenizer) -> list[int]:
+    def _rows(self, batch: Batch, kind: Kind, tokenizer: Tokenizer) -> list[int]:
         """Documents without added tokens that the form does not have and that are not special."""
-        own = {token["content"] for token in side.added.values() if not token.get("special")}
+        own = {token["content"] for token in tokenizer.added.values() if not token.get("special")}
         if kind == "tokenizer.model" and self._base_is_model:
             own -= self.pair.base.model_pieces
         held = [
@@ -349,19 +351,19 @@ class FormsPass:
             if by_new_token or not base_as_well:
                 self.examples.insert(0, self._example(batch, kind, i, one[i], "both files give the same"))
             elif len(self.examples) < N_EXAMPLES:
-                told = difference(self.pair.base, base[i], self.pair.base, batch.base[kind][i])
-                before = f"its two files differ as well: {first}: {told[0]} | {kind}: {told[1]}"
+                ids_shown = difference(self.pair.base, base[i], self.pair.base, batch.base[kind][i])
+                before = f"its two files differ as well: {first}: {ids_shown[0]} | {kind}: {ids_shown[1]}"
                 self.examples.append(self._example(batch, kind, i, one[i], before))
         del self.examples[N_EXAMPLES:]
 
     def _ids(
-        self, batch: Batch, rows: Sequence[int], side: Tokenizer, ids: Mapping[Kind, Ids]
+        self, batch: Batch, rows: Sequence[int], tokenizer: Tokenizer, ids: Mapping[Kind, Ids]
     ) -> Mapping[int, list[int]]:
         """What the first form gives, names of special tokens taken as text."""
         first = self.kinds[0]
         found = {i: ids[first][i] for i in rows}
         named = [i for i in rows if batch.has_special[i]] if first == "tokenizer.json" else []
-        return found | dict(zip(named, _as_text(side, [batch.documents[i] for i in named]), strict=True))
+        return found | dict(zip(named, _as_text(tokenizer, [batch.documents[i] for i in named]), strict=True))
 
     def _new(self, ids: list[int]) -> list[int]:
         first_id = self.pair.base.n_tokens
@@ -370,10 +372,12 @@ class FormsPass:
     def _example(self, batch: Batch, kind: Kind, i: int, ids: list[int], before: str) -> Example:
         new = self.pair.new
         first = self.kinds[0]
-        told = difference(new, ids, new, batch.new[kind][i])
+        ids_shown = difference(new, ids, new, batch.new[kind][i])
         if first not in batch.base or kind not in batch.base:
             before = "not known: it has no such two files"
-        return Example(what=shown(batch.documents[i]), base=before, new=f"{first}: {told[0]} | {kind}: {told[1]}")
+        return Example(
+            what=shown(batch.documents[i]), base=before, new=f"{first}: {ids_shown[0]} | {kind}: {ids_shown[1]}"
+        )
 
     def check(self) -> Check:
         new = self.pair.new
@@ -395,6 +399,6 @@ class FormsPass:
         )
 
 
-def _as_text(side: Tokenizer, texts: list[str]) -> Ids:
+def _as_text(tokenizer: Tokenizer, texts: list[str]) -> Ids:
     """What tokenizer.json gives where names of special tokens are text."""
-    return ids_with_names_as_text(side.full, texts)
+    return ids_with_names_as_text(tokenizer.full, texts)

@@ -33,7 +33,7 @@ from vocabopt.verify.checks import (
     n_of_each,
     one_of_each,
 )
-from vocabopt.verify.checks_templates import cases, told
+from vocabopt.verify.checks_templates import cases, in_words
 from vocabopt.verify.checks_vocabulary import NAMES
 from vocabopt.verify.pair import Pair, difference, shown
 from vocabopt.verify.text import Batch
@@ -90,16 +90,20 @@ class ReloadPass:
 
     def check(self) -> Check:
         """AutoTokenizer on NEW's folder, and again on what it saves, gives the ids of tokenizer.json."""
-        side = self.pair.new
-        if side.folder is None or not (side.folder / "tokenizer.json").is_file() or not side.encodes_as_json:
-            what = "a file, not a folder" if side.folder is None else "a folder without tokenizer.json"
-            return NotChecked(name=RELOAD, reason=f"{side.name} is {what}")
+        tokenizer = self.pair.new
+        if (
+            tokenizer.folder is None
+            or not (tokenizer.folder / "tokenizer.json").is_file()
+            or not tokenizer.encodes_as_json
+        ):
+            what = "a file, not a folder" if tokenizer.folder is None else "a folder without tokenizer.json"
+            return NotChecked(name=RELOAD, reason=f"{tokenizer.name} is {what}")
         with quiet():
             auto = auto_tokenizer()
             if auto is None:
                 return NotChecked(name=RELOAD, reason=f"transformers is not installed. {how_to_install('verify')}")
             try:
-                found = _loaded_twice(auto, side.folder, side.full, self.documents)
+                found = _loaded_twice(auto, tokenizer.folder, tokenizer.full, self.documents)
             except UnicodeEncodeError as error:
                 reason = f"transformers can neither open nor save what is not UTF-8: {error.object[:80]!r}"
                 return NotChecked(name=RELOAD, reason=reason)
@@ -233,9 +237,9 @@ def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
         if auto is None:
             return NotChecked(name=LOADED, reason="transformers is not installed")
         before, after = (_loaded_or_why(auto, folder) for folder in (base.folder, new.folder))
-        for side, value in ((base, before), (new, after)):
+        for tokenizer, value in ((base, before), (new, after)):
             if isinstance(value, str):
-                return NotChecked(name=LOADED, reason=f"{side.source} cannot be loaded ({value})")
+                return NotChecked(name=LOADED, reason=f"{tokenizer.source} cannot be loaded ({value})")
         found = Findings()
         _compare_facts(pair, before, after, found)
         n_prompts = _compare_prompts(pair, before, after, found)
@@ -304,7 +308,7 @@ def _compare_prompts(pair: Pair, before: Any, after: Any, found: Findings) -> in
     for case in cases():
         old, new = (_prompt(loaded, case) for loaded in (before, after))
         if old != new:
-            found.add(_PROMPTS, told(case), repr(old), repr(new), certain=True)
+            found.add(_PROMPTS, in_words(case), repr(old), repr(new), certain=True)
         is_judged = not pair.new_ids or (bool(pair.scripts) and not contains_target(old, pair.scripts))
         # A template can hold half a character, for which no library has ids.
         if old != new or not is_judged or _HALF_CHARACTER.search(old):
@@ -313,7 +317,7 @@ def _compare_prompts(pair: Pair, before: Any, after: Any, found: Findings) -> in
         if ids != new_ids:
             base = pair.base
             certain = not base.encodes_as_json or base.full.encode(old, add_special_tokens=False).ids == ids
-            found.add(_IDS, f"{told(case)}: {shown(old)}", *pair.show(ids, new_ids), certain=certain)
+            found.add(_IDS, f"{in_words(case)}: {shown(old)}", *pair.show(ids, new_ids), certain=certain)
     return len(cases())
 
 

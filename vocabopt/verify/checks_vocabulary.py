@@ -104,22 +104,22 @@ def _identity(token: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def _token_example(index: int, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Example:
-    return Example(what=f"id {index}", base=_told(before), new=_told(after))
+    return Example(what=f"id {index}", base=_shown_token(before), new=_shown_token(after))
 
 
-def _told(token: Mapping[str, Any] | None) -> str:
+def _shown_token(token: Mapping[str, Any] | None) -> str:
     if token is None:
         return "no added token"
     flags = [flag for flag in ("special", *_MATCHING_FLAGS) if token.get(flag)]
     return f"{token['content']!r} ({', '.join(flags) or 'plain'})"
 
 
-def names_of(side: Tokenizer) -> dict[str, str | None]:
+def names_of(tokenizer: Tokenizer) -> dict[str, str | None]:
     """bos_token and its like, as tokenizer_config.json or special_tokens_map.json name them; {} without these files."""
     names: dict[str, str | None] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         try:
-            config = json_value(side.companions.get(file, b"{}"))
+            config = json_value(tokenizer.companions.get(file, b"{}"))
         except ValueError:
             continue
         for name in NAMES:
@@ -237,7 +237,7 @@ def base_pieces(pair: Pair) -> Check:
     examples: list[Example] = []
     for kind in (kind for kind in _PIECE_FORMS if kind in pair.base.bare and kind in pair.new.bare):
         texts = _whole_texts(pair.base)
-        old, new = (side.bare[kind].encode([*texts.values()]) for side in (pair.base, pair.new))
+        old, new = (tokenizer.bare[kind].encode([*texts.values()]) for tokenizer in (pair.base, pair.new))
         judged = [(text, a, b) for (index, text), a, b in zip(texts.items(), old, new, strict=True) if a == [index]]
         if kind == "tokenizer.json":
             judged += _cut_before_and_after(pair)
@@ -268,13 +268,13 @@ def _cut_before_and_after(pair: Pair) -> list[tuple[str, list[int], list[int]]]:
     return [(piece, a, b) for (index, piece), a, b in zip(spelled.items(), old, new, strict=True) if a == [index]]
 
 
-def _whole_texts(side: Tokenizer) -> dict[int, str]:
+def _whole_texts(tokenizer: Tokenizer) -> dict[int, str]:
     """Id -> text, of pieces that are text: those that end or begin inside a character are not."""
-    return {index: data.decode() for index, data in side.texts.items() if data and _is_whole(data)}
+    return {index: data.decode() for index, data in tokenizer.texts.items() if data and _is_whole(data)}
 
 
-def _cut_pieces(side: Tokenizer) -> list[int]:
-    return [index for index, data in side.texts.items() if data and not _is_whole(data)]
+def _cut_pieces(tokenizer: Tokenizer) -> list[int]:
+    return [index for index, data in tokenizer.texts.items() if data and not _is_whole(data)]
 
 
 def _is_whole(data: bytes) -> bool:
@@ -340,7 +340,8 @@ def reachability(pair: Pair, used: frozenset[int], n_target_lines: int) -> Check
         missed = [index for index, ids in found.items() if ids != [index]]
         # How each token is built takes a second for 40,000, and tells nothing where all are reached by their merges
         # and no text says which are used.
-        is_asked = bool(missed) or n_target_lines > 0 or bool(pair.new.tokenizer_json["model"].get("ignore_merges"))
+        takes_whole = pair.new.encodes_as_json and bool(pair.new.tokenizer_json["model"].get("ignore_merges"))
+        is_asked = bool(missed) or n_target_lines > 0 or takes_whole
         steps_here, whole_here = _steps(pair, kind, reached) if is_asked else (set(), 0)
         steps, n_whole = steps | steps_here, n_whole + whole_here
         lost = [index for index in missed if index not in steps_here]
@@ -372,17 +373,17 @@ def reachability(pair: Pair, used: frozenset[int], n_target_lines: int) -> Check
 
 def _encoded_alone(pair: Pair, kind: Kind) -> dict[int, list[int]]:
     """New id -> what its own text gives; one that is cut inside a character is judged by merges alone."""
-    side, new = pair.new, {*pair.new_ids}
-    whole = {index: text for index, text in _whole_texts(side).items() if index in new}
-    found = dict(zip(whole, side.bare[kind].encode([*whole.values()]), strict=True))
-    if not side.can_grow:
+    tokenizer, new = pair.new, {*pair.new_ids}
+    whole = {index: text for index, text in _whole_texts(tokenizer).items() if index in new}
+    found = dict(zip(whole, tokenizer.bare[kind].encode([*whole.values()]), strict=True))
+    if not tokenizer.can_grow:
         # Some pipelines drop spaces and let the dummy prefix stand for one.
         spaced = [index for index, ids in found.items() if ids != [index] and whole[index].startswith(" ")]
-        rows = side.encoders[kind].encode([whole[index][1:] for index in spaced])
+        rows = tokenizer.encoders[kind].encode([whole[index][1:] for index in spaced])
         found |= {index: ids for index, ids in zip(spaced, rows, strict=True) if ids == [index]}
-    cut = [index for index in _cut_pieces(side) if index in new]
-    if cut and kind == "tokenizer.json" and side.by_merges is not None:
-        rows = side.by_merges.encode([side.spelling[index] for index in cut])
+    cut = [index for index in _cut_pieces(tokenizer) if index in new]
+    if cut and kind == "tokenizer.json" and tokenizer.by_merges is not None:
+        rows = tokenizer.by_merges.encode([tokenizer.spelling[index] for index in cut])
         found |= dict(zip(cut, rows, strict=True))
     return dict(sorted(found.items()))
 
@@ -405,15 +406,15 @@ def _steps(pair: Pair, kind: Kind, reached: list[int]) -> tuple[set[int], int]:
     return steps, n_whole
 
 
-def _rank(side: Tokenizer, kind: Kind) -> Callable[[str, str], float | None] | None:
+def _rank(tokenizer: Tokenizer, kind: Kind) -> Callable[[str, str], float | None] | None:
     """The order of merges in a form: lower first; None where it has none."""
     if kind == "tokenizer.model":
-        model = read_model(side.forms[kind])
+        model = read_model(tokenizer.forms[kind])
         scores = {piece.piece: -piece.score for piece in model.pieces if piece.type == NORMAL}
         return lambda left, right: scores.get(left + right)
-    if side.tokenizer_json["model"].get("type") != "BPE":
+    if tokenizer.tokenizer_json["model"].get("type") != "BPE":
         return None
-    ranks = {(left, right): i for i, (left, right) in enumerate(side.tokenizer_json["model"]["merges"])}
+    ranks = {(left, right): i for i, (left, right) in enumerate(tokenizer.tokenizer_json["model"]["merges"])}
     return lambda left, right: ranks.get((left, right))
 
 

@@ -1,4 +1,4 @@
-"""The two tokenizers side by side: which tokens are new, which script they are for, and what encodes with both."""
+"""The two tokenizers: which tokens are new, which script they are for, and what encodes with both."""
 
 import functools
 from collections import Counter
@@ -28,7 +28,7 @@ class View:
 class Pair:
     """BASE and NEW.
 
-    scripts: the target of the new tokens, () where nothing guards other text; scripts_from: what told them.
+    scripts: the target of the new tokens, () where nothing guards other text; scripts_from: what they come from.
     """
 
     base: Tokenizer
@@ -54,7 +54,7 @@ class Pair:
     @functools.cached_property
     def special_strings(self) -> list[str]:
         """The added tokens of both: strings that tokenizer.json takes out of text."""
-        return sorted({token["content"] for side in (self.base, self.new) for token in side.added.values()})
+        return sorted({token["content"] for one in (self.base, self.new) for token in one.added.values()})
 
     @functools.cached_property
     def protected_in_sweep(self) -> tuple[str, ...]:
@@ -80,13 +80,13 @@ def difference(one: Tokenizer, before: list[int], other: Tokenizer, after: list[
     return _shown(one, before, n_same), _shown(other, after, n_same)
 
 
-def _shown(side: Tokenizer, ids: list[int], n_same: int) -> str:
+def _shown(tokenizer: Tokenizer, ids: list[int], n_same: int) -> str:
     first, last = max(0, n_same - 1), n_same + 8
-    return f"{'... ' if first else ''}{side.show(ids[first:last])}{' ...' if len(ids) > last else ''}"
+    return f"{'... ' if first else ''}{tokenizer.show(ids[first:last])}{' ...' if len(ids) > last else ''}"
 
 
 def make_pair(base: Tokenizer, new: Tokenizer, scripts: str) -> Pair:
-    """Put two tokenizers side by side; `scripts` is the option's value.
+    """Pair two tokenizers; `scripts` is the option's value.
 
     Raises:
         OptionError: a script that there is not, in the option.
@@ -105,11 +105,11 @@ def make_pair(base: Tokenizer, new: Tokenizer, scripts: str) -> Pair:
     return Pair(base=base, new=new, scripts=find_target_scripts(characters), scripts_from="the new tokens")
 
 
-def extension(side: Tokenizer) -> dict[str, Any]:
+def extension(tokenizer: Tokenizer) -> dict[str, Any]:
     """extension.json of a tokenizer made here; empty where there is none."""
-    if side.folder is None or not (side.folder / "extension.json").is_file():
+    if tokenizer.folder is None or not (tokenizer.folder / "extension.json").is_file():
         return {}
-    return read_extension(side.folder, next_step="Merge again, or remove it: verify does without.")
+    return read_extension(tokenizer.folder, next_step="Merge again, or remove it: verify does without.")
 
 
 def shown(text: str) -> str:

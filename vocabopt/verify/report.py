@@ -32,7 +32,7 @@ class Report:
     """The outcome.
 
     base, new: what was compared. n_new: tokens that BASE lacks.
-    scripts: the target of the new tokens; scripts_from: what told them.
+    scripts: the target of the new tokens; scripts_from: what they come from.
     proof: what `vocabopt merge` proved of the counts of NEW, as extension.json holds it; None where no text was
         counted.
     """
@@ -129,15 +129,15 @@ def failures(report: Report) -> list[str]:
             if check.status == status and check.examples:
                 lines += _lines_of(check)
     n_left = sum(check.status == "not_checked" for check in report.checks)
-    told = {status: [check for check in report.checks if check.status == status] for status in ("fail", "warn")}
+    notable = {status: [check for check in report.checks if check.status == status] for status in ("fail", "warn")}
     added = f"plus {counted(report.n_new, 'new token')}" if report.n_new else "with no token added"
     outcome = f"{report.new.name} is {report.base.name} {added}"
     if report.verdict == "fail":
-        outcome = f"FAIL: {len(told['fail'])} of {len(report.checks)} checks."
+        outcome = f"FAIL: {len(notable['fail'])} of {len(report.checks)} checks."
     elif report.verdict == "warn":
         # The rest of a summary stands in the table.
-        warnings = "; ".join(f"{check.name}: {summary(check).partition('; ')[0]}" for check in told["warn"])
-        outcome = f"WARN: {outcome}, but {len(told['warn'])} of {len(report.checks)} checks warn. {warnings}."
+        warnings = "; ".join(f"{check.name}: {summary(check).partition('; ')[0]}" for check in notable["warn"])
+        outcome = f"WARN: {outcome}, but {len(notable['warn'])} of {len(report.checks)} checks warn. {warnings}."
     else:
         outcome = f"PASS: {outcome}."
     return [*lines, outcome + (f" Not checked: {n_left}." if n_left else "")]

@@ -64,9 +64,9 @@ def verify(base: str | Tokenizer, new: str, options: VerifyOptions, console: Con
 
 
 def _load(base: str | Tokenizer, new: str, options: VerifyOptions) -> Pair:
-    told = {"pattern": options.pattern, "specials": options.specials}
-    before = load_tokenizer(base, **told) if isinstance(base, str) else base
-    after = load_tokenizer(new, **told)
+    rank_options = {"pattern": options.pattern, "specials": options.specials}
+    before = load_tokenizer(base, **rank_options) if isinstance(base, str) else base
+    after = load_tokenizer(new, **rank_options)
     if (options.pattern or options.specials) and "tiktoken" not in (before.written, after.written):
         option = "--pattern" if options.pattern else "--specials"
         raise OptionError(

@@ -26,17 +26,17 @@ def _(check: NotChecked) -> str:
 @summary.register
 def _(check: BaseIds) -> str:
     wrong = f": {check.n_changed:,} changed, {check.n_out_of_order:,} out of order or missing"
-    told = f"{check.n_base:,} ids of the base, {check.n_new:,} new ones"
-    return told + (wrong if check.n_changed or check.n_out_of_order else "")
+    text = f"{check.n_base:,} ids of the base, {check.n_new:,} new ones"
+    return text + (wrong if check.n_changed or check.n_out_of_order else "")
 
 
 @summary.register
 def _(check: SpecialTokens) -> str:
-    told = f"special and added tokens: {check.n_base:,}"
-    told += f", in the new one {check.n_new:,} more" if check.n_new else ""
-    told += f"; {check.n_changed:,} changed" if check.n_changed else ""
+    text = f"special and added tokens: {check.n_base:,}"
+    text += f", in the new one {check.n_new:,} more" if check.n_new else ""
+    text += f"; {check.n_changed:,} changed" if check.n_changed else ""
     n = check.n_matched_otherwise
-    return told + (f"; {n:,} are matched by other rules, as another form of file has them" if n else "")
+    return text + (f"; {n:,} are matched by other rules, as another form of file has them" if n else "")
 
 
 @summary.register
@@ -59,7 +59,7 @@ def _of_pieces(bad: Mapping[Kind, int], judged: Mapping[Kind, int], what: str) -
     said: dict[str, list[str]] = {}
     for kind in judged:
         said.setdefault(f"{bad[kind]:,} of {judged[kind]:,} {what}", []).append(kind)
-    return "; ".join(f"{told} ({', '.join(kinds)})" for told, kinds in said.items())
+    return "; ".join(f"{text} ({', '.join(kinds)})" for text, kinds in said.items())
 
 
 @summary.register
@@ -79,9 +79,9 @@ def _(check: Reachability) -> str:
 
 @summary.register
 def _(check: Templates) -> str:
-    told = f"{len(check.names):,} templates, {check.n_rendered:,} renderings"
-    told += f": {check.n_different:,} differ" if check.n_different else ""
-    return told + (f"; {check.lone} is a lone file, which has none to compare with" if check.lone else "")
+    text = f"{len(check.names):,} templates, {check.n_rendered:,} renderings"
+    text += f": {check.n_different:,} differ" if check.n_different else ""
+    return text + (f"; {check.lone} is a lone file, which has none to compare with" if check.lone else "")
 
 
 @summary.register
@@ -103,8 +103,8 @@ def _(check: OtherText) -> str:
 def _not_judged(check: OtherText, *, is_protected: bool) -> str:
     """What changed where nothing says that it should not: plain English and code first."""
     names = sorted(check.left, key=lambda name: (name != PLAIN, name != BUILT_IN))
-    told = (f"{check.left[name].n_changed:,} of {check.left[name].n_lines:,} lines of {name}" for name in names)
-    changed = f"changed: {', '.join(told)}"
+    text = (f"{check.left[name].n_changed:,} of {check.left[name].n_lines:,} lines of {name}" for name in names)
+    changed = f"changed: {', '.join(text)}"
     unknown = "without a target script verify cannot tell which text the new tokens are for"
     if is_protected:
         return f"{unknown}, so these lines are not judged, {changed}"
@@ -127,10 +127,10 @@ def _(check: RoundTrip) -> str:
 def _(check: Reload) -> str:
     if check.error is not None:
         return f"cannot be loaded ({check.error})"
-    told = f"{check.n_different:,} of {check.n_lines:,} lines differ from tokenizer.json"
-    told += f"; {check.n_base_as_well:,} on which the base's folder differs as well" if check.n_base_as_well else ""
+    text = f"{check.n_different:,} of {check.n_lines:,} lines differ from tokenizer.json"
+    text += f"; {check.n_base_as_well:,} on which the base's folder differs as well" if check.n_base_as_well else ""
     limit = f"behind the first {N_RELOADED_BYTES:,} bytes of --text or --protect"
-    return told + (f" ({check.n_not_compared:,} lines {limit} not compared)" if check.n_not_compared else "")
+    return text + (f" ({check.n_not_compared:,} lines {limit} not compared)" if check.n_not_compared else "")
 
 
 @summary.register
@@ -149,17 +149,17 @@ def _(check: Loaded) -> str:
 
 @summary.register
 def _(check: FormsAgree) -> str:
-    told = [f"{kind} not checked: pip install {package}" for kind, package in check.missing.items()]
+    text = [f"{kind} not checked: pip install {package}" for kind, package in check.missing.items()]
     if check.n_of_loading:
-        told.append(f"{check.base_name} as it was loaded is not its tokenizer.model on {check.n_of_loading:,} lines")
+        text.append(f"{check.base_name} as it was loaded is not its tokenizer.model on {check.n_of_loading:,} lines")
     for kind, tally in check.tallies.items():
         note = f"{kind}: {tally.n_wrong:,} of {tally.n_lines:,} lines differ from {check.first}"
         note += f" ({tally.n_by_new_token:,} by a new token)" if tally.n_by_new_token else ""
         as_well = f", {tally.n_base_as_well:,} more where the base's two files differ as well, none by a new token"
         note += as_well if tally.n_base_as_well else ""
         left = f", {tally.n_not_compared:,} not compared, with added tokens that {kind} does not have"
-        told.append(note + (left if tally.n_not_compared else ""))
-    return "; ".join(told)
+        text.append(note + (left if tally.n_not_compared else ""))
+    return "; ".join(text)
 
 
 @summary.register
@@ -169,15 +169,15 @@ def _(check: Spelling) -> str:
 
 @summary.register
 def _(check: LlamaCpp) -> str:
-    told = f"hash {check.after[:16]}..."
+    text = f"hash {check.after[:16]}..."
     if not check.n_changed:
-        return f"{told} as before{'' if check.is_used else '; not used for SentencePiece tokenizers'}"
+        return f"{text} as before{'' if check.is_used else '; not used for SentencePiece tokenizers'}"
     if not check.is_used:
-        return f"{told} differs, and is not used for SentencePiece tokenizers"
-    told += f", before {check.before[:16]}...: "
+        return f"{text} differs, and is not used for SentencePiece tokenizers"
+    text += f", before {check.before[:16]}...: "
     if not check.has_target:
-        return f"{told}the converter would not know it, or take it for another"
+        return f"{text}the converter would not know it, or take it for another"
     return (
-        f"{told}its fixed text holds what the new tokens are for. Add the new hash to get_vocab_base_pre in "
+        f"{text}its fixed text holds what the new tokens are for. Add the new hash to get_vocab_base_pre in "
         "convert_hf_to_gguf.py, with the name the base has there (its tokenizer.ggml.pre)"
     )

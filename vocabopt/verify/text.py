@@ -73,7 +73,7 @@ class Batch:
     """Documents with their ids, by form; of BASE only the forms that NEW has too, if there are any.
 
     name: of the text, as it was given. is_target: has characters of the target script. has_special: holds the string of
-    an added token of either side, which not every form takes for one.
+    an added token of either, which not every form takes for one.
     """
 
     role: Role
