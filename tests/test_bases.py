@@ -441,7 +441,7 @@ def test_a_tokenizer_model_beside_tokenizer_json_is_an_original_where_the_ids_ag
     for piece in model.pieces[400:440]:
         piece.score = 0.0
     (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
-    assert [original.kind for original in load_base(str(tmp_path)).originals] == ["sentencepiece"]
+    assert [original.kind for original in load_base(str(tmp_path)).originals] == ["tokenizer.model"]
     model.pieces[400].piece, model.pieces[401].piece = model.pieces[401].piece, model.pieces[400].piece
     (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
     assert load_base(str(tmp_path)).originals == ()

@@ -17,14 +17,12 @@ from tokenizers import Tokenizer
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, PromiseError
 from vocabopt.merge.run import merge_run
-from vocabopt.tokenizer import load_base
+from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model, to_tokenizer_json
 from vocabopt.verify import VerifyOptions, verify
-from vocabopt.verify.forms import FORMS, FormsAgree
-from vocabopt.verify.load import load_side
+from vocabopt.verify.checks_text import FORMS, FormsPass
 from vocabopt.verify.pair import Pair
-from vocabopt.verify.text_files import Lines
-from vocabopt.verify.text_pass import batch_of
+from vocabopt.verify.text import Lines, batch_of
 
 LINES = [*lines_of("en")[:300], *lines_of("ko")[:60], "a  b   c    d  123 \n 45"]
 #: User-defined symbols of published models, and worse.
@@ -264,18 +262,18 @@ def test_a_tokenizer_model_alone_excuses_nothing(tmp_path: Path, run_on: Callabl
     (tmp_path / "base" / "tokenizer.model").write_bytes(train_sentencepiece(LINES, 700))
     (tmp_path / "ko.txt").write_text("\n".join(lines_of("ko")[:200]), encoding="utf-8")
     run = run_on(tmp_path / "run", str(tmp_path / "base"), tmp_path / "ko.txt", max_added=50)
-    base, new = load_side(str(tmp_path / "base")), load_side(str(run.exported(50)))
+    base, new = load_tokenizer(str(tmp_path / "base")), load_tokenizer(str(run.exported(50)))
     for side, is_right in ((base, True), (without_last_merges(base), False)):
-        forms = FormsAgree(Pair(base=side, new=new, scripts=("Hangul",), scripts_from="test"))
+        forms = FormsPass(Pair(base=side, new=new, scripts=("Hangul",), scripts_from="test"))
         forms.see(batch_of(forms.pair, Lines(role="text", name="en", documents=lines_of("en")[:50])))
         assert forms.check().status == ("pass" if is_right else "fail")
         assert (forms.check().counts["n_of_loading"] > 0) is not is_right
 
 
 def without_last_merges(side: Any) -> Any:
-    value = dict(side.vocabulary_json)
+    value = dict(side.tokenizer_json)
     return replace(
-        side, vocabulary_json={**value, "model": {**value["model"], "merges": value["model"]["merges"][:-50]}}
+        side, tokenizer_json={**value, "model": {**value["model"], "merges": value["model"]["merges"][:-50]}}
     )
 
 

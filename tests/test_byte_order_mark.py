@@ -15,9 +15,8 @@ from trainer.plan_file import read_plan
 from vocabopt.artifacts import read_json
 from vocabopt.model.spec import load_model_spec
 from vocabopt.prepare.config import read_config
-from vocabopt.tokenizer import load_base
-from vocabopt.tokenizer.known import read_specials
-from vocabopt.verify.load import load_side
+from vocabopt.tokenizer import load_base, load_tokenizer
+from vocabopt.tokenizer.ranks import read_specials
 
 
 def marked(path: Path) -> Path:
@@ -36,7 +35,7 @@ def test_a_base_folder_whose_files_are_marked_is_the_same_base(folders: Path, tm
     base = load_base(str(folder))
     assert (base.sha256, base.tokenizer_json) == (plain.sha256, plain.tokenizer_json)
     assert base.companions == plain.companions
-    assert load_side(str(folder)).sha256 == plain.sha256
+    assert load_tokenizer(str(folder)).sha256 == plain.sha256
 
 
 def test_a_marked_rank_file_is_the_same_base(tmp_path: Path) -> None:

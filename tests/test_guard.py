@@ -13,10 +13,10 @@ from helpers import CORPUS, lines_of
 
 from vocabopt.console import Console
 from vocabopt.growth.guard import guard_record, guard_sentences, is_open
+from vocabopt.tokenizer import load_tokenizer
 from vocabopt.verify import VerifyOptions, verify
 from vocabopt.verify.checks_text import OTHER_TEXT
-from vocabopt.verify.load import load_side
-from vocabopt.verify.plain_lines import plain_lines
+from vocabopt.verify.text import plain_lines
 
 #: No language: Latin letters in words that English lacks, so that tokens of them change few English lines, if any.
 LATIN = ["Tôi không biết anh ấy đang ở đâu 1984 và tại sao.", "Chúng tôi sẽ đến vào ngày 20 tháng 1 năm 2021."] * 40
@@ -169,7 +169,7 @@ def test_a_tokenizer_that_nothing_guards_is_no_pass(latin_run: tuple[Path, str],
     assert result.exit_code == 0, result.stderr
     verdict = next(line for line in result.stdout.splitlines() if line.startswith(("PASS", "WARN:", "FAIL")))
     assert verdict.startswith("WARN: new is mistral-7b-v1 plus 40 new tokens, but 1 of 13 checks warn. Other text")
-    before, after = (load_side(value).full for value in ("mistral-7b-v1", str(tmp_path / "new")))
+    before, after = (load_tokenizer(value).full for value in ("mistral-7b-v1", str(tmp_path / "new")))
     assert before is not None
     assert after is not None
     n_changed = sum(before.encode(line).ids != after.encode(line).ids for line in plain_lines())

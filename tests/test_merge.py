@@ -27,8 +27,8 @@ from tokenizers import Tokenizer
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.errors import PromiseError
 from vocabopt.merge import proof
-from vocabopt.merge.addition import grown
 from vocabopt.merge.export import merged_tokenizer_json, tokenizer_config
+from vocabopt.merge.extension import grown
 from vocabopt.merge.run import merge_run
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.ranks import rank_file

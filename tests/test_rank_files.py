@@ -20,14 +20,13 @@ from test_promises import any_text
 from tokenizers import Tokenizer
 
 from vocabopt.errors import BaseTokenizerError, OptionError
-from vocabopt.merge.addition import grown
 from vocabopt.merge.export import extended_original
+from vocabopt.merge.extension import grown
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.families import byte_of_char
-from vocabopt.tokenizer.known import complete
 from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, QWEN35_PATTERN, QWEN_PATTERN
 from vocabopt.tokenizer.published import KNOWN
-from vocabopt.tokenizer.ranks import byte_level_json, merges_of_ranks, parse_ranks, rank_file
+from vocabopt.tokenizer.ranks import byte_level_json, complete, merges_of_ranks, parse_ranks, rank_file
 
 ODD = [
     "",

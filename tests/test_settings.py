@@ -41,8 +41,8 @@ from vocabopt.growth.document_proof import count_documents, prove_documents
 from vocabopt.growth.grow import GrowthOptions
 from vocabopt.growth.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, WHOLE_BYTES, ProofSample, Sample
 from vocabopt.growth.recount import recount
-from vocabopt.merge.addition import grown
 from vocabopt.merge.export import merged_base
+from vocabopt.merge.extension import grown
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.sweep import run_sweep

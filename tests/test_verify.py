@@ -20,25 +20,31 @@ from vocabopt.artifacts import read_json
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
 from vocabopt.text.scripts import contains_target
+from vocabopt.tokenizer import load_tokenizer
 from vocabopt.tokenizer.families import byte_of_char
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT, hard_strings
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model
 from vocabopt.verify import Check, Report, VerifyOptions, verify, write_report
-from vocabopt.verify.checks_ids import BASE_IDS, LLAMA_CPP, SPECIAL_TOKENS, SPELLING
-from vocabopt.verify.checks_text import OTHER_TEXT, ROUND_TRIP
-from vocabopt.verify.forms import FORMS
-from vocabopt.verify.load import load_side
-from vocabopt.verify.loaded import LOADED
+from vocabopt.verify.checks import N_EXAMPLES
+from vocabopt.verify.checks_settings import SETTINGS
+from vocabopt.verify.checks_templates import TEMPLATES, chat_templates
+from vocabopt.verify.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
+from vocabopt.verify.checks_transformers import LOADED, RELOAD
+from vocabopt.verify.checks_vocabulary import (
+    BASE_IDS,
+    BASE_PIECES,
+    LLAMA_CPP,
+    REACHABILITY,
+    SPECIAL_TOKENS,
+    SPELLING,
+    built_through,
+)
 from vocabopt.verify.pair import Pair, make_pair
-from vocabopt.verify.pieces import BASE_PIECES, REACHABILITY, built_through
-from vocabopt.verify.plain_lines import plain_lines
-from vocabopt.verify.reload import RELOAD
-from vocabopt.verify.report import N_EXAMPLES
-from vocabopt.verify.settings import SETTINGS
-from vocabopt.verify.table import failures, report_table
-from vocabopt.verify.templates import TEMPLATES, chat_templates
+from vocabopt.verify.report import failures, report_table
+from vocabopt.verify.summary import summary
+from vocabopt.verify.text import plain_lines
 
 Json = dict[str, Any]
 N_ADDED = 300
@@ -51,7 +57,7 @@ def verified(base: object, new: object, **options: Any) -> Report:
 
 def pair_of(base: object, new: object, scripts: str = "auto") -> Pair:
     """The two loaded, for one check alone."""
-    return make_pair(load_side(str(base)), load_side(str(new)), scripts)
+    return make_pair(load_tokenizer(str(base)), load_tokenizer(str(new)), scripts)
 
 
 def failed(report: Report) -> set[str]:
@@ -161,7 +167,7 @@ def test_a_grown_tokenizer_passes_every_check(run: Run) -> None:
 def test_without_target_text_scaffold_is_not_checked(folders: Path, grown: dict[str, Path], no_reload: None) -> None:
     check = verified(folders / "llama-like", grown["llama-like"]).check(REACHABILITY)
     assert check.status == "pass"
-    assert "scaffold: not checked" in check.summary
+    assert "scaffold: not checked" in summary(check)
     assert "n_scaffold" not in check.counts
 
 
@@ -475,7 +481,7 @@ def test_a_rank_file_is_read_by_tiktoken(
     assert report.passed
     n_lines = len(lines_of("ko")) + len(lines_of("en")) + len(BUILT_IN)
     assert report.check(FORMS).counts["n_lines (tiktoken)"] == n_lines
-    assert report.base["written"] == "tiktoken"
+    assert report.base.written == "tiktoken"
     lines = (folder / "small.tiktoken").read_bytes().splitlines()
     first, last = (line.split()[0] for line in (lines[300], lines[-1]))
     lines[300], lines[-1] = lines[300].replace(first, last), lines[-1].replace(last, first)
@@ -485,7 +491,7 @@ def test_a_rank_file_is_read_by_tiktoken(
     assert {FORMS, OTHER_TEXT} <= failed(report)
     monkeypatch.setitem(sys.modules, "tiktoken", None)
     check = verified(base, folder, **options).check(FORMS)
-    assert (check.status, check.summary) == ("not_checked", "tiktoken not checked: pip install tiktoken")
+    assert (check.status, summary(check)) == ("not_checked", "tiktoken not checked: pip install tiktoken")
 
 
 def test_a_config_that_makes_transformers_rebuild_the_tokenizer(
@@ -507,7 +513,7 @@ def test_without_transformers_the_reload_is_not_checked(folders: Path, grown: di
     report = verified(folders / "llama-like", grown["llama-like"])
     check = report.check(RELOAD)
     assert (check.status, report.passed) == ("not_checked", True)
-    assert "python -m pip install -c constraints.txt -e '.[verify]'" in check.summary
+    assert "python -m pip install -c constraints.txt -e '.[verify]'" in summary(check)
 
 
 def test_llama_cpp_may_see_target_text_change_and_no_other(folders: Path, spoil: Callable[..., Path]) -> None:
@@ -523,7 +529,7 @@ def test_llama_cpp_may_see_target_text_change_and_no_other(folders: Path, spoil:
     folder = spoil(add, "qwen2-like")
     check = verified(folders / "qwen2-like", folder, scripts="Cyrillic,Hangul").check(LLAMA_CPP)
     assert check.status == "warn"
-    assert "get_vocab_base_pre" in check.summary
+    assert "get_vocab_base_pre" in summary(check)
     assert LLAMA_CPP in failed(verified(folders / "qwen2-like", folder, scripts="Hangul"))
 
 
@@ -541,7 +547,7 @@ def test_tied_scores_are_judged_by_sentencepiece_itself(tmp_path: Path) -> None:
         value = data if name == "base" else extended_model(data, pieces, first_id=1_000, zero=True)
         (tmp_path / name / "tokenizer.model").write_bytes(value)
     report = verified(tmp_path / "base", tmp_path / "tied", scripts="Hangul")
-    assert "no tokenizer.json encodes as this model does: '\\x01나가' is" in report.new["refusal"]
+    assert "no tokenizer.json encodes as this model does: '\\x01나가' is" in str(report.new.refusal)
     assert found(report, BASE_PIECES).counts["n_broken_model"] >= 1
     # No two pieces make the last one: 나가 takes the letters of 가다.
     assert found(report, REACHABILITY).counts["n_lost_model"] == 1
@@ -559,7 +565,7 @@ def test_other_kinds_of_tokenizers_are_compared(tmp_path: Path, kind: str) -> No
         path.write_text(_other_tokenizer(kind).to_str(), "utf-8")
     report = verified(path, path)
     assert report.passed
-    assert report.base["refusal"]
+    assert report.base.refusal
     assert report.check(OTHER_TEXT).counts["n_lines"] == len(BUILT_IN)
 
 

@@ -6,16 +6,20 @@ import mistral_common
 import pytest
 
 from vocabopt.console import Console
-from vocabopt.merge.addition import Scores
+from vocabopt.merge.extension import Scores
 from vocabopt.merge.run import merge_vocabulary
 from vocabopt.tokenizer import load_base
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.verify import Report, VerifyOptions, verify
-from vocabopt.verify.checks_ids import BASE_IDS, SPECIAL_TOKENS, llama_cpp_hash
-from vocabopt.verify.checks_text import OTHER_TEXT, ROUND_TRIP
-from vocabopt.verify.forms import FORMS
-from vocabopt.verify.pieces import BASE_PIECES, REACHABILITY
-from vocabopt.verify.settings import SETTINGS
+from vocabopt.verify.checks_settings import SETTINGS
+from vocabopt.verify.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
+from vocabopt.verify.checks_vocabulary import (
+    BASE_IDS,
+    BASE_PIECES,
+    REACHABILITY,
+    SPECIAL_TOKENS,
+    llama_cpp_hash,
+)
 
 pytestmark = pytest.mark.data
 

@@ -17,15 +17,22 @@ from conftest import TEMPLATE
 from helpers import lines_of, train_byte_level
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from vocabopt.merge.addition import Addition
-from vocabopt.merge.class_defaults import PADS_LEFT, TOKENS, class_defaults, class_of_model
-from vocabopt.merge.export import merged_base, merged_files, tokenizer_config
-from vocabopt.tokenizer import load_base
+from vocabopt.merge.export import (
+    PADS_LEFT,
+    TOKENS,
+    class_defaults,
+    class_of_model,
+    merged_base,
+    merged_files,
+    tokenizer_config,
+)
+from vocabopt.merge.extension import Addition
+from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.verify import Check
-from vocabopt.verify.load import load_side
-from vocabopt.verify.loaded import LOADED, as_loaded
+from vocabopt.verify.checks_transformers import LOADED, as_loaded
 from vocabopt.verify.pair import make_pair
-from vocabopt.verify.plain_lines import plain_lines
+from vocabopt.verify.summary import summary
+from vocabopt.verify.text import plain_lines
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 TURNS = [{"role": "user", "content": "Hello, who are you?"}, {"role": "assistant", "content": "A model."}]
@@ -55,7 +62,7 @@ def merge(folder: Path, out: Path) -> Path:
 
 
 def compared(base: Path, new: Path) -> Check:
-    return as_loaded(make_pair(load_side(str(base)), load_side(str(new)), "Hangul"), plain_lines())
+    return as_loaded(make_pair(load_tokenizer(str(base)), load_tokenizer(str(new)), "Hangul"), plain_lines())
 
 
 def settings_of(loaded: Any) -> dict[str, Any]:
@@ -135,7 +142,7 @@ def test_a_byte_level_tokenizer_called_llama_keeps_its_class(folders: Path, tmp_
     (base / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
     new = merge(base, tmp_path / "new")
     assert json.loads((new / "tokenizer_config.json").read_bytes()) == config
-    loaded, full = load(new), load_side(str(new)).full
+    loaded, full = load(new), load_tokenizer(str(new)).full
     assert full is not None
     lines = [*plain_lines(), *lines_of("ko")[:200]]
     for special in (False, True):
@@ -192,17 +199,17 @@ def test_a_base_that_is_loaded_otherwise_than_its_files_say_is_told_with_an_exam
     base = base_folder("llama-like", {**LLAMA, "legacy": False}, (end,))
     line = "<|end|>Hello"
     (base / "chat_template.jinja").write_text("{% for m in messages %}<|end|>{{ m['content'] }}{% endfor %}", "utf-8")
-    loaded, full = load(base), load_side(str(base)).full
+    loaded, full = load(base), load_tokenizer(str(base)).full
     assert full is not None
     own = full.encode(line, add_special_tokens=False).ids
     assert loaded(line, add_special_tokens=False)["input_ids"] != own
     new = merge(base, tmp_path / "new")
     assert load(new)(line, add_special_tokens=False)["input_ids"] == own
-    pair = make_pair(load_side(str(base)), load_side(str(new)), "Hangul")
+    pair = make_pair(load_tokenizer(str(base)), load_tokenizer(str(new)), "Hangul")
     check = as_loaded(pair, [line, "Hello"])
     assert (check.status, check.counts["n_different"], check.counts["n_lines_base_departs"]) == ("warn", 0, 1)
-    assert re.search(r"\d ids of chat prompts, 1 lines: transformers loads the base's folder otherwise", check.summary)
-    assert "the new folder follows the files, as it should" in check.summary
+    assert re.search(r"\d ids of chat prompts, 1 lines: transformers loads the base's folder otherwise", summary(check))
+    assert "the new folder follows the files, as it should" in summary(check)
     example = next(example for example in check.examples if example.what == repr(line))
     assert (example.base[:9], example.new[:18]) == ("as loaded", "its tokenizer.json")
 
@@ -227,8 +234,8 @@ def test_of_long_lists_of_special_tokens_only_what_differs_is_shown(
 
 def test_a_lone_file_has_no_folder_to_load(folders: Path) -> None:
     file = folders / "llama-like" / "tokenizer.json"
-    check = as_loaded(make_pair(load_side(str(folders / "llama-like")), load_side(str(file)), "Hangul"), ())
-    assert (check.status, check.summary) == ("not_checked", f"{file}: no folder for transformers to load")
+    check = as_loaded(make_pair(load_tokenizer(str(folders / "llama-like")), load_tokenizer(str(file)), "Hangul"), ())
+    assert (check.status, summary(check)) == ("not_checked", f"{file}: no folder for transformers to load")
 
 
 # --- The table of classes --------------------------------------------------------------------------------------------
@@ -251,4 +258,4 @@ def test_a_class_that_is_not_known_states_nothing(folders: Path, tmp_path: Path)
     base = replace(
         load_base(str(folders / "gpt2-like")), companions={"tokenizer_config.json": b'{"tokenizer_class": "X"}'}
     )
-    assert tokenizer_config(replace(base, model_config=None)) == {"tokenizer_class": "PreTrainedTokenizerFast"}
+    assert tokenizer_config(replace(base, folder=None)) == {"tokenizer_class": "PreTrainedTokenizerFast"}

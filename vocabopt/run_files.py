@@ -15,7 +15,7 @@ from vocabopt.fields import COUNT, NUMBER, Kind, Shape, check_fields, or_null
 from vocabopt.model.architecture import Architecture
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
-from vocabopt.union.files import UNION_JSON
+from vocabopt.union import UNION_JSON
 
 _AGAIN = "Sweep again into this folder."
 _SHARE = Kind((int, float), "a number from 0 to 1", lambda value: not isinstance(value, bool) and 0 <= value <= 1)

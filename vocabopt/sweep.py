@@ -39,9 +39,8 @@ from vocabopt.text.samples import Samples, read_samples
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Base, load_base
-from vocabopt.tokenizer.pretokens import refine
-from vocabopt.union.measure import Measure
-from vocabopt.union.run import check_vocabulary, run_union
+from vocabopt.tokenizer.chunks import refine
+from vocabopt.union.run import Measure, check_vocabulary, run_union
 from vocabopt.versions import versions
 
 

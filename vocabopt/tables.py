@@ -12,7 +12,7 @@ from vocabopt.choice.heldout import small_heldout_sentence
 from vocabopt.growth.guard import is_open
 from vocabopt.tabular import DASH, terminal_table
 from vocabopt.text.sets import HELDOUT, TRAIN
-from vocabopt.union.beside import grown_beside
+from vocabopt.union import grown_beside
 
 # Heads break where they are told to, so that the table fits into 80 characters.
 _HEADERS = (

@@ -9,8 +9,8 @@ from typing import Any
 import sentencepiece
 
 from vocabopt.errors import OptionError
-from vocabopt.merge.addition import Addition
 from vocabopt.merge.export import merged_files
+from vocabopt.merge.extension import Addition
 from vocabopt.tokenizer import Base, load_base
 
 #: As Llama's and Mistral's: digits alone, text as it is, and every byte a piece.

@@ -6,8 +6,7 @@ from pathlib import Path
 from vocabopt.errors import ModelError
 from vocabopt.merge.extension import EXTENSION_JSON
 from vocabopt.system_errors import hub_reason
-from vocabopt.tokenizer.folders import files_with_tokenizer
-from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER
+from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER, files_with_tokenizer
 
 _TRAVELLING = (*COMPANION_FILES, "added_tokens.json", "vocab.json", "merges.txt", EXTENSION_JSON)
 #: What of a hub repository is fetched: weights in safetensors, config and tokenizer; no code.

@@ -11,10 +11,9 @@ from vocabopt.errors import ModelError
 from vocabopt.merge.extension import EXTENSION_JSON
 from vocabopt.merge.extension import read_extension as read_record
 from vocabopt.text.scripts import contains_target, find_target_scripts
+from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.tokenizer.families import char_of_byte
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
-from vocabopt.verify.load import load_side
-from vocabopt.verify.sides import Side
 
 _N_EXAMPLES = 3
 
@@ -40,7 +39,7 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
         raise ModelError(f"--tokenizer {tokenizer}: holds no tokenizer. {hint}")
     folder = model_folder(model)
     record = read_record(tokenizer) if path.is_file() else None
-    merged = load_side(str(tokenizer))
+    merged = load_tokenizer(str(tokenizer))
     own = _own(folder, record)
     if own is not None:
         _check_extends(merged, own, tokenizer, folder)
@@ -55,15 +54,15 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     return _worked_out(merged, own, tokenizer, folder)
 
 
-def _own(folder: Path, record: Mapping[str, Any] | None) -> Side | None:
+def _own(folder: Path, record: Mapping[str, Any] | None) -> Tokenizer | None:
     """The model's own tokenizer; None where its folder holds none."""
     if not has_tokenizer(folder):
         return None
     base = {} if record is None else record["base"]
-    return load_side(str(folder), pattern=base.get("pattern"), specials=base.get("specials"))
+    return load_tokenizer(str(folder), pattern=base.get("pattern"), specials=base.get("specials"))
 
 
-def _check_extends(merged: Side, own: Side, tokenizer: Path, folder: Path) -> None:
+def _check_extends(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path) -> None:
     changed = [(piece, index) for piece, index in own.vocab.items() if merged.vocab.get(piece) != index]
     if changed:
         shown = ", ".join(
@@ -78,7 +77,9 @@ def _check_extends(merged: Side, own: Side, tokenizer: Path, folder: Path) -> No
 # --- From extension.json ----------------------------------------------------------------------------------------------
 
 
-def _check_record(record: Mapping[str, Any], merged: Side, own: Side | None, path: Path, folder: Path) -> None:
+def _check_record(
+    record: Mapping[str, Any], merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path
+) -> None:
     first, end = int(record["first_id"]), int(record["n_tokens"])
     if own is not None and own.n_tokens != first:
         raise ModelError(
@@ -99,7 +100,7 @@ def _check_record(record: Mapping[str, Any], merged: Side, own: Side | None, pat
         )
 
 
-def _of_record(record: Mapping[str, Any], merged: Side, tokenizer: Path) -> Extension:
+def _of_record(record: Mapping[str, Any], merged: Tokenizer, tokenizer: Path) -> Extension:
     tokens = record["tokens"]
     scripts = record.get("scripts")
     return _extension(
@@ -118,7 +119,7 @@ def _of_record(record: Mapping[str, Any], merged: Side, tokenizer: Path) -> Exte
 # --- From the bytes of the tokens -------------------------------------------------------------------------------------
 
 
-def _worked_out(merged: Side, own: Side, tokenizer: Path, folder: Path) -> Extension:
+def _worked_out(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path) -> Extension:
     """Every token that the model's own tokenizer lacks is new; its bytes are encoded by the merges of that alone."""
     if own.by_merges is None:
         raise ModelError(
@@ -141,7 +142,7 @@ def _worked_out(merged: Side, own: Side, tokenizer: Path, folder: Path) -> Exten
     )
 
 
-def _text(side: Side, index: int) -> bytes:
+def _text(side: Tokenizer, index: int) -> bytes:
     """The bytes of text that a token stands for: those of an added token are its content, of a byte piece its byte."""
     if index in side.texts:
         return side.texts[index]
@@ -150,7 +151,7 @@ def _text(side: Side, index: int) -> bytes:
     return bytes([int(piece[3:5], 16)]) if is_byte else piece.encode()
 
 
-def _spelled(side: Side, text: bytes) -> str:
+def _spelled(side: Tokenizer, text: bytes) -> str:
     """Text as the merges of a tokenizer read it."""
     if side.is_byte_level:
         return "".join(char_of_byte()[byte] for byte in text)
@@ -161,7 +162,7 @@ def _spelled(side: Side, text: bytes) -> str:
 
 
 def _extension(
-    merged: Side,
+    merged: Tokenizer,
     tokenizer: Path,
     *,
     new_ids: Sequence[int],

@@ -22,7 +22,7 @@ from vocabopt.text.blocks import documents_of_sets
 from vocabopt.text.corpus import TextSet
 from vocabopt.text.readers import ReadOptions
 from vocabopt.tokenizer import Base
-from vocabopt.tokenizer.encode import ChunkEncoder, batches
+from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 
 Ints = NDArray[np.int64]
 
@@ -189,7 +189,7 @@ def _encode_documents(
     # Strings of added tokens are counted apart, as they are where chunks are counted.
     tally.n_added += tally.token_counts[:, is_added].sum(axis=1)
     tally.token_counts[:, is_added] = 0
-    return "tokenizers" if subject.side.full is not None else "sentencepiece"
+    return "tokenizers" if subject.side.encodes_as_json else "sentencepiece"
 
 
 def _batches_of(block: Documents) -> Iterator[list[str]]:

@@ -11,11 +11,9 @@ from vocabopt.analyze.spans import Spans, json_spans, model_spans
 from vocabopt.analyze.vocabulary import Vocabulary
 from vocabopt.errors import OptionError
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer, load_tokenizer
+from vocabopt.tokenizer.encoders import ModelEncoder
 from vocabopt.tokenizer.sentencepiece_model import read_model
-from vocabopt.verify.encoders import ModelEncoder
-from vocabopt.verify.load import load_side
-from vocabopt.verify.sides import Side
 
 _NAMED = re.compile(r"([^=/\\]+)=(.+)", re.DOTALL)
 _SENTENCEPIECE_KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
@@ -27,22 +25,22 @@ class Subject:
     """A tokenizer under analysis. name: unique among those analysed."""
 
     name: str
-    side: Side
+    side: Tokenizer
 
     @property
-    def base(self) -> Base | None:
+    def base(self) -> Tokenizer | None:
         """The base that it is, where it is of a family that can be grown; its text can then be counted in chunks."""
-        return self.side.base
+        return self.side if self.side.can_grow else None
 
     @property
     def family(self) -> str:
         """The kind of tokenizer, in a word or two."""
         if self.base is not None:
-            return self.base.family
+            return str(self.base.family)
         if not self.side.encodes_as_json:
             kind = read_model(self.side.forms["tokenizer.model"]).trainer_spec.model_type
             return f"sentencepiece-{_SENTENCEPIECE_KINDS.get(kind, 'unknown')}"
-        return str(self.side.vocabulary_json["model"].get("type", "unknown")).lower()
+        return str(self.side.tokenizer_json["model"].get("type", "unknown")).lower()
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -50,7 +48,7 @@ class Subject:
 
     def spans(self, texts: Sequence[str]) -> Spans:
         """Encode whole documents, and say which characters each token holds."""
-        if self.side.full is not None:
+        if self.side.encodes_as_json:
             return json_spans(self.side.full, texts, self.side.source)
         encoder = self.side.encoders["tokenizer.model"]
         assert isinstance(encoder, ModelEncoder)
@@ -66,7 +64,7 @@ def load_subjects(options: AnalyzeOptions) -> tuple[Subject, ...]:
     """
     given = [_named(value) for value in options.tokenizers]
     loaded = [
-        (name, path, load_side(_file_of(path), pattern=options.pattern, specials=options.specials))
+        (name, path, load_tokenizer(_file_of(path), pattern=options.pattern, specials=options.specials))
         for name, path in given
     ]
     subjects: dict[str, Subject] = {}
@@ -105,5 +103,5 @@ def _file_of(path: str) -> str:
     return str(models[0]) if len(models) == 1 and not list(folder.glob("*.tiktoken")) else path
 
 
-def _own_name(path: str, side: Side) -> str:
+def _own_name(path: str, side: Tokenizer) -> str:
     return Path(path).resolve().name if path != DEFAULT_BASE and Path(path).is_dir() else side.name

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.sentencepiece_model import read_model
-from vocabopt.verify.sides import Side
 
 Bools = NDArray[np.bool_]
 
@@ -50,14 +50,14 @@ class Vocabulary:
         return int(self.is_plain.sum())
 
     @classmethod
-    def of(cls, side: Side) -> "Vocabulary":
-        vocab = _vocab(side)
-        added = {token["content"] for token in side.vocabulary_json.get("added_tokens", [])}
+    def of(cls, side: Tokenizer) -> "Vocabulary":
+        vocab = side.vocab
+        added = set(side.added_contents)
         n_ids = max(vocab.values(), default=-1) + 1
         byte_pieces = (
             {} if side.is_byte_level else {i: m for piece, i in vocab.items() if (m := _BYTE_PIECE.fullmatch(piece))}
         )
-        prefix = side.vocabulary_json["model"].get("continuing_subword_prefix") or ""
+        prefix = side.tokenizer_json["model"].get("continuing_subword_prefix") or ""
         texts = {
             index: bytes.fromhex(byte_pieces[index][1])
             if index in byte_pieces
@@ -80,15 +80,7 @@ class Vocabulary:
         )
 
 
-def _vocab(side: Side) -> Mapping[str, int]:
-    """Piece -> id, added tokens included; without building a tokenizer where the file says it."""
-    vocab = side.vocabulary_json["model"].get("vocab")
-    if side.base is None or not isinstance(vocab, dict):
-        return side.vocab
-    return {**vocab, **{token["content"]: token["id"] for token in side.vocabulary_json.get("added_tokens", [])}}
-
-
-def _lengths(side: Side, vocab: Mapping[str, int], texts: Mapping[int, bytes], n_ids: int) -> NDArray[np.int64]:
+def _lengths(side: Tokenizer, vocab: Mapping[str, int], texts: Mapping[int, bytes], n_ids: int) -> NDArray[np.int64]:
     """Bytes of text of every token: merges can also make what is an added token elsewhere in the text."""
     lengths = np.zeros(n_ids, np.int64)
     for piece, index in vocab.items():
@@ -102,8 +94,8 @@ def _marks(ids: Iterable[int], n_ids: int) -> Bools:
     return marks
 
 
-def _unknown(side: Side, vocab: Mapping[str, int]) -> list[int]:
-    model: Mapping[str, Any] = side.vocabulary_json["model"]
+def _unknown(side: Tokenizer, vocab: Mapping[str, int]) -> list[int]:
+    model: Mapping[str, Any] = side.tokenizer_json["model"]
     if not side.encodes_as_json:
         pieces = read_model(side.forms["tokenizer.model"]).pieces
         return [index for index, piece in enumerate(pieces) if piece.type == _SP_UNKNOWN]

@@ -74,7 +74,7 @@ def merge(
     merged = _merge(run_dir, out, base, vocab, console, **values)
     told = merged.base
     try:
-        report = verify(told.source, str(out), VerifyOptions(pattern=told.pattern, specials=told.specials), console)
+        report = verify(told, str(out), VerifyOptions(pattern=told.pattern, specials=told.specials), console)
     except KeyboardInterrupt:
         click.echo(
             f"{printable(out)}: is written, but not verified: run `vocabopt verify {told.source} {printable(out)}`.",

@@ -94,7 +94,7 @@ def verify(base: str, new: str, as_json: bool, out: Path | None, quiet: bool, **
 
 def print_report(report: "Report") -> None:
     """The table, and the examples of what failed."""
-    from vocabopt.verify.table import failures, report_table
+    from vocabopt.verify.report import failures, report_table
 
     console = plain_console()
     console.print(report_table(report))

@@ -21,10 +21,8 @@ from vocabopt.growth.proof_sample import Sample
 from vocabopt.text.content import bytes_of_texts
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.added_tokens import AddedTokens, open_documents
-from vocabopt.tokenizer.chunks import cuts_of
-from vocabopt.tokenizer.encode import ChunkEncoder, batches
+from vocabopt.tokenizer.chunks import ChunkEncoder, batches, cuts_of, refine
 from vocabopt.tokenizer.model_check import check_text
-from vocabopt.tokenizer.pretokens import refine
 
 #: Characters of a document that a message shows.
 _SHOWN_CHARS = 200

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vocabopt.growth.counts import ChunkCounts
 from vocabopt.tokenizer import Base
-from vocabopt.tokenizer.encode import ChunkEncoder, batches
+from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 
 
 class Encoder(Protocol):

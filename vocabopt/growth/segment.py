@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vocabopt.compiled import njit
 from vocabopt.growth.counts import ChunkCounts, SetStats
 from vocabopt.tokenizer import Base
-from vocabopt.tokenizer.encode import ChunkEncoder, batches
+from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 from vocabopt.tokenizer.families import char_of_byte
 
 

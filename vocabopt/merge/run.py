@@ -9,14 +9,12 @@ from vocabopt.artifacts import check_writable, write_bytes_atomic
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.growth.proof_sample import read_proof_sample
-from vocabopt.merge.addition import Addition, Method, Scores, grown
 from vocabopt.merge.export import merged_base, merged_files
-from vocabopt.merge.extension import extension_bytes, extension_record
-from vocabopt.merge.model_proof import prove_model
-from vocabopt.merge.proof import check_ids, prove
+from vocabopt.merge.extension import Addition, Method, Scores, extension_bytes, extension_record, grown
+from vocabopt.merge.proof import check_ids, prove, prove_model
 from vocabopt.run_files import read_curve, read_run, read_sweep, read_union_record
-from vocabopt.tokenizer import Base, load_base
-from vocabopt.union.files import UNION_MODEL
+from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 
 
@@ -24,7 +22,7 @@ from vocabopt.union.vocabulary import read_vocabulary, union_addition
 class Merged:
     """What a merge wrote: `record` is extension.json, `files` the names in the folder."""
 
-    base: Base
+    base: Tokenizer
     addition: Addition
     record: Mapping[str, Any]
     files: tuple[str, ...]
@@ -35,7 +33,7 @@ def merge_run(
     out: Path,
     *,
     n_added: int | None = None,
-    expected_base: Base | None = None,
+    expected_base: Tokenizer | None = None,
     method: Method | None = None,
     pad_to: int | None = None,
     console: Console | None = None,
@@ -74,7 +72,7 @@ def merge_run(
         check_ids(base, merged, addition.n_added)
     with console.step("prove"):
         files = merged_files(base, addition, merged)
-        counts, proof = prove(
+        proof = prove(
             run_dir,
             base,
             merged,
@@ -93,14 +91,14 @@ def merge_run(
             protected_sets=protected if addition.method == "grow" else (),
             base_n_rows=int(sweep["base"]["n_rows"]),
             pad_to=pad_to,
-            counts=counts,
-            proof=proof,
+            counts=proof.token_counts,
+            proof=proof.as_record(),
         )
         return _write(base, addition, record, files, out)
 
 
 def merge_vocabulary(
-    base: Base,
+    base: Tokenizer,
     vocabulary: Path,
     out: Path,
     *,
@@ -130,25 +128,25 @@ def merge_vocabulary(
         return _write(base, addition, record, files, out)
 
 
-def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Base | None) -> Base:
+def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Tokenizer | None) -> Tokenizer:
     """The base of a sweep, loaded again, and still the same."""
-    told = sweep["base"]
-    if expected is not None and expected.sha256 != told["sha256"]:
+    recorded = sweep["base"]
+    if expected is not None and expected.sha256 != recorded["sha256"]:
         raise RunDirectoryError(
-            f"{run_dir}: is a sweep of {told['name']} ({told['source']}), not of {expected.source}. Leave --base out, "
-            "or name the folder of a sweep of that base."
+            f"{run_dir}: is a sweep of {recorded['name']} ({recorded['source']}), not of {expected.source}. Leave "
+            "--base out, or name the folder of a sweep of that base."
         )
-    base = expected or load_base(told["source"], pattern=told.get("pattern"), specials=told.get("specials"))
-    if base.sha256 != told["sha256"]:
+    base = expected or load_base(recorded["source"], pattern=recorded.get("pattern"), specials=recorded.get("specials"))
+    if base.sha256 != recorded["sha256"]:
         raise RunDirectoryError(
-            f"{told['source']}: changed since the sweep in {run_dir} (sha256 {base.sha256[:12]}..., then "
-            f"{told['sha256'][:12]}...). Sweep again, or restore the base."
+            f"{recorded['source']}: changed since the sweep in {run_dir} (sha256 {base.sha256[:12]}..., then "
+            f"{recorded['sha256'][:12]}...). Sweep again, or restore the base."
         )
     return base
 
 
 def _curve_of(
-    sweep: Mapping[str, Any], run_dir: Path, base: Base, n_added: int | None
+    sweep: Mapping[str, Any], run_dir: Path, base: Tokenizer, n_added: int | None
 ) -> tuple[Addition, dict[str, int]]:
     curve = read_curve(run_dir, sweep)
     if n_added is None:
@@ -166,7 +164,7 @@ def _curve_of(
     return grown(base, curve, n_added), promised
 
 
-def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
+def _union_of(run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
     union = read_union_record(run_dir)
     vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union["sha256"])
     n_added = union["choice"]["n_added"] if n_added is None else n_added
@@ -182,17 +180,24 @@ def _union_of(run_dir: Path, base: Base, n_added: int | None) -> Addition:
 
 
 def _prove_forms(
-    base: Base, merged: Base, addition: Addition, files: Mapping[str, bytes], texts: Iterable[str], console: Console
+    base: Tokenizer,
+    merged: Tokenizer,
+    addition: Addition,
+    files: Mapping[str, bytes],
+    texts: Iterable[str],
+    console: Console,
 ) -> None:
     """The two forms of a base with a tokenizer.model are one tokenizer, or differ where the base's do: that is said."""
     # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
     if base.sentencepiece_model is not None and addition.scores != "zero":
-        model = files[next(form.file_name for form in base.originals if form.kind == "sentencepiece")]
-        if told := prove_model(base, merged, addition, model, texts):
-            console.note(told)
+        model = files[next(form.file_name for form in base.originals if form.kind == "tokenizer.model")]
+        if difference := prove_model(base, merged, addition, model, texts):
+            console.note(difference)
 
 
-def _write(base: Base, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path) -> Merged:
+def _write(
+    base: Tokenizer, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path
+) -> Merged:
     """Write the folder, tokenizer.json last: its presence means that all is there. Without it nothing new stays.
 
     Raises:

@@ -17,7 +17,7 @@ from vocabopt.panics import encoded
 from vocabopt.text.content import bytes_of_texts
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens
-from vocabopt.tokenizer.pipeline import fast_tokenizer, without_batch_settings
+from vocabopt.tokenizer.tokenizer_json import fast_tokenizer, without_batch_settings
 
 #: Documents of each call on which the fast encoder must agree with `tokenizers`, and the longest of them.
 _N_CHECKED, _MAX_CHECKED_BYTES = 16, 4096

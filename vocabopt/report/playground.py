@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.errors import PlaygroundError
-from vocabopt.merge.addition import merges_by_row
+from vocabopt.merge.extension import merges_by_row
 from vocabopt.report.leb128 import differences, leb128
 from vocabopt.report.playground_pipeline import describe
 from vocabopt.text.utf8 import json_bytes

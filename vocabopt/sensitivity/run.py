@@ -35,7 +35,7 @@ from vocabopt.text.readers import ReadOptions
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Base, load_base
-from vocabopt.tokenizer.pretokens import refine
+from vocabopt.tokenizer.chunks import refine
 from vocabopt.versions import versions
 
 SENSITIVITY_JSON = "sensitivity.json"

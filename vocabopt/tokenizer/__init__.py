@@ -1,6 +1,9 @@
-"""Base tokenizers: load them from what people have, recognise their family, refuse what cannot be grown exactly."""
+"""Tokenizers: load them from what people have, encode with each of their forms, say which can grow and why not."""
 
-from vocabopt.tokenizer.base import Base, Original
-from vocabopt.tokenizer.load import load_base
+from vocabopt.tokenizer.load import load_base, load_tokenizer
+from vocabopt.tokenizer.tokenizer import Form, Tokenizer
 
-__all__ = ["Base", "Original", "load_base"]
+#: A tokenizer that `load_base` gave: one that can grow.
+Base = Tokenizer
+
+__all__ = ["Base", "Form", "Tokenizer", "load_base", "load_tokenizer"]

@@ -9,10 +9,10 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.panics import cannot_encode, is_failure
-from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.chunks import opening_of
-from vocabopt.tokenizer.pipeline import bpe_model, counting_tokenizer
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.tokenizer.tokenizer import Tokenizer
+from vocabopt.tokenizer.tokenizer_json import bpe_model, counting_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,9 @@ class AddedTokens:
     document is normalised first, by `normalizer`.
     """
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Tokenizer) -> None:
         self._base = base
-        tokens = [token for token in base.tokenizer_json.get("added_tokens", []) if token["content"]]
+        tokens = [token for token in base.added_tokens if token["content"]]
         normalizer = base.full.normalizer
         self.normalizer = None
         needles = [token["content"] for token in tokens if not token["normalized"]]
@@ -104,7 +104,7 @@ class AddedTokens:
         return any(needle in document for needle in self.normal_needles)
 
     def features(self, text: str) -> list[str]:
-        """The added tokens of a text that holds some, each with what stands beside it, as names."""
+        """The added tokens of a text that holds some, each with what is next to it, as names."""
         self.split(text)
         found = self._parts.found
         features = []
@@ -112,7 +112,7 @@ class AddedTokens:
             if tokens is not None:
                 # An added token may have taken in white space (lstrip, rstrip).
                 before, after = (found[k][0] if 0 <= k < len(found) else "" for k in (i - 1, i + 1))
-                features.append(f"{tokens[0].id} {len(written)} {_side(before[::-1])} {_side(after)}")
+                features.append(f"{tokens[0].id} {len(written)} {_neighbour(before[::-1])} {_neighbour(after)}")
         return features
 
     def split(self, text: str) -> tuple[list[tuple[str, int]], int]:
@@ -147,7 +147,7 @@ class AddedTokens:
 
 def open_documents(
     added: AddedTokens,
-    base: Base,
+    base: Tokenizer,
     data: bytes,
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -182,13 +182,13 @@ def open_documents(
     )
 
 
-def _side(text: str) -> str:
-    """What stands beside an added token: nothing, white space or something else."""
+def _neighbour(text: str) -> str:
+    """What is next to an added token: nothing, white space or something else."""
     return "none" if not text else "white" if text[0].isspace() else "other"
 
 
 class _Parts:
-    """A pre-tokenizer that splits nothing and notes what it was given: (part, offsets, tokens) of the last text."""
+    """A pre-tokenizer that splits nothing and notes the text it receives: (part, offsets, tokens) of the last text."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, tuple[int, int], list[Any] | None]] = []
@@ -197,6 +197,6 @@ class _Parts:
         self.found = text.get_splits(offset_referential="original", offset_type="byte")
 
 
-def _is_prepended(base: Base) -> bool:
+def _is_prepended(base: Tokenizer) -> bool:
     """Whether it is the normaliser that puts a space before text."""
     return base.prefix == "always" and not base.prefix_unless_space

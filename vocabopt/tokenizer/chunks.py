@@ -1,36 +1,52 @@
-r"""Where a base tokenizer provably treats text apart: documents -> chunks -> pre-tokens.
+r"""Where a base tokenizer provably treats text apart: documents -> chunks -> pre-tokens -> ids.
 
 Chunks are what is counted. Both families are cut before a run of spaces that follows another character:
 
     sentencepiece-bpe   where no piece of the base stands across that place in that very text, so that no merge of the
                         base crosses it, and no token that is added does (growth.kernel). Where a run of newlines
                         begins or ends, the same; where no piece holds two newlines, between them as well
-    byte-level-bpe      where that character is not white space: the split patterns of bases/patterns.py never match
+    byte-level-bpe      where that character is not white space: the split patterns of tokenizer/patterns.py never match
                         across it, since none of their alternatives takes a space after such a character, none
                         looks behind, and the end of the text satisfies (?!\S) as a space does
 
 With an unknown split pattern, many pieces that cross, tokens that may cross (`cross_spaces`), or a SentencePiece-style
 base that looks for a whole text among its pieces, the chunk is the whole document: slower, and just as exact. Chunks of
 the byte-level family are then cut into pre-tokens by the base's own normaliser and pre-tokenizer, once per unique
-chunk.
+chunk. Unique chunks are encoded in bulk, by gigatoken where it gives the ids of the `tokenizers` library.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
+import tokenizers
 from numpy.typing import NDArray
 
 from vocabopt.growth import chunk_kernel as kernel
-from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.families import steps_of
-from vocabopt.tokenizer.patterns import PATTERNS_CUT_AT_SPACES
+from vocabopt.tokenizer.patterns import GPT2_PATTERN, PATTERNS_CUT_AT_SPACES
+from vocabopt.tokenizer.tokenizer import Tokenizer
+from vocabopt.tokenizer.tokenizer_json import bpe_model, counting_tokenizer, split_step
+
+if TYPE_CHECKING:
+    from vocabopt.growth.counts import ChunkCounts
 
 #: More pieces of the base that hold a space after another character than this, and text is not cut at all: each place
 #: is compared with those that have its character before the space.
 MOST_CROSSING_PIECES = 1_000
+#: Chunks cut into pre-tokens at a time.
+_BATCH_CHUNKS = 50_000
+#: Chunks encoded at a time: bounds the memory that an encoder's results take.
+_BATCH_BYTES = 8 << 20
+#: Unique chunks of each run on which the fast encoder must agree with `tokenizers`.
+N_CHECKED = 2_000
+#: Longer ones are left out of that: `tokenizers` takes gigabytes for a chunk of 100 MB.
+_MAX_CHECKED_BYTES = 4_096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +58,7 @@ class Cuts:
     crossing: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 
 
-def cuts_of(base: Base, *, cross_spaces: bool = False) -> Cuts:
+def cuts_of(base: Tokenizer, *, cross_spaces: bool = False) -> Cuts:
     """Where documents may be cut into chunks for this base.
 
     A change here, or in how chunks are cut or documents held out, raises run_directory.COUNTS_VERSION.
@@ -63,7 +79,7 @@ def cuts_of(base: Base, *, cross_spaces: bool = False) -> Cuts:
     return Cuts(at=at, crossing=_crossing(crossing))
 
 
-def _takes_whole_texts(base: Base) -> bool:
+def _takes_whole_texts(base: Tokenizer) -> bool:
     """Whether a text that is a piece as a whole is encoded otherwise than inside a longer one (`ignore_merges`)."""
     if not base.tokenizer_json["model"].get("ignore_merges"):
         return False
@@ -98,8 +114,126 @@ def _splits_at_spaces(pre_tokenizer: dict[str, Any]) -> bool:
     )
 
 
-def opening_of(base: Base, *, is_first: bool) -> int:
+def opening_of(base: Tokenizer, *, is_first: bool) -> int:
     """How a document, or a part of it after an added token, starts: one of the kernel's opening constants."""
     if base.prefix == "never" or (base.prefix == "first" and not is_first):
         return kernel.BARE
     return kernel.PREFIXED_UNLESS_SPACE if base.prefix_unless_space else kernel.PREFIXED
+
+
+# --- Chunks -> pre-tokens, for byte-level bases -----------------------------------------------------------------------
+
+
+def split_pretokens(base: Tokenizer, chunks: list[str]) -> Iterator[list[str]]:
+    """Cut chunks of text into the (normalised) pre-tokens of a byte-level base: as text, or where cuts may fall inside
+    characters (`Base.cuts_bytes`) as tokenizer.json spells their bytes.
+    """
+    normalizer, splitter = base.full.normalizer, _splitter(base)
+    for chunk in chunks:
+        text = normalizer.normalize_str(chunk) if normalizer is not None else chunk
+        yield [piece for piece, _ in splitter.pre_tokenize_str(text)]
+
+
+def _splitter(base: Tokenizer) -> tokenizers.pre_tokenizers.PreTokenizer:
+    """The base's pre-tokenizer; ByteLevel, where it is the last step, without writing bytes as printable characters."""
+    steps = steps_of(base.tokenizer_json["pre_tokenizer"], "pretokenizers")
+    splits = [{**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step for step in steps]
+    if not base.cuts_bytes and splits.pop().get("use_regex", True):
+        splits.append(split_step(GPT2_PATTERN))
+    pre_tokenizer: tokenizers.pre_tokenizers.PreTokenizer = counting_tokenizer(
+        base.chunk_json, pre_tokenizer={"type": "Sequence", "pretokenizers": splits}, model=bpe_model({}, [])
+    ).pre_tokenizer
+    return pre_tokenizer
+
+
+def refine(
+    base: Tokenizer, counts: "ChunkCounts", advance: Callable[[int], None] = lambda n_chunks: None
+) -> "ChunkCounts":
+    """Chunk counts -> pre-token counts, for a byte-level base: the unit that its merges never leave.
+
+    Args:
+        advance: called with the number of chunks done at each step, for a progress bar.
+    """
+    number_of: dict[str, int] = {}
+    chunk_of_piece, pieces = array("q"), array("q")
+    texts = counts.texts()
+    for first in range(0, counts.n_chunks, _BATCH_CHUNKS):
+        batch = texts[first : first + _BATCH_CHUNKS].to_list()
+        for chunk, split in enumerate(split_pretokens(base, batch), first):
+            for piece in split:
+                pieces.append(number_of.setdefault(piece, len(number_of)))
+                chunk_of_piece.append(chunk)
+        advance(len(batch))
+    entries = pl.DataFrame(
+        {
+            "chunk": np.repeat(np.arange(counts.n_chunks), np.diff(counts.offsets)),
+            "group": counts.groups,
+            "n": counts.counts,
+        }
+    )
+    pairs = pl.DataFrame({"chunk": np.frombuffer(chunk_of_piece, np.int64), "piece": np.frombuffer(pieces, np.int64)})
+    totals = (
+        pairs.lazy()
+        .join(entries.lazy(), on="chunk")
+        .group_by("piece", "group")
+        .agg(pl.col("n").sum())
+        .sort("piece", "group")
+        .collect()
+    )
+    text = np.frombuffer("\0".join([*number_of, ""]).encode(), np.uint8)
+    return replace(
+        counts,
+        text=text,
+        ends=np.flatnonzero(text == 0),
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(totals["piece"].to_numpy(), minlength=len(number_of)))]),
+        groups=totals["group"].to_numpy().astype(np.int32),
+        counts=totals["n"].to_numpy(),
+    )
+
+
+# --- Unique chunks -> ids ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChunkEncoder:
+    """An encoder of runs of chunks. fast: a gigatoken tokenizer, or None."""
+
+    authority: tokenizers.Tokenizer
+    fast: Any
+
+    @classmethod
+    def of(cls, authority: tokenizers.Tokenizer, fast: Any, counts: "ChunkCounts") -> "ChunkEncoder":
+        """Encode with `fast` where it agrees with `authority` on chunks spread evenly over `counts`."""
+        if fast is not None:
+            sample = counts.sample(N_CHECKED, max_bytes=_MAX_CHECKED_BYTES)
+            expected = authority.encode_batch_fast(sample, add_special_tokens=False)
+            if any(a.ids != b for a, b in zip(expected, fast.encode_batch_list(sample), strict=True)):
+                fast = None
+        return cls(authority, fast)
+
+    @property
+    def name(self) -> str:
+        """Which library encodes."""
+        return "tokenizers" if self.fast is None else "gigatoken"
+
+    def encode(self, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Token ids of the chunks in `data`, which NUL separates, and where each chunk's end."""
+        if self.fast is None:
+            encodings = self.authority.encode_batch_fast(data.decode().split("\0"), add_special_tokens=False)
+            rows = [encoding.ids for encoding in encodings]
+            return np.fromiter(chain.from_iterable(rows), np.int64), np.cumsum(np.fromiter(map(len, rows), np.int64))
+        from gigatoken import BytesSource
+
+        layout = self.fast.encode_batch(BytesSource([data], separator="\0")).layout
+        return np.asarray(layout.content.data).astype(np.int64), np.asarray(layout.offsets.data)[1:].astype(np.int64)
+
+
+def batches(counts: "ChunkCounts") -> Iterator[bytes]:
+    """The chunks in runs of bounded size, NUL-separated."""
+    first, begin = 0, 0
+    while first < counts.n_chunks:
+        last = int(np.searchsorted(counts.ends, begin + _BATCH_BYTES, side="left"))
+        last = min(max(last, first + 1), counts.n_chunks)
+        end = int(counts.ends[last - 1])
+        yield counts.text[begin:end].tobytes()
+        first, begin = last, end + 1

@@ -1,12 +1,12 @@
-"""The two families of base tokenizers that merges can grow, told by their tokenizer.json; all others are refused."""
+"""The two families of base tokenizers that merges can grow, recognised in tokenizer.json; all others are refused."""
 
 import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.tokenizer.pipeline import isolated_symbols
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
+from vocabopt.tokenizer.tokenizer_json import isolated_symbols
 
 Family = Literal["sentencepiece-bpe", "byte-level-bpe"]
 Prefix = Literal["always", "first", "never"]

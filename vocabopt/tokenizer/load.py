@@ -1,98 +1,112 @@
-"""From a name, file, folder or hub id to a base tokenizer."""
+"""From a name, file, folder or hub id to a tokenizer.
 
+One that cannot be grown is loaded too, where anything here can encode with it: its `refusal` says why it cannot.
+"""
+
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+
 from vocabopt.errors import BASES, BaseTokenizerError, OptionError
 from vocabopt.options import DEFAULT_BASE
+from vocabopt.panics import is_failure
 from vocabopt.system_errors import hub_reason, refusal
 from vocabopt.text.byte_order_mark import read_utf8, without_mark
 from vocabopt.text.utf8 import json_value
-from vocabopt.tokenizer import known
-from vocabopt.tokenizer.base import Base, Original
+from vocabopt.tokenizer.encoders import Kind
 from vocabopt.tokenizer.families import recognise
-from vocabopt.tokenizer.folders import (
-    TOKENIZER_FILES,
-    added_tokens_of,
-    files_with_tokenizer,
-    give_token,
-    original_beside,
-    rank_file_name,
-)
-from vocabopt.tokenizer.json_files import (
-    check_readable,
-    parse_json,
-    parse_tokenizer_json,
-    refuse_tokens_that_look_alike,
-    refuse_words_that_are_tokens,
-)
 from vocabopt.tokenizer.model_check import check_model
 from vocabopt.tokenizer.patterns import PATTERNS_CUT_AT_SPACES
-from vocabopt.tokenizer.ranks import byte_level_json, is_rank_file, parse_ranks
+from vocabopt.tokenizer.ranks import (
+    byte_level_json,
+    complete,
+    is_rank_file,
+    is_tekken,
+    parse_ranks,
+    parse_tekken,
+    spelled,
+)
 from vocabopt.tokenizer.sentencepiece_model import (
+    is_bpe,
+    parse_any_model,
     parse_model,
     special_token_names,
     to_tokenizer_json,
 )
-from vocabopt.tokenizer.tekken import is_tekken, parse_tekken
+from vocabopt.tokenizer.tokenizer import Form, Tokenizer
+from vocabopt.tokenizer.tokenizer_json import (
+    added_token,
+    check_readable,
+    parse_json,
+    parse_tokenizer_json,
+    refuse_shared_ids,
+    refuse_tokens_that_look_alike,
+    refuse_words_that_are_tokens,
+)
 
+#: What a folder's tokenizer is read from, the first that is there; then any rank file named *.tiktoken.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
 #: Files of a Hugging Face folder that belong to the tokenizer and travel with a merged one.
 COMPANION_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
-#: The first bytes of a GGUF file.
-_GGUF = b"GGUF"
 #: More chat templates of one tokenizer, a file each.
 TEMPLATE_FOLDER = "additional_chat_templates"
+#: The first bytes of a GGUF file.
+_GGUF = b"GGUF"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Content:
-    """What a file says: its tokenizer.json, the same in the publisher's own form, special tokens by their names."""
-
-    tokenizer_json: dict[str, Any]
-    original: Original | None = None
-    names: Mapping[str, str] = field(default_factory=dict)
-    #: What a rank file leaves out; None for all other files.
-    also: Any = None
-
-
-def load_base(value: str, *, pattern: str | None = None, specials: str | None = None) -> Base:
-    """Load a base tokenizer.
-
-    Args:
-        value: `mistral-7b-v1` (built in), a Hugging Face folder, a tokenizer.json, a SentencePiece BPE .model, a
-            tiktoken rank file, a Tekken .json, or a Hugging Face hub id (`organisation/name`).
-        pattern: for a rank file whose name does not tell: its split pattern, by name or as a regular expression.
-        specials: for such a file: its special tokens, by name, in a file (known.read_specials), or "none".
+def load_base(value: str, *, pattern: str | None = None, specials: str | None = None) -> Tokenizer:
+    """Load a tokenizer that is to be grown; arguments as `load_tokenizer` takes them.
 
     Raises:
         BaseTokenizerError: not found, unreadable, or of a kind that cannot be grown exactly.
         OptionError: `pattern` or `specials` cannot be used, or the base is no rank file.
     """
-    base = _load(value, pattern, specials)
-    if (pattern or specials) and not base.is_from_ranks:
+    base = load_tokenizer(value, pattern=pattern, specials=specials)
+    if base.refusal is not None:
+        raise BaseTokenizerError(base.refusal)
+    if (pattern or specials) and base.written != "tiktoken":
         option = "--pattern" if pattern else "--specials"
         raise OptionError(f"{option}: is for tiktoken rank files, and {value} is not one. Leave it out.")
     return base
 
 
-def _load(value: str, pattern: str | None, specials: str | None) -> Base:
+def load_tokenizer(value: str, *, pattern: str | None = None, specials: str | None = None) -> Tokenizer:
+    """Load a tokenizer of any kind that can encode.
+
+    Args:
+        value: `mistral-7b-v1` (built in), a Hugging Face folder, a tokenizer.json, a SentencePiece BPE .model, a
+            tiktoken rank file, a Tekken .json, or a Hugging Face hub id (`organisation/name`).
+        pattern: for a rank file whose name does not tell: its split pattern, by name or as a regular expression.
+        specials: for such a file: its special tokens, by name, in a file (`ranks.read_specials`), or "none".
+
+    Raises:
+        BaseTokenizerError: not found, unreadable, or nothing here can encode with it.
+        OptionError: `pattern` or `specials` cannot be used.
+    """
     path = Path(value)
+    load = functools.partial(_load_file, pattern=pattern, specials=specials)
     if value == DEFAULT_BASE:
-        return _load_file(_builtin_mistral(), name=DEFAULT_BASE, source=DEFAULT_BASE)
-    if value and path.is_dir():
-        return _load_folder(path, path.resolve().name, str(path.resolve()), pattern, specials)
+        return load(_builtin_mistral(), name=DEFAULT_BASE, source=DEFAULT_BASE)
     if path.is_file():
         name = path.resolve().parent.name if path.name.startswith("tokenizer.") else path.stem
-        return _load_file(path, name=name, source=str(path.resolve()), pattern=pattern, specials=specials)
+        return load(path, name=name, source=str(path.resolve()))
+    if value and path.is_dir():
+        return load(_main_file(path), name=path.resolve().name, source=str(path.resolve()), folder=path)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", value) and not value.startswith((".", "/")):
-        return _load_folder(_download(value), value.split("/")[-1], value, pattern, specials)
+        folder = _download(value)
+        return load(_main_file(folder), name=value.split("/")[-1], source=value, folder=folder)
     raise BaseTokenizerError(f"{value}: no such base tokenizer. Pass {BASES}.")
+
+
+# --- Where it is -----------------------------------------------------------------------------------------------------
 
 
 def _builtin_mistral() -> Path:
@@ -108,44 +122,6 @@ def _builtin_mistral() -> Path:
     return path
 
 
-def _load_folder(folder: Path, name: str, source: str, pattern: str | None, specials: str | None) -> Base:
-    found = files_with_tokenizer(folder)
-    if not found and (gguf := sorted(folder.glob("*.gguf"))):
-        found = gguf[:1]  # refused with a reason of its own
-    if not found:
-        raise BaseTokenizerError(
-            f"{folder}: no tokenizer.json or tokenizer.model in this folder (nor tekken.json, *.tiktoken). Pass the "
-            "folder of a Hugging Face tokenizer; one of vocab.json and merges.txt becomes one with "
-            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
-        )
-    templates = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
-    companions = {file: read_tokenizer_file(folder / file) for file in COMPANION_FILES if (folder / file).is_file()}
-    companions |= {f"{TEMPLATE_FOLDER}/{template.name}": read_tokenizer_file(template) for template in templates}
-    return _load_file(
-        found[0],
-        name=name,
-        source=source,
-        pattern=pattern,
-        specials=specials,
-        companions=companions,
-        model_n_rows=_model_n_rows(folder / "config.json"),
-        model_config=folder.resolve() / "config.json" if (folder / "config.json").is_file() else None,
-        beside=found[1:] if found[0].name == "tokenizer.json" else [],
-        more_added=added_tokens_of(folder) if found[0].name == "tokenizer.model" else {},
-    )
-
-
-def _model_n_rows(config: Path) -> int | None:
-    """Rows of the embedding table as the base's own config.json states them (padding included), if it is there."""
-    try:
-        value = json_value(read_utf8(config))
-    except (OSError, ValueError):
-        return None
-    parts = (value, value.get("text_config")) if isinstance(value, dict) else ()
-    n_rows = next((part["vocab_size"] for part in parts if isinstance(part, dict) and part.get("vocab_size")), None)
-    return n_rows if isinstance(n_rows, int) else None
-
-
 def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -159,56 +135,21 @@ def _download(hub_id: str) -> Path:
         ) from error
 
 
-def _load_file(
-    path: Path,
-    *,
-    name: str,
-    source: str,
-    pattern: str | None = None,
-    specials: str | None = None,
-    companions: Mapping[str, bytes] | None = None,
-    model_n_rows: int | None = None,
-    model_config: Path | None = None,
-    beside: list[Path] | None = None,
-    more_added: Mapping[str, dict[str, Any]] | None = None,
-) -> Base:
-    """The base in the file at `path`; `beside` are files that may hold the same tokenizer in another form."""
-    data = read_tokenizer_file(path)
-    content = _content_of(data, path, name, pattern, specials)
-    for added in (more_added or {}).values():
-        give_token(content.tokenizer_json, added, path)
-    refuse_words_that_are_tokens(content.tokenizer_json, path)
-    refuse_tokens_that_look_alike(content.tokenizer_json, path)
-    family, prefix, unless_space = recognise(content.tokenizer_json, str(path))
-    originals = [] if content.original is None else [content.original]
-    for other in beside or []:
-        original = original_beside(read_tokenizer_file(other), other, content.tokenizer_json)
-        originals += [] if original is None else [original]
-    sha256 = hashlib.sha256(data)
-    is_from_model = content.original is not None and content.original.kind == "sentencepiece"
-    if content.also or more_added:
-        sha256.update(json.dumps([content.also, more_added], sort_keys=True).encode())
-    base = Base(
-        name=name,
-        family=family,
-        source=source,
-        sha256=sha256.hexdigest(),
-        tokenizer_json=content.tokenizer_json,
-        companions=companions or {},
-        originals=tuple(originals),
-        pattern=pattern,
-        specials=str(Path(specials).resolve()) if specials and Path(specials).is_file() else specials,
-        special_names=content.names,
-        is_from_ranks=content.also is not None,
-        is_from_model=is_from_model,
-        model_n_rows=model_n_rows,
-        model_config=model_config,
-        prefix=prefix,
-        prefix_unless_space=unless_space,
+def files_with_tokenizer(folder: Path) -> list[Path]:
+    """The files that hold a folder's tokenizer: it is read from the first; the others may hold it in another form."""
+    named = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    return named + sorted(folder.glob("*.tiktoken"))
+
+
+def _main_file(folder: Path) -> Path:
+    """The file that a folder's tokenizer is read from; a GGUF file is refused with a reason of its own."""
+    if found := [*files_with_tokenizer(folder), *sorted(folder.glob("*.gguf"))]:
+        return found[0]
+    raise BaseTokenizerError(
+        f"{folder}: no tokenizer.json or tokenizer.model in this folder (nor tekken.json, *.tiktoken). Pass the "
+        "folder of a Hugging Face tokenizer; one of vocab.json and merges.txt becomes one with "
+        "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
     )
-    if is_from_model:
-        check_model(base, str(path))
-    return base
 
 
 def read_tokenizer_file(path: Path) -> bytes:
@@ -231,6 +172,71 @@ def read_tokenizer_file(path: Path) -> bytes:
         raise BaseTokenizerError(refusal(error, path, what="cannot be read")) from error
 
 
+# --- What it says ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What a file says: its form, its tokenizer.json, special tokens by their names, what a rank file leaves out."""
+
+    written: Kind
+    tokenizer_json: dict[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
+    left_out: Any = None
+
+
+def _load_file(
+    path: Path, *, name: str, source: str, pattern: str | None, specials: str | None, folder: Path | None = None
+) -> Tokenizer:
+    """The tokenizer in the file at `path`; the other files of `folder` may hold the same in another form."""
+    data = read_tokenizer_file(path)
+    sha256 = hashlib.sha256(data)
+    common = functools.partial(
+        Tokenizer,
+        name=name,
+        source=source,
+        folder=folder,
+        companions={} if folder is None else _companions(folder),
+        model_n_rows=None if folder is None else _model_n_rows(folder / "config.json"),
+    )
+    others = [] if folder is None else [other for other in files_with_tokenizer(folder) if other != path]
+    try:
+        content = _content_of(data, path, name, pattern, specials)
+        added = _added_tokens_of(folder) if folder is not None and path.name == "tokenizer.model" else {}
+        for token in added.values():
+            _give_token(content.tokenizer_json, token, path)
+        refuse_words_that_are_tokens(content.tokenizer_json, path)
+        refuse_tokens_that_look_alike(content.tokenizer_json, path)
+        family, prefix, prefix_unless_space = recognise(content.tokenizer_json, str(path))
+        if content.left_out or added:
+            sha256.update(json.dumps([content.left_out, added], sort_keys=True).encode())
+        tokenizer = common(
+            sha256=sha256.hexdigest(),
+            written=content.written,
+            tokenizer_json=content.tokenizer_json,
+            files=_forms(path, data, content.written, others, content.tokenizer_json),
+            special_names=content.names,
+            pattern=pattern,
+            specials=str(Path(specials).resolve()) if specials and Path(specials).is_file() else specials,
+            family=family,
+            prefix=prefix,
+            prefix_unless_space=prefix_unless_space,
+        )
+        if content.written == "tokenizer.model":
+            check_model(tokenizer, str(path))
+    except BaseTokenizerError as refused:
+        written, tokenizer_json = _what_encodes(data, path, refused)
+        tokenizer = common(
+            sha256=hashlib.sha256(data).hexdigest(),
+            written=written,
+            tokenizer_json=tokenizer_json,
+            encodes_as_json=written == "tokenizer.json",
+            files=_forms(path, data, written, others, None),
+            refusal=str(refused),
+        )
+    return tokenizer
+
+
 def _content_of(data: bytes, path: Path, name: str, pattern: str | None, specials: str | None) -> _Content:
     """What kind of file this is, its content says, not its name."""
     if data.startswith(b"#version"):
@@ -239,14 +245,13 @@ def _content_of(data: bytes, path: Path, name: str, pattern: str | None, special
         value = parse_json(data, path)
         if is_tekken(value):
             tekken = parse_tekken(value, str(path))
-            original = Original(kind="tekken", file_name="tekken.json", data=data)
-            return _Content(tokenizer_json=tekken.tokenizer_json(), original=original, names=tekken.names())
+            return _Content(written="tekken.json", tokenizer_json=tekken.tokenizer_json(), names=tekken.names())
         if isinstance(value, dict) and value and all(type(index) is int for index in value.values()):
             raise _half(path, "a list of pieces with their ids")
-        return _Content(tokenizer_json=parse_tokenizer_json(data, path))
+        return _Content(written="tokenizer.json", tokenizer_json=parse_tokenizer_json(data, path))
     if is_rank_file(data):
         ranks = parse_ranks(data, str(path))
-        family = known.complete(path, ranks, pattern, specials, name=name)
+        family = complete(path, ranks, pattern, specials, name=name)
         tokenizer_json = byte_level_json(
             ranks,
             family.specials,
@@ -256,15 +261,11 @@ def _content_of(data: bytes, path: Path, name: str, pattern: str | None, special
         )
         if family.pattern not in PATTERNS_CUT_AT_SPACES:
             check_readable(tokenizer_json, f"{path} with the pattern {family.pattern!r}")
-        return _Content(
-            tokenizer_json=tokenizer_json,
-            original=Original(kind="tiktoken", file_name=rank_file_name(path), data=data),
-            names=family.names,
-            also=[family.pattern, dict(family.specials), family.normalizer, family.begins_with_bos],
-        )
+        left_out = [family.pattern, dict(family.specials), family.normalizer, family.begins_with_bos]
+        return _Content(written="tiktoken", tokenizer_json=tokenizer_json, names=family.names, left_out=left_out)
     model = parse_model(data, str(path))
-    original = Original(kind="sentencepiece", file_name="tokenizer.model", data=data)
-    return _Content(tokenizer_json=to_tokenizer_json(model), original=original, names=special_token_names(model))
+    names = special_token_names(model)
+    return _Content(written="tokenizer.model", tokenizer_json=to_tokenizer_json(model), names=names)
 
 
 def _half(path: Path, what: str) -> BaseTokenizerError:
@@ -272,3 +273,147 @@ def _half(path: Path, what: str) -> BaseTokenizerError:
         f"{path}: is {what}, which is one half of a tokenizer. Put vocab.json and merges.txt into a folder and make "
         "them a tokenizer.json: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
     )
+
+
+def _what_encodes(data: bytes, path: Path, refused: BaseTokenizerError) -> tuple[Kind, dict[str, Any]]:
+    """The form of a file that cannot be grown and still can encode, and its vocabulary as a tokenizer.json.
+
+    Raises:
+        BaseTokenizerError: it cannot encode: `refused`; or two of its pieces have one id.
+    """
+    if data.lstrip()[:1] == b"{":
+        try:
+            value: dict[str, Any] = json.loads(tokenizers.Tokenizer.from_str(data.decode()).to_str())
+        except BaseException as error:  # tokenizers raises bare Exception, or panics
+            if not is_failure(error):
+                raise
+            raise refused from None
+        refuse_shared_ids(json.loads(data)["model"]["vocab"], path)
+        return "tokenizer.json", value
+    if is_rank_file(data):
+        raise refused
+    try:
+        return "tokenizer.model", to_tokenizer_json(parse_any_model(data, str(path)))
+    except BaseTokenizerError:
+        raise refused from None
+
+
+# --- Other files of a folder ------------------------------------------------------------------------------------------
+
+
+def _companions(folder: Path) -> dict[str, bytes]:
+    templates = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
+    names = [*COMPANION_FILES, *(f"{TEMPLATE_FOLDER}/{template.name}" for template in templates)]
+    return {name: read_tokenizer_file(folder / name) for name in names if (folder / name).is_file()}
+
+
+def _model_n_rows(config: Path) -> int | None:
+    """Rows of the embedding table as the model's own config.json states them (padding included), if it is there."""
+    try:
+        value = json_value(read_utf8(config))
+    except (OSError, ValueError):
+        return None
+    parts = (value, value.get("text_config")) if isinstance(value, dict) else ()
+    n_rows = next((part["vocab_size"] for part in parts if isinstance(part, dict) and part.get("vocab_size")), None)
+    return n_rows if isinstance(n_rows, int) else None
+
+
+def _added_tokens_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Tokens that a folder adds to its tokenizer.model: content -> the entry of tokenizer.json, its flags included."""
+    added: dict[str, dict[str, Any]] = {}
+    for name in ("added_tokens.json", "tokenizer_config.json"):
+        try:
+            value = json_value(read_utf8(folder / name))
+            if name == "added_tokens.json":
+                added |= {content: added_token(int(i), content, special=True) for content, i in value.items()}
+            for index, token in value.get("added_tokens_decoder", {}).items():
+                plain = added_token(int(index), token["content"], special=False)
+                added[token["content"]] = {**plain, **{key: token[key] for key in plain if key in token}}
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BaseTokenizerError(f"{folder / name}: its added tokens cannot be read ({error}).") from error
+    return added
+
+
+def _give_token(value: dict[str, Any], token: dict[str, Any], path: Path) -> None:
+    """Give tokenizer.json a token that the folder adds to its tokenizer.model."""
+    vocab, content, index = value["model"]["vocab"], token["content"], token["id"]
+    taken = {i: piece for piece, i in vocab.items()}.get(index)
+    if vocab.get(content, index) != index or (taken not in (None, content)):
+        raise BaseTokenizerError(
+            f"{path}: the folder adds {content!r} with the id {index}, which the model gives to {taken!r} "
+            f"({content!r}: {vocab.get(content)}). Make the two agree, or pass the tokenizer.json of the same model."
+        )
+    vocab[content] = index
+    others = [other for other in value["added_tokens"] if other["content"] != content]
+    value["added_tokens"] = sorted([*others, token], key=lambda other: int(other["id"]))
+
+
+def _forms(
+    path: Path, data: bytes, written: Kind, others: Sequence[Path], tokenizer_json: Mapping[str, Any] | None
+) -> tuple[Form, ...]:
+    """The publisher's forms: the file read, if it is one, then the other files that are.
+
+    tokenizer.json is what counts: another file that says otherwise, or nothing, does not stand in its way.
+
+    Args:
+        tokenizer_json: what the other forms must agree with to be written again; None where none is.
+    """
+    forms = []
+    if written != "tokenizer.json":
+        name = _file_name(path, written)
+        forms = [Form(kind=written, file_name=name, data=data, has_same_ids=tokenizer_json is not None)]
+    for other in others:
+        content = read_tokenizer_file(other)
+        kind: Kind
+        if other.name == "tekken.json":
+            kind = "tekken.json"
+        elif is_rank_file(content):
+            kind = "tiktoken"
+        else:
+            kind = "tokenizer.model"
+            try:
+                parse_any_model(content, str(other))
+            except BaseTokenizerError:
+                continue
+        is_judged = written == "tokenizer.json" and tokenizer_json is not None
+        has_same_ids = is_judged and _has_ids(kind, content, other, tokenizer_json or {})
+        forms.append(Form(kind=kind, file_name=_file_name(other, kind), data=content, has_same_ids=has_same_ids))
+    return tuple(forms)
+
+
+def _file_name(path: Path, kind: Kind) -> str:
+    """What a form is called in the folder of a merged tokenizer."""
+    return kind if kind != "tiktoken" else path.name if path.suffix == ".tiktoken" else "tokenizer.tiktoken"
+
+
+def _has_ids(kind: Kind, data: bytes, path: Path, tokenizer_json: Mapping[str, Any]) -> bool:
+    """Whether all tokens of a publisher's file have the ids of tokenizer.json; of a .model whatever its scores."""
+    try:
+        ids = _ids_of(kind, data, path)
+    except BaseTokenizerError:
+        return False
+    known = {token["content"]: token["id"] for token in tokenizer_json.get("added_tokens", [])}
+    known |= tokenizer_json["model"]["vocab"]
+    return bool(ids) and all(
+        known.get(piece) == index or known.get(_byte_itself(piece)) == index for piece, index in ids.items()
+    )
+
+
+def _byte_itself(piece: str) -> str | None:
+    """The ASCII character of a byte piece: some published tokenizer.json files name it so (Gemma 1: a tab)."""
+    is_ascii = re.fullmatch("<0x[0-7][0-9A-F]>", piece)
+    return chr(int(piece[3:5], 16)) if is_ascii else None
+
+
+def _ids_of(kind: Kind, data: bytes, path: Path) -> dict[str, int]:
+    """The pieces of a publisher's file as tokenizer.json spells them, with ids; none of a model that is no BPE."""
+    if kind == "tekken.json":
+        tekken = parse_tekken(parse_json(data, path), str(path))
+        n_special = len(tekken.specials)
+        return {spelled(token): n_special + rank for token, rank in tekken.ranks.items()} | dict(tekken.specials)
+    if kind == "tiktoken":
+        return {spelled(token): rank for token, rank in parse_ranks(data, str(path)).items()}
+    model = parse_any_model(data, str(path))
+    return {piece.piece: index for index, piece in enumerate(model.pieces)} if is_bpe(model) else {}

@@ -10,13 +10,20 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from tokenizers import Tokenizer
+import tokenizers
 
 from vocabopt.errors import BaseTokenizerError, quoted
-from vocabopt.tokenizer.base import Base
 from vocabopt.tokenizer.hard_strings import hard_strings
-from vocabopt.tokenizer.model_merges import UNUSED, USER_DEFINED, mergeable, user_defined
-from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, processor_of, read_model
+from vocabopt.tokenizer.sentencepiece_model import (
+    SPACE_SYMBOL,
+    UNUSED,
+    USER_DEFINED,
+    mergeable,
+    processor_of,
+    read_model,
+    user_defined,
+)
+from vocabopt.tokenizer.tokenizer import Tokenizer
 
 _BATCH_TEXTS = 10_000
 _MAX_SHOWN = 60
@@ -32,7 +39,7 @@ class Difference:
     by_model: list[str]
     by_json: list[str]
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """The text, and where the two part."""
         pairs = enumerate(zip(self.by_model, self.by_json, strict=False))
         n_same = next((i for i, (one, other) in pairs if one != other), 0)
@@ -42,7 +49,7 @@ class Difference:
         return f"{quoted(self.text, _MAX_SHOWN)} is {one} to sentencepiece and {other} to tokenizer.json"
 
 
-def differences(tokenizer: Tokenizer, data: bytes, texts: Iterable[str]) -> Iterator[Difference]:
+def differences(tokenizer: tokenizers.Tokenizer, data: bytes, texts: Iterable[str]) -> Iterator[Difference]:
     """The texts that `tokenizer` encodes otherwise than sentencepiece with the model `data`.
 
     Names of control pieces are text to sentencepiece, and here to the tokenizer as well: they are compared, too.
@@ -58,7 +65,7 @@ def differences(tokenizer: Tokenizer, data: bytes, texts: Iterable[str]) -> Iter
                 )
 
 
-def ids_with_names_as_text(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+def ids_with_names_as_text(tokenizer: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:
     """Ids of texts in which names of special tokens are text like any other."""
     before = tokenizer.encode_special_tokens
     tokenizer.encode_special_tokens = True
@@ -68,7 +75,7 @@ def ids_with_names_as_text(tokenizer: Tokenizer, texts: list[str]) -> list[list[
         tokenizer.encode_special_tokens = before
 
 
-def check_model(base: Base, place: str) -> None:
+def check_model(base: Tokenizer, place: str) -> None:
     """Compare a base that was read from a model with it, on everything that is known before any text is.
 
     Raises:
@@ -81,7 +88,7 @@ def check_model(base: Base, place: str) -> None:
     _refuse(base_difference(base, chain(hard_strings(), symbol_texts(model), own)), place)
 
 
-def base_difference(base: Base, texts: Iterable[str]) -> Difference | None:
+def base_difference(base: Tokenizer, texts: Iterable[str]) -> Difference | None:
     """The first text that the base's tokenizer.json encodes otherwise than its SentencePiece model; None for none."""
     assert base.sentencepiece_model is not None
     foreign = foreign_tokens(base)
@@ -89,14 +96,14 @@ def base_difference(base: Base, texts: Iterable[str]) -> Difference | None:
     return next(differences(base.full, base.sentencepiece_model, judged), None)
 
 
-def foreign_tokens(base: Base) -> list[str]:
-    """Added tokens that a folder has beside its SentencePiece model, which does not know them."""
+def foreign_tokens(base: Tokenizer) -> list[str]:
+    """Added tokens of a folder that its SentencePiece model does not know them."""
     assert base.sentencepiece_model is not None
     pieces = {piece.piece for piece in read_model(base.sentencepiece_model).pieces}
     return [content for content in base.added_contents if content not in pieces]
 
 
-def check_text(base: Base, texts: Iterable[str]) -> str | None:
+def check_text(base: Tokenizer, texts: Iterable[str]) -> str | None:
     """Compare a base with its SentencePiece model on some of the text that it is for.
 
     Returns:
@@ -108,13 +115,13 @@ def check_text(base: Base, texts: Iterable[str]) -> str | None:
     """
     if base.sentencepiece_model is None:
         return None
-    if base.is_from_model:
+    if base.written == "tokenizer.model":
         _refuse(base_difference(base, texts), base.source)
         return None
     if (found := base_difference(base, chain(texts, hard_strings()))) is None:
         return None
     return (
-        f"{base.name}: its tokenizer.model is not its tokenizer.json: {found.told()}. What is counted is "
+        f"{base.name}: its tokenizer.model is not its tokenizer.json: {found.sentence()}. What is counted is "
         "tokenizer.json."
     )
 
@@ -122,8 +129,8 @@ def check_text(base: Base, texts: Iterable[str]) -> str | None:
 def _refuse(found: Difference | None, place: str) -> None:
     if found is not None:
         raise BaseTokenizerError(
-            f"{place}: no tokenizer.json encodes as this model does: {found.told()}. Pass the tokenizer.json that its "
-            "publisher gives with it; where pieces share a score, give each its own, added ones below the lowest."
+            f"{place}: no tokenizer.json encodes as this model does: {found.sentence()}. Pass the tokenizer.json that "
+            "its publisher gives with it; where pieces share a score, give each its own, added ones below the lowest."
         )
 
 

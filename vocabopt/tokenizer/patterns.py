@@ -26,7 +26,7 @@ O200K_PATTERN = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 TEKKEN_PATTERN = O200K_PATTERN.replace(_ENDINGS, "").replace(r"\p{N}{1,3}", r"\p{N}")
-#: None of these matches across a space that follows a character which is not white space (documents.py says why).
+#: None of these matches across a space that follows a character which is not white space (chunks.py says why).
 PATTERNS_CUT_AT_SPACES = frozenset(
     {GPT2_PATTERN, CL100K_PATTERN, QWEN_PATTERN, QWEN35_PATTERN, O200K_PATTERN, TEKKEN_PATTERN}
 )

@@ -1,4 +1,4 @@
-"""Rank files as they are published: what stands beside each, by the name people know it by.
+"""Rank files as they are published: what each leaves out, by the name people know it by.
 
 llama3, llama3.1, llama4      meta-llama/llama-models, models/llama3 and models/llama4: tokenizer.py; llama3.1 with the
                               names of Llama 3.1 to 3.3
@@ -11,13 +11,7 @@ r50k_base, cl100k_base ...    openai/tiktoken, tiktoken_ext/openai_public.py; o2
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vocabopt.tokenizer.patterns import (
-    CL100K_PATTERN,
-    GPT2_PATTERN,
-    O200K_PATTERN,
-    QWEN35_PATTERN,
-    QWEN_PATTERN,
-)
+from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN35_PATTERN, QWEN_PATTERN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,142 +105,65 @@ _R50K = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 _P50K = "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
 _O200K = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 _LLAMA_3_RANKS = "82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55"
+_CL100K = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+_LLAMA_4_RANKS = "d0bdbaf59b0762c8c807617e2d8ea51420eb1b1de266df2495be755c8e0ed6ed"
+_QWEN_RANKS = "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"
 _WHISPER = "b34b360dbb493e781e479794586d661700670d65564001f23024971d1f2fa126"
 
 
-#: Where two hints match, the first stands.
+_SPECIALS: Mapping[str, Mapping[str, int]] = {
+    "llama3.1": numbered(128_000, _LLAMA_3_1),
+    "llama3": numbered(128_000, _LLAMA_3),
+    "llama4": numbered(200_000, _LLAMA_4),
+    "qwen3.5": numbered(248_044, _QWEN_3_5),
+    "qwen": numbered(151_643, _QWEN),
+    "whisper-en": numbered(50_256, _whisper(99)),
+    "whisper-v3": numbered(50_257, _whisper(100)),
+    "whisper": numbered(50_257, _whisper(99)),
+    "r50k_base": {"<|endoftext|>": 50_256},
+    "p50k_edit": {"<|endoftext|>": 50_256, **numbered(50_281, _FIM)},
+    "p50k_base": {"<|endoftext|>": 50_256},
+    "cl100k_base": {**numbered(100_257, ["<|endoftext|>", *_FIM]), "<|endofprompt|>": 100_276},
+    "o200k_harmony": _HARMONY,
+    "o200k_base": {"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018},
+}
+#: bos_token, ... where they are not OpenAI's.
+_NAMES: Mapping[str, Mapping[str, str]] = {
+    "llama3.1": _LLAMA_NAMES,
+    "llama3": _LLAMA_NAMES,
+    "llama4": _LLAMA_NAMES | {"pad_token": "<|finetune_right_pad|>"},
+    "qwen3.5": _QWEN_NAMES,
+    "qwen": _QWEN_NAMES,
+    "o200k_harmony": {"bos_token": "<|startoftext|>", "eos_token": "<|return|>", "pad_token": "<|endoftext|>"},
+}
+#: Name, hint, number of ranks, pattern, sha256. Where two hints match, the first stands.
+_FILES: tuple[tuple[str, str, int, str, str | None], ...] = (
+    ("llama3.1", r"llama[-_. ]?3[-_.][123]", 128_000, CL100K_PATTERN, _LLAMA_3_RANKS),
+    ("llama3", r"llama[-_. ]?3", 128_000, CL100K_PATTERN, _LLAMA_3_RANKS),
+    ("llama4", r"llama[-_. ]?4", 200_000, O200K_PATTERN, _LLAMA_4_RANKS),
+    ("qwen3.5", r"qwen[-_. ]?3[._][5-9]", 248_044, QWEN35_PATTERN, None),
+    ("qwen", r"qwen", 151_643, QWEN_PATTERN, _QWEN_RANKS),
+    ("whisper-en", r"whisper.*(gpt-?2|\.en\b)", 50_256, GPT2_PATTERN, _R50K),
+    ("whisper-v3", r"whisper.*(large-?v3|turbo)", 50_257, GPT2_PATTERN, _WHISPER),
+    ("whisper", r"whisper.*(tiny|base|small|medium|large-?v[12])", 50_257, GPT2_PATTERN, _WHISPER),
+    ("r50k_base", r"r50k|gpt-?2", 50_256, GPT2_PATTERN, _R50K),
+    ("p50k_edit", r"p50k_edit", 50_280, GPT2_PATTERN, _P50K),
+    ("p50k_base", r"p50k", 50_280, GPT2_PATTERN, _P50K),
+    ("cl100k_base", r"cl100k", 100_256, CL100K_PATTERN, _CL100K),
+    ("o200k_harmony", r"harmony|gpt-?oss", 199_998, O200K_PATTERN, _O200K),
+    ("o200k_base", r"o200k", 199_998, O200K_PATTERN, _O200K),
+)
 KNOWN = {
-    family.name: family
-    for family in (
-        RankFamily(
-            name="llama3.1",
-            hint=r"llama[-_. ]?3[-_.][123]",
-            n_ranks=128_000,
-            pattern=CL100K_PATTERN,
-            specials=numbered(128_000, _LLAMA_3_1),
-            sha256=_LLAMA_3_RANKS,
-            begins_with_bos=True,
-            names=_LLAMA_NAMES,
-        ),
-        RankFamily(
-            name="llama3",
-            hint=r"llama[-_. ]?3",
-            n_ranks=128_000,
-            pattern=CL100K_PATTERN,
-            specials=numbered(128_000, _LLAMA_3),
-            sha256=_LLAMA_3_RANKS,
-            begins_with_bos=True,
-            names=_LLAMA_NAMES,
-        ),
-        RankFamily(
-            name="llama4",
-            hint=r"llama[-_. ]?4",
-            n_ranks=200_000,
-            pattern=O200K_PATTERN,
-            specials=numbered(200_000, _LLAMA_4),
-            sha256="d0bdbaf59b0762c8c807617e2d8ea51420eb1b1de266df2495be755c8e0ed6ed",
-            begins_with_bos=True,
-            names=_LLAMA_NAMES | {"pad_token": "<|finetune_right_pad|>"},
-        ),
-        RankFamily(
-            name="qwen3.5",
-            hint=r"qwen[-_. ]?3[._][5-9]",
-            n_ranks=248_044,
-            pattern=QWEN35_PATTERN,
-            specials=numbered(248_044, _QWEN_3_5),
-            normalizer="NFC",
-            names=_QWEN_NAMES,
-        ),
-        RankFamily(
-            name="qwen",
-            hint=r"qwen",
-            n_ranks=151_643,
-            pattern=QWEN_PATTERN,
-            specials=numbered(151_643, _QWEN),
-            sha256="b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186",
-            normalizer="NFC",
-            names=_QWEN_NAMES,
-        ),
-        RankFamily(
-            name="whisper-en",
-            hint=r"whisper.*(gpt-?2|\.en\b)",
-            n_ranks=50_256,
-            pattern=GPT2_PATTERN,
-            specials=numbered(50_256, _whisper(99)),
-            sha256=_R50K,
-            names=_OPENAI_NAMES,
-        ),
-        RankFamily(
-            name="whisper-v3",
-            hint=r"whisper.*(large-?v3|turbo)",
-            n_ranks=50_257,
-            pattern=GPT2_PATTERN,
-            specials=numbered(50_257, _whisper(100)),
-            sha256=_WHISPER,
-            names=_OPENAI_NAMES,
-        ),
-        RankFamily(
-            name="whisper",
-            hint=r"whisper.*(tiny|base|small|medium|large-?v[12])",
-            n_ranks=50_257,
-            pattern=GPT2_PATTERN,
-            specials=numbered(50_257, _whisper(99)),
-            sha256=_WHISPER,
-            names=_OPENAI_NAMES,
-        ),
-        RankFamily(
-            name="r50k_base",
-            hint=r"r50k|gpt-?2",
-            n_ranks=50_256,
-            pattern=GPT2_PATTERN,
-            specials={"<|endoftext|>": 50_256},
-            sha256=_R50K,
-            names=_OPENAI_NAMES,
-        ),
-        RankFamily(
-            name="p50k_edit",
-            hint=r"p50k_edit",
-            n_ranks=50_280,
-            pattern=GPT2_PATTERN,
-            specials={"<|endoftext|>": 50_256, **numbered(50_281, _FIM)},
-            sha256=_P50K,
-            names=_OPENAI_NAMES,
-        ),
-        RankFamily(
-            name="p50k_base",
-            hint=r"p50k",
-            n_ranks=50_280,
-            pattern=GPT2_PATTERN,
-            specials={"<|endoftext|>": 50_256},
-            sha256=_P50K,
-            names=_OPENAI_NAMES,
-        ),
-        RankFamily(
-            name="cl100k_base",
-            hint=r"cl100k",
-            n_ranks=100_256,
-            pattern=CL100K_PATTERN,
-            specials={**numbered(100_257, ["<|endoftext|>", *_FIM]), "<|endofprompt|>": 100_276},
-            sha256="223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
-            names=_OPENAI_NAMES,
-        ),
-        RankFamily(
-            name="o200k_harmony",
-            hint=r"harmony|gpt-?oss",
-            n_ranks=199_998,
-            pattern=O200K_PATTERN,
-            specials=_HARMONY,
-            sha256=_O200K,
-            names={"bos_token": "<|startoftext|>", "eos_token": "<|return|>", "pad_token": "<|endoftext|>"},
-        ),
-        RankFamily(
-            name="o200k_base",
-            hint=r"o200k",
-            n_ranks=199_998,
-            pattern=O200K_PATTERN,
-            specials={"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018},
-            sha256=_O200K,
-            names=_OPENAI_NAMES,
-        ),
+    name: RankFamily(
+        name=name,
+        hint=hint,
+        n_ranks=n_ranks,
+        pattern=pattern,
+        specials=_SPECIALS[name],
+        sha256=sha256,
+        normalizer="NFC" if name.startswith("qwen") else None,
+        begins_with_bos=name.startswith("llama"),
+        names=_NAMES.get(name, _OPENAI_NAMES),
     )
+    for name, hint, n_ranks, pattern, sha256 in _FILES
 }

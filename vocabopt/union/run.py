@@ -1,28 +1,44 @@
-"""`vocabopt sweep --method union`: one vocabulary trained apart, or given, and what its union with the base gives."""
+"""`vocabopt sweep --method union`: one vocabulary trained apart, or given, and what its union with the base gives.
+
+Measured at each size: what it saves, what of it is of no use, what it does to other text.
+"""
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
 from vocabopt.artifacts import FORMAT_VERSION, write_bytes_atomic, write_json_atomic
-from vocabopt.choice.complexity import N_EVEN_STEPS, PAPER_SIZES
+from vocabopt.choice.complexity import N_EVEN_STEPS, PAPER_SIZES, EmbeddingTable, ratio
 from vocabopt.choice.knee import chord_knee
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
-from vocabopt.merge.addition import Scores
+from vocabopt.growth.counts import ChunkCounts
+from vocabopt.growth.grow import protected_chunks
+from vocabopt.growth.recount import recount
+from vocabopt.merge.export import extended_original, merged_base
+from vocabopt.merge.extension import Addition, Scores
 from vocabopt.text.pipes import read_whole
+from vocabopt.text.scripts import contains_target
 from vocabopt.text.sets import HELDOUT, TRAIN
-from vocabopt.tokenizer import Base
-from vocabopt.union.files import UNION_JSON, UNION_MODEL
-from vocabopt.union.measure import Measure
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.encoders import Encoder, JsonEncoder, ModelEncoder
+from vocabopt.union import UNION_JSON, UNION_MODEL
 from vocabopt.union.train import SETTINGS, train, unsupported_piece
 from vocabopt.union.vocabulary import Vocabulary, read_vocabulary, union_addition
 
+#: Text set -> its documents, read again, in blocks.
+DocumentsOf = Mapping[str, Callable[[], Iterable[pl.Series]]]
+
 
 def run_union(
-    measure: Measure,
+    measure: "Measure",
     out: Path,
     *,
     sizes: tuple[int, ...] | None,
@@ -75,7 +91,7 @@ def run_union(
     return record
 
 
-def check_vocabulary(base: Base, path: Path, scores: Scores) -> None:
+def check_vocabulary(base: Tokenizer, path: Path, scores: Scores) -> None:
     """Find out before the long work that a given vocabulary cannot be joined to the base, or not be counted.
 
     Raises:
@@ -138,3 +154,147 @@ def _choice(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "set": text_set,
         "reason": reason,
     }
+
+
+# --- One size ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Encoders:
+    """What encodes with a tokenizer: chunks, and single pieces, as they stand; documents with the dummy prefix."""
+
+    chunks: Encoder
+    documents: Encoder
+
+
+@dataclass(frozen=True)
+class _ScoredRuns:
+    """Runs of chunks by sentencepiece, as `ChunkEncoder` encodes them."""
+
+    encoder: Encoder
+    name: str = "sentencepiece"
+
+    def encode(self, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        rows = self.encoder.encode(data.decode().split("\0"))
+        ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
+        return np.fromiter((index for row in rows for index in row), np.int64), ends
+
+
+def _encoders_of(base: Tokenizer, merged: Tokenizer, addition: Addition) -> tuple[_Encoders, _Encoders]:
+    """What encodes with the base, and with the addition merged in: sentencepiece itself where scores are tied.
+
+    With tied scores sentencepiece merges the leftmost pair, whichever piece it makes, and no tokenizer.json does.
+    """
+    if addition.scores == "zero":
+        form = next(form for form in base.originals if form.kind == "tokenizer.model")
+        models = (form.data, extended_original(base, form, addition))
+        before, after = (
+            _Encoders(chunks=ModelEncoder.of(data, prefix=False), documents=ModelEncoder.of(data)) for data in models
+        )
+    else:
+        before, after = (
+            _Encoders(
+                chunks=JsonEncoder(one.whole_chunk_tokenizer, one.source), documents=JsonEncoder(one.full, one.source)
+            )
+            for one in (base, merged)
+        )
+    return before, after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What every size is measured on.
+
+    weights: int64 [n_chunks, n_sets]. base_tokens: tokens per text set with the base. protected: the text sets that
+    must not change.
+    """
+
+    base: Tokenizer
+    counts: ChunkCounts
+    weights: NDArray[np.int64]
+    base_tokens: Mapping[str, int]
+    scripts: tuple[str, ...]
+    table: EmbeddingTable
+    protected: DocumentsOf
+
+    def __call__(self, vocabulary: Vocabulary, size: int, scores: Scores) -> dict[str, Any]:
+        """The record of one size, as union.json holds it.
+
+        n_unreachable: new pieces that their own text, without a dummy prefix, does not give. n_unused: those that
+        held-out text never gives; None where nothing was held out. n_base_broken: tokens of the base that their own
+        text gave before and gives no more. protected: per set its documents without characters of the target, and how
+        many of them changed.
+        """
+        pieces = vocabulary.at(size) if vocabulary.is_bpe else list(vocabulary.pieces)
+        addition = union_addition(self.base, pieces, scores=scores, place=f"the vocabulary of {size:,} pieces")
+        merged = merged_base(self.base, addition)
+        before, after = _encoders_of(self.base, merged, addition)
+        counted = recount(merged, self.counts, self.weights, _ScoredRuns(after.chunks) if scores == "zero" else None)
+        heldout = list(self.counts.sets).index(HELDOUT)
+        n_tokens = counted.n_tokens(self.counts)
+        return {
+            "vocab_size": size,
+            "n_overlap": len(pieces) - addition.n_added,
+            "n_added": addition.n_added,
+            "n_rows_total": self.table.n_rows(addition.n_added),
+            "n_embedding_params": self.table.n_params(addition.n_added),
+            "ratio_embedding": self.table.ratio(addition.n_added),
+            "n_unreachable": _n_unreachable(self.base.n_tokens, addition, after),
+            "n_unused": int((counted.token_counts[heldout, self.base.n_tokens :] == 0).sum())
+            if n_tokens[HELDOUT]
+            else None,
+            "n_base_broken": self._n_base_broken(before, after),
+            "protected": self._protected(before, after),
+            "encoder": counted.encoder,
+            "sets": {
+                name: {"n_tokens": n, "ratio_input": ratio(n, self.base_tokens[name])} for name, n in n_tokens.items()
+            },
+        }
+
+    def _n_base_broken(self, before: _Encoders, after: _Encoders) -> int:
+        texts = {index: text for index, data in enumerate(self.base.pieces) if (text := _text_of(data))}
+        both = zip(texts, before.chunks.encode([*texts.values()]), after.chunks.encode([*texts.values()]), strict=True)
+        return sum(old == [index] != new for index, old, new in both)
+
+    def _protected(self, before: _Encoders, after: _Encoders) -> dict[str, dict[str, int]]:
+        """Documents of the protected sets that changed.
+
+        A document changes when a chunk of it does; so only those that hold the text of a changed chunk are encoded.
+        """
+        sets = list(self.counts.sets)
+        chosen = [sets.index(name) for name in self.protected]
+        if not chosen:
+            return {}
+        mask = protected_chunks(self.counts, self.weights, chosen, self.scripts)
+        chunks = self.counts.texts().filter(mask).to_list()
+        both = zip(chunks, before.chunks.encode(chunks), after.chunks.encode(chunks), strict=True)
+        changed = sorted({chunk.strip(" ") for chunk, old, new in both if old != new})
+        return {name: self._changed_documents(name, changed, before, after) for name in self.protected}
+
+    def _changed_documents(self, name: str, changed: list[str], before: _Encoders, after: _Encoders) -> dict[str, int]:
+        n_documents = n_changed = 0
+        for block in self.protected[name]():
+            judged = block
+            if self.scripts:
+                judged = pl.Series([text for text in block if not contains_target(text, self.scripts)], dtype=pl.String)
+            n_documents += len(judged)
+            # A literal ▁ is counted as the space it stands for.
+            suspects = judged.str.contains("▁", literal=True)
+            if changed:  # polars refuses an empty list
+                suspects |= judged.str.contains_any(changed)
+            texts = judged.filter(suspects).to_list() if "" not in changed else judged.to_list()
+            pairs = zip(before.documents.encode(texts), after.documents.encode(texts), strict=True)
+            n_changed += sum(old != new for old, new in pairs)
+        return {"n_documents": n_documents, "n_changed": n_changed}
+
+
+def _n_unreachable(first_id: int, addition: Addition, after: _Encoders) -> int:
+    texts = [text.decode() for text in addition.texts]
+    return sum(ids != [first_id + i] for i, ids in enumerate(after.chunks.encode(texts)))
+
+
+def _text_of(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return ""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
-from vocabopt.merge.addition import Addition, Scores
+from vocabopt.merge.extension import Addition, Scores
 from vocabopt.text.pipes import read_whole
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model
 
 
@@ -52,7 +52,7 @@ class Vocabulary:
         merged = [piece for piece in self.pieces if len(piece) > 1]
         return merged[: size - self.smallest] + [piece for piece in self.pieces if len(piece) == 1]
 
-    def with_rows(self, base: Base, n_added: int, *, place: str) -> list[str]:
+    def with_rows(self, base: Tokenizer, n_added: int, *, place: str) -> list[str]:
         """The pieces of the smallest vocabulary that has exactly `n_added` pieces which the base lacks.
 
         One piece more is one new row or none, so there is one for every number between the ends.
@@ -108,7 +108,7 @@ def read_vocabulary(path: Path, *, sha256: str | None = None) -> Vocabulary:
     )
 
 
-def union_addition(base: Base, pieces: Sequence[str], *, scores: Scores, place: str) -> Addition:
+def union_addition(base: Tokenizer, pieces: Sequence[str], *, scores: Scores, place: str) -> Addition:
     """The pieces that the base lacks, in their order, to be appended.
 
     Args:
@@ -118,7 +118,7 @@ def union_addition(base: Base, pieces: Sequence[str], *, scores: Scores, place: 
     Raises:
         OptionError: a piece is spelled like a special token of the base, or `scores` cannot be had with this base.
     """
-    if scores == "zero" and not any(original.kind == "sentencepiece" for original in base.originals):
+    if scores == "zero" and not any(original.kind == "tokenizer.model" for original in base.originals):
         raise OptionError(
             f"--scores zero: is about the scores of a SentencePiece model, and {base.name} is not one. Leave it out."
         )
@@ -142,6 +142,6 @@ def union_addition(base: Base, pieces: Sequence[str], *, scores: Scores, place: 
     )
 
 
-def _spelled(base: Base, piece: str) -> str:
+def _spelled(base: Tokenizer, piece: str) -> str:
     """A piece of SentencePiece, a space as ▁, as the base's tokenizer.json spells it."""
     return base.piece_string(piece.replace(SPACE_SYMBOL, " ").encode())

@@ -1,14 +1,17 @@
-"""The two tokenizers side by side: which tokens are new, which script they are for, and what encodes with both."""
+"""The two tokenizers: which tokens are new, which script they are for, and what encodes with both."""
 
 import functools
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from vocabopt.errors import quoted
 from vocabopt.merge.extension import read_extension
 from vocabopt.text.scripts import find_target_scripts, parse_scripts
-from vocabopt.verify.encoders import Encoder, Kind
-from vocabopt.verify.sides import Side
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.encoders import Encoder, Kind
+
+_MAX_SHOWN = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +28,11 @@ class View:
 class Pair:
     """BASE and NEW.
 
-    scripts: the target of the new tokens, () where nothing guards other text; scripts_from: what told them.
+    scripts: the target of the new tokens, () where nothing guards other text; scripts_from: what they come from.
     """
 
-    base: Side
-    new: Side
+    base: Tokenizer
+    new: Tokenizer
     scripts: tuple[str, ...]
     scripts_from: str
 
@@ -51,7 +54,7 @@ class Pair:
     @functools.cached_property
     def special_strings(self) -> list[str]:
         """The added tokens of both: strings that tokenizer.json takes out of text."""
-        return sorted({token["content"] for side in (self.base, self.new) for token in side.added.values()})
+        return sorted({token["content"] for one in (self.base, self.new) for token in one.added.values()})
 
     @functools.cached_property
     def protected_in_sweep(self) -> tuple[str, ...]:
@@ -70,20 +73,20 @@ class Pair:
         return difference(self.base, before, self.new, after)
 
 
-def difference(one: Side, before: list[int], other: Side, after: list[int]) -> tuple[str, str]:
+def difference(one: Tokenizer, before: list[int], other: Tokenizer, after: list[int]) -> tuple[str, str]:
     """Two encodings, with their pieces, from shortly before the first difference on."""
     pairs = enumerate(zip(before, after, strict=False))
     n_same = next((i for i, (a, b) in pairs if a != b), min(len(before), len(after)))
     return _shown(one, before, n_same), _shown(other, after, n_same)
 
 
-def _shown(side: Side, ids: list[int], n_same: int) -> str:
+def _shown(tokenizer: Tokenizer, ids: list[int], n_same: int) -> str:
     first, last = max(0, n_same - 1), n_same + 8
-    return f"{'... ' if first else ''}{side.show(ids[first:last])}{' ...' if len(ids) > last else ''}"
+    return f"{'... ' if first else ''}{tokenizer.show(ids[first:last])}{' ...' if len(ids) > last else ''}"
 
 
-def make_pair(base: Side, new: Side, scripts: str) -> Pair:
-    """Put two tokenizers side by side; `scripts` is the option's value.
+def make_pair(base: Tokenizer, new: Tokenizer, scripts: str) -> Pair:
+    """Pair two tokenizers; `scripts` is the option's value.
 
     Raises:
         OptionError: a script that there is not, in the option.
@@ -102,8 +105,13 @@ def make_pair(base: Side, new: Side, scripts: str) -> Pair:
     return Pair(base=base, new=new, scripts=find_target_scripts(characters), scripts_from="the new tokens")
 
 
-def extension(side: Side) -> dict[str, Any]:
+def extension(tokenizer: Tokenizer) -> dict[str, Any]:
     """extension.json of a tokenizer made here; empty where there is none."""
-    if side.folder is None or not (side.folder / "extension.json").is_file():
+    if tokenizer.folder is None or not (tokenizer.folder / "extension.json").is_file():
         return {}
-    return read_extension(side.folder, next_step="Merge again, or remove it: verify does without.")
+    return read_extension(tokenizer.folder, next_step="Merge again, or remove it: verify does without.")
+
+
+def shown(text: str) -> str:
+    """A document as an example shows it: on one line, not too long."""
+    return quoted(text, _MAX_SHOWN)

@@ -1,107 +1,44 @@
-"""What a verification asks for and what it finds: options, checks with their examples, and verify.json."""
+"""The outcome of a verification: verify.json, and what a person reads: a row a check, and examples of what failed."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
-from vocabopt.text.reading import ReadOptions, TextFormat
+import msgspec
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
-Status = Literal["pass", "fail", "warn", "not_checked"]
+from vocabopt.amounts import counted
+from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.verify.checks import Check, Status
+from vocabopt.verify.summary import summary
 
 Verdict = Literal["pass", "fail", "warn"]
 
-#: Examples of a check that are kept: of each kind of fault one before a second of any.
-N_EXAMPLES = 5
-#: Of a long value an example shows this many values, or characters, some of them before the first that differs.
-_N_VALUES, _N_CHARS, _N_BEFORE = 5, 300, 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
-    """Everything that a verification depends on beside the two tokenizers.
-
-    texts, protects: NAME -> PATH; lines of `protects` must not change, of `texts` those without the target script.
-    scripts: "auto" (what extension.json says, else what the new tokens are written in), "none", or script names.
-    pattern, specials: what a tiktoken rank file leaves out. unit, column, encoding, on_error,
-    format: as in `ReadOptions`.
-    """
-
-    texts: Mapping[str, str] = field(default_factory=dict)
-    protects: Mapping[str, str] = field(default_factory=dict)
-    scripts: str = "auto"
-    pattern: str | None = None
-    specials: str | None = None
-    unit: Literal["line", "file"] = "line"
-    column: str | None = None
-    encoding: str = "utf-8"
-    on_error: Literal["fail", "skip"] = "fail"
-    format: TextFormat = "auto"
-
-    def __post_init__(self) -> None:
-        self.read_options()
-
-    def read_options(self) -> ReadOptions:
-        """The part that says how text is read."""
-        return ReadOptions.of(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """A line, piece or setting, and what each of the two makes of it, in words ready to be shown."""
-
-    what: str
-    base: str
-    new: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One check. name: the sentence that holds where it passes. summary: what was found. examples: of what is wrong."""
-
-    name: str
-    status: Status
-    summary: str
-    counts: Mapping[str, int] = field(default_factory=dict)
-    examples: tuple[Example, ...] = ()
-
-
-def contrast(base: Any, new: Any) -> tuple[str, str]:
-    """Two different values as an example shows them: of lists what only one has, of long texts what differs."""
-    if isinstance(base, list) and isinstance(new, list):
-        left, right = ([value for value in one if value not in other] for one, other in ((base, new), (new, base)))
-        if left or right:
-            return _only(left, len(base)), _only(right, len(new))
-    old, now = (value if isinstance(value, str) else str(value) for value in (base, new))
-    n_same = next((i for i, (a, b) in enumerate(zip(old, now, strict=False)) if a != b), min(len(old), len(now)))
-    first = max(0, n_same - _N_BEFORE)
-    return _cut(old, first), _cut(now, first)
-
-
-def _only(values: list[Any], n: int) -> str:
-    """What one list has and the other lacks; n: length of the list."""
-    shown = ", ".join(map(repr, values[:_N_VALUES])) + (", ..." if len(values) > _N_VALUES else "")
-    return f"{n:,}, of which the other has all" if not values else f"{n:,}, {len(values):,} of them only here: {shown}"
-
-
-def _cut(text: str, first: int) -> str:
-    if len(text) <= _N_CHARS:
-        return text
-    part = text[first : first + _N_CHARS]
-    return f"{'...' if first else ''}{part}{'...' if first + _N_CHARS < len(text) else ''} ({len(text):,} characters)"
+_SHOWN: dict[Status, tuple[str, str]] = {
+    "pass": ("PASS", "green"),
+    "fail": ("FAIL", "bold red"),
+    "warn": ("WARN", "yellow"),
+    "not_checked": ("-", "dim"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The outcome. base, new: names, sources and hashes. n_new: tokens that BASE lacks.
+    """The outcome.
 
-    scripts: the target of the new tokens; scripts_from: what told them. proof: what `vocabopt merge` proved of the
-    counts of NEW, as extension.json holds it; None where nothing was counted.
+    base, new: what was compared. n_new: tokens that BASE lacks.
+    scripts: the target of the new tokens; scripts_from: what they come from.
+    proof: what `vocabopt merge` proved of the counts of NEW, as extension.json holds it; None where no text was
+        counted.
     """
 
-    base: Mapping[str, Any]
-    new: Mapping[str, Any]
+    base: Tokenizer
+    new: Tokenizer
     scripts: tuple[str, ...]
     scripts_from: str
     n_new: int
@@ -128,25 +65,86 @@ class Report:
 
     def as_record(self) -> dict[str, Any]:
         """What verify.json holds."""
+        checks = [
+            {
+                "name": check.name,
+                "status": check.status,
+                "summary": summary(check),
+                "counts": check.counts,
+                "examples": msgspec.to_builtins(check.examples),
+            }
+            for check in self.checks
+        ]
         return {
             "format_version": FORMAT_VERSION,
             "passed": self.passed,
             "verdict": self.verdict,
-            "base": dict(self.base),
-            "new": dict(self.new),
+            "base": _compared(self.base),
+            "new": _compared(self.new),
             "n_new": self.n_new,
             "scripts": list(self.scripts),
             "scripts_from": self.scripts_from,
             "options": dict(self.options),
-            "checks": [
-                {**asdict(check), "examples": [asdict(example) for example in check.examples]} for check in self.checks
-            ],
+            "checks": checks,
             "versions": dict(self.versions),
             "seconds": dict(self.seconds),
             "proof": None if self.proof is None else dict(self.proof),
         }
 
 
+def _compared(tokenizer: Tokenizer) -> dict[str, Any]:
+    files = {kind: hashlib.sha256(data).hexdigest() for kind, data in tokenizer.forms.items()}
+    record = {name: getattr(tokenizer, name) for name in ("name", "source", "sha256", "written")}
+    return {**record, "forms": files, "n_tokens": tokenizer.n_tokens, "refusal": tokenizer.refusal}
+
+
 def write_report(report: Report, path: Path) -> None:
     """Write verify.json, whole or not at all. Raises RunDirectoryError where it cannot be written."""
     write_json_atomic(path, report.as_record())
+
+
+# --- The table --------------------------------------------------------------------------------------------------------
+
+
+def report_table(report: Report) -> Table:
+    """A row per check: what should hold, whether it does, what was found."""
+    guard = f"target script{'s' if len(report.scripts) > 1 else ''}: {', '.join(report.scripts) or 'none'}"
+    title = f"{report.new.name} against {report.base.name}; {guard} ({report.scripts_from})"
+    # As text, since names of files can look like rich's markup.
+    table = Table(title=Text(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("")
+    table.add_column("check", overflow="fold")
+    table.add_column("found", overflow="fold")
+    for check in report.checks:
+        word, style = _SHOWN[check.status]
+        table.add_row(Text(word, style=style), Text(check.name), Text(summary(check)))
+    return table
+
+
+def failures(report: Report) -> list[str]:
+    """Plain lines: what failed, then what was only warned of, each with its examples; last the outcome."""
+    lines: list[str] = []
+    for status in ("fail", "warn"):
+        for check in report.checks:
+            if check.status == status and check.examples:
+                lines += _lines_of(check)
+    n_left = sum(check.status == "not_checked" for check in report.checks)
+    notable = {status: [check for check in report.checks if check.status == status] for status in ("fail", "warn")}
+    added = f"plus {counted(report.n_new, 'new token')}" if report.n_new else "with no token added"
+    outcome = f"{report.new.name} is {report.base.name} {added}"
+    if report.verdict == "fail":
+        outcome = f"FAIL: {len(notable['fail'])} of {len(report.checks)} checks."
+    elif report.verdict == "warn":
+        # The rest of a summary stands in the table.
+        warnings = "; ".join(f"{check.name}: {summary(check).partition('; ')[0]}" for check in notable["warn"])
+        outcome = f"WARN: {outcome}, but {len(notable['warn'])} of {len(report.checks)} checks warn. {warnings}."
+    else:
+        outcome = f"PASS: {outcome}."
+    return [*lines, outcome + (f" Not checked: {n_left}." if n_left else "")]
+
+
+def _lines_of(check: Check) -> list[str]:
+    lines = [f"{_SHOWN[check.status][0]}  {check.name}"]
+    for example in check.examples:
+        lines += [f"  {example.what}", f"    base: {example.base}", f"    new:  {example.new}"]
+    return lines

@@ -5,27 +5,24 @@ from dataclasses import asdict
 
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
-from vocabopt.verify.checks_ids import base_ids, llama_cpp, special_tokens, spelling
-from vocabopt.verify.checks_text import OtherText, RoundTrip, UsageCounter
-from vocabopt.verify.forms import FormsAgree
-from vocabopt.verify.load import load_side
-from vocabopt.verify.loaded import as_loaded
+from vocabopt.tokenizer import Tokenizer, load_tokenizer
+from vocabopt.verify.checks_settings import settings
+from vocabopt.verify.checks_templates import chat_templates
+from vocabopt.verify.checks_text import FormsPass, OtherTextPass, RoundTripPass, UsagePass
+from vocabopt.verify.checks_transformers import ReloadPass, as_loaded
+from vocabopt.verify.checks_vocabulary import base_ids, base_pieces, llama_cpp, reachability, special_tokens, spelling
+from vocabopt.verify.options import VerifyOptions
 from vocabopt.verify.pair import Pair, make_pair
-from vocabopt.verify.pieces import base_pieces, reachability
-from vocabopt.verify.reload import Reload
-from vocabopt.verify.report import Report, VerifyOptions
-from vocabopt.verify.settings import settings
-from vocabopt.verify.templates import chat_templates
-from vocabopt.verify.text_files import Texts
-from vocabopt.verify.text_pass import read_through
+from vocabopt.verify.report import Report
+from vocabopt.verify.text import Texts, read_through
 from vocabopt.versions import versions
 
 
-def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Report:
+def verify(base: str | Tokenizer, new: str, options: VerifyOptions, console: Console) -> Report:
     """Compare two tokenizers of any kind that can encode.
 
     Args:
-        base, new: as `load_base` takes them.
+        base, new: as `load_tokenizer` takes them; the base may be loaded already.
 
     Raises:
         BaseTokenizerError: one cannot be loaded, and nothing here can encode with it.
@@ -36,8 +33,8 @@ def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Rep
     texts = Texts(options)
     with console.step("load"):
         pair = _load(base, new, options)
-    other, decoded, used = OtherText(pair), RoundTrip(pair), UsageCounter(pair)
-    forms, reload = FormsAgree(pair), Reload(pair)
+    other, decoded, used = OtherTextPass(pair), RoundTripPass(pair), UsagePass(pair)
+    forms, reload = FormsPass(pair), ReloadPass(pair)
     read_through(pair, texts, (other, decoded, used, forms, reload), console)
     with console.step("compare"):
         checks = [
@@ -47,15 +44,15 @@ def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Rep
             base_pieces(pair),
             chat_templates(pair),
             other.check(),
-            reachability(pair, used.usage()),
+            reachability(pair, frozenset(used.used), used.n_lines),
             decoded.check(),
         ]
     with console.step("reload"):
         checks += [reload.check(), as_loaded(pair, reload.documents)]
     checks += [forms.check(), spelling(pair), llama_cpp(pair)]
     return Report(
-        base=pair.base.as_record(),
-        new=pair.new.as_record(),
+        base=pair.base,
+        new=pair.new,
         scripts=pair.scripts,
         scripts_from=pair.scripts_from,
         n_new=len(pair.new_ids),
@@ -66,9 +63,13 @@ def verify(base: str, new: str, options: VerifyOptions, console: Console) -> Rep
     )
 
 
-def _load(base: str, new: str, options: VerifyOptions) -> Pair:
-    before, after = (load_side(value, pattern=options.pattern, specials=options.specials) for value in (base, new))
+def _load(base: str | Tokenizer, new: str, options: VerifyOptions) -> Pair:
+    rank_options = {"pattern": options.pattern, "specials": options.specials}
+    before = load_tokenizer(base, **rank_options) if isinstance(base, str) else base
+    after = load_tokenizer(new, **rank_options)
     if (options.pattern or options.specials) and "tiktoken" not in (before.written, after.written):
         option = "--pattern" if options.pattern else "--specials"
-        raise OptionError(f"{option}: is for tiktoken rank files, and neither {base} nor {new} is one. Leave it out.")
+        raise OptionError(
+            f"{option}: is for tiktoken rank files, and neither {before.source} nor {new} is one. Leave it out."
+        )
     return make_pair(before, after, options.scripts)

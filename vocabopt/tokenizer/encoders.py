@@ -14,9 +14,9 @@ from tokenizers import Tokenizer, normalizers
 from vocabopt.panics import encoded
 from vocabopt.tokenizer.families import steps_of
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
-from vocabopt.tokenizer.pipeline import counting_tokenizer
 from vocabopt.tokenizer.ranks import parse_ranks
 from vocabopt.tokenizer.sentencepiece_model import processor_of, read_model
+from vocabopt.tokenizer.tokenizer_json import counting_tokenizer
 
 #: A form of a tokenizer, by the name of its file.
 Kind = Literal["tokenizer.json", "tokenizer.model", "tiktoken", "tekken.json"]
@@ -105,7 +105,7 @@ class MissingLibrary(Exception):  # noqa: N818 - no error of the user's
     """The library of a form is not installed; its name is the argument."""
 
 
-def encoder_of(kind: Kind, data: bytes, tokenizer_json: Mapping[str, Any] | None) -> Encoder:
+def encoder_of(kind: Kind, data: bytes, tokenizer_json: Mapping[str, Any]) -> Encoder:
     """The encoder of a form other than tokenizer.json.
 
     Args:
@@ -122,7 +122,6 @@ def encoder_of(kind: Kind, data: bytes, tokenizer_json: Mapping[str, Any] | None
             path = Path(folder) / "tekken.json"
             path.write_bytes(data)
             return TekkenEncoder(tekken.Tekkenizer.from_file(path))
-    assert tokenizer_json is not None, "a rank file alone is no tokenizer"
     tiktoken = _library("tiktoken", "tiktoken")
     normalizer = tokenizer_json.get("normalizer")
     return RankEncoder(
@@ -163,13 +162,6 @@ def without_prefix(tokenizer_json: Mapping[str, Any], source: str) -> JsonEncode
     """The whole pipeline, but for what it puts before a text."""
     bare = {part: _bare(tokenizer_json.get(part)) for part in ("normalizer", "pre_tokenizer")}
     return JsonEncoder(counting_tokenizer(tokenizer_json, **bare, post_processor=None), source)
-
-
-def by_merges_alone(tokenizer_json: Mapping[str, Any], source: str) -> JsonEncoder:
-    """An encoder of pieces as tokenizer.json spells them: nothing is normalised, split or known."""
-    nothing = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor"))
-    model = {**tokenizer_json["model"], "ignore_merges": False}
-    return JsonEncoder(counting_tokenizer(tokenizer_json, **nothing, added_tokens=[], model=model), source)
 
 
 def _bare(part: Any) -> Any:

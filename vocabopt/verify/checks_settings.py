@@ -3,17 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.tokenizer.encoders import Kind, canonical_parts
 from vocabopt.tokenizer.ranks import parse_ranks
-from vocabopt.tokenizer.sentencepiece_model import read_model
-from vocabopt.verify.checks_ids import one_of_each
-from vocabopt.verify.encoders import canonical_parts
+from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
+from vocabopt.verify.checks import Check, Differences, Findings, NotChecked, n_of_each
 from vocabopt.verify.pair import Pair
-from vocabopt.verify.report import Check, Example, contrast
 
 SETTINGS = "Model settings and base merges are unchanged"
 
@@ -34,35 +32,26 @@ _MODEL_FIELDS = {
 Merge = tuple[str, str]
 
 
-@dataclass
-class _Findings:
-    """What differs, by kind: certainly wrong, or perhaps only written in another way."""
+class Settings(Differences, frozen=True, kw_only=True):
+    """forms: those compared. compared: sizes of what was compared."""
 
-    wrong: dict[str, list[Example]] = field(default_factory=dict)
-    doubtful: dict[str, list[Example]] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    name: str = SETTINGS
+    forms: tuple[Kind, ...]
+    compared: Mapping[str, int]
 
-    def differs(self, kind: str, what: str, base: Any, new: Any, *, certain: bool) -> None:
-        old, now = (
-            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            for value in (base, new)
-        )
-        examples = self.wrong if certain else self.doubtful
-        old, now = contrast(base, new) if isinstance(base, list) and isinstance(new, list) else contrast(old, now)
-        examples.setdefault(kind, []).append(Example(what=what, base=old, new=now))
-
-    def setting(self, what: str, base: Any, new: Any, *, certain: bool) -> None:
-        if base != new:
-            self.differs("settings changed", what, base, new, certain=certain)
+    @property
+    def counts(self) -> dict[str, int]:
+        n_wrong, n_doubtful = (sum(kinds.values()) for kinds in (self.wrong, self.doubtful))
+        return {**self.compared, "n_different": n_wrong, "n_written_otherwise": n_doubtful}
 
 
 def settings(pair: Pair) -> Check:
     """Normaliser, pre-tokenizer, decoder, post-processor, truncation, the model's flags; the base's merges in order."""
     found = _Findings()
-    forms = []
-    before, after = pair.base.tokenizer_json, pair.new.tokenizer_json
-    if before is not None and after is not None:
+    forms: list[Kind] = []
+    if pair.base.encodes_as_json and pair.new.encodes_as_json:
         forms.append("tokenizer.json")
+        before, after = pair.base.tokenizer_json, pair.new.tokenizer_json
         _compare_parts(pair, before, after, found)
         _compare_merges(pair, before["model"], after["model"], found)
     for kind in (kind for kind in pair.base.forms if kind in pair.new.forms):
@@ -75,21 +64,35 @@ def settings(pair: Pair) -> Check:
         else:
             _compare_tekken(json.loads(old), json.loads(new), found)
     if not forms:
-        summary = f"{pair.base.written} and {pair.new.written} share no form in which they could be compared"
-        return Check(name=SETTINGS, status="not_checked", summary=summary)
-    notes = [f"{len(examples):,} {kind}" for kind, examples in found.wrong.items()]
-    notes += [
-        f"{len(examples):,} {kind}, perhaps only written in another way: the checks on text judge"
-        for kind, examples in found.doubtful.items()
-    ]
-    n_wrong, n_doubtful = (sum(map(len, kinds.values())) for kinds in (found.wrong, found.doubtful))
-    return Check(
-        name=SETTINGS,
-        status="fail" if n_wrong else "warn" if n_doubtful else "pass",
-        summary="; ".join(notes) or ", ".join(forms),
-        counts={**found.counts, "n_different": n_wrong, "n_written_otherwise": n_doubtful},
-        examples=one_of_each([*found.wrong.values(), *found.doubtful.values()]),
+        reason = f"{pair.base.written} and {pair.new.written} share no form in which they could be compared"
+        return NotChecked(name=SETTINGS, reason=reason)
+    return Settings(
+        status=found.status,
+        forms=tuple(forms),
+        compared=found.compared,
+        wrong=n_of_each(found.wrong),
+        doubtful=n_of_each(found.doubtful),
+        examples=found.examples,
     )
+
+
+class _Findings(Findings):
+    """compared: sizes of what was compared, by the names that verify.json has for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compared: dict[str, int] = {}
+
+    def setting(self, what: str, base: Any, new: Any, *, certain: bool) -> None:
+        """Note a setting that has changed; values are shown as JSON has them."""
+        if base == new:
+            return
+        if not (isinstance(base, list) and isinstance(new, list)):
+            base, new = (
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+                for value in (base, new)
+            )
+        self.add("settings changed", what, base, new, certain=certain)
 
 
 def _compare_parts(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
@@ -119,25 +122,25 @@ def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, A
     for left, right in lost:
         # Another form of file may have other ways to one piece; a piece without a way is lost.
         certain = pair.has_same_writing or left + right not in made
-        found.differs("base merges missing", _told(left, right), "is there", "is missing", certain=certain)
+        found.add("base merges missing", _shown_merge(left, right), "is there", "is missing", certain=certain)
     last, n_moved = -1, 0
     for left, right in (merge for merge in merges if merge in rank):
         place = rank[left, right]
         if place < last:
             n_moved += 1
-            told = "in its place", "before merges that it came after"
-            found.differs("base merges moved", _told(left, right), *told, certain=pair.has_same_writing)
+            values = "in its place", "before merges that it came after"
+            found.add("base merges moved", _shown_merge(left, right), *values, certain=pair.has_same_writing)
         last = max(last, place)
     ahead = _ahead(pair, {*merges}, rank, last)
     for left, right in ahead:
-        told = "no such merge", f"merge {rank[left, right]:,}, before the base's last ({last:,})"
+        values = "no such merge", f"merge {rank[left, right]:,}, before the base's last ({last:,})"
         kind = "new merges without target characters come before base merges"
-        found.differs(kind, _told(left, right), *told, certain=pair.has_same_writing)
-    found.counts |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
-    found.counts |= {"n_merges_moved": n_moved, "n_new_merges_ahead": len(ahead)}
+        found.add(kind, _shown_merge(left, right), *values, certain=pair.has_same_writing)
+    found.compared |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
+    found.compared |= {"n_merges_moved": n_moved, "n_new_merges_ahead": len(ahead)}
 
 
-def _told(left: str, right: str) -> str:
+def _shown_merge(left: str, right: str) -> str:
     return f"merge {left!r} + {right!r}"
 
 
@@ -185,17 +188,17 @@ def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> No
     changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue=None)) if a != b]
     for index, a, b in changed:
         what = f"tokenizer.model: piece {index} (piece, type, score)"
-        found.differs("pieces of tokenizer.model changed", what, str(a), str(b), certain=True)
-    lowest = min((score for _, kind, score in was if kind == 1), default=0.0)
-    added = [piece for piece in after.pieces[n:] if piece.type == 1 and len(piece.piece) > 1]
+        found.add("pieces of tokenizer.model changed", what, str(a), str(b), certain=True)
+    lowest = min((score for _, kind, score in was if kind == NORMAL), default=0.0)
+    added = [piece for piece in after.pieces[n:] if piece.type == NORMAL and len(piece.piece) > 1]
     high = [piece for piece in added if piece.score >= lowest]
     harmful = [piece for piece in high if not _is_target(pair, piece.piece)]
     for piece in harmful:
-        told = f"lowest score {lowest:g}", f"score {piece.score:g}"
+        values = f"lowest score {lowest:g}", f"score {piece.score:g}"
         kind = "new pieces of tokenizer.model without target characters do not score below the base's"
-        found.differs(kind, f"tokenizer.model: {piece.piece!r}", *told, certain=True)
-    found.counts |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
-    found.counts |= {"n_model_pieces_not_below_without_target": len(harmful)}
+        found.add(kind, f"tokenizer.model: {piece.piece!r}", *values, certain=True)
+    found.compared |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
+    found.compared |= {"n_model_pieces_not_below_without_target": len(harmful)}
 
 
 def _short(value: Any) -> Any:
@@ -207,9 +210,9 @@ def _compare_ranks(before: Mapping[bytes, int], after: Mapping[bytes, int], foun
     changed = [token for token, rank in before.items() if after.get(token) != rank]
     for token in changed:
         now = after.get(token)
-        told = str(before[token]), "no rank" if now is None else str(now)
-        found.differs("ranks changed", f"rank file: {token!r}", *told, certain=True)
-    found.counts["n_ranks_changed"] = len(changed)
+        values = str(before[token]), "no rank" if now is None else str(now)
+        found.add("ranks changed", f"rank file: {token!r}", *values, certain=True)
+    found.compared["n_ranks_changed"] = len(changed)
 
 
 def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
@@ -223,6 +226,6 @@ def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: 
     was, now = ([entry["token_bytes"] for entry in value["vocab"][:n_used]] for value in (before, after))
     changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now)) if a != b]
     for rank, a, b in changed:
-        told = str(a), "no token" if b is None else str(b)
-        found.differs("ranks changed", f"tekken.json: rank {rank} (base64)", *told, certain=True)
-    found.counts["n_ranks_changed"] = len(changed)
+        values = str(a), "no token" if b is None else str(b)
+        found.add("ranks changed", f"tekken.json: rank {rank} (base64)", *values, certain=True)
+    found.compared["n_ranks_changed"] = len(changed)

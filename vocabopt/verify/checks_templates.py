@@ -3,18 +3,18 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vocabopt.text.utf8 import json_value
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.load import TEMPLATE_FOLDER
-from vocabopt.verify.checks_ids import first_examples, names_of
+from vocabopt.verify.checks import Check, Example, NotChecked, first_examples
+from vocabopt.verify.checks_vocabulary import names_of
 from vocabopt.verify.pair import Pair
-from vocabopt.verify.report import Check, Example
-from vocabopt.verify.sides import Side
 
 TEMPLATES = "Chat templates render the same"
 
@@ -42,11 +42,23 @@ _TOOLS = [
 ]
 
 
+class Templates(Check, frozen=True, kw_only=True):
+    """n_templates: of either. n_rendered: renderings. lone: which of the two is a lone file without templates."""
+
+    name: str = TEMPLATES
+    n_base: int
+    n_new: int
+    n_rendered: int
+    n_different: int
+    names: tuple[str, ...]
+    lone: Literal["BASE", "NEW"] | None
+
+
 def chat_templates(pair: Pair) -> Check:
-    """Every chat template of either side, by name, rendered for a few conversations."""
+    """Every chat template of either, by name, rendered for a few conversations."""
     before, after = _templates(pair.base), _templates(pair.new)
     if not before and not after:
-        return Check(name=TEMPLATES, status="not_checked", summary="neither has a chat template")
+        return NotChecked(name=TEMPLATES, reason="neither has a chat template")
     wrong: list[Example] = []
     doubtful: list[Example] = []
     n_rendered = 0
@@ -60,21 +72,22 @@ def chat_templates(pair: Pair) -> Check:
         for case in cases():
             n_rendered += 1
             old, new = (
-                _render(template, names_of(side), case)
-                for template, side in ((before[name], pair.base), (after[name], pair.new))
+                _render(template, names_of(tokenizer), case)
+                for template, tokenizer in ((before[name], pair.base), (after[name], pair.new))
             )
             if old != new:
-                wrong.append(Example(what=f"{name}: {told(case)}", base=repr(old), new=repr(new)))
-    summary = f"{len(before.keys() | after.keys()):,} templates, {n_rendered:,} renderings"
-    summary += f": {len(wrong):,} differ" if wrong else ""
+                wrong.append(Example(what=f"{name}: {in_words(case)}", base=repr(old), new=repr(new)))
+    lone: Literal["BASE", "NEW"] | None = None
     if doubtful:
         lone = "BASE" if pair.base.folder is None else "NEW"
-        summary += f"; {lone} is a lone file, which has none to compare with"
-    return Check(
-        name=TEMPLATES,
+    return Templates(
         status="fail" if wrong else "warn" if doubtful else "pass",
-        summary=summary,
-        counts={"n_base": len(before), "n_new": len(after), "n_rendered": n_rendered, "n_different": len(wrong)},
+        n_base=len(before),
+        n_new=len(after),
+        n_rendered=n_rendered,
+        n_different=len(wrong),
+        names=tuple(sorted(before.keys() | after.keys())),
+        lone=lone,
         examples=first_examples([*wrong, *doubtful]),
     )
 
@@ -83,12 +96,12 @@ def _has(value: bool) -> str:
     return "has this template" if value else "has no such template"
 
 
-def _templates(side: Side) -> dict[str, str]:
+def _templates(tokenizer: Tokenizer) -> dict[str, str]:
     """Chat templates by name, "default" for the unnamed one; files of their own stand before tokenizer_config.json."""
     templates: dict[str, str] = {}
     for file in ("tokenizer_config.json", "chat_template.json"):
         try:
-            value = json_value(side.companions.get(file, b"{}")).get("chat_template")
+            value = json_value(tokenizer.companions.get(file, b"{}")).get("chat_template")
         except ValueError:
             continue
         if isinstance(value, str):
@@ -96,7 +109,7 @@ def _templates(side: Side) -> dict[str, str]:
         elif value:
             pairs = value.items() if isinstance(value, dict) else ((each["name"], each["template"]) for each in value)
             templates |= dict(pairs)
-    for file, data in side.companions.items():
+    for file, data in tokenizer.companions.items():
         if file.endswith(".jinja"):
             in_folder = file.startswith(f"{TEMPLATE_FOLDER}/")
             name = file.removeprefix(f"{TEMPLATE_FOLDER}/").removesuffix(".jinja") if in_folder else "default"
@@ -114,7 +127,7 @@ def cases() -> list[dict[str, Any]]:
     return [*plain, {**plain[0], "tools": _TOOLS}, {**plain[-1], "tools": _TOOLS}]
 
 
-def told(case: Mapping[str, Any]) -> str:
+def in_words(case: Mapping[str, Any]) -> str:
     """A conversation in a few words: its roles, what else goes into it."""
     roles = ", ".join(message["role"] for message in case["messages"])
     extras = [name for name in ("tools", "add_generation_prompt") if case[name]]

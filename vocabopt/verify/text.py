@@ -1,7 +1,148 @@
-"""Plain English and code: what a tokenizer must not lose whatever language it gains.
+"""The text to check with, read in batches, each document encoded once in every form.
 
-The hard strings look for rare faults; these lines tell how much of common text changed, where nothing guards it.
+The built-in lines come first: the hard strings, which look for rare faults, and plain English and code, which tell how
+much of common text changed where nothing guards it. Then every document of --text and --protect.
 """
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import polars as pl
+
+from vocabopt.console import Console
+from vocabopt.text.corpus import n_stored_bytes, named_set
+from vocabopt.text.readers import read_blocks
+from vocabopt.text.scripts import contains_target
+from vocabopt.tokenizer.encoders import Ids, Kind
+from vocabopt.tokenizer.hard_strings import hard_strings
+from vocabopt.verify.checks import BUILT_IN, PLAIN
+from vocabopt.verify.options import VerifyOptions
+from vocabopt.verify.pair import Pair, View
+
+Role = Literal["hard", "text", "protect"]
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Some documents. name: of the text, as it was given. n_stored_bytes: of the file that they come from."""
+
+    role: Role
+    name: str
+    documents: list[str]
+    n_stored_bytes: int = 0
+
+
+class Texts:
+    """What there is to read. Raises CorpusError where a path is missing or holds no text."""
+
+    def __init__(self, options: VerifyOptions) -> None:
+        self._read = read = options.read_options()
+        named: list[tuple[Role, str, str]] = [("text", name, path) for name, path in options.texts.items()]
+        named += [("protect", name, path) for name, path in options.protects.items()]
+        self._sets = [
+            (role, named_set(name, path, "protected" if role == "protect" else "eval", read))
+            for role, name, path in named
+        ]
+
+    @property
+    def n_bytes(self) -> int | None:
+        """Stored bytes of all files; None where a size is not known."""
+        return n_stored_bytes([text_set for _, text_set in self._sets])
+
+    def __iter__(self) -> Iterator[Lines]:
+        yield Lines(role="hard", name=BUILT_IN, documents=list(hard_strings()))
+        yield Lines(role="hard", name=PLAIN, documents=list(plain_lines()))
+        for role, file in ((role, file) for role, text_set in self._sets for file in text_set.files):
+            for block in read_blocks(file, self._read, block_bytes=_BLOCK_BYTES):
+                yield Lines(
+                    role=role,
+                    name=f"--{role} {file.text_set}",
+                    documents=block.documents.to_list(),
+                    n_stored_bytes=block.n_stored_bytes,
+                )
+
+
+# --- The pass ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Documents with their ids, by form; of BASE only the forms that NEW has too, if there are any.
+
+    name: of the text, as it was given. is_target: has characters of the target script. has_special: holds the string of
+    an added token of either, which not every form takes for one.
+    """
+
+    role: Role
+    name: str
+    documents: Sequence[str]
+    is_target: Sequence[bool]
+    has_special: Sequence[bool]
+    base: Mapping[Kind, Ids]
+    new: Mapping[Kind, Ids]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def ids(self, view: View) -> tuple[Ids, Ids]:
+        """What both give in a view."""
+        if view.kind is not None:
+            return self.base[view.kind], self.new[view.kind]
+        return next(iter(self.base.values())), next(iter(self.new.values()))
+
+
+class Observer(Protocol):
+    """A check that sees all text, batch by batch."""
+
+    def see(self, batch: Batch) -> None: ...
+
+
+def read_through(pair: Pair, texts: Texts, observers: Iterable[Observer], console: Console) -> None:
+    """Show all text to the observers.
+
+    Raises:
+        CorpusError: a document cannot be read.
+    """
+    observers = tuple(observers)
+    with console.step("encode", texts.n_bytes or None, "bytes") as advance:
+        n_bytes = 0
+        for lines in texts:
+            batch = batch_of(pair, lines)
+            for observer in observers:
+                observer.see(batch)
+            n_bytes += lines.n_stored_bytes
+            advance(n_bytes)
+
+
+def batch_of(pair: Pair, lines: Lines) -> Batch:
+    """Encode some documents in every form."""
+    texts = lines.documents
+    # Where nothing is new, no text is what new tokens are for.
+    scripts = pair.scripts if pair.new_ids else ()
+    before, after = pair.base.encoders, pair.new.encoders
+    kinds = [kind for kind in before if kind in after] or list(before)[:1]
+    return Batch(
+        role=lines.role,
+        name=lines.name,
+        documents=texts,
+        is_target=[contains_target(text, scripts) for text in texts] if scripts else [False] * len(texts),
+        has_special=_hold_any(texts, pair.special_strings),
+        base={kind: before[kind].encode(texts) for kind in kinds},
+        new={kind: encoder.encode(texts) for kind, encoder in after.items()},
+    )
+
+
+def _hold_any(texts: list[str], strings: list[str]) -> list[bool]:
+    """Which of the texts hold one of the strings."""
+    if not strings:
+        return [False] * len(texts)
+    return pl.Series(texts, dtype=pl.String).str.contains_any(strings).to_list()
+
+
+# --- Plain English and code -------------------------------------------------------------------------------------------
 
 _ENGLISH = """
 The quick brown fox jumps over the lazy dog.
