@@ -140,6 +140,8 @@ def run_arm(
                 resume=run.resume,
                 console=run.console,
             )
+            if settings.shard:
+                model = None  # used up: the next stage reads the file
         else:
             model = None
         measures = run.eval_every == "stage" or number == len(arm.plan.stages)
@@ -165,8 +167,7 @@ def _record(
     if from_main(
         lambda: measures and not path.is_file() and (model is not None or (folder / "model" / CONFIG).is_file())
     ):
-        # A sharded stage gives the model back in CPU memory.
-        model = run.load(folder / "model") if model is None else place_model(model, run.device)
+        model = run.load(folder / "model") if model is None else model
         scores = run.scores(f"after {stage.name}", model, tokenizer)
         main_only(
             lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "bits_per_byte": bits_per_byte(scores)})

@@ -23,7 +23,7 @@ from trainer.plan import Lora, Plan, stage_blocks
 from trainer.plan_file import plan_by_name
 from trainer.processes import join_processes, n_processes
 from trainer.stages import Precision
-from trainer.stages.adapters import add_adapters
+from trainer.stages.freeze import add_adapters
 from vocabopt.artifacts import digest
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, PlanError
@@ -70,7 +70,7 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
     plan = plan_of(options)
     _check_plan(plan, options, config)
     extension = _extension(options, model)
-    device = join_processes(cpu=pick_device(options.device).type == "cpu").device
+    device = join_processes(cpu=pick_device(options.device).type == "cpu")
     return Checked(
         options=options,
         model=model,

@@ -32,7 +32,7 @@ from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
-from trainer.stages.batch import StepBatch
+from trainer.stages.settings import StepBatch
 from vocabopt.artifacts import digest
 from vocabopt.console import Console
 from vocabopt.errors import OptionError

@@ -18,10 +18,9 @@ from trainer.memory.remedies import Case, Predict, Remedy, first_that_fits, shar
 from trainer.memory.target import DEFAULT_CONTEXT, checked_context, read_config, read_vocabulary, with_rows
 from trainer.plan import Lora, Plan, Stage, named_plan
 from trainer.plan_file import plan_by_name
-from trainer.stages.batch import StepBatch
 from trainer.stages.checkpoints import KEPT
 from trainer.stages.room import highest_of_stage
-from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision
+from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision, StepBatch
 from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 

@@ -28,8 +28,7 @@ from trainer.memory.cuda import CudaSemantics
 from trainer.memory.fused_loss import fused_loss
 from trainer.memory.trace import Segment, record, replay
 from trainer.plan import Stage
-from trainer.stages.freeze import prepare_stage
-from trainer.stages.frozen import frozen_matrices, narrows_frozen
+from trainer.stages.freeze import frozen_matrices, narrows_frozen, prepare_stage
 from trainer.stages.room import state_bytes
 from trainer.stages.settings import Optimizer, Precision
 from vocabopt.errors import ModelError, OptionError

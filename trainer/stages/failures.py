@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from trainer.plan import Stage
-from trainer.stages.blocks import PackedText
 from trainer.stages.checkpoints import newest_complete
+from trainer.stages.record import PackedText
 from trainer.stages.settings import StageSettings
 from vocabopt.errors import TrainingError
 
@@ -71,18 +71,3 @@ def _fixed(stage: Stage, settings: StageSettings) -> str:
         found.append("--plan lora (from the start)")
     found.append(f"--context {max(1, settings.context_tokens // 2)} (from the start)")
     return f"What would take less: {'; '.join(found)}. `vocabopt plan` tells what each stage needs."
-
-
-def check_same(asked: dict[str, Any], checkpoint: dict[str, Any], folder: Path) -> None:
-    """Whether a checkpoint is of the run that is asked for.
-
-    Raises:
-        TrainingError: something that moves the result differs; the message has both values.
-    """
-    for name in sorted(asked.keys() | checkpoint.keys()):
-        now, before = asked.get(name), checkpoint.get(name)
-        if now != before:
-            raise TrainingError(
-                f"--resume: {folder} was written with {name} {before}, and now it is {now}. Resume with {name} "
-                f"{before}, or choose another folder with --out."
-            )
