@@ -28,8 +28,8 @@ from trainer.demo.table import notes
 from trainer.demo.text import IGNORED, Encoded, batches, read_text
 from trainer.demo.tokenizer import train_tokenizer
 from trainer.demo.train import rate_factor
-from trainer.devices import pick_device
 from trainer.layout import layout_of
+from trainer.processes import pick_device
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.tokenizer import load_base
 

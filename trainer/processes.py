@@ -1,4 +1,4 @@
-"""One process or several (torchrun): who writes, who waits, and what they add up."""
+"""The device, and one process or several (torchrun): who writes, who waits, and what they add up."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +10,28 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
+from vocabopt.errors import OptionError
 from vocabopt.processes import end_with_parent
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto": a GPU where there is one, else the CPU.
+
+    Raises:
+        OptionError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"--device {name}: is not to be had here ({str(error).splitlines()[0]}). Give auto, cpu, or a GPU's name: "
+            "cuda:0."
+        ) from error
+    return device
+
 
 #: One process may pack text or measure for hours while the others wait.
 _TIMEOUT = timedelta(days=2)

@@ -9,13 +9,12 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.adapt.evals import bits_per_byte
-from trainer.adapt.measured import Measurements
+from trainer.adapt.measurements import Measurements, bits_per_byte
 from trainer.data import PackedText, TextPlan, pack_stage
 from trainer.document_ends import DocumentEnds
-from trainer.evaluate.subject import load_tokenizer
+from trainer.evaluate.run import load_tokenizer
 from trainer.init import load_model, place_model
-from trainer.init.configs import CONFIG
+from trainer.init.models import CONFIG
 from trainer.plan import Plan, Stage
 from trainer.processes import from_main, main_first, main_only
 from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage

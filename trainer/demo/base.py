@@ -23,7 +23,7 @@ from trainer.demo.text import DemoText, batches, encode
 from trainer.demo.tokenizer import base_of_model, tokenizer_files, train_tokenizer
 from trainer.demo.train import train_base
 from trainer.evaluate import continuations, pick_prompts
-from trainer.init.saving import save_model
+from trainer.init.models import save_model
 from vocabopt.artifacts import (
     FORMAT_VERSION,
     check_own_folder,

@@ -16,8 +16,8 @@ import torch
 from trainer.demo.model import drop_in_training
 from trainer.demo.options import DemoOptions
 from trainer.demo.text import Batch
-from trainer.devices import pick_device
 from trainer.evaluate import score_text
+from trainer.processes import pick_device
 from vocabopt.console import Console
 from vocabopt.errors import TrainingError
 

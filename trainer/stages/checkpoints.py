@@ -1,4 +1,4 @@
-"""Checkpoints inside a stage: only what trains, written whole or not at all.
+"""Checkpoints inside a stage: only what trains, written whole or not at all; and the room they need.
 
 STAGE/checkpoints/step-00000040/
     trainable.safetensors   the parameters that train, by name
@@ -13,7 +13,7 @@ was being written when the run was killed.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from trainer.plan import Stage
 from trainer.processes import is_main, n_processes, rank, wait_for_all
-from trainer.stages.record import CurvePoint
+from trainer.stages import checkpoints
+from trainer.stages.record import CurvePoint, PackedText
+from trainer.stages.settings import Optimizer, StageSettings
 from trainer.stages.sharding import gathered, like
 from vocabopt.amounts import shown_bytes
 from vocabopt.artifacts import FORMAT_VERSION, sync
-from vocabopt.errors import TrainingError
+from vocabopt.errors import RunDirectoryError, TrainingError
 
 FOLDER = "checkpoints"
 COMPLETE = "complete.json"
@@ -194,6 +197,20 @@ def disk_error(stage_folder: Path, written: Path, reason: str, needed_bytes: int
     )
 
 
+def not_finite(
+    stage: Stage, folder: Path, step: int, packed: PackedText, blocks: Sequence[int], what: str, seed: int
+) -> TrainingError:
+    """what: "loss nan" or "gradient inf". blocks: of the stage's dataset, those that are to blame."""
+    checkpoint = newest_complete(folder)
+    kept = f"{checkpoint} is kept." if checkpoint else "No checkpoint was written yet (--save-every)."
+    text = packed.text_of(blocks, seed)
+    return TrainingError(
+        f"stage {stage.name!r}: {what} in step {step}, blocks {blocks[0]} to {blocks[-1]} of its text (seed {seed})"
+        f"{f', which are {text}' if text else ''}. {kept} Look at this text; lower the learning rate "
+        f"({stage.learning_rate:g}, --learning-rate-factor) or use --precision fp32."
+    )
+
+
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -253,3 +270,62 @@ def _load_optimizer(
         per_parameter[name][key] = value
     indexed = {index: per_parameter[name] for index, name in enumerate(order) if per_parameter[name]}
     optimizer.load_state_dict({"state": indexed, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+#: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
+_MIN_ELEMENTS_8BIT = 4_096
+_BLOCK_8BIT = 256
+
+
+def state_bytes(parameter: torch.Tensor, optimizer: Optimizer) -> int:
+    """AdamW keeps two values a weight, in the weight's type, and a count; bitsandbytes two bytes and their scales."""
+    n = parameter.numel()
+    if optimizer == "adamw":
+        return 2 * parameter.nbytes + 4
+    return 8 * n if n < _MIN_ELEMENTS_8BIT else 2 * n + 2 * 4 * -(-n // _BLOCK_8BIT)
+
+
+def check_room(folder: Path, needed_bytes: int, what: str) -> None:
+    """Refuse what would fill the disk later. what: "stage 'lora': its model (4.0 GB)", for the message.
+
+    Raises:
+        RunDirectoryError: fewer bytes are free where `folder` is or will be.
+    """
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed_bytes:
+        raise RunDirectoryError(
+            f"{folder}: the disk has {shown_bytes(free)} free, and {what} {shown_bytes(needed_bytes)}. Free some and "
+            "go on with --resume, or choose another folder with --out."
+        )
+
+
+def highest_of_stage(of_each: int, n_written: int, of_model: int) -> int:
+    """The most that a stage's checkpoints, of `of_each` bytes, and its model take on the disk.
+
+    While a checkpoint is written those before it are kept, and the newest are still there when the model is.
+    """
+    kept = checkpoints.KEPT
+    return max(min(n_written, kept + 1) * of_each, min(n_written, kept) * of_each + of_model)
+
+
+def check_stage_room(
+    model: torch.nn.Module,
+    trained: Iterable[torch.Tensor],
+    stage: str,
+    settings: StageSettings,
+    n_steps: int,
+    folder: Path,
+) -> None:
+    """Room for a stage's checkpoints and its model, beside the checkpoints that are there already.
+
+    Raises:
+        RunDirectoryError: as `check_room`.
+    """
+    of_each = sum(tensor.nbytes + state_bytes(tensor, settings.optimizer) for tensor in trained)
+    every = settings.save_every_steps
+    n_written = 0 if every is None else (n_steps - 1) // every
+    of_model = sum(parameter.nbytes for parameter in model.parameters())
+    highest = highest_of_stage(of_each, n_written, of_model)
+    there = sum(path.stat().st_size for path in (folder / checkpoints.FOLDER).rglob("*") if path.is_file())
+    check_room(folder, highest - there, f"stage {stage!r}, with its checkpoints and its model, takes")

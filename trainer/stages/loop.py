@@ -22,8 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer.data.collate import Collator
 from trainer.plan import Stage
 from trainer.processes import is_main, n_processes, rank, total
-from trainer.stages.checkpoints import TrainingState, load_checkpoint, save_checkpoint
-from trainer.stages.failures import not_finite
+from trainer.stages.checkpoints import TrainingState, load_checkpoint, not_finite, save_checkpoint
 from trainer.stages.freeze import PreparedStage
 from trainer.stages.integrations import Trackers, make_optimizer
 from trainer.stages.peak import PeakMeter

@@ -14,19 +14,17 @@ import torch
 from transformers import set_seed
 
 from trainer.data.collate import collator_of
-from trainer.init.models import first_line, place_model
-from trainer.init.saving import save_model
+from trainer.init.models import first_line, place_model, save_model
 from trainer.layout import layout_of
 from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
 from trainer.processes import highest, is_main, join_processes, n_processes, rank, wait_for_all
 from trainer.stages import checkpoints
-from trainer.stages.failures import memory_advice
+from trainer.stages.checkpoints import check_stage_room
 from trainer.stages.freeze import finish_stage, narrow_frozen, narrows_frozen, prepare_stage
 from trainer.stages.integrations import deterministic_on_cpu, fuse_loss, quiet_transformers, takes_fused_loss
 from trainer.stages.loop import StageLoop
 from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, PackedText, StageRun, is_finished, read_run
-from trainer.stages.room import check_stage_room
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import shard_stage
 from vocabopt.artifacts import check_writable, digest, write_json_atomic
@@ -34,7 +32,7 @@ from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def run_stage(
@@ -188,9 +186,52 @@ def _memory(
     config = model.config
 
     def advice() -> str:
-        return memory_advice(config, stage, settings, folder, n_new=n_new, n_processes=n_processes(), device=device)
+        return _memory_advice(config, stage, settings, folder, n_new=n_new, n_processes=n_processes(), device=device)
 
     return partial(memory_guard, advice=advice, place=f"stage {stage.name!r}")
+
+
+def _memory_advice(
+    config: "PreTrainedConfig",
+    stage: Stage,
+    settings: StageSettings,
+    folder: Path,
+    *,
+    n_new: int,
+    n_processes: int,
+    device: torch.device,
+) -> str:
+    """For a stage that has run out of memory: which options would fit, by prediction where there is one."""
+    checkpoint = checkpoints.newest_complete(folder)
+    kept = f" {checkpoint} is kept: --resume goes on from it." if checkpoint else ""
+    if settings.shard:
+        # What is predicted is one process that holds all weights.
+        return _options_left(stage, settings) + kept
+    from trainer.memory.remedies import what_fits
+
+    try:
+        return what_fits(config, stage, settings, n_new=n_new, n_processes=n_processes, device=device) + kept
+    except Exception:  # no prediction (a mixture of experts), or no memory for it either: then without figures
+        return _options_left(stage, settings) + kept
+
+
+def _options_left(stage: Stage, settings: StageSettings) -> str:
+    """Options that are not used yet, those that leave the result alone first; without figures."""
+    found = []
+    if settings.micro_batch > 1:
+        found.append(f"--micro-batch {settings.micro_batch // 2}")
+    if not settings.gradient_checkpointing:
+        found.append("--gradient-checkpointing")
+    found.append("more processes with --shard")
+    # From here on a new run is needed: the result is another one.
+    if settings.optimizer == "adamw":
+        found.append("--optimizer adamw-8bit (from the start)")
+    if settings.precision == "fp32":
+        found.append("--precision bf16-mixed (from the start)")
+    if stage.lora is None and stage.blocks != "none":
+        found.append("--plan lora (from the start)")
+    found.append(f"--context {max(1, settings.context_tokens // 2)} (from the start)")
+    return f"What would take less: {'; '.join(found)}. `vocabopt plan` tells what each stage needs."
 
 
 def _step_in_words(loop: StageLoop) -> str:

@@ -1,24 +1,86 @@
-"""`vocabopt probe`: every cell is an adaptation of its own, kept as one JSON file, so a stopped probe goes on."""
+"""`vocabopt probe`: short runs of every init method and plan on the same text, ranked by what they reach.
+
+Every cell is an adaptation of its own, kept as one JSON file, so a stopped probe goes on.
+"""
 
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from rich.table import Table
+
 from trainer.adapt import adapt
-from trainer.adapt.early import check_early, plan_of
-from trainer.adapt.options import option_of
+from trainer.adapt.checks import check_early, plan_of
+from trainer.adapt.options import AdaptOptions, option_of
 from trainer.data import parse_budget
-from trainer.probe.options import Cell, ProbeOptions
+from trainer.init import INIT_METHODS, InitMethod
 from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
+from vocabopt.tabular import PlainTable, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One short run."""
+
+    init: InitMethod
+    plan: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.init}-{self.plan.replace('/', '_')}-{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions:
+    """Which short runs are made.
+
+    adapt: what they share; its init, plan, seed and budget are replaced. inits x plans x seeds are run, each for
+    n_steps steps in all, divided over the plan's stages by their shares. Seeds move the order of the text and random
+    rows; held-out documents stay the same.
+    """
+
+    adapt: AdaptOptions
+    inits: Sequence[InitMethod]
+    plans: Sequence[str]
+    n_steps: int = 50
+    n_seeds: int = 3
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1:
+            raise OptionError(f"--steps {self.n_steps}: must be at least 1.")
+        if self.n_seeds < 1:
+            raise OptionError(f"--seeds {self.n_seeds}: must be at least 1.")
+        given: dict[str, list[str]] = {"--init": [*self.inits], "--plan": [*self.plans]}
+        for option, values in given.items():
+            if twice := next((value for value in values if values.count(value) > 1), None):
+                raise OptionError(f"{option} {twice}: is given twice.")
+        if unknown := next((init for init in self.inits if init not in INIT_METHODS), None):
+            raise OptionError(f"--init {unknown}: no such method. Choose {', '.join(INIT_METHODS)}.")
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        first = self.adapt.seed or 0
+        return tuple(
+            Cell(init=init, plan=plan, seed=seed)
+            for seed in range(first, first + self.n_seeds)
+            for init in self.inits
+            for plan in self.plans
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        own = {"inits": list(self.inits), "plans": list(self.plans)}
+        return {**self.adapt.as_record(), **own, "n_steps": self.n_steps, "n_seeds": self.n_seeds}
+
 
 PROBE_JSON = "probe.json"
 MEASURED = "measured"
@@ -222,3 +284,46 @@ def ranked(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return sorted(rows, key=lambda row: row["reached"])
+
+
+def probe_table(record: Mapping[str, Any], width: int) -> Table:
+    """Init methods and plans, the best first, with the start that does not tell the order."""
+    names = list(record["rows"][0]["after"]) if record["rows"] else []
+    rows = [
+        [
+            f"{rank}. {row['init']}, {row['plan']}",
+            f"{row['initialised']:.4f}",
+            f"{row['reached']:.4f}",
+            shown(row["spread"], ".4f"),
+            *(f"{row['after'][name]:.4f}" for name in names),
+            f"{row['seconds']:.1f}",
+        ]
+        for rank, row in enumerate(record["rows"], start=1)
+    ]
+    options = record["options"]
+    return PlainTable(
+        caption=f"{options['n_steps']} steps each, {options['n_seeds']} seeds; bits per byte on target text",
+        headers=["init, plan", "at step 0", "reached", "spread\nover seeds", *names, "seconds"],
+        rows=rows,
+        bold=frozenset((0,)),
+    ).for_terminal(width)
+
+
+def conclusion(record: Mapping[str, Any]) -> str:
+    """Which won, and whether the seeds can tell it from the second."""
+    rows = record["rows"]
+    if len(rows) < 2:
+        return "One row: nothing to rank. Name more --init methods or --plan plans."
+    first, second = rows[0], rows[1]
+    gap = second["reached"] - first["reached"]
+    spread = max(first["spread"] or 0.0, second["spread"] or 0.0)
+    best_start = min(rows, key=lambda row: row["initialised"])
+    told = f"Best: {first['init']} with plan {first['plan']}, {gap:.4f} bits per byte before the second"
+    if first["spread"] is None:
+        told += "; one seed says nothing of chance (--seeds 3)"
+    elif gap < spread:
+        told += f", less than the spread over seeds ({spread:.4f}): not told apart"
+    told += "."
+    if best_start is not first:
+        told += f" The lowest start ({best_start['init']}, {best_start['plan']}) did not win."
+    return told
