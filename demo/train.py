@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainer.demo.model import drop_in_training
-from trainer.demo.options import DemoOptions
-from trainer.demo.text import Batch
+from demo.model import drop_in_training
+from demo.options import DemoOptions
+from demo.text import Batch
 from trainer.evaluate import score_text
 from trainer.processes import pick_device
 from vocabopt.console import Console

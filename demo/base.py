@@ -17,11 +17,10 @@ from typing import Any
 import torch
 import xxhash
 
-from trainer.demo.model import build_model
-from trainer.demo.options import DemoOptions
-from trainer.demo.text import DemoText, batches, encode
-from trainer.demo.tokenizer import base_of_model, tokenizer_files, train_tokenizer
-from trainer.demo.train import train_base
+from demo.model import base_of_model, build_model, tokenizer_files, train_tokenizer
+from demo.options import DemoOptions
+from demo.text import DemoText, batches, encode
+from demo.train import train_base
 from trainer.evaluate import continuations, pick_prompts
 from trainer.init.models import save_model
 from vocabopt.artifacts import (
@@ -171,3 +170,19 @@ def _text_record(text: DemoText, base: Base, n_tokens: int) -> dict[str, Any]:
         "n_heldout_documents": len(text.held_out),
         "n_heldout_bytes": sum(len(document.encode()) for document in text.held_out),
     }
+
+
+def notes(base: DemoBase) -> list[str]:
+    """Lines for the terminal: what it is, what it knows, what it writes."""
+    record = base.record
+    text, curve = record["text"], record["curve"]
+    best = min(point["bits_per_byte"] for point in curve)
+    made = "there already" if base.was_there else f"made in {record['seconds']['all']:.0f} s"
+    family, n_documents, n_bytes = record["options"]["family"], text["n_heldout_documents"], text["n_heldout_bytes"]
+    measured = f"Bits per byte on {n_documents:,} held-out documents ({n_bytes:,} bytes)"
+    lines = [
+        f"{base.folder}: {family}, {record['n_params']:,} parameters, {record['n_tokens']:,} tokens, {made}.",
+        f"Learned {text['n_bytes']:,} bytes ({text['n_tokens']:,} tokens) {record['passes']:.1f} times.",
+        f"{measured}: {base.bits_per_byte:.3f}; best on the way {best:.3f}.",
+    ]
+    return lines + [f"  {sample['prompt']} | {sample['after'].strip()}" for sample in record["samples"]]

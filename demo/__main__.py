@@ -1,4 +1,4 @@
-"""`python -m trainer.demo`: a base model from text, for the demo and for experiments."""
+"""`python -m demo`: a base model from text, for the demo and for experiments."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from vocabopt.errors import VocaboptError
 
 
 def _options(command: Any) -> Any:
-    from trainer.demo.options import FAMILIES, PRECISIONS, DemoOptions
+    from demo.options import FAMILIES, PRECISIONS, DemoOptions
 
     default = DemoOptions()
     options = (
@@ -68,14 +68,13 @@ def main(out: Path, quiet: bool, **values: Any) -> None:
 
     \b
     Examples:
-      python -m trainer.demo --out reports/demo-base
-      python -m trainer.demo --out base --text wiki.jsonl.gz --text books.jsonl.gz --vocab-size 16000 --width 768 \\
+      python -m demo --out reports/demo-base
+      python -m demo --out base --text wiki.jsonl.gz --text books.jsonl.gz --vocab-size 16000 --width 768 \\
           --blocks 12 --heads 12 --context 512 --batch 64 --steps 4000 --dropout 0 --precision bf16-mixed
     """
-    from trainer.demo.base import make_base
-    from trainer.demo.options import DemoOptions
-    from trainer.demo.table import notes
-    from trainer.demo.text import read_text
+    from demo.base import make_base, notes
+    from demo.options import DemoOptions
+    from demo.text import read_text
     from vocabopt.console import Console
 
     try:
@@ -90,4 +89,4 @@ def main(out: Path, quiet: bool, **values: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m trainer.demo")
+    main(prog_name="python -m demo")

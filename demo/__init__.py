@@ -2,5 +2,5 @@
 
     text -> held out by content -> SentencePiece BPE -> model from its config -> trained -> a Hugging Face folder
 
-`python -m trainer.demo` makes the base; `python -m trainer.demo.story` is `make adapt`: base, sweep, merge, adapt.
+`python -m demo` makes the base; `python -m demo.story` is `make adapt`: base, sweep, merge, adapt.
 """

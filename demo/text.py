@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.demo.options import DemoOptions
+from demo.options import DemoOptions
 from vocabopt.errors import CorpusError
 from vocabopt.text.blocks import documents_of_sets
 from vocabopt.text.content import content_hashes, is_held_out

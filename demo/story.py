@@ -41,10 +41,9 @@ def demo_story(corpus: str | None, size: int | None, out: Path | None, adapt: Se
     """The story on this repository's own text, with a base made for it."""
     import torch
 
-    from trainer.demo.base import identity, make_base
-    from trainer.demo.options import DemoOptions
-    from trainer.demo.table import notes
-    from trainer.demo.text import read_text
+    from demo.base import identity, make_base, notes
+    from demo.options import DemoOptions
+    from demo.text import read_text
     from vocabopt.console import Console
 
     options = DemoOptions()
@@ -52,7 +51,7 @@ def demo_story(corpus: str | None, size: int | None, out: Path | None, adapt: Se
     # Another text, option or version makes another base, and a run directory is of one base.
     key = identity(text, options)[:8]
     folder = DEMO_BASES / f"en-{key}"
-    _tell(("python", "-m", "trainer.demo", "--out", str(folder)))
+    _tell(("python", "-m", "demo", "--out", str(folder)))
     base = make_base(text, options, folder, Console())
     # For the adaptation too. Measured beside other work on two cores: 7,100 tokens/s with one thread, 1,500 with two,
     # which wait for each other at every layer.
@@ -182,4 +181,4 @@ def main(model: str | None, corpus: str | None, size: int | None, out: Path | No
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m trainer.demo.story")
+    main(prog_name="python -m demo.story")
