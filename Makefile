@@ -69,7 +69,7 @@ clients: $(INSTALLED_DEV) ## Load merged tokenizers in other programs and compar
 
 # CORPUS has a default for the sweep; adapt takes it only from a user.
 adapt: $(COMPILED) $(INSTALLED_TRAIN) ## Adapt MODEL to CORPUS with SIZE new tokens; without MODEL a small base trained here first
-	$(strip $(BIN)/python -m trainer.demo.story $(if $(MODEL),--model $(MODEL)) $(if $(filter file,$(origin CORPUS)),,--corpus $(CORPUS)) $(if $(SIZE),--size $(SIZE)) $(if $(OUT),--out $(OUT)) $(ARGS))
+	$(strip $(BIN)/python -m demo.story $(if $(MODEL),--model $(MODEL)) $(if $(filter file,$(origin CORPUS)),,--corpus $(CORPUS)) $(if $(SIZE),--size $(SIZE)) $(if $(OUT),--out $(OUT)) $(ARGS))
 
 $(MADE):
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found. Install Python 3.11 or newer, or name one: make setup PYTHON=python3.12" >&2; exit 2; }

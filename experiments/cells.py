@@ -14,7 +14,7 @@ from experiments.flops import arm_flops
 from trainer.adapt import AdaptOptions, adapt
 from trainer.data import parse_budget
 from trainer.init import InitMethod
-from trainer.init.folders import tokenizer_files
+from trainer.init.models import tokenizer_files
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError

@@ -11,8 +11,7 @@ from stages import CONTEXT, tiny_llama
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from trainer.adapt.evals import EvalText
-from trainer.adapt.measured import Measurements
+from trainer.adapt.measurements import EvalText, Measurements
 from trainer.document_ends import document_ends
 from trainer.processes import join_processes
 from vocabopt.artifacts import write_json_atomic

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from stages import CONTEXT, NEW_IDS, TinyText, tiny_llama, tiny_qwen2
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
@@ -73,6 +74,9 @@ def run_case(out: Path, case: str) -> dict[str, list[list[float]]]:
             model = make()
             model.load_state_dict(start)
         run = run_stage(model, stage, TEXT, settings, folder, new_ids=NEW_IDS, console=console, resume=True)
+        if is_split:  # used up
+            model = make()
+            model.load_state_dict({**model.state_dict(), **load_file(folder / "model" / "model.safetensors")})
         assert type(model) is type(make())
         assert not any(isinstance(parameter, DTensor) for parameter in model.parameters())
         curves[stage.name] = [[point.loss, point.grad_norm] for point in run.curve]

@@ -21,11 +21,11 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from trainer.adapt import AdaptOptions, adapt
-from trainer.adapt.card import model_card
+from trainer.adapt.finish import model_card
 from trainer.adapt.table import notes, stages_table
-from trainer.memory.disk import highest_bytes, of_arm
+from trainer.memory.machine import highest_bytes, of_arm
 from trainer.memory.plan_report import PlanOptions, plan_report
-from trainer.stages.batch import StepBatch
+from trainer.stages.settings import StepBatch
 from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Advance, Console, Unit
 from vocabopt.errors import ForgettingError, RunDirectoryError

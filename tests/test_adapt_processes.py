@@ -20,7 +20,7 @@ def test_a_sharded_adaptation_by_torchrun_is_that_of_one_process(llama: Path, ru
         "adapt", llama, "--run", run_dir, "--text", f"ko={CORPUS / 'ko' / 'news.txt'}", "--budget", "20kB",
         "--eval-bytes", "3kB", "--context", 32, "--batch", "1024tok", "--micro-batch", 4, "--plan", "full",
         "--learning-rate-factor", 20, "--precision", "fp32", "--log-every", 1, "--save-every", 2, "--samples", 1,
-        "--report-to", "none", "--threads", 1,
+        "--report-to", "tensorboard", "--threads", 1,
     ]  # fmt: skip
     together, alone = tmp_path / "together", tmp_path / "alone"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python"]
@@ -36,6 +36,7 @@ def test_a_sharded_adaptation_by_torchrun_is_that_of_one_process(llama: Path, ru
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("rows by decompose") == 1
+    assert len(list(together.rglob("events.out.tfevents*"))) == 1
     n_threads = torch.get_num_threads()
     result = vocabopt(*options, "--quiet", "--out", alone)
     torch.set_num_threads(n_threads)

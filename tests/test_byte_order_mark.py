@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import vocabopt, written
 
-from trainer.evaluate.task_files import read_items
-from trainer.evaluate.tasks import TASKS
-from trainer.plan_file import read_plan
+from trainer.evaluate.tasks import TASKS, read_items
+from trainer.plan import read_plan
 from vocabopt.artifacts import read_json
 from vocabopt.model.spec import load_model_spec
 from vocabopt.prepare.config import read_config

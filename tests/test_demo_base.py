@@ -19,17 +19,15 @@ from click.testing import CliRunner
 from helpers import lines_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trainer.demo import story
-from trainer.demo.__main__ import main as demo_command
-from trainer.demo.base import DemoBase, identity, make_base
-from trainer.demo.model import build_model, drop_in_training
-from trainer.demo.options import FAMILIES, DemoOptions
-from trainer.demo.table import notes
-from trainer.demo.text import IGNORED, Encoded, batches, read_text
-from trainer.demo.tokenizer import train_tokenizer
-from trainer.demo.train import rate_factor
-from trainer.devices import pick_device
+from demo import story
+from demo.__main__ import main as demo_command
+from demo.base import DemoBase, identity, make_base, notes
+from demo.model import build_model, drop_in_training, train_tokenizer
+from demo.options import FAMILIES, DemoOptions
+from demo.text import IGNORED, Encoded, batches, read_text
+from demo.train import rate_factor
 from trainer.layout import layout_of
+from trainer.processes import pick_device
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.tokenizer import load_base
 
@@ -160,7 +158,7 @@ def test_what_a_killed_run_left_is_no_base_and_is_made_anew(tmp_path: Path) -> N
     command = [
         sys.executable,
         "-m",
-        "trainer.demo",
+        "demo",
         "--out",
         str(out),
         "--text",
@@ -402,4 +400,4 @@ def test_make_adapt_passes_on_what_was_given(variables: list[str], arguments: st
     made = subprocess.run(
         ["make", "--dry-run", "adapt", *variables], cwd=ROOT, capture_output=True, text=True, check=True, env=alone
     )
-    assert made.stdout.splitlines()[-1] == f".venv/bin/python -m trainer.demo.story{arguments}"
+    assert made.stdout.splitlines()[-1] == f".venv/bin/python -m demo.story{arguments}"

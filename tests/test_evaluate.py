@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-import trainer.evaluate.losses as losses_module
+import trainer.evaluate.score as losses_module
 from trainer.document_ends import document_ends
 from trainer.evaluate import TextScore, loss_note, score_text
-from trainer.evaluate.losses import TokenLosses
-from trainer.evaluate.windows import Window, batches_of, windows_of
+from trainer.evaluate.score import TokenLosses, Window, batches_of, windows_of
 from vocabopt.errors import ModelError, OptionError
 from vocabopt.tokenizer import Base
 

@@ -16,9 +16,8 @@ from evaluation import nats_alone, one_thread, tiny_model  # noqa: F401
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from trainer.evaluate.subject import load_tokenizer
-from trainer.evaluate.task_files import read_items
-from trainer.evaluate.tasks import TASKS, Item, chosen_tasks
+from trainer.evaluate.run import load_tokenizer
+from trainer.evaluate.tasks import TASKS, Item, chosen_tasks, read_items
 from vocabopt.tokenizer import Base
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: the extra eval")
@@ -196,9 +195,9 @@ def test_items_are_asked_as_lm_evals_own_tasks_ask_them(
     name: str, task_folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prompts, choices and answers; lm-eval puts prompt and choice together itself."""
-    from trainer.evaluate import task_files
+    from trainer.evaluate import tasks
 
-    task, made = TASKS[name], task_files._item
+    task, made = TASKS[name], tasks._item
     read: list[tuple[dict[str, Any], Item]] = []
 
     def note(task: Any, place: Any, record: dict[str, Any]) -> Item:
@@ -206,7 +205,7 @@ def test_items_are_asked_as_lm_evals_own_tasks_ask_them(
         read.append((record, item))
         return item
 
-    monkeypatch.setattr(task_files, "_item", note)
+    monkeypatch.setattr(tasks, "_item", note)
     read_items(task, task_folders)
     for record, item in read[:N_ITEMS]:
         assert (item.context, list(item.choices), item.choices[item.label]) == theirs(name, record)

@@ -11,8 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from trainer.layout import layout_of
 from trainer.plan import Lora, Stage, named_plan
-from trainer.stages.freeze import finish_stage, prepare_stage
-from trainer.stages.new_rows import NewRows
+from trainer.stages.freeze import NewRows, finish_stage, prepare_stage
 from vocabopt.errors import PlanError
 
 N_BLOCKS = 5

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,11 +16,10 @@ from trainer.layout import layout_of
 from trainer.memory.build import outline_of
 from trainer.memory.predict import StepSettings, predict_stage
 from trainer.plan import Lora, Stage
-from trainer.stages import StageRun
+from trainer.stages import StageRun, StageSettings
+from trainer.stages import loop as loop_module
 from trainer.stages import run as run_module
-from trainer.stages.freeze import PreparedStage, prepare_stage
-from trainer.stages.frozen import frozen_matrices, narrow_frozen, narrows_frozen
-from trainer.stages.stage_trainer import StageTrainer
+from trainer.stages.freeze import PreparedStage, frozen_matrices, narrow_frozen, narrows_frozen, prepare_stage
 
 MIXED = replace(SETTINGS, precision="bf16-mixed", save_every_steps=None)
 TABLES = Stage(name="tables", embeddings="new", head="all", learning_rate=1e-2)
@@ -100,10 +100,10 @@ def test_the_optimizer_is_gone_before_weights_get_their_bits_back(
 ) -> None:
     """On a GPU its state would lie beside them."""
     made, found = [], []
-    create, finish = StageTrainer.create_optimizer, run_module.finish_stage
+    create, finish = loop_module.make_optimizer, run_module.finish_stage
 
-    def watched(trainer: StageTrainer, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        optimizer = create(trainer, model)
+    def watched(groups: list[dict[str, Any]], settings: StageSettings) -> torch.optim.Optimizer:
+        optimizer = create(groups, settings)
         made.append(weakref.ref(optimizer))
         return optimizer
 
@@ -114,7 +114,7 @@ def test_the_optimizer_is_gone_before_weights_get_their_bits_back(
         assert all(reference() is None for reference in made)
         return finish(prepared)
 
-    monkeypatch.setattr(StageTrainer, "create_optimizer", watched)
+    monkeypatch.setattr(loop_module, "make_optimizer", watched)
     monkeypatch.setattr(run_module, "finish_stage", finished)
     train_mixed(tiny_llama(), TABLES, tmp_path)
     assert found

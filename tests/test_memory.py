@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from measured_peak import measure_peak_bytes
 from stages import CONTEXT, NEW_IDS, TinyText, tiny_llama
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from trainer.layout import layout_of
-from trainer.memory import StageCost, StepSettings, measure_peak_bytes, predict_stage
+from trainer.memory import StageCost, StepSettings, predict_stage
 from trainer.memory.build import outline_of, sample_of
 from trainer.plan import Lora, Stage, named_plan
 from trainer.stages import StageSettings, run_stage

@@ -15,9 +15,9 @@ from stages import NEW_IDS, TinyText, tiny_llama
 
 from trainer.init import load_model
 from trainer.memory.build import outline_of
-from trainer.memory.fitting import memory_bytes, step_settings, what_fits
-from trainer.memory.fleet import DEFAULT_PROCESS_BYTES
+from trainer.memory.machine import DEFAULT_PROCESS_BYTES
 from trainer.memory.predict import predict_stage
+from trainer.memory.remedies import memory_bytes, step_settings, what_fits
 from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
 from trainer.stages import StageSettings, run_stage
@@ -76,7 +76,7 @@ def test_the_first_option_that_fits_leaves_the_result_alone(monkeypatch: pytest.
     def told(n_bytes: int) -> str:
         """On a device with room for so many bytes beside the process's own and the margin."""
         limit_bytes = (n_bytes + DEFAULT_PROCESS_BYTES) * 100 // 95 + 100
-        monkeypatch.setattr("trainer.memory.fitting.memory_bytes", lambda device: limit_bytes)
+        monkeypatch.setattr("trainer.memory.remedies.memory_bytes", lambda device: limit_bytes)
         return what_fits(tiny_llama().config, stage, settings, n_new=10, n_processes=1, device=CPU)
 
     assert told(needed).endswith("It would fit with --micro-batch 1 (1.0 GB).")

@@ -8,8 +8,17 @@ from stages import tiny_gpt2, tiny_llama, tiny_qwen2
 from transformers import GPTJConfig, GPTJForCausalLM, LlamaModel
 
 from trainer.layout import ModelLayout, layout_of
-from trainer.plan import PLAN_NAMES, Lora, Plan, Stage, named_plan, rows_of_table, stage_blocks, trainable_names
-from trainer.plan_file import read_plan
+from trainer.plan import (
+    PLAN_NAMES,
+    Lora,
+    Plan,
+    Stage,
+    named_plan,
+    read_plan,
+    rows_of_table,
+    stage_blocks,
+    trainable_names,
+)
 from vocabopt.errors import ModelError, PlanError
 
 LAYOUT = ModelLayout(

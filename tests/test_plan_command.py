@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trainer.memory.fleet import Fleet
+from trainer.memory.machine import Fleet
 from trainer.memory.plan_report import PlanOptions, PlanReport, plan_report
 from trainer.memory.predict import StepSettings
 from trainer.memory.remedies import Case, first_that_fits, sharded

@@ -10,7 +10,7 @@ from helpers import CORPUS
 from stages import SETTINGS, tiny_llama, train
 
 from trainer.plan import Stage
-from trainer.stages.room import check_stage_room
+from trainer.stages.checkpoints import check_stage_room
 from vocabopt.errors import RunDirectoryError
 
 Usage = namedtuple("Usage", "total used free")

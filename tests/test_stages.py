@@ -24,9 +24,9 @@ from stages import (
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from trainer.plan import Lora, Stage, named_plan
+from trainer.stages.loop import learning_rate_factor
 from trainer.stages.record import is_finished
 from trainer.stages.run import finished_run
-from trainer.stages.schedule import learning_rate_factor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -222,10 +222,9 @@ def test_checkpoints_hold_what_trains_and_its_optimizer_state_only(tmp_path: Pat
     assert sorted(path.name for path in folder.iterdir()) == [
         "complete.json",
         "optimizer.safetensors",
-        "rng_state.pth",
+        "random.safetensors",
         "state.json",
         "trainable.safetensors",
-        "trainer_state.json",
     ]
 
 

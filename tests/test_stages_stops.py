@@ -29,7 +29,7 @@ from stages import (
 
 from trainer.plan import Lora, Stage
 from trainer.stages import checkpoints
-from trainer.stages.arguments import why_not_fused
+from trainer.stages.integrations import why_not_fused
 from vocabopt import console
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
@@ -236,16 +236,15 @@ def test_a_fused_loss_is_told_off_for_kinds_that_liger_does_not_know(monkeypatch
     def without(rms_norm: bool = True) -> None: ...
 
     fake = SimpleNamespace(MODEL_TYPE_TO_APPLY_LIGER_FN={"llama": with_it, "old": without})
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    settings = replace(SETTINGS, fused_loss=True, cpu=False)
-    assert why_not_fused(settings, "llama") == "liger-kernel is not installed (pip install liger-kernel)"
+    gpu = torch.device("cuda")
+    assert why_not_fused("llama", gpu) == "liger-kernel is not installed (pip install liger-kernel)"
     monkeypatch.setattr("transformers.utils.import_utils.is_liger_kernel_available", lambda: True)
     monkeypatch.setitem(sys.modules, "liger_kernel", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "liger_kernel.transformers", SimpleNamespace(monkey_patch=fake))
-    assert why_not_fused(settings, "llama") is None
-    assert why_not_fused(settings, "gpt2") == "liger-kernel has none for models of type gpt2"
-    assert why_not_fused(settings, "old") == "liger-kernel has none for models of type old"
-    assert why_not_fused(replace(settings, cpu=True), "llama") == "it needs a GPU"
+    assert why_not_fused("llama", gpu) is None
+    assert why_not_fused("gpt2", gpu) == "liger-kernel has none for models of type gpt2"
+    assert why_not_fused("old", gpu) == "liger-kernel has none for models of type old"
+    assert why_not_fused("llama", torch.device("cpu")) == "it needs a GPU"
 
 
 def test_the_console_shows_how_the_loss_goes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from trainer.init import dtype_of, load_model, save_model
-from trainer.init.configs import checked_config
+from trainer.init.models import checked_config
 from trainer.layout import layout_of
 from vocabopt.errors import ModelError, ModelSpecError
 from vocabopt.model.spec import load_model_spec

@@ -1,12 +1,14 @@
-"""Where a model keeps its tables and blocks: names of parameters, nothing of their values."""
+"""Where a model keeps its tables and blocks, by the names of parameters."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vocabopt.errors import ModelError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
 
@@ -74,3 +76,15 @@ def _block_prefix(names: list[str], n_blocks: int, kind: str) -> str:
         if found_numbers == set(range(n_blocks)):
             return prefix
     raise ModelError(f"{kind}: no list of {n_blocks} blocks among its parameters ({', '.join(numbers) or 'none'}).")
+
+
+def replace_tensors(model: "nn.Module", replaced: "Callable[[Tensor], Tensor]") -> None:
+    """Put another tensor in the place of every parameter and buffer, wherever it is held: tied ones stay tied.
+
+    Args:
+        replaced: called for each place, so the same tensor may come more than once. Parameters must become parameters.
+    """
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    for name, tensor in named:
+        module, _, key = name.rpartition(".")
+        setattr(model.get_submodule(module), key, replaced(tensor))

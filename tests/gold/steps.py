@@ -101,7 +101,7 @@ def run_steps(folder: Path) -> dict[str, str]:
         _make_inputs()
         for name, arguments in steps():
             if name == "sweep demo":
-                from trainer.demo.__main__ import main as demo
+                from demo.__main__ import main as demo
 
                 _run(demo, DEMO)
             printed[name] = _run(main, arguments).output

@@ -9,13 +9,12 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.adapt.evals import bits_per_byte
-from trainer.adapt.measured import Measurements
+from trainer.adapt.measurements import Measurements, bits_per_byte
 from trainer.data import PackedText, TextPlan, pack_stage
 from trainer.document_ends import DocumentEnds
-from trainer.evaluate.subject import load_tokenizer
+from trainer.evaluate.run import load_tokenizer
 from trainer.init import load_model, place_model
-from trainer.init.configs import CONFIG
+from trainer.init.models import CONFIG
 from trainer.plan import Plan, Stage
 from trainer.processes import from_main, main_first, main_only
 from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage
@@ -140,6 +139,8 @@ def run_arm(
                 resume=run.resume,
                 console=run.console,
             )
+            if settings.shard:
+                model = None  # used up: the next stage reads the file
         else:
             model = None
         measures = run.eval_every == "stage" or number == len(arm.plan.stages)
@@ -165,8 +166,7 @@ def _record(
     if from_main(
         lambda: measures and not path.is_file() and (model is not None or (folder / "model" / CONFIG).is_file())
     ):
-        # A sharded stage gives the model back in CPU memory.
-        model = run.load(folder / "model") if model is None else place_model(model, run.device)
+        model = run.load(folder / "model") if model is None else model
         scores = run.scores(f"after {stage.name}", model, tokenizer)
         main_only(
             lambda: write_json_atomic(path, {"format_version": FORMAT_VERSION, "bits_per_byte": bits_per_byte(scores)})

@@ -10,9 +10,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from trainer.adapt.arm import ArmRun
-from trainer.adapt.early import Checked
-from trainer.adapt.evals import EvalText, eval_text
-from trainer.adapt.measured import Measurements
+from trainer.adapt.checks import Checked
+from trainer.adapt.measurements import EvalText, Measurements, eval_text
 from trainer.adapt.options import AdaptOptions
 from trainer.data import (
     HeldOut,
@@ -28,11 +27,11 @@ from trainer.data import (
     target_and_replays,
 )
 from trainer.document_ends import NONE, DocumentEnds, document_ends
-from trainer.evaluate.subject import load_tokenizer
+from trainer.evaluate.run import load_tokenizer
 from trainer.init import Extension
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
-from trainer.stages.batch import StepBatch
+from trainer.stages.settings import StepBatch
 from vocabopt.artifacts import digest
 from vocabopt.console import Console
 from vocabopt.errors import OptionError

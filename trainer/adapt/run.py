@@ -5,22 +5,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trainer.adapt.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
-from trainer.adapt.early import check_early
-from trainer.adapt.finish import finish_weights, write_card
-from trainer.adapt.full_training import full_training
+from trainer.adapt.checks import ADAPT_JSON, check_early, check_folder, take_folder
+from trainer.adapt.finish import finish_weights, is_rounded, write_card
 from trainer.adapt.inputs import Inputs, read_inputs, step_batch
 from trainer.adapt.options import AdaptOptions
-from trainer.adapt.owner import ADAPT_JSON, check_folder, take_folder
-from trainer.adapt.record import adapt_record
-from trainer.adapt.room import check_room_of_run
 from trainer.adapt.start import Start, initialise, initialised_model
 from trainer.data import Exposure, PackedText, exposure
 from trainer.evaluate import Gate
-from trainer.processes import is_main, main_only
-from vocabopt.artifacts import write_json_atomic
+from trainer.memory import predict_stage
+from trainer.memory.build import outline_of
+from trainer.memory.machine import Written, highest_bytes, of_arm
+from trainer.memory.remedies import step_settings
+from trainer.memory.target import with_rows
+from trainer.plan import named_plan
+from trainer.processes import is_main, main_only, n_processes
+from trainer.stages import StageSettings, is_finished
+from trainer.stages.checkpoints import check_room
+from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
+from vocabopt.versions import versions
 
 
 def adapt(
@@ -190,3 +197,125 @@ def _control_arm(options: AdaptOptions, inputs: Inputs) -> Arm:
         plan=inputs.plan.with_own_tokenizer(),
         new_ids=(),
     )
+
+
+_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "safetensors")
+
+
+def adapt_record(
+    options: AdaptOptions,
+    inputs: Inputs,
+    start: Start,
+    *,
+    seen: Exposure,
+    stages: Sequence[StageRecord],
+    status: str,
+    samples: Sequence[Mapping[str, str]],
+    control: Mapping[str, Any] | None,
+    gate: Gate,
+) -> dict[str, Any]:
+    """What adapt.json holds of the stages that are finished.
+
+    Args:
+        seen: how often each new token occurs in the training text.
+        status: "running", "finished", or "stopped: " and why.
+    """
+    after = final_scores(stages, start.initialised)
+    return {
+        "format_version": FORMAT_VERSION,
+        "status": status,
+        "n_added": len(inputs.extension.new_ids),
+        "plan": inputs.plan.name,
+        "init": options.init,
+        "model": options.model,
+        "tokenizer": str(options.tokenizer_dir),
+        "out": str(options.out),
+        "options": {**options.as_record(), **inputs.resolved(), "stages": inputs.plan.as_record()["stages"]},
+        "versions": versions(*_LIBRARIES),
+        "device": inputs.device_name,
+        "n_params": start.n_params,
+        "texts": {text.name: _text_record(text, start) for text in inputs.evals},
+        "document_ends": inputs.ends.as_record(),
+        "training_text": inputs.text.as_record(),
+        "exposure": seen.as_record(),
+        "init_log": start.init_log,
+        "before": start.before,
+        "initialised": start.initialised,
+        "stages": list(stages),
+        "after": after,
+        "gate": {
+            "max_forgetting": options.max_forgetting,
+            "texts": list(inputs.base_texts),
+            "worst": _worst(gate, start.before, stages),
+        },
+        "samples": list(samples),
+        "control": control,
+    }
+
+
+def _text_record(text: Any, start: Start) -> dict[str, Any]:
+    return {
+        "role": text.role,
+        "n_documents": len(text.documents),
+        "n_bytes": text.n_bytes,
+        "n_tokens_before": start.n_tokens_before[text.name],
+        "n_tokens_after": start.n_tokens_after[text.name],
+    }
+
+
+def _worst(gate: Gate, before: Mapping[str, float], stages: Sequence[StageRecord]) -> float | None:
+    """The largest relative rise in bits per byte on base-language text after any stage; None where not measured."""
+    rises = [found[1] for stage in stages if (found := gate.worst(before, stage["bits_per_byte"])) is not None]
+    return round(max(rises), 6) if rises else None
+
+
+def check_room_of_run(inputs: Inputs, arms: Sequence[Arm]) -> None:
+    """Room for the models that are not written yet: at the start of the first arm, after every stage, at the end.
+
+    Checkpoints are left out: a stage looks for their room before it starts.
+
+    Args:
+        arms: the adapted one, and its control where there is one.
+
+    Raises:
+        RunDirectoryError: the disk has less.
+    """
+    config = inputs.config
+    n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
+    sizes = [outline_of(with_rows(config, n_rows)).n_params, outline_of(config).n_params]
+    of_each = 2 if inputs.dtype == "bfloat16" else 4
+    written: list[Written] = []
+    for arm, n_params in zip(arms, sizes, strict=False):
+        stages = range(1, len(arm.plan.stages) + 1)
+        n_left = sum(not is_finished(arm.stage_folder(number)) for number in stages)
+        is_first = arm is arms[0]
+        written += of_arm(
+            n_params * of_each,
+            [0] * n_left,
+            starts=is_first and n_left > 0 and not (arm.start / "config.json").is_file(),
+            keeps_all=inputs.options.keep_stages == "all",
+            frees_start=inputs.device.type != "cpu" and (is_first or n_left < len(arm.plan.stages)),
+        )
+    # What is not rounded is a link.
+    if is_rounded(getattr(torch, inputs.dtype), inputs.model):
+        written.append(Written(n_bytes=2 * sizes[0]))
+    what = f"the {len(written)} whole models that are to be written (--keep-stages {inputs.options.keep_stages}) take"
+    check_room(arms[0].folder, highest_bytes(written), what)
+
+
+def full_training(inputs: Inputs, settings: StageSettings) -> dict[str, Any] | None:
+    """Peak memory of plan full with the same settings, as `vocabopt plan` predicts it for one process.
+
+    None for a model that cannot be predicted (mixtures of experts), or where weights are sharded over processes.
+    """
+    if settings.shard:
+        return None
+    config = inputs.config
+    n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
+    step = step_settings(settings, n_processes(), inputs.device)
+    (stage,) = named_plan("full").stages
+    try:
+        cost = predict_stage(outline_of(with_rows(config, n_rows)), stage, step, n_new=len(inputs.extension.new_ids))
+    except Exception:  # a line in a figure: no model may fail for want of it
+        return None
+    return {"peak_bytes": cost.peak_bytes(settings.optimizer), "source": "predicted by vocabopt plan"}

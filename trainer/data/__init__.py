@@ -11,19 +11,19 @@ dataset   the same for torch
 collate   batches for a model, with documents kept apart
 """
 
-from trainer.data.encoder import DocumentEncoder, TokenSample, budget_in_bytes
-from trainer.data.pack import pack_stage
-from trainer.data.packed import Exposure, PackedText, exposure
-from trainer.data.scan import ScannedSource, scan_text
-from trainer.data.sources import (
+from trainer.data.documents import (
     Budget,
     HeldOut,
+    ScannedSource,
     TextSource,
     hashes_of_documents,
     held_out_documents,
     parse_budget,
+    scan_text,
     target_and_replays,
 )
+from trainer.data.encoder import DocumentEncoder, TokenSample, budget_in_bytes
+from trainer.data.packing import Exposure, PackedText, exposure, pack_stage
 from trainer.data.text_plan import TextPlan, cut_text
 
 __all__ = [

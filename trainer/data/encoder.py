@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from trainer.data.scan import ScannedSource
-from trainer.data.sources import Budget
+from trainer.data.documents import Budget, ScannedSource
 from trainer.document_ends import DocumentEnds, document_ends
 from trainer.lost_characters import LostCharacters
 from vocabopt.errors import BaseTokenizerError

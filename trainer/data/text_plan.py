@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from trainer.data.scan import ScannedSource
+from trainer.data.documents import ScannedSource
 from vocabopt.artifacts import digest
 from vocabopt.errors import OptionError
 

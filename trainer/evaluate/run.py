@@ -1,29 +1,83 @@
-"""`vocabopt eval`: one model on texts and benchmarks, from options to the record that --json prints."""
+"""`vocabopt eval`: one model on texts and benchmarks, from options to the record that --json prints, and its tables."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trainer.devices import pick_device
+import torch
+from tokenizers import Tokenizer
+
 from trainer.document_ends import NONE, DocumentEnds, document_ends, turn_marks
 from trainer.evaluate.options import DEFAULT_CONTEXT, EvalOptions
-from trainer.evaluate.score import TextScore, check_context, positions_of, score_text
-from trainer.evaluate.subject import chosen_dtype, load_tokenizer, n_reloaded_otherwise
-from trainer.evaluate.task_files import TaskItems, read_items
-from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
-from trainer.init.configs import checked_config
-from trainer.init.folders import model_folder
-from trainer.init.models import load_model, place_model
+from trainer.evaluate.score import TextScore, check_context, loss_note, positions_of, score_text
+from trainer.evaluate.tasks import KOBEST, Task, TaskItems, chosen_tasks, read_items
+from trainer.init.models import checked_config, has_tokenizer, load_model, model_folder, place_model
+from trainer.processes import pick_device
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError, OptionError
+from vocabopt.errors import CorpusError, ModelError, OptionError
+from vocabopt.report.text import plain
+from vocabopt.tabular import DASH, PlainTable, shown
 from vocabopt.text.blocks import texts_of
 from vocabopt.text.corpus import TextSet, named_set
+from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.versions import versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_tokenizer(path: str) -> "PreTrainedTokenizerBase":
+    """A folder's tokenizer, as transformers loads it.
+
+    Raises:
+        ModelError: the folder has none, or transformers cannot load it.
+    """
+    from transformers import AutoTokenizer
+
+    folder = model_folder(path)
+    if not has_tokenizer(folder) and not (folder / "vocab.json").is_file():
+        raise ModelError(f"{folder}: holds no tokenizer (tokenizer.json). Name a folder that does with --tokenizer.")
+    try:
+        # Code that a folder brings along is not run.
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # loading fails in a hundred ways
+        raise ModelError(
+            f"{folder}: transformers cannot load its tokenizer ({type(error).__name__}: {str(error)[:200]}). Name "
+            "another folder with --tokenizer."
+        ) from error
+    return loaded
+
+
+def n_reloaded_otherwise(path: str, tokenizer: "PreTrainedTokenizerBase") -> int | None:
+    """On how many of the built-in hard lines transformers gives other ids than the folder's tokenizer.json.
+
+    transformers builds some kinds of tokenizers anew, from their vocabulary and its own idea of their pipeline: what
+    is measured then is not what the model was trained with. None where the folder has no tokenizer.json.
+    """
+    file = model_folder(path) / "tokenizer.json"
+    if not file.is_file():
+        return None
+    lines = list(hard_strings())
+    own = Tokenizer.from_file(str(file))
+    # transformers encodes without what the file says of batches.
+    own.no_truncation()
+    own.no_padding()
+    expected = [encoding.ids for encoding in own.encode_batch(lines, add_special_tokens=False)]
+    found: list[list[int]] = tokenizer(lines, add_special_tokens=False, verbose=False)["input_ids"]
+    return sum(ids != other for ids, other in zip(expected, found, strict=True))
+
+
+def chosen_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """ "auto": bf16 on a GPU that computes in it, else fp32. The softmax is float32 either way."""
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16" if has_bf16 else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
 
 _LIBRARIES = ("torch", "transformers", "lm-eval")
 
@@ -228,3 +282,87 @@ def _mean(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         stderrs[name] = None if None in errors else math.hypot(*errors) / len(errors)
     n_items = sum(record["n_items"] for record in records)
     return {"source": None, "n_items": n_items, "metrics": metrics, "stderrs": stderrs, "n_joined": 0}
+
+
+_NAME_LIMIT = 60
+_NOTE_LIMIT = 500
+
+
+def all_tables(record: Mapping[str, Any]) -> list[PlainTable]:
+    """Texts, then benchmarks; what was not asked for has no table."""
+    return [table for table in (_texts_table(record), _tasks_table(record)) if table.rows]
+
+
+def _texts_table(record: Mapping[str, Any]) -> PlainTable:
+    return PlainTable(
+        caption=f"{plain(record['model'], _NAME_LIMIT)}: bits per byte of text (lower is better)",
+        headers=("text", "documents", "bytes", "tokens", "tokens\nper byte", "bits\nper byte", "nats per\ntoken *"),
+        rows=[
+            (
+                plain(name, _NAME_LIMIT),
+                f"{text['n_documents']:,}",
+                f"{text['n_bytes']:,}",
+                f"{text['n_tokens']:,}",
+                f"{text['tokens_per_byte']:.4f}",
+                f"{text['bits_per_byte']:.4f}",
+                f"{text['nats_per_token']:.4f}",
+            )
+            for name, text in record["texts"].items()
+        ],
+    )
+
+
+def _tasks_table(record: Mapping[str, Any]) -> PlainTable:
+    tasks: Mapping[str, Any] = record["tasks"]
+    return PlainTable(
+        caption=f"{plain(record['model'], _NAME_LIMIT)}: benchmarks (lm-eval, no examples in the prompt)",
+        headers=("task", "items", "accuracy", "+-", "per\ncharacter", "+-", "macro F1", "+-"),
+        rows=[
+            (
+                f"{name}, mean" if name == KOBEST else name,
+                f"{task['n_items']:,}",
+                *(cell for metric in ("acc", "acc_norm", "f1") for cell in _metric(task, metric)),
+            )
+            for name, task in tasks.items()
+        ],
+        bold=frozenset(number for number, name in enumerate(tasks) if name == KOBEST),
+    )
+
+
+def _metric(task: Mapping[str, Any], metric: str) -> tuple[str, str]:
+    if metric not in task["metrics"]:
+        return DASH, DASH
+    return shown(task["metrics"][metric], ".4f"), shown(task["stderrs"][metric], ".4f")
+
+
+def notes(record: Mapping[str, Any]) -> list[str]:
+    """Sentences that belong under the tables."""
+    options = record["options"]
+    said = [plain(note, _NOTE_LIMIT) for note in record["model_notes"]]
+    if record["texts"]:
+        overlap = "" if options["stride"] is None else f", each further one adding {options['stride']:,}"
+        said.append(
+            f"Windows of {options['context_tokens']:,} tokens{overlap}, {record['dtype']} on {record['device']}. "
+            "* Depends on the tokenizer: not comparable between models of different tokenizers."
+        )
+    start = record["document_start"]
+    said.append(f"Documents are opened by {plain(start['token'] or 'nothing')}.")
+    said += [plain(note, _NOTE_LIMIT) for note in start["notes"]]
+    if record["n_lines_reloaded_otherwise"]:
+        said.append(
+            f"transformers encodes {record['n_lines_reloaded_otherwise']:,} of the built-in hard lines otherwise than "
+            f"{plain(record['tokenizer'])}/tokenizer.json: it builds this kind of tokenizer anew. All "
+            "numbers are of its ids; vocabopt verify shows where they differ."
+        )
+    for name, text in record["texts"].items():
+        losses = {field: text[field] for field in ("n_unknown_tokens", "n_lost_chars")}
+        said += filter(None, [loss_note(plain(name, _NAME_LIMIT), **losses)])
+    said += [
+        f"{name}: the tokenizer joins {task['n_joined']:,} choices with the end of their prompts, so that a part of "
+        "them is not scored. Compare such numbers with care."
+        for name, task in record["tasks"].items()
+        if task["n_joined"]
+    ]
+    if any(task["stderrs"].get("f1", 0.0) is None for task in record["tasks"].values()):
+        said.append("+-: standard error; lm-eval gives none for macro F1.")
+    return said

@@ -2,27 +2,164 @@
 
 Loss per token cannot be compared across tokenizers: a vocabulary of shorter tokens has a lower one on the same text
 without knowing more. Bits per byte divide what the whole text costs by what no tokenizer changes, its UTF-8 bytes.
+
+    documents -> windows of tokens -> batches of similar length -> losses of single tokens -> TextScore
+
+Shapes: B windows, T positions, P scored positions of a batch, V rows of the output table, D width.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainer.document_ends import DocumentEnds, document_ends
-from trainer.evaluate.losses import TokenLosses, n_rows_of
-from trainer.evaluate.windows import Window, batches_of, windows_of
 from trainer.lost_characters import LostCharacters
 from trainer.out_of_memory import is_out_of_memory
 from vocabopt.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+#: Batches that are sorted by length together; the more, the less padding, and the more is held in memory.
+_SORTED_BATCHES = 32
+
+
+class Window(NamedTuple):
+    """Some tokens of one document, of which the last `n_scored` are scored; the others are context.
+
+    The model reads the start token and all of them but the last, and is asked for each of them.
+    """
+
+    ids: Sequence[int]
+    n_scored: int
+
+
+def windows_of(ids: Sequence[int], context_tokens: int, stride: int | None) -> Iterator[Window]:
+    """The windows of a document, each opened by the start token, which is one of the `context_tokens`.
+
+    Args:
+        stride: tokens that each window after the first one adds; the others repeat what comes before them. None: no
+            overlap, so that every token is read once.
+    """
+    size = context_tokens - 1
+    step = size if stride is None else stride
+    assert 1 <= step <= size
+    if ids:
+        yield Window(ids[:size], min(size, len(ids)))
+    for end in range(size + step, len(ids) + step, step):
+        part = ids[end - size : end]
+        yield Window(part, step - (end - min(end, len(ids))))
+
+
+def batches_of(windows: Iterable[Window], batch_tokens: int) -> Iterator[list[Window]]:
+    """Batches of windows of similar length: padded to the longest, each has at most `batch_tokens` tokens.
+
+    A window that is longer than that is a batch of its own. All windows come, in another order.
+    """
+    gathered: list[Window] = []
+    n_gathered = 0
+    for window in windows:
+        gathered.append(window)
+        n_gathered += len(window.ids)
+        if n_gathered >= _SORTED_BATCHES * batch_tokens:
+            yield from _sorted_batches(gathered, batch_tokens)
+            gathered, n_gathered = [], 0
+    yield from _sorted_batches(gathered, batch_tokens)
+
+
+def _sorted_batches(windows: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
+    batch: list[Window] = []
+    # The longest first: what does not fit into memory fails at once.
+    for window in sorted(windows, key=lambda window: -len(window.ids)):
+        if batch and (len(batch) + 1) * len(batch[0].ids) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
+
+
+#: Of float32 logits held at once, where the model lets its head be asked in parts.
+_LOGIT_BYTES = 256 << 20
+_PROBE_TOKENS = 4
+
+
+class TokenLosses:
+    """Losses of single tokens under one model.
+
+    Logits of a batch are its largest array by far: 8 windows of 2,048 tokens over 50,000 rows take 3.3 GB in float32.
+    So the head is given a part of the positions at a time, where head(body(ids)) is what the model itself computes;
+    models that scale or cap their logits behind the head are asked whole, a few windows at a time.
+    """
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        self._model = model
+        self._head: Callable[[Tensor], Tensor] | None = _separate_head(model)
+        self._n_rows = n_rows_of(model)
+
+    def __call__(self, input_BT: Tensor, target_BT: Tensor, is_scored_BT: Tensor) -> Tensor:
+        """Losses [P] in float32, in the order of `is_scored_BT`. Logits are float32 before the softmax, always."""
+        if self._head is not None:
+            hidden_PD = _body(self._model, input_BT)[is_scored_BT]
+            target_P = target_BT[is_scored_BT]
+            step = max(1, _LOGIT_BYTES // (4 * self._n_rows))
+            parts = zip(torch.split(hidden_PD, step), torch.split(target_P, step), strict=True)
+            return torch.cat([_cross_entropy(self._head(hidden), target) for hidden, target in parts])
+        step = max(1, _LOGIT_BYTES // (4 * self._n_rows * input_BT.shape[1]))
+        losses = []
+        for rows in range(0, len(input_BT), step):
+            part = slice(rows, rows + step)
+            logits_PV = _logits(self._model, input_BT[part])[is_scored_BT[part]]
+            losses.append(_cross_entropy(logits_PV, target_BT[part][is_scored_BT[part]]))
+        return torch.cat(losses)
+
+
+def _cross_entropy(logits_PV: Tensor, target_P: Tensor) -> Tensor:
+    return torch.nn.functional.cross_entropy(logits_PV.float(), target_P, reduction="none")
+
+
+def _arguments(input_BT: Tensor) -> dict[str, Any]:
+    # Padding stands behind all that is scored, where causal attention does not look, so every position may count as
+    # text: a mask would cost the fast attention, and none at all a warning about padding.
+    return {"input_ids": input_BT, "attention_mask": torch.ones_like(input_BT), "use_cache": False}
+
+
+def _logits(model: "PreTrainedModel", input_BT: Tensor) -> Tensor:
+    logits: Tensor = model(**_arguments(input_BT)).logits
+    return logits
+
+
+def _body(model: "PreTrainedModel", input_BT: Tensor) -> Tensor:
+    hidden: Tensor = model.base_model(**_arguments(input_BT)).last_hidden_state
+    return hidden
+
+
+def n_rows_of(model: "PreTrainedModel") -> int:
+    """Rows of the input table, padding included."""
+    embeddings: Any = model.get_input_embeddings()
+    return int(embeddings.weight.shape[0])
+
+
+def _separate_head(model: "PreTrainedModel") -> Callable[[Tensor], Tensor] | None:
+    """The head, where the model's logits are it on the body's output and nothing else; found out by trying."""
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if head is None or model.base_model is model:
+        return None
+    ids = torch.arange(_PROBE_TOKENS, device=model.device)[None]
+    try:
+        apart = head(_body(model, ids))
+    except (AttributeError, TypeError):  # a body of another shape than transformers' own
+        return None
+    # Logits within rounding of one another, but not by a factor or a cap.
+    return head if torch.allclose(apart, _logits(model, ids), rtol=1e-3, atol=1e-5) else None
+
 
 #: Documents encoded at a time.
 _ENCODED_DOCUMENTS = 256

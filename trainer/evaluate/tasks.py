@@ -1,4 +1,10 @@
-"""The benchmarks that `--tasks` knows: how an item is asked, and which local files hold the items.
+"""The benchmarks that `--tasks` knows: how an item is asked, and its items from local files; nothing is downloaded.
+
+    KoBEST  boolq_test.jsonl or boolq_validation.jsonl and so on, fields as in the data set skt/kobest_v1
+    PIQA    valid.jsonl and valid-labels.lst, as published
+    BLiMP   BLiMP.zip as published, or its folder data/ with 67 files
+
+.jsonl may be .jsonl.gz or .jsonl.zst as well.
 
 Prompts and choices are those of lm-eval's own tasks, character by character (a test compares them), so that numbers
 can be set beside published ones; lm-eval's own definitions would fetch data and metrics from the network.
@@ -9,11 +15,18 @@ template stays as it is for every model, base and merged: only then do the two a
 tokenizer spells two spaces and a syllable is a part of what is compared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
-from vocabopt.errors import OptionError
+from vocabopt.errors import CorpusError, OptionError
+from vocabopt.text.byte_order_mark import read_utf8
+from vocabopt.text.storage import chunks, file_format
 
 Record: TypeAlias = Mapping[str, Any]
 
@@ -137,3 +150,131 @@ def chosen_tasks(names: Sequence[str]) -> tuple[Task, ...]:
             raise OptionError(f"--tasks {name}: no such task. There are: {known}.")
         chosen |= {task.name: task for task in found}
     return tuple(chosen.values())
+
+
+_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_LABELS = "valid-labels.lst"
+
+
+class TaskItems(NamedTuple):
+    """source: the file that they were read from."""
+
+    items: list[Item]
+    source: str
+
+
+class _Place(NamedTuple):
+    """Where a record is, for messages."""
+
+    path: str
+    line: int
+
+
+def read_items(task: Task, folders: Sequence[Path]) -> TaskItems:
+    """All items of a task, from the first folder that has its file.
+
+    Raises:
+        OptionError: no folder has it.
+        CorpusError: it cannot be read, or a record lacks a field.
+    """
+    path = _find(task, folders)
+    if task.name == "blimp":
+        records: Iterator[tuple[_Place, dict[str, Any]]] = _interleaved(path)
+    elif task.name == "piqa":
+        records = _labelled(path)
+    else:
+        records = _records(str(path), _read(path))
+    items = [_item(task, place, record) for place, record in records]
+    if not items:
+        raise CorpusError(f"{path}: holds no items of {task.name}. Fetch it again.")
+    return TaskItems(items, str(path))
+
+
+def _find(task: Task, folders: Sequence[Path]) -> Path:
+    if task.name == "blimp":
+        names = ["BLiMP.zip", "data"]
+    else:
+        names = [f"{name}{ending}" for name in task.files for ending in _ENDINGS]
+    for name in names:
+        for folder in folders:
+            if (folder / name).exists():
+                return folder / name
+    looked = ", ".join(str(folder) for folder in folders)
+    stems = " or ".join(names if task.name == "blimp" else [f"{name}.jsonl" for name in task.files])
+    packed = "" if task.name == "blimp" else " (or .jsonl.gz)"
+    raise OptionError(f"--tasks-data {looked}: no {stems}{packed}, which {task.name} is read from. Put it there.")
+
+
+def _read(path: Path) -> bytes:
+    """Raises CorpusError: the file cannot be read, or is cut short."""
+    return b"".join(data for data, _ in chunks(str(path), file_format(path.name)[1], 1 << 20))
+
+
+def _records(path: str, data: bytes) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    """The objects of a file of JSON lines, whose bytes may come from inside an archive: the readers of text take paths,
+    guess the format and tell documents from fields, where a benchmark's file has one form and no other.
+    """
+    for number, line in enumerate(data.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{path}, line {number}: is no JSON ({error}). Fetch the file again.") from error
+        if not isinstance(record, dict):
+            raise CorpusError(f"{path}, line {number}: is no JSON object with named fields. Fetch the file again.")
+        yield _Place(path, number), record
+
+
+def _labelled(path: Path) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    """PIQA has its labels in a file of their own, a line each."""
+    labels = path.parent / _LABELS
+    if not labels.is_file():
+        raise OptionError(f"--tasks-data {path.parent}: no {_LABELS}, which piqa is read from. Put it there.")
+    rows = list(_records(str(path), _read(path)))
+    given = read_utf8(labels).split()
+    if len(rows) != len(given) or set(given) - {"0", "1"}:
+        raise CorpusError(
+            f"{labels}: {len(given):,} labels for the {len(rows):,} items of {path.name}, each 0 or 1. Fetch both "
+            "again."
+        )
+    for (place, record), label in zip(rows, given, strict=True):
+        yield place, {**record, "label": int(label)}
+
+
+def _interleaved(path: Path) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    """BLiMP's phenomena by turns, so that the first so many pairs are of all kinds."""
+    if path.is_dir():
+        files = {str(file): file.read_bytes() for file in sorted(path.glob("*.jsonl"))}
+    else:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = sorted(name for name in archive.namelist() if Path(name).match("data/*.jsonl"))
+                # Archives made on a Mac hold a shadow of each file.
+                names = [name for name in names if not name.startswith("__MACOSX/")]
+                files = {f"{path}/{name}": archive.read(name) for name in names}
+        # RuntimeError: what is locked with a password, or packed in a way that zipfile does not know.
+        except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+            raise CorpusError(f"{path}: cannot be read ({error}). Fetch it again.") from error
+    turns = zip_longest(*(_records(name, data) for name, data in files.items()))
+    yield from (found for found in chain.from_iterable(turns) if found is not None)
+
+
+def _item(task: Task, place: _Place, record: dict[str, Any]) -> Item:
+    for name, kind in task.fields.items():
+        if not isinstance(record.get(name), kind):
+            what = "text" if kind is str else "a whole number"
+            raise CorpusError(
+                f"{place.path}, line {place.line}: field {name!r} is not {what}; {task.name} needs "
+                f"{', '.join(task.fields)}, as lm-eval's data has them."
+            )
+    try:
+        item = task.item(record)
+    except KeyError as error:  # COPA asks for cause or effect and nothing else
+        raise CorpusError(f"{place.path}, line {place.line}: {task.name} does not know the value {error}.") from error
+    if not 0 <= item.label < len(item.choices) or not all(item.choices):
+        raise CorpusError(
+            f"{place.path}, line {place.line}: label {item.label} is none of {len(item.choices)} choices, or one of "
+            "them is empty."
+        )
+    return item

@@ -1,9 +1,19 @@
-"""What initialisation needs to know of a merged tokenizer, and how it fits a model's tables."""
+"""What a merged tokenizer adds to a model's own: read from extension.json, or worked out from its tokens' bytes."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from trainer.init.models import has_tokenizer, model_folder
 from vocabopt.errors import ModelError
+from vocabopt.merge.extension import EXTENSION_JSON
+from vocabopt.merge.extension import read_extension as read_record
+from vocabopt.text.scripts import contains_target, find_target_scripts
+from vocabopt.tokenizer import Tokenizer, load_tokenizer
+from vocabopt.tokenizer.families import char_of_byte
+from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
 
 #: With fewer rows a median norm is chance: of 64 normal norms its standard error is a sixth of their deviation.
 MIN_NORM_ROWS = 64
@@ -76,3 +86,192 @@ class Extension:
                     f"the base's {self.n_base_tokens:,} tokens. Merge again, or remove extension.json to have them "
                     "worked out from the tokenizers."
                 )
+
+
+_N_EXAMPLES = 3
+
+
+def read_extension(tokenizer: Path, model: str | Path) -> Extension:
+    """What a merged tokenizer adds to the tokenizer of a model.
+
+    Args:
+        tokenizer: its folder; what `vocabopt merge` wrote, or any that keeps the ids of the model's own tokens.
+        model: the model's folder or hub id. It need not hold a tokenizer where `tokenizer` has an extension.json.
+
+    Raises:
+        ModelError: it does not extend the model's tokenizer, or extension.json is not of this tokenizer.
+        BaseTokenizerError: a tokenizer cannot be loaded.
+        RunDirectoryError: extension.json is of another version, broken, or at odds with itself.
+    """
+    path = tokenizer / EXTENSION_JSON
+    if not has_tokenizer(tokenizer):
+        inner = tokenizer / "tokenizer"
+        hint = (
+            f"Its tokenizer is in {inner}." if has_tokenizer(inner) else "Name the folder that `vocabopt merge` wrote."
+        )
+        raise ModelError(f"--tokenizer {tokenizer}: holds no tokenizer. {hint}")
+    folder = model_folder(model)
+    record = read_record(tokenizer) if path.is_file() else None
+    merged = load_tokenizer(str(tokenizer))
+    own = _own(folder, record)
+    if own is not None:
+        _check_extends(merged, own, tokenizer, folder)
+    if record is not None:
+        _check_record(record, merged, own, path, folder)
+        return _of_record(record, merged, tokenizer)
+    if own is None:
+        raise ModelError(
+            f"{tokenizer}: has no {EXTENSION_JSON}, and {folder} no tokenizer to work out from what the new tokens "
+            "replace. Put the model's own tokenizer beside its weights."
+        )
+    return _worked_out(merged, own, tokenizer, folder)
+
+
+def _own(folder: Path, record: Mapping[str, Any] | None) -> Tokenizer | None:
+    """The model's own tokenizer; None where its folder holds none."""
+    if not has_tokenizer(folder):
+        return None
+    base = {} if record is None else record["base"]
+    return load_tokenizer(str(folder), pattern=base.get("pattern"), specials=base.get("specials"))
+
+
+def _check_extends(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path) -> None:
+    changed = [(piece, index) for piece, index in own.vocab.items() if merged.vocab.get(piece) != index]
+    if changed:
+        shown = ", ".join(
+            f"{piece!r} is {index} and becomes {merged.vocab.get(piece)}" for piece, index in changed[:_N_EXAMPLES]
+        )
+        raise ModelError(
+            f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
+            f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
+        )
+
+
+# --- From extension.json ----------------------------------------------------------------------------------------------
+
+
+def _check_record(
+    record: Mapping[str, Any], merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path
+) -> None:
+    first, end = int(record["first_id"]), int(record["n_tokens"])
+    if own is not None and own.n_tokens != first:
+        raise ModelError(
+            f"{path}: field first_id: new ids begin at {first:,}; the tokenizer of {folder} has {own.n_tokens:,} "
+            f"tokens. It was merged into another tokenizer: merge again with --base {folder}."
+        )
+    if merged.n_tokens != end:
+        raise ModelError(
+            f"{path}: field n_tokens: says {end:,}; the tokenizer beside it has {merged.n_tokens:,}. Files of two "
+            "merges are mixed: merge again into a folder of its own."
+        )
+    unlike = [token for token in record["tokens"] if merged.spelling.get(token["id"]) != token["piece"]]
+    if unlike:
+        raise ModelError(
+            f"{path}: field tokens: {unlike[0]['id']} is {unlike[0]['piece']!r}; the tokenizer beside it says "
+            f"{merged.spelling.get(unlike[0]['id'])!r}. Files of two merges are mixed: merge again into a folder of "
+            "its own."
+        )
+
+
+def _of_record(record: Mapping[str, Any], merged: Tokenizer, tokenizer: Path) -> Extension:
+    tokens = record["tokens"]
+    scripts = record.get("scripts")
+    return _extension(
+        merged,
+        tokenizer,
+        new_ids=[token["id"] for token in tokens],
+        base_ids=[token["base_ids"] for token in tokens],
+        texts=[bytes.fromhex(token["bytes"]) for token in tokens],
+        base_tokens=_as_ids(index for index in merged.spelling if index < record["first_id"]),
+        n_rows=int(record["n_rows_padded"]),
+        scripts=None if scripts is None else tuple(scripts),
+        source=EXTENSION_JSON,
+    )
+
+
+# --- From the bytes of the tokens -------------------------------------------------------------------------------------
+
+
+def _worked_out(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path) -> Extension:
+    """Every token that the model's own tokenizer lacks is new; its bytes are encoded by the merges of that alone."""
+    if own.by_merges is None:
+        raise ModelError(
+            f"{folder}: its tokenizer is no BPE, so what new tokens replace cannot be worked out from their bytes. "
+            f"Merge with vocabopt, which writes {EXTENSION_JSON}."
+        )
+    new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
+    texts = [_text(merged, index) for index in new_ids]
+    base_ids = own.by_merges.encode([_spelled(own, text) for text in texts])
+    return _extension(
+        merged,
+        tokenizer,
+        new_ids=new_ids,
+        base_ids=base_ids,
+        texts=texts,
+        base_tokens=_as_ids(own.spelling),
+        n_rows=None,
+        scripts=None,
+        source="bytes",
+    )
+
+
+def _text(side: Tokenizer, index: int) -> bytes:
+    """The bytes of text that a token stands for: those of an added token are its content, of a byte piece its byte."""
+    if index in side.texts:
+        return side.texts[index]
+    piece = side.spelling[index]
+    is_byte = index not in side.added and piece.startswith("<0x")
+    return bytes([int(piece[3:5], 16)]) if is_byte else piece.encode()
+
+
+def _spelled(side: Tokenizer, text: bytes) -> str:
+    """Text as the merges of a tokenizer read it."""
+    if side.is_byte_level:
+        return "".join(char_of_byte()[byte] for byte in text)
+    return text.decode(errors="replace").replace(" ", SPACE_SYMBOL)
+
+
+# --- Both -------------------------------------------------------------------------------------------------------------
+
+
+def _extension(
+    merged: Tokenizer,
+    tokenizer: Path,
+    *,
+    new_ids: Sequence[int],
+    base_ids: Sequence[Sequence[int]],
+    texts: Sequence[bytes],
+    base_tokens: Sequence[int],
+    n_rows: int | None,
+    scripts: tuple[str, ...] | None,
+    source: str,
+) -> Extension:
+    if scripts is None:
+        scripts = find_target_scripts(Counter("".join(text.decode(errors="ignore") for text in texts)))
+    script_ids = [
+        index
+        for index in base_tokens
+        if scripts and index in merged.texts and contains_target(merged.texts[index].decode(errors="ignore"), scripts)
+    ]
+    known = set(merged.spelling)
+    return Extension(
+        new_ids=tuple(new_ids),
+        base_ids=tuple(map(tuple, base_ids)),
+        # An id that is no token fails the check against the model's tables, which can name it.
+        base_n_bytes=tuple(tuple(len(_text(merged, i)) if i in known else 0 for i in ids) for ids in base_ids),
+        texts=tuple(texts),
+        n_tokens=merged.n_tokens,
+        n_rows=n_rows,
+        base_tokens=base_tokens,
+        scripts=scripts,
+        script_ids=tuple(script_ids),
+        place=str(tokenizer),
+        source=source,
+    )
+
+
+def _as_ids(ids: Any) -> Sequence[int]:
+    """In order; as a range where there is no hole."""
+    ordered = sorted(ids)
+    whole = range(ordered[0], ordered[-1] + 1)
+    return whole if len(whole) == len(ordered) else tuple(ordered)

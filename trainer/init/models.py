@@ -1,19 +1,159 @@
-"""Models from disk, through transformers."""
+"""Model folders: found here or on the hub, config held against the weights, loaded by transformers, written whole.
 
-from collections.abc import Iterator
+Where config.json and the weights differ, the weights are believed, or the model is refused.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
+from transformers import AutoConfig, PreTrainedConfig
 
-from trainer.init.configs import CONFIG, checked_config, is_said_tied
-from trainer.init.folders import model_folder
 from trainer.out_of_memory import is_out_of_memory, memory_guard, of_weights
-from vocabopt.errors import ModelError, TrainingError
+from vocabopt.amounts import shown_bytes
+from vocabopt.artifacts import share, sync
+from vocabopt.errors import ModelError, RunDirectoryError, TrainingError
+from vocabopt.merge.extension import EXTENSION_JSON
+from vocabopt.model.weights import StoredTables, stored_tables
+from vocabopt.system_errors import hub_reason
+from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER, files_with_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+CONFIG = "config.json"
+_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedConfig:
+    """config: with the tying that the weights have. dtype: of the weights; None where their files do not tell.
+
+    notes: sentences on what the weights say otherwise than config.json, and which was believed.
+    """
+
+    config: PreTrainedConfig
+    dtype: torch.dtype | None
+    notes: tuple[str, ...]
+
+
+def checked_config(folder: Path) -> CheckedConfig:
+    """Read a model's config, and hold it against its weights where these are in safetensors.
+
+    Raises:
+        ModelError: no config.json, one that transformers cannot read, or one of other tables or blocks than the
+            weights.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder}: holds no config.json. Name the folder of a Hugging Face model.")
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # transformers raises a dozen unrelated kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ModelError(f"{folder / CONFIG}: transformers cannot read it ({reason}).") from error
+    tables = stored_tables(folder)
+    if tables is None:
+        return CheckedConfig(config=config, dtype=None, notes=())
+    _check(config, tables, folder)
+    notes = []
+    if is_said_tied(config) and tables.is_untied():
+        untie(config)
+        assert tables.output is not None, "an untied model has one"
+        notes.append(
+            f"{folder}: config.json says tie_word_embeddings true; the weights hold an output table of their own "
+            f"({tables.output.name}), which differs from the input table. The weights are believed: the model is "
+            "untied, and what is written says tie_word_embeddings false."
+        )
+    dtype, said = _DTYPES.get(tables.dtype), getattr(config, "dtype", None)
+    if dtype is not None and isinstance(said, torch.dtype) and dtype != said:
+        notes.append(
+            f"{folder}: config.json says {_name(said)}; the weights are {_name(dtype)}. The weights are believed."
+        )
+    return CheckedConfig(config=config, dtype=dtype, notes=tuple(notes))
+
+
+def _check(config: PreTrainedConfig, tables: StoredTables, folder: Path) -> None:
+    text = config.get_text_config()
+    # Blocks that predict further tokens (DeepSeek V3) lie behind the model's own.
+    counts_blocks = not getattr(text, "num_nextn_predict_layers", None)
+    n_blocks = getattr(text, "num_hidden_layers", None) if counts_blocks else None
+    if (wrong := tables.contradiction(n_rows=int(text.vocab_size), n_blocks=n_blocks)) is not None:
+        raise ModelError(f"{folder}: {wrong}")
+
+
+def refuse_quantized(config: PreTrainedConfig, folder: Path) -> None:
+    """Rows cannot be added to packed weights, and transformers cannot write them.
+
+    Raises:
+        ModelError: config.json says that the weights are quantised.
+    """
+    settings = getattr(config, "quantization_config", None)
+    if settings is not None:
+        method = settings.get("quant_method") if isinstance(settings, dict) else None
+        raise ModelError(
+            f"{folder}: config.json says that its weights are quantised ({method or 'quantization_config'}), and new "
+            "rows cannot be added to such weights. Name the model in 16 or 32 bits; where this one is, take "
+            "quantization_config out of its config.json."
+        )
+
+
+def is_said_tied(config: PreTrainedConfig) -> bool:
+    return bool(getattr(config, "tie_word_embeddings", False))
+
+
+def untie(config: PreTrainedConfig) -> None:
+    """In the config and, for a model of several parts, in that of its text."""
+    config.tie_word_embeddings = False
+    config.get_text_config().tie_word_embeddings = False
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+_TRAVELLING = (*COMPANION_FILES, "added_tokens.json", "vocab.json", "merges.txt", EXTENSION_JSON)
+#: What of a hub repository is fetched: weights in safetensors, config and tokenizer; no code.
+_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.jinja", "merges.txt")
+
+
+def model_folder(value: str | Path) -> Path:
+    """The folder of a model: a local one, or a hub id's, downloaded.
+
+    Raises:
+        ModelError: there is none, or the hub does not give it.
+    """
+    path, name = Path(value), str(value)
+    if path.is_dir():
+        return path
+    if path.exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        raise ModelError(f"{name}: is no model's folder. Name one that holds config.json, or a hub id.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_PATTERNS)))
+    except Exception as error:  # the hub's client raises a dozen unrelated kinds
+        raise ModelError(
+            f"{name}: is no folder here, and not to be had from the Hugging Face hub: {hub_reason(error)} Or "
+            "name a folder here."
+        ) from error
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return bool(files_with_tokenizer(folder))
+
+
+def tokenizer_files(folder: Path) -> dict[str, bytes]:
+    """The files of a tokenizer's folder that belong to it, by their path in it; not verify.json and the like."""
+    found = [folder / name for name in _TRAVELLING] + files_with_tokenizer(folder)
+    found += sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
+
 
 DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -155,3 +295,107 @@ def no_progress() -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     text: Any = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).strip().splitlines()[0].rstrip(".")
+
+
+#: Bytes of a file of weights: what the hub's own models have.
+MAX_SHARD_BYTES = 5_000_000_000
+#: A folder inside the target, where a model lies until it is whole.
+PARTIAL = ".partial"
+
+
+def save_model(
+    model: "PreTrainedModel",
+    folder: Path,
+    *,
+    max_shard_size: int = MAX_SHARD_BYTES,
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write a model's folder: weights in shards of safetensors, config.json, generation_config.json.
+
+    All is written into a folder inside the target first, and moved when whole and on the disk; config.json comes last,
+    so that a folder that holds one holds a whole model. A model that is there already is replaced by the new one.
+
+    Args:
+        max_shard_size: bytes of a shard at most; a single tensor that is larger has a shard of its own.
+        files: more files of the folder, by their path in it: the tokenizer's.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written, or the disk has no room; what was there is still whole.
+    """
+
+    def write(partial: Path) -> None:
+        with no_progress():
+            model.save_pretrained(partial, max_shard_size=max_shard_size)
+
+    _write(folder, write, files or {}, sum(parameter.nbytes for parameter in model.parameters()))
+
+
+def link_model(source: Path, folder: Path, *, files: Mapping[str, bytes] | None = None) -> None:
+    """The same for a model that lies in another folder: its files are linked where the file system can, else copied.
+
+    Raises:
+        RunDirectoryError: as `save_model`.
+    """
+
+    def write(partial: Path) -> None:
+        for path in sorted(source.iterdir()):
+            if path.is_file():
+                _place(path, partial / path.name)
+
+    _write(folder, write, files or {}, 0)
+
+
+def _place(source: Path, target: Path) -> None:
+    """Weights take no room twice. The others are copied: whoever edits one must not change the source's."""
+    if source.suffix == ".safetensors":
+        try:
+            target.hardlink_to(source)
+        except OSError:
+            pass  # another file system, or one without links
+        else:
+            return
+    shutil.copyfile(source, target)
+
+
+def _write(folder: Path, write: Callable[[Path], None], files: Mapping[str, bytes], n_bytes: int) -> None:
+    """Let `write` fill a folder, add files that it has not written itself, and move it all into place."""
+    partial = folder / PARTIAL
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        # Left by a run that was killed: shards of another number would travel along.
+        shutil.rmtree(partial)
+        partial.mkdir()
+        if (n_free := shutil.disk_usage(partial).free) < n_bytes:
+            raise OSError(f"{shown_bytes(n_bytes)} to write, {shown_bytes(n_free)} free")
+        write(partial)
+        for name, data in files.items():
+            if not (partial / name).exists():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                (partial / name).write_bytes(data)
+        _move(partial, folder)
+    except Exception as error:  # safetensors has an error of its own for a full disk
+        shutil.rmtree(partial, ignore_errors=True)
+        if is_out_of_memory(error):
+            raise
+        raise RunDirectoryError(
+            f"{folder}: the model cannot be written ({first_line(error)}). Free room, or choose another folder."
+        ) from error
+
+
+def _move(partial: Path, folder: Path) -> None:
+    written = sorted(path.relative_to(partial) for path in partial.rglob("*") if path.is_file())
+    for path in written:
+        share(partial / path)
+        sync(partial / path)
+    # From here on the old model is not whole any more, and the new one not yet.
+    (folder / CONFIG).unlink(missing_ok=True)
+    for old in folder.glob("model*.safetensors*"):
+        if old.relative_to(folder) not in written:
+            old.unlink()
+    for path in sorted(written, key=lambda path: path == Path(CONFIG)):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        if path == Path(CONFIG):
+            sync(folder)
+        (partial / path).replace(folder / path)
+    shutil.rmtree(partial)
+    sync(folder)

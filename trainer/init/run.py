@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from trainer.init.configs import checked_config, refuse_quantized
-from trainer.init.folders import model_folder, tokenizer_files
-from trainer.init.log import InitLog
+from trainer.init.extension import read_extension
 from trainer.init.methods import INIT_METHODS, InitMethod
-from trainer.init.models import DtypeName, load_model
-from trainer.init.reading import read_extension
-from trainer.init.saving import MAX_SHARD_BYTES, PARTIAL, save_model
-from trainer.init.tables import init_model
+from trainer.init.models import (
+    MAX_SHARD_BYTES,
+    PARTIAL,
+    DtypeName,
+    checked_config,
+    load_model,
+    model_folder,
+    refuse_quantized,
+    save_model,
+    tokenizer_files,
+)
+from trainer.init.tables import InitLog, init_model
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError

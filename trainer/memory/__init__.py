@@ -1,6 +1,5 @@
 """Memory and compute of a training stage: predicted from the model's config, and measured while it runs."""
 
-from trainer.memory.measure import measure_peak_bytes
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
 
-__all__ = ["StageCost", "StepSettings", "measure_peak_bytes", "predict_stage"]
+__all__ = ["StageCost", "StepSettings", "predict_stage"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from trainer.layout import ModelLayout, layout_of
+from trainer.layout import ModelLayout, layout_of, replace_tensors
 from trainer.plan import Stage, stage_blocks, trainable_names
 from vocabopt.errors import ModelError
 
@@ -177,8 +177,4 @@ def to_cpu(model: nn.Module) -> None:
             moved[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
         return moved[id(tensor)]
 
-    for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None:
-                    tensors[name] = on_cpu(tensor)  # type: ignore[assignment]
+    replace_tensors(model, on_cpu)

@@ -9,19 +9,15 @@ import torch
 from transformers import PreTrainedConfig
 
 from trainer.data import parse_budget
-from trainer.init.saving import MAX_SHARD_BYTES
+from trainer.init.models import MAX_SHARD_BYTES
 from trainer.memory.build import outline_of
-from trainer.memory.disk import Written, highest_bytes, of_arm
-from trainer.memory.fleet import DEFAULT_MARGIN, Fleet, limit_bytes
+from trainer.memory.machine import DEFAULT_MARGIN, Fleet, Written, highest_bytes, limit_bytes, of_arm
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
 from trainer.memory.remedies import Case, Predict, Remedy, first_that_fits, sharded
 from trainer.memory.target import DEFAULT_CONTEXT, checked_context, read_config, read_vocabulary, with_rows
-from trainer.plan import Lora, Plan, Stage, named_plan
-from trainer.plan_file import plan_by_name
-from trainer.stages.batch import StepBatch
-from trainer.stages.checkpoints import KEPT
-from trainer.stages.room import highest_of_stage
-from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision
+from trainer.plan import Lora, Plan, Stage, named_plan, plan_by_name
+from trainer.stages.checkpoints import KEPT, highest_of_stage
+from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision, StepBatch
 from vocabopt.choice.options import parse_bytes
 from vocabopt.errors import OptionError
 

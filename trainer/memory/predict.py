@@ -24,13 +24,11 @@ from transformers import PreTrainedModel
 
 from trainer.layout import layout_of
 from trainer.memory.build import Outline, Sample, blocks_of, build, sample_of, to_cpu
-from trainer.memory.cuda import CudaSemantics
-from trainer.memory.fused_loss import fused_loss
+from trainer.memory.kernels import CudaSemantics, fused_loss
 from trainer.memory.trace import Segment, record, replay
 from trainer.plan import Stage
-from trainer.stages.freeze import prepare_stage
-from trainer.stages.frozen import frozen_matrices, narrows_frozen
-from trainer.stages.room import state_bytes
+from trainer.stages.checkpoints import state_bytes
+from trainer.stages.freeze import frozen_matrices, narrows_frozen, prepare_stage
 from trainer.stages.settings import Optimizer, Precision
 from vocabopt.errors import ModelError, OptionError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from trainer.init.configs import CONFIG, checked_config
+from trainer.init.models import CONFIG, checked_config
 from vocabopt.errors import ModelSpecError, OptionError
 from vocabopt.merge.extension import read_extension
 from vocabopt.model.spec import ModelSpec, load_model_spec

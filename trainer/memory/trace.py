@@ -21,8 +21,9 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
+
+from trainer.stages.peak import tensors_in
 
 #: Fused attention, whose FLOPs are counted as those of the written-out one: two products forward, four backward.
 #: torch's counter adds the fused backward's recomputation, and does not know the kernels of a CPU.
@@ -56,9 +57,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self.segments[-1].flops += _flops(func, args, kwargs or {}, out)
-        for value in tree_iter(out):
-            if isinstance(value, Tensor):
-                self._watch(value)
+        for tensor in tensors_in(out):
+            self._watch(tensor)
         return out
 
     def _watch(self, tensor: Tensor) -> None:
@@ -77,7 +77,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> int:
-    packet = func._overloadpacket
+    packet = func.overloadpacket
     name = packet.__name__
     if name.startswith(_ATTENTION):
         # [B, heads, T, width] each; the backward pass has the output's gradient before them.

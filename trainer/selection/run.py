@@ -1,4 +1,4 @@
-"""Every arm's text swept, merged and learned by a small model; one table."""
+"""`vocabopt prepare --compare`: every arm's text swept, merged and learned by a small model; one table."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from trainer.adapt import AdaptOptions
-from trainer.init.folders import model_folder
+from trainer.init.models import model_folder
 from trainer.probe import ProbeOptions, probe
-from trainer.selection.options import ALL, ARMS, CompareOptions
-from trainer.selection.parts import names_of, split_text, text_of
+from trainer.selection.parts import ALL, ARMS, CompareOptions, names_of, split_text, text_of
 from trainer.selection.table import write_page
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console

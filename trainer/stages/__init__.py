@@ -2,16 +2,15 @@
 
 settings  ──>  run_stage  ──>  StageRun, and the stage's folder
                   │
-  freeze: prepare_stage (new_rows, adapters)       exactly the stage's parameters train
-  sharding: shard_stage                            split over processes, where asked for
-  stage_trainer: StageTrainer (schedule, progress) transformers' Trainer
-  checkpoints                                      what trains, written whole or not at all
-  freeze: finish_stage                             a plain model again
+  freeze: prepare_stage      exactly the stage's parameters train: new rows apart, adapters
+  sharding: shard_stage      split over processes, where asked for
+  loop: StageLoop            the training loop
+  checkpoints                what trains, written whole or not at all
+  freeze: finish_stage       a plain model again
 """
 
-from trainer.stages.checks import check_size
 from trainer.stages.record import CurvePoint, StageRun, is_finished, read_run
-from trainer.stages.run import finished_run, run_stage
+from trainer.stages.run import check_size, finished_run, run_stage
 from trainer.stages.settings import Precision, StageSettings
 
 __all__ = [

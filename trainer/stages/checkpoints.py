@@ -1,11 +1,10 @@
-"""Checkpoints inside a stage: only what trains, written whole or not at all.
+"""Checkpoints inside a stage: only what trains, written whole or not at all; and the room they need.
 
 STAGE/checkpoints/step-00000040/
     trainable.safetensors   the parameters that train, by name
     optimizer.safetensors   the optimizer's tensors, "NAME|KEY"
-    state.json              the optimizer's numbers, learning rates, scheduler, curve, and what the run was asked for
-    trainer_state.json      transformers' own
-    rng_state*.pth          random generators, of each process
+    random*.safetensors     torch's random generators, of each process
+    state.json              TrainingState
     complete.json           the names and sizes of all of these, written last
 
 Everything is on the disk before complete.json is, so a folder without it, or whose files have other sizes, is one that
@@ -14,23 +13,51 @@ was being written when the run was killed.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from trainer.plan import Stage
+from trainer.processes import is_main, n_processes, rank, wait_for_all
+from trainer.stages import checkpoints
+from trainer.stages.record import CurvePoint, PackedText
+from trainer.stages.settings import Optimizer, StageSettings
 from trainer.stages.sharding import gathered, like
 from vocabopt.amounts import shown_bytes
 from vocabopt.artifacts import FORMAT_VERSION, sync
-from vocabopt.errors import TrainingError
+from vocabopt.errors import RunDirectoryError, TrainingError
 
 FOLDER = "checkpoints"
 COMPLETE = "complete.json"
 KEPT = 2
 _TRAINABLE, _OPTIMIZER, _STATE = "trainable.safetensors", "optimizer.safetensors", "state.json"
+
+
+class TrainingState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checkpoint holds that is no tensor.
+
+    asked: what must be the same for the stage to be gone on with, by the name of its option.
+    optimizer_numbers: values of the optimizer's state that are no tensors, "NAME|KEY".
+    unlogged_loss: sum over the steps that no point of the curve holds yet, over all processes.
+    seconds: of training so far.
+    """
+
+    step: int
+    asked: dict[str, Any]
+    optimizer_numbers: dict[str, int | float]
+    unlogged_loss: float
+    seconds: float
+    curve: tuple[CurvePoint, ...]
+    format_version: int = FORMAT_VERSION
+
+
+# --- Folders ----------------------------------------------------------------------------------------------------------
 
 
 def folder_of(stage_folder: Path, step: int) -> Path:
@@ -63,16 +90,16 @@ def remove_checkpoint(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def prune(stage_folder: Path, keep: int = KEPT) -> None:
+def _prune(stage_folder: Path) -> None:
     """Remove all checkpoints but the newest complete ones."""
     found = sorted((stage_folder / FOLDER).glob("step-*"), reverse=True)
-    kept = [folder for folder in found if is_complete(folder)][:keep]
+    kept = [folder for folder in found if is_complete(folder)][:KEPT]
     for folder in found:
         if folder not in kept:
             remove_checkpoint(folder)
 
 
-def mark_complete(folder: Path) -> None:
+def _mark_complete(folder: Path) -> None:
     files = sorted(path for path in folder.iterdir() if path.name != COMPLETE)
     for path in files:
         sync(path)
@@ -85,9 +112,50 @@ def mark_complete(folder: Path) -> None:
     sync(folder)
 
 
-def training_state(
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(
+    stage_folder: Path,
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+    device: torch.device,
+) -> None:
+    """Write a checkpoint and remove all but the newest. All processes must call it; the first one writes.
+
+    Args:
+        state: without the optimizer's numbers.
+
+    Raises:
+        TrainingError: the disk is full, or cannot be written.
+    """
+    weights, tensors, numbers = _training_state(trained, optimizer, keep=is_main())
+    folder = folder_of(stage_folder, state.step)
+    try:
+        if is_main():
+            remove_checkpoint(folder)
+        wait_for_all()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(_random_state(device), folder / _random_name())
+        if is_main():
+            save_file(weights, folder / _TRAINABLE)
+            save_file(tensors, folder / _OPTIMIZER)
+            (folder / _STATE).write_bytes(
+                msgspec.json.encode(msgspec.structs.replace(state, optimizer_numbers=numbers))
+            )
+        wait_for_all()
+        if is_main():
+            _mark_complete(folder)
+            _prune(stage_folder)
+    except (OSError, SafetensorError) as error:
+        n_bytes = sum(tensor.nbytes for tensor in [*weights.values(), *tensors.values()])
+        raise disk_error(stage_folder, folder, str(error), n_bytes) from error
+
+
+def _training_state(
     trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, *, keep: bool
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, Any]]:
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, int | float]]:
     """What trains, the optimizer's tensors and its numbers, whole and on the CPU. All processes must call it.
 
     Args:
@@ -95,7 +163,7 @@ def training_state(
     """
     weights: dict[str, torch.Tensor] = {}
     tensors: dict[str, torch.Tensor] = {}
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, int | float] = {}
     for name, parameter in trained.items():
         if (value := gathered(parameter, keep=keep)) is not None:
             weights[name] = value
@@ -107,54 +175,14 @@ def training_state(
     return weights, tensors, numbers
 
 
-def write_tensors(folder: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor]) -> None:
-    save_file(weights, folder / _TRAINABLE)
-    save_file(optimizer, folder / _OPTIMIZER)
+def _random_name() -> str:
+    return f"random-{rank()}.safetensors" if n_processes() > 1 else "random.safetensors"
 
 
-def write_state(folder: Path, state: dict[str, Any]) -> None:
-    text = json.dumps({"format_version": FORMAT_VERSION, **state}, ensure_ascii=False, indent=1)
-    (folder / _STATE).write_text(text, encoding="utf-8")
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    return state
-
-
-def load_trainable(folder: Path, trained: Mapping[str, nn.Parameter]) -> None:
-    """Give parameters the values of a checkpoint.
-
-    Raises:
-        TrainingError: it holds others than these.
-    """
-    values = load_file(folder / _TRAINABLE)
-    if unlike := sorted(values.keys() ^ trained.keys()):
-        raise TrainingError(
-            f"{folder / _TRAINABLE}: holds other parameters than this stage trains ({unlike[0]}), so it is of another "
-            "model or plan. Choose another folder with --out."
-        )
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(like(values[name].to(parameter.device), parameter))
-
-
-def load_optimizer(
-    folder: Path, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> None:
-    """Give the optimizer its state of a checkpoint: per parameter, and the learning rate of each group."""
-    names = {id(parameter): name for name, parameter in trained.items()}
-    order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-    per_parameter: dict[str, dict[str, Any]] = {name: {} for name in order}
-    for full_key, value in [*load_file(folder / _OPTIMIZER).items(), *state["optimizer_numbers"].items()]:
-        name, _, key = full_key.rpartition("|")
-        is_split = isinstance(value, torch.Tensor) and value.shape == trained[name].shape
-        per_parameter[name][key] = like(value, trained[name]) if is_split else value
-    groups = optimizer.state_dict()["param_groups"]
-    for group, learning_rate in zip(groups, state["learning_rates"], strict=True):
-        group["lr"] = learning_rate
-    indexed = {index: per_parameter[name] for index, name in enumerate(order) if per_parameter[name]}
-    optimizer.load_state_dict({"state": indexed, "param_groups": groups})
+def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Of the generators that dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
 
 
 def disk_error(stage_folder: Path, written: Path, reason: str, needed_bytes: int) -> TrainingError:
@@ -167,3 +195,137 @@ def disk_error(stage_folder: Path, written: Path, reason: str, needed_bytes: int
         f"{written}: cannot be written ({reason}). It needs {shown_bytes(needed_bytes)}, and {shown_bytes(free)} are "
         f"free: free some, and go on with --resume; {rest}."
     )
+
+
+def not_finite(
+    stage: Stage, folder: Path, step: int, packed: PackedText, blocks: Sequence[int], what: str, seed: int
+) -> TrainingError:
+    """what: "loss nan" or "gradient inf". blocks: of the stage's dataset, those that are to blame."""
+    checkpoint = newest_complete(folder)
+    kept = f"{checkpoint} is kept." if checkpoint else "No checkpoint was written yet (--save-every)."
+    text = packed.text_of(blocks, seed)
+    return TrainingError(
+        f"stage {stage.name!r}: {what} in step {step}, blocks {blocks[0]} to {blocks[-1]} of its text (seed {seed})"
+        f"{f', which are {text}' if text else ''}. {kept} Look at this text; lower the learning rate "
+        f"({stage.learning_rate:g}, --learning-rate-factor) or use --precision fp32."
+    )
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def load_checkpoint(
+    folder: Path,
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    asked: Mapping[str, Any],
+    device: torch.device,
+) -> TrainingState:
+    """Give parameters, optimizer and random generators what a checkpoint holds.
+
+    Raises:
+        TrainingError: it is of a run with other options, or holds other parameters than these.
+    """
+    state = msgspec.json.decode((folder / _STATE).read_bytes(), type=TrainingState)
+    _check_same(asked, state.asked, folder)
+    values = load_file(folder / _TRAINABLE)
+    if unlike := sorted(values.keys() ^ trained.keys()):
+        raise TrainingError(
+            f"{folder / _TRAINABLE}: holds other parameters than this stage trains ({unlike[0]}), so it is of another "
+            "model or plan. Choose another folder with --out."
+        )
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(like(values[name].to(parameter.device), parameter))
+    _load_optimizer(folder, trained, optimizer, state)
+    # As many processes as wrote it: with another number nothing is the same bit for bit anyway.
+    if (folder / _random_name()).is_file():
+        generators = load_file(folder / _random_name())
+        torch.set_rng_state(generators["cpu"])
+        if device.type == "cuda" and "cuda" in generators:
+            torch.cuda.set_rng_state(generators["cuda"], device)
+    return state
+
+
+def _check_same(asked: Mapping[str, Any], checkpoint: Mapping[str, Any], folder: Path) -> None:
+    for name in sorted(asked.keys() | checkpoint.keys()):
+        now, before = asked.get(name), checkpoint.get(name)
+        if now != before:
+            raise TrainingError(
+                f"--resume: {folder} was written with {name} {before}, and now it is {now}. Resume with {name} "
+                f"{before}, or choose another folder with --out."
+            )
+
+
+def _load_optimizer(
+    folder: Path, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, state: TrainingState
+) -> None:
+    names = {id(parameter): name for name, parameter in trained.items()}
+    order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    per_parameter: dict[str, dict[str, Any]] = {name: {} for name in order}
+    for full_key, value in [*load_file(folder / _OPTIMIZER).items(), *state.optimizer_numbers.items()]:
+        name, _, key = full_key.rpartition("|")
+        if isinstance(value, torch.Tensor) and value.shape == trained[name].shape:
+            value = like(value, trained[name])
+        per_parameter[name][key] = value
+    indexed = {index: per_parameter[name] for index, name in enumerate(order) if per_parameter[name]}
+    optimizer.load_state_dict({"state": indexed, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+#: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
+_MIN_ELEMENTS_8BIT = 4_096
+_BLOCK_8BIT = 256
+
+
+def state_bytes(parameter: torch.Tensor, optimizer: Optimizer) -> int:
+    """AdamW keeps two values a weight, in the weight's type, and a count; bitsandbytes two bytes and their scales."""
+    n = parameter.numel()
+    if optimizer == "adamw":
+        return 2 * parameter.nbytes + 4
+    return 8 * n if n < _MIN_ELEMENTS_8BIT else 2 * n + 2 * 4 * -(-n // _BLOCK_8BIT)
+
+
+def check_room(folder: Path, needed_bytes: int, what: str) -> None:
+    """Refuse what would fill the disk later. what: "stage 'lora': its model (4.0 GB)", for the message.
+
+    Raises:
+        RunDirectoryError: fewer bytes are free where `folder` is or will be.
+    """
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed_bytes:
+        raise RunDirectoryError(
+            f"{folder}: the disk has {shown_bytes(free)} free, and {what} {shown_bytes(needed_bytes)}. Free some and "
+            "go on with --resume, or choose another folder with --out."
+        )
+
+
+def highest_of_stage(of_each: int, n_written: int, of_model: int) -> int:
+    """The most that a stage's checkpoints, of `of_each` bytes, and its model take on the disk.
+
+    While a checkpoint is written those before it are kept, and the newest are still there when the model is.
+    """
+    kept = checkpoints.KEPT
+    return max(min(n_written, kept + 1) * of_each, min(n_written, kept) * of_each + of_model)
+
+
+def check_stage_room(
+    model: torch.nn.Module,
+    trained: Iterable[torch.Tensor],
+    stage: str,
+    settings: StageSettings,
+    n_steps: int,
+    folder: Path,
+) -> None:
+    """Room for a stage's checkpoints and its model, beside the checkpoints that are there already.
+
+    Raises:
+        RunDirectoryError: as `check_room`.
+    """
+    of_each = sum(tensor.nbytes + state_bytes(tensor, settings.optimizer) for tensor in trained)
+    every = settings.save_every_steps
+    n_written = 0 if every is None else (n_steps - 1) // every
+    of_model = sum(parameter.nbytes for parameter in model.parameters())
+    highest = highest_of_stage(of_each, n_written, of_model)
+    there = sum(path.stat().st_size for path in (folder / checkpoints.FOLDER).rglob("*") if path.is_file())
+    check_room(folder, highest - there, f"stage {stage!r}, with its checkpoints and its model, takes")

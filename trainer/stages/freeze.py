@@ -1,15 +1,28 @@
-"""A model before and after a stage: exactly the stage's parameters train, and afterwards it is a plain model again."""
+"""A model before and after a stage: exactly the stage's parameters train, and afterwards it is a plain model again.
 
+prepare_stage   requires_grad as the stage says; new rows of a table as a parameter of their own; LoRA adapters
+finish_stage    rows and adapters merged into the weights
+narrow_frozen   on a GPU in bf16-mixed, frozen matrices in 16 bits while the stage trains
+
+New rows train alone or at another learning rate than the table. A mask on the gradient is no freeze: weight decay and
+the optimizer's momentum move masked rows. Here the old rows are not trained at all (rows "new"), or by an optimizer
+group of their own.
+
+Shapes: V rows of the table, N new rows, D the model's width (a head's bias has V and N only).
+"""
+
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from trainer.layout import ModelLayout
-from trainer.plan import Stage, rows_of_table, trainable_names
-from trainer.stages.adapters import add_adapters
-from trainer.stages.new_rows import SplitTable, split_table
+from trainer.plan import Stage, rows_of_table, stage_blocks, trainable_names
+from trainer.stages.settings import Precision
 from vocabopt.errors import PlanError
 
 if TYPE_CHECKING:
@@ -17,12 +30,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+# --- The stage --------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedStage:
     """What `prepare_stage` did to a model, for `finish_stage` to undo."""
 
     model: "PreTrainedModel"
-    tables: tuple[SplitTable, ...]
+    tables: "tuple[SplitTable, ...]"
     tuner: "LoraModel | None"
 
     @property
@@ -39,14 +55,8 @@ class PreparedStage:
     @property
     def n_trainable(self) -> int:
         """Numbers that train. New rows count once, also where the table that they were taken from trains too."""
-        twice = sum(table.rows.rows.numel() for table in self.tables if _table(table).requires_grad)
+        twice = sum(table.rows.rows.numel() for table in self.tables if table.original.requires_grad)
         return sum(parameter.numel() for parameter in self.trained.values()) - twice
-
-
-def _table(table: SplitTable) -> nn.Parameter:
-    parameter = table.modules[0].parametrizations[table.tensor_name].original  # type: ignore[union-attr, index]
-    assert isinstance(parameter, nn.Parameter)
-    return parameter
 
 
 def prepare_stage(model: "PreTrainedModel", stage: Stage, layout: ModelLayout, new_ids: Sequence[int]) -> PreparedStage:
@@ -97,3 +107,156 @@ def finish_stage(prepared: PreparedStage) -> "PreTrainedModel":
         assert merged is prepared.model
     prepared.model.requires_grad_(True)
     return prepared.model
+
+
+# --- New rows of a table ----------------------------------------------------------------------------------------------
+
+
+class NewRows(nn.Module):
+    """A table with some rows taken from `rows`: the gradient of those goes there, that of the others to the table."""
+
+    ids: torch.Tensor
+
+    def __init__(self, table: torch.Tensor, ids: Sequence[int]) -> None:
+        super().__init__()
+        # Not in the state: it is the tokenizer's, and says nothing that was trained.
+        self.register_buffer("ids", torch.tensor(ids, dtype=torch.int64, device=table.device), persistent=False)
+        self.rows = nn.Parameter(table.detach()[self.ids].clone())
+
+    def forward(self, table: torch.Tensor) -> torch.Tensor:
+        return table.index_copy(0, self.ids, self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitTable:
+    """A table whose new rows are apart. modules: those that hold it, two in a tied model."""
+
+    modules: tuple[nn.Module, ...]
+    tensor_name: str
+    rows: NewRows
+
+    @property
+    def original(self) -> nn.Parameter:
+        """The table itself."""
+        parameter = self.modules[0].parametrizations[self.tensor_name].original  # type: ignore[union-attr, index]
+        assert isinstance(parameter, nn.Parameter)
+        return parameter
+
+    def merge(self) -> None:
+        """Write the rows into the table and leave nothing behind."""
+        with torch.no_grad():
+            self.original.index_copy_(0, self.rows.ids, self.rows.rows)
+        for module in self.modules:
+            parametrize.remove_parametrizations(module, self.tensor_name, leave_parametrized=False)
+
+
+def split_table(modules: Sequence[nn.Module], tensor_name: str, ids: Sequence[int]) -> SplitTable:
+    """Take the new rows of a table apart. Modules that share it go on to share the table and its new rows."""
+    table = getattr(modules[0], tensor_name)
+    assert all(getattr(module, tensor_name) is table for module in modules), "the modules hold different tables"
+    rows = NewRows(table, ids)
+    for module in modules:
+        # unsafe leaves out a check that would copy the whole table.
+        parametrize.register_parametrization(module, tensor_name, rows, unsafe=True)
+    return SplitTable(modules=tuple(modules), tensor_name=tensor_name, rows=rows)
+
+
+# --- Adapters ---------------------------------------------------------------------------------------------------------
+
+
+def add_adapters(model: "PreTrainedModel", stage: Stage, layout: ModelLayout) -> "LoraModel":
+    """Put adapters on a model, which keeps its class and the names of its parameters outside the adapted layers.
+
+    Returns:
+        The tuner: its `merge_and_unload` takes the adapters off again, their product added to the weights.
+
+    Raises:
+        PlanError: no linear layer of the stage's blocks is named by its targets.
+    """
+    from peft import LoraConfig, LoraModel
+    from transformers.pytorch_utils import Conv1D
+
+    assert stage.lora is not None
+    blocks = stage_blocks(stage.blocks, layout.n_blocks)
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and layout.block_of(name) in blocks
+    }
+    wanted = stage.lora.targets
+    targets = [name for name in layers if not wanted or name.rpartition(".")[2] in wanted]
+    kinds = sorted({name.rpartition(".")[2] for name in layers})
+    if unknown := sorted(set(wanted) - set(kinds)):
+        raise PlanError(f"stage {stage.name!r}: lora targets {unknown[0]!r}: its blocks have {', '.join(kinds)}.")
+    if not targets:
+        raise PlanError(f"stage {stage.name!r}: lora: its blocks have no linear layer to put adapters on.")
+    config = LoraConfig(
+        r=stage.lora.rank,
+        lora_alpha=stage.lora.alpha,
+        lora_dropout=stage.lora.dropout,
+        target_modules=targets,
+        # Conv1D holds its weight the other way round.
+        fan_in_fan_out=all(isinstance(layers[name], Conv1D) for name in targets),
+    )
+    with warnings.catch_warnings():
+        # Said of any tied model, adapters on its tables or not; ours are in the blocks only.
+        warnings.filterwarnings("ignore", message=".*tie_word_embeddings.*")
+        return LoraModel(model, config, "default")
+
+
+# --- Frozen matrices in 16 bits ---------------------------------------------------------------------------------------
+#
+# Autocast makes a 16-bit copy of a 32-bit matrix for every product, and the backward pass keeps it: 6 bytes a weight
+# where 2 would do. Held in 16 bits from the start the products are the same, bit for bit. The 32-bit values wait in the
+# CPU's memory, since later stages train them.
+
+
+def narrows_frozen(precision: Precision, device_type: str, *, shard: bool) -> bool:
+    """Not on a CPU, where the waiting values take what is saved; nor split: FSDP wants one type in what it gathers."""
+    return precision == "bf16-mixed" and device_type == "cuda" and not shard
+
+
+def frozen_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Frozen weights that are used in products of linear layers alone, by name: autocast casts these and no others.
+
+    A table that is tied to the head is looked up too, and what comes out of it must stay in 32 bits.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    looked_up = {
+        id(parameter)
+        for module in model.modules()
+        if not isinstance(module, (nn.Linear, Conv1D))
+        for parameter in module.parameters(recurse=False)
+    }
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, Conv1D)):
+            # A weight whose new rows train apart is no parameter of the module.
+            weight = dict(module.named_parameters(recurse=False)).get("weight")
+            if weight is not None and not weight.requires_grad and id(weight) not in looked_up:
+                found[f"{name}.weight"] = weight
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class NarrowedWeights:
+    """values: the 32-bit ones, on the CPU."""
+
+    parameters: tuple[nn.Parameter, ...]
+    values: tuple[torch.Tensor, ...]
+
+    def restore(self) -> None:
+        """Give the weights their 32 bits back, on the device where they are."""
+        for parameter, value in zip(self.parameters, self.values, strict=True):
+            parameter.data = value.to(parameter.device)
+
+
+def narrow_frozen(model: nn.Module) -> NarrowedWeights:
+    """Hold a prepared model's frozen matrices in 16 bits, in place, until `restore`."""
+    parameters = tuple(frozen_matrices(model).values())
+    values = []
+    for parameter in parameters:
+        values.append(parameter.data.to("cpu"))
+        parameter.data = parameter.data.to(torch.bfloat16)
+    return NarrowedWeights(parameters=parameters, values=tuple(values))

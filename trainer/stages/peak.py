@@ -1,15 +1,23 @@
 """The highest memory of a stage."""
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 MEASURED_STEPS = 2
+
+
+def tensors_in(result: Any) -> Iterator[torch.Tensor]:
+    """The tensors that an operation of torch gave: one, or some in tuples and lists."""
+    if isinstance(result, torch.Tensor):
+        yield result
+    elif isinstance(result, (tuple, list)):
+        for part in result:
+            yield from tensors_in(part)
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -27,9 +35,8 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
-                self._add(leaf)
+        for tensor in tensors_in(result):
+            self._add(tensor)
         return result
 
     def _add(self, tensor: torch.Tensor) -> None:

@@ -1,19 +1,46 @@
-"""What a stage did, as its folder keeps it.
+"""What goes into a stage, and what it did, as its folder keeps it.
 
 STAGE/model/        the whole model at the stage's end (safetensors, config)
 STAGE/stage.json    the StageRun; written last, so a stage that has it is finished
 STAGE/checkpoints/  while the stage runs (see checkpoints.py)
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch.utils.data import Dataset
 
 from vocabopt.artifacts import FORMAT_VERSION, read_json
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields, or_null
 
 MODEL = "model"
 STAGE_FILE = "stage.json"
+
+#: input_ids, position_ids and labels of one block, or of several stacked; int64.
+Block: TypeAlias = dict[str, torch.Tensor]
+
+IGNORED = -100
+
+
+class PackedText(Protocol):
+    """The text of one stage, cut into blocks. n_tokens, n_bytes: of the text, padding left out."""
+
+    @property
+    def n_blocks(self) -> int: ...
+    @property
+    def n_tokens(self) -> int: ...
+    @property
+    def n_bytes(self) -> int: ...
+    def dataset(self, seed: int) -> "Dataset[Block]":
+        """The blocks in their final order, as a map-style dataset."""
+        ...
+
+    def text_of(self, blocks: Sequence[int], seed: int) -> str:
+        """The documents in some blocks of that dataset, in words, for messages; "" where they are not known."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

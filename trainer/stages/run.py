@@ -5,44 +5,34 @@ import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 
 from trainer.data.collate import collator_of
-from trainer.init.models import first_line, load_model
-from trainer.init.saving import save_model
+from trainer.init.models import first_line, place_model, save_model
 from trainer.layout import layout_of
 from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
+from trainer.processes import highest, is_main, join_processes, n_processes, rank, wait_for_all
 from trainer.stages import checkpoints
-from trainer.stages.arguments import (
-    deterministic_on_cpu,
-    quiet_transformers,
-    say_what_is_not_used,
-    training_arguments,
-)
-from trainer.stages.blocks import EvenBlocks, PackedText
-from trainer.stages.checks import asked_of, check_stage
-from trainer.stages.failures import memory_advice
-from trainer.stages.freeze import finish_stage, prepare_stage
-from trainer.stages.frozen import narrow_frozen, narrows_frozen
-from trainer.stages.peak import PeakMeter
-from trainer.stages.progress import StageProgress
-from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, StageRun, is_finished, read_run
-from trainer.stages.room import check_stage_room
+from trainer.stages.checkpoints import check_stage_room
+from trainer.stages.freeze import finish_stage, narrow_frozen, narrows_frozen, prepare_stage
+from trainer.stages.integrations import deterministic_on_cpu, fuse_loss, quiet_transformers, takes_fused_loss
+from trainer.stages.loop import StageLoop
+from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, PackedText, StageRun, is_finished, read_run
 from trainer.stages.settings import StageSettings
-from trainer.stages.sharding import become, shard_stage
-from trainer.stages.stage_trainer import StageTrainer
-from vocabopt.artifacts import write_json_atomic
+from trainer.stages.sharding import shard_stage
+from vocabopt.artifacts import check_writable, digest, write_json_atomic
 from vocabopt.console import Console
-from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def run_stage(
@@ -58,14 +48,15 @@ def run_stage(
     console: Console,
     on_log: Callable[[CurvePoint], None] = lambda point: None,
 ) -> StageRun:
-    """Train one stage of a model, in place, and write the whole model to `folder`/model.
+    """Train one stage of a model in place, and write the whole model to `folder`/model.
 
     Killed at any moment and called again with resume=True, for the model that the stage began with, it ends with the
     same weights (bit for bit on a CPU with as many threads). Under torchrun all processes call it, and the first one
     writes.
 
     Args:
-        model: as the stage begins, in `settings.weights_dtype`. Afterwards it is as saved.
+        model: as the stage begins, in `settings.weights_dtype`. Afterwards it is as saved; one that is split
+            (`settings.shard`) is used up, and what it became is in `folder`/model.
         new_ids: rows that the merged tokenizer added.
         resume: go on from the newest complete checkpoint of `folder`; from the start where there is none.
         max_steps: end the stage after as many steps, the learning rate's schedule with it.
@@ -79,110 +70,188 @@ def run_stage(
     """
     assert not is_finished(folder) or not resume, "ask finished_run first: its model is in folder/model"
     assert str(model.dtype) == f"torch.{settings.weights_dtype}", f"{model.dtype} for {settings.precision}"
-    check_stage(packed, stage, settings, folder, resume)
+    _check_stage(packed, stage, settings, folder, resume)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    device = join_processes(cpu=settings.cpu)
     n_steps = settings.n_steps(packed.n_blocks, max_steps)
-    args = _arguments(model, settings, folder, n_steps)
-    shown = console if args.process_index == 0 else Console(quiet=True)
-    say_what_is_not_used(settings, model.config.model_type, shown)
-    uses_cache = model.config.use_cache
-    memory = _memory(model, stage, settings, folder, args, len(new_ids))
-    with quiet_transformers(), deterministic_on_cpu(args.device):
+    shown = console if is_main() else Console(quiet=True)
+    is_fused = settings.fused_loss and takes_fused_loss(model.config.model_type, device, shown)
+    memory = _memory(model, stage, settings, folder, device, len(new_ids))
+    with quiet_transformers(), deterministic_on_cpu(device):
         set_seed(stage_seed(settings.seed, stage))
-        layout = layout_of(model)
         with memory("it is prepared"):
+            layout = layout_of(model)
             collate = collator_of(model)  # looks at the model before anything is split from it
             prepared = prepare_stage(model, stage, layout, new_ids)
             n_trainable = prepared.n_trainable
             check_stage_room(model, prepared.trained.values(), stage.name, settings, n_steps, folder)
-            narrows = narrows_frozen(settings.precision, args.device.type, shard=settings.shard)
+            narrows = narrows_frozen(settings.precision, device.type, shard=settings.shard)
             narrowed = narrow_frozen(model) if narrows else None
-            sharded = shard_stage(prepared, layout, args.device, args.world_size) if settings.shard else None
-        meter = PeakMeter(model, args.device, is_watched=not settings.shard and not settings.compile)
-        progress = StageProgress(stage, packed, settings, n_steps, meter, on_log)
-        blocks = EvenBlocks(packed.dataset(settings.seed), packed.n_blocks, settings.micro_batch * args.world_size)
-        asked = asked_of(stage, settings, packed, new_ids, n_steps)
-        trainer = StageTrainer(
-            sharded.prepared if sharded else prepared, stage, settings, args, blocks, collate, progress, asked
+            sharded = shard_stage(prepared, layout, device, n_processes()) if settings.shard else None
+            if sharded is None:
+                place_model(model, device)
+            if is_fused:
+                fuse_loss(model)
+        loop = StageLoop(
+            prepared,
+            stage,
+            settings,
+            packed,
+            folder,
+            n_steps=n_steps,
+            device=device,
+            collate=collate,
+            asked=_asked_of(stage, settings, packed, new_ids, n_steps),
+            on_log=on_log,
         )
+        if rank():  # all made the same adapters; each draws its own dropout
+            torch.manual_seed(stage_seed(settings.seed, stage) + rank())
         checkpoint = checkpoints.newest_complete(folder) if resume else None
-        n_tokens = progress.share_of_text(packed.n_tokens, n_steps)
-        n_before = progress.share_of_text(packed.n_tokens, checkpoints.step_of(checkpoint)) if checkpoint else 0
+        n_before = 0 if checkpoint is None else loop.n_tokens_read(checkpoints.step_of(checkpoint))
         with (
-            shown.step(stage.name, n_tokens, "tokens", before=n_before) as progress.advance,
-            memory(lambda: _step_in_words(trainer)),
+            shown.step(stage.name, loop.n_tokens_read(n_steps), "tokens", before=n_before) as advance,
+            memory(lambda: _step_in_words(loop)),
         ):
-            _train(trainer, checkpoint)
-        peak_bytes = _highest(trainer, meter.peak_bytes)
-        _let_go(trainer, model)
+            loop.train(checkpoint, advance)
+        run = _run_of(loop, n_trainable)
+        _let_go(model, device)
         with memory("what it trained is put into the model"):
             if narrowed is not None:
                 narrowed.restore()
-            if sharded is None:
-                finish_stage(prepared)
-            elif (whole := sharded.gather(keep=args.should_save)) is not None:
-                become(model, finish_stage(whole))
-        model.config.use_cache = uses_cache
-        _clean(model)
-        run = _run_of(progress, n_steps, n_trainable, peak_bytes)
+            whole = prepared if sharded is None else sharded.gather(keep=is_main())
+            if whole is not None:
+                finish_stage(whole)
         with memory("its model is written"):
-            if args.should_save:
-                _write(model, run, folder)
-            trainer.accelerator.wait_for_everyone()
-            if sharded is not None and not args.should_save:
-                # Mapped from the file, which takes no memory of its own.
-                become(model, load_model(folder / MODEL, dtype=settings.weights_dtype))
+            if is_main() and whole is not None:
+                _write(whole.model, run, folder)
+            wait_for_all()
     return run
 
 
-def _arguments(model: "PreTrainedModel", settings: StageSettings, folder: Path, n_steps: int) -> TrainingArguments:
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    args = training_arguments(settings, folder, n_steps, model_type=model.config.model_type)
-    if settings.shard and args.world_size == 1:
+def check_size(packed: PackedText, stage: Stage, settings: StageSettings) -> None:
+    """Raises CorpusError: the stage's text is smaller than one step."""
+    if packed.n_blocks < settings.blocks_per_step:
+        raise CorpusError(
+            f"stage {stage.name!r}: its text makes {packed.n_blocks} blocks of {settings.context_tokens} tokens, and "
+            f"one step takes {settings.blocks_per_step}. Give more text, or a smaller --batch "
+            f"({max(packed.n_blocks, 1) * settings.context_tokens}tok at most)."
+        )
+
+
+def _check_stage(packed: PackedText, stage: Stage, settings: StageSettings, folder: Path, resume: bool) -> None:
+    check_writable(folder)
+    if not resume and (is_finished(folder) or (folder / checkpoints.FOLDER).exists()):
+        raise RunDirectoryError(f"{folder}: holds a stage already. Go on with --resume, or choose another --out.")
+    check_size(packed, stage, settings)
+    settings.accumulation(n_processes())
+    if settings.shard and n_processes() == 1:
         raise OptionError(
             "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
         )
-    return args
+    shape = tuple(packed.dataset(settings.seed)[0]["input_ids"].shape)
+    assert shape == (settings.context_tokens,), f"blocks of shape {shape}"
+
+
+def _asked_of(
+    stage: Stage, settings: StageSettings, packed: PackedText, new_ids: Sequence[int], n_steps: int
+) -> dict[str, Any]:
+    """What moves the result, by name. Not how it is computed: --micro-batch may change after running out of memory."""
+    plan = {f"the plan's {field}": _plain(value) for field, value in asdict(stage).items()}
+    text = {"blocks": packed.n_blocks, "tokens": packed.n_tokens, "bytes": packed.n_bytes}
+    return plan | {
+        "--context": settings.context_tokens,
+        "--batch": f"{settings.batch_tokens}tok",
+        "--precision": settings.precision,
+        "--optimizer": settings.optimizer,
+        "--max-grad-norm": settings.max_grad_norm,
+        "--seed": settings.seed,
+        "the stage's steps": n_steps,
+        "the stage's text": ", ".join(f"{n} {unit}" for unit, n in text.items()),
+        "the tokenizer's new rows": f"{len(new_ids)} ({digest(list(new_ids))[:8]})",
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _memory(
-    model: "PreTrainedModel", stage: Stage, settings: StageSettings, folder: Path, args: TrainingArguments, n_new: int
+    model: "PreTrainedModel", stage: Stage, settings: StageSettings, folder: Path, device: torch.device, n_new: int
 ) -> Callable[[str | Callable[[], str]], AbstractContextManager[None]]:
     """Guards against out of memory: memory("what is done")."""
     config = model.config
 
     def advice() -> str:
-        return memory_advice(
-            config, stage, settings, folder, n_new=n_new, n_processes=args.world_size, device=args.device
-        )
+        return _memory_advice(config, stage, settings, folder, n_new=n_new, n_processes=n_processes(), device=device)
 
     return partial(memory_guard, advice=advice, place=f"stage {stage.name!r}")
 
 
-def _run_of(progress: StageProgress, n_steps: int, n_trainable: int, peak_bytes: int | None) -> StageRun:
-    return StageRun(
-        name=progress.stage.name,
-        n_trainable=n_trainable,
-        n_steps=n_steps,
-        tokens=progress.share_of_text(progress.packed.n_tokens, n_steps),
-        bytes=progress.share_of_text(progress.packed.n_bytes, n_steps),
-        seconds=round(progress.seconds, 3),
-        peak_bytes=peak_bytes,
-        curve=tuple(progress.curve),
-    )
+def _memory_advice(
+    config: "PreTrainedConfig",
+    stage: Stage,
+    settings: StageSettings,
+    folder: Path,
+    *,
+    n_new: int,
+    n_processes: int,
+    device: torch.device,
+) -> str:
+    """For a stage that has run out of memory: which options would fit, by prediction where there is one."""
+    checkpoint = checkpoints.newest_complete(folder)
+    kept = f" {checkpoint} is kept: --resume goes on from it." if checkpoint else ""
+    if settings.shard:
+        # What is predicted is one process that holds all weights.
+        return _options_left(stage, settings) + kept
+    from trainer.memory.remedies import what_fits
 
-
-def _train(trainer: StageTrainer, checkpoint: Path | None) -> None:
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    finally:
-        trainer.progress.meter.close()
+        return what_fits(config, stage, settings, n_new=n_new, n_processes=n_processes, device=device) + kept
+    except Exception:  # no prediction (a mixture of experts), or no memory for it either: then without figures
+        return _options_left(stage, settings) + kept
 
 
-def _step_in_words(trainer: StageTrainer) -> str:
-    settings = trainer.settings
+def _options_left(stage: Stage, settings: StageSettings) -> str:
+    """Options that are not used yet, those that leave the result alone first; without figures."""
+    found = []
+    if settings.micro_batch > 1:
+        found.append(f"--micro-batch {settings.micro_batch // 2}")
+    if not settings.gradient_checkpointing:
+        found.append("--gradient-checkpointing")
+    found.append("more processes with --shard")
+    # From here on a new run is needed: the result is another one.
+    if settings.optimizer == "adamw":
+        found.append("--optimizer adamw-8bit (from the start)")
+    if settings.precision == "fp32":
+        found.append("--precision bf16-mixed (from the start)")
+    if stage.lora is None and stage.blocks != "none":
+        found.append("--plan lora (from the start)")
+    found.append(f"--context {max(1, settings.context_tokens // 2)} (from the start)")
+    return f"What would take less: {'; '.join(found)}. `vocabopt plan` tells what each stage needs."
+
+
+def _step_in_words(loop: StageLoop) -> str:
+    settings = loop.settings
     blocks = f"{settings.micro_batch} block{'s' if settings.micro_batch > 1 else ''}"
-    return f"step {trainer.state.global_step + 1} trains on {blocks} of {settings.context_tokens} tokens at once"
+    return f"step {loop.step + 1} trains on {blocks} of {settings.context_tokens} tokens at once"
+
+
+def _run_of(loop: StageLoop, n_trainable: int) -> StageRun:
+    peak_bytes = loop.meter.peak_bytes
+    return StageRun(
+        name=loop.stage.name,
+        n_trainable=n_trainable,
+        n_steps=loop.n_steps,
+        tokens=loop.n_tokens_read(loop.n_steps),
+        bytes=loop.n_bytes_read(loop.n_steps),
+        seconds=round(loop.seconds, 3),
+        peak_bytes=None if peak_bytes is None else highest(peak_bytes, loop.device),
+        curve=tuple(loop.curve),
+    )
 
 
 def finished_run(folder: Path) -> StageRun | None:
@@ -204,29 +273,14 @@ def stage_seed(seed: int, stage: Stage) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {stage.name}".encode()).digest()[:4], "big")
 
 
-def _let_go(trainer: StageTrainer, model: "PreTrainedModel") -> None:
-    """The optimizer's state and the gradients would lie beside the whole weights, and count as the next stage's."""
-    trainer.let_go()
+def _let_go(model: "PreTrainedModel", device: torch.device) -> None:
+    """Gradients would lie beside the whole weights, and count as the next stage's; the optimizer's state is gone."""
     model.zero_grad(set_to_none=True)
-    if trainer.args.device.type == "cuda":  # on a CPU it would only cost a second
-        gc.collect()
-        torch.cuda.empty_cache()
-
-
-def _highest(trainer: StageTrainer, peak_bytes: int | None) -> int | None:
-    """Of all processes."""
-    if peak_bytes is None:
-        return None
-    of_each = trainer.accelerator.gather(torch.tensor([peak_bytes], device=trainer.args.device))
-    return int(of_each.max().item())
-
-
-def _clean(model: "PreTrainedModel") -> None:
-    """What the Trainer leaves on a model. accelerate's mark would keep the next stage's from preparing it."""
-    for mark in ("_is_accelerate_prepared", "_is_torch_compile"):
-        model.__dict__.pop(mark, None)
     if model.is_activation_checkpointing:
         model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
+    if device.type == "cuda":  # on a CPU it would only cost a second
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:

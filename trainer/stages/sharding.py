@@ -1,10 +1,10 @@
-"""A prepared model split over processes by torch's fully_shard (FSDP2), and made whole again.
+"""A prepared model split over processes by torch's fully_shard (FSDP2), and its weights put together again.
 
 accelerate's own FSDP does nothing on a CPU and says nothing of it; this does the same on a CPU with gloo and on GPUs.
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from trainer.layout import ModelLayout
+from trainer.layout import ModelLayout, replace_tensors
 from trainer.stages.freeze import PreparedStage
 
 
@@ -36,38 +36,33 @@ def like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedStage:
-    """prepared: the split model. skeleton: it without values (on the meta device), to be filled at the stage's end."""
+    """The prepared model, split, and a copy of it without values (on the meta device), to be filled at the end."""
 
     prepared: PreparedStage
     skeleton: PreparedStage
 
     def gather(self, *, keep: bool) -> PreparedStage | None:
         """The prepared model whole, on the CPU, for the process that keeps it. All processes must call it."""
-        sharded, skeleton = self.prepared.model, self.skeleton.model
+        sharded = self.prepared.model
         values = {name: gathered(parameter, keep=keep) for name, parameter in sharded.named_parameters()}
         if not keep:
             return None
-        buffers = dict(sharded.named_buffers(remove_duplicate=False))
-        filled = {
-            id(parameter): nn.Parameter(values[name], requires_grad=parameter.requires_grad)  # type: ignore[arg-type]
-            for name, parameter in skeleton.named_parameters()
+        skeleton = self.skeleton.model
+        filled: dict[int, torch.Tensor] = {
+            id(empty): nn.Parameter(values[name], requires_grad=empty.requires_grad)  # type: ignore[arg-type]
+            for name, empty in skeleton.named_parameters()
         }
-        for prefix, module in skeleton.named_modules():
-            for key, parameter in module._parameters.items():
-                if parameter is not None:
-                    module._parameters[key] = filled[id(parameter)]
-            for key, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[key] = buffers[f"{prefix}.{key}" if prefix else key].cpu()
+        buffers = dict(sharded.named_buffers())
+        filled |= {id(copied): buffers[name].cpu() for name, copied in skeleton.named_buffers()}
+        replace_tensors(skeleton, lambda tensor: filled[id(tensor)])
         return self.skeleton
 
 
 def shard_stage(prepared: PreparedStage, layout: ModelLayout, device: torch.device, n_processes: int) -> ShardedStage:
-    """Split a prepared model: each block is gathered when it computes, the rest with the model.
+    """Split a prepared model in place: each block is gathered when it computes, the rest with the model.
 
     Every process has the whole model before, best on the CPU and mapped from its file: blocks go to the device one
-    after another. torch.distributed must have been started. The model that was prepared is not to be used until it has
-    become (`become`) a whole one.
+    after another. torch.distributed must have been started. The model is not made whole again: `gather` fills a copy.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -76,18 +71,11 @@ def shard_stage(prepared: PreparedStage, layout: ModelLayout, device: torch.devi
     for parameter in prepared.trained.values():
         parameter.data = parameter.data.to(dtype)
     skeleton = _without_values(prepared)
-    # fully_shard marks a model for good, by its identity: this one has the same parts.
-    model = prepared.model.__class__.__new__(prepared.model.__class__)
-    model.__dict__ = prepared.model.__dict__
     mesh = init_device_mesh(device.type, (n_processes,))
-    for block in model.get_submodule(layout.block_prefix.rstrip(".")).children():
+    for block in prepared.model.get_submodule(layout.block_prefix.rstrip(".")).children():
         fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    # transformers' words for a model that is split already: the Trainer then leaves placement and sums to it.
-    marks: dict[str, Any] = {"_is_distributed_loading_by_transformers": True, "_is_fsdp_managed_module": True}
-    for name, value in marks.items():
-        setattr(model, name, value)
-    return ShardedStage(prepared=replace(prepared, model=model), skeleton=skeleton)
+    fully_shard(prepared.model, mesh=mesh)
+    return ShardedStage(prepared=prepared, skeleton=skeleton)
 
 
 def _without_values(prepared: PreparedStage) -> PreparedStage:
@@ -96,9 +84,3 @@ def _without_values(prepared: PreparedStage) -> PreparedStage:
     for parameter in prepared.model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
     return copy.deepcopy(prepared, memo)
-
-
-def become(model: nn.Module, other: nn.Module) -> None:
-    """Make `model` be `other`, so that who holds the model that was split holds the whole one."""
-    assert model.__class__ is other.__class__
-    model.__dict__ = other.__dict__

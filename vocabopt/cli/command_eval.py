@@ -95,8 +95,7 @@ def eval_command(
     """
     require_trainer("vocabopt eval")
     from trainer.evaluate.options import EvalOptions
-    from trainer.evaluate.run import evaluate
-    from trainer.evaluate.table import all_tables, notes
+    from trainer.evaluate.run import all_tables, evaluate, notes
     from vocabopt.artifacts import check_writable, write_json_atomic
     from vocabopt.choice.options import parse_bytes
     from vocabopt.console import Console

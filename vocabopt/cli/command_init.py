@@ -55,8 +55,8 @@ def init(model: str, max_shard_size: str, as_json: bool, quiet: bool, **values: 
       vocabopt init ./gpt2 --tokenizer my-tokenizer --method weighted --match-norm --out initialised
     """
     require_trainer("vocabopt init")
-    from trainer.init.log import log_table
     from trainer.init.run import InitOptions, run_init
+    from trainer.init.tables import log_table
     from vocabopt.choice.options import parse_bytes
     from vocabopt.console import Console
 

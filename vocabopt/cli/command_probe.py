@@ -68,9 +68,8 @@ def probe(
     going_on_by()
     from trainer.adapt import AdaptOptions
     from trainer.init import INIT_METHODS
-    from trainer.probe import ProbeOptions
+    from trainer.probe import ProbeOptions, conclusion, probe_table
     from trainer.probe import probe as run_probe
-    from trainer.probe.table import conclusion, probe_table
     from vocabopt.console import Console
 
     options = ProbeOptions(

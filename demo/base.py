@@ -1,0 +1,188 @@
+"""From text to the folder of a base model: read, tokenizer, model, training, files.
+
+DIR/demo.json                what went in, what came out; "finished" once all is there
+DIR/heldout.jsonl            the documents that were held out, for `--eval en=DIR/heldout.jsonl`
+DIR/config.json, model.safetensors, tokenizer.json, tokenizer.model ...   as any Hugging Face folder
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+
+from demo.model import base_of_model, build_model, tokenizer_files, train_tokenizer
+from demo.options import DemoOptions
+from demo.text import DemoText, batches, encode
+from demo.train import train_base
+from trainer.evaluate import continuations, pick_prompts
+from trainer.init.models import save_model
+from vocabopt.artifacts import (
+    FORMAT_VERSION,
+    check_own_folder,
+    digest,
+    read_json,
+    write_bytes_atomic,
+    write_json_atomic,
+)
+from vocabopt.console import Console
+from vocabopt.errors import RunDirectoryError
+from vocabopt.tokenizer import Base
+from vocabopt.versions import versions
+
+#: Raised when the same text and options give another base.
+CODE_VERSION = 1
+DEMO_JSON = "demo.json"
+HELD_OUT = "heldout.jsonl"
+_SAMPLE_TOKENS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoBase:
+    """A finished base: its folder, what demo.json holds, and whether it was there already."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    was_there: bool
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Of held-out text, after the last step."""
+        return float(self.record["curve"][-1]["bits_per_byte"])
+
+
+def identity(text: DemoText, options: DemoOptions) -> str:
+    """What a base is known by: the same text, options and code make the same base."""
+    return digest({"code_version": CODE_VERSION, "text": text.sha256, "options": options.identity()})
+
+
+def make_base(text: DemoText, options: DemoOptions, out: Path, console: Console | None = None) -> DemoBase:
+    """Make the base in `out`, or take the one that is there if it is the same.
+
+    Raises:
+        RunDirectoryError: `out` cannot be written, or holds another base or other files.
+        OptionError: the text cannot give such a tokenizer, or there is no such device.
+        TrainingError: a loss is not a number, or no memory.
+    """
+    console = console or Console(quiet=True)
+    key = identity(text, options)
+    if (there := _finished(out, key)) is not None:
+        return DemoBase(folder=out, record=there, was_there=True)
+    started = {"format_version": FORMAT_VERSION, "status": "running", "identity": key}
+    write_json_atomic(out / DEMO_JSON, started)
+    with _threads(options.threads):
+        record = {**started, **_make(text, options, out, console), "status": "finished"}
+    write_json_atomic(out / DEMO_JSON, record)
+    return DemoBase(folder=out, record=record, was_there=False)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _finished(out: Path, key: str) -> dict[str, Any] | None:
+    """demo.json of this base where `out` holds it; None for an empty folder, or what a run that was killed left."""
+    if not check_own_folder(out, DEMO_JSON):
+        return None
+    record = read_json(out / DEMO_JSON, next_step="Choose another folder with --out.")
+    if record["status"] != "finished":
+        return None
+    if record["identity"] != key:
+        raise RunDirectoryError(
+            f"{out}: holds a base made from other text, options or code. Choose another folder with --out."
+        )
+    return record
+
+
+def _make(text: DemoText, options: DemoOptions, out: Path, console: Console) -> dict[str, Any]:
+    begin = time.perf_counter()
+    with console.step("train tokenizer"):
+        base = base_of_model(train_tokenizer(text.training, options.vocab_size))
+    ids = base.tokenizer_json["model"]["vocab"]
+    start, end = (ids[base.special_names[name]] for name in ("bos_token", "eos_token"))
+    encoded = encode(base, text.training, start=start, end=end)
+    files = tokenizer_files(base)
+    tokenizer = load_tokenizer(files)
+    model = build_model(options, n_tokens=base.n_tokens, special_ids={"bos_token_id": start, "eos_token_id": end})
+    source = batches(encoded, n_blocks=options.batch, context_tokens=options.context_tokens, seed=options.seed)
+    measured = _some(text.held_out, options.eval_bytes)
+    points = train_base(model, tokenizer, source, measured, options, console)
+    prompts = pick_prompts(text.held_out, n=3)
+    written = continuations(model, tokenizer, prompts, n_tokens=_SAMPLE_TOKENS)
+    write_bytes_atomic(out / HELD_OUT, "".join(_json_line(document) for document in text.held_out).encode())
+    save_model(model, out, files=files)
+    return {
+        "options": options.as_record(),
+        "text": _text_record(text, base, encoded.n_tokens),
+        "n_params": sum(parameter.numel() for parameter in model.parameters()),
+        "n_tokens": base.n_tokens,
+        "curve": [asdict(point) for point in points],
+        "passes": points[-1].tokens / encoded.n_tokens,
+        "samples": [{"prompt": prompt, "after": more} for prompt, more in zip(prompts, written, strict=True)],
+        "seconds": {**console.seconds, "all": round(time.perf_counter() - begin, 3)},
+        "versions": versions("torch", "transformers"),
+    }
+
+
+def load_tokenizer(files: Mapping[str, bytes]) -> Any:
+    """The tokenizer as AutoTokenizer loads it from the folder that these files will be in."""
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
+        return AutoTokenizer.from_pretrained(folder)
+
+
+def _some(documents: Sequence[str], n_bytes: int) -> list[str]:
+    """Documents, by a hash of their content so that no file comes first, until they make as many bytes."""
+    taken: list[str] = []
+    for document in sorted(documents, key=lambda document: xxhash.xxh3_64_intdigest(document.encode())):
+        if n_bytes <= 0:
+            break
+        taken.append(document)
+        n_bytes -= len(document.encode())
+    return taken
+
+
+def _json_line(document: str) -> str:
+    return json.dumps({"text": document}, ensure_ascii=False) + "\n"
+
+
+def _text_record(text: DemoText, base: Base, n_tokens: int) -> dict[str, Any]:
+    return {
+        "sha256": text.sha256,
+        "n_documents": len(text.training),
+        "n_bytes": text.n_training_bytes,
+        "n_tokens": n_tokens,
+        "n_heldout_documents": len(text.held_out),
+        "n_heldout_bytes": sum(len(document.encode()) for document in text.held_out),
+    }
+
+
+def notes(base: DemoBase) -> list[str]:
+    """Lines for the terminal: what it is, what it knows, what it writes."""
+    record = base.record
+    text, curve = record["text"], record["curve"]
+    best = min(point["bits_per_byte"] for point in curve)
+    made = "there already" if base.was_there else f"made in {record['seconds']['all']:.0f} s"
+    family, n_documents, n_bytes = record["options"]["family"], text["n_heldout_documents"], text["n_heldout_bytes"]
+    measured = f"Bits per byte on {n_documents:,} held-out documents ({n_bytes:,} bytes)"
+    lines = [
+        f"{base.folder}: {family}, {record['n_params']:,} parameters, {record['n_tokens']:,} tokens, {made}.",
+        f"Learned {text['n_bytes']:,} bytes ({text['n_tokens']:,} tokens) {record['passes']:.1f} times.",
+        f"{measured}: {base.bits_per_byte:.3f}; best on the way {best:.3f}.",
+    ]
+    return lines + [f"  {sample['prompt']} | {sample['after'].strip()}" for sample in record["samples"]]

@@ -1,0 +1,127 @@
+"""The text of a demo base: what is learned from, what is held out, and blocks of tokens of it without end."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demo.options import DemoOptions
+from vocabopt.errors import CorpusError
+from vocabopt.text.blocks import documents_of_sets
+from vocabopt.text.content import content_hashes, is_held_out
+from vocabopt.text.corpus import named_set
+from vocabopt.tokenizer import Base
+
+#: Documents encoded at a time.
+_ENCODED_DOCUMENTS = 4_096
+IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoText:
+    """Documents in the order of their files. sha256: of all of them, held out or not."""
+
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+    sha256: str
+
+    @property
+    def n_training_bytes(self) -> int:
+        return sum(len(document.encode()) for document in self.training)
+
+
+def read_text(options: DemoOptions) -> DemoText:
+    """Read the text and hold out of it what a sweep with this share and seed would, by content.
+
+    Raises:
+        CorpusError: it cannot be read, or nothing is left to learn from or to measure on.
+    """
+    parts: tuple[list[str], list[str]] = ([], [])
+    digest = hashlib.sha256()
+    text_set = named_set("text", options.paths, "eval", options.read_options())
+    for block in documents_of_sets((text_set,), options.read_options()):
+        digest.update(block.data)
+        picks = is_held_out(content_hashes(block.data, block.starts, block.ends, options.seed), options.heldout)
+        for start, end, is_picked in zip(block.starts.tolist(), block.ends.tolist(), picks.tolist(), strict=True):
+            parts[is_picked].append(block.data[start:end].decode())
+    training, held_out = parts
+    if not training or not held_out:
+        raise CorpusError(
+            f"{', '.join(options.paths)}: of its documents {len(training):,} are left to learn from and "
+            f"{len(held_out):,} held out; a base needs both. Give more text, or another --heldout."
+        )
+    return DemoText(training=tuple(training), held_out=tuple(held_out), sha256=digest.hexdigest())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """All documents as tokens, each with its start and end token: ids int32 [n_tokens], ends int64 [n_documents]."""
+
+    ids: NDArray[np.int32]
+    ends: NDArray[np.int64]
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.ids)
+
+
+def encode(base: Base, documents: Sequence[str], *, start: int, end: int) -> Encoded:
+    """[start] ids [end] of every document, one after the other."""
+    parts: list[NDArray[np.int32]] = []
+    for first in range(0, len(documents), _ENCODED_DOCUMENTS):
+        batch = list(documents[first : first + _ENCODED_DOCUMENTS])
+        for encoding in base.full.encode_batch_fast(batch, add_special_tokens=False):
+            parts.append(np.array([start, *encoding.ids, end], np.int32))
+    return Encoded(ids=np.concatenate(parts), ends=np.cumsum([len(part) for part in parts]))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's blocks, int64 [n_blocks, context_tokens].
+
+    positions start at 0 at each document and each block: transformers then lets no document see another. A label is the
+    token itself, or IGNORED at the start of a document or block, which nothing before it predicts.
+    """
+
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+def batches(text: Encoded, *, n_blocks: int, context_tokens: int, seed: int) -> Iterator[Batch]:
+    """Blocks of text without end: every pass takes all documents, each in an order of its own."""
+    size = n_blocks * context_tokens
+    ids, is_start = np.empty(0, np.int32), np.empty(0, bool)
+    n_pass = 0
+    while True:
+        while len(ids) < size:
+            more, starts = _one_pass(text, np.random.default_rng((seed, n_pass)))
+            ids, is_start = np.concatenate([ids, more]), np.concatenate([is_start, starts])
+            n_pass += 1
+        yield _batch(ids[:size], is_start[:size], context_tokens)
+        ids, is_start = ids[size:], is_start[size:]
+
+
+def _one_pass(text: Encoded, generator: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """All documents in a random order, and where each begins."""
+    order = generator.permutation(len(text.ends))
+    lengths = np.diff(text.ends, prepend=0)
+    firsts = np.cumsum(lengths[order]) - lengths[order]
+    source = np.repeat((text.ends - lengths)[order] - firsts, lengths[order]) + np.arange(text.n_tokens)
+    is_start = np.zeros(text.n_tokens, bool)
+    is_start[firsts] = True
+    return text.ids[source], is_start
+
+
+def _batch(ids: NDArray[np.int32], is_start: NDArray[np.bool_], context_tokens: int) -> Batch:
+    blocks = ids.reshape(-1, context_tokens).astype(np.int64)
+    starts = is_start.reshape(-1, context_tokens).copy()
+    starts[:, 0] = True
+    places = np.arange(context_tokens)[None]
+    return Batch(
+        ids=blocks,
+        positions=places - np.maximum.accumulate(np.where(starts, places, 0), axis=1),
+        labels=np.where(starts, IGNORED, blocks),
+    )

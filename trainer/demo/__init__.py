@@ -1,6 +1,0 @@
-"""A small base model made on the spot, so that the whole story can be told without a download.
-
-    text -> held out by content -> SentencePiece BPE -> model from its config -> trained -> a Hugging Face folder
-
-`python -m trainer.demo` makes the base; `python -m trainer.demo.story` is `make adapt`: base, sweep, merge, adapt.
-"""
