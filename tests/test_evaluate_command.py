@@ -19,9 +19,9 @@ from transformers import AutoModelForCausalLM
 
 import trainer.evaluate.harness as harness
 from trainer.evaluate.harness import macro_f1
-from trainer.evaluate.options import EvalOptions
 from trainer.evaluate.task_files import read_items
 from trainer.evaluate.tasks import TASKS
+from trainer.options import EvalOptions
 from vocabopt.errors import CorpusError, OptionError, VocaboptError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

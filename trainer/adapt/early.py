@@ -11,7 +11,6 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from trainer.adapt.options import AdaptOptions
 from trainer.devices import pick_device
 from trainer.init import Extension, read_extension
 from trainer.init.configs import checked_config, refuse_quantized
@@ -19,6 +18,7 @@ from trainer.init.folders import model_folder
 from trainer.layout import layout_of
 from trainer.memory.build import build
 from trainer.memory.target import DEFAULT_CONTEXT, checked_context
+from trainer.options import AdaptOptions
 from trainer.plan import Lora, Plan, stage_blocks
 from trainer.plan_file import plan_by_name
 from trainer.processes import join_processes, n_processes

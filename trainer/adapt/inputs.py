@@ -13,7 +13,6 @@ from trainer.adapt.arm import ArmRun
 from trainer.adapt.early import Checked
 from trainer.adapt.evals import EvalText, eval_text
 from trainer.adapt.measured import Measurements
-from trainer.adapt.options import AdaptOptions
 from trainer.data import (
     HeldOut,
     PackedText,
@@ -30,6 +29,7 @@ from trainer.data import (
 from trainer.document_ends import NONE, DocumentEnds, document_ends
 from trainer.evaluate.subject import load_tokenizer
 from trainer.init import Extension
+from trainer.options import AdaptOptions
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
 from trainer.stages.batch import StepBatch

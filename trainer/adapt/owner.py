@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainer.adapt.options import IDLE_OPTIONS, AdaptOptions, option_of
+from trainer.options import IDLE_OPTIONS, AdaptOptions, option_of
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, check_writable, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError

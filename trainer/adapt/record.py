@@ -5,10 +5,10 @@ from typing import Any
 
 from trainer.adapt.arm import StageRecord, final_scores
 from trainer.adapt.inputs import Inputs
-from trainer.adapt.options import AdaptOptions
 from trainer.adapt.start import Start
 from trainer.data import Exposure
 from trainer.evaluate import Gate
+from trainer.options import AdaptOptions
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.versions import versions
 

@@ -10,13 +10,13 @@ from trainer.adapt.early import check_early
 from trainer.adapt.finish import finish_weights, write_card
 from trainer.adapt.full_training import full_training
 from trainer.adapt.inputs import Inputs, read_inputs, step_batch
-from trainer.adapt.options import AdaptOptions
 from trainer.adapt.owner import ADAPT_JSON, check_folder, take_folder
 from trainer.adapt.record import adapt_record
 from trainer.adapt.room import check_room_of_run
 from trainer.adapt.start import Start, initialise, initialised_model
 from trainer.data import Exposure, PackedText, exposure
 from trainer.evaluate import Gate
+from trainer.options import AdaptOptions
 from trainer.processes import is_main, main_only
 from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Console

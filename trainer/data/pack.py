@@ -24,7 +24,7 @@ from trainer.document_ends import DocumentEnds
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, write_atomic, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
-from vocabopt.system_errors import refusal
+from vocabopt.failures import refusal
 from vocabopt.text.content import content_hashes
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.devices import pick_device
 from trainer.document_ends import NONE, DocumentEnds, document_ends, turn_marks
-from trainer.evaluate.options import DEFAULT_CONTEXT, EvalOptions
 from trainer.evaluate.score import TextScore, check_context, positions_of, score_text
 from trainer.evaluate.subject import chosen_dtype, load_tokenizer, n_reloaded_otherwise
 from trainer.evaluate.task_files import TaskItems, read_items
@@ -15,6 +14,7 @@ from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
 from trainer.init.configs import checked_config
 from trainer.init.folders import model_folder
 from trainer.init.models import load_model, place_model
+from trainer.options import DEFAULT_EVAL_CONTEXT, EvalOptions
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
@@ -53,7 +53,7 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
     ends = document_ends(tokenizer, options.document_start, NONE)  # what closes documents is not scored
     context = options.context_tokens
     if context is None:
-        context = min(DEFAULT_CONTEXT, positions_of(model) or DEFAULT_CONTEXT)
+        context = min(DEFAULT_EVAL_CONTEXT, positions_of(model) or DEFAULT_EVAL_CONTEXT)
     check_context(model, context, options.stride)
     opening = _opening_of_choices(tokenizer, ends, tasks)
     scores = {text.name: _score(model, tokenizer, text, options, context, ends, console) for text in texts}

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from vocabopt.errors import ModelError
+from vocabopt.failures import hub_reason
 from vocabopt.merge.extension import EXTENSION_JSON
-from vocabopt.system_errors import hub_reason
 from vocabopt.tokenizer.folders import files_with_tokenizer
 from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER
 

@@ -3,19 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trainer.init.configs import CONFIG, checked_config, is_said_tied
 from trainer.init.folders import model_folder
+from trainer.options import DtypeName
 from trainer.out_of_memory import is_out_of_memory, memory_guard, of_weights
 from vocabopt.errors import ModelError, TrainingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 #: Constants that older versions of transformers stored with the weights.
 _BUFFERS = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trainer.init.configs import CONFIG
 from trainer.init.models import first_line, no_progress
+from trainer.options import MAX_SHARD_BYTES
 from trainer.out_of_memory import is_out_of_memory
 from vocabopt.amounts import shown_bytes
 from vocabopt.artifacts import share, sync
@@ -15,8 +16,6 @@ from vocabopt.errors import RunDirectoryError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-#: Bytes of a file of weights: what the hub's own models have.
-MAX_SHARD_BYTES = 5_000_000_000
 #: A folder inside the target, where a model lies until it is whole.
 PARTIAL = ".partial"
 

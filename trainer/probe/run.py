@@ -11,9 +11,8 @@ from typing import Any
 
 from trainer.adapt import adapt
 from trainer.adapt.early import check_early, plan_of
-from trainer.adapt.options import option_of
 from trainer.data import parse_budget
-from trainer.probe.options import Cell, ProbeOptions
+from trainer.options import Cell, ProbeOptions, option_of
 from trainer.processes import main_only
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, read_json, write_json_atomic
 from vocabopt.console import Console

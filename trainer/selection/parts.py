@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from trainer.selection.options import ALL, ARMS, CLEANED, NONE, SELECTIONS, CompareOptions
+from trainer.options import CompareOptions
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
@@ -20,6 +20,11 @@ from vocabopt.prepare.work import Work
 from vocabopt.text.content import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.text.corpus import corpus_set
 from vocabopt.text.utf8 import printable
+
+#: The parts of the text, all of `budget` bytes but the last. The first four are the paper's.
+SELECTIONS = ("random", "length", "perplexity", "diversity")
+NONE, CLEANED, ALL = "none", "cleaned", "all"
+ARMS = (*SELECTIONS, NONE, CLEANED, ALL)
 
 _FILES_OF_A_PATH = 10_000  # numbers of files in train/ that a path has to itself
 _KEPT_NAMES = ("train", "heldout", "text")  # of the sets of a sweep

@@ -7,9 +7,9 @@ import numpy as np
 
 from trainer.adapt import AdaptOptions
 from trainer.init.folders import model_folder
+from trainer.options import CompareOptions
 from trainer.probe import ProbeOptions, probe
-from trainer.selection.options import ALL, ARMS, CompareOptions
-from trainer.selection.parts import names_of, split_text, text_of
+from trainer.selection.parts import ALL, ARMS, names_of, split_text, text_of
 from trainer.selection.table import write_page
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.selection.options import ALL, ARMS
+from trainer.selection.parts import ALL, ARMS
 from vocabopt.amounts import shown_bytes
 from vocabopt.artifacts import write_bytes_atomic
 from vocabopt.report.draw import Drawing, Key, Style, axis_title, frame, house_style, render, size_axis

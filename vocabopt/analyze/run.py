@@ -11,13 +11,13 @@ from vocabopt.analyze import morphemes
 from vocabopt.analyze.korean import syllable_coverage
 from vocabopt.analyze.measure import Measured, SetCounts, measure
 from vocabopt.analyze.metrics import RENYI_ALPHA, gini, loses_text, parity, renyi_efficiency, use_of
-from vocabopt.analyze.options import AnalyzeOptions
 from vocabopt.analyze.subjects import Subject, load_subjects
 from vocabopt.analyze.text import SetText, read_texts, share
 from vocabopt.analyze.vocabulary import near_duplicates
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.options import AnalyzeOptions
 from vocabopt.report.text import plain
 from vocabopt.text.corpus import TextSet, n_stored_bytes, named_set, tell_shared
 from vocabopt.versions import versions

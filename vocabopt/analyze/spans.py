@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sentencepiece import sentencepiece_pb2
 from tokenizers import Tokenizer
 
-from vocabopt.panics import encoded
+from vocabopt.failures import encoded
 
 Ints = NDArray[np.int64]
 

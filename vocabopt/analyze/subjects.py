@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocabopt.analyze.options import AnalyzeOptions
 from vocabopt.analyze.spans import Spans, json_spans, model_spans
 from vocabopt.analyze.vocabulary import Vocabulary
 from vocabopt.errors import OptionError
-from vocabopt.options import DEFAULT_BASE
+from vocabopt.options import DEFAULT_BASE, AnalyzeOptions
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.verify.encoders import ModelEncoder

@@ -13,12 +13,12 @@ from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.fields import COUNT, Shape, check_fields
 from vocabopt.prepare.decide import decide
 from vocabopt.prepare.funnel import STEP_COUNT, StepCount, add_up, step_count_of
-from vocabopt.prepare.options import PrepareOptions, segments
+from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.page import write_page
 from vocabopt.prepare.pool import Submit, peak_memory_bytes, pool
 from vocabopt.prepare.reading import FILE_REPORT, FileReport, Reader, Shard, find_text, report_of
 from vocabopt.prepare.shard import Pass
-from vocabopt.prepare.step import NeedsPreparing, Step
+from vocabopt.prepare.step import NeedsPreparing, Step, segments
 from vocabopt.prepare.work import Work
 from vocabopt.text.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.text.prepared import OPTIONS_JSON, PREPARE_JSON, WORK

@@ -124,3 +124,16 @@ class CorpusStep(Protocol):
 
 
 Step: TypeAlias = DocumentStep | CorpusStep
+
+
+def segments(steps: tuple[Step, ...]) -> list[tuple[tuple[Step, ...], CorpusStep | None]]:
+    """The chain cut behind each corpus step: a pass over the text each. The last has no corpus step: it writes."""
+    cut: list[tuple[tuple[Step, ...], CorpusStep | None]] = []
+    documents: tuple[Step, ...] = ()
+    for step in steps:
+        if isinstance(step, CorpusStep):
+            cut.append((documents, step))
+            documents = ()
+        else:
+            documents = (*documents, step)
+    return [*cut, (documents, None)]

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import PreTokenizer
 
+from vocabopt.failures import cannot_encode, is_failure
 from vocabopt.growth import chunk_kernel as kernel
-from vocabopt.panics import cannot_encode, is_failure
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.chunks import opening_of
 from vocabopt.tokenizer.pipeline import bpe_model, counting_tokenizer

@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.panics import is_failure
+from vocabopt.failures import is_failure
 from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer.pipeline import bpe_model, counting_tokenizer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.errors import BASES, BaseTokenizerError, OptionError
+from vocabopt.failures import hub_reason, refusal
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.system_errors import hub_reason, refusal
 from vocabopt.text.byte_order_mark import read_utf8, without_mark
 from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import known

@@ -11,9 +11,9 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
+from vocabopt.failures import encoded
 from vocabopt.merge.addition import Addition
 from vocabopt.merge.export import extended_original
-from vocabopt.panics import encoded
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.sentencepiece_model import read_model
 

@@ -1,6 +1,7 @@
 """Proving, or disproving, that one tokenizer is another plus new tokens, and that nothing else changed."""
 
-from vocabopt.verify.report import Check, Example, Report, VerifyOptions, write_report
+from vocabopt.options import VerifyOptions
+from vocabopt.verify.report import Check, Example, Report, write_report
 from vocabopt.verify.run import verify
 
 __all__ = ["Check", "Example", "Report", "VerifyOptions", "verify", "write_report"]

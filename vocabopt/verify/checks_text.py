@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-from vocabopt.panics import encoded
+from vocabopt.failures import encoded
 from vocabopt.verify.checks_ids import one_of_each
 from vocabopt.verify.encoders import Ids
 from vocabopt.verify.pair import Pair, View

@@ -9,8 +9,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from vocabopt.errors import BaseTokenizerError
+from vocabopt.failures import is_failure
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.panics import is_failure
 from vocabopt.text.byte_order_mark import without_mark
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.folders import files_with_tokenizer

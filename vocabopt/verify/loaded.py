@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vocabopt.failures import encoded
 from vocabopt.merge.class_defaults import class_defaults, class_of_model
-from vocabopt.panics import encoded
 from vocabopt.text.scripts import contains_target
 from vocabopt.text.utf8 import json_value
 from vocabopt.verify.checks_ids import NAMES, one_of_each

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
-from vocabopt.text.reading import ReadOptions, TextFormat
 
 Status = Literal["pass", "fail", "warn", "not_checked"]
 
@@ -16,35 +15,6 @@ Verdict = Literal["pass", "fail", "warn"]
 N_EXAMPLES = 5
 #: Of a long value an example shows this many values, or characters, some of them before the first that differs.
 _N_VALUES, _N_CHARS, _N_BEFORE = 5, 300, 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
-    """Everything that a verification depends on beside the two tokenizers.
-
-    texts, protects: NAME -> PATH; lines of `protects` must not change, of `texts` those without the target script.
-    scripts: "auto" (what extension.json says, else what the new tokens are written in), "none", or script names.
-    pattern, specials: what a tiktoken rank file leaves out. unit, column, encoding, on_error,
-    format: as in `ReadOptions`.
-    """
-
-    texts: Mapping[str, str] = field(default_factory=dict)
-    protects: Mapping[str, str] = field(default_factory=dict)
-    scripts: str = "auto"
-    pattern: str | None = None
-    specials: str | None = None
-    unit: Literal["line", "file"] = "line"
-    column: str | None = None
-    encoding: str = "utf-8"
-    on_error: Literal["fail", "skip"] = "fail"
-    format: TextFormat = "auto"
-
-    def __post_init__(self) -> None:
-        self.read_options()
-
-    def read_options(self) -> ReadOptions:
-        """The part that says how text is read."""
-        return ReadOptions.of(self)
 
 
 @dataclass(frozen=True, kw_only=True)

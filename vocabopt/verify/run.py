@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.options import VerifyOptions
 from vocabopt.verify.checks_ids import base_ids, llama_cpp, special_tokens, spelling
 from vocabopt.verify.checks_text import OtherText, RoundTrip, UsageCounter
 from vocabopt.verify.forms import FormsAgree
@@ -13,7 +14,7 @@ from vocabopt.verify.loaded import as_loaded
 from vocabopt.verify.pair import Pair, make_pair
 from vocabopt.verify.pieces import base_pieces, reachability
 from vocabopt.verify.reload import Reload
-from vocabopt.verify.report import Report, VerifyOptions
+from vocabopt.verify.report import Report
 from vocabopt.verify.settings import settings
 from vocabopt.verify.templates import chat_templates
 from vocabopt.verify.text_files import Texts

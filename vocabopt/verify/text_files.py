@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from vocabopt.options import VerifyOptions
 from vocabopt.text.corpus import n_stored_bytes, named_set
 from vocabopt.text.readers import read_blocks
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.verify.plain_lines import plain_lines
-from vocabopt.verify.report import VerifyOptions
 
 Role = Literal["hard", "text", "protect"]
 
