@@ -14,7 +14,7 @@ from trainer.evaluate.tasks import TASKS
 from trainer.plan_file import read_plan
 from vocabopt.artifacts import read_json
 from vocabopt.model.spec import load_model_spec
-from vocabopt.prepare.config import read_config
+from vocabopt.prepare.options import read_config
 from vocabopt.tokenizer import load_base
 from vocabopt.tokenizer.known import read_specials
 from vocabopt.verify.load import load_side

@@ -72,7 +72,7 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
     record = run_prepare(PrepareOptions(steps=steps, **of_record(PrepareOptions, values)), output.console())
 
     def tables(width: int) -> Iterator[Any]:
-        from vocabopt.prepare.table import funnel_notes, funnel_table
+        from vocabopt.prepare.funnel import funnel_notes, funnel_table
 
         yield funnel_table(record, width=width)
         yield from (*funnel_notes(record), f"Report: {out / 'report.html'}", f"Next: vocabopt sweep {out}")
@@ -82,7 +82,7 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
 
 def _chain(config: Path | None, steps: str | None) -> "tuple[Step, ...]":
     from vocabopt.prepare import DEFAULT_STEPS
-    from vocabopt.prepare.config import chain, read_config
+    from vocabopt.prepare.options import chain, read_config
 
     if config is not None and steps is not None:
         raise OptionError(f"--config {config}, --steps {steps}: both name the steps. Give one of them.")
