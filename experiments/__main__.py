@@ -13,9 +13,13 @@ import click
 from experiments.cells import Cell, Kind, Setting, run_cell
 from experiments.flops import factors, read_cells
 from experiments.tables import comparison_table
-from vocabopt.cli.shared import named_paths
+from vocabopt.cli.fields import named_paths
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError, VocaboptError
+
+
+def _named(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    return named_paths(values, parameter.opts[0])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,8 +30,8 @@ def main() -> None:
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="A sweep's folder, after merge.")
-@click.option("--text", "texts", multiple=True, callback=named_paths("text"), help="Target text, NAME=PATH.")
-@click.option("--eval", "evals", multiple=True, callback=named_paths("eval"), help="Texts to measure on, NAME=PATH.")
+@click.option("--text", "texts", multiple=True, callback=_named, help="Target text, NAME=PATH.")
+@click.option("--eval", "evals", multiple=True, callback=_named, help="Texts to measure on, NAME=PATH.")
 @click.option("--plan", "plans", multiple=True, default=("redwhale", "full", "lora"), show_default=True)
 @click.option("--init", "inits", multiple=True, default=("decompose",), show_default=True)
 @click.option(
@@ -122,7 +126,7 @@ def near(path: str, n_documents: int, min_chars: int, min_share: float, max_shar
 @main.command()
 @click.option("--text", "texts", multiple=True, required=True, help="Clean text of the target language; repeatable.")
 @click.option("--english", required=True, help="Text of another language.")
-@click.option("--benchmark", "benchmarks", multiple=True, callback=named_paths("benchmark"), help="NAME=PATH.")
+@click.option("--benchmark", "benchmarks", multiple=True, callback=_named, help="NAME=PATH.")
 @click.option("--documents", "n_documents", default=20_000, show_default=True, help="Paragraphs of each text.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
@@ -139,8 +143,8 @@ def plants(
 
 
 @main.command()
-@click.option("--benchmark", "benchmarks", multiple=True, required=True, callback=named_paths("benchmark"))
-@click.option("--text", "texts", multiple=True, required=True, callback=named_paths("text"), help="Clean, NAME=PATH.")
+@click.option("--benchmark", "benchmarks", multiple=True, required=True, callback=_named)
+@click.option("--text", "texts", multiple=True, required=True, callback=_named, help="Clean, NAME=PATH.")
 @click.option(
     "--size", "sizes", type=(int, int), multiple=True, default=((8, 15), (10, 20), (13, 25)), show_default=True
 )

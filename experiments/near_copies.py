@@ -12,7 +12,7 @@ import polars as pl
 
 from vocabopt.prepare.ngrams import jaccard, shingles
 from vocabopt.prepare.step import Sketch
-from vocabopt.prepare.steps.near import Near
+from vocabopt.prepare.steps.duplicates import Near
 from vocabopt.text.corpus import named_set
 from vocabopt.text.readers import ReadOptions, read_blocks
 

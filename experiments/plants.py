@@ -13,9 +13,9 @@ import zstandard
 
 from experiments.near_copies import edited
 from vocabopt.console import Console
-from vocabopt.prepare.config import chain as chain_of
 from vocabopt.prepare.ngrams import jaccard, shingles
 from vocabopt.prepare.options import PrepareOptions
+from vocabopt.prepare.options import chain as chain_of
 from vocabopt.prepare.run import run_prepare
 from vocabopt.text.corpus import named_set
 from vocabopt.text.readers import ReadOptions, read_blocks

@@ -12,12 +12,11 @@ import polars as pl
 
 from experiments.plants import texts_of
 from vocabopt.prepare import coverage_kernel
-from vocabopt.prepare.benchmarks import build_index, items_of, letters
 from vocabopt.prepare.character_lm import estimate
-from vocabopt.prepare.perplexity import load_perplexities
-from vocabopt.prepare.selection import sampled_ngrams
 from vocabopt.prepare.step import Sketch
-from vocabopt.prepare.steps.select import Select
+from vocabopt.prepare.steps.decontaminate import build_index, items_of, letters
+from vocabopt.prepare.steps.perplexity import load_perplexities
+from vocabopt.prepare.steps.select import Select, sampled_ngrams
 
 OVERLAPS = (0.5, 0.6, 0.7, 0.8)
 _PLANTED = 3_000

@@ -183,7 +183,7 @@ def option_cases(good: Mapping[str, Path], root: Path, n_values: int) -> Iterato
     """Every option of every command that is no path and no switch, with some of the odd values."""
     turn = 0
     for command, template in COMMANDS.items():
-        for parameter in main.commands[command].params:
+        for parameter in main.commands[command].parameters():
             option = next((name for name in parameter.opts if name.startswith("--")), None)
             if option is None or option in _LEFT_OUT or not isinstance(parameter, click.Option) or parameter.is_flag:
                 continue

@@ -12,7 +12,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from vocabopt.cli import main
-from vocabopt.cli.unexpected import TRACEBACK
+from vocabopt.failures import TRACEBACK
 
 
 def vocabopt(*arguments: object) -> Result:

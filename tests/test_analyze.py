@@ -15,13 +15,12 @@ import sentencepiece
 from helpers import CORPUS, lines_of, toy_sentencepiece, train_sentencepiece
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from vocabopt.analyze.korean import common_syllables, modern_syllables
-from vocabopt.analyze.metrics import gini, parity, renyi_efficiency
-from vocabopt.analyze.morphemes import find_morphemes, load_analyser, meet
-from vocabopt.analyze.options import AnalyzeOptions
+from vocabopt.analyze.measure import gini, parity, renyi_efficiency
 from vocabopt.analyze.run import analyze
 from vocabopt.analyze.subjects import Subject, load_subjects
+from vocabopt.analyze.words import common_syllables, find_morphemes, load_analyser, meet, modern_syllables
 from vocabopt.console import Console
+from vocabopt.options import AnalyzeOptions
 
 #: Lines that are hard for one family or another: runs of spaces, tabs, emoji, rare syllables, NFD, special strings.
 HARD = [

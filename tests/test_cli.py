@@ -9,12 +9,14 @@ import errno
 import gzip
 import json
 import os
+import pkgutil
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +32,7 @@ from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.cli import main
 from vocabopt.growth import chunk_kernel, curve, proof_kernel, segment, symbols
 from vocabopt.growth import kernel as growth_kernel
+from vocabopt.option_fields import specs
 
 ROOT = Path(__file__).parents[1]
 CORPUS = ROOT / "corpus"
@@ -599,7 +602,7 @@ def test_importing_the_command_line_imports_nothing_heavy(arguments: list[str]) 
 
 
 #: Commands that run the trainer, and import it when they are called.
-TRAINER_COMMANDS = {f"command_{name}.py" for name in ("init", "plan", "prepare", "probe", "adapt", "eval")}
+TRAINER_COMMANDS = {"training.py"}
 
 
 def test_no_module_of_vocabopt_imports_the_trainer_or_its_libraries() -> None:
@@ -693,13 +696,59 @@ def test_sweep_json_holds_the_choice(sample: dict[str, Any]) -> None:
     assert choice["reason"].startswith(f"Add {choice['n_added']:,} tokens: the knee")
 
 
-def test_every_default_of_the_command_line_is_that_of_the_options() -> None:
-    from vocabopt.options import SweepOptions
+# --- Options stand once ----------------------------------------------------------------------------------------------
 
-    fields = SweepOptions.__dataclass_fields__
-    shared = [parameter for parameter in main.commands["sweep"].params if parameter.name in fields]
-    assert len(shared) > 10
-    for parameter in shared:
-        default = fields[parameter.name].default
-        if parameter.name not in ("out", "evals", "protects", "paths"):
-            assert parameter.default == default or not isinstance(parameter.default, str | int | float), parameter.name
+#: A command's options record, and the shortest command line that it takes.
+RECORDS = {
+    "prepare": ("vocabopt.prepare.options:PrepareOptions", "text --out out"),
+    "sweep": ("vocabopt.options:SweepOptions", "text"),
+    "choose": ("vocabopt.choice.options:ChoiceOptions", "run"),
+    "merge": ("vocabopt.options:MergeOptions", "run"),
+    "verify": ("vocabopt.options:VerifyOptions", "base new"),
+    "sensitivity": ("vocabopt.options:SensitivityOptions", "one two --out out"),
+    "analyze": ("vocabopt.options:AnalyzeOptions", "tokenizer"),
+    "init": ("trainer.options:InitOptions", "model --tokenizer tokenizer --out out"),
+    "plan": ("trainer.options:PlanOptions", "model --budget 1Mtok"),
+    "probe": ("trainer.options:ProbeTrainingOptions", "model --out out"),
+    "adapt": ("trainer.options:AdaptOptions", "model"),
+    "eval": ("trainer.options:EvalOptions", "model"),
+}
+
+
+def test_no_default_or_check_of_an_option_stands_in_the_command_line() -> None:
+    """A decorator may add an argument, a switch or a path to write: nothing that has a default, a range or a choice."""
+    for path in sorted((ROOT / "vocabopt").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "option":
+                assert "default" not in {word.arg for word in node.keywords}, f"{path}, line {node.lineno}"
+            if isinstance(node, ast.Attribute) and node.attr in ("IntRange", "FloatRange", "Choice"):
+                assert path.name == "fields.py", f"{path}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_every_option_of_a_command_is_a_field_with_its_help_and_default(name: str) -> None:
+    record, arguments = RECORDS[name]
+    given = main.commands[name].make_context(name, arguments.split())
+    parameters = {parameter.name: parameter for parameter in main.commands[name].parameters()}
+    for field, spec in specs(pkgutil.resolve_name(record)):
+        parameter = parameters[field.name]
+        if field.default is not MISSING and f"--{field.name}" not in arguments and spec.flag is not None:
+            assert given.params[field.name] == field.default
+        if spec.flag is not None:
+            assert isinstance(parameter, click.Option)
+            assert spec.help
+            assert (parameter.help or "").startswith(spec.help)
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_help_shows_the_daily_options_first(name: str) -> None:
+    page = vocabopt(name, "--help").stdout
+    daily, _, advanced = page.partition("\nOptions:\n")[2].partition("\nAdvanced")
+    shown = re.findall(r"^  (?:-h, )?(--[a-z-]+)", daily, re.MULTILINE)
+    assert len(shown) <= 15, shown
+    assert "--help" in shown
+    assert advanced
+    for given, spec in specs(pkgutil.resolve_name(RECORDS[name][0])):
+        if spec.flag is not None:
+            flag = spec.flag or "--" + given.name.replace("_", "-")
+            assert (flag in shown) == spec.daily, flag

@@ -11,7 +11,7 @@ from vocabopt.cli import main
 ONE_VALUE = [
     (name, option.opts[0])
     for name, command in main.commands.items()
-    for option in command.params
+    for option in command.parameters()
     if isinstance(option, click.Option) and not (option.multiple or option.is_flag)
 ]
 

@@ -42,7 +42,10 @@ def commands() -> dict[str, click.Command]:
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+    return {option for parameter in command.parameters() for option in parameter.opts} | {
+        "--help",
+        "--version",
+    }
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------

@@ -10,9 +10,8 @@ from command_line import vocabopt, written
 from helpers import lines_of, train_byte_level
 from tokenizers import Tokenizer
 
-from vocabopt.cli.unexpected import TRACEBACK
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.panics import encoded, is_panic
+from vocabopt.failures import TRACEBACK, encoded, is_panic
 
 TEXT = "a<x>     b"
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")

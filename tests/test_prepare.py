@@ -19,8 +19,7 @@ from command_line import assert_refused, command_of, started, vocabopt, written
 from helpers import lines_of
 
 from vocabopt.prepare import STEP_NAMES
-from vocabopt.prepare.config import chain, read_config, registry
-from vocabopt.prepare.options import PrepareOptions
+from vocabopt.prepare.options import PrepareOptions, chain, read_config, registry
 from vocabopt.prepare.reading import Reader, find_text
 from vocabopt.prepare.steps.lines import Lines
 from vocabopt.tokenizer import load_base

@@ -7,8 +7,7 @@ import pytest
 from experiments.plants import Score, items_of, plant, run, texts_of
 from vocabopt.console import Console
 from vocabopt.prepare import DEFAULT_STEPS
-from vocabopt.prepare.config import chain
-from vocabopt.prepare.options import PrepareOptions
+from vocabopt.prepare.options import PrepareOptions, chain
 from vocabopt.prepare.run import run_prepare
 
 pytestmark = pytest.mark.data

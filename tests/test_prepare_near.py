@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from experiments.near_copies import documents, edited, measure, planted
 from vocabopt.prepare.ngrams import jaccard, shingles
 from vocabopt.prepare.step import Decision, Sketch
-from vocabopt.prepare.steps.exact import Exact
-from vocabopt.prepare.steps.near import Near
+from vocabopt.prepare.steps.duplicates import Exact, Near
 
 
 class Stored(list[Sketch]):

@@ -11,9 +11,8 @@ import polars as pl
 import pytest
 
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.prepare.perplexity import load_perplexities
 from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.perplexity import Perplexity
+from vocabopt.prepare.steps.perplexity import Perplexity, load_perplexities
 
 kenlm = pytest.importorskip("kenlm", reason="needs kenlm")
 

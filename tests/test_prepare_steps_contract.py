@@ -9,13 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.length import Length
+from vocabopt.prepare.steps.limits import Length, Repetition, Script
 from vocabopt.prepare.steps.lines import Lines
-from vocabopt.prepare.steps.nfc import Normalize
 from vocabopt.prepare.steps.personal import Personal
-from vocabopt.prepare.steps.repair import Repair
-from vocabopt.prepare.steps.repetition import Repetition
-from vocabopt.prepare.steps.script import Script
+from vocabopt.prepare.steps.repair import Normalize, Repair
 
 STEPS: list[DocumentStep] = [Repair(), Normalize(), Lines(), Script(), Length(), Repetition(min_words=3), Personal()]
 every_step = pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
-from vocabopt.prepare.columns import code_points
-from vocabopt.prepare.step import DocumentStep
+from vocabopt.prepare.step import DocumentStep, code_points
 from vocabopt.prepare.steps import repetition_kernel as kernel
-from vocabopt.prepare.steps.repetition import Repetition
+from vocabopt.prepare.steps.limits import Repetition
 
 gopher = pytest.importorskip("datatrove.pipeline.filters.gopher_repetition_filter")
 

@@ -184,10 +184,10 @@ READS = """
 import signal, sys
 from pathlib import Path
 from vocabopt.artifacts import read_parquet
-from vocabopt.cli.signals import hear_signals
+from vocabopt.signals import hear_signals
 from vocabopt.errors import VocaboptError
-from vocabopt.panics import is_failure
-from vocabopt.stops import Stopped
+from vocabopt.failures import is_failure
+from vocabopt.signals import Stopped
 from vocabopt.text.storage import chunks
 hear_signals()
 for is_stopped in (False, True):

@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 
 from vocabopt.artifacts import write_atomic, write_parquet_atomic
 from vocabopt.errors import RunDirectoryError, VocaboptError
+from vocabopt.failures import refusal
 from vocabopt.model.spec import load_model_spec
-from vocabopt.system_errors import refusal
 from vocabopt.text.corpus import TextFile
 from vocabopt.text.pipes import read_whole
 from vocabopt.text.readers import ReadOptions, read_blocks

@@ -19,10 +19,9 @@ from typing import IO, Any
 import polars as pl
 
 from vocabopt.errors import RunDirectoryError
+from vocabopt.failures import is_panic, refusal
 from vocabopt.locks import entries, make_folder
-from vocabopt.panics import is_panic
-from vocabopt.stops import end_if_stopped
-from vocabopt.system_errors import refusal
+from vocabopt.signals import end_if_stopped
 from vocabopt.text.byte_order_mark import read_utf8
 from vocabopt.text.utf8 import json_bytes, json_value
 

@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from vocabopt.amounts import shown_bytes
-from vocabopt.stops import end_if_stopped
+from vocabopt.signals import end_if_stopped
 from vocabopt.text import notices
 
 Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]

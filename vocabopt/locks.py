@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.system_errors import refusal
+from vocabopt.failures import refusal
 from vocabopt.text.utf8 import json_value, printable
 
 #: Of the hidden files that stand beside a result only while it is being made.

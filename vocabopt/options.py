@@ -1,94 +1,398 @@
-"""The options of a sweep: one home for every default, checked when made, stored with the run."""
+"""The options of the commands that count text: every name, default, help text and check stands here, on its field.
+
+ReadOptions, RankFileOptions and LearningOptions hold what several commands share.
+"""
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
-from vocabopt.errors import OptionError
-from vocabopt.text.reading import ReadOptions, TextFormat
-from vocabopt.text.scripts import MIN_SCRIPT_SHARE
+from vocabopt.amounts import parse_window
+from vocabopt.choice.options import ChoiceOptions
+from vocabopt.errors import BASES, OptionError
+from vocabopt.option_fields import Check, Options, argument, at_least, from_to, one_of, option, share_from_0
+from vocabopt.text.sets import HELDOUT, TRAIN
 
 DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.
 MAX_ADDED = 2_000_000
 
+TextFormat: TypeAlias = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]
+FORMATS: tuple[str, ...] = get_args(TextFormat)
+
+_READING, _RANK_FILES, _UNION, _LEARNING = "reading text", "tiktoken rank files", "union", "learning tokens"
+_NO_CODEC = "unknown text encoding; try utf-8, cp949, utf-16"
+
+
+def is_text_encoding(codec: str) -> bool:
+    """Whether Python can encode text so; unlike codecs.lookup, "hex" and others that take no text cannot."""
+    try:
+        "".encode(codec)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(Options):
+    """How text is stored, for every command that reads some."""
+
+    unit: Literal["line", "file"] = option("line", section=_READING, help="What a document is in a text file.")
+    column: str | None = option(
+        None, metavar="NAME", section=_READING, default_text="text",
+        help="Text column of records: .jsonl, .json, .csv, .tsv, .parquet."
+    )
+    encoding: str = option(
+        "utf-8", section=_READING, check=Check(is_text_encoding, _NO_CODEC), help="Encoding of the text, e.g. cp949."
+    )
+    format: TextFormat = option(
+        "auto", section=_READING, check=one_of(FORMATS, "no such format; choose"),
+        help="Format of all text. auto goes by each file's suffix, and refuses a text file (or standard input) that "
+        "holds something else."
+    )
+
+
+    def read_options(self) -> "ReadOptions":
+        """The part that says how text is read."""
+        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, format=self.format)
+
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions:
-    """Everything that moves the result of a sweep, as given on the command line.
+class ReadingOptions(TextOptions):
+    """How text is read, where records that cannot be read may be left out."""
 
-    paths: files, folders, globs, URLs or "-". out: the run directory. target: the set to learn from. evals, protects:
-    NAME -> PATH. scripts: "auto", "none" or script names. min_script_share: of the letters of the training text, from
-    which on "auto" takes a writing system. sizes: None for the default grid. heldout: share of the training documents,
-    picked by content hash. min_saving: stop when the best token saves fewer. cross_spaces: new tokens may hold a space
-    after another character, as far as the base's own pattern lets them. pattern, specials: what a tiktoken rank file
-    leaves out. method: "union" measures the paper's method beside the curve, with the vocabulary `vocab` or one trained
-    on the text, its pieces scored as `scores` says.
+    on_error: Literal["fail", "skip"] = option(
+        "fail", section=_READING, help="What to do with a record that cannot be read."
+    )
+
+    def read_options(self) -> "ReadOptions":
+        """The part that says how text is read."""
+        return ReadOptions(
+            unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error, format=self.format
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions(ReadingOptions):
+    """How one set of text is read.
+
+    unit: what a document is in a text file: a line or the whole file. Records of the other formats are documents.
+    column: the field that holds the text in records; None takes "text".
+    encoding: a Python codec, for all formats but parquet.
+    fallback: a codec for each line of UTF-8 text, jsonl, csv or tsv that is not UTF-8; None has none.
+    on_error: "skip" leaves out and counts documents that cannot be read, instead of raising CorpusError.
     """
 
-    paths: tuple[str, ...]
-    out: Path
-    base: str = DEFAULT_BASE
-    target: str | None = None
-    evals: Mapping[str, str] = field(default_factory=dict)
-    protects: Mapping[str, str] = field(default_factory=dict)
-    scripts: str = "auto"
-    min_script_share: float = MIN_SCRIPT_SHARE
-    sizes: str | None = None
-    max_added: int = 40_000
-    heldout: float = 0.05
-    model: str | None = None
-    min_saving: int = 2
-    cross_spaces: bool = False
-    seed: int = 0
-    unit: Literal["line", "file"] = "line"
-    column: str | None = None
-    encoding: str = "utf-8"
-    on_error: Literal["fail", "skip"] = "fail"
-    format: TextFormat = "auto"
-    pattern: str | None = None
-    specials: str | None = None
-    method: Literal["grow", "union"] = "grow"
-    vocab: str | None = None
-    scores: Literal["unique", "zero"] = "unique"
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankFileOptions(Options):
+    """What a tiktoken rank file leaves out."""
+
+    pattern: str | None = option(
+        None, metavar="NAME|REGEX", section=_RANK_FILES,
+        help="Split pattern of a tiktoken rank file whose name does not tell it: by name (llama3, qwen ...), or as a "
+        "regular expression."
+    )
+    specials: str | None = option(
+        None, metavar="NAME|FILE|none", section=_RANK_FILES,
+        help="For a tiktoken rank file whose name does not tell: its special tokens, by name (llama3, qwen ...), or in "
+        "a file: JSON {content: id}, or a line each."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions(RankFileOptions, ReadingOptions):
+    """How tokens are learned from text: what `sweep` and `sensitivity` share. out: the folder of the result."""
+
+    out: Path = option(daily=True, help="Folder of the result.")
+    base: str = option(DEFAULT_BASE, daily=True, help=f"Base tokenizer: {BASES}.")
+    scripts: str = option(
+        "auto", "--script", metavar="auto|none|NAME[,NAME]", daily=True,
+        help="Script every new token must show, e.g. Hangul; several with commas. auto: those of the training text, "
+        "none where Latin prevails; then only protected text guards other text."
+    )
+    max_added: int = option(
+        40_000, check=from_to(1, MAX_ADDED), section=_LEARNING, help="Tokens to add at most."
+    )
+    heldout: float = option(
+        0.05, daily=True, check=share_from_0(" (0.05 holds out 5 %)"),
+        help="Share of documents held out, picked by content."
+    )
+    model: str | None = option(
+        None, metavar="MODEL", daily=True, default_text="the config.json in the base's folder, else its preset",
+        help="Model whose embedding is counted: config.json, folder, or preset."
+    )
+    min_saving: int = option(
+        2, section=_LEARNING, help="Stop when the best token saves fewer tokens of the training text.",
+        check=Check(lambda value: 1 <= value < 2**63, "must be at least 1 token, and below 2**63")
+    )
+    seed: int = option(
+        0, section=_LEARNING, check=from_to(0, 2**64 - 1, "0 and 2**64 - 1"),
+        help="Picks other held-out documents, folds and resamples."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(LearningOptions):
+    """Everything that moves the result of a sweep, as given on the command line.
+
+    paths: files, folders, globs, URLs or "-". evals, protects: NAME -> PATH. sizes: None for the default grid.
+    cross_spaces: new tokens may hold a space after another character, as far as the base's own pattern lets them.
+    """
+
+    paths: tuple[str, ...] = argument(metavar="PATH...")
+    out: Path = option(daily=True, help="Run directory.", default_text="reports/<corpus>-<base>")
+    target: str | None = option(
+        None, metavar="SET", daily=True, help="Text set to learn from, where folders are named by language."
+    )
+    evals: Mapping[str, str] = option(
+        dict, "--eval", metavar="NAME=PATH", daily=True, help="Text to measure only; may be repeated."
+    )
+    protects: Mapping[str, str] = option(
+        dict, "--protect", metavar="NAME=PATH", daily=True,
+        help="Text that must tokenise as before. With a target script, words that hold a character of it are not "
+        "protected; --script none protects all. May be repeated."
+    )
+    sizes: str | None = option(
+        None, metavar="START:STOP:STEP|LIST", daily=True, help="Added tokens to tabulate.",
+        default_text="8000:40000:4000, or nine steps to where the text runs dry"
+    )
+    method: Literal["grow", "union"] = option(
+        "grow", daily=True,
+        help="How tokens are found: grow adds to the base's own merges; union also measures RedWhale's way beside it, "
+        "a SentencePiece vocabulary trained apart and joined to the base, --sizes being those of that vocabulary."
+    )
+    min_script_share: float = option(
+        0.1, section=_LEARNING,
+        check=Check(lambda value: 0 < value <= 1, "must be above 0 and at most 1 (0.1: a tenth)"),
+        help="With --script auto: a writing system other than Latin is learned from this share of the letters on."
+    )
+    cross_spaces: bool = option(
+        False, section=_LEARNING,
+        help="New tokens may hold a space after another character (two words, or one and its full stop and space), "
+        "where the base's own pattern does not cut there. Counts whole documents, which is slow."
+    )
+    vocab: str | None = option(
+        None, metavar="FILE.model", section=_UNION, default_text="trained on the text",
+        help="Vocabulary for the union, trained elsewhere."
+    )
+    scores: Literal["unique", "zero"] = option(
+        "unique", section=_UNION,
+        help="Scores of the union's new pieces: each its own below the base's, or all zero as Chinese-LLaMA has them."
+    )
 
     def __post_init__(self) -> None:
         if not self.paths:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
-        if not 0 <= self.heldout < 1:
-            raise OptionError(f"--heldout {self.heldout}: must be at least 0 and below 1 (0.05 holds out 5 %).")
-        check_growth_options(self.max_added, self.min_saving, self.seed)
-        if not 0 < self.min_script_share <= 1:
-            raise OptionError(
-                f"--min-script-share {self.min_script_share}: must be above 0 and at most 1 (0.1: a tenth)."
-            )
+        super().__post_init__()
         if self.method == "grow" and (self.vocab is not None or self.scores != "unique"):
-            option = f"--vocab {self.vocab}" if self.vocab is not None else f"--scores {self.scores}"
-            raise OptionError(f"{option}: is about the union method. Add --method union, or leave it out.")
+            flag = f"--vocab {self.vocab}" if self.vocab is not None else f"--scores {self.scores}"
+            raise OptionError(f"{flag}: is about the union method. Add --method union, or leave it out.")
 
-    def read_options(self) -> ReadOptions:
-        """The part that says how text is read."""
-        return ReadOptions.of(self)
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityOptions(LearningOptions):
+    """What moves the comparison of several corpora. corpora: NAME -> PATH.
+
+    n_added: the size at which vocabularies are compared; None for the recommendation of all together.
+    """
+
+    corpora: Mapping[str, str] = argument(metavar="CORPUS CORPUS...", parse=lambda given, flag: named_corpora(given))
+    n_added: int | None = option(
+        None, "--size", metavar="N", daily=True, default_text="that recommended for all together",
+        help="Size at which vocabularies are compared."
+    )
+    window: tuple[int, int] | None = option(
+        None, metavar="START:STOP", parse=parse_window, daily=True,
+        help="Added tokens between which knees are sought, as in `choose`."
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.corpora) < 2:
+            raise OptionError("Name at least two corpora, for example: vocabopt sensitivity news/ wiki/ --out DIR")
+        for name in self.corpora:
+            if name in (TRAIN, HELDOUT, "together"):
+                raise OptionError(f"{name}={self.corpora[name]}: the name {name} is kept. Choose another.")
+        if not 0 < self.heldout < 1:
+            raise OptionError(
+                f"--heldout {self.heldout}: must be above 0 and below 1: costs are measured on that text."
+            )
+        super().__post_init__()
+        if self.n_added is not None and not 0 < self.n_added <= self.max_added:
+            raise OptionError(f"--size {self.n_added}: must be between 1 and --max-added, {self.max_added:,}.")
+        _ = self.choice
+
+    @property
+    def read(self) -> ReadOptions:
+        return self.read_options()
+
+    @property
+    def choice(self) -> ChoiceOptions:
+        """How the size of each corpus is chosen."""
+        return ChoiceOptions(window=self.window, seed=self.seed)
 
     def as_record(self) -> dict[str, Any]:
-        record = asdict(self)
-        return {**record, "paths": list(self.paths), "out": str(self.out)}
+        record = super().as_record()
+        del record["window"]
+        read = {name: record.pop(name) for name in ("unit", "column", "encoding", "on_error", "format")}
+        return {**record, "read": {**read, "fallback": None}, "choice": self.choice.as_record()}
 
 
-def check_growth_options(max_added: int, min_saving: int, seed: int) -> None:
-    """What the growth pass and the hashes of documents can take.
+def named_corpora(given: tuple[str, ...]) -> dict[str, str]:
+    """NAME=PATH, or a PATH, which is named by its last part; name -> path.
 
     Raises:
-        OptionError: a number is out of range.
+        OptionError: a name or path is empty, or a name stands twice.
     """
-    if not 1 <= max_added <= MAX_ADDED:
-        raise OptionError(f"--max-added {max_added}: must be between 1 and {MAX_ADDED:,}.")
-    if not 1 <= min_saving < 2**63:
-        raise OptionError(f"--min-saving {min_saving}: must be at least 1 token, and below 2**63.")
-    if not 0 <= seed < 2**64:
-        raise OptionError(f"--seed {seed}: must be between 0 and 2**64 - 1.")
+    named: dict[str, str] = {}
+    for corpus in given:
+        name, separator, path = corpus.partition("=")
+        if not separator or "/" in name:
+            path = corpus
+            last = Path(re.sub(r"[*?]", "", path).rstrip("/")).name.partition(".")[0]
+            name = re.sub(r"[^A-Za-z0-9_-]+", "_", last).strip("_-")
+        if not name or not path:
+            raise OptionError(f"{corpus}: write NAME=PATH, for example news=news.txt")
+        if name in named:
+            raise OptionError(f"{corpus}: there is a corpus {name!r} already. Name it: NAME={path}")
+        named[name] = path
+    return named
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions(RankFileOptions):
+    """Which tokens are merged into which base: those of a sweep (run_dir), or a vocabulary of its own (base, vocab)."""
+
+    run_dir: Path | None = argument(None, metavar="[DIR]")
+    n_added: int | None = option(
+        None, "--size", metavar="N", daily=True, default_text="the size the sweep chose", help="Tokens to add."
+    )
+    out: Path | None = option(None, daily=True, default_text="DIR/tokenizer", help="Folder of the merged tokenizer.")
+    pad_to: int | None = option(
+        None, metavar="N", daily=True, check=at_least(1),
+        help="Rows of the model's table are to be a multiple of this: recorded in extension.json, no token is made of "
+        "it."
+    )
+    method: Literal["grow", "union"] | None = option(
+        None, section=_UNION, default_text="what the sweep was run with",
+        help="Tokens of the curve, or of the union measured beside it."
+    )
+    base: str | None = option(
+        None, section=_UNION,
+        help=f"Without DIR: the base to join --vocab to: {BASES}. With DIR: the base that the sweep must be of."
+    )
+    vocab: Path | None = option(
+        None, metavar="FILE.model", section=_UNION,
+        help="SentencePiece vocabulary to join to --base; needs no sweep."
+    )
+    scores: Literal["unique", "zero"] | None = option(
+        None, section=_UNION, default_text="unique",
+        help="Scores of the pieces of --vocab: each its own below the base's, or all zero as Chinese-LLaMA has them, "
+        "to compare with."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.run_dir is None and self.base is not None and self.vocab is not None and self.out is None:
+            raise OptionError("No folder to write to. Name one with --out.")
+
+    def check_source(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            OptionError: one completes or replaces what is not there.
+        """
+        if self.base is None:
+            self._refuse(
+                ("pattern", "specials"), "completes --base; a sweep's folder remembers its own. Leave it out."
+            )
+        if self.run_dir is not None:
+            words = "a sweep has its own. Leave it out, or leave DIR out and name --base."
+            self._refuse(("vocab", "scores"), words)
+        elif self.base is None or self.vocab is None:
+            raise OptionError("Nothing to merge. Name the folder of a sweep, or --base and --vocab.")
+        else:
+            self._refuse(("n_added", "method"), "is for a sweep's folder; all new pieces of --vocab are joined.")
+
+    def _refuse(self, names: tuple[str, ...], words: str) -> None:
+        for name in names:
+            if (value := getattr(self, name)) is not None:
+                raise OptionError(f"--{'size' if name == 'n_added' else name} {value}: {words}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(RankFileOptions, ReadingOptions):
+    """Everything that a verification depends on beside the two tokenizers.
+
+    texts, protects: NAME -> PATH. scripts: "auto", "none" or script names.
+    """
+
+    texts: Mapping[str, str] = option(
+        dict, "--text", metavar="NAME=PATH", daily=True,
+        help="Text to check with: its lines without the target script must not change, the others show which tokens "
+        "are used. May be repeated."
+    )
+    protects: Mapping[str, str] = option(
+        dict, "--protect", metavar="NAME=PATH", daily=True,
+        help="Text of which no line may change (with a script guard: none without the target script). May be repeated."
+    )
+    scripts: str = option(
+        "auto", "--script", metavar="auto|none|NAME[,NAME]", daily=True,
+        help="Target script of the new tokens; auto asks extension.json, else the tokens."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyzeOptions(RankFileOptions, ReadingOptions):
+    """Everything that moves the result of an analysis.
+
+    tokenizers: PATH or NAME=PATH each. texts: NAME -> PATH. out: where analyze.json, analyze.html and figures/ go; None
+    writes nothing.
+    """
+
+    tokenizers: tuple[str, ...] = argument(metavar="TOKENIZER...")
+    texts: Mapping[str, str] = option(
+        dict, "--text", metavar="NAME=PATH", daily=True, help="Text to encode, a set of its own; may be repeated."
+    )
+    parity: str | None = option(
+        None, metavar="NAME", daily=True,
+        help="Text set to compare the others with, document by document: all must be aligned with it."
+    )
+    out: Path | None = option(None, daily=True, help="Folder for analyze.json, analyze.html and figures/.")
+    rare: int = option(
+        10, metavar="N", section="measuring", check=at_least(1, " (1 calls no used token rare)"),
+        help="Tokens seen, but fewer times than this in all text, are counted as rare."
+    )
+    morpheme_documents: int = option(
+        1_000, metavar="N", section="measuring", check=at_least(0, " (0 leaves morphemes out)"),
+        help="Documents of each Korean set to split into morphemes, picked by content; 0 leaves that out."
+    )
+
+    def __post_init__(self) -> None:
+        if not self.tokenizers:
+            raise OptionError(
+                "No tokenizer given. Name some, for example: vocabopt analyze mistral-7b-v1 ./my-tokenizer"
+            )
+        if not self.texts:
+            raise OptionError("No text given. Name some with --text NAME=PATH, for example --text ko=korean.txt")
+        super().__post_init__()
+        if self.parity is not None and self.parity not in self.texts:
+            named = ", ".join(self.texts)
+            raise OptionError(
+                f"--parity {self.parity}: is no text set; there are {named}. Name it with --text as well."
+            )
+
+    def as_record(self) -> dict[str, Any]:
+        """What analyze.json says of them; where the result goes is no part of it."""
+        record = super().as_record()
+        del record["out"]
+        return record
+# fmt: on
 
 
 def default_out(paths: tuple[str, ...], base: str) -> Path:

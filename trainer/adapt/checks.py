@@ -12,12 +12,12 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from trainer.adapt.options import IDLE_OPTIONS, AdaptOptions, option_of
 from trainer.init import Extension, read_extension
 from trainer.init.models import checked_config, model_folder, refuse_quantized
 from trainer.layout import layout_of
 from trainer.memory.build import build
-from trainer.memory.target import DEFAULT_CONTEXT, checked_context
+from trainer.memory.target import checked_context
+from trainer.options import DEFAULT_CONTEXT, IDLE_OPTIONS, AdaptOptions, option_of
 from trainer.plan import Lora, Plan, plan_by_name, stage_blocks
 from trainer.processes import join_processes, n_processes, pick_device
 from trainer.stages import Precision

@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase
 from trainer.adapt.arm import ArmRun
 from trainer.adapt.checks import Checked
 from trainer.adapt.measurements import EvalText, Measurements, eval_text
-from trainer.adapt.options import AdaptOptions
 from trainer.data import (
     HeldOut,
     PackedText,
@@ -29,6 +28,7 @@ from trainer.data import (
 from trainer.document_ends import NONE, DocumentEnds, document_ends
 from trainer.evaluate.run import load_tokenizer
 from trainer.init import Extension
+from trainer.options import AdaptOptions
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
 from trainer.stages.settings import StepBatch

@@ -11,7 +11,6 @@ from trainer.adapt.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, 
 from trainer.adapt.checks import ADAPT_JSON, check_early, check_folder, take_folder
 from trainer.adapt.finish import finish_weights, is_rounded, write_card
 from trainer.adapt.inputs import Inputs, read_inputs, step_batch
-from trainer.adapt.options import AdaptOptions
 from trainer.adapt.start import Start, initialise, initialised_model
 from trainer.data import Exposure, PackedText, exposure
 from trainer.evaluate import Gate
@@ -20,6 +19,7 @@ from trainer.memory.build import outline_of
 from trainer.memory.machine import Written, highest_bytes, of_arm
 from trainer.memory.remedies import step_settings
 from trainer.memory.target import with_rows
+from trainer.options import AdaptOptions
 from trainer.plan import named_plan
 from trainer.processes import is_main, main_only, n_processes
 from trainer.stages import StageSettings, is_finished

@@ -10,11 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.adapt.arm import ArmRun
 from trainer.adapt.inputs import Inputs
 from trainer.adapt.measurements import EvalText, bits_per_byte
-from trainer.adapt.options import AdaptOptions
 from trainer.document_ends import DocumentEnds
 from trainer.evaluate import continuations, pick_prompts
 from trainer.evaluate.run import load_tokenizer, n_reloaded_otherwise
 from trainer.init import init_model, save_model
+from trainer.options import AdaptOptions
 from trainer.processes import from_main, main_only
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console

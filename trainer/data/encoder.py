@@ -15,7 +15,7 @@ from trainer.data.documents import Budget, ScannedSource
 from trainer.document_ends import DocumentEnds, document_ends
 from trainer.lost_characters import LostCharacters
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.panics import encoded
+from vocabopt.failures import encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -24,7 +24,7 @@ from trainer.document_ends import DocumentEnds
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, read_json, write_atomic, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, VocaboptError
-from vocabopt.system_errors import refusal
+from vocabopt.failures import refusal
 from vocabopt.text.content import content_hashes
 from vocabopt.text.readers import read_blocks
 

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer
 
 from trainer.document_ends import NONE, DocumentEnds, document_ends, turn_marks
-from trainer.evaluate.options import DEFAULT_CONTEXT, EvalOptions
 from trainer.evaluate.score import TextScore, check_context, loss_note, positions_of, score_text
 from trainer.evaluate.tasks import KOBEST, Task, TaskItems, chosen_tasks, read_items
 from trainer.init.models import checked_config, has_tokenizer, load_model, model_folder, place_model
+from trainer.options import DEFAULT_EVAL_CONTEXT, EvalOptions
 from trainer.processes import pick_device
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
@@ -107,7 +107,7 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
     ends = document_ends(tokenizer, options.document_start, NONE)  # what closes documents is not scored
     context = options.context_tokens
     if context is None:
-        context = min(DEFAULT_CONTEXT, positions_of(model) or DEFAULT_CONTEXT)
+        context = min(DEFAULT_EVAL_CONTEXT, positions_of(model) or DEFAULT_EVAL_CONTEXT)
     check_context(model, context, options.stride)
     opening = _opening_of_choices(tokenizer, ends, tasks)
     scores = {text.name: _score(model, tokenizer, text, options, context, ends, console) for text in texts}

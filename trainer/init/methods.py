@@ -5,14 +5,12 @@ eeve                                                           EEVE (arXiv 2402.
 weighted                                                       Beyond Initialization Loss (arXiv 2608.03494)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
-InitMethod: TypeAlias = Literal[
-    "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
-]
-INIT_METHODS: Sequence[InitMethod] = get_args(InitMethod)
+from trainer.options import INIT_METHODS as INIT_METHODS
+from trainer.options import InitMethod as InitMethod
 
 #: normal: drawn, mean 0, the standard deviation of the base tokens' rows. mean: of all base tokens' rows. base-ids:
 #: mean of the rows of the token's base ids. first-base-id: the row of the first of them. base-ids-by-bytes: their

@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 
+from trainer.options import MAX_SHARD_BYTES, DtypeName
 from trainer.out_of_memory import is_out_of_memory, memory_guard, of_weights
 from vocabopt.amounts import shown_bytes
 from vocabopt.artifacts import share, sync
 from vocabopt.errors import ModelError, RunDirectoryError, TrainingError
+from vocabopt.failures import hub_reason
 from vocabopt.merge.extension import EXTENSION_JSON
 from vocabopt.model.weights import StoredTables, stored_tables
-from vocabopt.system_errors import hub_reason
 from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER, files_with_tokenizer
 
 if TYPE_CHECKING:
@@ -155,7 +156,6 @@ def tokenizer_files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
 
 
-DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 #: Constants that older versions of transformers stored with the weights.
 _BUFFERS = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
@@ -298,7 +298,6 @@ def first_line(error: BaseException) -> str:
 
 
 #: Bytes of a file of weights: what the hub's own models have.
-MAX_SHARD_BYTES = 5_000_000_000
 #: A folder inside the target, where a model lies until it is whole.
 PARTIAL = ".partial"
 

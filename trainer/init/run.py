@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from trainer.init.extension import read_extension
-from trainer.init.methods import INIT_METHODS, InitMethod
 from trainer.init.models import (
-    MAX_SHARD_BYTES,
     PARTIAL,
-    DtypeName,
     checked_config,
     load_model,
     model_folder,
@@ -19,6 +16,7 @@ from trainer.init.models import (
     tokenizer_files,
 )
 from trainer.init.tables import InitLog, init_model
+from trainer.options import InitOptions
 from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
@@ -28,44 +26,6 @@ from vocabopt.text.utf8 import json_bytes
 from vocabopt.versions import versions
 
 INIT_JSON = "init.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitOptions:
-    """model: a folder or hub id. tokenizer: the merged tokenizer's folder. out: the folder to write.
-
-    method, match_norm, seed: as in `init_model`. dtype: of the weights written; "auto" leaves theirs. max_shard_bytes:
-    of a file of weights.
-    """
-
-    model: str
-    tokenizer: Path
-    out: Path
-    method: InitMethod = "decompose"
-    match_norm: bool = False
-    seed: int = 0
-    dtype: DtypeName = "auto"
-    max_shard_bytes: int = MAX_SHARD_BYTES
-
-    def __post_init__(self) -> None:
-        if self.method not in INIT_METHODS:
-            raise OptionError(f"--method {self.method}: no such method. Choose {', '.join(INIT_METHODS)}.")
-        if self.dtype not in get_args(DtypeName):
-            raise OptionError(f"--dtype {self.dtype}: no such type. Choose {', '.join(get_args(DtypeName))}.")
-        if not 0 <= self.seed < 2**31:
-            raise OptionError(f"--seed {self.seed}: must be from 0 to {2**31 - 1:,}.")
-
-    def as_command(self, folder: Path) -> dict[str, Any]:
-        """What must be the same for a run to write into a folder that is finished."""
-        return {
-            "model": str(folder.resolve()),
-            "tokenizer": str(self.tokenizer.resolve()),
-            "method": self.method,
-            "match_norm": self.match_norm,
-            "seed": self.seed,
-            "dtype": self.dtype,
-            "max_shard_bytes": self.max_shard_bytes,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

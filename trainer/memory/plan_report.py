@@ -2,164 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
 
-from trainer.data import parse_budget
-from trainer.init.models import MAX_SHARD_BYTES
 from trainer.memory.build import outline_of
-from trainer.memory.machine import DEFAULT_MARGIN, Fleet, Written, highest_bytes, limit_bytes, of_arm
+from trainer.memory.machine import Written, highest_bytes, limit_bytes, of_arm
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
 from trainer.memory.remedies import Case, Predict, Remedy, first_that_fits, sharded
-from trainer.memory.target import DEFAULT_CONTEXT, checked_context, read_config, read_vocabulary, with_rows
+from trainer.memory.target import checked_context, read_config, read_vocabulary, with_rows
+from trainer.options import DEFAULT_CONTEXT, MAX_SHARD_BYTES, PlanOptions
 from trainer.plan import Lora, Plan, Stage, named_plan, plan_by_name
 from trainer.stages.checkpoints import KEPT, highest_of_stage
-from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision, StepBatch
-from vocabopt.choice.options import parse_bytes
-from vocabopt.errors import OptionError
-
-#: 32-bit products without TF32 reach about this share of what 16-bit ones do: measuring computes in the weights' type.
-_SHARE_OF_32_BITS = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanOptions:
-    """Everything that moves the prediction.
-
-    model: preset, config.json or its folder. run, tokenizer, n_added: what is added, one of them. budget: text to
-    train on, in tokens ("2Btok"). batch: of one optimizer step, over all GPUs, in tokens. context_tokens: None takes
-    1,024, or the model's positions where there are fewer. precision: auto is bf16-mixed on cuda, fp32 on a cpu.
-    n_gpus: that train together, in one machine; shard: weights, gradients and state are split over them. tflops: what a
-    GPU reaches, in 10**12 operations a second. gpu: its memory; margin: the share of it that must stay free;
-    process_memory: what a process takes of it, and of the host's memory, before it holds a model.
-    eval_tokens: of all evaluation texts, measured at once; eval_every: as `adapt` has it; eval_tflops: what a GPU
-    reaches while it measures, None takes `tflops` for weights in 16 bits and a tenth of it for others. keep_stages: as
-    `adapt` has it.
-    """
-
-    model: str
-    budget: str
-    run: Path | None = None
-    tokenizer: Path | None = None
-    n_added: int | None = None
-    plan: str = "redwhale"
-    lora_rank: int = 128
-    tflops: float = 400.0
-    gpu: str = "80GB"
-    context_tokens: int | None = None
-    batch: str = "32768tok"
-    micro_batch: int = 4
-    precision: Literal["auto", "fp32", "bf16-mixed", "bf16"] = "auto"
-    optimizer: Optimizer = "adamw"
-    gradient_checkpointing: bool = False
-    fused_loss: bool = False
-    device: Literal["cuda", "cpu"] = "cuda"
-    n_gpus: int = 1
-    shard: bool = False
-    margin: float = DEFAULT_MARGIN
-    process_memory: str = "1GB"
-    eval_tokens: str = "1Mtok"
-    eval_every: Literal["stage", "end"] = "stage"
-    eval_tflops: float | None = None
-    keep_stages: Literal["last", "all"] = "last"
-
-    def __post_init__(self) -> None:
-        for option, tflops in (("--tflops", self.tflops), ("--eval-tflops", self.eval_tflops)):
-            if tflops is not None and not tflops > 0:
-                raise OptionError(f"{option} {tflops}: must be above 0.")
-        if self.n_gpus < 1:
-            raise OptionError(f"--gpus {self.n_gpus}: must be at least 1.")
-        if self.shard and self.n_gpus == 1:
-            raise OptionError("--shard: splits a model over several GPUs. Say how many: --gpus 8.")
-        if not 0 <= self.margin < 1:
-            raise OptionError(f"--margin {self.margin}: must be from 0 to below 1; 0.05 leaves 5 % of --gpu free.")
-        if self.lora_rank < 1:
-            raise OptionError(f"--lora-rank {self.lora_rank}: must be at least 1, such as 16.")
-        _ = self.budget_tokens, self.batch_tokens, self.gpu_bytes, self.fleet, self.measured_tokens
-
-    @property
-    def budget_tokens(self) -> int:
-        """Raises OptionError: it cannot be read, or is in bytes."""
-        return _tokens(self.budget, "--budget", "2Btok or 300Mtok")
-
-    @property
-    def batch_tokens(self) -> int:
-        """Raises OptionError: it cannot be read, or is in bytes."""
-        return _tokens(self.batch, "--batch", "32768tok")
-
-    @property
-    def gpu_bytes(self) -> int:
-        return parse_bytes(self.gpu, "--gpu", "80GB or 24GiB")
-
-    @property
-    def measured_tokens(self) -> int:
-        """Raises OptionError: it cannot be read, or is in bytes."""
-        return _tokens(self.eval_tokens, "--eval-tokens", "1Mtok")
-
-    @property
-    def fleet(self) -> Fleet:
-        own = self.process_memory
-        n_bytes = 0 if own == "0" else parse_bytes(own, "--process-memory", "1GB, 800MB or 0")
-        return Fleet(n_gpus=self.n_gpus, shard=self.shard, process_bytes=n_bytes)
-
-    @property
-    def tflops_of_measuring(self) -> float:
-        return self.eval_tflops or self.tflops * (1.0 if self.weights == "bf16" else _SHARE_OF_32_BITS)
-
-    @property
-    def step_batch(self) -> StepBatch:
-        """A step as `adapt` takes it: in whole sequences."""
-        return StepBatch(
-            asked_tokens=self.batch_tokens,
-            asked_micro_batch=self.micro_batch,
-            context_tokens=self.context,
-            n_processes=self.n_gpus,
-        )
-
-    @property
-    def context(self) -> int:
-        """Tokens of a sequence, once the default was held against the model."""
-        return DEFAULT_CONTEXT if self.context_tokens is None else self.context_tokens
-
-    @property
-    def weights(self) -> Precision:
-        if self.precision != "auto":
-            return self.precision
-        return "bf16-mixed" if self.device == "cuda" else "fp32"
-
-    def step_settings(self) -> StepSettings:
-        batch = self.step_batch
-        return StepSettings(
-            context_tokens=self.context,
-            micro_batch=batch.micro_batch,
-            accumulates=batch.n_each > batch.micro_batch,
-            precision=self.weights,
-            gradient_checkpointing=self.gradient_checkpointing,
-            fused_loss=self.fused_loss,
-            device=self.device,
-        )
-
-    def as_record(self) -> dict[str, Any]:
-        paths = {
-            name: None if getattr(self, name) is None else str(getattr(self, name)) for name in ("run", "tokenizer")
-        }
-        return {**asdict(self), **paths}
-
-
-def _tokens(value: str, option: str, examples: str) -> int:
-    try:
-        found = parse_budget(value, option)
-    except OptionError:
-        found = None
-    if found is None or found.unit == "bytes":
-        raise OptionError(
-            f"{option} {value}: write tokens, as {examples}. (Bytes take as many tokens as the tokenizer makes of "
-            "them, which a plan does not measure.)"
-        )
-    return found.amount
+from trainer.stages.settings import OPTIMIZERS, Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from trainer.init.models import CONFIG, checked_config
+from trainer.options import DEFAULT_CONTEXT
 from vocabopt.errors import ModelSpecError, OptionError
 from vocabopt.merge.extension import read_extension
 from vocabopt.model.spec import ModelSpec, load_model_spec
@@ -23,8 +24,6 @@ _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", {}),
     "gemma": ("gemma2", {}),
 }
-#: Tokens of a sequence, where the model has as many positions.
-DEFAULT_CONTEXT = 1_024
 #: Rotary positions have no end: a preset's context is not held against its config.
 _NO_END = 1 << 20
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from trainer.adapt import AdaptOptions
 from trainer.init.models import model_folder
-from trainer.probe import ProbeOptions, probe
-from trainer.selection.parts import ALL, ARMS, CompareOptions, names_of, split_text, text_of
+from trainer.options import CompareOptions, ProbeOptions
+from trainer.probe import probe
+from trainer.selection.parts import ALL, ARMS, names_of, split_text, text_of
 from trainer.selection.table import write_page
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console

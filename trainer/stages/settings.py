@@ -1,12 +1,11 @@
 """How a stage is trained: what is the same for all stages of a run, and what one optimizer step takes."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
+from trainer.options import Optimizer as Optimizer
+from trainer.options import Precision as Precision
 from vocabopt.errors import OptionError
-
-Precision: TypeAlias = Literal["fp32", "bf16-mixed", "bf16"]
-Optimizer: TypeAlias = Literal["adamw", "adamw-8bit"]
 
 PRECISIONS = ("fp32", "bf16-mixed", "bf16")
 OPTIMIZERS: tuple[Optimizer, ...] = ("adamw", "adamw-8bit")

@@ -7,22 +7,30 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
-from vocabopt.analyze import morphemes
-from vocabopt.analyze.korean import syllable_coverage
-from vocabopt.analyze.measure import Measured, SetCounts, measure
-from vocabopt.analyze.metrics import RENYI_ALPHA, gini, loses_text, parity, renyi_efficiency, use_of
-from vocabopt.analyze.options import AnalyzeOptions
+from vocabopt.analyze import words
+from vocabopt.analyze.measure import (
+    RENYI_ALPHA,
+    Measured,
+    SetCounts,
+    gini,
+    loses_text,
+    measure,
+    parity,
+    renyi_efficiency,
+    use_of,
+)
 from vocabopt.analyze.subjects import Subject, load_subjects
 from vocabopt.analyze.text import SetText, read_texts, share
 from vocabopt.analyze.vocabulary import near_duplicates
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.options import AnalyzeOptions
 from vocabopt.report.text import plain
 from vocabopt.text.corpus import TextSet, n_stored_bytes, named_set, tell_shared
 from vocabopt.versions import versions
 
-MorphemeTexts = Mapping[str, morphemes.MorphemeText]
+MorphemeTexts = Mapping[str, words.MorphemeText]
 
 
 def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
@@ -125,10 +133,10 @@ def _find_morphemes(
     if not korean or not options.morpheme_documents:
         return {}, []
     with console.step("morphemes"):
-        analyser = morphemes.load_analyser()
+        analyser = words.load_analyser()
         if analyser is None:
-            return {}, [morphemes.HOW_TO_INSTALL]
-        return {name: morphemes.find_morphemes(analyser, text.documents) for name, text in korean.items()}, []
+            return {}, [words.HOW_TO_INSTALL]
+        return {name: words.find_morphemes(analyser, text.documents) for name, text in korean.items()}, []
 
 
 def _tokenizer_record(
@@ -157,7 +165,7 @@ def _tokenizer_record(
         "n_unused": n_unused,
         "n_rare": n_rare,
         "near_duplicates": near_duplicates(vocabulary),
-        "syllables": syllable_coverage(subject) if is_korean else None,
+        "syllables": words.syllable_coverage(subject) if is_korean else None,
         "gini_tokens_per_byte": gini(costs_bytes),
         "gini_tokens_per_document": gini(costs_documents) if options.parity is not None else None,
         "sets": {
@@ -202,10 +210,10 @@ def _set_record(subject: Subject, counts: SetCounts, text: SetText, n_aligned: i
     }
 
 
-def _morpheme_record(subject: Subject, text: morphemes.MorphemeText | None) -> dict[str, Any] | None:
+def _morpheme_record(subject: Subject, text: words.MorphemeText | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    met = morphemes.meet(subject, text)
+    met = words.meet(subject, text)
     return met | {
         "share_token_boundaries_met": share(met["n_met"], met["n_token_boundaries"]),
         "share_morpheme_boundaries_met": share(met["n_met"], met["n_morpheme_boundaries"]),

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vocabopt.analyze.metrics import best
+from vocabopt.analyze.measure import best
 from vocabopt.report.text import fixed, percent, plain
 from vocabopt.tabular import DASH
 

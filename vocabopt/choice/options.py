@@ -1,57 +1,92 @@
-"""What moves a recommendation: one home for every default, checked when made, stored in sweep.json."""
+"""What moves a recommendation: the options of `vocabopt choose`, stored in sweep.json."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from vocabopt.amounts import parse_bytes as parse_bytes
+from vocabopt.amounts import parse_tokens as parse_tokens
+from vocabopt.amounts import parse_window as parse_window
 from vocabopt.errors import OptionError
+from vocabopt.option_fields import Options, at_least, flag_of, from_to, option, share
 
 #: The paper's window, in added tokens.
 DEFAULT_WINDOW = (8_000, 40_000)
 
-_MULTIPLES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_COST, _RULES, _RESAMPLES = "cost of training and serving", "rules", "knee and its interval"
+_NOT_STATED = "not stated"
+_SHARE = share(" (0.95 is 95 %)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChoiceOptions:
+class ChoiceOptions(Options):
     """Everything that moves the choice of a size on a given curve.
 
-    window: of the knee, in added tokens; None for the paper's, or a fifth of a shorter curve's end to its end.
-    text_set: the set to decide on; None for held-out text. train_tokens, serve_tokens: how much text the adapted model
-    will be trained on and will read and write, in tokens of the base tokenizer. context_tokens: length of a training
-    sequence, and of a served text in tokens of the base. min_exposure, careful_exposure: occurrences in training.
-    used_share: of added tokens in held-out text. marginal_step, marginal_share: the next so many tokens save less than
-    that share of the base's count. train_memory_bytes, serve_memory_bytes: budgets. batch_tokens: in one training
-    step's logits. serve_batch: texts served at once. bytes_per_param_train: 16 is mixed precision with AdamW (weights
-    2, gradients 2, master weights 4, moments 8). row_multiple: total rows are rounded to it. kneedle_sensitivity,
-    kneedle_points: S, and at how many even sizes of the window Kneedle looks. interval_share, n_resamples, seed: of
-    the interval.
+    window, text_set: None takes the default that --help states. bytes_per_param_train: 16 is mixed precision with AdamW
+    (weights 2, gradients 2, master weights 4, moments 8).
     """
 
-    window: tuple[int, int] | None = None
-    text_set: str | None = None
-    train_tokens: int | None = None
-    serve_tokens: int | None = None
-    context_tokens: int = 4_096
-    min_exposure: int = 1_000
-    careful_exposure: int = 100_000
-    used_share: float = 0.95
-    marginal_step: int = 1_024
-    marginal_share: float = 0.01
-    train_memory_bytes: int | None = None
-    serve_memory_bytes: int | None = None
-    batch_tokens: int = 8_192
-    serve_batch: int = 1
-    bytes_per_param_train: int = 16
-    bytes_per_param_serve: int = 2
-    row_multiple: int = 128
-    kneedle_sensitivity: float = 1.0
-    kneedle_points: int = 33
-    interval_share: float = 0.9
-    n_resamples: int = 1_000
-    seed: int = 0
+    # fmt: off
+    window: tuple[int, int] | None = option(
+        None, metavar="START:STOP", parse=parse_window, daily=True,
+        help="Added tokens between which the knee is sought.",
+        default_text="8000:40000, or the last four fifths of a shorter curve",
+    )
+    text_set: str | None = option(
+        None, "--set", metavar="SET", daily=True, help="Text set to decide on.", default_text="heldout"
+    )
+    train_tokens: int | None = option(
+        None, metavar="N", parse=parse_tokens, daily=True, default_text=_NOT_STATED,
+        help="Planned training text, in tokens of the base: 10B, 500M.",
+    )
+    serve_tokens: int | None = option(
+        None, metavar="N", parse=parse_tokens, daily=True, default_text=_NOT_STATED,
+        help="Text to be read and written in use, in tokens of the base.",
+    )
+    context_tokens: int = option(
+        4_096, check=at_least(1), section=_COST, help="Tokens of a training sequence, and of a served text."
+    )
+    min_exposure: int = option(
+        1_000, check=at_least(1), section=_RULES, help="Times that each token is to be seen in training."
+    )
+    careful_exposure: int = option(100_000, check=at_least(1), section=_RULES, help="The same, for the careful.")
+    used_share: float = option(
+        0.95, check=_SHARE, section=_RULES, help="Share of the added tokens that held-out text is to use."
+    )
+    marginal_step: int = option(1_024, check=at_least(1), section=_RULES, help="The next so many tokens ...")
+    marginal_share: float = option(
+        0.01, check=_SHARE, section=_RULES, help="... are to save this share of the base's count."
+    )
+    train_memory_bytes: int | None = option(
+        None, "--train-memory", metavar="SIZE", parse=parse_bytes, daily=True, default_text=_NOT_STATED,
+        help="Memory to train in: 80GB, 640GiB.",
+    )
+    serve_memory_bytes: int | None = option(
+        None, "--serve-memory", metavar="SIZE", parse=parse_bytes, daily=True, default_text=_NOT_STATED,
+        help="Memory to serve in.",
+    )
+    batch_tokens: int = option(
+        8_192, check=at_least(1), section=_COST, help="Tokens whose logits a training step holds."
+    )
+    serve_batch: int = option(1, check=at_least(1), section=_COST, help="Texts served at once.")
+    bytes_per_param_train: int = option(
+        16, check=at_least(1), section=_COST, help="Bytes of a weight, its gradient and its optimizer state (AdamW)."
+    )
+    bytes_per_param_serve: int = option(2, check=at_least(1), section=_COST, help="Bytes of a weight in use.")
+    row_multiple: int = option(128, check=at_least(1), section=_RULES, help="Total rows are rounded to a multiple.")
+    kneedle_sensitivity: float = option(1.0, section=_RESAMPLES, help="S of Kneedle.")
+    kneedle_points: int = option(33, section=_RESAMPLES, help="Even sizes of the window that Kneedle looks at.")
+    interval_share: float = option(
+        0.9, "--interval", check=_SHARE, section=_RESAMPLES, help="Share of resamples in the interval."
+    )
+    n_resamples: int = option(
+        1_000, "--resamples", check=from_to(0, 100_000, "0 (no interval) and 100,000"), section=_RESAMPLES,
+        help="Times the documents are resampled.",
+    )
+    seed: int = option(
+        0, check=from_to(0, 2**64 - 1, "0 and 2**64 - 1"), section=_RESAMPLES, help="Draws other resamples."
+    )
+    # fmt: on
 
     def __post_init__(self) -> None:
         if self.window is not None and not 0 <= self.window[0] < self.window[1]:
@@ -59,41 +94,12 @@ class ChoiceOptions:
                 f"--window {self.window[0]}:{self.window[1]}: needs two sizes, the first at least 0 and below the "
                 "second. Write it as 8000:40000."
             )
-        for option, share in (
-            ("used-share", self.used_share),
-            ("marginal-share", self.marginal_share),
-            ("interval", self.interval_share),
-        ):
-            if not 0 < share < 1:
-                raise OptionError(f"--{option} {share}: must be above 0 and below 1 (0.95 is 95 %).")
-        for name in (
-            "context_tokens", "min_exposure", "careful_exposure", "marginal_step", "batch_tokens", "serve_batch",
-            "bytes_per_param_train", "bytes_per_param_serve", "row_multiple",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1.")
-        if not 0 <= self.n_resamples <= 100_000:
-            raise OptionError(f"--resamples {self.n_resamples}: must be between 0 (no interval) and 100,000.")
         if self.kneedle_points < 3 or not 0 <= self.kneedle_sensitivity < float("inf"):
             raise OptionError(
                 f"--kneedle-points {self.kneedle_points}, --kneedle-sensitivity {self.kneedle_sensitivity}: needs at "
                 "least 3 points, and a finite sensitivity of 0 or more."
             )
-        if not 0 <= self.seed < 2**64:
-            raise OptionError(f"--seed {self.seed}: must be between 0 and 2**64 - 1.")
-
-    def as_record(self) -> dict[str, Any]:
-        return {**asdict(self), "window": list(self.window) if self.window else None}
-
-
-#: Fields whose option on the command line has another name.
-_OPTION_NAMES = {
-    "text_set": "set",
-    "train_memory_bytes": "train-memory",
-    "serve_memory_bytes": "serve-memory",
-    "interval_share": "interval",
-    "n_resamples": "resamples",
-}
+        super().__post_init__()
 
 
 def as_command_line(record: Mapping[str, Any]) -> str:
@@ -104,35 +110,7 @@ def as_command_line(record: Mapping[str, Any]) -> str:
             return ":".join(map(word, value))
         return f"{value:,}" if isinstance(value, int) else str(value)
 
-    options = {f"--{_OPTION_NAMES.get(name, name.replace('_', '-'))}": value for name, value in record.items()}
-    told = [f"{option} {word(value)}" for option, value in options.items() if value is not None]
-    missing = [option for option, value in options.items() if value is None]
-    return "; ".join([*told, *([f"not stated: {', '.join(missing)}"] if missing else [])])
-
-
-def parse_window(value: str) -> tuple[int, int]:
-    """`8000:40000` as two sizes. Raises OptionError."""
-    match = re.fullmatch(r"(\d[\d_,]*)(?::|\.\.)(\d[\d_,]*)", value.strip())
-    if match is None:
-        raise OptionError(f"--window {value}: write two sizes in added tokens as 8000:40000.")
-    start, end = (int(re.sub(r"[_,]", "", part)) for part in match.groups())
-    return start, end
-
-
-def parse_tokens(value: str, option: str) -> int:
-    """`10B`, `1.5T`, `500M` or a plain number, as tokens. Raises OptionError."""
-    return _quantity(value, option, _MULTIPLES, "10B, 500M or 2000000")
-
-
-def parse_bytes(value: str, option: str, examples: str = "80GB, 24GiB or 80000000000") -> int:
-    """`80GB`, `24GiB` or a plain number of bytes. Raises OptionError, with examples that suit the option."""
-    return _quantity(value, option, {"": 1, **_BYTE_UNITS}, examples)
-
-
-def _quantity(value: str, option: str, units: dict[str, int], examples: str) -> int:
-    match = re.fullmatch(r"(\d[\d_,]*(?:\.\d+)?)\s*([A-Za-z]*)", value.strip())
-    unit = None if match is None else units.get(match[2].upper())
-    number = 0.0 if match is None or unit is None else float(re.sub(r"[_,]", "", match[1])) * unit
-    if not 1 <= number < 1e18:
-        raise OptionError(f"{option} {value}: write a number of at least 1, such as {examples}.")
-    return round(number)
+    options = {flag_of(ChoiceOptions, name): value for name, value in record.items()}
+    stated = [f"{flag} {word(value)}" for flag, value in options.items() if value is not None]
+    missing = [flag for flag, value in options.items() if value is None]
+    return "; ".join([*stated, *([f"not stated: {', '.join(missing)}"] if missing else [])])

@@ -8,27 +8,13 @@ import click
 
 from vocabopt import __version__
 from vocabopt.caches import use_caches
-from vocabopt.cli.command_adapt import adapt
-from vocabopt.cli.command_analyze import analyze
-from vocabopt.cli.command_choose import choose
-from vocabopt.cli.command_eval import eval_command
-from vocabopt.cli.command_init import init
-from vocabopt.cli.command_merge import merge
-from vocabopt.cli.command_plan import plan
-from vocabopt.cli.command_prepare import prepare
-from vocabopt.cli.command_probe import probe
-from vocabopt.cli.command_report import report
-from vocabopt.cli.command_sensitivity import sensitivity
-from vocabopt.cli.command_sweep import sweep
-from vocabopt.cli.command_verify import verify
-from vocabopt.cli.shared import ARGUMENTS, GOES_ON_BY, refuse_repeated
-from vocabopt.cli.signals import hear_signals, waiting_hears
-from vocabopt.cli.streams import flush, open_streams
-from vocabopt.cli.unexpected import unexpected
+from vocabopt.cli.commands import analyze, choose, merge, prepare, report, sensitivity, sweep, verify
+from vocabopt.cli.output import flush, open_streams
+from vocabopt.cli.running import ARGUMENTS, GOES_ON_BY, refuse_repeated
+from vocabopt.cli.training import adapt, eval_command, init, plan, probe
 from vocabopt.errors import VocaboptError
-from vocabopt.panics import is_failure
-from vocabopt.stops import end_if_stopped, heard
-from vocabopt.system_errors import refusal
+from vocabopt.failures import is_failure, refusal, unexpected
+from vocabopt.signals import end_if_stopped, hear_signals, heard, waiting_hears
 
 _INTERRUPTED = "Interrupted. Finished files are kept; nothing half-written is left."
 
@@ -89,19 +75,8 @@ def main() -> None:
 
 
 for command in (
-    prepare,
-    sweep,
-    choose,
-    report,
-    merge,
-    verify,
-    sensitivity,
-    analyze,
-    init,
-    plan,
-    probe,
-    adapt,
-    eval_command,
+    *(prepare, sweep, choose, report, merge, verify, sensitivity, analyze),
+    *(init, plan, probe, adapt, eval_command),
 ):
     assert command.callback is not None
     command.callback = waiting_hears(command.callback)

@@ -1,275 +1,196 @@
-"""Options that the commands of the trainer share."""
+"""The commands that read a model, or train one. They import `trainer`, and with it torch, when they are called."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vocabopt.cli.shared import named_paths
+from vocabopt.cli.fields import Values, command, of_record
+from vocabopt.cli.output import Output, how_to_load
+from vocabopt.cli.running import going_on_by, hold, hold_file, require_trainer
 from vocabopt.errors import OptionError
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-PLANS = "redwhale, full, lora, sequential, top2-bottom2, eeve, inplace, or a .toml file"
-METHODS = ("random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted")
-INITS = ", ".join(METHODS)
-#: Of help: what a method is worth to a model of one table.
-TIED = "On a tied model decompose-head is random."
+if TYPE_CHECKING:
+    from vocabopt.prepare.step import Step
 
 
-def _add(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
-    for option in reversed(list(options)):
-        command = option(command)
-    return command
+@command("trainer.options:InitOptions", prints="init.json")
+def init(values: Values, output: Output) -> None:
+    """Give the new tokens of a merged tokenizer their rows in a model's tables, and write the model.
+
+    MODEL: a Hugging Face folder or hub id. Writes the model in safetensors, config.json with the new number of rows,
+    the tokenizer's files, and init.json: which rule made each row of each table, and the norms of all rows. Rows of the
+    base's tokens stay bit for bit. Nothing is trained: `vocabopt adapt` does this and trains.
+
+    \b
+    Examples:
+      vocabopt init ./SOLAR-10.7B --tokenizer reports/news/tokenizer --out initialised
+      vocabopt init ./gpt2 --tokenizer my-tokenizer --method weighted --match-norm --out initialised
+    """
+    require_trainer("vocabopt init")
+    from trainer.init.run import run_init
+    from trainer.init.tables import log_table
+    from trainer.options import InitOptions
+
+    options = InitOptions(**values)
+    hold(options.out)
+    done = run_init(options, output.console())
+
+    def tables(width: int) -> Iterator[Any]:
+        yield log_table(done.log).for_terminal(width)
+        yield from (*done.record["model_notes"], *done.log.notes)
+        yield f"{options.out}: {done.record['n_params']:,} parameters, {done.record['n_rows']:,} rows."
+        yield how_to_load(options.out, "AutoModelForCausalLM")
+
+    output.show(done.record, tables)
 
 
-def run_options(command: Command) -> Command:
-    """--run, --tokenizer, --text: the merged tokenizer, and the target text."""
-    return _add(
-        command,
-        (
-            click.option(
-                "--run",
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                help="A sweep's folder, after `vocabopt merge`.",
-            ),
-            click.option(
-                "--tokenizer", type=click.Path(path_type=Path), metavar="TOK", help="Or: the merged tokenizer's folder."
-            ),
-            click.option(
-                "--text",
-                "texts",
-                multiple=True,
-                metavar="NAME=PATH",
-                callback=named_paths("text"),
-                help="The text of the target language to train on; PATH may be a folder or a pattern.",
-            ),
-        ),
-    )
+@command("trainer.options:PlanOptions", prints="the figures", quiet=False)
+def plan(values: Values, output: Output) -> None:
+    """Predict what adapting a model costs: parameters, compute, hours, peak memory and disk, before it runs.
+
+    MODEL is a config.json, a folder that holds one, or a preset (solar-10.7b, llama-3-8b ...); no weights are read and
+    no GPU is needed. Says which stage does not fit --gpu, and what would make it fit.
+
+    \b
+    Examples:
+      vocabopt plan solar-10.7b --added 17072 --budget 2Btok
+      vocabopt plan ./my-model --run reports/news --plan full --budget 500Mtok --gpu 24GB --gradient-checkpointing
+    """
+    require_trainer("vocabopt plan")
+    from trainer.memory.plan_report import plan_report
+    from trainer.memory.table import plan_notes, plan_table
+    from trainer.options import PlanOptions
+
+    report = plan_report(PlanOptions(**values))
+    record = report.as_record() if output.as_json else None
+    output.show(record, lambda width: (plan_table(report, width=width), *plan_notes(report)))
 
 
-def _replays(ctx: click.Context, parameter: click.Parameter, values: Iterable[str]) -> dict[str, tuple[str, float]]:
-    """Name -> path and share."""
-    example = "write NAME=PATH:SHARE, for example --replay en=english.txt:0.2"
-    replays: dict[str, tuple[str, float]] = {}
-    for value in values:
-        name, _, rest = value.partition("=")
-        path, _, written = rest.rpartition(":")
-        if not name or not path:
-            raise OptionError(f"--replay {value}: {example}.")
-        try:
-            share = float(written)
-        except ValueError as error:
-            raise OptionError(f"--replay {value}: {written!r} is no share; {example}.") from error
-        if name in replays:
-            raise OptionError(f"--replay {value}: the name {name!r} is given twice. Names must differ.")
-        replays[name] = path, share
-    return replays
+@command("trainer.options:ProbeOptions", "trainer.options:ProbeTrainingOptions", prints="probe.json")
+def probe(values: Values, output: Output) -> None:
+    """Rank init methods and plans by short runs on the same text.
+
+    The loss before training does not tell which init method wins; fifty steps do (arXiv 2608.03494). Every run starts
+    from the base model; what is ranked is bits per byte on held-out target text, with the spread over seeds. A probe
+    that was stopped goes on with the same command.
+
+    \b
+    Examples:
+      vocabopt probe ./base --run reports/news --text ko=news.txt --out probe
+      vocabopt probe ./base --run reports/news --text ko=news.txt --init decompose --plan redwhale --plan full --out p
+    """
+    require_trainer("vocabopt probe")
+    going_on_by()
+    from trainer.options import AdaptOptions, ProbeOptions, ProbeTrainingOptions
+    from trainer.probe import conclusion, probe_table
+    from trainer.probe import probe as run_probe
+
+    adapt_options = AdaptOptions(report_to=(), **of_record(ProbeTrainingOptions, values))
+    options = ProbeOptions(adapt=adapt_options, **of_record(ProbeOptions, values))
+    hold(adapt_options.out)
+    record = run_probe(options, output.console())
+    output.show(record, lambda width: (probe_table(record, width=width), conclusion(record)))
 
 
-def replay_options(command: Command) -> Command:
-    """--replay, --heldout, --seed: which text is trained on."""
-    return _add(
-        command,
-        (
-            click.option(
-                "--replay",
-                "replays",
-                multiple=True,
-                metavar="NAME=PATH:SHARE",
-                callback=_replays,
-                help="Base-language text against forgetting, and its share of all training bytes; may be repeated.",
-            ),
-            click.option(
-                "--heldout",
-                type=float,
-                metavar="SHARE",
-                help="Share of the documents to measure on instead.  [default: as in the sweep, else 0.05]",
-            ),
-            click.option(
-                "--seed",
-                default=0,
-                show_default=True,
-                type=click.IntRange(0, 2**31 - 1),
-                metavar="N",
-                help="Order of the text, random rows.",
-            ),
-        ),
-    )
+@command("trainer.options:AdaptOptions", prints="adapt.json")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, from its newest whole checkpoint.")
+def adapt(values: Values, output: Output, *, resume: bool) -> None:
+    """Adapt a model to its merged tokenizer: new rows, staged training on your text, and what it gained and forgot.
+
+    MODEL is the base model's Hugging Face folder. Writes OUT/model, which transformers loads as any other (no adapter,
+    no code), with tokenizer and model card; OUT/adapt.json with every stage's parameters, tokens, seconds, memory and
+    bits per byte on every evaluation text; OUT/stages with the model after each stage. Killed at any moment, the same
+    command with --resume ends with the same weights. On several devices: torchrun --nproc_per_node 8 --no-python --
+    vocabopt adapt ... --shard.
+
+    \b
+    Examples:
+      vocabopt adapt ./SOLAR-10.7B --run reports/news --text ko=news.jsonl.gz --replay en=english.txt:0.2 --budget 2Btok
+      vocabopt adapt ./base --run reports/news --text ko=news.txt --plan full --control --out adapted
+    """
+    require_trainer("vocabopt adapt")
+    going_on_by("--resume")
+    from trainer.adapt import adapt as run_adaptation
+    from trainer.adapt.table import notes, stages_table
+    from trainer.options import AdaptOptions
+    from trainer.processes import is_main
+
+    if (out := values["out"] or values["run"]) is None:
+        raise OptionError("No folder to write to. Name one with --out.")
+    values["report_to"] = tuple(name for name in values["report_to"] if name != "none")
+    options = AdaptOptions(**{**values, "out": out})
+    hold(out)
+    shown = output if is_main() else Output(as_json=False, quiet=True)
+    record = run_adaptation(options, shown.console(), resume=resume)
+    page = _report_again(out) if is_main() else None
+
+    def tables(width: int) -> Iterator[Any]:
+        yield stages_table(record, width=width)
+        yield from notes(record)
+        if page is not None:
+            yield f"Report: {page}"
+
+    shown.show(record, tables)
 
 
-def document_options(command: Command) -> Command:
-    """--document-start, --document-end: what stands around plain text."""
-    return _add(command, (document_start_option, _document_option("end", "closes")))
+def _report_again(out: Path) -> Path | None:
+    """The page of a sweep's folder with what was adapted in it; None for a folder without a sweep."""
+    from vocabopt.report.rebuild import rebuild_report
+
+    return rebuild_report(out) if (out / "sweep.json").is_file() else None
 
 
-def document_start_option(command: Command) -> Command:
-    """--document-start, for a command that closes no document."""
-    return _document_option("start", "opens")(command)
+@command("trainer.options:EvalOptions", name="eval", prints="the result as JSON")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON to a file.")
+def eval_command(values: Values, output: Output, *, out: Path | None) -> None:
+    """Measure a model: bits per byte of text, which do not depend on its tokenizer, and benchmarks.
+
+    MODEL: a Hugging Face folder. Bits per byte compare a model with its base although their tokenizers differ; tokens
+    per byte say what the tokenizer costs. Benchmarks are read from local files.
+
+    \b
+    Examples:
+      vocabopt eval ./adapted/model --text ko=korean.txt --text en=english.txt
+      vocabopt eval ./adapted/model --tasks kobest --tasks-data ./kobest --out after.json
+    """
+    require_trainer("vocabopt eval")
+    from trainer.evaluate.run import all_tables, evaluate, notes
+    from trainer.options import EvalOptions
+    from vocabopt.artifacts import check_writable, write_json_atomic
+
+    if out is not None:
+        hold_file(out)
+        check_writable(out.parent)
+    record = evaluate(EvalOptions(**values), output.console())
+    if out is not None:
+        write_json_atomic(out, record)
+
+    def tables(width: int) -> Iterator[Any]:
+        for table in all_tables(record):
+            yield from (table.for_terminal(width), "")
+        yield from notes(record)
+        if out is not None:
+            yield f"Written: {out}"
+
+    output.show(record, tables)
 
 
-def _document_option(end: str, does: str) -> Callable[[Command], Command]:
-    return click.option(
-        f"--document-{end}",
-        default="auto",
-        show_default=True,
-        metavar="TOKEN|none",
-        help=f"Token that {does} a document. auto: the tokenizer's own, but never one that marks turns of a chat.",
-    )
+def compare_parts(steps: "tuple[Step, ...]", values: Values, output: Output) -> None:
+    """`vocabopt prepare --compare`."""
+    require_trainer("vocabopt prepare --compare")
+    from trainer.options import CompareOptions
+    from trainer.selection import compare
+    from trainer.selection.table import compare_tables, sentence
 
+    for name, example in (("model", "./small-model"), ("budget", "20MB")):
+        if values[name] is None:
+            raise OptionError(f"--compare needs --{name}, for example --{name} {example}.")
+    record = compare(CompareOptions(steps=steps, **of_record(CompareOptions, values)), output.console())
 
-def budget_option(command: Command) -> Command:
-    """--budget: how much text is trained on."""
-    return click.option(
-        "--budget",
-        metavar="AMOUNT",
-        help="Text to train on: 10MB, or 2Btok of the merged tokenizer's tokens.  [default: --text once]",
-    )(command)
+    def tables(width: int) -> Iterator[Any]:
+        yield from (table.for_terminal(width) for table in compare_tables(record))
+        yield from (sentence(record), f"Report: {values['out'] / 'compare.html'}")
 
-
-def eval_option(command: Command) -> Command:
-    """--eval: what is measured on."""
-    return click.option(
-        "--eval",
-        "evals",
-        multiple=True,
-        metavar="NAME=PATH",
-        callback=named_paths("eval"),
-        help="Text to measure on, beside the held-out documents of every training text; may be repeated.",
-    )(command)
-
-
-def eval_every_option(command: Command) -> Command:
-    """--eval-every: how often is measured."""
-    return click.option(
-        "--eval-every",
-        type=click.Choice(["stage", "end"]),
-        default="stage",
-        show_default=True,
-        help="stage: measure the base, the new rows and every stage. end: the base and the last stage only.",
-    )(command)
-
-
-def keep_stages_option(command: Command) -> Command:
-    """--keep-stages: which models stay on the disk."""
-    return click.option(
-        "--keep-stages",
-        type=click.Choice(["last", "all"]),
-        default="last",
-        show_default=True,
-        help="Models of stages that stay in OUT. last: a stage's model is deleted once the next stage is finished.",
-    )(command)
-
-
-def plan_option(command: Command) -> Command:
-    """--plan: one."""
-    return click.option("--plan", default="redwhale", show_default=True, metavar="PLAN", help=f"{PLANS}.")(command)
-
-
-def lora_option(command: Command) -> Command:
-    """--lora-rank."""
-    return click.option(
-        "--lora-rank", default=128, show_default=True, metavar="N", help="Rank of the adapters, where there are any."
-    )(command)
-
-
-def norm_option(command: Command) -> Command:
-    """--match-norm."""
-    return click.option(
-        "--match-norm",
-        is_flag=True,
-        help="Rescale new rows to the norm of the rows they are made of; on a tied model compare first, by probe.",
-    )(command)
-
-
-def step_options(command: Command) -> Command:
-    """--context, --micro-batch, --precision, --optimizer and what saves memory: what a step takes."""
-    return _add(
-        command,
-        (
-            click.option(
-                "--context",
-                "context_tokens",
-                type=int,
-                metavar="TOKENS",
-                help="Length of a sequence.  [default: 1024, or the model's positions where fewer]",
-            ),
-            click.option(
-                "--micro-batch", default=4, show_default=True, metavar="N", help="Sequences at once on a device."
-            ),
-            click.option(
-                "--precision",
-                type=click.Choice(["auto", "fp32", "bf16-mixed", "bf16"]),
-                default="auto",
-                show_default=True,
-                help="bf16-mixed: weights in 32 bits, products in 16; bf16: all in 16. auto: bf16-mixed where the "
-                "device computes in bf16, else fp32.",
-            ),
-            click.option(
-                "--optimizer",
-                type=click.Choice(["adamw", "adamw-8bit"]),
-                default="adamw",
-                show_default=True,
-                help="8-bit states need bitsandbytes.",
-            ),
-            click.option("--gradient-checkpointing", is_flag=True, help="Less memory, about a third more compute."),
-            click.option("--fused-loss", is_flag=True, help="Never hold all logits: liger-kernel, on a GPU."),
-        ),
-    )
-
-
-def running_options(command: Command) -> Command:
-    """How training runs: batch, learning rates, steps, devices."""
-    return _add(
-        command,
-        (
-            click.option(
-                "--batch",
-                default="32768tok",
-                show_default=True,
-                metavar="AMOUNT",
-                help="Text of one optimizer step: 32768tok, or 100kB, with which every tokenizer takes as many steps.",
-            ),
-            click.option(
-                "--learning-rate-factor",
-                default=1.0,
-                show_default=True,
-                metavar="X",
-                help="Of every stage's learning rate.",
-            ),
-            click.option(
-                "--max-grad-norm",
-                default=1.0,
-                show_default=True,
-                metavar="X",
-                help="Longer gradients are cut to it; inf cuts none.",
-            ),
-            step_options,
-            click.option("--compile", is_flag=True, help="torch.compile the model."),
-            click.option("--shard", is_flag=True, help="Shard the model over the processes of torchrun (FSDP)."),
-            click.option(
-                "--threads",
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="On a CPU; the same weights need as many threads.  [default: torch's own]",
-            ),
-            click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True),
-        ),
-    )
-
-
-def output_options(written: str) -> Callable[[Command], Command]:
-    """--json and --quiet. written: what --json prints."""
-
-    def add(command: Command) -> Command:
-        return _add(
-            command,
-            (
-                click.option("--json", "as_json", is_flag=True, help=f"Print {written} instead of the table."),
-                click.option("--quiet", is_flag=True, help="Print nothing."),
-            ),
-        )
-
-    return add
+    output.show(record, tables)

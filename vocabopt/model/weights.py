@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.errors import ModelError
-from vocabopt.system_errors import refusal
+from vocabopt.failures import refusal
 from vocabopt.text.utf8 import json_value
 
 #: The input and output table by the ends of their names, in the order in which they are looked for.

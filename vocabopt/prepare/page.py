@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from vocabopt import __version__
 from vocabopt.artifacts import write_bytes_atomic
-from vocabopt.prepare.table import funnel_notes
+from vocabopt.prepare.funnel import funnel_notes
 from vocabopt.report.charts_funnel import draw_funnel
 from vocabopt.report.draw import house_style, render
 from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment, policy, style_sheet

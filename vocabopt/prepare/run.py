@@ -7,23 +7,50 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.fields import COUNT, Shape, check_fields
-from vocabopt.prepare.decide import decide
 from vocabopt.prepare.funnel import STEP_COUNT, StepCount, add_up, step_count_of
-from vocabopt.prepare.options import PrepareOptions, segments
+from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.page import write_page
-from vocabopt.prepare.pool import Submit, peak_memory_bytes, pool
 from vocabopt.prepare.reading import FILE_REPORT, FileReport, Reader, Shard, find_text, report_of
-from vocabopt.prepare.shard import Pass
-from vocabopt.prepare.step import NeedsPreparing, Step
-from vocabopt.prepare.work import Work
+from vocabopt.prepare.step import CorpusStep, NeedsPreparing, Step, segments
+from vocabopt.prepare.work import StoredSketches, Work
+from vocabopt.prepare.workers import Pass, Submit, peak_memory_bytes, pool
 from vocabopt.text.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.text.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
 from vocabopt.text.utf8 import printable
 from vocabopt.versions import versions
+
+
+def decide(step: CorpusStep, work: Work, number: int, n_shards: int) -> dict[str, Any]:
+    """Decide from the sketches of pass `number`. Returns the decision's facts."""
+    sketches = StoredSketches(work, number, n_shards)
+    sources, lines = (
+        np.concatenate([np.zeros(0, dtype), *(sketch[name] for sketch in sketches)])
+        for name, dtype in (("source", np.int32), ("line", np.int64))
+    )
+    n_units = [len(sketch["source"]) for sketch in sketches]
+    decision = step.decide(sketches, n_units)
+    assert len(decision.keep) == sum(n_units), step.name
+    begin = 0
+    for shard, n in enumerate(n_units):
+        own = slice(begin, begin + n)
+        arrays: dict[str, Any] = {"keep": decision.keep[own]}
+        if decision.of is not None:
+            of = decision.of[own]
+            copies = of >= 0
+            arrays["of_source"] = np.where(copies, sources[of], -1).astype(np.int32)
+            arrays["of_line"] = np.where(copies, lines[of], -1)
+        if decision.score is not None:
+            arrays["score"] = decision.score[own]
+        work.save_arrays(number, shard, ".decision.npz", arrays)
+        begin += n
+    return decision.facts
+
 
 _ANEW = "Remove it to prepare the text again."
 #: What the table in the terminal shows of prepare.json.

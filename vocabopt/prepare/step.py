@@ -17,6 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vocabopt.errors import OptionError
+
 #: Arrays with a row per document (or a flat one with offsets of its own), by name; written as .npz.
 Sketch: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -124,3 +126,82 @@ class CorpusStep(Protocol):
 
 
 Step: TypeAlias = DocumentStep | CorpusStep
+
+
+def segments(steps: tuple[Step, ...]) -> list[tuple[tuple[Step, ...], CorpusStep | None]]:
+    """The chain cut behind each corpus step: a pass over the text each. The last has no corpus step: it writes."""
+    cut: list[tuple[tuple[Step, ...], CorpusStep | None]] = []
+    documents: tuple[Step, ...] = ()
+    for step in steps:
+        if isinstance(step, CorpusStep):
+            cut.append((documents, step))
+            documents = ()
+        else:
+            documents = (*documents, step)
+    return [*cut, (documents, None)]
+
+
+def refuse(step: str, option: str, value: object, what: str) -> OptionError:
+    """The error to raise for an option's value; `what` says what is wrong and what to write instead."""
+    return OptionError(f"[{step}] {option} {value}: {what}")
+
+
+def check_count(step: str, option: str, value: int | None, *, lowest: int = 0) -> None:
+    """A whole number of at least `lowest`, or None. Raises OptionError otherwise."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refuse(step, option, value, "must be a whole number.")
+    if value < lowest:
+        raise refuse(step, option, value, f"must be at least {lowest}.")
+
+
+def check_number(step: str, option: str, value: float | None, *, lowest: float = 0) -> None:
+    """A number of at least `lowest`, or None. Raises OptionError otherwise."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= lowest:
+        raise refuse(step, option, value, f"must be a number, at least {lowest:g}.")
+
+
+def check_share(step: str, option: str, value: float | None) -> None:
+    """A number from 0 to 1, or None. Raises OptionError otherwise."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise refuse(step, option, value, "must be a share, a number from 0 to 1.")
+
+
+def check_flag(step: str, option: str, value: bool) -> None:
+    """True or False. Raises OptionError otherwise."""
+    if not isinstance(value, bool):
+        raise refuse(step, option, value, "must be true or false.")
+
+
+def check_choice(step: str, option: str, value: str, choices: Sequence[str]) -> None:
+    """One of the choices. Raises OptionError otherwise."""
+    if value not in choices:
+        raise refuse(step, option, value, f"must be one of {', '.join(choices)}.")
+
+
+def check_order(step: str, lower: str, low: float | None, upper: str, high: float | None) -> None:
+    """Where both bounds are given, the lower is not above the upper. Raises OptionError otherwise."""
+    if low is not None and high is not None and low > high:
+        raise refuse(step, lower, low, f"must not be above {upper}, which is {high}.")
+
+
+def change_flagged(texts: pl.Series, flagged: pl.Series, change: Callable[[str], str]) -> pl.Series:
+    """`change` applied where `flagged` (Boolean [n]) is true; the other texts are never made Python strings."""
+    where = flagged.arg_true()
+    if len(where) == 0:
+        return texts
+    changed = pl.Series([change(text) for text in texts.gather(where).to_list()], dtype=pl.String)
+    return texts.clone().scatter(where, changed)
+
+
+def code_points(texts: pl.Series) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """All characters of the column, uint32 [N], and where each text starts: int64 [n + 1], the last is N."""
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum(texts.str.len_chars().to_numpy(), out=offsets[1:])
+    joined = "" if len(texts) == 0 else str(texts.str.join("").item())
+    return np.frombuffer(joined.encode("utf-32-le"), dtype="<u4").astype(np.uint32, copy=False), offsets

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vocabopt.failures import encoded
 from vocabopt.growth import chunk_kernel as kernel
-from vocabopt.panics import encoded
 from vocabopt.text.content import bytes_of_texts
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens

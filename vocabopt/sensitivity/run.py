@@ -1,7 +1,6 @@
 """`vocabopt sensitivity`: every corpus counted once, then a curve for each and for all together."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,20 @@ from vocabopt.artifacts import (
     write_parquet_atomic,
 )
 from vocabopt.choice.complexity import EmbeddingTable, table_of_base
-from vocabopt.choice.options import ChoiceOptions
 from vocabopt.choice.run import choice_records
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
+from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
 from vocabopt.growth.document_proof import prove_base
 from vocabopt.growth.grow import GrowthOptions, grow
 from vocabopt.growth.guard import guard_record, guard_sentences
 from vocabopt.growth.proof_sample import ProofSample, Sample
 from vocabopt.growth.segment import segment
-from vocabopt.options import DEFAULT_BASE, check_growth_options
+from vocabopt.options import SensitivityOptions
 from vocabopt.sensitivity.compare import TOGETHER, Grown, compared_size, lost, shared
 from vocabopt.sensitivity.pool import select
 from vocabopt.text.blocks import documents_of_sets
 from vocabopt.text.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_same_content, tell_shared
-from vocabopt.text.readers import ReadOptions
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Base, load_base
@@ -40,46 +37,6 @@ from vocabopt.versions import versions
 
 SENSITIVITY_JSON = "sensitivity.json"
 _HELDOUT_OF = "heldout:{}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SensitivityOptions:
-    """What moves the result: corpora NAME -> PATH, and as in SweepOptions.
-
-    n_added: the size at which vocabularies are compared; None for the recommendation of all together.
-    """
-
-    corpora: Mapping[str, str]
-    out: Path
-    base: str = DEFAULT_BASE
-    scripts: str = "auto"
-    max_added: int = 40_000
-    n_added: int | None = None
-    heldout: float = 0.05
-    model: str | None = None
-    min_saving: int = 2
-    seed: int = 0
-    pattern: str | None = None
-    specials: str | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
-    choice: ChoiceOptions = field(default_factory=ChoiceOptions)
-
-    def __post_init__(self) -> None:
-        if len(self.corpora) < 2:
-            raise OptionError("Name at least two corpora, for example: vocabopt sensitivity news/ wiki/ --out DIR")
-        for name in self.corpora:
-            if name in (TRAIN, HELDOUT, TOGETHER):
-                raise OptionError(f"{name}={self.corpora[name]}: the name {name} is kept. Choose another.")
-        if not 0 < self.heldout < 1:
-            raise OptionError(
-                f"--heldout {self.heldout}: must be above 0 and below 1: costs are measured on that text."
-            )
-        check_growth_options(self.max_added, self.min_saving, self.seed)
-        if self.n_added is not None and not 0 < self.n_added <= self.max_added:
-            raise OptionError(f"--size {self.n_added}: must be between 1 and --max-added, {self.max_added:,}.")
-
-    def as_record(self) -> dict[str, Any]:
-        return {**asdict(self), "out": str(self.out), "corpora": dict(self.corpora), "choice": self.choice.as_record()}
 
 
 def run_sensitivity(options: SensitivityOptions, console: Console) -> dict[str, Any]:

@@ -1,63 +1,18 @@
-"""How text is read, and what reading gives: the options, and a block of documents with what was left out of it."""
+"""What reading gives: a block of documents, with what was left out of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
 
 import polars as pl
 
-from vocabopt.errors import CorpusError, OptionError
+from vocabopt.errors import CorpusError
+from vocabopt.options import ReadOptions as ReadOptions
+from vocabopt.options import TextFormat as TextFormat
 from vocabopt.text.lines import NUL, Unreadable
-
-TextFormat: TypeAlias = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]
-FORMATS: tuple[str, ...] = get_args(TextFormat)
 
 # What Python's str.strip() strips; polars' own white space lacks U+001C to U+001F.
 _WHITE_SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 _SHOWN_COLUMNS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadOptions:
-    """How text is read.
-
-    unit: what a document is in a text file: a line or the whole file. Records of the other formats are documents.
-    column: the field that holds the text in records; None takes "text".
-    encoding: a Python codec, for all formats but parquet.
-    fallback: a codec for each line of UTF-8 text, jsonl, csv or tsv that is not UTF-8; None has none.
-    on_error: "skip" leaves out and counts documents that cannot be read, instead of raising CorpusError.
-    format: of all files; "auto" goes by the suffix, and refuses a text file that holds something else.
-
-    Raises:
-        OptionError: there is no such encoding of text, or no such format.
-    """
-
-    unit: Literal["line", "file"] = "line"
-    column: str | None = None
-    encoding: str = "utf-8"
-    fallback: str | None = None
-    on_error: Literal["fail", "skip"] = "fail"
-    format: TextFormat = "auto"
-
-    def __post_init__(self) -> None:
-        for codec in (self.encoding, self.fallback or self.encoding):
-            try:
-                "".encode(codec)  # unlike codecs.lookup, refuses codecs that are not of text, such as "hex"
-            except (LookupError, ValueError) as error:
-                raise OptionError(f"--encoding {codec}: unknown text encoding; try utf-8, cp949, utf-16") from error
-        if self.format not in FORMATS:
-            raise OptionError(f"--format {self.format}: no such format; choose {', '.join(FORMATS)}")
-
-    @classmethod
-    def of(cls, options: Any) -> "ReadOptions":
-        """The part of a command's options that says how text is read."""
-        return cls(
-            unit=options.unit,
-            column=options.column,
-            encoding=options.encoding,
-            on_error=options.on_error,
-            format=options.format,
-        )
 
 
 @dataclass(frozen=True)

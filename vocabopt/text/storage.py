@@ -16,9 +16,8 @@ from typing import IO, Any, cast
 import zstandard
 
 from vocabopt.errors import CorpusError, DamagedFileError, OptionError, VocaboptError, how_to_install
-from vocabopt.panics import is_failure, is_panic
-from vocabopt.stops import end_if_stopped
-from vocabopt.system_errors import refusal
+from vocabopt.failures import is_failure, is_panic, refusal
+from vocabopt.signals import end_if_stopped
 from vocabopt.text.utf8 import printable
 
 STDIN = "-"

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import PreTokenizer
 
+from vocabopt.failures import cannot_encode, is_failure
 from vocabopt.growth import chunk_kernel as kernel
-from vocabopt.panics import cannot_encode, is_failure
 from vocabopt.tokenizer.chunks import opening_of
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
 from vocabopt.tokenizer.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import sentencepiece
 from tokenizers import Tokenizer, normalizers
 
-from vocabopt.panics import encoded
+from vocabopt.failures import encoded
 from vocabopt.tokenizer.families import steps_of
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.ranks import parse_ranks

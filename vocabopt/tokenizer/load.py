@@ -16,9 +16,8 @@ from typing import Any
 import tokenizers
 
 from vocabopt.errors import BASES, BaseTokenizerError, OptionError
+from vocabopt.failures import hub_reason, is_failure, refusal
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.panics import is_failure
-from vocabopt.system_errors import hub_reason, refusal
 from vocabopt.text.byte_order_mark import read_utf8, without_mark
 from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer.encoders import Kind

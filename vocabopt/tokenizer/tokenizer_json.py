@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.panics import is_failure
+from vocabopt.failures import is_failure
 from vocabopt.text.utf8 import json_value
 
 #: What tokenizer.json says of batches; a text is counted as long as it is, and by itself.

@@ -7,7 +7,7 @@ from itertools import chain
 
 import msgspec
 
-from vocabopt.panics import encoded
+from vocabopt.failures import encoded
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Ids, Kind
 from vocabopt.tokenizer.model_check import ids_with_names_as_text

@@ -17,8 +17,8 @@ from typing import Any
 import tokenizers
 
 from vocabopt.errors import how_to_install
+from vocabopt.failures import encoded
 from vocabopt.merge.export import class_defaults, class_of_model
-from vocabopt.panics import encoded
 from vocabopt.text.scripts import contains_target
 from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import Tokenizer

@@ -5,13 +5,13 @@ from dataclasses import asdict
 
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.options import VerifyOptions
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.verify.checks_settings import settings
 from vocabopt.verify.checks_templates import chat_templates
 from vocabopt.verify.checks_text import FormsPass, OtherTextPass, RoundTripPass, UsagePass
 from vocabopt.verify.checks_transformers import ReloadPass, as_loaded
 from vocabopt.verify.checks_vocabulary import base_ids, base_pieces, llama_cpp, reachability, special_tokens, spelling
-from vocabopt.verify.options import VerifyOptions
 from vocabopt.verify.pair import Pair, make_pair
 from vocabopt.verify.report import Report
 from vocabopt.verify.text import Texts, read_through

@@ -11,13 +11,13 @@ from typing import Literal, Protocol
 import polars as pl
 
 from vocabopt.console import Console
+from vocabopt.options import VerifyOptions
 from vocabopt.text.corpus import n_stored_bytes, named_set
 from vocabopt.text.readers import read_blocks
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer.encoders import Ids, Kind
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.verify.checks import BUILT_IN, PLAIN
-from vocabopt.verify.options import VerifyOptions
 from vocabopt.verify.pair import Pair, View
 
 Role = Literal["hard", "text", "protect"]

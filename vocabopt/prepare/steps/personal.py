@@ -14,9 +14,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from vocabopt.prepare.checks import check_flag, refuse
-from vocabopt.prepare.columns import change_flagged
-from vocabopt.prepare.step import Outcome
+from vocabopt.prepare.step import Outcome, change_flagged, check_flag, refuse
 
 _HYPHEN = "[-‐‑‒–−－]"
 #: A superset of everything below: nine digits with at most three separators between two, or an at sign in a word.

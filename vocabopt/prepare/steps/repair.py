@@ -1,17 +1,4 @@
-"""Text that was read in the wrong encoding ("í•œê¸€", "ÇÑ±Û", "媛섎떎") made whole again; control characters removed.
-
-What is mended, line by line, since damage is often local:
-
-    read as                 what it was    by
-    Windows-1252, Latin-1   UTF-8          ftfy, of a flagged line; twice or more, too
-    Windows-1252, Latin-1   CP949          `_from_cp949`, which ftfy lacks
-    CP949                   UTF-8          `_from_utf8_in_cp949`, where no byte was lost
-    Latin-1                 Windows-1252   ftfy: the C1 controls that were quotes and dashes
-
-ftfy (Speer, https://ftfy.readthedocs.io) reads some 4 MB a second. Patterns that polars runs over the whole column
-find the few documents, then lines, that can be damaged at all; only these reach Python. Of ftfy only the mending of
-encodings is used: curly quotes, full-width letters, ligatures, HTML entities and line breaks stay as they are.
-"""
+"""Steps that mend text: encoding damage, control characters and the like; Unicode normalisation (NFC)."""
 
 import re
 from collections.abc import Callable
@@ -23,9 +10,7 @@ from typing import ClassVar
 import polars as pl
 
 from vocabopt.errors import VocaboptError, how_to_install
-from vocabopt.prepare.checks import check_choice
-from vocabopt.prepare.columns import change_flagged
-from vocabopt.prepare.step import Outcome
+from vocabopt.prepare.step import Outcome, change_flagged, check_choice
 
 #: The 256 syllables most frequent in Korean prose (counted on corpus/ko): 84 % of the syllables of an encyclopedia,
 #: 82 % of those of film reviews, and 11 % of the 2,350 that two bytes at random can make.
@@ -223,3 +208,37 @@ def _line_mender() -> Callable[[str], str]:
         return str(fix_c1_controls(line))
 
     return mend
+
+
+#: What a text must hold for NFC to change it: a combining mark, which may compose or stand out of order; a Jamo that
+#: joins a syllable (Hangul as macOS names files); or a character that NFC replaces by itself, such as the ohm sign and
+#: the compatibility ideographs. That covers NFC_Quick_Check=No and Maybe (some vowels of Kirat Rai are neither mark nor
+#: Jamo).
+MAY_CHANGE = (
+    r"[\p{M}\u{1161}-\u{1175}\u{11A8}-\u{11C2}\u{16D63}-\u{16D6A}"
+    r"\u{374}\u{37E}\u{387}\u{958}-\u{95F}\u{9DC}-\u{9DF}\u{A33}-\u{A36}\u{A59}-\u{A5E}\u{B5C}-\u{B5D}\u{F43}-\u{F69}"
+    r"\u{1F71}-\u{1F7D}\u{1FBB}-\u{1FFD}\u{2000}-\u{2001}\u{2126}-\u{212B}\u{2329}-\u{232A}\u{2ADC}"
+    r"\u{F900}-\u{FAD9}\u{FB1D}-\u{FB4E}\u{1D15E}-\u{1D1C0}\u{2F800}-\u{2FA1D}]"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalize:
+    """Unicode NFC: "ㅎ" + "ㅏ" + "ㄴ" as conjoining Jamo becomes "한". No options.
+
+    Compatibility characters (full-width letters, ligatures, "㈜") stay: that would be NFKC.
+    """
+
+    name: ClassVar[str] = "nfc"
+
+    def load(self) -> Callable[[pl.Series], Outcome]:
+        """The step at work; nothing is loaded."""
+        return _normalize
+
+
+def _normalize(texts: pl.Series) -> Outcome:
+    # Looking costs a sixth of normalizing: 720 against 110 MB/s.
+    where = texts.str.contains(MAY_CHANGE).arg_true()
+    if len(where) == 0:
+        return Outcome.changing(texts)
+    return Outcome.changing(texts.clone().scatter(where, texts.gather(where).str.normalize("NFC")))

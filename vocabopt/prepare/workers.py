@@ -1,25 +1,67 @@
-"""One shard through one pass: what an earlier decision took, the document steps, a sketch for the next decision.
+"""Passes over shards: what a worker does with one, and the processes that share them.
 
-Workers run this, each in a process of its own; nothing here depends on which worker, or in which order.
+Nothing here depends on which worker takes a shard, or in which order.
 """
 
+import os
+import resource
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 
 from vocabopt.artifacts import write_json_atomic
+from vocabopt.errors import RunDirectoryError
+from vocabopt.locks import remove_unfinished
 from vocabopt.prepare.funnel import StepCount, draw
 from vocabopt.prepare.options import PrepareOptions
-from vocabopt.prepare.paragraphs import split_paragraphs, without
 from vocabopt.prepare.reading import DECODE, Shard
 from vocabopt.prepare.step import CorpusStep, DocumentStep, Outcome, Step
 from vocabopt.prepare.tokens import TokenCounter
 from vocabopt.prepare.work import Work
+from vocabopt.processes import WorkerContext, signals_blocked
 from vocabopt.text.prepared import CLEAN, REMOVED
+
+
+def split_paragraphs(documents: pl.DataFrame) -> pl.DataFrame:
+    """A row per line of each document, in order. Adds document (its row) and is_unit (is the line a paragraph)."""
+    lines = documents.with_row_index("document").with_columns(pl.col("text").str.split("\n")).explode("text")
+    return lines.with_columns(is_unit=pl.col("text").str.strip_chars() != "")
+
+
+def without(documents: pl.DataFrame, keep: pl.Series, why: pl.Series) -> tuple[pl.Series, pl.DataFrame]:
+    """Take paragraphs out. keep, why: Boolean and String, a row per paragraph of all documents, in order.
+
+    Returns:
+        The texts, String [n_documents], "" where nothing is left and as they were where nothing went; and the
+        paragraphs taken: source, line, text, why.
+    """
+    lines = split_paragraphs(documents)
+    at = lines["is_unit"].arg_true()
+    assert len(at) == len(keep), "a decision of other paragraphs"
+    kept_line = pl.Series([True], dtype=pl.Boolean).new_from_index(0, len(lines)).scatter(at, keep)
+    reason = pl.Series([None], dtype=pl.String).new_from_index(0, len(lines)).scatter(at, why)
+    lines = lines.with_columns(kept=kept_line, why=reason)
+    gone = lines.filter(~pl.col("kept")).select("source", "line", "text", "why")
+    touched = gone_documents = lines.filter(~pl.col("kept"))["document"].unique()
+    joined = (
+        lines.filter(pl.col("kept") & pl.col("document").is_in(gone_documents.implode()))
+        .group_by("document", maintain_order=True)
+        .agg(pl.col("text").str.join("\n"))
+    )
+    left = dict(zip(joined["document"].to_list(), joined["text"].to_list(), strict=True))
+    new = [left.get(document, "").strip("\n") for document in touched.to_list()]
+    new = [text if text.strip() else "" for text in new]
+    return documents["text"].scatter(touched, new), gone
+
 
 _REMOVED = {"source": pl.Int32, "line": pl.Int64, "text": pl.String, "step": pl.String, "why": pl.String}
 
@@ -230,3 +272,91 @@ def _reasons(decision: dict[str, Any], sources: Sequence[str]) -> pl.Series:
     if "score" in decision:
         why = pl.Series([f"score {score:.4g}" for score in decision["score"].tolist()], dtype=pl.String)
     return why
+
+
+#: Takes shards through a pass and gives their numbers as they are done, in any order.
+Submit: TypeAlias = Callable[[Pass, Iterable[tuple[int, Shard | None]]], Iterator[int]]
+
+#: Shards that wait beside those at work: enough to keep workers busy, few enough to bound memory.
+_N_WAITING = 1
+#: Libraries that would start a thread per core in each worker.
+_THREADS = ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+@contextmanager
+def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
+    """Workers for the time of the context; those at work when an error ends it finish their shard first, when the user
+    ends it they stop."""
+    here: list[Worker] = []
+    executor: list[ProcessPoolExecutor] = []
+    context = WorkerContext()
+
+    def submit(plan: Pass, jobs: Iterable[tuple[int, Shard | None]]) -> Iterator[int]:
+        first = list(islice(iterator := iter(jobs), 2))
+        if options.workers == 1 or (len(first) < 2 and not executor):
+            if not here:
+                here.append(Worker(options, work))
+            return (here[0].run(plan, number, shard) for number, shard in chain(first, iterator))
+        if not executor:
+            with signals_blocked():
+                executor.append(ProcessPoolExecutor(options.workers, context, _start, (options, work)))
+        return _spread(executor[0], plan, chain(first, iterator), options.workers + _N_WAITING)
+
+    before = {name: os.environ.get(name) for name in _THREADS}
+    if options.workers > 1:
+        os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield submit
+    except KeyboardInterrupt:
+        context.kill()
+        raise
+    finally:
+        for started in executor:
+            started.shutdown(cancel_futures=True)
+        if executor:
+            remove_unfinished(work.out)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _spread(
+    executor: ProcessPoolExecutor, plan: Pass, jobs: Iterator[tuple[int, Shard | None]], n_at_once: int
+) -> Iterator[int]:
+    waiting: set[Future[int]] = set()
+    try:
+        for number, shard in jobs:
+            waiting.add(executor.submit(_run, plan, number, shard))
+            if len(waiting) >= n_at_once:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    except BrokenProcessPool as error:
+        raise RunDirectoryError(
+            f"pass {plan.number + 1}: a worker process was killed, probably for lack of memory. Finished shards are "
+            "kept: run the same command again, with fewer --workers or a smaller --shard."
+        ) from error
+
+
+_worker: Worker | None = None  # of this process
+
+
+def _start(options: PrepareOptions, work: Work) -> None:
+    global _worker
+    _worker = Worker(options, work)
+
+
+def _run(plan: Pass, number: int, shard: Shard | None) -> int:
+    assert _worker is not None, "_start ran"
+    return _worker.run(plan, number, shard)
+
+
+def peak_memory_bytes(workers: int) -> int:
+    """At most what all held together: the peak of this process, and for each worker that of the largest."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, largest = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return unit * (own + (workers * largest if workers > 1 else 0))

@@ -1,16 +1,32 @@
-"""What the operating system refuses, in our words, whoever met it first: Python, or a library that wraps it.
+"""Failures that are not the user's text or options, in our words: refusals of the system, panics, bugs.
 
 The command line asks `refusal` of every error that nobody expected, and whoever writes files asks it too: so a folder
-that may not be entered, a full disk or a link that leads to itself reads the same everywhere.
+that may not be entered, a full disk or a link that leads to itself reads the same everywhere. What is left is a fault
+of vocabopt (`unexpected`).
 """
 
 import errno
 import os
 import re
-from collections.abc import Iterator
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from vocabopt import __version__
+from vocabopt.errors import BaseTokenizerError, quoted
+from vocabopt.signals import end_if_stopped, heard
 from vocabopt.text.utf8 import printable
 
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+#: With this variable set, the traceback of a bug is shown as Python shows it.
+TRACEBACK = "VOCABOPT_TRACEBACK"
+_N_SHOWN = 300
+#: Characters of a document that a message shows.
+_SHOWN_CHARS = 80
 #: What to do, where the kernel's own words do not say it.
 _NEXT_STEP = {
     errno.EACCES: "Give this user the right to it, or name another place.",
@@ -40,7 +56,6 @@ _TORCH_WRITER = re.compile(r"PytorchStreamWriter failed writing|inline_container
 _LINK_LOOP = re.compile(r"Symlink loop from '(.*)'")
 #: Modules whose errors are about a server that does not answer, though not all of them are OSErrors.
 _NETWORK = ("httpx", "httpcore", "requests", "urllib3", "aiohttp", "botocore")
-_N_SHOWN = 300
 
 
 def refusal(
@@ -129,3 +144,94 @@ def _is_name(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+# --- Panics: how a library written in Rust fails where its authors saw no failure. They are no `Exception` of Python's,
+# and the library itself writes what happened to standard error.
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic. Each library has a class of its own for them, which no module holds.
+
+    Once a signal was heard none is one: it may be what the library made of the signal.
+    """
+    return heard() is None and any(kind.__name__ == "PanicException" for kind in type(error).__mro__)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an error says that the work failed: any `Exception` and a panic, but not Ctrl-C or an exit.
+
+    Once a signal was heard none does.
+    """
+    return heard() is None and (isinstance(error, Exception) or is_panic(error))
+
+
+def encoded(
+    tokenizer: "Tokenizer",
+    texts: Sequence[str],
+    source: str,
+    *,
+    add_special_tokens: bool = False,
+    with_offsets: bool = False,
+) -> "list[Encoding]":
+    """The texts encoded by the `tokenizers` library.
+
+    Args:
+        source: what the tokenizer is, for the message.
+
+    Raises:
+        BaseTokenizerError: the library panics on a text; the message shows the first such text.
+    """
+    encode = tokenizer.encode_batch if with_offsets else tokenizer.encode_batch_fast
+    try:
+        return encode(list(texts), add_special_tokens=add_special_tokens)
+    except BaseException as error:
+        end_if_stopped(error)
+        if not is_panic(error):
+            raise
+        for text in texts:
+            try:
+                tokenizer.encode(text, add_special_tokens=add_special_tokens)
+            except BaseException as alone:
+                if not is_panic(alone):
+                    raise
+                raise cannot_encode(text, source, alone) from alone
+        raise
+
+
+def cannot_encode(text: str, source: str, error: BaseException) -> BaseTokenizerError:
+    """What to say of a text on which the library fails."""
+    told = f"{source}: with it the tokenizers library cannot encode the text {quoted(text, _SHOWN_CHARS)} ({error})"
+    if "AddedVocabulary" in str(error):
+        # A token that takes the white space after it (rstrip), and in it another.
+        return BaseTokenizerError(
+            f"{told}: one of its added tokens takes in white space that holds another. Remove lstrip and rstrip from "
+            "its added tokens, or such text."
+        )
+    return BaseTokenizerError(f"{told}. Use another tokenizer, or leave such text out.")
+
+
+# --- Bugs ------------------------------------------------------------------------------------------------------------
+
+
+def unexpected(error: BaseException) -> str:
+    """What to say of the error; its traceback goes into a file among the temporary ones.
+
+    Raises:
+        BaseException: the error itself, where VOCABOPT_TRACEBACK is set.
+    """
+    if os.environ.get(TRACEBACK):
+        raise error
+    head = f"vocabopt {__version__}, Python {sys.version.split()[0]}: {sys.argv!r}\n\n"
+    trace = head + "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile("wb", prefix="vocabopt-fault-", suffix=".txt", delete=False) as file:
+            file.write(trace.encode("utf-8", "backslashreplace"))
+        kept = f"with {file.name}, which says where"
+    except OSError:
+        kept = f"with what {TRACEBACK}=1 in front of the command shows"
+    message = " ".join(str(error).split())[:_N_SHOWN]
+    return (
+        f"{type(error).__name__}: {message or 'no more is known'}. This is a fault of vocabopt, not of what you gave "
+        f"it. Please report it {kept}. Finished files are kept."
+    )

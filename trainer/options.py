@@ -1,0 +1,735 @@
+"""The options of the commands that train or measure a model: every name, default, help text and check, on its field.
+
+Importing this needs no torch, so that `vocabopt adapt --help` answers where none is installed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from trainer.document_ends import AUTO
+from trainer.plan import PLAN_NAMES
+from vocabopt.amounts import parse_bytes
+from vocabopt.errors import OptionError
+from vocabopt.option_fields import (
+    Check,
+    Options,
+    above_0,
+    argument,
+    at_least,
+    flag_of,
+    from_to,
+    one_of,
+    option,
+)
+from vocabopt.options import ReadingOptions
+from vocabopt.prepare.options import CleaningOptions, step_records
+
+if TYPE_CHECKING:
+    from trainer.memory.machine import Fleet
+    from trainer.memory.predict import StepSettings
+    from trainer.stages.settings import StepBatch
+    from vocabopt.prepare.step import Step
+
+InitMethod: TypeAlias = Literal[
+    "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
+]
+INIT_METHODS: Sequence[InitMethod] = get_args(InitMethod)
+Precision: TypeAlias = Literal["fp32", "bf16-mixed", "bf16"]
+AnyPrecision: TypeAlias = Literal["auto", "fp32", "bf16-mixed", "bf16"]
+Optimizer: TypeAlias = Literal["adamw", "adamw-8bit"]
+DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
+
+#: Tokens of a training sequence, where the model has as many positions.
+DEFAULT_CONTEXT = 1_024
+#: Tokens of a window of `eval`, likewise: longer ones move bits per byte little, and cost memory.
+DEFAULT_EVAL_CONTEXT = 2_048
+#: Bytes of a file of weights: what the hub's own models have.
+MAX_SHARD_BYTES = 5_000_000_000
+#: 32-bit products without TF32 reach about this share of what 16-bit ones do: measuring computes in the weights' type.
+_SHARE_OF_32_BITS = 0.1
+
+#: What may differ between a run and its resumption: how it is computed, kept and judged. It moves no weight of the
+#: adapted model, but for the rounding of sums.
+IDLE_OPTIONS = frozenset(
+    (
+        *("log_every_steps", "save_every_steps", "report_to", "out", "micro_batch", "gradient_checkpointing"),
+        *("shard", "compile", "control", "max_forgetting", "eval_every", "keep_stages"),
+    )
+)
+
+_STEP, _MEMORY, _TEXT, _MEASURING = "training step", "memory and devices", "text and rows", "measuring"
+_PLANS = f"{', '.join(PLAN_NAMES)}, or a .toml file"
+_METHODS = f"{', '.join(INIT_METHODS)}. On a tied model decompose-head is random."
+_SEED = from_to(0, 2**31 - 1)
+_EVERY_INIT = one_of(INIT_METHODS, "no such method. Choose")
+
+
+def parse_replays(given: Sequence[str], flag: str) -> dict[str, tuple[str, float]]:
+    """NAME=PATH:SHARE each; name -> path and share.
+
+    Raises:
+        OptionError: one is not written so, or a name stands twice.
+    """
+    example = f"write NAME=PATH:SHARE, for example {flag} en=english.txt:0.2"
+    replays: dict[str, tuple[str, float]] = {}
+    for value in given:
+        name, _, rest = value.partition("=")
+        path, _, written = rest.rpartition(":")
+        if not name or not path:
+            raise OptionError(f"{flag} {value}: {example}.")
+        try:
+            part = float(written)
+        except ValueError as error:
+            raise OptionError(f"{flag} {value}: {written!r} is no share; {example}.") from error
+        if name in replays:
+            raise OptionError(f"{flag} {value}: the name {name!r} is given twice. Names must differ.")
+        replays[name] = path, part
+    return replays
+
+
+def _size(examples: str) -> Any:
+    return lambda value, flag: parse_bytes(value, flag, examples)
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class StepOptions(Options):
+    """What an optimizer step takes: shared by `adapt`, `probe` and `plan`.
+
+    batch: in bytes, every tokenizer takes as many steps. context_tokens: longest sequence; None takes 1,024, or the
+    model's positions where there are fewer. micro_batch: sequences at once on one device.
+    """
+
+    batch: str = option(
+        "32768tok", metavar="AMOUNT", section=_STEP,
+        help="Text of one optimizer step, over all devices: 32768tok, or 100kB, with which every tokenizer takes as "
+        "many steps (`plan` counts tokens only)."
+    )
+    lora_rank: int = option(
+        128, metavar="N", section=_STEP, check=at_least(1, ", such as 16"),
+        help="Rank of the adapters, where there are any."
+    )
+    context_tokens: int | None = option(
+        None, "--context", metavar="TOKENS", section=_STEP, check=at_least(8),
+        default_text="1024, or the model's positions where fewer", help="Length of a sequence."
+    )
+    precision: AnyPrecision = option(
+        "auto", section=_STEP,
+        help="bf16-mixed: weights in 32 bits, products in 16; bf16: all in 16. auto: bf16-mixed where the device "
+        "computes in bf16, else fp32."
+    )
+    optimizer: Optimizer = option("adamw", section=_STEP, help="Optimizer; 8-bit states need bitsandbytes.")
+    micro_batch: int = option(
+        4, metavar="N", section=_MEMORY, check=at_least(1), help="Sequences at once on a device."
+    )
+    gradient_checkpointing: bool = option(
+        False, section=_MEMORY,
+        help="Compute activations again in the backward pass: less memory, about a third more compute."
+    )
+    fused_loss: bool = option(
+        False, section=_MEMORY, help="Output table and loss in one kernel that holds no logits: liger-kernel, on a GPU."
+    )
+    shard: bool = option(
+        False, section=_MEMORY,
+        help="Split weights, gradients and optimizer state over the devices (FSDP); `adapt` and `probe` run under "
+        "torchrun."
+    )
+
+    @property
+    def context(self) -> int:
+        """Tokens of a sequence, once the default was held against the model."""
+        return DEFAULT_CONTEXT if self.context_tokens is None else self.context_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions(Options):
+    """Which stages are trained, measured and kept: shared by `adapt` and `plan`."""
+
+    plan: str = option("redwhale", metavar="PLAN", daily=True, help=f"{_PLANS}.")
+    eval_every: Literal["stage", "end"] = option(
+        "stage", section=_MEASURING,
+        help="stage: measure the base, the new rows and every stage. end: the base and the last stage only."
+    )
+    keep_stages: Literal["last", "all"] = option(
+        "last", section=_MEMORY,
+        help="Models of stages that stay in OUT. last: a stage's model is deleted once the next stage is finished."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(StepOptions, ReadingOptions):
+    """What every training run needs: shared by `adapt` and `probe`.
+
+    model: the base model's folder. run: a sweep's run directory, whose tokenizer/ is taken; or tokenizer: a merged
+    tokenizer's folder. texts: NAME -> PATH, the one target text. replays: NAME -> path of base-language text, and its
+    share of all training bytes. evals: NAME -> PATH. heldout: None takes the share of the run's sweep. seed: of the
+    text's order and of random rows.
+    """
+
+    model: str = argument(metavar="MODEL")
+    run: Path | None = option(None, metavar="DIR", daily=True, help="A sweep's folder, after `vocabopt merge`.")
+    tokenizer: Path | None = option(
+        None, metavar="TOK", daily=True, help="Or: the merged tokenizer's folder."
+    )
+    texts: Mapping[str, str] = option(
+        flag="--text", metavar="NAME=PATH", daily=True,
+        help="The text of the target language to train on; PATH may be a folder or a pattern."
+    )
+    replays: Mapping[str, tuple[str, float]] = option(
+        dict, "--replay", metavar="NAME=PATH:SHARE", parse=parse_replays, daily=True,
+        help="Base-language text against forgetting, and its share of all training bytes; may be repeated."
+    )
+    evals: Mapping[str, str] = option(
+        dict, "--eval", metavar="NAME=PATH", daily=True,
+        help="Text to measure on, beside the held-out documents of every training text; may be repeated."
+    )
+    heldout: float | None = option(
+        None, metavar="SHARE", section=_TEXT, default_text="as in the sweep, else 0.05",
+        check=Check(lambda value: 0 <= value < 1, "must be from 0 to below 1"),
+        help="Share of the documents to measure on instead."
+    )
+    seed: int = option(0, metavar="N", section=_TEXT, check=_SEED, help="Seed of the text's order and of random rows.")
+    document_start: str = option(
+        AUTO, metavar="TOKEN|none", section=_TEXT,
+        help="Token that opens a document. auto: the tokenizer's own, but never one that marks turns of a chat."
+    )
+    document_end: str = option(
+        AUTO, metavar="TOKEN|none", section=_TEXT,
+        help="Token that closes a document. auto: the tokenizer's own, but never one that marks turns of a chat."
+    )
+    match_norm: bool = option(
+        False, section=_TEXT,
+        help="Rescale new rows to the norm of the rows they are made of; on a tied model compare first, by probe."
+    )
+    learning_rate_factor: float = option(
+        1.0, metavar="X", section=_STEP, check=above_0(), help="Factor on every stage's learning rate."
+    )
+    max_grad_norm: float = option(
+        1.0, metavar="X", section=_STEP, check=above_0(" (inf cuts nothing)"),
+        help="Norm that longer gradients are cut to; inf cuts none."
+    )
+    compile: bool = option(False, section=_STEP, help="torch.compile the model.")
+    threads: int | None = option(
+        None, metavar="N", section=_MEMORY, check=at_least(1), default_text="torch's own",
+        help="Threads on a CPU; the same weights need as many threads."
+    )
+    device: Literal["auto", "cpu"] = option(
+        "auto", section=_MEMORY, help="Device to train on; cpu: also where there is a GPU."
+    )
+    eval_bytes: str = option(
+        "1MB", metavar="SIZE", section=_MEASURING, help="Bytes read of each evaluation text at most."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptOptions(StageOptions, TrainingOptions):
+    """Everything that moves the result of `vocabopt adapt`.
+
+    size: tokens that the merged tokenizer must have added. base_evals: evaluation texts of the base's language, where
+    the script does not tell. budget: text to train on, as 10MB or 2Btok; None reads the target text once.
+    max_forgetting: relative rise in bits per byte on base-language text that ends the run; None only reports it.
+    control: adapt the original tokenizer and model too, on the same text and plan.
+    """
+
+    out: Path = option(daily=True, default_text="the folder given with --run", help="Folder of the result.")
+    budget: str | None = option(
+        None, metavar="AMOUNT", daily=True, default_text="--text once",
+        help="Text to train on: 10MB, or 2Btok of the merged tokenizer's tokens."
+    )
+    init: InitMethod = option(
+        "decompose", metavar="METHOD", daily=True, check=_EVERY_INIT, help=f"New rows: {_METHODS}"
+    )
+    control: bool = option(
+        False, daily=True, help="Adapt the original tokenizer too: same text, same plan, for comparison."
+    )
+    max_forgetting: float | None = option(
+        None, metavar="SHARE", daily=True, check=at_least(0, " (0.1 allows 10 %)"), default_text="only report it",
+        help="Rise in bits per byte on base-language text at which the run stops: 0.1 is 10 %."
+    )
+    size: int | None = option(
+        None, metavar="N", section=_TEXT, check=at_least(1), help="Tokens that the merged tokenizer must have added."
+    )
+    base_evals: tuple[str, ...] = option(
+        (), "--base-eval", metavar="NAME", section=_MEASURING,
+        help="An evaluation text of the base's language, where its script does not tell."
+    )
+    n_samples: int = option(
+        5, "--samples", section=_MEASURING, check=at_least(0), help="Sample continuations before and after."
+    )
+    sample_tokens: int = option(40, section=_MEASURING, check=at_least(1), help="Tokens of each sample continuation.")
+    report_to: tuple[str, ...] = option(
+        ("tensorboard",), metavar="NAME", section=_MEASURING,
+        help="Where transformers reports to: tensorboard, wandb, mlflow ..., none; may be repeated."
+    )
+    save_every_steps: int = option(
+        200, "--save-every", metavar="STEPS", section=_STEP, check=at_least(1, " step"),
+        help="Steps between two checkpoints."
+    )
+    log_every_steps: int = option(
+        10, "--log-every", metavar="STEPS", section=_MEASURING, check=at_least(1, " step"),
+        help="Steps between two logged losses."
+    )
+
+    def __post_init__(self) -> None:
+        from trainer.data import parse_budget
+
+        if len(self.texts) != 1:
+            raise OptionError(
+                f"--text: {len(self.texts)} texts given. Name one target text, such as --text ko=PATH; PATH may be a "
+                "folder or a pattern."
+            )
+        if self.run is not None and self.tokenizer is not None:
+            raise OptionError(
+                f"--run {self.run} and --tokenizer {self.tokenizer}: both name the merged tokenizer. Leave one out."
+            )
+        if self.run is None and self.tokenizer is None:
+            raise OptionError(
+                "Name the merged tokenizer: --run DIR (a sweep's folder after merge), or --tokenizer TOK."
+            )
+        if self.plan not in PLAN_NAMES and not self.plan.endswith(".toml"):
+            raise OptionError(
+                f"--plan {self.plan}: no such plan. Choose {', '.join(PLAN_NAMES)}, or name a .toml file."
+            )
+        self._check_names_and_shares()
+        super().__post_init__()
+        parse_budget(self.batch, "--batch")
+        if self.budget is not None:
+            parse_budget(self.budget)
+        _ = self.max_eval_bytes
+
+    def _check_names_and_shares(self) -> None:
+        for name, (path, part) in self.replays.items():
+            if not 0 < part < 1:
+                raise OptionError(
+                    f"--replay {name}={path}:{part:g}: the share {part:g} must lie between 0 and 1. For a fifth of "
+                    f"the training text write --replay {name}={path}:0.2."
+                )
+        if sum(part for _, part in self.replays.values()) >= 1 - 1e-9:
+            raise OptionError(
+                "--replay: the shares leave nothing for the target text. Let them add up to less than 1, as 0.2 and "
+                "0.1 do."
+            )
+        taken = [*self.texts, *self.replays, *self.evals]
+        if twice := next((name for name in taken if taken.count(name) > 1), None):
+            raise OptionError(
+                f"The name {twice!r} is given to two texts (--text, --replay, --eval). Names must differ."
+            )
+        if unknown := next((name for name in self.base_evals if name not in self.eval_names), None):
+            raise OptionError(
+                f"--base-eval {unknown}: no evaluation text of that name. There are: {', '.join(self.eval_names)}."
+            )
+
+    @property
+    def max_eval_bytes(self) -> int:
+        return parse_bytes(self.eval_bytes, "--eval-bytes", "1MB, 200kB or 500000")
+
+    @property
+    def eval_names(self) -> tuple[str, ...]:
+        """Evaluation texts: the held-out documents of every training text, and the named ones."""
+        return (*self.texts, *self.replays, *self.evals)
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        folder = self.tokenizer if self.run is None else self.run / "tokenizer"
+        assert folder is not None, "checked when made"
+        return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One short run of a probe."""
+
+    init: InitMethod
+    plan: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.init}-{self.plan.replace('/', '_')}-{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeTrainingOptions(TrainingOptions):
+    """What the short runs of a probe share, as given on the command line."""
+
+    out: Path = option(daily=True, help="Folder for probe.json and its cells.")
+    eval_bytes: str = option(
+        "200kB", metavar="SIZE", section=_MEASURING, help="Bytes read of each evaluation text at most."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions(Options):
+    """Which short runs are made.
+
+    adapt: what they share; its init, plan, seed and budget are replaced. inits x plans x seeds are run, each for
+    n_steps steps in all, divided over the plan's stages by their shares. Seeds move the order of the text and random
+    rows; held-out documents stay the same.
+    """
+
+    adapt: AdaptOptions
+    inits: Sequence[InitMethod] = option(
+        INIT_METHODS, "--init", metavar="METHOD", daily=True, default_text="all", help=f"May be repeated: {_METHODS}",
+        parse=lambda given, flag: given or INIT_METHODS
+    )
+    plans: tuple[str, ...] = option(
+        ("redwhale",), "--plan", metavar="PLAN", daily=True, help=f"Or: {_PLANS}."
+    )
+    n_steps: int = option(50, "--steps", daily=True, check=at_least(1), help="Optimizer steps of each run.")
+    n_seeds: int = option(
+        3, "--seeds", daily=True, check=at_least(1), help="Runs of each, with other orders of the text."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given: dict[str, list[str]] = {"--init": [*self.inits], "--plan": [*self.plans]}
+        for flag, values in given.items():
+            if twice := next((value for value in values if values.count(value) > 1), None):
+                raise OptionError(f"{flag} {twice}: is given twice.")
+        if unknown := next((init for init in self.inits if init not in INIT_METHODS), None):
+            raise OptionError(f"--init {unknown}: {_EVERY_INIT.words}.")
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        first = self.adapt.seed or 0
+        return tuple(
+            Cell(init=init, plan=plan, seed=seed)
+            for seed in range(first, first + self.n_seeds)
+            for init in self.inits
+            for plan in self.plans
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        own = {"inits": list(self.inits), "plans": list(self.plans)}
+        return {**self.adapt.as_record(), **own, "n_steps": self.n_steps, "n_seeds": self.n_seeds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(StageOptions, StepOptions):
+    """Everything that moves the prediction of `vocabopt plan`.
+
+    model: preset, config.json or its folder. run, tokenizer, n_added: what is added, one of them. precision: auto is
+    bf16-mixed on cuda, fp32 on a cpu. n_gpus: that train together, in one machine. process_memory: what a process takes
+    of a GPU's memory, and of the host's, before it holds a model.
+    """
+
+    model: str = argument(metavar="MODEL")
+    run: Path | None = option(None, metavar="DIR", daily=True, help="A sweep's folder: what it chose to add.")
+    tokenizer: Path | None = option(None, metavar="TOK", daily=True, help="Or: a merged tokenizer's folder.")
+    n_added: int | None = option(None, "--added", metavar="N", daily=True, help="Or: so many added tokens.")
+    budget: str = option(metavar="AMOUNT", daily=True, help="Text to train on, in tokens: 2Btok, 300Mtok.")
+    tflops: float = option(
+        400.0, daily=True, check=above_0(), help="10^12 operations a second that a GPU reaches."
+    )
+    n_gpus: int = option(
+        1, "--gpus", metavar="N", daily=True, check=at_least(1), help="GPUs that train together."
+    )
+    gpu: str = option("80GB", metavar="SIZE", daily=True, help="Memory of a GPU: 80GB, 24GiB.")
+    margin: float = option(
+        0.05, metavar="SHARE", section=_MEMORY,
+        check=Check(lambda value: 0 <= value < 1, "must be from 0 to below 1; 0.05 leaves 5 % of --gpu free"),
+        help="Share of --gpu that a stage must leave free."
+    )
+    process_memory: str = option(
+        "1GB", metavar="SIZE", section=_MEMORY,
+        help="What a process takes before it holds a model: Python, the CUDA context, libraries."
+    )
+    device: Literal["cuda", "cpu"] = option("cuda", section=_MEMORY, help="Device whose kernels run.")
+    eval_tokens: str = option(
+        "1Mtok", metavar="AMOUNT", section=_MEASURING,
+        help="Tokens of all evaluation texts together; 1 MB of English has some 250,000."
+    )
+    eval_tflops: float | None = option(
+        None, metavar="X", section=_MEASURING, check=above_0(),
+        default_text="--tflops with bf16 weights, else a tenth of it",
+        help="10^12 operations a second while measuring."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shard and self.n_gpus == 1:
+            raise OptionError("--shard: splits a model over several GPUs. Say how many: --gpus 8.")
+        _ = self.budget_tokens, self.batch_tokens, self.gpu_bytes, self.fleet, self.measured_tokens
+
+    @property
+    def budget_tokens(self) -> int:
+        """Raises OptionError: it cannot be read, or is in bytes."""
+        return _tokens(self.budget, "--budget", "2Btok or 300Mtok")
+
+    @property
+    def batch_tokens(self) -> int:
+        """Raises OptionError: it cannot be read, or is in bytes."""
+        return _tokens(self.batch, "--batch", "32768tok")
+
+    @property
+    def gpu_bytes(self) -> int:
+        return parse_bytes(self.gpu, "--gpu", "80GB or 24GiB")
+
+    @property
+    def measured_tokens(self) -> int:
+        """Raises OptionError: it cannot be read, or is in bytes."""
+        return _tokens(self.eval_tokens, "--eval-tokens", "1Mtok")
+
+    @property
+    def fleet(self) -> "Fleet":
+        from trainer.memory.machine import Fleet
+
+        own = self.process_memory
+        n_bytes = 0 if own == "0" else parse_bytes(own, "--process-memory", "1GB, 800MB or 0")
+        return Fleet(n_gpus=self.n_gpus, shard=self.shard, process_bytes=n_bytes)
+
+    @property
+    def tflops_of_measuring(self) -> float:
+        return self.eval_tflops or self.tflops * (1.0 if self.weights == "bf16" else _SHARE_OF_32_BITS)
+
+    @property
+    def step_batch(self) -> "StepBatch":
+        """A step as `adapt` takes it: in whole sequences."""
+        from trainer.stages.settings import StepBatch
+
+        return StepBatch(
+            asked_tokens=self.batch_tokens,
+            asked_micro_batch=self.micro_batch,
+            context_tokens=self.context,
+            n_processes=self.n_gpus,
+        )
+
+    @property
+    def weights(self) -> Precision:
+        if self.precision != "auto":
+            return self.precision
+        return "bf16-mixed" if self.device == "cuda" else "fp32"
+
+    def step_settings(self) -> "StepSettings":
+        from trainer.memory.predict import StepSettings
+
+        batch = self.step_batch
+        return StepSettings(
+            context_tokens=self.context,
+            micro_batch=batch.micro_batch,
+            accumulates=batch.n_each > batch.micro_batch,
+            precision=self.weights,
+            gradient_checkpointing=self.gradient_checkpointing,
+            fused_loss=self.fused_loss,
+            device=self.device,
+        )
+
+
+def _tokens(value: str, flag: str, examples: str) -> int:
+    from trainer.data import parse_budget
+
+    try:
+        found = parse_budget(value, flag)
+    except OptionError:
+        found = None
+    if found is None or found.unit == "bytes":
+        raise OptionError(
+            f"{flag} {value}: write tokens, as {examples}. (Bytes take as many tokens as the tokenizer makes of "
+            "them, which a plan does not measure.)"
+        )
+    return found.amount
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitOptions(Options):
+    """What `vocabopt init` does. model: a folder or hub id. method, match_norm, seed: as in `init_model`."""
+
+    model: str = argument(metavar="MODEL")
+    tokenizer: Path = option(
+        metavar="TOK", daily=True,
+        help="The merged tokenizer's folder; any that keeps the ids of the model's own tokens."
+    )
+    out: Path = option(metavar="DIR", daily=True, help="Folder of the new model.")
+    method: InitMethod = option(
+        "decompose", daily=True, check=_EVERY_INIT,
+        help="What makes the new rows. On a tied model decompose-head is random."
+    )
+    match_norm: bool = option(
+        False, daily=True,
+        help="Rescale new rows to the norm of the rows they are made of; on a tied model compare first, by probe."
+    )
+    seed: int = option(
+        0, metavar="N", help="Seed of rows drawn at random.",
+        check=Check(lambda value: 0 <= value < 2**31, f"must be from 0 to {2**31 - 1:,}")
+    )
+    dtype: DtypeName = option(
+        "auto", check=one_of(get_args(DtypeName), "no such type. Choose"),
+        help="Type of the weights written; auto keeps theirs."
+    )
+    max_shard_bytes: int = option(
+        MAX_SHARD_BYTES, "--max-shard-size", metavar="SIZE", parse=_size("5GB or 500MB"), default_text="5GB",
+        help="Bytes of a file of weights at most."
+    )
+
+    def as_command(self, folder: Path) -> dict[str, Any]:
+        """What must be the same for a run to write into a folder that is finished."""
+        record = {name: value for name, value in self.as_record().items() if name != "out"}
+        return {**record, "model": str(folder.resolve()), "tokenizer": str(self.tokenizer.resolve())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions(ReadingOptions):
+    """Everything that moves the result of an evaluation.
+
+    model: a Hugging Face folder. texts: NAME -> PATH. limit_bytes: of each text, from its beginning; the document that
+    reaches it is the last, and whole. context_tokens, stride: of the windows, see `score_text`; None takes 2,048 tokens
+    or the model's positions, and no overlap. tasks_limit: items of each task, the first ones.
+    """
+
+    model: str = argument(metavar="MODEL")
+    texts: Mapping[str, str] = option(
+        dict, "--text", metavar="NAME=PATH", daily=True,
+        help="Text to score, best held out of training; may be repeated."
+    )
+    limit_bytes: int | None = option(
+        None, "--limit", metavar="SIZE", parse=_size("1MB, 200kB or 500000"), check=at_least(1), daily=True,
+        help="Score only the first so many bytes of each text, as 1MB; its last document is taken whole."
+    )
+    tasks: tuple[str, ...] = option(
+        (), metavar="NAME[,NAME]", daily=True,
+        parse=lambda value, flag: tuple(name.strip() for name in value.split(",")),
+        help="Benchmarks through lm-eval: kobest (or one of it: kobest_copa), piqa, blimp."
+    )
+    tasks_data: tuple[Path, ...] = option(
+        (), metavar="DIR", daily=True, help="Folder with their files; may be repeated. Nothing is downloaded."
+    )
+    tasks_limit: int | None = option(
+        None, metavar="N", daily=True, check=at_least(1), help="Items of each benchmark, the first ones."
+    )
+    context_tokens: int | None = option(
+        None, "--context", metavar="N", section=_MEASURING, help="Tokens of a window, its start token included.",
+        default_text="2048, or the model's positions where fewer"
+    )
+    stride: int | None = option(
+        None, metavar="N", section=_MEASURING, default_text="no overlap",
+        help="Tokens that each further window of a long document adds, after repeated ones."
+    )
+    document_start: str = option(
+        AUTO, metavar="TOKEN|none", section=_MEASURING,
+        help="Token that opens a document. auto: the tokenizer's own, but never one that marks turns of a chat."
+    )
+    batch_size: int = option(
+        8, "--batch", metavar="N", section=_MEASURING, check=at_least(1), help="Windows, or choices, at once."
+    )
+    tokenizer: str | None = option(
+        None, metavar="TOK", section=_MEASURING, default_text="the model's", help="Another folder's tokenizer."
+    )
+    device: str = option(
+        "auto", metavar="DEVICE", section=_MEASURING, help="Device to compute on: cpu, cuda, cuda:1, mps."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", section=_MEASURING, help="Type of the weights; auto: bf16 on a GPU that computes in it, else fp32."
+    )
+
+    def __post_init__(self) -> None:
+        from trainer.evaluate.tasks import GROUPS, chosen_tasks
+
+        if not self.texts and not self.tasks:
+            raise OptionError(
+                "Nothing to measure. Name text with --text NAME=PATH, for example --text ko=korean.txt, or benchmarks "
+                f"with --tasks ({', '.join(GROUPS)})."
+            )
+        super().__post_init__()
+        chosen_tasks(self.tasks)
+        if self.tasks and not self.tasks_data:
+            raise OptionError(
+                f"--tasks {','.join(self.tasks)}: is read from local files. Name their folder with --tasks-data DIR."
+            )
+        if self.tasks_data and not self.tasks:
+            raise OptionError(f"--tasks-data {self.tasks_data[0]}: names data of no task. Name the task with --tasks.")
+
+
+_COMPARE = "With --compare: "
+_COMPARING = "comparing parts of the text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(CleaningOptions):
+    """What moves a comparison of parts of a text (`vocabopt prepare --compare`).
+
+    paths: the text; documents are held out of each path apart. model: folder of the small model that learns. steps: the
+    chain of the arm "cleaned". budget: bytes of each part. evals: NAME -> PATH, measured beside what is held out.
+    max_added: tokens of the curves. probe_text: what a run trains on, the same bytes in every arm; the arm "all" trains
+    a second time on as much more as it has more text. context_tokens, micro_batch, plan, init, lora_rank, precision: of
+    the runs, as in `vocabopt probe`.
+    """
+
+    steps: "tuple[Step, ...]"
+    model: str = option(
+        metavar="MODEL", section=_COMPARING, default_text="", help=_COMPARE + "folder of the small model that learns "
+        "each part."
+    )
+    budget: str = option(
+        metavar="SIZE", section=_COMPARING, default_text="", help=_COMPARE + "bytes of each part, such as 20MB."
+    )
+    reference: str | None = option(
+        None, metavar="PATH", section=_COMPARING, default_text="a tenth of the text itself",
+        help=_COMPARE + "text that perplexity is measured by."
+    )
+    evals: Mapping[str, str] = option(
+        dict, "--eval", metavar="NAME=PATH", section=_COMPARING,
+        help=_COMPARE + "text to measure on, beside documents held out of each PATH; may be repeated."
+    )
+    size: int | None = option(
+        None, metavar="N", section=_COMPARING, default_text="the choice on all the text",
+        help=_COMPARE + "added tokens."
+    )
+    probe_text: str = option("400kB", section=_COMPARING, help=_COMPARE + "text that each run trains on.")
+    batch: str = option("8kB", section=_COMPARING, help=_COMPARE + "text of a step.")
+    learning_rate_factor: float = option(
+        1.0, section=_COMPARING, help=_COMPARE + "factor on every stage's learning rate."
+    )
+    eval_bytes: str = option("200kB", section=_COMPARING, help=_COMPARE + "bytes of each held-out text at most.")
+    n_seeds: int = option(
+        3, "--seeds", section=_COMPARING, check=at_least(1), help=_COMPARE + "runs of each part."
+    )
+    threads: int | None = option(None, section=_COMPARING, help=_COMPARE + "threads of torch on the CPU.")
+    heldout: float = 0.05
+    max_added: int = 20_000
+    context_tokens: int | None = None
+    micro_batch: int = 8
+    plan: str = "full"
+    init: InitMethod = "decompose"
+    lora_rank: int = 16
+    precision: AnyPrecision = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--budget", self.budget), ("--probe-text", self.probe_text), ("--batch", self.batch)):
+            parse_bytes(value, flag)
+        if not 0 < self.heldout < 1:
+            raise OptionError(f"--heldout {self.heldout}: must be above 0 and below 1: arms are measured on that text.")
+        super().__post_init__()
+        if self.size is not None and not 1 <= self.size <= self.max_added:
+            raise OptionError(f"--size {self.size}: must be between 1 and --max-added, {self.max_added:,}.")
+        if self.init not in INIT_METHODS:
+            raise OptionError(f"--init {self.init}: {_EVERY_INIT.words}.")
+        if self.n_steps < 1:
+            raise OptionError(f"--probe-text {self.probe_text}: is less than one --batch of {self.batch}.")
+
+    @property
+    def n_steps(self) -> int:
+        return parse_bytes(self.probe_text, "--probe-text") // parse_bytes(self.batch, "--batch")
+
+    @property
+    def budget_bytes(self) -> int:
+        return parse_bytes(self.budget, "--budget")
+
+    def as_record(self) -> dict[str, Any]:
+        return {**super().as_record(), "steps": step_records(self.steps)}
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a comparison to be gone on with."""
+        left_out = ("out", "workers", "threads", "n_seeds")
+        return {name: value for name, value in self.as_record().items() if name not in left_out}
+# fmt: on
+
+
+def option_of(field_name: str) -> str:
+    """A field of an adaptation or a probe as the user writes it: "--context" for context_tokens."""
+    for record in (AdaptOptions, ProbeOptions):
+        if field_name in record.__dataclass_fields__:
+            return flag_of(record, field_name)
+    return "--" + field_name.replace("_", "-")
