@@ -10,7 +10,7 @@ import pytest
 
 from vocabopt.errors import RunDirectoryError
 from vocabopt.options import SweepOptions
-from vocabopt.records import Count, FileRecord, Record, Share, as_json, read_record, write_record
+from vocabopt.records import Count, FileRecord, Record, Share, json_of, read_record, write_record
 
 
 class Part(Record, frozen=True, kw_only=True):
@@ -97,8 +97,8 @@ def test_what_is_written_is_read_again_and_a_name_that_is_not_utf8_survives(tmp_
     )
     write_record(path, record)
     assert read_record(path, Whole) == record
-    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(as_json(record)))
-    assert list(as_json(record))[:2] == ["format_version", "name"]
+    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(json_of(record)))
+    assert list(json_of(record))[:2] == ["format_version", "name"]
 
 
 def test_a_field_that_is_not_known_is_left_alone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from helpers import CORPUS
 from vocabopt.errors import RunDirectoryError
 from vocabopt.fields import check_fields
 from vocabopt.report import fields
-from vocabopt.report.rebuild import rebuild_report
+from vocabopt.report.page import rebuild_report
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def _spoil(run_dir: Path, name: str, text: str) -> None:
         (
             "samples.json",
             '{"format_version": 1, "samples": {"a": "text"}}',
-            r"samples.json: field samples holds no lists of texts .*Remove it, or sweep into a new folder.",
+            r"samples.json: field samples.a is not a list. Remove it, or sweep into a new folder.",
         ),
         (
             "tokenizer/verify.json",

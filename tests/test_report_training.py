@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from matplotlib.text import Text
-from report_data import HOSTILE, Page, fake_run, full_choice, rendered
+from report_data import HOSTILE, Page, fake_run, rendered, view_of
 from training_data import (
     N_POINTS,
     STAGES,
@@ -28,9 +28,7 @@ from vocabopt.report.charts_training import draw_training_bits, draw_training_lo
 from vocabopt.report.draw import Drawing, Picture, house_style
 from vocabopt.report.fields import ADAPT
 from vocabopt.report.page import render as render_page
-from vocabopt.report.training import Training
-from vocabopt.report.training_loss import loss_lines, track_of
-from vocabopt.report.view import View
+from vocabopt.report.training import Training, loss_lines, track_of
 
 Record = dict[str, Any]
 DRAWINGS = {
@@ -46,7 +44,7 @@ def spoken(page: Page) -> str:
 
 def drawings_of(record: Record) -> dict[str, Drawing]:
     check_fields(record, ADAPT, Path("adapt.json"), "")
-    view = View(*fake_run(), adapt=record)
+    view = view_of(*fake_run(), adapt=record)
     with house_style():
         return {name: drawn for name, draw in DRAWINGS.items() if (drawn := draw(view)) is not None}
 
@@ -56,7 +54,7 @@ def page_of(record: Record) -> Page:
     blank = {"svg": b"", "inline": "", "png": b""}
     # The page always has its first two figures.
     pictures = [Picture(name=name, **blank) for name in ("complexity", "sets", *drawings_of(record))]
-    view = View(*fake_run(), adapt=record)
+    view = view_of(*fake_run(), adapt=record)
     return Page(render_page(view, pictures, {}, {"playground": "", "curve": "", "tokens": ""}))
 
 
@@ -68,7 +66,7 @@ def texts_in(drawing: Drawing) -> list[str]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Page]:
     out = tmp_path_factory.mktemp("run")
     sweep, curve, run = fake_run()
-    return out, *rendered(out, full_choice(sweep), curve, run, adapt=full_adaptation())
+    return out, *rendered(out, sweep, curve, run, adapt=full_adaptation())
 
 
 # --- The result ------------------------------------------------------------------------------------------------------
@@ -159,7 +157,7 @@ def test_samples_stand_side_by_side_in_their_lines_and_language(whole: tuple[Pat
 
 def test_two_renderings_are_equal_byte_for_byte(whole: tuple[Path, str, Page], tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    rendered(tmp_path, full_choice(sweep), curve, run, adapt=json.loads(json.dumps(full_adaptation())))
+    rendered(tmp_path, sweep, curve, run, adapt=json.loads(json.dumps(full_adaptation())))
     for path in sorted(tmp_path.rglob("*.*")):
         assert path.read_bytes() == (whole[0] / path.relative_to(tmp_path)).read_bytes(), path.name
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import assert_refused, vocabopt
 from helpers import lines_of
-
 from vocabopt.choice.heldout import MIN_HELDOUT_DOCUMENTS
+
 from vocabopt.growth.proof_sample import EXCERPT_BYTES
 
 

@@ -97,6 +97,12 @@ class TextSet(Record, frozen=True, kw_only=True):
         return n_tokens / self.n_tokens_base if self.n_tokens_base else None
 
 
+class SetTokens(Record, frozen=True, kw_only=True):
+    """Tokens of one text set."""
+
+    n_tokens: Count
+
+
 class Point(Record, frozen=True, kw_only=True):
     """One size of the curve."""
 
@@ -106,8 +112,7 @@ class Point(Record, frozen=True, kw_only=True):
     n_embedding_params: Count | None
     #: The curve ends before this size: the numbers are those of its end.
     dry: bool
-    #: Text set -> its tokens.
-    n_tokens: dict[str, Count]
+    sets: dict[str, SetTokens]
 
 
 class Guard(Record, frozen=True, kw_only=True):
@@ -145,7 +150,7 @@ class DocumentProof(Record, frozen=True, kw_only=True):
 
     def as_record(self) -> dict[str, Any]:
         """As extension.json holds it."""
-        return as_json(self)
+        return json_of(self)
 
 
 # --- The choice -------------------------------------------------------------------------------------------------------
@@ -208,6 +213,16 @@ class PaperAxis(Record, frozen=True, kw_only=True):
     n_overlap: Count
 
 
+class UnionKnee(Record, frozen=True, kw_only=True):
+    """The knee among the vocabularies trained apart that were measured, over a window of them."""
+
+    #: Pieces of the first and of the last vocabulary.
+    window: tuple[Count, Count]
+    #: Pieces of the vocabulary at the knee, and its new rows.
+    knee: Count
+    n_added: Count
+
+
 class Flops(Record, frozen=True, kw_only=True):
     """Forward FLOPs of one token, by part: cost.py says what is counted."""
 
@@ -216,7 +231,7 @@ class Flops(Record, frozen=True, kw_only=True):
     head_per_row: Count
 
 
-class ModelCost(Record, frozen=True, kw_only=True):
+class CostRecord(Record, frozen=True, kw_only=True):
     """What compute is counted from."""
 
     n_body_params: Count
@@ -254,8 +269,9 @@ class Choice(Record, frozen=True, kw_only=True):
     rules: tuple[Answer, ...]
     #: Null where no union was measured, or not up to this size.
     paper_axis: PaperAxis | None
+    union_knees: tuple[UnionKnee, ...]
     #: Null where no model is known, or not its layers.
-    model_cost: ModelCost | None
+    model_cost: CostRecord | None
     options: ChoiceOptions
     #: What moves an answer and is no option.
     fixed: dict[str, float | tuple[float, ...]]
@@ -348,7 +364,7 @@ class SamplesRecord(FileRecord, frozen=True, kw_only=True):
 
     NEXT_STEP: ClassVar[str] = "Remove it, or sweep into a new folder."
 
-    samples: dict[str, tuple[str, ...]]
+    samples: dict[str, list[str]]
 
 
 class Changed(Record, frozen=True, kw_only=True):
@@ -356,12 +372,6 @@ class Changed(Record, frozen=True, kw_only=True):
 
     n_documents: Count
     n_changed: Count
-
-
-class SetTokens(Record, frozen=True, kw_only=True):
-    """Tokens of one text set."""
-
-    n_tokens: Count
 
 
 class UnionPoint(Record, frozen=True, kw_only=True):
@@ -450,7 +460,7 @@ class SensitivityRecord(FileRecord, frozen=True, kw_only=True):
 # --- Reading and writing ----------------------------------------------------------------------------------------------
 
 
-def as_json(record: Record) -> dict[str, Any]:
+def json_of(record: Record) -> dict[str, Any]:
     """What JSON holds of a record: mappings, lists, numbers and text."""
     value: dict[str, Any] = msgspec.to_builtins(record, str_keys=True, enc_hook=str)
     return value
@@ -458,7 +468,7 @@ def as_json(record: Record) -> dict[str, Any]:
 
 def write_record(path: Path, record: FileRecord) -> None:
     """Write a record as readable JSON, whole or not at all. Raises RunDirectoryError."""
-    write_bytes_atomic(path, json_bytes(as_json(record)) + b"\n")
+    write_bytes_atomic(path, json_bytes(json_of(record)) + b"\n")
 
 
 def read_record(path: Path, kind: type[R], *, next_step: str | None = None) -> R:

@@ -1,7 +1,6 @@
 """What moves a recommendation: one home for every default, checked when made, stored in sweep.json."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,30 +83,6 @@ class ChoiceOptions:
 
     def as_record(self) -> dict[str, Any]:
         return {**asdict(self), "window": list(self.window) if self.window else None}
-
-
-#: Fields whose option on the command line has another name.
-_OPTION_NAMES = {
-    "text_set": "set",
-    "train_memory_bytes": "train-memory",
-    "serve_memory_bytes": "serve-memory",
-    "interval_share": "interval",
-    "n_resamples": "resamples",
-}
-
-
-def as_command_line(record: Mapping[str, Any]) -> str:
-    """The options of a stored choice, as they are given: "--window 8,000:40,000; --seed 0; not stated: --set"."""
-
-    def word(value: Any) -> str:
-        if isinstance(value, list | tuple):
-            return ":".join(map(word, value))
-        return f"{value:,}" if isinstance(value, int) else str(value)
-
-    options = {f"--{_OPTION_NAMES.get(name, name.replace('_', '-'))}": value for name, value in record.items()}
-    told = [f"{option} {word(value)}" for option, value in options.items() if value is not None]
-    missing = [option for option, value in options.items() if value is None]
-    return "; ".join([*told, *([f"not stated: {', '.join(missing)}"] if missing else [])])
 
 
 def parse_window(value: str) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """`vocabopt choose`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from vocabopt.text.utf8 import json_bytes
 
 if TYPE_CHECKING:
     from vocabopt.choice.options import ChoiceOptions
+    from vocabopt.records import SweepRecord
 
 _HALF = "  [default: not stated]"
 
@@ -69,15 +69,15 @@ def choose(run_dir: Path, model: str | None, as_json: bool, quiet: bool, **value
       vocabopt choose reports/news --window 4000:24000 --train-tokens 10B --serve-tokens 1T
       vocabopt choose reports/news --model ./my-model --train-memory 640GB --serve-memory 24GB
     """
-    from vocabopt.choice.run import rechoose
+    from vocabopt.choice.choose import rechoose
+    from vocabopt.records import json_of
 
     options = _options(**values)
     if run_dir.is_dir():
         hold(run_dir)
     sweep = rechoose(run_dir, options, model)
-    choice = sweep["choice"]
     if as_json:
-        click.echo(json_bytes(choice))
+        click.echo(json_bytes(json_of(sweep.choice)))
     elif not quiet:
         _print_choice(sweep, run_dir)
 
@@ -102,19 +102,18 @@ def _options(
     )
 
 
-def _print_choice(sweep: Mapping[str, Any], run_dir: Path) -> None:
-    from vocabopt.choice.heldout import small_heldout_sentence
-    from vocabopt.choice.table import choice_notes, rules_table
+def _print_choice(sweep: "SweepRecord", run_dir: Path) -> None:
+    from vocabopt.tables import rules_table
+    from vocabopt.wording import choice_notes, small_heldout_sentence
 
-    choice, model, base = sweep["choice"], sweep["model"], sweep["base"]
-    console = plain_console()
-    console.print(rules_table(choice, width=console.width))
+    console, base = plain_console(), sweep.base
+    console.print(rules_table(sweep, width=console.width))
     stale = f"The page still shows the choice before: `vocabopt report {run_dir}` makes it anew."
-    *notes, reason = choice_notes(choice)
-    if (told := small_heldout_sentence(sweep)) is not None:
-        notes.insert(0, told)
-    rows, tokens = counted(base["n_rows"], "row"), counted(base["n_tokens"], "token")
-    of_model = "none known" if model is None else model["name"]
-    notes.append(f"Model: {of_model}; {rows} for the {tokens} of {base['name']}.")
+    *notes, reason = choice_notes(sweep)
+    if (few := small_heldout_sentence(sweep)) is not None:
+        notes.insert(0, few)
+    rows, tokens = counted(base.n_rows, "row"), counted(base.n_tokens, "token")
+    of_model = "none known" if sweep.model is None else sweep.model.name
+    notes.append(f"Model: {of_model}; {rows} for the {tokens} of {base.name}.")
     for note in (*notes, *([stale] if (run_dir / "report.html").is_file() else []), reason):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

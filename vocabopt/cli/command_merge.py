@@ -117,9 +117,10 @@ def _to_check_protected(run_dir: Path, out: Path, merged: "Merged") -> str | Non
 
 
 def _proved(proof: Mapping[str, Any]) -> str:
-    from vocabopt.tables import proof_note
+    from vocabopt.records import DocumentProof
+    from vocabopt.wording import proof_note
 
-    return proof_note(proof["documents"])
+    return proof_note(DocumentProof(**proof["documents"]))
 
 
 def _merge(

@@ -1,15 +1,17 @@
 """`vocabopt sensitivity`."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vocabopt.cli.shared import hold, plain_console, rank_file_options, reading_options
 from vocabopt.errors import BASES, OptionError
 from vocabopt.text.utf8 import json_bytes
+
+if TYPE_CHECKING:
+    from vocabopt.records import SensitivityRecord
 
 
 @click.command()
@@ -71,7 +73,8 @@ def sensitivity(
     """
     from vocabopt.choice.options import ChoiceOptions, parse_window
     from vocabopt.console import Console
-    from vocabopt.sensitivity.run import SensitivityOptions, run_sensitivity
+    from vocabopt.records import json_of
+    from vocabopt.sensitivity import SensitivityOptions, run_sensitivity
     from vocabopt.text.readers import ReadOptions
 
     options = SensitivityOptions(
@@ -84,7 +87,7 @@ def sensitivity(
     hold(out)
     record = run_sensitivity(options, Console(quiet=quiet or as_json))
     if as_json:
-        click.echo(json_bytes(record))
+        click.echo(json_bytes(json_of(record)))
     elif not quiet:
         _print(record, out)
 
@@ -106,13 +109,13 @@ def _named(corpora: tuple[str, ...]) -> dict[str, str]:
     return named
 
 
-def _print(record: Mapping[str, Any], out: Path) -> None:
-    from vocabopt.sensitivity.table import sentence, tables
-    from vocabopt.tables import proof_note
+def _print(record: "SensitivityRecord", out: Path) -> None:
+    from vocabopt.report.sensitivity import sentence, tables
+    from vocabopt.wording import proof_note
 
     console = plain_console()
     for table in tables(record):
         console.print(table.for_terminal(console.width))
         console.print()
-    for note in (sentence(record), proof_note(record["proof"]), f"Report: {out / 'sensitivity.html'}"):
+    for note in (sentence(record), proof_note(record.proof), f"Report: {out / 'sensitivity.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

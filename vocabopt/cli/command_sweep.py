@@ -1,14 +1,16 @@
 """`vocabopt sweep`."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vocabopt.cli.shared import hold, named_paths, plain_console, rank_file_options, reading_options
 from vocabopt.errors import BASES
 from vocabopt.text.utf8 import json_bytes
+
+if TYPE_CHECKING:
+    from vocabopt.sweep import SweepResult
 
 
 @click.command()
@@ -123,29 +125,31 @@ def sweep(quiet: bool, as_json: bool, out: Path | None, **values: Any) -> None:
     """
     from vocabopt.console import Console
     from vocabopt.options import SweepOptions, default_out
+    from vocabopt.records import json_of
     from vocabopt.sweep import run_sweep
 
     options = SweepOptions(out=out or default_out(values["paths"], values["base"]), **values)
     hold(options.out)
-    record = run_sweep(options, Console(quiet=quiet or as_json))
+    result = run_sweep(options, Console(quiet=quiet or as_json))
     if as_json:
+        union = {"union": json_of(result.union)} if result.union is not None else {}
         # Bytes: JSON is UTF-8 whatever the terminal's encoding.
-        click.echo(json_bytes(record))
+        click.echo(json_bytes(json_of(result.record) | union))
     elif not quiet:
-        _print_sweep(record, options.out)
+        _print_sweep(result, options.out)
 
 
-def _print_sweep(record: Mapping[str, Any], out: Path) -> None:
-    from vocabopt.run_files import read_curve
-    from vocabopt.tables import sweep_notes, sweep_table, union_notes, union_table
+def _print_sweep(result: "SweepResult", out: Path) -> None:
+    from vocabopt.tables import sweep_table, union_table
+    from vocabopt.wording import reason, sweep_notes, union_notes
 
-    console = plain_console()
-    console.print(sweep_table(record, width=console.width))
-    notes = [*sweep_notes(record), record["choice"]["reason"]]
-    if record["method"] == "union":
+    console, sweep, union = plain_console(), result.record, result.union
+    console.print(sweep_table(sweep, width=console.width))
+    notes = [*sweep_notes(sweep), reason(sweep)]
+    if union is not None:
         for note in notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
-        console.print(union_table(record, read_curve(out, record), width=console.width))
-        notes = [*union_notes(record), record["union"]["choice"]["reason"]]
+        console.print(union_table(sweep, union, result.curve, width=console.width))
+        notes = [*union_notes(union), union.choice.reason]
     for note in (*notes, f"Report: {out / 'report.html'}"):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

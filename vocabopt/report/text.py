@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from vocabopt.amounts import shown_bytes
+from vocabopt.tables import shown_bytes
 
 DASH = "\u2013"
 MINUS = "\u2212"
@@ -28,6 +28,11 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5")
 
 def undefined(value: float | None) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def quotient(numerator: float | None, denominator: float | None) -> float | None:
+    """None where a part is not known, or the whole is nothing."""
+    return None if numerator is None or not denominator else numerator / denominator
 
 
 def count(value: float | None) -> str:
