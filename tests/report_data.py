@@ -10,6 +10,7 @@ import polars as pl
 
 from vocabopt.records import RunRecord, SweepRecord, record_of
 from vocabopt.report import write_report
+from vocabopt.report.inputs import AdaptRecord, VerifyRecord, input_of
 from vocabopt.report.view import View
 
 HIDDEN = 4096
@@ -150,8 +151,8 @@ def fake_choice(
         {"name": "flops-train", "kind": "flops", "n_added": curve.height, "bound": "at_least", "ratio_flops": 0.5},
         {"name": "exposure-1000", "kind": "exposure", "n_added": 120, "bound": "at", "n_times": 1000},
         {"name": "memory-serve", "kind": "memory", "n_added": None, "bound": "none"},
-        {"name": "muv", "kind": "law", "n_added": 90, "bound": "at", "second_opinion": True},
-        {"name": "law-1", "kind": "law", "n_added": curve.height + 5_000, "bound": "at", "second_opinion": True,
+        {"name": "muv", "kind": "law", "n_added": 90, "bound": "at"},
+        {"name": "law-1", "kind": "law", "n_added": curve.height + 5_000, "bound": "at",
          "n_rows": BASE_ROWS + curve.height + 5_000},
     ]  # fmt: skip
     return {
@@ -201,14 +202,25 @@ def records_of(
     return record_of(sweep, SweepRecord, path, str), curve, record_of(run, RunRecord, path, str)
 
 
+def inputs_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Records of what other commands left, given as their JSON; other options as they are."""
+    kinds: dict[str, Any] = {"adapt": AdaptRecord, "verify": VerifyRecord}
+    return {
+        name: input_of({**value, "format_version": 1}, kinds[name], Path(f"run/{name}.json"))
+        if name in kinds
+        else value
+        for name, value in options.items()
+    }
+
+
 def view_of(sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any], **options: Any) -> View:
-    return View(*records_of(sweep, curve, run), **options)
+    return View(*records_of(sweep, curve, run), **inputs_of(options))
 
 
 def rendered(
     out: Path, sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any], **options: Any
 ) -> tuple[str, "Page"]:
-    html = write_report(out, *records_of(sweep, curve, run), **options).read_text(encoding="utf-8")
+    html = write_report(out, *records_of(sweep, curve, run), **inputs_of(options)).read_text(encoding="utf-8")
     return html, Page(html)
 
 

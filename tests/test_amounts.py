@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt import console
-from vocabopt.amounts import counted, shown_bytes
 from vocabopt.console import Console
+from vocabopt.tables import counted, shown_bytes
 
 
 def test_a_count_stands_with_its_noun_in_the_right_number() -> None:

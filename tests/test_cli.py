@@ -363,7 +363,7 @@ def test_the_table_shows_every_size_and_the_choice_with_its_reason(swept: Path) 
         f"{heldout['n_bytes'] / n_tokens:.3f}",
         f"{last['n_rows_total'] * 4096 * 2 / 1e6:,.1f}",
     ]
-    assert sweep["choice"]["reason"] in result.stdout
+    assert f"Add {sweep['choice']['n_added']:,} tokens: the knee" in result.stdout
     assert f"Report: {swept / 'report.html'}" in result.stdout
     assert max(map(len, result.stdout.splitlines()[:5])) <= 100
 
@@ -674,11 +674,8 @@ def test_sweep_json_holds_the_points(sample: dict[str, Any]) -> None:
     for point in points:
         assert point["n_rows_total"] == 32_000 + point["n_added"]
         assert point["n_embedding_params"] == point["n_rows_total"] * 4096 * 2
-        assert point["ratio_embedding"] == point["n_rows_total"] / 32_000
         assert point["sets"].keys() == sample["sets"].keys()
-        for name, counted in point["sets"].items():
-            assert counted["ratio_input"] == counted["n_tokens"] / sample["sets"][name]["n_tokens_base"]
-        assert point["sets"]["en"]["ratio_input"] == 1.0
+        assert point["sets"]["en"]["n_tokens"] == sample["sets"]["en"]["n_tokens_base"]
     tokens = [point["sets"]["train"]["n_tokens"] for point in points]
     assert tokens == sorted(tokens, reverse=True)
 
@@ -690,7 +687,8 @@ def test_sweep_json_holds_the_choice(sample: dict[str, Any]) -> None:
     assert (32_000 + choice["n_added"]) % 128 == 0
     first, last = choice["window"]
     assert first < choice["knee"] < last == sample["exhausted_at"]
-    assert choice["reason"].startswith(f"Add {choice['n_added']:,} tokens: the knee")
+    assert (choice["limit"], choice["clipped_by"]) == (sample["exhausted_at"], None)
+    assert choice["named"] == choice["knee"]
 
 
 def test_every_default_of_the_command_line_is_that_of_the_options() -> None:

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from command_line import vocabopt
 from helpers import CORPUS, merged, n_tokens, split_heldout
-from vocabopt.sensitivity.compare import TOGETHER
 
 from vocabopt.choice.options import ChoiceOptions
+from vocabopt.sensitivity import TOGETHER
 from vocabopt.tokenizer import Base
 
 TALK = ("chat", "dialogue", "interview", "review")

@@ -45,12 +45,13 @@ from vocabopt.merge.addition import grown
 from vocabopt.merge.export import merged_base
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
+from vocabopt.run_directory import read_sweep
 from vocabopt.sweep import run_sweep
-from vocabopt.tables import sweep_notes
 from vocabopt.text.content import bytes_of_texts, content_hashes
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens
 from vocabopt.verify import VerifyOptions, verify
+from vocabopt.wording import sweep_notes
 
 #: Settings tried of each family.
 N_SETTINGS = 170
@@ -435,7 +436,7 @@ def test_counts_of_other_text_do_not_pass_though_all_documents_are_long(tmp_path
     assert (proof["n_whole_documents"], proof["is_all"]) == (1, True)
     assert proof["n_documents"] == 1 + proof["n_excerpts"]
     told = f"on 1 distinct document and {proof['n_excerpts']} parts of longer ones, one by one ("
-    assert told in sweep_notes(run.sweep)[-1]
+    assert told in sweep_notes(read_sweep(run.out))[-1]
     path = run.out / PROOF_PARQUET
     metadata, frame = pl.read_parquet_metadata(path), pl.read_parquet(path)
     other = frame.with_columns(pl.col("text").str.replace_all("다", "닭"))

@@ -189,7 +189,7 @@ def test_the_terminal_and_the_report_show_the_union_beside_the_curve(out: Path, 
         assert row.split()[1:5] == [
             f"{point['n_overlap']:,}",
             f"{point['n_added']:,}",
-            f"{point['sets']['heldout']['ratio_input']:.4f}",
+            f"{point['sets']['heldout']['n_tokens'] / base:.4f}",
             grown,
         ]
     assert union["choice"]["reason"] in printed

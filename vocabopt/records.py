@@ -164,8 +164,6 @@ class Answer(Record, frozen=True, kw_only=True, omit_defaults=True):
     n_added: Count | None
     #: Is that the size, or only a bound, as the curve ends before it; none: the rule has no answer.
     bound: Bound
-    #: Fitted to other text or models than these.
-    second_opinion: bool = False
     #: flops: compute for the same text at this size, over that of the base.
     ratio_flops: float | None = None
     #: exposure: occurrences of the last added token that are asked for.
@@ -176,6 +174,11 @@ class Answer(Record, frozen=True, kw_only=True, omit_defaults=True):
     n_bytes_base: Count | None = None
     #: law: rows of the whole vocabulary that the law gives.
     n_rows: Count | None = None
+
+    @property
+    def second_opinion(self) -> bool:
+        """Fitted to other text or models than these: shown, and decides nothing."""
+        return self.kind == "law"
 
 
 class Interval(Record, frozen=True, kw_only=True):
@@ -573,7 +576,10 @@ _WORDS: dict[type[inspect.Type], str] = {
 def _words(node: inspect.Type) -> str:
     """What a value of this type is."""
     if isinstance(node, inspect.UnionType):
-        return " or ".join(dict.fromkeys(map(_words, node.types)))
+        # Any number is a whole one or not.
+        has_float = any(isinstance(part, inspect.FloatType) for part in node.types)
+        parts = [part for part in node.types if not (has_float and isinstance(part, inspect.IntType))]
+        return " or ".join(dict.fromkeys(map(_words, parts)))
     if isinstance(node, inspect.IntType):
         return "a whole number" if node.ge is None else f"a whole number from {node.ge}"
     if isinstance(node, inspect.FloatType) and node.le is not None:

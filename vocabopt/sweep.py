@@ -42,6 +42,7 @@ from vocabopt.records import (
     write_record,
 )
 from vocabopt.report import load_renderer, write_report
+from vocabopt.report.inputs import PrepareRecord, read_optional
 from vocabopt.run_directory import RUN_JSON, SWEEP_JSON, read_counts, read_union, save_counts, take_run_directory
 from vocabopt.text.blocks import documents_of_sets, texts_of
 from vocabopt.text.corpus import TextSet as Files
@@ -135,9 +136,10 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         )
 
     with console.step("report"):
-        samples, prepare = read_samples(options.out), prepare_record(file.url for file in text_sets[0].files)
-        if prepare is not None:
-            write_json_atomic(options.out / PREPARE_JSON, prepare)
+        samples, prepared = read_samples(options.out), prepare_record(file.url for file in text_sets[0].files)
+        if prepared is not None:
+            write_json_atomic(options.out / PREPARE_JSON, prepared)
+        prepare = None if prepared is None else read_optional(options.out / PREPARE_JSON, PrepareRecord)
         write_report(options.out, sweep, growth.curve, finished(), union, samples=samples, base=base, prepare=prepare)
     write_record(options.out / RUN_JSON, finished())
     return SweepResult(record=sweep, curve=growth.curve, union=union if options.method == "union" else None)

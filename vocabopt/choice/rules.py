@@ -275,7 +275,7 @@ def _muv(question: Question) -> list[Answer]:
     if len(utility) and np.isfinite(utility).all():
         size = (int(np.argmax(utility)) + 1) * MUV_STEP
     bound: Bound = "none" if size is None else "at"
-    return [Answer(name="muv", kind="law", n_added=size, bound=bound, second_opinion=True)]
+    return [Answer(name="muv", kind="law", n_added=size, bound=bound)]
 
 
 def _laws(question: Question) -> list[Answer]:
@@ -287,7 +287,5 @@ def _laws(question: Question) -> list[Answer]:
             n_rows = round(law(architecture.n_body_params) / architecture.hidden_size)
             n_added = max(0, n_rows - question.table.base_n_tokens)
         bound: Bound = "none" if n_added is None else "at"
-        found.append(
-            Answer(name=f"law-{number}", kind="law", n_added=n_added, bound=bound, second_opinion=True, n_rows=n_rows)
-        )
+        found.append(Answer(name=f"law-{number}", kind="law", n_added=n_added, bound=bound, n_rows=n_rows))
     return found

@@ -1,7 +1,6 @@
 """The figures of a sweep: ratios over every size, each rule's answer, the knee over windows, the union, the funnel."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,6 +37,7 @@ from vocabopt.report.draw import (
     upright,
     words,
 )
+from vocabopt.report.inputs import PrepareRecord, PrepareStep
 from vocabopt.report.text import DASH, count, fixed, percent, plain, size_of
 from vocabopt.report.view import RuleRow, SetRow, View
 
@@ -356,31 +356,31 @@ _LEFT, _RIGHT = 0.24, 0.27  # of the width, for the steps' names and for the wor
 _NAME_CHARS = 18
 
 
-def draw_funnel(prepare: Mapping[str, Any] | None) -> Drawing | None:
+def draw_funnel(prepare: PrepareRecord | None) -> Drawing | None:
     """A bar per step; behind it, pale, what the step was given. None where nothing was prepared."""
-    if prepare is None or not prepare["steps"]:
+    if prepare is None or not prepare.steps:
         return None
-    steps: Sequence[Mapping[str, Any]] = prepare["steps"]
+    steps = prepare.steps
     figure, ax = frame(BELOW + (26 + _ROW_HEIGHT * len(steps)) * POINT, left=_LEFT, right=_RIGHT)
-    most = max(step["n_bytes_in"] for step in steps) or 1
+    most = max(step.n_bytes_in for step in steps) or 1
     bytes_axis(ax, most, "bytes of text")
     ax.set_ylim(len(steps) - 0.5, -0.5)
     ax.yaxis.set_visible(False)
     for row, step in enumerate(steps):
-        words(ax, 0, row, plain(step["step"], _NAME_CHARS), shift=-9, align="right")
-        for name, colour in (("n_bytes_in", "rule"), ("n_bytes_out", "s0")):
-            bar = Rectangle((0, row - 0.2), step[name], 0.4, facecolor=COLOURS[colour], linewidth=0)
+        words(ax, 0, row, plain(step.step, _NAME_CHARS), shift=-9, align="right")
+        for n_bytes, colour in ((step.n_bytes_in, "rule"), (step.n_bytes_out, "s0")):
+            bar = Rectangle((0, row - 0.2), n_bytes, 0.4, facecolor=COLOURS[colour], linewidth=0)
             bar.set_clip_on(False)
             ax.add_artist(bar)
-        words(ax, max(step["n_bytes_in"], step["n_bytes_out"]), row, _left(step), shift=6)
+        words(ax, max(step.n_bytes_in, step.n_bytes_out), row, _left(step), shift=6)
     return Drawing(figure=figure, label=_described(steps))
 
 
-def _left(step: Mapping[str, Any]) -> str:
-    kept = percent(step["n_bytes_out"] / step["n_bytes_in"] if step["n_bytes_in"] else None)
-    return f"{size_of(step['n_bytes_out'])}, {kept}"
+def _left(step: PrepareStep) -> str:
+    kept = percent(step.n_bytes_out / step.n_bytes_in if step.n_bytes_in else None)
+    return f"{size_of(step.n_bytes_out)}, {kept}"
 
 
-def _described(steps: Sequence[Mapping[str, Any]]) -> str:
-    told = "; ".join(f"{step['step']} {_left(step)}" for step in steps)
+def _described(steps: Sequence[PrepareStep]) -> str:
+    told = "; ".join(f"{step.step} {_left(step)}" for step in steps)
     return f"Bar chart of the bytes that each step of the preparation left: {told}. The table holds the numbers."

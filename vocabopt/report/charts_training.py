@@ -1,7 +1,6 @@
 """The figures of an adaptation: bits per byte of each text over its stages, training loss, peak memory."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,6 +24,7 @@ from vocabopt.report.draw import (
     moved,
     words,
 )
+from vocabopt.report.inputs import FullTraining
 from vocabopt.report.text import DASH, fixed, size_of
 from vocabopt.report.training import Arm, Score, StageRow, Track, Training, has_bits, loss_lines, track_of
 from vocabopt.report.view import View
@@ -264,7 +264,7 @@ def draw_training_memory(view: View) -> Drawing | None:
     figure, ax = frame(BELOW + (26 + ROW_HEIGHT * len(rows)) * POINT, keys if has_control else (), left=MEMORY_LEFT)
     full = training.full_training
     peaks = [stage.peak_bytes or 0 for row in rows for stage in row if stage is not None]
-    highest = max([*peaks, 0 if full is None else full["peak_bytes"]]) or 1
+    highest = max([*peaks, 0 if full is None else full.peak_bytes or 0]) or 1
     bytes_axis(ax, 1.16 * highest, "peak memory")  # with room for a number beside the longest bar
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.yaxis.set_visible(False)
@@ -279,7 +279,7 @@ def draw_training_memory(view: View) -> Drawing | None:
         else:
             words(ax, stage.peak_bytes, row, size_of(stage.peak_bytes), shift=6)
     if full is not None:
-        _mark_full(ax, full["peak_bytes"])
+        _mark_full(ax, full.peak_bytes or 0)
     return Drawing(figure=figure, label=_describe_memory(rows, full))
 
 
@@ -309,7 +309,7 @@ def _mark_full(ax: Axes, peak_bytes: float) -> None:
     ax.text(peak_bytes, 1, label, transform=moved(ax, over, 0, 8), ha="right", color=colour)
 
 
-def _describe_memory(rows: Sequence[_MemoryRow], full: Mapping[str, Any] | None) -> str:
+def _describe_memory(rows: Sequence[_MemoryRow], full: FullTraining | None) -> str:
     def one(stage: StageRow | None, control: StageRow | None) -> str:
         given = stage or control
         assert given is not None
@@ -318,5 +318,5 @@ def _describe_memory(rows: Sequence[_MemoryRow], full: Mapping[str, Any] | None)
         return f"{stage_label(given)} {', '.join(shown)}"
 
     told = [one(*row) for row in rows]
-    told += [] if full is None else [f"full training {size_of(full['peak_bytes'])}"]
+    told += [] if full is None else [f"full training {size_of(full.peak_bytes)}"]
     return f"Bar chart of peak memory by stage: {'; '.join(told)}. The table of stages holds the numbers."

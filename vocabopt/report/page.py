@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,13 +17,12 @@ from markupsafe import Markup
 
 from vocabopt import __version__
 from vocabopt.errors import PlaygroundError, RunDirectoryError, VocaboptError
-from vocabopt.fields import Shape, check_fields
-from vocabopt.folder import read_json, write_bytes_atomic
+from vocabopt.folder import write_bytes_atomic
 from vocabopt.records import BaseRecord, RunRecord, SweepRecord, UnionRecord
 from vocabopt.report import text
 from vocabopt.report.charts import draw_all
 from vocabopt.report.draw import COLOURS, DARK, Picture, colour_rules, colour_variables, series_style
-from vocabopt.report.fields import ADAPT, ANALYSIS, PREPARE, VERIFY
+from vocabopt.report.inputs import AdaptRecord, AnalysisRecord, PrepareRecord, VerifyRecord, read_optional
 from vocabopt.report.packs import MAX_PAGE_BYTES, Pack, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.playground import engine_script, pack_tokenizer
 from vocabopt.report.view import View
@@ -58,11 +56,11 @@ def write_report(
     union: UnionRecord | None = None,
     *,
     samples: Mapping[str, Sequence[str]] | None = None,
-    verify: Mapping[str, Any] | None = None,
+    verify: VerifyRecord | None = None,
     base: Base | None = None,
-    adapt: Mapping[str, Any] | None = None,
-    analysis: Mapping[str, Any] | None = None,
-    prepare: Mapping[str, Any] | None = None,
+    adapt: AdaptRecord | None = None,
+    analysis: AnalysisRecord | None = None,
+    prepare: PrepareRecord | None = None,
     base_problem: str | None = None,
 ) -> Path:
     """Write DIR/report.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
@@ -72,11 +70,8 @@ def write_report(
         curve: one row per added token, as curve.parquet.
         union: where the union method was measured.
         samples: per text set a few short documents, which the page cuts into tokens at the slider's size.
-        verify: what verify.json of the merged tokenizer holds.
         base: the base tokenizer; without it the page has no playground and no sample sentences.
-        adapt: what adapt.json holds, where a model was adapted.
-        analysis: what analyze.json holds, where tokenizers were compared into the run's folder.
-        prepare: what prepare.json holds, where the text that is learned from was prepared.
+        verify, adapt, analysis, prepare: what these commands left of the run, where they were run.
         base_problem: why there is no base, for the reader.
 
     Returns:
@@ -114,22 +109,13 @@ def rebuild_report(run_dir: Path) -> Path:
         run,
         read_union(run_dir, sweep.scripts, sweep.base.n_rows),
         samples=read_samples(run_dir),
-        verify=_optional(run_dir / "tokenizer" / "verify.json", VERIFY, "Run `vocabopt merge` again."),
+        verify=read_optional(run_dir / "tokenizer" / "verify.json", VerifyRecord),
         base=base,
-        analysis=_optional(run_dir / "analysis" / "analyze.json", ANALYSIS, "Run `vocabopt analyze` again."),
-        adapt=_optional(run_dir / "adapt.json", ADAPT, "Run `vocabopt adapt` again."),
-        prepare=_optional(run_dir / "prepare.json", PREPARE, "Sweep the prepared text again."),
+        analysis=read_optional(run_dir / "analysis" / "analyze.json", AnalysisRecord),
+        adapt=read_optional(run_dir / "adapt.json", AdaptRecord),
+        prepare=read_optional(run_dir / "prepare.json", PrepareRecord),
         base_problem=base_problem,
     )
-
-
-def _optional(path: Path, shape: Shape, next_step: str) -> dict[str, Any] | None:
-    next_step = f"{next_step} Or remove the file."
-    if not path.is_file():
-        return None
-    record = read_json(path, next_step=next_step)
-    check_fields(record, shape, path, next_step)
-    return record
 
 
 def _base_of(record: BaseRecord) -> tuple[Base | None, str | None]:

@@ -5,14 +5,25 @@ Bits per byte throughout: the one unit that compares across tokenizers. What is 
 diverged) is None. Quotients are those of two given numbers.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from math import log
-from typing import Any
+from math import isfinite, log
 
+import msgspec
+
+from vocabopt.report.inputs import (
+    AdaptRecord,
+    Bits,
+    Exposure,
+    FullTraining,
+    LogPoint,
+    Number,
+    Stage,
+    TextRead,
+    TrainingText,
+)
 from vocabopt.report.text import quotient
 from vocabopt.text.scripts import dominant_script
 
@@ -21,45 +32,16 @@ from vocabopt.text.scripts import dominant_script
 N_COLOURS = 6
 
 
-def finite(value: Any) -> float | None:
-    """A number as it is; None for anything else, and for what is not finite."""
-    try:
-        return value if isinstance(value, int | float) and math.isfinite(value) else None
-    except OverflowError:  # a whole number of more digits than any float
-        return None
-
-
-def _scores(given: Mapping[str, Any] | None) -> dict[str, float | None]:
-    return {name: finite(value) for name, value in (given or {}).items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One logged point of a stage: how far it had come, and the mean loss since the point before (nats per token)."""
-
-    step: float | None
-    tokens: float | None
-    bytes: float | None
-    loss: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRow:
-    """One stage. n_params: parameters of the whole model. bits: bits per byte at its end, by text."""
+class StageRow(Stage, frozen=True, kw_only=True):
+    """One stage. number: from 1. n_params: parameters of the whole model."""
 
     number: int
-    name: str | None
-    trains: str | None
-    n_trainable: float | None
-    n_params: float | None
-    n_steps: float | None
-    tokens: float | None
-    bytes: float | None
-    seconds: float | None
-    peak_bytes: float | None
-    learning_rate: float | None
-    bits: Mapping[str, float | None]
-    curve: Sequence[Point]
+    n_params: Number | None
+
+    @property
+    def bits(self) -> Bits:
+        """Bits per byte at its end, by text."""
+        return self.bits_per_byte
 
     @property
     def share_trainable(self) -> float | None:
@@ -84,10 +66,10 @@ class StageRow:
 class Arm:
     """One model trained: the adapted one, or the control. Each mapping is of text name to bits per byte."""
 
-    before: Mapping[str, float | None]
-    initialised: Mapping[str, float | None]
+    before: Bits
+    initialised: Bits
     stages: Sequence[StageRow]
-    after: Mapping[str, float | None]
+    after: Bits
 
     @property
     def bytes(self) -> float | None:
@@ -118,28 +100,11 @@ def _total(values: Sequence[float | None]) -> float | None:
     return sum(known) if known and len(known) == len(values) else None
 
 
-def arm_of(given: Mapping[str, Any], n_params: float | None) -> Arm:
-    return Arm(
-        before=_scores(given.get("before")),
-        initialised=_scores(given.get("initialised")),
-        stages=[_stage(number, stage, n_params) for number, stage in enumerate(given.get("stages") or [], start=1)],
-        after=_scores(given.get("after")),
-    )
-
-
-def _stage(number: int, given: Mapping[str, Any], n_params: float | None) -> StageRow:
-    numbers = ("n_trainable", "n_steps", "tokens", "bytes", "seconds", "peak_bytes", "learning_rate")
-    points = ({name: finite(point.get(name)) for name in ("step", "tokens", "bytes", "loss")} for point in
-              given.get("curve") or [])  # fmt: skip
-    return StageRow(
-        number=number,
-        name=given.get("name"),
-        trains=given.get("trains"),
-        n_params=n_params,
-        bits=_scores(given.get("bits_per_byte")),
-        curve=[Point(**point) for point in points],
-        **{name: finite(given.get(name)) for name in numbers},
-    )
+def _rows(stages: Sequence[Stage] | None, n_params: Number | None) -> list[StageRow]:
+    return [
+        StageRow(number=number, n_params=n_params, **msgspec.structs.asdict(stage))
+        for number, stage in enumerate(stages or (), start=1)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +117,7 @@ class Score:
 
     number: int
     name: str
-    given: Mapping[str, Any]
+    text: TextRead
     before: float | None
     initialised: float | None
     now: float | None
@@ -164,8 +129,7 @@ class Score:
 
     @property
     def role(self) -> str | None:
-        role = self.given.get("role")
-        return None if role is None else str(role)
+        return self.text.role
 
     @property
     def change(self) -> float | None:
@@ -191,19 +155,19 @@ class Score:
 
     @property
     def n_bytes(self) -> float | None:
-        return finite(self.given.get("n_bytes"))
+        return self.text.n_bytes
 
     @property
     def tokens_per_byte_before(self) -> float | None:
-        return quotient(finite(self.given.get("n_tokens_before")), self.n_bytes)
+        return quotient(self.text.n_tokens_before, self.n_bytes)
 
     @property
     def tokens_per_byte_after(self) -> float | None:
-        return quotient(finite(self.given.get("n_tokens_after")), self.n_bytes)
+        return quotient(self.text.n_tokens_after, self.n_bytes)
 
     @property
     def tokens_change(self) -> float | None:
-        return change_of(finite(self.given.get("n_tokens_before")), finite(self.given.get("n_tokens_after")))
+        return change_of(self.text.n_tokens_before, self.text.n_tokens_after)
 
     @property
     def colour(self) -> str:
@@ -221,6 +185,10 @@ def change_of(before: float | None, after: float | None) -> float | None:
 
 
 # --- Training loss over the text read ---------------------------------------------------------------------------------
+#
+# A loss is the mean nats of the tokens since the point before it; times those tokens, over the bytes that they stand
+# for and ln 2, it is bits per byte: what compares between stages, and between tokenizers. Where a run logged no tokens
+# or bytes, those of the whole stage stand in; where it has none of these either, the loss stays in nats per token.
 
 N_POINTS_DRAWN = 400
 
@@ -264,8 +232,8 @@ class _Interval:
 
 
 def _intervals(stage: StageRow) -> list[_Interval]:
-    first = Point(step=0, tokens=0, bytes=0, loss=None)
-    pairs = list(pairwise([first, *stage.curve]))
+    first = LogPoint(step=0, tokens=0, bytes=0, loss=None)
+    pairs = list(pairwise([first, *(stage.curve or ())]))
     steps = [(_grown(old.tokens, new.tokens), _grown(old.bytes, new.bytes)) for old, new in pairs]
     is_logged = all(tokens is not None and n_bytes is not None for tokens, n_bytes in steps)
     tokens_per_byte = stage.tokens / stage.bytes if stage.tokens and stage.bytes else None
@@ -301,7 +269,7 @@ def loss_lines(arm: Arm, *, in_bits: bool) -> Iterator[list[tuple[float, float]]
     Of a long run each point is the mean over several intervals, a ratio of sums.
     """
     track = track_of(arm)
-    n_points = sum(len(stage.curve) for stage in arm.stages)
+    n_points = sum(len(stage.curve or ()) for stage in arm.stages)
     n_each = max(1, -(-n_points // N_POINTS_DRAWN))
     for stage, (start, end) in zip(arm.stages, track.spans, strict=True):
         intervals = _intervals(stage)
@@ -313,7 +281,7 @@ def loss_lines(arm: Arm, *, in_bits: bool) -> Iterator[list[tuple[float, float]]
                 value = nats / log(2) / sum(interval.n_bytes or 0 for interval in together)
             else:
                 value = nats / sum(interval.weight for interval in together)
-            if finite(value) is not None:
+            if isfinite(value):
                 line.append((start + together[-1].share * (end - start), value))
         yield line
 
@@ -364,20 +332,6 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gate:
-    """The most that may be forgotten on base-language text, as a share of bits per byte before; and what was."""
-
-    max_forgetting: float | None
-    worst: float | None
-    texts: Sequence[str]
-
-    @property
-    def held(self) -> bool | None:
-        """None where there was no gate, or nothing was measured."""
-        return None if self.max_forgetting is None or self.worst is None else self.worst <= self.max_forgetting
-
-
-@dataclass(frozen=True, kw_only=True)
 class Source:
     """A part of the training text; share: of its bytes."""
 
@@ -388,27 +342,26 @@ class Source:
 
 
 class Training:
-    """adapt.json."""
+    """adapt.json, asked in the words of the page."""
 
-    def __init__(self, adapt: Mapping[str, Any]) -> None:
-        self.given = adapt
-        n_params = finite(adapt.get("n_params"))
-        self.adapted = arm_of(adapt, n_params)
-        self._control_given: Mapping[str, Any] | None = adapt.get("control")
-        self.control = None if self._control_given is None else arm_of(self._control_given, None)
-
-    @property
-    def status(self) -> str | None:
-        return self.said("status")
+    def __init__(self, record: AdaptRecord) -> None:
+        self.record = record
+        self.status, self.n_added, self.gate = record.status, record.n_added, record.gate
+        self.adapted = Arm(
+            before=record.before,
+            initialised=record.initialised or {},
+            stages=_rows(record.stages, record.n_params),
+            after=record.after,
+        )
+        control = record.control
+        self.control = None if control is None else Arm(
+            before=control.before or {}, initialised={}, stages=_rows(control.stages, None), after=control.after
+        )  # fmt: skip
 
     def said(self, name: str) -> str | None:
         """A field that holds words: plan, init, model, device."""
-        words: str | None = self.given.get(name)
+        words: str | None = getattr(self.record, name)
         return words
-
-    @property
-    def n_added(self) -> float | None:
-        return finite(self.given.get("n_added"))
 
     @property
     def is_finished(self) -> bool:
@@ -427,15 +380,16 @@ class Training:
     @cached_property
     def scores(self) -> list[Score]:
         """Every text, those adapted to first, then base-language text; each in the order given."""
-        adapted, control, texts = self.adapted, self.control, self.given.get("texts") or {}
+        adapted, control, texts = self.adapted, self.control, self.record.texts or {}
         names = dict.fromkeys([*texts, *adapted.before, *adapted.after])
         order = {"target": 0, "base": 2}
-        ordered = sorted(names, key=lambda name: order.get(str((texts.get(name) or {}).get("role")), 1))
-        return [self._score(number, name, texts.get(name) or {}, adapted, control)
+        read = {name: texts.get(name, TextRead()) for name in names}
+        ordered = sorted(names, key=lambda name: order.get(str(read[name].role), 1))
+        return [self._score(number, name, read[name], adapted, control)
                 for number, name in enumerate(ordered, start=1)]  # fmt: skip
 
     @staticmethod
-    def _score(number: int, name: str, given: Mapping[str, Any], adapted: Arm, control: Arm | None) -> Score:
+    def _score(number: int, name: str, read: TextRead, adapted: Arm, control: Arm | None) -> Score:
         now, now_at = adapted.latest(name)
         each = [bits for stage in adapted.stages if (bits := stage.bits.get(name)) is not None]
         before = adapted.before.get(name)
@@ -444,7 +398,7 @@ class Training:
         return Score(
             number=number,
             name=name,
-            given=given,
+            text=read,
             before=before,
             initialised=adapted.initialised.get(name),
             now=now,
@@ -471,38 +425,26 @@ class Training:
         known = [score for score in self.base_texts if score.change is not None]
         return max(known, key=lambda score: score.change or 0, default=None)
 
-    @property
-    def gate(self) -> Gate | None:
-        given = self.given.get("gate")
-        if given is None:
-            return None
-        return Gate(
-            max_forgetting=finite(given.get("max_forgetting")),
-            worst=finite(given.get("worst")),
-            texts=list(given.get("texts") or []),
-        )
-
     @cached_property
     def samples(self) -> list[Sample]:
         """Prompts with their continuations; the control's where it was given the same prompt."""
-        control = {}
-        for given in (self._control_given or {}).get("samples") or []:
-            control[given["prompt"]] = given.get("after")
+        control = self.record.control
+        by_control = {} if control is None else {sample.prompt: sample.after for sample in control.samples or ()}
         return [
             Sample(
-                prompt=_passage(given["prompt"]),
-                before=_passage(given.get("before")),
-                after=_passage(given.get("after")),
-                control=_passage(control.get(given["prompt"])),
+                prompt=_passage(sample.prompt),
+                before=_passage(sample.before),
+                after=_passage(sample.after),
+                control=_passage(by_control.get(sample.prompt)),
             )
-            for given in self.given.get("samples") or []
+            for sample in self.record.samples or ()
         ]
 
     @property
-    def full_training(self) -> Mapping[str, Any] | None:
-        """Peak memory of training every parameter at once, where it is known: peak_bytes, and its source in words."""
-        given: Mapping[str, Any] = self.given.get("full_training") or {}
-        return given if finite(given.get("peak_bytes")) is not None else None
+    def full_training(self) -> FullTraining | None:
+        """Peak memory of training every parameter at once, where it is known."""
+        full = self.record.full_training
+        return None if full is None or full.peak_bytes is None else full
 
     @property
     def loss_in_bits(self) -> bool:
@@ -510,29 +452,25 @@ class Training:
         return has_bits(self.adapted)
 
     @property
-    def exposure(self) -> Mapping[str, float | None] | None:
-        """How often the new tokens stand in the training text: n_new, n_unseen, median, p10 (of ten the lowest)."""
-        given = self.given.get("exposure")
-        return None if not given else {name: finite(given.get(name)) for name in ("n_new", "n_unseen", "median", "p10")}
+    def exposure(self) -> Exposure | None:
+        return self.record.exposure
 
     @property
-    def text(self) -> Mapping[str, float | None] | None:
-        """The training text: n_bytes, n_documents, passes."""
-        given = self.given.get("training_text")
-        return None if not given else {name: finite(given.get(name)) for name in ("n_bytes", "n_documents", "passes")}
+    def text(self) -> TrainingText | None:
+        return self.record.training_text
 
     @property
     def sources(self) -> list[Source]:
-        given: Mapping[str, Mapping[str, Any]] = (self.given.get("training_text") or {}).get("sources") or {}
-        n_bytes = {name: finite(source.get("n_bytes")) for name, source in given.items()}
-        known = [size for size in n_bytes.values() if size is not None]
-        total = sum(known) if len(known) == len(given) else None
+        """The parts of the training text, with their shares of its bytes where those of all are known."""
+        sources = ({} if self.text is None else self.text.sources) or {}
+        known = [source.n_bytes for source in sources.values() if source.n_bytes is not None]
+        total = sum(known) if len(known) == len(sources) else None
         return [
             Source(
                 name=name,
-                n_documents=finite(source.get("n_documents")),
-                n_bytes=n_bytes[name],
-                share=quotient(n_bytes[name], total),
+                n_documents=source.n_documents,
+                n_bytes=source.n_bytes,
+                share=quotient(source.n_bytes, total),
             )
-            for name, source in given.items()
+            for name, source in sources.items()
         ]

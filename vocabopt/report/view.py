@@ -4,7 +4,6 @@ The divisions made here are those of one given integer by another (tokens by bas
 What is not known is None and shown as a dash.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,7 @@ import polars as pl
 
 from vocabopt.choice.complexity import occurrences
 from vocabopt.records import Answer, Point, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
+from vocabopt.report.inputs import AdaptRecord, AnalysisRecord, PrepareRecord, VerifyRecord
 from vocabopt.report.text import DASH, plain, quotient
 from vocabopt.report.training import Training
 from vocabopt.text.sets import HELDOUT, TRAIN
@@ -154,10 +154,10 @@ class View:
         run: RunRecord,
         union: UnionRecord | None = None,
         *,
-        verify: Mapping[str, Any] | None = None,
-        adapt: Mapping[str, Any] | None = None,
-        analysis: Mapping[str, Any] | None = None,
-        prepare: Mapping[str, Any] | None = None,
+        verify: VerifyRecord | None = None,
+        adapt: AdaptRecord | None = None,
+        analysis: AnalysisRecord | None = None,
+        prepare: PrepareRecord | None = None,
     ) -> None:
         self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
         self.choice, self.n_choice = sweep.choice, sweep.choice.n_added
@@ -386,7 +386,7 @@ class View:
 
     @property
     def verify_is_of_choice(self) -> bool:
-        return self.verify is not None and self.verify.get("n_new") == self.n_choice
+        return self.verify is not None and self.verify.n_new == self.n_choice
 
     # --- Tokens, and columns for the figures ---
 
