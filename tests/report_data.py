@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from vocabopt.records import RunRecord, SweepRecord, record_of
-from vocabopt.report import write_report
 from vocabopt.report.inputs import AdaptRecord, VerifyRecord, input_of
+from vocabopt.report.page import write_report
 from vocabopt.report.view import View
 
 HIDDEN = 4096

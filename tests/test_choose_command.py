@@ -12,7 +12,6 @@ from command_line import assert_refused, vocabopt
 
 from vocabopt.choice.choose import rechoose
 from vocabopt.choice.options import ChoiceOptions
-from vocabopt.records import json_of
 from vocabopt.run_directory import read_sweep
 from vocabopt.wording import reason, rule_sentence
 
@@ -102,7 +101,7 @@ def test_another_model_moves_rows_parameters_and_compute(run_dir: Path) -> None:
     assert sweep.model.name == "solar-10.7b"
     assert sweep.choice.model_cost is not None
     assert sweep.choice.model_cost.n_layers == 48
-    assert json_of(sweep)["points"] == before["points"]  # SOLAR has Mistral's embedding
+    assert read(run_dir)["points"] == before["points"]  # SOLAR has Mistral's embedding
     sweep = rechoose(run_dir, ChoiceOptions(), model="qwen2.5-0.5b")
     assert sweep.base.n_rows == 151_936
     assert all(sweep.base.ratio_embedding(point.n_rows_total) == 1 for point in sweep.points)

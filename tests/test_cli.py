@@ -296,14 +296,14 @@ def test_a_folder_that_holds_a_run_on_other_text_is_refused(swept: Path, tmp_pat
     before = {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
     result = vocabopt("sweep", written(tmp_path / "other.txt", KOREAN_LINES), "--out", swept)
     assert result.exit_code == 2
-    assert re.search(r"run: holds another run \(other text, base or reading options\)", result.stderr)
+    assert re.search(r"run: holds another run \(other text, base or reading options", result.stderr)
     assert {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()} == before
 
 
 def test_a_folder_that_holds_other_files_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "out" / "thesis.txt", "mine")
     result = vocabopt("sweep", KOREAN, "--out", tmp_path / "out")
-    assert_refused(result, r"out: is not empty and holds no run \(found thesis\.txt\)", tmp_path)
+    assert_refused(result, r"out: is not empty and holds no run\.json \(found thesis\.txt\)", tmp_path)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 

@@ -157,7 +157,7 @@ def edited(run: Path, file: str, at: str, value: Any) -> None:
         ("sweep.json", "sets/train/n_bytes", -1, CHOOSE, "field sets.train.n_bytes is not a whole number from 0"),
         ("sweep.json", "sets/train/n_tokens_base", 7, CHOOSE, "folds.parquet: its folds do not add up"),
         ("sweep.json", "points/0/dry", 0, REPORT, "field points.0.dry is not true or false"),
-        ("sweep.json", "points/0/sets/train", ..., REPORT, "field points: its text sets are not those of the sweep"),
+        ("sweep.json", "points/0/sets/train", ..., REPORT, "field points.0: its text sets are not those of the sweep"),
         ("sweep.json", "scripts/0", "Hangull", MERGE, "field scripts: .*'Hangull' is not a Unicode script"),
         ("sweep.json", "base/sha256", None, MERGE, "field base.sha256 is not a text"),
         ("sweep.json", "max_added", 10**9, MERGE, "fields max_added and exhausted_at say that the curve ends at"),

@@ -10,7 +10,8 @@ import pytest
 from report_data import HOSTILE, Page, fake_run, hostile_run, ratio_of, records_of, rendered
 
 from vocabopt.records import SweepRecord
-from vocabopt.report import text, write_report
+from vocabopt.report import text
+from vocabopt.report.page import write_report
 from vocabopt.wording import (
     agreement_sentence,
     paper_axis_sentence,

@@ -12,8 +12,8 @@ import pytest
 from report_data import Page, fake_run, hostile_run, records_of, rendered, view_of
 
 from vocabopt.choice.complexity import EmbeddingTable
-from vocabopt.report import write_report
 from vocabopt.report.draw import COLOURS, Drawing, Key, frame, house_style, render
+from vocabopt.report.page import write_report
 
 NAMES = ("complexity", "rules", "windows", "sets", "used")
 

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from report_data import Page, fake_run, hostile_run, records_of, view_of, without_heldout
 
 from vocabopt.report import page as report_page
-from vocabopt.report import write_report
 from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, leb128, samples_pack, tokens_pack
-from vocabopt.report.page import rebuild_report
+from vocabopt.report.page import rebuild_report, write_report
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep
 from vocabopt.tokenizer import Base

@@ -499,9 +499,10 @@ def test_a_union_is_proved_on_whole_documents(tmp_path: Path) -> None:
 
 
 def test_a_run_of_a_version_that_counted_otherwise_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    run = sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=20)
-    record = json.loads((run.out / "run.json").read_text(encoding="utf-8"))
-    del record["counts_version"]
-    (run.out / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    with pytest.raises(RunDirectoryError, match="holds a run of a version of vocabopt that counted otherwise"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vocabopt.run_directory.COUNTS_VERSION", 1)
+        sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=20)
+    with pytest.raises(
+        RunDirectoryError, match=r"run: holds another run \(.* or made by another version of vocabopt\)"
+    ):
         sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=20)

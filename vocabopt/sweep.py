@@ -10,6 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,6 @@ from vocabopt.records import (
     UnionRecord,
     write_record,
 )
-from vocabopt.report import load_renderer, write_report
 from vocabopt.report.inputs import PrepareRecord, read_optional
 from vocabopt.run_directory import RUN_JSON, SWEEP_JSON, read_counts, read_union, save_counts, take_run_directory
 from vocabopt.text.blocks import documents_of_sets, texts_of
@@ -96,7 +96,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
             console.note(sentence)
         warming.result()
         # Growing takes one core; another has time for what is needed later.
-        later: list[Callable[[], object]] = [load_renderer]
+        later: list[Callable[[], object]] = [partial(import_module, "vocabopt.report.page")]
         if not reused:
             later.insert(0, partial(save_counts, options.out, counts, weights, run.inputs_sha256))
         growth, segmentation = _grow(
@@ -134,6 +134,9 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
             counts_reused=reused,
             options=given,
         )
+
+    # Drawing takes half a second to import; no other command should wait for it.
+    from vocabopt.report.page import write_report
 
     with console.step("report"):
         samples, prepared = read_samples(options.out), prepare_record(file.url for file in text_sets[0].files)

@@ -15,8 +15,8 @@ from report_data import HOSTILE, records_of
 
 from browser.conftest import Opened
 from browser.pages import PHONE, Open, live, ready
-from vocabopt.report import text, write_report
-from vocabopt.report.page import rebuild_report
+from vocabopt.report import text
+from vocabopt.report.page import rebuild_report, write_report
 
 pytestmark = pytest.mark.browser
 

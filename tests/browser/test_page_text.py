@@ -12,8 +12,7 @@ from report_data import HOSTILE, hostile_run, records_of
 
 from browser.conftest import Opened
 from browser.pages import LAPTOP, PHONE, Open, ready, rows_of
-from vocabopt.report import write_report
-from vocabopt.report.page import rebuild_report
+from vocabopt.report.page import rebuild_report, write_report
 
 pytestmark = pytest.mark.browser
 

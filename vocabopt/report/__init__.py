@@ -1,18 +1,4 @@
-"""The report of a sweep: one self-contained page, and its figures as files for papers."""
+"""The report of a sweep: one self-contained page, and its figures as files for papers.
 
-from pathlib import Path
-from typing import Any
-
-__all__ = ["load_renderer", "write_report"]
-
-
-def load_renderer() -> None:
-    """Import what draws and renders, which takes half a second: for a thread that has time while others count."""
-    import vocabopt.report.page  # noqa: F401
-
-
-def write_report(*args: Any, **options: Any) -> Path:
-    """As `page.write_report`, which takes half a second to import: no other command should wait for it."""
-    from vocabopt.report import page
-
-    return page.write_report(*args, **options)
+`page.write_report` makes it. Importing what draws takes half a second, so that only commands that draw import `page`.
+"""
