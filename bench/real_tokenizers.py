@@ -154,7 +154,7 @@ def measure(name: str, path: Path, paths: dict[str, Path], work: Path) -> Result
     quiet = Console(quiet=True)
     try:
         base = load_base(str(path))
-        record = run_sweep(
+        result = run_sweep(
             SweepOptions(
                 paths=(str(paths["ko"]),),
                 out=work / "run",
@@ -188,7 +188,7 @@ def measure(name: str, path: Path, paths: dict[str, Path], work: Path) -> Result
         size: {other: _ids(tokenizer, documents[other]) for other in documents}
         for size, tokenizer in tokenizers.items()
     }
-    points = {point["n_added"]: point for point in record["points"]}
+    points = {point.n_added: point for point in result.record.points}
     sets = {"ko": "train", "en": "en", "code": "code"}
     untouched = {
         other: [i for i, text in enumerate(documents[other]) if not _has_hangul(text)] for other in ("en", "code")
@@ -198,7 +198,7 @@ def measure(name: str, path: Path, paths: dict[str, Path], work: Path) -> Result
         name=name,
         family=base.family,
         n_tokens=base.n_tokens,
-        n_lost_chars=sum(stats["n_lost_chars"] for stats in record["sets"].values()),
+        n_lost_chars=sum(stats.n_lost_chars for stats in result.record.sets.values()),
         counted={str(size): {other: points[size]["sets"][sets[other]]["n_tokens"] for other in sets} for size in SIZES},
         encoded={str(size): {other: sum(map(len, ids[size][other])) for other in sets} for size in SIZES},
         n_documents={other: len(chosen) for other, chosen in untouched.items()},

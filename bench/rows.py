@@ -209,5 +209,5 @@ def _read_grown(folder: Path) -> dict[str, Any]:
         "n_added": sweep["exhausted_at"] if point["dry"] else point["n_added"],
         "n_tokens_base": sweep["sets"]["test"]["n_tokens_base"],
         "n_tokens": point["sets"]["test"]["n_tokens"],
-        "ratio_input": point["sets"]["test"]["ratio_input"],
+        "ratio_input": point["sets"]["test"]["n_tokens"] / sweep["sets"]["test"]["n_tokens_base"],
     }

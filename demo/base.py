@@ -23,7 +23,9 @@ from demo.text import DemoText, batches, encode
 from demo.train import train_base
 from trainer.evaluate import continuations, pick_prompts
 from trainer.init.models import save_model
-from vocabopt.artifacts import (
+from vocabopt.console import Console
+from vocabopt.errors import RunDirectoryError
+from vocabopt.folder import (
     FORMAT_VERSION,
     check_own_folder,
     digest,
@@ -31,8 +33,6 @@ from vocabopt.artifacts import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from vocabopt.console import Console
-from vocabopt.errors import RunDirectoryError
 from vocabopt.tokenizer import Base
 from vocabopt.versions import versions
 

@@ -15,9 +15,9 @@ from trainer.adapt import AdaptOptions, adapt
 from trainer.data import parse_budget
 from trainer.init import InitMethod
 from trainer.init.models import tokenizer_files
-from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
+from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
 
 #: What all cells of a folder were made with.
 SETTING_JSON = "setting.json"

@@ -31,6 +31,7 @@ from tokenizers import Tokenizer
 from vocabopt.console import Console
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
+from vocabopt.records import json_of
 from vocabopt.sweep import run_sweep
 from vocabopt.tokenizer import Base, load_base
 
@@ -161,7 +162,8 @@ class Run:
 
 
 def sweep(out: Path, base: str, *paths: Path, **options: Any) -> Run:
-    record = run_sweep(SweepOptions(paths=tuple(map(str, paths)), out=out, base=base, **options), Console(quiet=True))
+    result = run_sweep(SweepOptions(paths=tuple(map(str, paths)), out=out, base=base, **options), Console(quiet=True))
+    record = json_of(result.record) | ({} if result.union is None else {"union": json_of(result.union)})
     loaded = load_base(base, pattern=options.get("pattern"), specials=options.get("specials"))
     return Run(out, loaded, record, pl.read_parquet(out / "curve.parquet"))
 

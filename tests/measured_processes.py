@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from trainer.adapt.measurements import EvalText, Measurements
 from trainer.document_ends import document_ends
 from trainer.processes import join_processes
-from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Console
+from vocabopt.folder import write_json_atomic
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

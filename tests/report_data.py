@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vocabopt.choice.complexity import ratio
-from vocabopt.report import write_report
+from vocabopt.records import RunRecord, SweepRecord, record_of
+from vocabopt.report.inputs import AdaptRecord, VerifyRecord, input_of
+from vocabopt.report.page import write_report
+from vocabopt.report.view import View
 
 HIDDEN = 4096
 BASE_ROWS = 32_000
@@ -61,20 +63,22 @@ def fake_point(n_added: int, sets: dict[str, dict[str, Any]], curve: pl.DataFram
         "n_added": n_added,
         "n_rows_total": rows,
         "n_embedding_params": rows * HIDDEN * 2,
-        "ratio_embedding": rows / BASE_ROWS,
         "dry": dry,
-        "sets": {
-            name: {"n_tokens": n_tokens, "ratio_input": ratio(n_tokens, sets[name]["n_tokens_base"])}
-            for name, n_tokens in counts.items()
-        },
+        "sets": {name: {"n_tokens": n_tokens} for name, n_tokens in counts.items()},
     }
+
+
+def ratio_of(sweep: dict[str, Any], point: dict[str, Any], name: str) -> float:
+    """ratio_input of a set at a size."""
+    return float(point["sets"][name]["n_tokens"] / sweep["sets"][name]["n_tokens_base"])
 
 
 def fake_sets(roles: dict[str, tuple[str, float]]) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "role": role, "n_documents": 1000 * i, "n_bytes": 7_654_321 * i, "n_chars": 2_600_000 * i,
-            "n_words": 812_345 * i, "n_tokens_base": 4_000_003 * i, "n_special_tokens": 0, "n_blank": 0, "n_skipped": 0,
+            "n_words": 812_345 * i, "n_special_tokens": 0, "n_blank": 0, "n_skipped": 0, "n_lost_chars": 0,
+            "n_tokens_base": 4_000_003 * i, "entropy_bits_base": 10.0,
         }
         for i, (name, (role, _)) in enumerate(roles.items(), start=1)
     }  # fmt: skip
@@ -86,7 +90,7 @@ def fake_run(
     choice: int = 400,
     roles: dict[str, tuple[str, float]] | None = None,
 ) -> tuple[dict[str, Any], pl.DataFrame, dict[str, Any]]:
-    """What a sweep would hand over: sweep, curve, run."""
+    """What a sweep would hand over: sweep.json, the curve, run.json."""
     roles = roles or {
         "train": ("train", 0.2),
         "heldout": ("heldout", 0.24),
@@ -97,40 +101,87 @@ def fake_run(
     curve = fake_curve(n_added, sets, {name: floor for name, (_, floor) in roles.items()})
     points = [fake_point(size, sets, curve) for size in sizes]
     dry = any(point["dry"] for point in points)
-    window = [sizes[1], min(sizes[-1], n_added)] if n_added else None
     sweep = {
         "format_version": 1,
         "method": "grow",
-        "base": {"name": "mistral-7b-v1", "family": "sentencepiece-bpe", "n_tokens": BASE_ROWS, "n_rows": BASE_ROWS,
-                 "sha256": "9f" * 32},
+        "base": {"name": "mistral-7b-v1", "family": "sentencepiece-bpe", "source": "mistral-7b-v1", "pattern": None,
+                 "specials": None, "sha256": "9f" * 32, "n_tokens": BASE_ROWS, "n_rows": BASE_ROWS},
         "model": {"name": "solar-10.7b", "hidden_size": HIDDEN, "n_rows": BASE_ROWS, "tied_embeddings": False,
-                  "source": "preset"},
+                  "source": "preset", "architecture": None},
         "scripts": ["Hangul"],
-        "options": {"sizes": list(sizes), "min_saving": 2, "heldout": 0.05, "protect": {}, "model": None},
+        "guard": {"scripts": ["Hangul"], "scripts_from": "text", "min_script_share": 0.1,
+                  "n_letters": {"Hangul": 990, "Latin": 10}, "protected_sets": ["en"]},
         "sets": sets,
         "points": points,
-        "max_added": n_added,
-        "exhausted_at": n_added if dry else None,
+        "max_added": max(n_added, 1),
+        "exhausted_at": n_added if dry or not n_added else None,
         "n_blocked": 1234,
+        "options": {"paths": ["corpus/"], "out": "run", "sizes": ",".join(map(str, sizes))},
+        "curve_sha256": "00" * 32,
+        "proof": {"n_documents": 7, "n_whole_documents": 7, "n_excerpts": 0, "n_bytes": 700, "n_tokens": 300,
+                  "is_all": True, "n_features": 50, "n_features_held": 50},
         "n_scaffold": {str(size): size // 100 for size in sizes if size},
-        "choice": {"rule": "knee", "n_added": choice, "window": window, "set": "heldout",
-                   "reason": f"The knee of the held-out curve lies at {choice:,}, rounded so that all rows are a "
-                             "multiple of 128."},
+        "choice": fake_choice(choice, (sizes[1], min(sizes[-1], n_added)) if n_added else (0, 0), sets, curve),
     }  # fmt: skip
     run = {
+        "format_version": 1,
+        "counts_version": 2,
         "versions": {"vocabopt": "0.1.0", "python": "3.11.7", "polars": "2.1.0", "tokenizers": "0.22.1"},
         "inputs": [
             {"url": f"corpus/{name}/part-{i}.jsonl.zst", "text_set": name, "n_bytes": 1_234_567 * i,
-             "fingerprint": f"{i:02x}" * 16}
-            for name in sets for i in (1, 2)
+             "role": given["role"], "fingerprint": f"{i:02x}" * 16}
+            for name, given in sets.items() for i in (1, 2)
         ],
+        "inputs_sha256": "11" * 32,
         "seconds": {"prepare": 3.21, "growth": 12.9, "report": 0.004, "nothing": 0.0},
         "peak_memory_bytes": 1_287_654_321,
         "command": "vocabopt sweep corpus/ --base mistral-7b-v1 --out reports/corpus-mistral-7b-v1",
         "started_at": "2026-01-02T03:04:05+00:00",
-        "notes": ["Two documents were cut at 1 MB."],
     }  # fmt: skip
     return sweep, curve, run
+
+
+def fake_choice(
+    size: int, window: tuple[int, int], sets: dict[str, dict[str, Any]], curve: pl.DataFrame
+) -> dict[str, Any]:
+    """A choice with one answer of every kind."""
+    rules: list[dict[str, Any]] = [
+        {"name": "knee", "kind": "knee", "n_added": max(size - 3, 0), "bound": "at"},
+        {"name": "kneedle", "kind": "knee", "n_added": 350, "bound": "at"},
+        {"name": "flops-train", "kind": "flops", "n_added": curve.height, "bound": "at_least", "ratio_flops": 0.5},
+        {"name": "exposure-1000", "kind": "exposure", "n_added": 120, "bound": "at", "n_times": 1000},
+        {"name": "memory-serve", "kind": "memory", "n_added": None, "bound": "none"},
+        {"name": "muv", "kind": "law", "n_added": 90, "bound": "at"},
+        {"name": "law-1", "kind": "law", "n_added": curve.height + 5_000, "bound": "at",
+         "n_rows": BASE_ROWS + curve.height + 5_000},
+    ]  # fmt: skip
+    return {
+        "rule": "knee",
+        "n_added": size,
+        "knee": max(size - 3, 0),
+        "window": list(window),
+        "set": "heldout",
+        "named": max(size - 3, 0),
+        "limit": curve.height,
+        "clipped_by": None,
+        "interval": {"share": 0.9, "low": max(size - 40, 0), "high": size + 50, "n_resamples": 1000,
+                     "n_without_knee": 3, "n_folds": 32},
+        "windows": {"starts": [0, 200], "ends": [400, 800], "knees": [[110, 230], [None, 410]]},
+        "knees": {name: None if given["role"] == "protected" else 380 + i
+                  for i, (name, given) in enumerate(sets.items())},
+        "rules": rules,
+        "paper_axis": {"vocab_size": 500, "n_overlap": 66},
+        "union_knees": [],
+        "model_cost": {
+            "n_body_params": 7_000_000_000, "n_active_body_params": 7_000_000_000, "n_layers": 32, "n_heads": 32,
+            "n_kv_heads": 8, "head_dim": 128, "context_tokens": 4096,
+            "flops": {"body_per_token": 14_000_000_000, "attention_per_token_per_context_token": 524_288,
+                      "head_per_row": 2 * HIDDEN},
+        },
+        "options": {"train_tokens": 10**9},
+        "fixed": {"min_interval_folds": 5},
+        "point": fake_point(size, sets, curve),
+    }  # fmt: skip
 
 
 def without_heldout() -> tuple[dict[str, Any], pl.DataFrame, dict[str, Any]]:
@@ -139,52 +190,37 @@ def without_heldout() -> tuple[dict[str, Any], pl.DataFrame, dict[str, Any]]:
     sweep["sets"]["heldout"] |= dict.fromkeys(("n_documents", "n_bytes", "n_chars", "n_words", "n_tokens_base"), 0)
     curve = curve.with_columns(n_tokens_heldout=pl.lit(0, pl.Int64), n_used_heldout=pl.lit(0, pl.Int64))
     sweep["points"] = [fake_point(point["n_added"], sweep["sets"], curve) for point in sweep["points"]]
-    sweep["choice"] |= {"set": "train", "reason": "The knee of the training curve."}
+    sweep["choice"] |= {"set": "train", "point": fake_point(sweep["choice"]["n_added"], sweep["sets"], curve)}
     return sweep, curve, run
 
 
-def full_choice(sweep: dict[str, Any]) -> dict[str, Any]:
-    """The sweep with all that a choice of this version holds."""
-    choice = sweep["choice"]
-    n_max = sweep["max_added"]
-    size = choice["n_added"]
-    rules: list[tuple[str, str, int | None, str, bool]] = [
-        ("knee", "knee", size - 3, "at", False),
-        ("kneedle", "knee", 350, "at", False),
-        ("flops-train", "flops", n_max, "at_least", False),
-        ("exposure-1000", "exposure", 120, "at", False),
-        ("memory-serve", "memory", None, "none", False),
-        ("muv", "law", 90, "at", True),
-        ("law-1", "law", n_max + 5_000, "at", True),
-    ]
-    choice |= {
-        "knee": size - 3,
-        "clipped_by": None,
-        "interval": {"share": 0.9, "low": size - 40, "high": size + 50, "n_resamples": 1000, "n_without_knee": 3,
-                     "n_folds": 32},
-        "windows": {"starts": [0, 200], "ends": [400, 800], "knees": [[110, 230], [None, 410]]},
-        "window_sentence": "The knee follows its window: 110 over 0..400, 410 over 200..800.",
-        "agreement_sentence": "Rules without a window agree with nothing.",
-        "sets": [{"set": name, "role": given["role"], "knee": None if given["role"] == "protected" else 380 + i,
-                  "window": choice["window"]} for i, (name, given) in enumerate(sweep["sets"].items())],
-        "rules": [{"name": name, "kind": kind, "n_added": n_added, "bound": bound, "second_opinion": second,
-                   "sentence": f"What {name} says.", "source": f"The paper of {name}"}
-                  for name, kind, n_added, bound, second in rules],
-        "paper_axis": {"vocab_size": 500, "n_overlap": 66, "n_added": 434, "sentence": "On the paper's axis 500."},
-        "options": {"window": None, "row_multiple": 128},
-        "model_cost": {
-            "n_body_params": 7_000_000_000, "n_active_body_params": 7_000_000_000, "n_layers": 32, "n_heads": 32,
-            "n_kv_heads": 8, "head_dim": 128, "context_tokens": 4096,
-            "flops": {"body_per_token": 14_000_000_000, "attention_per_token_per_context_token": 524_288,
-                      "head_per_row": 2 * HIDDEN},
-            "gain": None, "left_out": "Norms are left out.",
-        },
-    }  # fmt: skip
-    return sweep
+def records_of(
+    sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any]
+) -> tuple[SweepRecord, pl.DataFrame, RunRecord]:
+    """The same as the records that the report takes."""
+    path = Path("sweep.json")
+    return record_of(sweep, SweepRecord, path, str), curve, record_of(run, RunRecord, path, str)
 
 
-def rendered(out: Path, *given: Any, **options: Any) -> tuple[str, "Page"]:
-    html = write_report(out, *given, **options).read_text(encoding="utf-8")
+def inputs_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Records of what other commands left, given as their JSON; other options as they are."""
+    kinds: dict[str, Any] = {"adapt": AdaptRecord, "verify": VerifyRecord}
+    return {
+        name: input_of({**value, "format_version": 1}, kinds[name], Path(f"run/{name}.json"))
+        if name in kinds
+        else value
+        for name, value in options.items()
+    }
+
+
+def view_of(sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any], **options: Any) -> View:
+    return View(*records_of(sweep, curve, run), **inputs_of(options))
+
+
+def rendered(
+    out: Path, sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any], **options: Any
+) -> tuple[str, "Page"]:
+    html = write_report(out, *records_of(sweep, curve, run), **inputs_of(options)).read_text(encoding="utf-8")
     return html, Page(html)
 
 
@@ -258,13 +294,10 @@ def hostile_run() -> tuple[dict[str, Any], pl.DataFrame, dict[str, Any]]:
     raw[3] = b"\xec\x8b"
     curve = curve.with_columns(pl.Series("piece", pieces), pl.Series("bytes", raw))
     sweep["base"]["name"] = sweep["model"]["name"] = HOSTILE
-    sweep["options"][HOSTILE] = [HOSTILE]
-    full_choice(sweep)["choice"]["reason"] += HOSTILE
-    for rule in sweep["choice"]["rules"]:
-        rule["sentence"] = rule["source"] = HOSTILE
-    sweep["choice"]["rules"][-1]["name"] = sweep["choice"]["window_sentence"] = HOSTILE
+    sweep["options"]["paths"] = [HOSTILE]
+    sweep["choice"]["rules"][-1]["name"] = sweep["choice"]["rule"] = HOSTILE
+    sweep["choice"]["options"]["text_set"] = HOSTILE
     run["inputs"][0]["url"] = "corpus/" + HOSTILE + "\udc80"
-    run["notes"] = [HOSTILE]
     run["versions"][HOSTILE] = run["command"] = HOSTILE
     run["seconds"][HOSTILE] = 1.0
     return sweep, curve, run

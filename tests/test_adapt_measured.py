@@ -26,9 +26,9 @@ from trainer.adapt.table import notes, stages_table
 from trainer.memory.machine import highest_bytes, of_arm
 from trainer.memory.plan_report import PlanOptions, plan_report
 from trainer.stages.settings import StepBatch
-from vocabopt.artifacts import write_json_atomic
 from vocabopt.console import Advance, Console, Unit
 from vocabopt.errors import ForgettingError, RunDirectoryError
+from vocabopt.folder import write_json_atomic
 
 PLAN = '[[stage]]\nname = "a"\nembeddings = "all"\nlearning_rate = 1e-2\n[[stage]]\nname = "b"\nblocks = "all"\n'
 #: A look at a model, by which its head and its attention are found out, has no more tokens than that.

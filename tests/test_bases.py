@@ -29,9 +29,10 @@ from sentencepiece import sentencepiece_model_pb2
 
 from vocabopt.choice.complexity import embedding_table, table_of_base
 from vocabopt.errors import BaseTokenizerError, ModelSpecError
-from vocabopt.tables import sweep_notes
+from vocabopt.run_directory import read_sweep
 from vocabopt.text import notices
 from vocabopt.tokenizer import Base, load_base
+from vocabopt.wording import sweep_notes
 
 # --- Exactness against sentencepiece ---------------------------------------------------------------------------------
 
@@ -599,7 +600,7 @@ def test_lost_characters_are_counted_in_each_set_and_shown(
     lost = {name: stats["n_lost_chars"] for name, stats in run.sweep["sets"].items()}
     in_training = sum(text.count(char) for text in LOSING for char in ("\x01", "\x04", "\U00041234"))
     assert lost == {"train": in_training, "heldout": 0, "en": 3, "fine": 0}
-    notes = [note for note in sweep_notes(run.sweep) if "no token for" in note]
+    notes = [note for note in sweep_notes(read_sweep(run.out)) if "no token for" in note]
     assert notes[0].startswith(f"Characters that the base has no token for: train {in_training:,}, en 3. They are left")
     page = (run.out / "report.html").read_text(encoding="utf-8")
     told = [re.sub(r"<[^>]*>", "", note) for note in re.findall(r'<p class="note lost">.*?</p>', page)]

@@ -11,7 +11,7 @@ from command_line import vocabopt, written
 
 from trainer.evaluate.tasks import TASKS, read_items
 from trainer.plan import read_plan
-from vocabopt.artifacts import read_json
+from vocabopt.folder import read_json
 from vocabopt.model.spec import load_model_spec
 from vocabopt.prepare.options import read_config
 from vocabopt.tokenizer import load_base, load_tokenizer

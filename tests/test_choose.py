@@ -1,22 +1,26 @@
 """The recommendation: set and window, clipping, rounding, and curves without a knee, each said in one sentence."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 from curves import GREEK_SIZES, GREEK_TOKENS_PER_WORD
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_data import fake_run, fake_sets, records_of
 
-from vocabopt.choice.complexity import EmbeddingTable
+from vocabopt.choice.choose import choose
+from vocabopt.choice.complexity import EmbeddingTable, size_curve
 from vocabopt.choice.knee import chord_knee
 from vocabopt.choice.options import ChoiceOptions, parse_bytes, parse_tokens, parse_window
-from vocabopt.choice.recommend import Choice, choose
-from vocabopt.choice.sizes import size_curve
 from vocabopt.errors import OptionError
 from vocabopt.model.spec import PRESETS, ModelSpec
+from vocabopt.records import Answer, Choice, SetTokens, SweepRecord, TextSet, UnionChoice, UnionPoint, UnionRecord
+from vocabopt.wording import agreement_sentence, reason, rule_sentence, window_sentence
 
 # --- The choice ------------------------------------------------------------------------------------------------------
 
@@ -24,6 +28,32 @@ from vocabopt.model.spec import PRESETS, ModelSpec
 def falling(end: int, n_tokens: int = 1_000_000, power: float = 0.25) -> list[int]:
     """Tokens after each added token, by a power law."""
     return [round(n_tokens * (1 + size / 40) ** -power) for size in range(1, end + 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A choice, and what the sentences about it are made of."""
+
+    choice: Choice
+    sweep: SweepRecord
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.choice, name)
+
+    @property
+    def reason(self) -> str:
+        return reason(self.sweep)
+
+    @property
+    def window_sentence(self) -> str:
+        return window_sentence(self.choice)
+
+    @property
+    def agreement_sentence(self) -> str:
+        return agreement_sentence(self.choice)
+
+    def sentence(self, answer: Answer) -> str:
+        return rule_sentence(self.sweep, answer)
 
 
 def chosen(
@@ -36,9 +66,9 @@ def chosen(
     exhausted: bool = False,
     model: ModelSpec | None = None,
     n_used: list[int] | None = None,
-    union: Any = None,
+    union: UnionRecord | None = None,
     **options: Any,
-) -> Choice:
+) -> Chosen:
     """The choice on a curve that is the same for both sets, or without held-out text; all added tokens are used."""
     end = len(n_tokens)
     used = n_used or list(range(1, end + 1))
@@ -51,17 +81,33 @@ def chosen(
         "n_tokens_heldout": n_tokens if heldout else [0] * end,
         "n_used_train": used,
         "n_used_heldout": used if heldout else [0] * end,
+        "entropy_bits_train": [10.0] * end,
+        "entropy_bits_heldout": [10.0] * end,
     }
-    types = {"kind": pl.String, "bytes": pl.Binary}
+    types = {
+        "kind": pl.String,
+        "bytes": pl.Binary,
+        "entropy_bits_train": pl.Float64,
+        "entropy_bits_heldout": pl.Float64,
+    }
     curve = pl.DataFrame(columns, schema={name: types.get(name, pl.Int64) for name in columns})
-    sets = {
-        "train": {"role": "train", "n_tokens_base": base_tokens, "n_chars": base_tokens},
-        "heldout": {"role": "heldout", "n_tokens_base": base_tokens if heldout else 0, "n_chars": base_tokens},
-    }
-    table = EmbeddingTable(base_n_tokens=n_base, base_n_rows=n_base if n_rows is None else n_rows, model=model)
-    folds = pl.DataFrame()
-    sizes = size_curve(curve, sets, end if exhausted else None)
-    return choose(sizes, folds, table, ChoiceOptions(n_resamples=0, **options), union)
+    sets = {"train": fake_set("train", base_tokens), "heldout": fake_set("heldout", base_tokens if heldout else 0)}
+    rows = n_base if n_rows is None else n_rows
+    table = EmbeddingTable(base_n_tokens=n_base, base_n_rows=rows, model=model)
+    exhausted_at = end if exhausted else None
+    choice = choose(
+        size_curve(curve, sets, exhausted_at), pl.DataFrame(), table, ChoiceOptions(n_resamples=0, **options), union
+    )
+    sweep, _, _ = records_of(*fake_run())
+    base = msgspec.structs.replace(sweep.base, n_tokens=n_base, n_rows=rows)
+    sweep = msgspec.structs.replace(
+        sweep, base=base, model=model, sets=sets, max_added=end, exhausted_at=exhausted_at, choice=choice
+    )
+    return Chosen(choice=choice, sweep=sweep)
+
+
+def fake_set(role: str, n_tokens: int) -> TextSet:
+    return msgspec.convert({**fake_sets({"x": (role, 1.0)})["x"], "n_tokens_base": n_tokens}, TextSet)
 
 
 def test_the_window_is_the_paper_s_where_the_curve_covers_it() -> None:
@@ -231,7 +277,7 @@ def test_without_a_plan_exposure_says_what_it_needs_and_clips_nothing() -> None:
     occurrences = -np.diff([1_000_000, *falling(60_000)])[choice.n_added - 1]
     assert occurrences > 0
     need = math.ceil(1_000 * 1_000_000 / occurrences)
-    assert f"Needs {need:,} training tokens of the base" in answer.sentence
+    assert f"Needs {need:,} training tokens of the base" in choice.sentence(answer)
     assert (answer.n_added, answer.bound, choice.clipped_by) == (None, "none", None)
 
 
@@ -241,7 +287,7 @@ def training_bytes(n_added: int) -> int:
     return 16 * (6_979_321_856 + 8_192 * n_rows) + 6 * 8_192 * n_rows
 
 
-def with_budget(budget: int) -> Choice:
+def with_budget(budget: int) -> Chosen:
     return chosen(falling(60_000), model=PRESETS["mistral-7b"], train_memory_bytes=budget)
 
 
@@ -274,14 +320,14 @@ def test_a_budget_that_not_even_the_base_fits_leaves_no_tokens() -> None:
     choice = with_budget(training_bytes(0) - 1)
     assert (choice.n_added, choice.clipped_by) == (0, "memory")
     assert choice.reason.startswith("Add no tokens: ")
-    assert any("Not even the base fits" in answer.sentence for answer in choice.rules)
+    assert any("Not even the base fits" in choice.sentence(answer) for answer in choice.rules)
 
 
 def test_a_budget_for_a_model_whose_layers_are_not_known_says_that_it_holds_nothing_back() -> None:
     unknown = ModelSpec(name="mystery", hidden_size=8, n_rows=32_000, tied_embeddings=False, source="test")
     choice = chosen(falling(60_000), model=unknown, serve_memory_bytes=1)
     answer = next(answer for answer in choice.rules if answer.name == "memory-serve")
-    assert answer.sentence == (
+    assert choice.sentence(answer) == (
         "Not computed, so --serve-memory holds nothing back: the layers of mystery are of a kind that is not known "
         "here."
     )
@@ -292,16 +338,17 @@ def test_serving_memory_may_fall_with_size_so_a_base_that_does_not_fit_is_no_end
     """With 100,000 tokens of context a text's keys and values shrink faster than rows are added."""
     base = 2 * (6_979_321_856 + 32_000 * 8_192) + 100_000 * 131_072
     spacious = {"model": PRESETS["mistral-7b"], "context_tokens": 100_000, "serve_memory_bytes": base - 1}
-    answer = next(a for a in chosen(falling(60_000), **spacious).rules if a.name == "memory-serve")
+    choice = chosen(falling(60_000), **spacious)
+    answer = next(a for a in choice.rules if a.name == "memory-serve")
     assert (answer.n_added or 0) > 0
-    assert "Not even the base" not in answer.sentence
+    assert answer.n_bytes_base is None
 
 
 def test_a_large_model_s_compute_has_no_optimum_inside_the_curve_and_is_left_out_of_the_agreement() -> None:
     choice = chosen(falling(40_000, n_tokens=10**9, power=0.5), base_tokens=10**9, model=PRESETS["solar-10.7b"])
     flops = next(answer for answer in choice.rules if answer.name == "flops-train")
     assert (flops.n_added, flops.bound) == (40_000, "at_least")
-    assert "at least 40,000 (not bounded by this curve)" in flops.sentence
+    assert "at least 40,000 (not bounded by this curve)" in choice.sentence(flops)
     assert "Not bounded by this curve, so left out: flops-train" in choice.agreement_sentence
     flatter = chosen(falling(40_000, power=0.1), model=PRESETS["gpt2"], n_base=50_257, context_tokens=128)
     small = next(answer for answer in flatter.rules if answer.name == "flops-train")
@@ -311,15 +358,14 @@ def test_a_large_model_s_compute_has_no_optimum_inside_the_curve_and_is_left_out
 
 # --- The paper's axis ------------------------------------------------------------------------------------------------
 
-UNION = {
-    "points": [
-        {
-            "vocab_size": size,
-            "n_overlap": n_overlap,
-            "n_added": n_added,
-            "ratio_embedding": 1 + n_added / 32_000,
-            "sets": {"heldout": {"ratio_input": ratio}},
-        }
+UNION = UnionRecord(
+    vocab=None, vocab_size=40_000, sha256="", trained=None, scores="unique", scripts=("Hangul",), base_n_rows=32_000,
+    points=tuple(
+        UnionPoint(
+            vocab_size=size, n_overlap=n_overlap, n_added=n_added, n_rows_total=32_000 + n_added,
+            n_embedding_params=None, n_unreachable=0, n_unused=0, n_base_broken=0, protected={}, encoder="tokenizers",
+            sets={"heldout": SetTokens(n_tokens=round(ratio * 1_000_000))},
+        )
         for size, n_overlap, n_added, ratio in (
             (8_000, 1_860, 6_137, 0.4809),
             (12_000, 2_117, 9_880, 0.4391),
@@ -331,8 +377,9 @@ UNION = {
             (36_000, 3_688, 32_309, 0.3693),
             (40_000, 3_933, 36_064, 0.3644),
         )
-    ]
-}
+    ),
+    choice=UnionChoice(vocab_size=None, n_added=None, window=(8_000, 40_000), set="heldout", reason=""),
+)  # fmt: skip
 
 
 def test_the_same_size_stands_on_the_paper_s_axis_where_a_union_was_measured() -> None:
@@ -340,11 +387,11 @@ def test_the_same_size_stands_on_the_paper_s_axis_where_a_union_was_measured() -
     assert choice.paper_axis is not None
     # Linear between the two measured sizes around it, 16,000 and 20,000 pieces.
     below, above = next(
-        pair for pair in zip(UNION["points"], UNION["points"][1:], strict=False) if pair[1]["n_added"] >= choice.n_added
+        pair for pair in zip(UNION.points, UNION.points[1:], strict=False) if pair[1].n_added >= choice.n_added
     )
-    share = (choice.n_added - below["n_added"]) / (above["n_added"] - below["n_added"])
-    assert choice.paper_axis.vocab_size == pytest.approx(below["vocab_size"] + share * 4_000, abs=1)
-    overlap = below["n_overlap"] + share * (above["n_overlap"] - below["n_overlap"])
+    share = (choice.n_added - below.n_added) / (above.n_added - below.n_added)
+    assert choice.paper_axis.vocab_size == pytest.approx(below.vocab_size + share * 4_000, abs=1)
+    overlap = below.n_overlap + share * (above.n_overlap - below.n_overlap)
     assert choice.paper_axis.n_overlap == pytest.approx(overlap, abs=1)
     assert chosen(falling(60_000)).paper_axis is None
 

@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 from command_line import assert_refused, vocabopt
 
+from vocabopt.choice.choose import rechoose
 from vocabopt.choice.options import ChoiceOptions
-from vocabopt.choice.run import rechoose
+from vocabopt.run_directory import read_sweep
+from vocabopt.wording import reason, rule_sentence
 
 
 @pytest.fixture
@@ -75,33 +77,35 @@ def test_the_table_has_every_rule_and_the_recommendation_comes_last(run_dir: Pat
     assert choice["clipped_by"] == "exposure"
     for answer in choice["rules"]:
         assert answer["name"] in result.output
-    assert result.output.splitlines()[-1] == choice["reason"]
+    assert result.output.splitlines()[-1] == reason(read_sweep(run_dir))
     assert json.loads(vocabopt("choose", run_dir, "--train-tokens", "1M", "--json").stdout) == choice
 
 
 def test_exposure_is_the_last_token_seen_so_often_counted_from_the_curve_itself(run_dir: Path) -> None:
     sweep = rechoose(run_dir, ChoiceOptions(train_tokens=10**7))
     curve = pl.read_parquet(run_dir / "curve.parquet")
-    scale = 10**7 / sweep["sets"]["train"]["n_tokens_base"]
+    scale = 10**7 / sweep.sets["train"].n_tokens_base
     last = 0
     for row in curve.iter_rows(named=True):
         saved_each_time = len(row["bytes"]) - 1 if row["kind"] == "char" else 1
         if row["saving"] / saved_each_time * scale >= 1_000:
             last = row["rank"]
-    answer = next(answer for answer in sweep["choice"]["rules"] if answer["name"] == "exposure-1000")
-    assert answer["n_added"] == last
+    answer = next(answer for answer in sweep.choice.rules if answer.name == "exposure-1000")
+    assert answer.n_added == last
 
 
 def test_another_model_moves_rows_parameters_and_compute(run_dir: Path) -> None:
     before = read(run_dir)
     sweep = rechoose(run_dir, ChoiceOptions(), model="solar-10.7b")
-    assert sweep["model"]["name"] == "solar-10.7b"
-    assert sweep["choice"]["model_cost"]["n_layers"] == 48
-    assert sweep["points"] == before["points"]  # SOLAR has Mistral's embedding
+    assert sweep.model is not None
+    assert sweep.model.name == "solar-10.7b"
+    assert sweep.choice.model_cost is not None
+    assert sweep.choice.model_cost.n_layers == 48
+    assert read(run_dir)["points"] == before["points"]  # SOLAR has Mistral's embedding
     sweep = rechoose(run_dir, ChoiceOptions(), model="qwen2.5-0.5b")
-    assert sweep["base"]["n_rows"] == 151_936
-    assert all(point["ratio_embedding"] == 1 for point in sweep["points"])
-    assert "padding rows that the table has already" in sweep["choice"]["reason"]
+    assert sweep.base.n_rows == 151_936
+    assert all(sweep.base.ratio_embedding(point.n_rows_total) == 1 for point in sweep.points)
+    assert "padding rows that the table has already" in reason(sweep)
 
 
 def test_a_plan_for_training_and_serving_gives_the_mix(run_dir: Path) -> None:
@@ -109,10 +113,12 @@ def test_a_plan_for_training_and_serving_gives_the_mix(run_dir: Path) -> None:
     ratios = {}
     for serve_tokens in (1, 10**18 - 1):
         options = ChoiceOptions(train_tokens=10**9, serve_tokens=serve_tokens)
-        rules = {answer["name"]: answer for answer in rechoose(run_dir, options)["choice"]["rules"]}
-        ratios[serve_tokens] = rules["flops-mix"]["sentence"].rpartition(" with ")[2]
-        assert rules["flops-train"]["sentence"].rpartition(" with ")[2] == ratios[1]
-    assert rules["flops-serve"]["sentence"].rpartition(" with ")[2] == ratios[10**18 - 1]
+        sweep = rechoose(run_dir, options)
+        rules = {answer.name: answer for answer in sweep.choice.rules}
+        ratios[serve_tokens] = rules["flops-mix"].ratio_flops
+        assert rules["flops-train"].ratio_flops == pytest.approx(ratios[1])
+        assert f"{ratios[serve_tokens]:.1%} of the base's FLOPs" in rule_sentence(sweep, rules["flops-mix"])
+    assert rules["flops-serve"].ratio_flops == pytest.approx(ratios[10**18 - 1])
 
 
 @pytest.mark.parametrize(

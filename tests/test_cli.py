@@ -28,8 +28,8 @@ from command_line import assert_refused, command_of, half_written, process, read
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from vocabopt import console
-from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.cli import main
+from vocabopt.folder import FORMAT_VERSION
 from vocabopt.growth import chunk_kernel, curve, proof_kernel, segment, symbols
 from vocabopt.growth import kernel as growth_kernel
 from vocabopt.option_fields import specs
@@ -299,14 +299,14 @@ def test_a_folder_that_holds_a_run_on_other_text_is_refused(swept: Path, tmp_pat
     before = {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
     result = vocabopt("sweep", written(tmp_path / "other.txt", KOREAN_LINES), "--out", swept)
     assert result.exit_code == 2
-    assert re.search(r"run: holds another run \(other text, base or reading options\)", result.stderr)
+    assert re.search(r"run: holds another run \(other text, base or reading options", result.stderr)
     assert {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()} == before
 
 
 def test_a_folder_that_holds_other_files_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "out" / "thesis.txt", "mine")
     result = vocabopt("sweep", KOREAN, "--out", tmp_path / "out")
-    assert_refused(result, r"out: is not empty and holds no run \(found thesis\.txt\)", tmp_path)
+    assert_refused(result, r"out: is not empty and holds no run\.json \(found thesis\.txt\)", tmp_path)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
@@ -366,7 +366,7 @@ def test_the_table_shows_every_size_and_the_choice_with_its_reason(swept: Path) 
         f"{heldout['n_bytes'] / n_tokens:.3f}",
         f"{last['n_rows_total'] * 4096 * 2 / 1e6:,.1f}",
     ]
-    assert sweep["choice"]["reason"] in result.stdout
+    assert f"Add {sweep['choice']['n_added']:,} tokens: the knee" in result.stdout
     assert f"Report: {swept / 'report.html'}" in result.stdout
     assert max(map(len, result.stdout.splitlines()[:5])) <= 100
 
@@ -677,11 +677,8 @@ def test_sweep_json_holds_the_points(sample: dict[str, Any]) -> None:
     for point in points:
         assert point["n_rows_total"] == 32_000 + point["n_added"]
         assert point["n_embedding_params"] == point["n_rows_total"] * 4096 * 2
-        assert point["ratio_embedding"] == point["n_rows_total"] / 32_000
         assert point["sets"].keys() == sample["sets"].keys()
-        for name, counted in point["sets"].items():
-            assert counted["ratio_input"] == counted["n_tokens"] / sample["sets"][name]["n_tokens_base"]
-        assert point["sets"]["en"]["ratio_input"] == 1.0
+        assert point["sets"]["en"]["n_tokens"] == sample["sets"]["en"]["n_tokens_base"]
     tokens = [point["sets"]["train"]["n_tokens"] for point in points]
     assert tokens == sorted(tokens, reverse=True)
 
@@ -693,7 +690,8 @@ def test_sweep_json_holds_the_choice(sample: dict[str, Any]) -> None:
     assert (32_000 + choice["n_added"]) % 128 == 0
     first, last = choice["window"]
     assert first < choice["knee"] < last == sample["exhausted_at"]
-    assert choice["reason"].startswith(f"Add {choice['n_added']:,} tokens: the knee")
+    assert (choice["limit"], choice["clipped_by"]) == (sample["exhausted_at"], None)
+    assert choice["named"] == choice["knee"]
 
 
 # --- Options stand once ----------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-import polars as pl
+import msgspec
 import pytest
+from report_data import fake_run, records_of
 
 from vocabopt.choice.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, ratio
 from vocabopt.errors import OptionError
@@ -69,22 +70,24 @@ def test_ratio_of_a_set_without_tokens_is_unknown() -> None:
 
 
 def test_points_by_a_hand_worked_curve() -> None:
-    curve = pl.DataFrame({"n_tokens_train": [90, 75, 70], "n_tokens_heldout": [9, 9, 6], "n_tokens_en": [40, 40, 40]})
-    base_tokens = {"train": 100, "heldout": 12, "en": 40}
-    found = points((0, 1, 3, 5), curve, base_tokens, table(10))
-    assert [point["n_added"] for point in found] == [0, 1, 3, 5]
+    n_tokens = {"train": [100, 90, 75, 70], "heldout": [12, 9, 9, 6], "en": [40, 40, 40, 40]}
+    found = points((0, 1, 3, 5), n_tokens, table(10))
+    assert [point.n_added for point in found] == [0, 1, 3, 5]
     # A size beyond the curve repeats its end and says so.
-    assert [point["dry"] for point in found] == [False, False, False, True]
-    assert [point["n_rows_total"] for point in found] == [10, 11, 13, 13]
-    assert [point["ratio_embedding"] for point in found] == [1.0, 1.1, 1.3, 1.3]
-    assert [point["sets"]["train"]["ratio_input"] for point in found] == [1.0, 0.9, 0.7, 0.7]
-    assert [point["sets"]["heldout"] for point in found] == [
-        {"n_tokens": 12, "ratio_input": 1.0},
-        {"n_tokens": 9, "ratio_input": 0.75},
-        {"n_tokens": 6, "ratio_input": 0.5},
-        {"n_tokens": 6, "ratio_input": 0.5},
-    ]
-    assert {point["sets"]["en"]["ratio_input"] for point in found} == {1.0}
+    assert [point.dry for point in found] == [False, False, False, True]
+    assert [point.n_rows_total for point in found] == [10, 11, 13, 13]
+    assert [point.sets["train"].n_tokens for point in found] == [100, 90, 70, 70]
+    assert [point.sets["heldout"].n_tokens for point in found] == [12, 9, 6, 6]
+    assert {point.sets["en"].n_tokens for point in found} == {40}
+
+
+def test_ratios_are_computed_from_the_integers_of_a_record() -> None:
+    sweep, _, _ = records_of(*fake_run())
+    stats = msgspec.structs.replace(sweep.sets["train"], n_tokens_base=12)
+    assert [stats.ratio_input(n_tokens) for n_tokens in (12, 9, 6)] == [1.0, 0.75, 0.5]
+    assert msgspec.structs.replace(stats, n_tokens_base=0).ratio_input(0) is None
+    base = msgspec.structs.replace(sweep.base, n_tokens=10, n_rows=12)
+    assert [base.ratio_embedding(base.n_rows_at(n_added)) for n_added in (0, 2, 5)] == [1.0, 1.0, 1.25]
 
 
 # --- The table of a base in a model ----------------------------------------------------------------------------------

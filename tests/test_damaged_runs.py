@@ -14,8 +14,7 @@ from helpers import CORPUS, lines_of
 
 from vocabopt.growth.proof_sample import PROOF_PARQUET, read_proof_sample
 from vocabopt.prepare.work import Work
-from vocabopt.run_directory import read_counts
-from vocabopt.run_files import read_run, read_sweep
+from vocabopt.run_directory import read_counts, read_run, read_sweep
 
 #: Which files each command reads. {run}: the run directory, {model}: its base model, {text}: Korean text, {out}: new.
 READS = {
@@ -158,11 +157,11 @@ def edited(run: Path, file: str, at: str, value: Any) -> None:
         ("sweep.json", "sets/train/n_bytes", -1, CHOOSE, "field sets.train.n_bytes is not a whole number from 0"),
         ("sweep.json", "sets/train/n_tokens_base", 7, CHOOSE, "folds.parquet: its folds do not add up"),
         ("sweep.json", "points/0/dry", 0, REPORT, "field points.0.dry is not true or false"),
-        ("sweep.json", "points/0/sets/train", ..., REPORT, "field points: its text sets are not those of the sweep"),
+        ("sweep.json", "points/0/sets/train", ..., REPORT, "field points.0: its text sets are not those of the sweep"),
         ("sweep.json", "scripts/0", "Hangull", MERGE, "field scripts: .*'Hangull' is not a Unicode script"),
         ("sweep.json", "base/sha256", None, MERGE, "field base.sha256 is not a text"),
         ("sweep.json", "max_added", 10**9, MERGE, "fields max_added and exhausted_at say that the curve ends at"),
-        ("sweep.json", "options/heldout", 1.5, ADAPT, "field options.heldout is not a number from 0 to 1"),
+        ("sweep.json", "options/heldout", 1.5, ADAPT, "field options: --heldout 1.5: must be at least 0 and below 1"),
         ("sweep.json", "choice/n_added", "many", MERGE, "field choice.n_added is not a whole .* vocabopt choose"),
         ("sweep.json", "choice/n_added", True, REPORT, "field choice.n_added is not a whole .* vocabopt choose"),
         (
@@ -173,13 +172,21 @@ def edited(run: Path, file: str, at: str, value: Any) -> None:
             "field choice.n_added is 1,000,000, and the curve ends",
         ),
         ("sweep.json", "proof/n_features", ..., CHOOSE, "field proof.n_features is missing. Sweep again"),
-        ("sweep.json", "choice/rules/0/sentence", 7, REPORT, "field choice.rules.0.sentence is not a text"),
+        ("sweep.json", "choice/rules/0/bound", 7, REPORT, 'choice.rules.0.bound is not "at" or "at_least" or "none"'),
+        ("sweep.json", "choice/set", "wiki", REPORT, "field choice.set is no text set of the sweep. Decide again"),
+        ("sweep.json", "choice", ..., MERGE, "field choice is missing. Decide again: vocabopt choose"),
         ("run.json", "inputs_sha256", ..., MERGE, "field inputs_sha256 is missing"),
         ("run.json", "seconds/count", "long", REPORT, "field seconds.count is not a number"),
         ("union.json", "points", [], UNION, "field points is empty. Sweep into this folder with --method union again"),
         ("sweep.json", "choice/windows/ends", [1], REPORT, "choice.windows.knees is no row a start of a knee an end"),
         ("sweep.json", "exhausted_at", ..., MERGE, "field exhausted_at is missing"),
-        ("sweep.json", "points/0/ratio_embedding", "x", CHOOSE, "points.0.ratio_embedding is not a number or null"),
+        (
+            "sweep.json",
+            "points/0/n_embedding_params",
+            "x",
+            CHOOSE,
+            "n_embedding_params is not a whole number .*or null",
+        ),
         ("union.json", "scores", "best", UNION, 'field scores is not "unique" or "zero"'),
         ("union.json", "points/0/n_overlap", None, CHOOSE, "field points.0.n_overlap is not a whole number from 0"),
         ("tokenizer/extension.json", "n_added", 7, PLAN, "field n_tokens is 2,020, not first_id and n_added together"),
@@ -207,16 +214,16 @@ def test_an_edited_field_is_named(
 
 
 def test_a_choice_that_is_broken_is_made_again_by_choose(run: Path) -> None:
-    kept = read_sweep(run)["choice"]
+    kept = read_sweep(run).choice
     edited(run, "sweep.json", "choice", {"n_added": "?"})
     assert vocabopt("choose", run, "--quiet").exit_code == 0
-    assert read_sweep(run)["choice"] == kept
+    assert read_sweep(run).choice == kept
 
 
 @pytest.mark.parametrize("column", ["chunk", "group", "n"])
 def test_counts_whose_numbers_lead_nowhere_are_not_followed(column: str, run: Path) -> None:
     """Compiled code would follow a chunk or a group that is not there out of its array."""
-    sha256 = read_run(run)["inputs_sha256"]
+    sha256 = read_run(run).inputs_sha256
     counts, path = read_counts(run, sha256), run / "counts_folds.parquet"
     assert counts is not None
     folds = pl.read_parquet(path)
@@ -312,7 +319,7 @@ def test_a_damaged_sample_of_documents_is_made_anew_by_the_same_sweep(
     run: Path, whole: Path, llama_model: Path, tmp_path: Path
 ) -> None:
     path = run / PROOF_PARQUET
-    kept, inputs_sha256 = path.read_bytes(), read_run(run)["inputs_sha256"]
+    kept, inputs_sha256 = path.read_bytes(), read_run(run).inputs_sha256
     for damaged in (b"", kept[:-20], kept[: len(kept) // 2]):
         path.write_bytes(damaged)
         assert read_proof_sample(run, inputs_sha256) is None

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 
 from vocabopt import __version__
 from vocabopt.cli import main
+from vocabopt.run_directory import read_sweep
+from vocabopt.wording import reason
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -134,18 +136,19 @@ def test_the_output_in_the_readme_is_what_is_printed(sample: tuple[str, Path]) -
 def test_the_numbers_in_the_readme_s_first_sentence_are_measured(sample: tuple[str, Path]) -> None:
     sweep = json.loads((sample[1] / "sweep.json").read_text("utf-8"))
     point = sweep["choice"]["point"]
+    ratio = point["sets"]["heldout"]["n_tokens"] / sweep["sets"]["heldout"]["n_tokens_base"]
     first = README.partition("```")[0].replace("\n", " ")
     assert f"{point['n_added']:,} added tokens" in first
-    assert f"{point['sets']['heldout']['ratio_input']:.1%}".replace("%", " %") in first
-    assert f"{point['ratio_embedding']:.2f} times its embedding" in first
+    assert f"{ratio:.1%}".replace("%", " %") in first
+    assert f"{point['n_rows_total'] / sweep['base']['n_rows']:.2f} times its embedding" in first
     assert f"all sizes from 0 to {sweep['exhausted_at']:,}, each" in first
 
 
 def test_the_committed_report_is_of_the_same_choice(sample: tuple[str, Path]) -> None:
     """`make sample` writes it; it has the union and the merged tokenizer's proof in it, and no path of a machine."""
-    choice = json.loads((sample[1] / "sweep.json").read_text("utf-8"))["choice"]
+    told = reason(read_sweep(sample[1]))
     report = (ROOT / "reports" / "sample" / "report.html").read_text("utf-8")
-    assert html.escape(choice["reason"]).replace("&#x27;", "&#39;") in report
+    assert html.escape(told).replace("&#x27;", "&#39;") in report
     assert f"vocabopt {__version__}" in report
     assert 'id="table-union"' in report
     assert not re.search(r"/(tmp|home|root|work)/", report)

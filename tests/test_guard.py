@@ -12,11 +12,13 @@ from command_line import vocabopt
 from helpers import CORPUS, lines_of
 
 from vocabopt.console import Console
-from vocabopt.growth.guard import guard_record, guard_sentences, is_open
+from vocabopt.growth.guard import guard_of
+from vocabopt.run_directory import read_sweep
 from vocabopt.tokenizer import load_tokenizer
 from vocabopt.verify import VerifyOptions, verify
 from vocabopt.verify.checks_text import OTHER_TEXT
 from vocabopt.verify.text import plain_lines
+from vocabopt.wording import guard_sentences
 
 #: No language: Latin letters in words that English lacks, so that tokens of them change few English lines, if any.
 LATIN = ["Tôi không biết anh ấy đang ở đâu 1984 và tại sao.", "Chúng tôi sẽ đến vào ngày 20 tháng 1 năm 2021."] * 40
@@ -54,7 +56,7 @@ def test_the_guard_is_kept_as_facts(latin_run: tuple[Path, str]) -> None:
     assert list(guard["n_letters"]) == ["Latin"]
     # A twentieth of the documents is held out; what is counted is the training text.
     assert 0.8 * letters.total() < guard["n_letters"]["Latin"] <= letters.total()
-    assert is_open(guard)
+    assert read_sweep(latin_run[0]).guard.is_open
 
 
 def test_what_the_guard_leaves_open_of_a_protected_text_is_said_before_tokens_are_grown(tmp_path: Path) -> None:
@@ -75,8 +77,8 @@ def test_what_the_guard_leaves_open_of_a_protected_text_is_said_before_tokens_ar
         "sweep", korean, "--protect", f"kop={korean}", *common, "--script", "none", "--out", tmp_path / "whole"
     )
     assert "Not protected" not in whole.stderr
-    kept = json.loads((tmp_path / "whole" / "sweep.json").read_bytes())["points"][-1]["sets"]["kop"]
-    assert kept["ratio_input"] == 1.0
+    kept = json.loads((tmp_path / "whole" / "sweep.json").read_bytes())
+    assert kept["points"][-1]["sets"]["kop"]["n_tokens"] == kept["sets"]["kop"]["n_tokens_base"]
 
 
 def test_a_protected_text_is_named(tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_two_languages_in_one_text_are_both_learned_and_named(tmp_path: Path) ->
 def test_what_is_said_of_a_guard(
     scripts: tuple[str, ...] | None, text: str, protected: tuple[str, ...], said: str
 ) -> None:
-    (sentence,) = guard_sentences(guard_record(scripts, Counter(text), protected))
+    (sentence,) = guard_sentences(guard_of(scripts, Counter(text), protected))
     assert re.search(said, sentence), sentence
 
 

@@ -5,21 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from vocabopt.choice import laws, rules
+from vocabopt.choice import rules
 
 
 @pytest.mark.parametrize(
     ("n_nv", "width", "first", "second"), [(7e9, 4_096, 62_000, 67_000), (10.5e9, 5_120, 70_000, 76_000)]
 )
 def test_vocabularies_of_the_paper_s_table(n_nv: float, width: int, first: int, second: int) -> None:
-    assert laws.approach_1(n_nv) / width == pytest.approx(first, rel=0.01)
-    assert laws.approach_2(n_nv) / width == pytest.approx(second, rel=0.01)
+    assert rules.law_1(n_nv) / width == pytest.approx(first, rel=0.01)
+    assert rules.law_2(n_nv) / width == pytest.approx(second, rel=0.01)
 
 
 @pytest.mark.parametrize(("n_nv", "flops"), [(33e6, None), (7e9, None), (302e6, 1e19), (302e6, 1e21)])
 def test_the_third_approach_is_at_the_minimum_of_the_fitted_loss(n_nv: float, flops: float | None) -> None:
     """The loss itself (section 4.3), by a fine search: parameters in millions, tokens in thousand millions."""
-    budget = laws.compute_optimal_flops(n_nv) if flops is None else flops
+    budget = rules.compute_optimal_flops(n_nv) if flops is None else flops
 
     def loss(n_v: float) -> float:
         n_tokens = budget / (6 * (n_nv + n_v)) / 1e9
@@ -27,25 +27,25 @@ def test_the_third_approach_is_at_the_minimum_of_the_fitted_loss(n_nv: float, fl
             0.19584238398665638 / (n_v / 1e6) ** 0.6707374679896795 + 2.1241123120064955 / n_tokens**0.44660634152009615
         )
 
-    found = laws.approach_3(n_nv, flops)
+    found = rules.law_3(n_nv, flops)
     around = found * np.geomspace(0.5, 2, 4_001)
     best = around[int(np.argmin([loss(n_v) for n_v in around]))]
     assert found == pytest.approx(best, rel=1e-3)
 
 
 def test_more_training_deserves_a_larger_vocabulary() -> None:
-    optimal = laws.compute_optimal_flops(302e6)
-    assert laws.approach_3(302e6, optimal / 5) < laws.approach_3(302e6) < laws.approach_3(302e6, 5 * optimal)
+    optimal = rules.compute_optimal_flops(302e6)
+    assert rules.law_3(302e6, optimal / 5) < rules.law_3(302e6) < rules.law_3(302e6, 5 * optimal)
 
 
 def test_volt_s_utility_by_hand() -> None:
     """Text "abab": as a, b, a, b 1 bit a token, 1 bit a character; as ab, ab 0 bits. One token added: utility 1."""
-    utility = laws.marginal_utility(np.array([1.0, 0.0]), np.array([4, 2]), 4, 1)
+    utility = rules.marginal_utility(np.array([1.0, 0.0]), np.array([4, 2]), 4, 1)
     assert utility.tolist() == [1.0]
     # "abac": a 2/4, b 1/4, c 1/4 is 1.5 bits; as ab, a, c log2 3 bits over 3 tokens.
-    utility = laws.marginal_utility(np.array([1.5, math.log2(3)]), np.array([4, 3]), 4, 1)
+    utility = rules.marginal_utility(np.array([1.5, math.log2(3)]), np.array([4, 3]), 4, 1)
     assert utility[0] == pytest.approx(1.5 - 3 * math.log2(3) / 4)
-    assert len(laws.marginal_utility(np.array([1.5]), np.array([4]), 4, 1)) == 0
+    assert len(rules.marginal_utility(np.array([1.5]), np.array([4]), 4, 1)) == 0
 
 
 # --- Rules, on curves small enough to do by hand ---------------------------------------------------------------------

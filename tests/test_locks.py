@@ -14,13 +14,13 @@ from command_line import command_of, process, started, vocabopt, written
 from helpers import CORPUS
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.locks import entries, file_lock, folder_lock, remove_unfinished
+from vocabopt.folder import entries, file_lock, folder_lock, remove_unfinished
 
 KOREAN = CORPUS / "ko" / "news.txt"
 HOLD = """
 import sys, time
 from pathlib import Path
-from vocabopt.locks import folder_lock
+from vocabopt.folder import folder_lock
 with folder_lock(Path(sys.argv[1]), "vocabopt sweep news.txt"):
     print("held", flush=True)
     time.sleep(60)
@@ -136,7 +136,7 @@ def test_a_file_is_held_by_its_name(tmp_path: Path) -> None:
     with file_lock(tmp_path / "a.json", "vocabopt eval"):
         command = f"""
 from pathlib import Path
-from vocabopt.locks import file_lock
+from vocabopt.folder import file_lock
 with file_lock(Path({str(tmp_path / "b.json")!r}), "two"):
     pass
 with file_lock(Path({str(tmp_path / "a.json")!r}), "two"):

@@ -24,8 +24,8 @@ from sentencepiece import sentencepiece_model_pb2
 from test_bases import model_file
 from tokenizers import Tokenizer
 
-from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.errors import PromiseError
+from vocabopt.folder import FORMAT_VERSION
 from vocabopt.merge import proof
 from vocabopt.merge.export import merged_tokenizer_json, tokenizer_config
 from vocabopt.merge.extension import grown

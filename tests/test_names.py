@@ -14,7 +14,7 @@ import pytest
 from command_line import written
 from helpers import CORPUS
 
-from vocabopt.locks import folder_lock
+from vocabopt.folder import folder_lock
 from vocabopt.text.utf8 import encoded_for_display, json_bytes, printable
 
 KOREAN = CORPUS / "ko" / "news.txt"

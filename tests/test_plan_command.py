@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import assert_refused, vocabopt, written
+from report_data import fake_run
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -57,25 +58,9 @@ def extension(folder: Path, *, n_added: int = 100, n_tokens: int = 600, pad_to: 
 
 def sweep_of(folder: Path, *, n_tokens: int, n_added: int) -> Path:
     """The folder of a sweep, of which `plan` reads sweep.json alone."""
-    stats = dict.fromkeys(("n_documents", "n_bytes", "n_chars", "n_words", "n_tokens_base"), 1)
-    sets = {"train": {"role": "train", **stats}, "heldout": {"role": "heldout", **stats}}
-    counted = {name: {"n_tokens": 1, "ratio_input": 1.0} for name in sets}
-    point = {"n_added": n_added, "n_rows_total": n_tokens + n_added, "dry": False, "sets": counted}
-    point |= {"n_embedding_params": None, "ratio_embedding": None}
-    names = dict.fromkeys(("name", "family", "source", "sha256"), "b")
-    record = {
-        "format_version": 1,
-        "base": {**names, "n_tokens": n_tokens, "n_rows": n_tokens},
-        "model": None,
-        "scripts": [],
-        "options": {"heldout": 0.05, "seed": 0},
-        "sets": sets,
-        "points": [point],
-        "max_added": n_added,
-        "exhausted_at": None,
-        "curve_sha256": "0",
-        "choice": {"n_added": n_added, "reason": "", "point": point},
-    }
+    record, _, _ = fake_run()
+    record["base"] |= {"n_tokens": n_tokens, "n_rows": n_tokens}
+    record["choice"] |= {"n_added": n_added}
     return written(folder / "sweep.json", json.dumps(record)).parent
 
 

@@ -17,8 +17,16 @@ from tokenizers import Regex, normalizers
 
 from vocabopt.errors import PlaygroundError
 from vocabopt.report.playground import engine_script, pack_tokenizer
-from vocabopt.report.playground_pattern import FIRST_SYMBOL, One, in_javascript, parse, parts_for_one
-from vocabopt.report.playground_points import matched_by, partition, points
+from vocabopt.report.playground_pattern import (
+    FIRST_SYMBOL,
+    One,
+    in_javascript,
+    matched_by,
+    parse,
+    partition,
+    parts_for_one,
+    points,
+)
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 

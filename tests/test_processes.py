@@ -183,7 +183,7 @@ def test_a_signal_that_a_library_swallows_ends_the_command(command: list[str]) -
 READS = """
 import signal, sys
 from pathlib import Path
-from vocabopt.artifacts import read_parquet
+from vocabopt.folder import read_parquet
 from vocabopt.signals import hear_signals
 from vocabopt.errors import VocaboptError
 from vocabopt.failures import is_failure
@@ -223,9 +223,9 @@ def test_a_command_without_workers_ends_as_fast(tmp_path: Path) -> None:
 
 def test_a_fault_of_ours_is_one_sentence_and_its_traceback_is_kept(tmp_path: Path) -> None:
     code = """
-import vocabopt.choice.run
+import vocabopt.choice.choose
 def broken(*arguments): raise KeyError("no such thing")
-vocabopt.choice.run.rechoose = broken
+vocabopt.choice.choose.rechoose = broken
 from vocabopt.__main__ import run
 run()
 """

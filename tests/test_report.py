@@ -7,16 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_data import HOSTILE, Page, fake_run, full_choice, hostile_run, rendered
+from report_data import HOSTILE, Page, fake_run, hostile_run, ratio_of, records_of, rendered
 
-from vocabopt.report import text, write_report
+from vocabopt.records import SweepRecord
+from vocabopt.report import text
+from vocabopt.report.page import write_report
+from vocabopt.wording import (
+    agreement_sentence,
+    paper_axis_sentence,
+    reason,
+    rule_sentence,
+    rule_source,
+    window_sentence,
+)
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Page]:
     out = tmp_path_factory.mktemp("run")
     sweep, curve, run = fake_run()
-    return out, *rendered(out, full_choice(sweep), curve, run)
+    return out, *rendered(out, sweep, curve, run)
 
 
 def test_page_is_self_contained(report: tuple[Path, str, Page]) -> None:
@@ -62,7 +72,7 @@ def test_recommendation_stands_first_with_its_three_numbers(report: tuple[Path, 
     after = curve.item(399, "n_tokens_heldout")
     head = page.text[: page.text.index("Every text set at this size")]
     assert "Add 400 tokens to mistral-7b-v1" in head
-    assert sweep["choice"]["reason"] in head
+    assert reason(records_of(*fake_run())[0]) in head
     assert f"{100 * (1 - after / base):.1f} %" in head
     assert f"{base:,} become {after:,}" in head
     assert "3.3 M" in head  # 400 rows x 4,096 x 2
@@ -76,7 +86,7 @@ def test_recommendation_stands_first_with_its_three_numbers(report: tuple[Path, 
 
 def test_an_unknown_model_leaves_dashes_and_says_what_to_pass(tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    full_choice(sweep)["choice"]["model_cost"] = sweep["model"] = None
+    sweep["choice"]["model_cost"] = sweep["model"] = None
     for point in sweep["points"]:
         point["n_embedding_params"] = None
     html, page = rendered(tmp_path, sweep, curve, run)
@@ -88,17 +98,10 @@ def test_an_unknown_model_leaves_dashes_and_says_what_to_pass(tmp_path: Path) ->
 
 def test_a_model_of_unknown_layers_is_not_called_an_unknown_model(tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    full_choice(sweep)["choice"]["model_cost"] = None
+    sweep["choice"]["model_cost"] = None
     _, page = rendered(tmp_path, sweep, curve, run)
     assert "the layers of this model are not known" in page.text
     assert "--model" not in page.text
-
-
-def test_a_run_of_an_earlier_version_shows_what_it_holds(tmp_path: Path) -> None:
-    _, page = rendered(tmp_path, *fake_run())
-    assert "How sure is that?" not in page.text
-    assert "Add 400 tokens" in page.text
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"complexity", "sets", "used"}
 
 
 def test_table_of_sizes_shows_the_numbers_given(report: tuple[Path, str, Page]) -> None:
@@ -111,9 +114,9 @@ def test_table_of_sizes_shows_the_numbers_given(report: tuple[Path, str, Page]) 
             f"{point['n_added']:,}",
             f"{point['n_rows_total']:,}",
             f"{heldout['n_tokens']:,}",
-            f"{heldout['ratio_input']:.4f}",
-            f"{point['sets']['train']['ratio_input']:.4f}",
-            f"{point['ratio_embedding']:.4f}",
+            f"{ratio_of(sweep, point, 'heldout'):.4f}",
+            f"{ratio_of(sweep, point, 'train'):.4f}",
+            f"{point['n_rows_total'] / 32_000:.4f}",
             f"{heldout['n_tokens'] / 1_624_690:.3f}",
             f"{15_308_642 / heldout['n_tokens']:.3f}",
             f"{point['n_embedding_params']:,}",
@@ -159,14 +162,16 @@ def test_rules_windows_interval_and_sets_stand_behind_the_choice(report: tuple[P
     assert [row[0] for row in page.rows["table-rules"][1:] if "second opinion" in row[0]] == [
         "VOLT's utility second opinion", "scaling law 1 second opinion",
     ]  # fmt: skip
-    assert "What muv says. The paper of muv" in page.text
+    record: SweepRecord = records_of(*fake_run())[0]
+    rows = [row[2] for row in page.rows["table-rules"][1:]]
+    assert rows == [f"{rule_sentence(record, answer)} {rule_source(answer)}" for answer in record.choice.rules]
     assert page.rows["table-windows"] == [["from", "to 400", "to 800"], ["0", "110", "230"], ["200", text.DASH, "410"]]
     assert [row[-1] for row in page.rows["table-knees"][1:]] == ["380", "381", text.DASH, "383"]
     told = re.sub(r"\s+", " ", page.text)
     for words in (
         "held-out text lies between 360 and 450 in 90 % of the 997 resamples that have a knee; 3 have none.",
-        "marginal saving are those of held-out text", "110 over 0..400, 410 over 200..800",
-        "On the paper's axis 500.", "agree with nothing", "Norms are left out.", "row_multiple128",
+        "marginal saving are those of held-out text", window_sentence(record.choice), agreement_sentence(record.choice),
+        str(paper_axis_sentence(record.choice)), "left out are norms", "row_multiple128",
     ):  # fmt: skip
         assert words in told, words
 
@@ -210,7 +215,7 @@ def test_limits_and_provenance_are_told(report: tuple[Path, str, Page]) -> None:
     _, _, run = fake_run()
     for words in (
         "1,234 merges were blocked", "2 at 200, 4 at 400 and 8 at 800 added tokens", "gives no formula", "9f" * 32,
-        "0.004 s", "1.3 GB", run["command"], run["started_at"], run["notes"][0], "tokenizers0.22.1", "min_saving2",
+        "0.004 s", "1.3 GB", run["command"], run["started_at"], "tokenizers0.22.1", "min_saving2",
     ):  # fmt: skip
         assert words in page.text.replace("\n", ""), words
     assert page.text.index("gives no formula") < page.text.index("Inputs, options, versions")
@@ -224,13 +229,11 @@ def test_sizes_beyond_the_text_are_marked_with_the_reason(tmp_path: Path) -> Non
     assert [attrs["class"] for tag, attrs in page.elements if tag == "tr" and "dry" in (attrs.get("class") or "")]
 
 
-def test_undefined_points_and_an_unlisted_choice_are_dashes(tmp_path: Path) -> None:
+def test_a_choice_between_the_sizes_has_its_own_row(tmp_path: Path) -> None:
     sweep, curve, run = fake_run(n_added=500, choice=450)
-    sweep["points"][-1]["sets"] = {name: {"n_tokens": None, "ratio_input": None} for name in sweep["sets"]}
     _, page = rendered(tmp_path, sweep, curve, run)
-    assert page.row("table-points", "800")[2:5] == [text.DASH] * 3
+    assert page.row("table-points", "450")[-1] == "the choice"
     assert f"become {curve.item(449, 'n_tokens_heldout'):,}" in page.text
-    assert f"{text.DASH} rows, {text.DASH} of the base’s" in page.text
 
 
 def test_a_recommendation_of_nothing_is_said_in_words(tmp_path: Path) -> None:
@@ -260,7 +263,7 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     assert first[4][1] == "EC 8B"
     assert shown in [row[1] for row in page.rows["table-sets"]]
     assert page.rows["table-inputs"][1][0] == "corpus/" + shown + "U+DC80"
-    assert page.text.count("<script>alert('x')</script>") >= 12
+    assert page.text.count("<script>alert('x')</script>") >= 10
 
 
 def test_what_was_left_out_is_told_with_its_reason(tmp_path: Path) -> None:
@@ -275,7 +278,7 @@ def test_what_was_left_out_is_told_with_its_reason(tmp_path: Path) -> None:
 def test_two_renderings_are_equal_byte_for_byte(report: tuple[Path, str, Page], tmp_path: Path) -> None:
     out = report[0]
     sweep, curve, run = fake_run()
-    write_report(tmp_path, full_choice(sweep), curve, run)
+    write_report(tmp_path, *records_of(sweep, curve, run))
     for path in sorted(tmp_path.rglob("*.*")):
         assert path.read_bytes() == (out / path.relative_to(tmp_path)).read_bytes(), path.name
 

@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_data import fake_run, full_choice, rendered, without_heldout
+from report_data import fake_run, ratio_of, records_of, rendered, without_heldout
 
-from vocabopt.choice.table import interval_sentence
 from vocabopt.report import text
+from vocabopt.wording import interval_sentence
 
 
 def test_missing_heldout_is_a_dash_and_never_a_number(tmp_path: Path) -> None:
     sweep, curve, run = without_heldout()
     sweep["sets"]["train"]["n_words"] = 0
-    html, page = rendered(tmp_path, full_choice(sweep), curve, run)
+    html, page = rendered(tmp_path, sweep, curve, run)
     base, after = sweep["sets"]["train"]["n_tokens_base"], curve.item(399, "n_tokens_train")
     assert "Tokens saved on training text" in page.text
     assert f"{base:,} become {after:,}; no text was held out" in page.text
@@ -25,7 +25,7 @@ def test_missing_heldout_is_a_dash_and_never_a_number(tmp_path: Path) -> None:
     assert "here training text decides" in page.text
     row = page.row("table-points", "200")
     assert row[3] == text.DASH
-    assert row[4] == f"{sweep['points'][1]['sets']['train']['ratio_input']:.4f}"
+    assert row[4] == f"{ratio_of(sweep, sweep['points'][1], 'train'):.4f}"
     assert row[6] == text.DASH
     assert "Not known: no held-out text was counted." in page.text
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"complexity", "rules", "windows", "sets"}
@@ -35,7 +35,7 @@ def test_missing_heldout_is_a_dash_and_never_a_number(tmp_path: Path) -> None:
 
 def test_numbers_are_those_of_the_set_that_was_chosen_on(tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    full_choice(sweep)["choice"]["set"] = "news"
+    sweep["choice"]["set"] = "news"
     html, page = rendered(tmp_path, sweep, curve, run)
     base, after = sweep["sets"]["news"]["n_tokens_base"], curve.item(399, "n_tokens_news")
     assert "Tokens saved on text set news" in page.text
@@ -44,7 +44,7 @@ def test_numbers_are_those_of_the_set_that_was_chosen_on(tmp_path: Path) -> None
     assert "no text was held out" not in page.text
     assert page.row("table-points", "400")[2:6] == [
         f"{after:,}",
-        *(f"{sweep['points'][2]['sets'][name]['ratio_input']:.4f}" for name in ("heldout", "train", "news")),
+        *(f"{ratio_of(sweep, sweep['points'][2], name):.4f}" for name in ("heldout", "train", "news")),
     ]
     assert "marginal saving are those of text set news" in page.text
     assert next(value for name, value in page.attributes() if name == "data-lines").startswith("set0:s0 set1:s0 set3:")
@@ -52,9 +52,9 @@ def test_numbers_are_those_of_the_set_that_was_chosen_on(tmp_path: Path) -> None
 
 def test_no_interval_is_told_with_the_reason(tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    full_choice(sweep)["choice"]["interval"] = None
+    sweep["choice"]["interval"] = None
     _, page = rendered(tmp_path, sweep, curve, run)
-    assert interval_sentence(sweep["choice"]) in page.text
+    assert interval_sentence(records_of(sweep, curve, run)[0].choice) in page.text
     assert "no interval · How sure is that?" in page.text
     assert "% interval" not in page.text
 
@@ -79,7 +79,7 @@ def test_what_the_knee_says_is_told_apart_from_the_recommendation(
     tmp_path: Path, choice: dict[str, Any], told: str, not_told: str
 ) -> None:
     sweep, curve, run = fake_run()
-    full_choice(sweep)["choice"] |= choice
+    sweep["choice"] |= choice
     html, page = rendered(tmp_path, sweep, curve, run)
     assert told in page.text
     assert not_told not in page.text
@@ -87,10 +87,10 @@ def test_what_the_knee_says_is_told_apart_from_the_recommendation(
     assert "knee: 400 added" not in html
 
 
-def test_options_of_the_choice_are_told_the_model_too(tmp_path: Path) -> None:
+def test_options_of_the_choice_are_shown(tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    full_choice(sweep)["choice"]["options"] |= {"model": "another-model", "window": [100, 800]}
+    sweep["choice"]["options"] |= {"text_set": "news", "window": [100, 800]}
     _, page = rendered(tmp_path, sweep, curve, run)
     told = page.text[page.text.index("Options of the choice") :].replace("\n", "")
-    assert "modelanother-model" in told
+    assert "text_setnews" in told
     assert "window100, 800" in told

@@ -13,9 +13,8 @@ from command_line import vocabopt
 from helpers import CORPUS
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.fields import check_fields
-from vocabopt.report import fields
-from vocabopt.report.rebuild import rebuild_report
+from vocabopt.report.inputs import AdaptRecord, VerifyRecord, input_of
+from vocabopt.report.page import rebuild_report
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ def _spoil(run_dir: Path, name: str, text: str) -> None:
         (
             "samples.json",
             '{"format_version": 1, "samples": {"a": "text"}}',
-            r"samples.json: field samples holds no lists of texts .*Remove it, or sweep into a new folder.",
+            r"samples.json: field samples.a is not a list. Remove it, or sweep into a new folder.",
         ),
         (
             "tokenizer/verify.json",
@@ -142,12 +141,12 @@ ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "sta
 def test_what_merge_and_adapt_left_is_refused_without_a_field_that_the_page_needs(
     tmp_path: Path, name: str, record: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
-    shape = {"verify": fields.VERIFY, "adapt": fields.ADAPT}[name]
+    kind: Any = {"verify": VerifyRecord, "adapt": AdaptRecord}[name]
     path = tmp_path / f"{name}.json"
-    check_fields(record, shape, path, "")
+    input_of(record, kind, path)
     spoiled = {key: value for key, value in {**record, **change}.items() if value is not ...}
-    with pytest.raises(RunDirectoryError, match=re.escape(f"{name}.json: {message}. Again.")):
-        check_fields(spoiled, shape, path, "Again.")
+    with pytest.raises(RunDirectoryError, match=re.escape(f"{name}.json: {message}") + ".* Or remove the file"):
+        input_of(spoiled, kind, path)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_data import Page, fake_run, full_choice, hostile_run, rendered
+from report_data import Page, fake_run, hostile_run, records_of, rendered, view_of
 
 from vocabopt.choice.complexity import EmbeddingTable
-from vocabopt.report import write_report
-from vocabopt.report.draw import Drawing, Key, frame, house_style, render
-from vocabopt.report.svg import COLOURS
-from vocabopt.report.view import View
+from vocabopt.report.draw import COLOURS, Drawing, Key, frame, house_style, render
+from vocabopt.report.page import write_report
 
 NAMES = ("complexity", "rules", "windows", "sets", "used")
 
@@ -24,7 +22,7 @@ NAMES = ("complexity", "rules", "windows", "sets", "used")
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Page]:
     out = tmp_path_factory.mktemp("run")
     sweep, curve, run = fake_run()
-    return out, *rendered(out, full_choice(sweep), curve, run)
+    return out, *rendered(out, sweep, curve, run)
 
 
 def test_figures_are_valid_svg_and_png_without_references(report: tuple[Path, str, Page]) -> None:
@@ -91,7 +89,7 @@ def test_the_embedding_line_is_that_of_every_size_not_of_the_table(
     sweep, curve, run = fake_run(n_added=500, sizes=(0, 400, 8_000))
     sweep["base"]["n_rows"] = n_rows
     assert sweep["points"][-1]["n_rows_total"] == 32_500
-    sizes, ratios = View(sweep, curve, run).embedding_line()
+    sizes, ratios = view_of(sweep, curve, run).embedding_line()
     assert np.stack([sizes, ratios], axis=1) == pytest.approx(np.array(corners))
     table = EmbeddingTable(base_n_tokens=32_000, base_n_rows=n_rows, model=None)
     every = range(curve.height + 1)
@@ -99,7 +97,7 @@ def test_the_embedding_line_is_that_of_every_size_not_of_the_table(
 
 
 def test_figures_name_sets_and_rules_in_letters_that_the_font_has(tmp_path: Path) -> None:
-    write_report(tmp_path, *hostile_run())
+    write_report(tmp_path, *records_of(*hostile_run()))
     for svg in (tmp_path / "figures").glob("*.svg"):
         assert not {element.tag.rpartition("}")[2] for element in ET.parse(svg).iter()} & {"script", "image", "a", "b"}
     labels = [element.text for element in ET.parse(tmp_path / "figures" / "sets.svg").iter()]
@@ -131,6 +129,6 @@ def test_a_reader_s_own_matplotlib_settings_change_nothing(report: tuple[Path, s
 
     sweep, curve, run = fake_run()
     with matplotlib.rc_context({"figure.autolayout": True, "font.size": 30, "savefig.bbox": "tight"}):
-        write_report(tmp_path, full_choice(sweep), curve, run)
+        write_report(tmp_path, *records_of(sweep, curve, run))
         assert matplotlib.rcParams["font.size"] == 30
     assert (tmp_path / "report.html").read_bytes() == (report[0] / "report.html").read_bytes()

@@ -1,6 +1,5 @@
 """The report on an adapted model: what it gained and forgot, in words, tables and figures, whatever was measured."""
 
-import copy
 import json
 import math
 import re
@@ -11,7 +10,8 @@ from typing import Any
 
 import pytest
 from matplotlib.text import Text
-from report_data import HOSTILE, Page, fake_run, full_choice, rendered
+from msgspec import inspect
+from report_data import HOSTILE, Page, fake_run, rendered, view_of
 from training_data import (
     N_POINTS,
     STAGES,
@@ -22,15 +22,12 @@ from training_data import (
 )
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.fields import Shape, check_fields
 from vocabopt.report import text
 from vocabopt.report.charts_training import draw_training_bits, draw_training_loss, draw_training_memory
 from vocabopt.report.draw import Drawing, Picture, house_style
-from vocabopt.report.fields import ADAPT
+from vocabopt.report.inputs import AdaptRecord, input_of
 from vocabopt.report.page import render as render_page
-from vocabopt.report.training import Training
-from vocabopt.report.training_loss import loss_lines, track_of
-from vocabopt.report.view import View
+from vocabopt.report.training import Training, loss_lines, track_of
 
 Record = dict[str, Any]
 DRAWINGS = {
@@ -44,9 +41,12 @@ def spoken(page: Page) -> str:
     return re.sub(r"\s+", " ", page.text)
 
 
+def training_of(record: Record) -> Training:
+    return Training(input_of(record, AdaptRecord, Path("adapt.json")))
+
+
 def drawings_of(record: Record) -> dict[str, Drawing]:
-    check_fields(record, ADAPT, Path("adapt.json"), "")
-    view = View(*fake_run(), adapt=record)
+    view = view_of(*fake_run(), adapt=record)
     with house_style():
         return {name: drawn for name, draw in DRAWINGS.items() if (drawn := draw(view)) is not None}
 
@@ -56,7 +56,7 @@ def page_of(record: Record) -> Page:
     blank = {"svg": b"", "inline": "", "png": b""}
     # The page always has its first two figures.
     pictures = [Picture(name=name, **blank) for name in ("complexity", "sets", *drawings_of(record))]
-    view = View(*fake_run(), adapt=record)
+    view = view_of(*fake_run(), adapt=record)
     return Page(render_page(view, pictures, {}, {"playground": "", "curve": "", "tokens": ""}))
 
 
@@ -68,7 +68,7 @@ def texts_in(drawing: Drawing) -> list[str]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Page]:
     out = tmp_path_factory.mktemp("run")
     sweep, curve, run = fake_run()
-    return out, *rendered(out, full_choice(sweep), curve, run, adapt=full_adaptation())
+    return out, *rendered(out, sweep, curve, run, adapt=full_adaptation())
 
 
 # --- The result ------------------------------------------------------------------------------------------------------
@@ -153,13 +153,13 @@ def test_samples_stand_side_by_side_in_their_lines_and_language(whole: tuple[Pat
     assert html.count('role="group" aria-label="Prompt ') == 5
     assert '<p class="cut" lang="ko"><bdi>밥을 먹고 학교에 갔습니다.</bdi><br><bdi>그리고</bdi></p>' in html
     assert '<p class="cut"><bdi>The weather today</bdi></p>' in html
-    first, second = Training(full_adaptation()).samples[:2]
+    first, second = training_of(full_adaptation()).samples[:2]
     assert (first.control.text, second.control.text) == ("밥을", None)
 
 
 def test_two_renderings_are_equal_byte_for_byte(whole: tuple[Path, str, Page], tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    rendered(tmp_path, full_choice(sweep), curve, run, adapt=json.loads(json.dumps(full_adaptation())))
+    rendered(tmp_path, sweep, curve, run, adapt=json.loads(json.dumps(full_adaptation())))
     for path in sorted(tmp_path.rglob("*.*")):
         assert path.read_bytes() == (whole[0] / path.relative_to(tmp_path)).read_bytes(), path.name
 
@@ -194,7 +194,7 @@ def test_the_loss_is_shown_in_bits_per_byte_worked_by_hand() -> None:
         {"tokens": 120, "bytes": 400, "curve": points, "bits_per_byte": {}},
         {"tokens": 100, "bytes": 400, "n_steps": 2, "curve": [{"step": 1, "loss": 2.0}], "bits_per_byte": {}},
     ]
-    arm = Training({"before": {}, "after": {}, "stages": stages}).adapted
+    arm = training_of({"before": {}, "after": {}, "stages": stages}).adapted
     assert track_of(arm).ends == [400, 800]
     first, second = loss_lines(arm, in_bits=True)
     bits = [4.0 * 30 / 100, 3.0 * 20 / 100, 2.0 * 40 / 100]
@@ -206,7 +206,7 @@ def test_the_loss_is_shown_in_bits_per_byte_worked_by_hand() -> None:
 def test_a_long_curve_is_drawn_as_means_that_are_ratios_of_sums() -> None:
     points = [{"step": i, "tokens": 10 * i + i % 2, "bytes": 40 * i, "loss": 1.0 + i % 2} for i in range(1, 801)]
     stage = {"tokens": 8_000, "bytes": 32_000, "curve": points, "bits_per_byte": {}}
-    arm = Training({"before": {}, "after": {}, "stages": [stage]}).adapted
+    arm = training_of({"before": {}, "after": {}, "stages": [stage]}).adapted
     (line,) = loss_lines(arm, in_bits=True)
     assert len(line) == 400
     # In turn 11 tokens of loss 2 and 9 tokens of loss 1, 80 bytes together.
@@ -276,27 +276,28 @@ def test_a_stopped_run_says_why_and_shows_what_it_had_done() -> None:
     assert "finished model" not in told
     assert page.rows["table-stages"][-1][0].startswith("2 odd-blocks")
     assert text.DASH in texts_in(pictures["training_memory"])
-    stages = Training(stopped_adaptation()).adapted.stages
-    assert [len(line) for line in loss_lines(Training(stopped_adaptation()).adapted, in_bits=True)] == [
+    stages = training_of(stopped_adaptation()).adapted.stages
+    assert [len(line) for line in loss_lines(training_of(stopped_adaptation()).adapted, in_bits=True)] == [
         N_POINTS, N_POINTS - 1,
     ]  # fmt: skip
-    assert stages[1].curve[-1].loss is None
+    assert (stages[1].curve or ())[-1].loss is None
 
 
-def optional(shape: Shape, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Where a record of this shape may lack a field."""
-    if isinstance(shape, list):
-        yield from optional(shape[0], (*at, 0))
-    elif isinstance(shape, dict):
-        for name, inner in shape.items():
-            inside = (*at, name.removesuffix("?"))
-            if name.endswith("?"):
-                yield inside
-            if name != "*":
-                yield from optional(inner, inside)
+def optional(node: inspect.Type, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where a record of this type may lack a field."""
+    if isinstance(node, inspect.UnionType):
+        for part in node.types:
+            yield from optional(part, at)
+    elif isinstance(node, inspect.VarTupleType):
+        yield from optional(node.item_type, (*at, 0))
+    elif isinstance(node, inspect.StructType):
+        for given in node.fields:
+            if not given.required and given.name != "format_version":
+                yield (*at, given.name)
+            yield from optional(given.type, (*at, given.name))
 
 
-OPTIONAL = list(optional(ADAPT))
+OPTIONAL = list(optional(inspect.type_info(AdaptRecord)))
 
 
 def changed(record: Record, path: tuple[str | int, ...], value: object) -> None:
@@ -361,10 +362,9 @@ def test_numbers_that_are_none_leave_a_page(value: float) -> None:
     ],
 )
 def test_a_broken_field_is_named_with_its_file(change: Record, message: str) -> None:
-    record = full_adaptation()
-    check_fields(record, ADAPT, Path("adapt.json"), "")
-    with pytest.raises(RunDirectoryError, match=re.escape(f"run/adapt.json: {message}. Again.")):
-        check_fields(copy.deepcopy(record) | change, ADAPT, Path("run/adapt.json"), "Again.")
+    said = rf"run/adapt\.json: {re.escape(message)}.*\. Run `vocabopt adapt` again\. Or remove the file\.$"
+    with pytest.raises(RunDirectoryError, match=said):
+        input_of(full_adaptation() | change, AdaptRecord, Path("run/adapt.json"))
 
 
 def test_hostile_names_prompts_and_texts_are_shown_as_text(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from command_line import vocabopt
 from helpers import CORPUS, merged, n_tokens, split_heldout
 
 from vocabopt.choice.options import ChoiceOptions
-from vocabopt.sensitivity.compare import TOGETHER
+from vocabopt.sensitivity import TOGETHER
 from vocabopt.tokenizer import Base
 
 TALK = ("chat", "dialogue", "interview", "review")
@@ -156,7 +156,7 @@ def test_a_folder_of_another_comparison_is_refused_and_its_own_taken_again(
     assert vocabopt("sensitivity", *texts.values(), "--size", 100, "--out", out, "--quiet").exit_code == 0
     result = vocabopt("sensitivity", *texts.values(), "--heldout", 0.3, "--out", out, "--quiet")
     assert result.exit_code == 2
-    assert "holds another comparison (other text, base or reading options)" in result.stderr
+    assert "holds another comparison (other text, base or reading options" in result.stderr
 
 
 def test_a_corpus_too_small_to_hold_out_and_a_folder_of_others_are_named(

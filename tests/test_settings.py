@@ -45,12 +45,13 @@ from vocabopt.merge.export import merged_base
 from vocabopt.merge.extension import grown
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
+from vocabopt.run_directory import read_sweep
 from vocabopt.sweep import run_sweep
-from vocabopt.tables import sweep_notes
 from vocabopt.text.content import bytes_of_texts, content_hashes
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens
 from vocabopt.verify import VerifyOptions, verify
+from vocabopt.wording import sweep_notes
 
 #: Settings tried of each family.
 N_SETTINGS = 170
@@ -435,7 +436,7 @@ def test_counts_of_other_text_do_not_pass_though_all_documents_are_long(tmp_path
     assert (proof["n_whole_documents"], proof["is_all"]) == (1, True)
     assert proof["n_documents"] == 1 + proof["n_excerpts"]
     told = f"on 1 distinct document and {proof['n_excerpts']} parts of longer ones, one by one ("
-    assert told in sweep_notes(run.sweep)[-1]
+    assert told in sweep_notes(read_sweep(run.out))[-1]
     path = run.out / PROOF_PARQUET
     metadata, frame = pl.read_parquet_metadata(path), pl.read_parquet(path)
     other = frame.with_columns(pl.col("text").str.replace_all("다", "닭"))
@@ -498,9 +499,10 @@ def test_a_union_is_proved_on_whole_documents(tmp_path: Path) -> None:
 
 
 def test_a_run_of_a_version_that_counted_otherwise_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    run = sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=20)
-    record = json.loads((run.out / "run.json").read_text(encoding="utf-8"))
-    del record["counts_version"]
-    (run.out / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    with pytest.raises(RunDirectoryError, match="holds a run of a version of vocabopt that counted otherwise"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vocabopt.run_directory.COUNTS_VERSION", 1)
+        sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=20)
+    with pytest.raises(
+        RunDirectoryError, match=r"run: holds another run \(.* or made by another version of vocabopt\)"
+    ):
         sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=20)

@@ -8,8 +8,9 @@ import pytest
 from command_line import assert_refused, vocabopt
 from helpers import lines_of
 
-from vocabopt.choice.heldout import MIN_HELDOUT_DOCUMENTS
 from vocabopt.growth.proof_sample import EXCERPT_BYTES
+from vocabopt.run_directory import read_sweep
+from vocabopt.wording import MIN_HELDOUT_DOCUMENTS, reason
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_where_no_rule_bounds_a_size_the_end_of_the_curve_is_named(tmp_path: Pat
     choice = json.loads((tmp_path / "run" / "sweep.json").read_bytes())["choice"]
     assert choice["rule"] == "end"
     assert all(rule["bound"] != "at" for rule in choice["rules"] if rule["kind"] in ("flops", "used", "marginal"))
-    assert "so its end decides" in choice["reason"]
+    assert "so its end decides" in reason(read_sweep(tmp_path / "run"))
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "The upright line is the choice; no rule bounds a size, so it is the end of the curve" in page
     assert "by the rule" not in page

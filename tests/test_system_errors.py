@@ -16,9 +16,9 @@ from limits import full_disk, let_everyone_enter, limited
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from vocabopt.artifacts import write_atomic, write_parquet_atomic
 from vocabopt.errors import RunDirectoryError, VocaboptError
 from vocabopt.failures import refusal
+from vocabopt.folder import write_atomic, write_parquet_atomic
 from vocabopt.model.spec import load_model_spec
 from vocabopt.text.corpus import TextFile
 from vocabopt.text.pipes import read_whole
@@ -137,9 +137,9 @@ def test_a_folder_that_may_not_be_entered_by_the_user_that_root_becomes(swept: P
 #: Everything that the commands above import, and then the user `nobody`.
 NOBODY = """
 import os, sys, tempfile
-import vocabopt.analyze.run, vocabopt.choice.run, vocabopt.merge.run, vocabopt.report.rebuild
-import vocabopt.sweep, vocabopt.verify, vocabopt.tokenizer.load, huggingface_hub, vocabopt.locks
-import vocabopt.cli, vocabopt.verify.load, vocabopt.report.build, vocabopt.report.charts
+import vocabopt.analyze.run, vocabopt.choice.choose, vocabopt.merge.run, vocabopt.report.page
+import vocabopt.sweep, vocabopt.verify, vocabopt.tokenizer.load, huggingface_hub, vocabopt.folder
+import vocabopt.cli, vocabopt.verify.load, vocabopt.report.page, vocabopt.report.charts
 import vocabopt.cli as cli
 cli.use_caches = lambda: None
 os.setgid(65534); os.setuid(65534)

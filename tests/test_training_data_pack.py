@@ -30,9 +30,9 @@ from trainer.data import (
 from trainer.document_ends import document_ends
 from trainer.plan import Stage
 from trainer.stages import StageSettings, run_stage
-from vocabopt.artifacts import read_json
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError, TrainingError
+from vocabopt.folder import read_json
 from vocabopt.text.readers import ReadOptions
 from vocabopt.tokenizer import Base
 

@@ -16,7 +16,7 @@ from conftest import Run
 from helpers import CORPUS, all_ids, has_hangul, lines_of, n_tokens, split_heldout, train_sentencepiece
 from tokenizers import Tokenizer
 
-from vocabopt.artifacts import read_json
+from vocabopt.folder import read_json
 from vocabopt.merge.run import merge_run, merge_vocabulary
 from vocabopt.run_directory import read_counts
 from vocabopt.tokenizer import Base, load_base
@@ -189,7 +189,7 @@ def test_the_terminal_and_the_report_show_the_union_beside_the_curve(out: Path, 
         assert row.split()[1:5] == [
             f"{point['n_overlap']:,}",
             f"{point['n_added']:,}",
-            f"{point['sets']['heldout']['ratio_input']:.4f}",
+            f"{point['sets']['heldout']['n_tokens'] / base:.4f}",
             grown,
         ]
     assert union["choice"]["reason"] in printed

@@ -16,9 +16,9 @@ from helpers import CORPUS, all_ids, has_hangul, lines_of, train_byte_level, tra
 from rich.console import Console as RichConsole
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from vocabopt.artifacts import read_json
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
+from vocabopt.folder import read_json
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer import load_tokenizer
 from vocabopt.tokenizer.families import byte_of_char

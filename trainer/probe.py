@@ -19,11 +19,11 @@ from trainer.adapt.checks import check_early, plan_of
 from trainer.data import parse_budget
 from trainer.options import Cell, ProbeOptions, option_of
 from trainer.processes import main_only
-from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
-from vocabopt.tabular import PlainTable, shown
+from vocabopt.folder import FORMAT_VERSION, check_own_folder, read_json, write_json_atomic
+from vocabopt.tables import PlainTable, shown
 
 PROBE_JSON = "probe.json"
 MEASURED = "measured"

@@ -1,129 +1,111 @@
-"""One run directory: whose it is, and the counts that a second run on the same inputs need not make again."""
+"""What a sweep leaves in its run directory: taking the folder, the counts of an earlier run, and reading what is there.
 
+Every file has one reader here, which checks it against the others: the curve is the one that sweep.json names, the
+folds add up to it, the counts are of the same inputs.
+"""
+
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import (
-    FORMAT_VERSION,
-    check_writable,
+from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.folder import (
+    check_own_folder,
     digest,
     read_json,
     read_parquet,
     read_parquet_metadata,
-    write_json_atomic,
     write_parquet_atomic,
 )
-from vocabopt.errors import RunDirectoryError
 from vocabopt.growth.counts import ChunkCounts, SetStats, count_words
-from vocabopt.locks import entries
 from vocabopt.options import SweepOptions
+from vocabopt.records import (
+    Input,
+    RunRecord,
+    SweepRecord,
+    Swept,
+    UnionRecord,
+    read_record,
+    record_of,
+    write_record,
+)
 from vocabopt.text.corpus import TextSet, fingerprint, tell_same_content
-from vocabopt.text.sets import N_FOLDS
+from vocabopt.text.scripts import parse_scripts
+from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.text.utf8 import printable
 from vocabopt.tokenizer import Base
+from vocabopt.union import UNION_JSON
 
+RUN_JSON, SWEEP_JSON = "run.json", "sweep.json"
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
 COUNTS_VERSION = 2
 #: Options that decide which documents there are, and in which set; the rest may change between runs.
 _COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error", "format", "cross_spaces")
+_AGAIN = Swept.NEXT_STEP
+S = TypeVar("S", bound=Swept)
 
 
-@dataclass
-class RunDirectory:
-    """The folder of one run. `record` is what run.json says of its inputs from the start."""
+def take_run_directory(options: SweepOptions, base: Base, text_sets: tuple[TextSet, ...]) -> RunRecord:
+    """Take an empty folder, or that of an earlier run on the same inputs; run.json then says what went in.
 
-    path: Path
-    record: dict[str, Any]
-    counts_reused: bool = False
-
-    @classmethod
-    def open(cls, options: SweepOptions, base: Base, text_sets: tuple[TextSet, ...]) -> "RunDirectory":
-        """Take an empty folder, or that of an earlier run on the same inputs.
-
-        Raises:
-            RunDirectoryError: the folder cannot be written, or holds another run or other files.
-        """
-        check_writable(options.out)
-        fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
-        tell_same_content(text_sets, fingerprints)
-        inputs = [
-            {
-                **asdict(file),
-                "url": printable(file.url),
-                "role": text_set.role,
-                "fingerprint": fingerprints[file.url],
-            }
-            for text_set in text_sets
-            for file in text_set.files
-        ]
-        identity = {
-            "counts_version": COUNTS_VERSION,
-            "base": base.sha256,
-            "inputs": sorted([entry["text_set"], entry["role"], entry["fingerprint"]] for entry in inputs),
-            "options": {name: getattr(options, name) for name in _COUNT_OPTIONS},
-        }
-        record = {"format_version": FORMAT_VERSION, "counts_version": COUNTS_VERSION, "inputs": inputs}
-        run = cls(options.out, {**record, "inputs_sha256": digest(identity)})
-        run._check_owner()
-        write_json_atomic(run.path / "run.json", run.record)
-        return run
-
-    def _check_owner(self) -> None:
-        marker = self.path / "run.json"
-        if marker.exists():
-            earlier = read_json(marker, next_step="Choose another folder with --out.")
-            # A run that failed before it had counts left nothing to lose: its mended command may take the folder.
-            has_results = any((self.path / name).exists() for name in ("counts.parquet", "sweep.json"))
-            if has_results and earlier.get("counts_version") != COUNTS_VERSION:
-                raise RunDirectoryError(
-                    f"{self.path}: holds a run of a version of vocabopt that counted otherwise. Choose another folder "
-                    "with --out, or remove this one."
-                )
-            if has_results and earlier.get("inputs_sha256") != self.record["inputs_sha256"]:
-                raise RunDirectoryError(
-                    f"{self.path}: holds another run (other text, base or reading options). "
-                    "Choose another folder with --out, or remove this one."
-                )
-        elif found := entries(self.path):
-            raise RunDirectoryError(
-                f"{self.path}: is not empty and holds no run (found {', '.join(found[:3])}). "
-                "Choose a new or empty folder with --out."
-            )
-
-    def save_counts(self, counts: ChunkCounts, weights: NDArray[np.int64]) -> None:
-        """Write counts.parquet (chunk -> count per set) and counts_folds.parquet (the same per fold)."""
-        if self.counts_reused:
-            return
-        count_words(counts, weights)
-        frame = pl.DataFrame(
-            {"chunk": counts.texts()} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)}
+    Raises:
+        RunDirectoryError: the folder cannot be written, or holds another run or other files.
+    """
+    fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
+    tell_same_content(text_sets, fingerprints)
+    inputs = tuple(
+        Input(
+            url=printable(file.url),
+            text_set=file.text_set,
+            n_bytes=file.n_bytes,
+            role=text_set.role,
+            fingerprint=fingerprints[file.url],
         )
-        folds = pl.DataFrame(
-            {
-                "chunk": np.repeat(np.arange(counts.n_chunks), np.diff(counts.offsets)),
-                "group": counts.groups,
-                "n": counts.counts,
-            }
-        )
-        write_parquet_atomic(self.path / "counts_folds.parquet", folds)
-        # Last, and with what a later run needs to know: its presence means that the counts are whole.
-        metadata = {
-            "inputs_sha256": self.record["inputs_sha256"],
-            "sets": json.dumps({name: asdict(stats) for name, stats in counts.sets.items()}),
-        }
-        write_parquet_atomic(self.path / "counts.parquet", frame, metadata=metadata)
+        for text_set in text_sets
+        for file in text_set.files
+    )
+    identity = {
+        "counts_version": COUNTS_VERSION,
+        "base": base.sha256,
+        "inputs": sorted([entry.text_set, entry.role, entry.fingerprint] for entry in inputs),
+        "options": {name: getattr(options, name) for name in _COUNT_OPTIONS},
+    }
+    record = RunRecord(counts_version=COUNTS_VERSION, inputs=inputs, inputs_sha256=digest(identity))
+    # A run that failed before it had counts left nothing to lose: its mended command may take the folder.
+    check_own_folder(options.out, RUN_JSON, inputs_sha256=record.inputs_sha256, results=("counts.parquet", SWEEP_JSON))
+    write_record(options.out / RUN_JSON, record)
+    return record
 
-    def load_counts(self) -> ChunkCounts | None:
-        """The counts of an earlier run on the same inputs, None if there are none or they are not whole."""
-        counts = read_counts(self.path, self.record["inputs_sha256"])
-        self.counts_reused = counts is not None
-        return counts
+
+# --- Counts -----------------------------------------------------------------------------------------------------------
+
+
+def save_counts(run_dir: Path, counts: ChunkCounts, weights: NDArray[np.int64], inputs_sha256: str) -> None:
+    """Write counts.parquet (chunk -> count per set) and counts_folds.parquet (the same per fold)."""
+    count_words(counts, weights)
+    frame = pl.DataFrame({"chunk": counts.texts()} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)})
+    folds = pl.DataFrame(
+        {
+            "chunk": np.repeat(np.arange(counts.n_chunks), np.diff(counts.offsets)),
+            "group": counts.groups,
+            "n": counts.counts,
+        }
+    )
+    write_parquet_atomic(run_dir / "counts_folds.parquet", folds)
+    # Last, and with what a later run needs to know: its presence means that the counts are whole.
+    metadata = {
+        "inputs_sha256": inputs_sha256,
+        "sets": json.dumps({name: asdict(stats) for name, stats in counts.sets.items()}),
+    }
+    write_parquet_atomic(run_dir / "counts.parquet", frame, metadata=metadata)
 
 
 def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
@@ -167,3 +149,164 @@ def _counts_of(frame: pl.DataFrame, folds: pl.DataFrame, sets: dict[str, SetStat
     )
     stored = frame.select(f"n_{name}" for name in sets).to_numpy()
     return counts if np.array_equal(counts.weights(), stored) else None
+
+
+# --- What a finished sweep left ---------------------------------------------------------------------------------------
+
+
+def read_sweep(run_dir: Path) -> SweepRecord:
+    """sweep.json of a finished sweep.
+
+    Raises:
+        RunDirectoryError: it is not there, broken, or a field is missing or no value of its kind.
+    """
+    return _read_sweep(run_dir, SweepRecord)
+
+
+def read_swept(run_dir: Path) -> Swept:
+    """sweep.json without its choice, for a command that makes the choice anew. Raises RunDirectoryError."""
+    return _read_sweep(run_dir, Swept)
+
+
+def _read_sweep(run_dir: Path, kind: type[S]) -> S:
+    path = run_dir / SWEEP_JSON
+    if not path.exists():
+        if (run_dir / RUN_JSON).exists():
+            raise RunDirectoryError(f"{run_dir}: its sweep did not finish (no {SWEEP_JSON}). {_AGAIN}")
+        what = f"is not the folder of a sweep (no {SWEEP_JSON})" if run_dir.is_dir() else "no such folder"
+        raise RunDirectoryError(f"{run_dir}: {what}. Name the one that `vocabopt sweep ... --out` wrote.")
+
+    def next_step(field: str) -> str:
+        return f"Decide again: vocabopt choose {run_dir}" if field.startswith(("choice", "n_scaffold")) else _AGAIN
+
+    sweep = record_of(read_json(path, next_step=_AGAIN), kind, path, next_step)
+    try:
+        known = parse_scripts(",".join(sweep.scripts) or "none")
+    except OptionError as error:
+        raise RunDirectoryError(f"{path}: field scripts: {error} {_AGAIN}") from error
+    if known != sweep.scripts:
+        raise RunDirectoryError(f"{path}: field scripts is not as a sweep writes it. {_AGAIN}")
+    for name in (TRAIN, HELDOUT):
+        if name not in sweep.sets:
+            raise RunDirectoryError(f"{path}: field sets.{name} is missing. {_AGAIN}")
+    fields = [(f"points.{i}", point) for i, point in enumerate(sweep.points)]
+    if isinstance(sweep, SweepRecord):
+        windows = sweep.choice.windows
+        if [*map(len, windows.knees)] != [len(windows.ends)] * len(windows.starts):
+            raise RunDirectoryError(
+                f"{path}: field choice.windows.knees is no row a start of a knee an end. {next_step('choice')}"
+            )
+        if sweep.choice.set not in sweep.sets:
+            raise RunDirectoryError(f"{path}: field choice.set is no text set of the sweep. {next_step('choice')}")
+        fields.append(("choice.point", sweep.choice.point))
+    for field, point in fields:
+        if point.sets.keys() != sweep.sets.keys():
+            names = ", ".join(sweep.sets)
+            raise RunDirectoryError(
+                f"{path}: field {field}: its text sets are not those of the sweep ({names}). {next_step(field)}"
+            )
+    return sweep
+
+
+def read_run(run_dir: Path, *, next_step: str = _AGAIN) -> RunRecord:
+    """run.json of a sweep: what went in and what it cost. Raises RunDirectoryError."""
+    return read_record(run_dir / RUN_JSON, RunRecord, next_step=next_step)
+
+
+def protected_paths(run_dir: Path, names: Sequence[str]) -> dict[str, str]:
+    """Protected set -> the path that gave it: that of --protect, else the folder of its files, else "PATH".
+
+    Raises:
+        RunDirectoryError: as `read_run`.
+    """
+    run = read_run(run_dir)
+    given = run.options.protects if run.options is not None else {}
+    paths = {}
+    for name in names:
+        own = [entry.url for entry in run.inputs if entry.text_set == name]
+        folder = os.path.commonpath(own) if own and not any("://" in url for url in own) else ""
+        others = [entry.url for entry in run.inputs if entry.text_set != name]
+        is_own = folder and not any(url.startswith(f"{folder}/") for url in others)
+        paths[name] = str(given.get(name) or (folder if is_own else "PATH"))
+    return paths
+
+
+def read_curve(run_dir: Path, sweep: Swept) -> pl.DataFrame:
+    """The growth curve of a finished sweep, which sweep.json names by its hash.
+
+    Raises:
+        RunDirectoryError: it is not there, broken, of another run than sweep.json, or shorter than the choice made.
+    """
+    path = run_dir / "curve.parquet"
+    curve = read_parquet(path, next_step=_AGAIN)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sweep.curve_sha256:
+        raise RunDirectoryError(
+            f"{path}: is not the curve that sweep.json was made from (a run was interrupted between the two, or one of "
+            f"them was changed). {_AGAIN}"
+        )
+    columns = ["rank", "piece", "bytes", "kind", "saving", "left", "right", "opened"]
+    _check_columns(path, curve, [*columns, *(f"n_tokens_{name}" for name in sweep.sets)])
+    if len(curve) != sweep.end:
+        raise RunDirectoryError(
+            f"{run_dir / SWEEP_JSON}: fields max_added and exhausted_at say that the curve ends at {sweep.end:,} added "
+            f"tokens; it ends at {len(curve):,}. {_AGAIN}"
+        )
+    if isinstance(sweep, SweepRecord) and (n_added := sweep.choice.n_added) > len(curve):
+        raise RunDirectoryError(
+            f"{run_dir / SWEEP_JSON}: field choice.n_added is {n_added:,}, and the curve ends at {len(curve):,}. "
+            f"Decide again: vocabopt choose {run_dir}"
+        )
+    return curve
+
+
+def read_folds(run_dir: Path, sweep: Swept, curve: pl.DataFrame) -> pl.DataFrame:
+    """folds.parquet of a finished sweep, whose folds add up to its curve.
+
+    Raises:
+        RunDirectoryError: it is not there, broken, or of another curve.
+    """
+    path = run_dir / "folds.parquet"
+    folds = read_parquet(path, next_step=_AGAIN)
+    names = [f"n_tokens_{name}" for name in sweep.sets]
+    _check_columns(path, folds, ["n_added", "fold", *names])
+    sizes = folds["n_added"].unique().sort()
+    per_size = folds.group_by("n_added").agg(pl.col(names).sum(), pl.len().alias("n_folds")).sort("n_added")
+    is_whole = len(sizes) and sizes[0] == 0 and sizes[-1] <= len(curve) and per_size["n_folds"].eq(N_FOLDS).all()
+    if is_whole:
+        rows = curve.select(names)[(sizes[1:] - 1).to_list()]
+        for name, stats in sweep.sets.items():
+            expected = [stats.n_tokens_base, *rows[f"n_tokens_{name}"]]
+            # Special tokens inside the text are no part of the folds.
+            found = [n + stats.n_special_tokens for n in per_size[f"n_tokens_{name}"]]
+            is_whole = is_whole and found == expected
+    if not is_whole:
+        raise RunDirectoryError(f"{path}: its folds do not add up to curve.parquet: it is of another run. {_AGAIN}")
+    return folds
+
+
+def read_union(run_dir: Path, scripts: tuple[str, ...], base_n_rows: int) -> UnionRecord | None:
+    """What a run with the union method left in a run directory.
+
+    None where there is nothing, or where it was measured for other scripts or another model, so that it is not to be
+    compared with this curve.
+
+    Raises:
+        RunDirectoryError: union.json is broken, or a field is missing or no value of its kind.
+    """
+    if not (run_dir / UNION_JSON).is_file():
+        return None
+    union = read_union_record(run_dir)
+    return union if (union.scripts, union.base_n_rows) == (scripts, base_n_rows) else None
+
+
+def read_union_record(run_dir: Path) -> UnionRecord:
+    """union.json, of whatever scripts and model. Raises RunDirectoryError as `read_union`, or where there is none."""
+    return read_record(run_dir / UNION_JSON, UnionRecord)
+
+
+def _check_columns(path: Path, frame: pl.DataFrame, columns: list[str]) -> None:
+    for column in columns:
+        if column not in frame.columns:
+            raise RunDirectoryError(f"{path}: column {column} is missing. {_AGAIN}")
+        if column.startswith(("n_", "rank", "saving", "fold")) and not frame[column].dtype.is_integer():
+            raise RunDirectoryError(f"{path}: column {column} holds no whole numbers. {_AGAIN}")

@@ -7,33 +7,46 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic, write_parquet_atomic
-from vocabopt.choice.complexity import EmbeddingTable, grid, parse_sizes, points, points_shown, table_of_base
+from vocabopt.choice.choose import decided
+from vocabopt.choice.complexity import EmbeddingTable, grid, parse_sizes, points, size_curve, table_of_base
 from vocabopt.choice.options import ChoiceOptions
-from vocabopt.choice.run import choice_records
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError
+from vocabopt.folder import write_json_atomic, write_parquet_atomic
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks
 from vocabopt.growth.document_proof import prove_base
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
-from vocabopt.growth.guard import guard_record, guard_sentences, limit_sentence
+from vocabopt.growth.guard import guard_of
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
 from vocabopt.growth.segment import Segmentation, segment
 from vocabopt.options import SweepOptions
-from vocabopt.report import load_renderer, write_report
-from vocabopt.run_directory import RunDirectory
-from vocabopt.run_files import read_union
+from vocabopt.records import (
+    BaseRecord,
+    DocumentProof,
+    Guard,
+    RunRecord,
+    SweepRecord,
+    Swept,
+    TextSet,
+    UnionRecord,
+    write_record,
+)
+from vocabopt.report.inputs import PrepareRecord, read_optional
+from vocabopt.run_directory import RUN_JSON, SWEEP_JSON, read_counts, read_union, save_counts, take_run_directory
 from vocabopt.text.blocks import documents_of_sets, texts_of
-from vocabopt.text.corpus import TextSet, find_text_sets, n_stored_bytes
+from vocabopt.text.corpus import TextSet as Files
+from vocabopt.text.corpus import find_text_sets, n_stored_bytes
 from vocabopt.text.prepared import PREPARE_JSON, prepare_record
 from vocabopt.text.samples import Samples, read_samples
 from vocabopt.text.scripts import parse_scripts
@@ -42,13 +55,20 @@ from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.chunks import refine
 from vocabopt.union.run import Measure, check_vocabulary, run_union
 from vocabopt.versions import versions
+from vocabopt.wording import guard_sentences, limit_sentence
 
 
-def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """What a sweep gave: sweep.json, the curve (curve.parquet), and union.json where the union was measured."""
+
+    record: SweepRecord
+    curve: pl.DataFrame
+    union: UnionRecord | None
+
+
+def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     """Run a sweep and write its run directory.
-
-    Returns:
-        What sweep.json holds; with the union method also `union`, what union.json holds.
 
     Raises:
         VocaboptError: any of its kinds; the message names the value, the place and the next step.
@@ -62,31 +82,34 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
         check_vocabulary(base, Path(options.vocab), options.scores)
     table = table_of_base(base, options.model)
     text_sets = _find_text(options)
-    run = RunDirectory.open(options, base, text_sets)
+    run = take_run_directory(options, base, text_sets)
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
         warming = background.submit(_prepare_growth, base)
-        counts, weights, sample = _count(run, base, text_sets, options, console)
+        counts, sample, reused = _count(run, base, text_sets, options, console)
+        weights = counts.weights()
         with console.step("prove"):
-            # Before the long work: a base whose documents are not what their chunks say is told at once.
+            # Before the long work: a base whose documents are not what their chunks say is refused at once.
             proof = prove_base(base, sample, cross_spaces=options.cross_spaces, tell=console.note)
         guard = _guard(scripts, counts, weights, text_sets, options)
         for sentence in guard_sentences(guard):
             console.note(sentence)
-        scripts = tuple(guard["scripts"])
         warming.result()
         # Growing takes one core; another has time for what is needed later.
-        later: list[Callable[[], object]] = [partial(run.save_counts, counts, weights), load_renderer]
-        growth, segmentation = _grow(base, counts, weights, text_sets, scripts, options, console, background, later)
-    sweep = _sweep_record(base, table, counts, growth, segmentation, guard, sizes, options)
+        later: list[Callable[[], object]] = [partial(import_module, "vocabopt.report.page")]
+        if not reused:
+            later.insert(0, partial(save_counts, options.out, counts, weights, run.inputs_sha256))
+        growth, segmentation = _grow(
+            base, counts, weights, text_sets, guard.scripts, options, console, background, later
+        )
     with console.step("write"):
         write_parquet_atomic(options.out / "curve.parquet", growth.curve)
         write_parquet_atomic(options.out / "folds.parquet", growth.folds)
         curve_sha256 = hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest()
-        sweep |= {"options": given.as_record(), "curve_sha256": curve_sha256, "proof": proof.as_record()}
-    _choose(sweep, growth, table, options.out)
+    swept = _swept(base, table, counts, growth, segmentation, guard, proof, sizes, curve_sha256, given, options)
+    sweep, union = _choose(swept, growth, options.out)
     if options.method == "union":
         run_union(
-            _measure(base, table, counts, weights, segmentation, scripts, text_sets, options),
+            _measure(base, table, counts, weights, segmentation, guard.scripts, text_sets, options),
             options.out,
             sizes=sizes,
             vocab=options.vocab,
@@ -94,17 +117,34 @@ def run_sweep(options: SweepOptions, console: Console) -> dict[str, Any]:
             console=console,
         )
         # The same size on the axis of the vocabulary just measured.
-        _choose(sweep, growth, table, options.out)
+        sweep, union = _choose(swept, growth, options.out)
+
+    def finished() -> RunRecord:
+        """run.json with what the run cost until now."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return msgspec.structs.replace(
+            run,
+            command=shlex.join(["vocabopt", *sys.argv[1:]]),
+            started_at=started_at.isoformat(timespec="seconds"),
+            versions=versions(),
+            encoder=segmentation.encoder,
+            seconds={**console.seconds, "total": round(time.perf_counter() - start, 3)},
+            peak_memory_bytes=peak * (1 if sys.platform == "darwin" else 1024),
+            counts_reused=reused,
+            options=given,
+        )
+
+    # Drawing takes half a second to import; no other command should wait for it.
+    from vocabopt.report.page import write_report
+
     with console.step("report"):
-        union = read_union(options.out, scripts, table.base_n_rows)
-        record = _run_record(run, given, segmentation, console, started_at, start)
-        shown = {**sweep, "points": points_shown(sweep)}
-        samples, prepare = read_samples(options.out), prepare_record(file.url for file in text_sets[0].files)
-        if prepare is not None:
-            write_json_atomic(options.out / PREPARE_JSON, prepare)
-        write_report(options.out, shown, growth.curve, record, union, samples=samples, base=base, prepare=prepare)
-    write_json_atomic(options.out / "run.json", _run_record(run, given, segmentation, console, started_at, start))
-    return {**sweep, "union": union} if options.method == "union" else sweep
+        samples, prepared = read_samples(options.out), prepare_record(file.url for file in text_sets[0].files)
+        if prepared is not None:
+            write_json_atomic(options.out / PREPARE_JSON, prepared)
+        prepare = None if prepared is None else read_optional(options.out / PREPARE_JSON, PrepareRecord)
+        write_report(options.out, sweep, growth.curve, finished(), union, samples=samples, base=base, prepare=prepare)
+    write_record(options.out / RUN_JSON, finished())
+    return SweepResult(record=sweep, curve=growth.curve, union=union if options.method == "union" else None)
 
 
 def _measure(
@@ -114,7 +154,7 @@ def _measure(
     weights: NDArray[np.int64],
     segmentation: Segmentation,
     scripts: tuple[str, ...],
-    text_sets: tuple[TextSet, ...],
+    text_sets: tuple[Files, ...],
     options: SweepOptions,
 ) -> Measure:
     protected = [text_set for text_set in text_sets if text_set.role == "protected"]
@@ -129,13 +169,12 @@ def _measure(
     )
 
 
-def _choose(sweep: dict[str, Any], growth: Growth, table: EmbeddingTable, out: Path) -> None:
-    """Complete sweep.json with the choice, and write it."""
-    union = read_union(out, tuple(sweep["scripts"]), table.base_n_rows)
-    sweep |= choice_records(
-        sweep, growth.curve, growth.folds, table, ChoiceOptions(seed=sweep["options"]["seed"]), union
-    )
-    write_json_atomic(out / "sweep.json", sweep)
+def _choose(swept: Swept, growth: Growth, out: Path) -> tuple[SweepRecord, UnionRecord | None]:
+    """Write sweep.json with the choice; a union measured in this folder before gives the paper's axis."""
+    union = read_union(out, swept.scripts, swept.base.n_rows)
+    sweep = decided(swept, growth.curve, growth.folds, ChoiceOptions(seed=swept.options.seed), union)
+    write_record(out / SWEEP_JSON, sweep)
+    return sweep, union
 
 
 def _prepare_growth(base: Base) -> None:
@@ -144,7 +183,7 @@ def _prepare_growth(base: Base) -> None:
     _ = base.chunk_tokenizer, base.fast_chunk_tokenizer
 
 
-def _find_text(options: SweepOptions) -> tuple[TextSet, ...]:
+def _find_text(options: SweepOptions) -> tuple[Files, ...]:
     return find_text_sets(
         options.paths,
         target=options.target,
@@ -155,51 +194,52 @@ def _find_text(options: SweepOptions) -> tuple[TextSet, ...]:
 
 
 def _count(
-    run: RunDirectory, base: Base, text_sets: tuple[TextSet, ...], options: SweepOptions, console: Console
-) -> tuple[ChunkCounts, NDArray[np.int64], Sample]:
-    """Counts of unique chunks, and the documents to prove them on: of an earlier run on the same inputs, or new."""
-    inputs_sha256 = run.record["inputs_sha256"]
-    sample = read_proof_sample(run.path, inputs_sha256)
-    counts = None if sample is None else run.load_counts()
-    if counts is None or sample is None:
-        train, *others = text_sets
-        sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
-        sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
-        samples, proof_sample = Samples(list(sets)), ProofSample(options.seed)
-        with console.step("count", n_stored_bytes(text_sets), "bytes") as advance:
-            counts = count_chunks(
-                documents_of_sets(text_sets, options.read_options()),
-                sets,
-                base,
-                heldout_share=options.heldout,
-                seed=options.seed,
-                advance=advance,
-                samples=samples,
-                proof_sample=proof_sample,
-                cross_spaces=options.cross_spaces,
-            )
-        if not counts.sets[TRAIN].n_documents:
-            raise CorpusError(_no_text(counts.sets, train, options))
-        samples.save(run.path)
-        sample = proof_sample.sample()
-        save_proof_sample(run.path, sample, inputs_sha256)
-    return counts, counts.weights(), sample
+    run: RunRecord, base: Base, text_sets: tuple[Files, ...], options: SweepOptions, console: Console
+) -> tuple[ChunkCounts, Sample, bool]:
+    """Counts of unique chunks, the documents to prove them on, and whether both are those of an earlier run on the
+    same inputs."""
+    earlier = read_proof_sample(options.out, run.inputs_sha256)
+    reused = None if earlier is None else read_counts(options.out, run.inputs_sha256)
+    if reused is not None and earlier is not None:
+        return reused, earlier, True
+    train, *others = text_sets
+    sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
+    sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
+    samples, proof_sample = Samples(list(sets)), ProofSample(options.seed)
+    with console.step("count", n_stored_bytes(text_sets), "bytes") as advance:
+        counts = count_chunks(
+            documents_of_sets(text_sets, options.read_options()),
+            sets,
+            base,
+            heldout_share=options.heldout,
+            seed=options.seed,
+            advance=advance,
+            samples=samples,
+            proof_sample=proof_sample,
+            cross_spaces=options.cross_spaces,
+        )
+    if not counts.sets[TRAIN].n_documents:
+        raise CorpusError(_no_text(counts.sets, train, options))
+    samples.save(options.out)
+    sample = proof_sample.sample()
+    save_proof_sample(options.out, sample, run.inputs_sha256)
+    return counts, sample, False
 
 
 def _guard(
     scripts: tuple[str, ...] | None,
     counts: ChunkCounts,
     weights: NDArray[np.int64],
-    text_sets: tuple[TextSet, ...],
+    text_sets: tuple[Files, ...],
     options: SweepOptions,
-) -> dict[str, Any]:
+) -> Guard:
     """What guards other text: the scripts asked for, or those of the training text, and the protected texts."""
     protected = [text_set.name for text_set in text_sets if text_set.role == "protected"]
     train = list(counts.sets).index(TRAIN)
-    return guard_record(scripts, char_counts(counts, weights[:, train]), protected, options.min_script_share)
+    return guard_of(scripts, char_counts(counts, weights[:, train]), protected, options.min_script_share)
 
 
-def _no_text(sets: Mapping[str, SetStats], train: TextSet, options: SweepOptions) -> str:
+def _no_text(sets: Mapping[str, SetStats], train: Files, options: SweepOptions) -> str:
     stats = sets[TRAIN]
     files = ", ".join(file.url for file in train.files[:3]) + (", ..." if len(train.files) > 3 else "")
     if sets[HELDOUT].n_documents:
@@ -219,7 +259,7 @@ def _grow(
     base: Base,
     counts: ChunkCounts,
     weights: NDArray[np.int64],
-    text_sets: tuple[TextSet, ...],
+    text_sets: tuple[Files, ...],
     scripts: tuple[str, ...],
     options: SweepOptions,
     console: Console,
@@ -255,52 +295,34 @@ def _grow(
     return growth, segmentation
 
 
-def _sweep_record(
+def _swept(
     base: Base,
     table: EmbeddingTable,
     counts: ChunkCounts,
     growth: Growth,
     segmentation: Segmentation,
-    guard: Mapping[str, Any],
+    guard: Guard,
+    proof: DocumentProof,
     sizes: tuple[int, ...] | None,
+    curve_sha256: str,
+    given: SweepOptions,
     options: SweepOptions,
-) -> dict[str, Any]:
-    """What sweep.json holds, but for the options, the hash of the curve and the choice."""
-    base_tokens = segmentation.base_tokens(counts.sets)
-    shown = grid(sizes, growth.exhausted_at, options.max_added)
-    return {
-        "format_version": FORMAT_VERSION,
-        "method": options.method,
-        "base": {**base.as_record(), "n_rows": table.base_n_rows},
-        "model": asdict(table.model) if table.model else None,
-        "scripts": guard["scripts"],
-        "guard": guard,
-        "sets": growth.set_records(counts.sets, segmentation),
-        "points": points(shown, growth.curve, base_tokens, table),
-        "max_added": options.max_added,
-        "exhausted_at": growth.exhausted_at,
-        "n_blocked": growth.n_blocked,
-    }
-
-
-def _run_record(
-    run: RunDirectory,
-    options: SweepOptions,
-    segmentation: Segmentation,
-    console: Console,
-    started_at: datetime,
-    start: float,
-) -> dict[str, Any]:
-    """What run.json holds: what went in and what it cost."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        **run.record,
-        "command": shlex.join(["vocabopt", *sys.argv[1:]]),
-        "started_at": started_at.isoformat(timespec="seconds"),
-        "versions": versions(),
-        "encoder": segmentation.encoder,
-        "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
-        "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),
-        "counts_reused": run.counts_reused,
-        "options": options.as_record(),
-    }
+) -> Swept:
+    """sweep.json but for its choice. given: the options as they were asked for."""
+    sets = {name: TextSet(**stats) for name, stats in growth.set_records(counts.sets, segmentation).items()}
+    n_tokens = size_curve(growth.curve, sets, growth.exhausted_at).n_tokens
+    return Swept(
+        method=options.method,
+        base=BaseRecord(**base.as_record(), n_rows=table.base_n_rows),
+        model=table.model,
+        scripts=guard.scripts,
+        guard=guard,
+        sets=sets,
+        points=points(grid(sizes, growth.exhausted_at, options.max_added), n_tokens, table),
+        max_added=options.max_added,
+        exhausted_at=growth.exhausted_at,
+        n_blocked=growth.n_blocked,
+        options=given,
+        curve_sha256=curve_sha256,
+        proof=proof,
+    )

@@ -89,7 +89,7 @@ def korean(run_on: Callable[..., "Run"], tmp_path_factory: pytest.TempPathFactor
     """A sweep of the sample corpus, and its report with everything in it."""
     from helpers import CORPUS
 
-    from vocabopt.report.rebuild import rebuild_report
+    from vocabopt.report.page import rebuild_report
 
     run = run_on(tmp_path_factory.mktemp("runs") / "korean", "mistral-7b-v1", CORPUS)
     rebuild_report(run.out)

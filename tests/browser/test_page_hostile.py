@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from command_line import vocabopt, written
 from conftest import Run
 from helpers import CORPUS, merged, toy_sentencepiece
-from report_data import HOSTILE
+from report_data import HOSTILE, records_of
 
 from browser.conftest import Opened
 from browser.pages import PHONE, Open, live, ready
-from vocabopt.report import text, write_report
+from vocabopt.report import text
+from vocabopt.report.page import rebuild_report, write_report
 
 pytestmark = pytest.mark.browser
 
@@ -30,15 +32,19 @@ LONG = ["가" * 10_000_000, "a\u0301" * 5_000_000]
 
 
 def hostile_page(korean: Run, out: Path) -> Path:
-    """A real run under hostile names, chosen on a text set of its own, with hostile sentences."""
+    """A real run under hostile names, chosen on a text set of its own."""
     sweep: dict[str, Any] = json.loads(json.dumps(korean.sweep))
     sweep["sets"] |= {name: {**sweep["sets"]["train"], "role": "eval"} for name in (HOSTILE, TURNED)}
     columns = [pl.col("n_tokens_train").alias(f"n_tokens_{name}") for name in (HOSTILE, TURNED)]
-    sweep["choice"] |= {"set": HOSTILE, "reason": HOSTILE, "options": {HOSTILE: HOSTILE}, "clipped_by": HOSTILE}
+    for point in (*sweep["points"], sweep["choice"]["point"]):
+        point["sets"] |= dict.fromkeys((HOSTILE, TURNED), point["sets"]["train"])
+    sweep["choice"] |= {"set": HOSTILE, "rule": HOSTILE, "knees": {HOSTILE: None}}
+    sweep["choice"]["options"]["text_set"] = sweep["choice"]["rules"][0]["name"] = HOSTILE
     sweep["base"]["name"] = sweep["model"]["name"] = HOSTILE
     samples = {"heldout": ACTING, HOSTILE: list(reversed(ACTING)), TURNED: LONG}
-    run = {"command": HOSTILE, "notes": ACTING}
-    return write_report(out, sweep, korean.curve.with_columns(columns), run, samples=samples, base=korean.base)
+    run = json.loads((korean.out / "run.json").read_bytes()) | {"command": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    shown = records_of(sweep, korean.curve.with_columns(columns), run)
+    return write_report(out, *shown, samples=samples, base=korean.base)
 
 
 @pytest.fixture
@@ -112,10 +118,10 @@ def test_the_first_screen_is_of_the_set_chosen_on_and_holds_its_hostile_name(kor
 def test_a_page_without_its_curve_is_whole_and_quiet(
     korean: Run, open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vocabopt.report import build
+    from vocabopt.report import page as report_page
 
-    monkeypatch.setattr(build, "MAX_PAGE_BYTES", 1_000)
-    opened = ready(open_page(write_report(tmp_path, korean.sweep, korean.curve, {}, base=korean.base)))
+    monkeypatch.setattr(report_page, "MAX_PAGE_BYTES", 1_000)
+    opened = ready(open_page(rebuild_report(shutil.copytree(korean.out, tmp_path / "run"))))
     for place in ("#no-slider", "#no-search", "#no-playground", "#table-first", "#theme"):
         assert opened.page.locator(place).is_visible(), place
     for place in ("#bar", "#token-search", "#script-problem"):

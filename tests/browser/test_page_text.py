@@ -8,12 +8,11 @@ import polars as pl
 import pytest
 from conftest import Run
 from helpers import lines_of, merged
-from report_data import HOSTILE, hostile_run
+from report_data import HOSTILE, hostile_run, records_of
 
 from browser.conftest import Opened
 from browser.pages import LAPTOP, PHONE, Open, ready, rows_of
-from vocabopt.report import write_report
-from vocabopt.report.rebuild import rebuild_report
+from vocabopt.report.page import rebuild_report, write_report
 
 pytestmark = pytest.mark.browser
 
@@ -130,7 +129,7 @@ def test_a_long_paste_is_cut_to_its_beginning_and_says_so(report: Opened) -> Non
 
 @pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
 def test_hostile_text_does_nothing_and_moves_nothing(open_page: Open, tmp_path: Path, viewport: Any) -> None:
-    page_path = write_report(tmp_path, *hostile_run())
+    page_path = write_report(tmp_path, *records_of(*hostile_run()))
     opened = open_page(page_path)
     page = opened.page
     dialogs: list[str] = []

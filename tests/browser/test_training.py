@@ -14,7 +14,7 @@ from training_data import full_adaptation, hostile_adaptation, minimal_adaptatio
 from browser.conftest import Opened
 from browser.pages import LAPTOP, PHONE, Open, ready
 from vocabopt.report import text
-from vocabopt.report.rebuild import rebuild_report
+from vocabopt.report.page import rebuild_report
 
 pytestmark = pytest.mark.browser
 

@@ -18,9 +18,9 @@ from trainer.init.models import CONFIG
 from trainer.plan import Plan, Stage
 from trainer.processes import from_main, main_first, main_only
 from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage
-from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.fields import NUMBER, check_fields
+from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
 
 StageRecord = dict[str, Any]
 

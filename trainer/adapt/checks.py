@@ -22,10 +22,10 @@ from trainer.plan import Lora, Plan, plan_by_name, stage_blocks
 from trainer.processes import join_processes, n_processes, pick_device
 from trainer.stages import Precision
 from trainer.stages.freeze import add_adapters
-from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, check_writable, digest, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, PlanError, RunDirectoryError
 from vocabopt.fields import NUMBER, Shape, check_fields, or_null
+from vocabopt.folder import FORMAT_VERSION, check_own_folder, check_writable, digest, read_json, write_json_atomic
 
 
 @dataclass(frozen=True, kw_only=True)

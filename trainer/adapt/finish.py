@@ -13,9 +13,8 @@ from trainer.evaluate.run import load_tokenizer
 from trainer.init import dtype_of, link_model, load_model, save_model
 from trainer.processes import main_only
 from vocabopt.amounts import shown_bytes
-from vocabopt.artifacts import write_bytes_atomic
-from vocabopt.locks import is_own
-from vocabopt.tabular import shown
+from vocabopt.folder import is_own, write_bytes_atomic
+from vocabopt.tables import shown
 
 _CARD = "README.md"
 _IN_16_BITS = (torch.bfloat16, torch.float16)

@@ -32,9 +32,9 @@ from trainer.options import AdaptOptions
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
 from trainer.stages.settings import StepBatch
-from vocabopt.artifacts import digest
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.folder import digest
 from vocabopt.run_files import read_sweep
 from vocabopt.text.blocks import texts_of
 from vocabopt.text.corpus import named_set, tell_shared

@@ -16,10 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.document_ends import DocumentEnds
 from trainer.evaluate import Role, TextScore, loss_note, role_of_text, score_text
 from trainer.processes import from_main, main_only, n_processes
-from vocabopt.artifacts import FORMAT_VERSION, digest, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
+from vocabopt.folder import FORMAT_VERSION, digest, read_json, write_json_atomic
 from vocabopt.text.notices import tell
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from trainer.plan import named_plan
 from trainer.processes import is_main, main_only, n_processes
 from trainer.stages import StageSettings, is_finished
 from trainer.stages.checkpoints import check_room
-from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
+from vocabopt.folder import FORMAT_VERSION, write_json_atomic
 from vocabopt.versions import versions
 
 

@@ -16,9 +16,9 @@ from trainer.evaluate.run import load_tokenizer, n_reloaded_otherwise
 from trainer.init import init_model, save_model
 from trainer.options import AdaptOptions
 from trainer.processes import from_main, main_only
-from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
+from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
 
 _START: dict[str, Shape] = {
     "before": {"*": NUMBER},

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from vocabopt.amounts import shown_bytes
-from vocabopt.tabular import DASH, PlainTable, shown
+from vocabopt.tables import DASH, PlainTable, shown
 
 
 def texts_of(record: Mapping[str, Any]) -> list[str]:

@@ -21,10 +21,10 @@ from trainer.data.documents import ScannedSource, document_blocks, mixed
 from trainer.data.encoder import DocumentEncoder
 from trainer.data.text_plan import StageText, TextPlan
 from trainer.document_ends import DocumentEnds
-from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, read_json, write_atomic, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, VocaboptError
 from vocabopt.failures import refusal
+from vocabopt.folder import FORMAT_VERSION, check_writable, digest, read_json, write_atomic, write_json_atomic
 from vocabopt.text.content import content_hashes
 from vocabopt.text.readers import read_blocks
 

@@ -13,8 +13,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from trainer.data.documents import ScannedSource
-from vocabopt.artifacts import digest
 from vocabopt.errors import OptionError
+from vocabopt.folder import digest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,11 @@ from trainer.evaluate.tasks import KOBEST, Task, TaskItems, chosen_tasks, read_i
 from trainer.init.models import checked_config, has_tokenizer, load_model, model_folder, place_model
 from trainer.options import DEFAULT_EVAL_CONTEXT, EvalOptions
 from trainer.processes import pick_device
-from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, ModelError, OptionError
+from vocabopt.folder import FORMAT_VERSION
 from vocabopt.report.text import plain
-from vocabopt.tabular import DASH, PlainTable, shown
+from vocabopt.tables import DASH, PlainTable, shown
 from vocabopt.text.blocks import texts_of
 from vocabopt.text.corpus import TextSet, named_set
 from vocabopt.tokenizer.hard_strings import hard_strings

@@ -17,9 +17,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from trainer.options import MAX_SHARD_BYTES, DtypeName
 from trainer.out_of_memory import is_out_of_memory, memory_guard, of_weights
 from vocabopt.amounts import shown_bytes
-from vocabopt.artifacts import share, sync
 from vocabopt.errors import ModelError, RunDirectoryError, TrainingError
 from vocabopt.failures import hub_reason
+from vocabopt.folder import share, sync
 from vocabopt.merge.extension import EXTENSION_JSON
 from vocabopt.model.weights import StoredTables, stored_tables
 from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER, files_with_tokenizer

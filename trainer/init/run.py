@@ -17,11 +17,10 @@ from trainer.init.models import (
 )
 from trainer.init.tables import InitLog, init_model
 from trainer.options import InitOptions
-from vocabopt.artifacts import FORMAT_VERSION, check_writable, read_json
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.fields import check_fields
-from vocabopt.locks import entries
+from vocabopt.folder import FORMAT_VERSION, check_writable, entries, read_json
 from vocabopt.text.utf8 import json_bytes
 from vocabopt.versions import versions
 

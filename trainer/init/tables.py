@@ -20,7 +20,7 @@ from trainer.init.methods import RULE_WORDS, RULES, InitMethod, Rule
 from trainer.layout import ModelLayout, layout_of
 from trainer.out_of_memory import memory_guard
 from vocabopt.errors import ModelError
-from vocabopt.tabular import PlainTable, shown
+from vocabopt.tables import PlainTable, shown
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,7 @@ from rich.table import Table
 
 from trainer.memory.plan_report import PlanReport, StageReport
 from vocabopt.amounts import shown_bytes
-from vocabopt.tabular import PlainTable
+from vocabopt.tables import PlainTable
 
 _HEADERS = (
     "stage", "trainable\nparameters", "million\ntokens", "EFLOP", "hours", "peak\nAdamW", "peak\n8-bit",

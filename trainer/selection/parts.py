@@ -7,10 +7,10 @@ from typing import Any
 import polars as pl
 
 from trainer.options import CompareOptions
-from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.fields import COUNT, check_fields
+from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import Reader, find_text
 from vocabopt.prepare.run import run_prepare

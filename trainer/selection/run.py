@@ -11,9 +11,9 @@ from trainer.options import CompareOptions, ProbeOptions
 from trainer.probe import probe
 from trainer.selection.parts import ALL, ARMS, names_of, split_text, text_of
 from trainer.selection.table import write_page
-from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.folder import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.run_files import read_curve, read_sweep

@@ -9,11 +9,11 @@ import numpy as np
 
 from trainer.selection.parts import ALL, ARMS
 from vocabopt.amounts import shown_bytes
-from vocabopt.artifacts import write_bytes_atomic
+from vocabopt.folder import write_bytes_atomic
 from vocabopt.report.draw import Drawing, Key, Style, axis_title, frame, house_style, render, size_axis
 from vocabopt.report.svg import COLOURS, series_style
 from vocabopt.report.tables_page import render_tables
-from vocabopt.tabular import PlainTable, listed, shown
+from vocabopt.tables import PlainTable, listed, shown
 
 _CAPTION = (
     "Tokens of all held-out text, of those the base takes, at every size; a line per part of the text that the tokens "

@@ -30,8 +30,8 @@ from trainer.stages.record import CurvePoint, PackedText
 from trainer.stages.settings import Optimizer, StageSettings
 from trainer.stages.sharding import gathered, like
 from vocabopt.amounts import shown_bytes
-from vocabopt.artifacts import FORMAT_VERSION, sync
 from vocabopt.errors import RunDirectoryError, TrainingError
+from vocabopt.folder import FORMAT_VERSION, sync
 
 FOLDER = "checkpoints"
 COMPLETE = "complete.json"

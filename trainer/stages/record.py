@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch.utils.data import Dataset
 
-from vocabopt.artifacts import FORMAT_VERSION, read_json
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields, or_null
+from vocabopt.folder import FORMAT_VERSION, read_json
 
 MODEL = "model"
 STAGE_FILE = "stage.json"

@@ -27,9 +27,9 @@ from trainer.stages.loop import StageLoop
 from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, PackedText, StageRun, is_finished, read_run
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import shard_stage
-from vocabopt.artifacts import check_writable, digest, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
+from vocabopt.folder import check_writable, digest, write_json_atomic
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -15,7 +15,7 @@ from matplotlib.transforms import Affine2D, ScaledTranslation
 
 from vocabopt import __version__
 from vocabopt.analyze.measure import best
-from vocabopt.artifacts import write_bytes_atomic, write_json_atomic
+from vocabopt.folder import write_bytes_atomic, write_json_atomic
 from vocabopt.report.draw import LINE_HEIGHT, POINT, WIDTH, Drawing, Picture, bare, house_style, render
 from vocabopt.report.page import environment, policy
 from vocabopt.report.svg import COLOURS, DARK, colour_rules, colour_variables

@@ -22,9 +22,9 @@ from vocabopt.analyze.measure import (
 from vocabopt.analyze.subjects import Subject, load_subjects
 from vocabopt.analyze.text import SetText, read_texts, share
 from vocabopt.analyze.vocabulary import near_duplicates
-from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.folder import FORMAT_VERSION
 from vocabopt.options import AnalyzeOptions
 from vocabopt.report.text import plain
 from vocabopt.text.corpus import TextSet, n_stored_bytes, named_set, tell_shared

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from vocabopt.analyze.measure import best
 from vocabopt.report.text import fixed, percent, plain
-from vocabopt.tabular import DASH
+from vocabopt.tables import DASH
 
 _WIDE = 100  # characters from which on there is room for wider gaps
 _NAME_LIMIT = 60

@@ -11,7 +11,7 @@ The embedding ratio does not depend on the hidden size or on tying. Left out: po
 between the embedding and the output head, which do not change with the vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,78 @@ from numpy.typing import NDArray
 from vocabopt.errors import OptionError
 from vocabopt.model.spec import ModelSpec, load_model_spec, preset_for_base, spec_of_folder, tell_unused
 from vocabopt.options import MAX_ADDED
+from vocabopt.records import Point, SetTokens, Swept, TextSet
+from vocabopt.text.sets import HELDOUT, TRAIN
 
 if TYPE_CHECKING:
     from vocabopt.tokenizer import Base
 
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
 #: The paper's grid, in added tokens.
 PAPER_SIZES = range(8_000, 40_001, 4_000)
 N_EVEN_STEPS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeCurve:
+    """The growth curve over sizes 0..end, the base first.
+
+    n_tokens, n_used (added tokens in use), entropy_bits (of the token distribution; NaN where a set is empty): per set,
+    [end + 1]. n_occurrences: [end], how often the token with rank k + 1 occurs in training text when it is added.
+    n_chars: per set. exhausted: the text ran dry at `end`.
+    """
+
+    n_tokens: Mapping[str, Integers]
+    n_used: Mapping[str, Integers]
+    entropy_bits: Mapping[str, Floats]
+    n_occurrences: Integers
+    n_chars: Mapping[str, int]
+    exhausted: bool
+
+    @property
+    def end(self) -> int:
+        return len(self.n_occurrences)
+
+    @property
+    def decisive_set(self) -> str:
+        """Held-out text; training text where too little was held out to have tokens."""
+        return HELDOUT if self.n_tokens[HELDOUT][0] else TRAIN
+
+    def ratio_input(self, text_set: str) -> Floats:
+        """n_tokens(k) / n_tokens(0) over all sizes; empty for a set without tokens."""
+        n_tokens = self.n_tokens[text_set]
+        return n_tokens / n_tokens[0] if n_tokens[0] else np.zeros(0)
+
+
+def size_curve(curve: pl.DataFrame, sets: Mapping[str, TextSet], exhausted_at: int | None) -> SizeCurve:
+    """From curve.parquet and the `sets` of sweep.json."""
+
+    def columns(kind: str, base: Mapping[str, float | None]) -> dict[str, NDArray[Any]]:
+        """Per set the column, with the base's value before it."""
+        return {
+            name: np.insert(curve[f"{kind}_{name}"].to_numpy(), 0, np.nan if start is None else float(start))
+            for name, start in base.items()
+        }
+
+    return SizeCurve(
+        n_tokens=columns("n_tokens", {name: given.n_tokens_base for name, given in sets.items()}),
+        n_used=columns("n_used", dict.fromkeys(sets, 0)),
+        entropy_bits=columns("entropy_bits", {name: given.entropy_bits_base for name, given in sets.items()}),
+        n_occurrences=occurrences(curve),
+        n_chars={name: given.n_chars for name, given in sets.items()},
+        exhausted=exhausted_at is not None,
+    )
+
+
+def occurrences(curve: pl.DataFrame) -> Integers:
+    """How often each added token occurs in training text when it is added: what it saves, per token saved each time.
+
+    A merge saves one token each time; a character that the base spells in n bytes saves n - 1.
+    """
+    per_time = pl.when(pl.col("kind") == "char").then(pl.col("bytes").bin.size().cast(pl.Int64) - 1).otherwise(1)
+    return curve.select(pl.col("saving") // per_time).to_series().to_numpy().astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +108,9 @@ class EmbeddingTable:
         """Rows with `n_added` new tokens, which fill padding rows first: Qwen2.5 has 151,936 rows, 151,665 tokens."""
         return max(self.base_n_rows, self.base_n_tokens + n_added)
 
-    def all_rows(self, end: int) -> NDArray[np.int64]:
+    def all_rows(self, end: int) -> Integers:
         """Rows at every size 0..end."""
-        rows: NDArray[np.int64] = np.maximum(self.base_n_rows, self.base_n_tokens + np.arange(end + 1))
+        rows: Integers = np.maximum(self.base_n_rows, self.base_n_tokens + np.arange(end + 1))
         return rows
 
     def ratio(self, n_added: int) -> float:
@@ -53,6 +118,11 @@ class EmbeddingTable:
 
     def n_params(self, n_added: int) -> int | None:
         return self.model.n_embedding_params(self.n_rows(n_added)) if self.model else None
+
+
+def table_of_sweep(sweep: Swept) -> EmbeddingTable:
+    """The embedding table that a sweep was counted with."""
+    return EmbeddingTable(base_n_tokens=sweep.base.n_tokens, base_n_rows=sweep.base.n_rows, model=sweep.model)
 
 
 def chosen_table(model: ModelSpec, base_name: str, base_n_tokens: int) -> EmbeddingTable:
@@ -140,31 +210,25 @@ def grid(sizes: tuple[int, ...] | None, exhausted_at: int | None, max_added: int
 
 
 def points(
-    sizes: tuple[int, ...], curve: pl.DataFrame, base_tokens: dict[str, int], table: EmbeddingTable
-) -> list[dict[str, Any]]:
-    """One record per size, as sweep.json holds it. Sizes beyond the curve repeat its end and are marked `dry`."""
-    columns = {name: [n_tokens, *curve[f"n_tokens_{name}"]] for name, n_tokens in base_tokens.items()}
-    return [
-        {
-            "n_added": n_added,
-            "n_rows_total": table.n_rows(reached),
-            "n_embedding_params": table.n_params(reached),
-            "ratio_embedding": table.ratio(reached),
-            "dry": n_added > reached,
-            "sets": {
-                name: {"n_tokens": column[reached], "ratio_input": ratio(column[reached], column[0])}
-                for name, column in columns.items()
-            },
-        }
+    sizes: Sequence[int], n_tokens: Mapping[str, Sequence[int] | Integers], table: EmbeddingTable
+) -> tuple[Point, ...]:
+    """One record per size. Sizes beyond the curve repeat its end and are marked `dry`.
+
+    Args:
+        n_tokens: per text set over all sizes 0..end.
+    """
+    end = min(map(len, n_tokens.values())) - 1
+    return tuple(
+        Point(
+            n_added=n_added,
+            n_rows_total=table.n_rows(reached),
+            n_embedding_params=table.n_params(reached),
+            dry=n_added > reached,
+            sets={name: SetTokens(n_tokens=int(column[reached])) for name, column in n_tokens.items()},
+        )
         for n_added in sizes
-        for reached in [min(n_added, len(curve))]
-    ]
-
-
-def points_shown(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The points of sweep.json and the choice's own, by size: the rows of its tables."""
-    by_size = {point["n_added"]: point for point in [sweep["choice"]["point"], *sweep["points"]]}
-    return [by_size[size] for size in sorted(by_size)]
+        for reached in [min(n_added, end)]
+    )
 
 
 def ratio(n_tokens: int, n_tokens_base: int) -> float | None:

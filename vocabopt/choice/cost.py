@@ -16,14 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vocabopt.choice.complexity import EmbeddingTable
-from vocabopt.choice.sizes import Floats, Integers
+from vocabopt.choice.complexity import EmbeddingTable, Floats, Integers
 from vocabopt.model.architecture import Architecture
 
-LEFT_OUT = (
-    "Counted are the matrix products of body, attention over the full context and head; left out are norms, "
-    "activations, softmax, positions, biases, the causal half of attention, recomputation and the optimizer's steps."
-)
 #: Keys and values are kept in 16 bits.
 BYTES_PER_KV_VALUE = 2
 #: A logit in 16 bits, and in 32 bits for the loss.

@@ -5,13 +5,13 @@ without its window, its movement over other windows, and an interval.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from vocabopt.choice.sizes import Floats, Integers
+from vocabopt.choice.complexity import Floats, Integers
+from vocabopt.records import Interval, Windows
 from vocabopt.text.sets import N_FOLDS
 
 #: Distances from the chord below this are rounding errors of a straight line.
@@ -86,25 +86,7 @@ def kneedle(sizes: Sequence[int] | Integers, cost: ArrayLike, gain: ArrayLike, *
     return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowGrid:
-    """The chord knee over many windows: knees[i][j] is that of starts[i]..ends[j], None where there is none."""
-
-    starts: tuple[int, ...]
-    ends: tuple[int, ...]
-    knees: tuple[tuple[int | None, ...], ...]
-
-    def found(self) -> list[tuple[int, int, int]]:
-        """(knee, start, end) of every window that has a knee, by knee."""
-        return sorted(
-            (knee, start, end)
-            for start, row in zip(self.starts, self.knees, strict=True)
-            for end, knee in zip(self.ends, row, strict=True)
-            if knee is not None
-        )
-
-
-def window_grid(cost: Floats, gain: Floats, full_window_end: int) -> WindowGrid:
+def window_grid(cost: Floats, gain: Floats, full_window_end: int) -> Windows:
     """The chord knee over windows from 0 .. 0.4 to 0.2 .. 1.5 times `full_window_end`, as far as the curve goes.
 
     Args:
@@ -120,19 +102,7 @@ def window_grid(cost: Floats, gain: Floats, full_window_end: int) -> WindowGrid:
         )
         for a in starts
     )
-    return WindowGrid(starts=tuple(starts), ends=tuple(ends), knees=knees)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """Where the knee of resampled documents falls in `share` of the resamples that have one."""
-
-    share: float
-    low: int
-    high: int
-    n_resamples: int
-    n_without_knee: int
-    n_folds: int
+    return Windows(starts=tuple(starts), ends=tuple(ends), knees=knees)
 
 
 def knee_interval(

@@ -1,14 +1,12 @@
 """What moves a recommendation: the options of `vocabopt choose`, stored in sweep.json."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vocabopt.amounts import parse_bytes as parse_bytes
 from vocabopt.amounts import parse_tokens as parse_tokens
 from vocabopt.amounts import parse_window as parse_window
 from vocabopt.errors import OptionError
-from vocabopt.option_fields import Options, at_least, flag_of, from_to, option, share
+from vocabopt.option_fields import Options, at_least, from_to, option, share
 
 #: The paper's window, in added tokens.
 DEFAULT_WINDOW = (8_000, 40_000)
@@ -100,17 +98,3 @@ class ChoiceOptions(Options):
                 "least 3 points, and a finite sensitivity of 0 or more."
             )
         super().__post_init__()
-
-
-def as_command_line(record: Mapping[str, Any]) -> str:
-    """The options of a stored choice, as they are given: "--window 8,000:40,000; --seed 0; not stated: --set"."""
-
-    def word(value: Any) -> str:
-        if isinstance(value, list | tuple):
-            return ":".join(map(word, value))
-        return f"{value:,}" if isinstance(value, int) else str(value)
-
-    options = {flag_of(ChoiceOptions, name): value for name, value in record.items()}
-    stated = [f"{flag} {word(value)}" for flag, value in options.items() if value is not None]
-    missing = [flag for flag, value in options.items() if value is None]
-    return "; ".join([*stated, *([f"not stated: {', '.join(missing)}"] if missing else [])])

@@ -1,38 +1,42 @@
-"""Rules that name a size without a window, each a pure function of the curve.
+"""What each rule says of the size: functions of the curve, each with where it comes from, and the question they answer.
 
 A rule gives an answer `at` a size; `at_least` the curve's end, where the curve does not bound it; or `none`, where what
-it needs is not there or was not stated.
+it needs is not there or was not stated. `wording.rule_sentence` says each answer in words.
+
+Two are second opinions, on the size of a whole vocabulary: VOLT's marginal utility, and Scaling Laws with Vocabulary
+(Tao et al. 2024, arXiv 2407.13623), fitted to models of 33M to 1.1B non-vocabulary parameters trained from scratch on
+English; coefficients are those of the authors' published code. N_nv: parameters outside the embedding; N_v: of one
+embedding table, rows x width.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from vocabopt.choice.sizes import Floats, Integers
+from vocabopt.choice.complexity import EmbeddingTable, Floats, Integers, SizeCurve
+from vocabopt.choice.cost import ModelCost
+from vocabopt.choice.knee import kneedle
+from vocabopt.choice.options import ChoiceOptions
+from vocabopt.records import Answer, Bound
+from vocabopt.text.sets import HELDOUT, TRAIN
 
 #: Compute that rises by less than this share of its minimum by the curve's end has not turned: counts are whole tokens,
 #: so the sum wavers a little.
 RISE = 0.001
+#: VOLT looks at vocabularies of 1,000, 2,000, ... entries (2012.15671, section 4).
+MUV_STEP = 1_000
 
-Bound = Literal["at", "at_least", "none"]
-Kind = Literal["knee", "flops", "exposure", "used", "marginal", "memory", "law"]
+# Approach 1, section 4.1: N_nv = k1 F^0.5 and N_v = k2 F^0.4163622634135234 on compute-optimal runs.
+_LOG_K1, _LOG_K2, _N_V_POWER = -2.4846510161625193, -1.589031299255507, 0.4163622634135234
+# Approach 2, section 4.2: N_v grows as N_nv^gamma from the best table found for the smallest model.
+_N_V_SMALLEST, _N_NV_SMALLEST, _GAMMA = 3_145_728, 33_000_000, 0.8353974035228025
+# Approach 3, section 4.3: loss = -E + A1 / N_nv^alpha1 + A2 / N_v^alpha2 + B / D^beta; parameters in millions, D
+# in thousand million tokens. E, A1 and alpha1 do not move the minimum.
+_A2, _ALPHA2 = 0.19584238398665638, 0.6707374679896795
+_B, _BETA = 2.1241123120064955, 0.44660634152009615
 
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a rule says. second_opinion: fitted to other text or models than these."""
-
-    name: str
-    kind: Kind
-    n_added: int | None
-    bound: Bound
-    sentence: str
-    source: str
-    second_opinion: bool = False
-
-    def as_record(self) -> dict[str, Any]:
-        return asdict(self)
+# --- The rules --------------------------------------------------------------------------------------------------------
 
 
 def cheapest(flops: Floats) -> tuple[int, Bound]:
@@ -87,3 +91,201 @@ def fitting(n_bytes: Floats | Integers, budget_bytes: int) -> tuple[int, Bound]:
     fits = np.flatnonzero(n_bytes <= budget_bytes)
     size = int(fits[-1]) if len(fits) else 0
     return size, "at_least" if size == len(n_bytes) - 1 and size else "at"
+
+
+def law_1(n_nv: float) -> float:
+    """N_v on the line through the best runs of each compute budget."""
+    return float(math.exp(_LOG_K2) * compute_optimal_flops(n_nv) ** _N_V_POWER)
+
+
+def compute_optimal_flops(n_nv: float) -> float:
+    """Training FLOPs at which a model of this size is compute-optimal: section 4.1's line, turned over."""
+    return float((n_nv / math.exp(_LOG_K1)) ** 2)
+
+
+def law_2(n_nv: float) -> float:
+    """N_v by the derivative of FLOPs with respect to the vocabulary, as a power law of N_nv."""
+    return float(_N_V_SMALLEST * (n_nv / _N_NV_SMALLEST) ** _GAMMA)
+
+
+def law_3(n_nv: float, flops: float | None = None) -> float:
+    """N_v at the minimum of the fitted loss, for a training budget; None for the compute-optimal one.
+
+    With D = F / (6 (N_nv + N_v)) the derivative of the loss is zero where
+        alpha2 A2 N_v^-(alpha2 + 1) = beta B (6 / F)^beta (N_nv + N_v)^(beta - 1):
+    the left side falls faster than the right, so there is one such N_v, found by halving.
+    """
+    n_nv_millions = n_nv / 1e6
+    budget = (compute_optimal_flops(n_nv) if flops is None else flops) / 1e15
+
+    def excess(log_n_v: float) -> float:
+        n_v = math.exp(log_n_v)
+        left = math.log(_ALPHA2 * _A2) - (_ALPHA2 + 1) * log_n_v
+        right = math.log(_BETA * _B) + _BETA * math.log(6 / budget) + (_BETA - 1) * math.log(n_nv_millions + n_v)
+        return left - right
+
+    low, high = math.log(1e-9), math.log(1e12)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return math.exp(low) * 1e6
+
+
+def marginal_utility(entropy_bits: Floats, n_tokens: Integers, n_chars: int, step: int) -> Floats:
+    """VOLT's marginal utility of vocabularization, in bits per character and added token (2012.15671, section 3).
+
+    M(k) = -(H(k) - H(k - step)) / step, with H = entropy of the token distribution / mean characters of a token.
+
+    Returns:
+        [n], at sizes step, 2 step, ...; empty where the set is empty or the curve shorter than a step.
+    """
+    at = range(0, len(n_tokens), step)
+    if len(at) < 2 or not n_chars:
+        return entropy_bits[:0]
+    bits_per_char = entropy_bits[::step] * n_tokens[::step] / n_chars
+    return -(bits_per_char[1:] - bits_per_char[:-1]) / step
+
+
+#: No answer: what the rule needs is not there.
+_NONE: tuple[int | None, Bound] = (None, "none")
+
+# --- Every rule asked on one curve ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One curve, the set and window decided on, and the model, as all rules are asked. cost: None where the model or
+    its layers are not known."""
+
+    curve: SizeCurve
+    text_set: str
+    window: tuple[int, int]
+    ratio_embedding: Floats
+    table: EmbeddingTable
+    cost: ModelCost | None
+    options: ChoiceOptions
+
+    @property
+    def ratio_input(self) -> Floats:
+        return self.curve.ratio_input(self.text_set)
+
+
+def answers(question: Question, knee: int | None) -> list[Answer]:
+    """The chord knee, Kneedle, and the rules without a window, in the order they are shown."""
+    chord = Answer(name="knee", kind="knee", n_added=knee, bound="none" if knee is None else "at")
+    rules = [_kneedle, _flops, _exposure, _used, _marginal, _memory, _muv, _laws]
+    return [chord, *(answer for rule in rules for answer in rule(question))]
+
+
+def kneedle_sizes(window: tuple[int, int], n_points: int) -> Integers:
+    """The even sizes of the window that Kneedle looks at: on every size it would take the first wiggle for a knee."""
+    first, last = window
+    return np.unique(np.linspace(first, last, min(n_points, last - first + 1)).astype(np.int64))
+
+
+def _kneedle(question: Question) -> list[Answer]:
+    ratio, options = question.ratio_input, question.options
+    at, size = kneedle_sizes(question.window, options.kneedle_points), None
+    if len(ratio):
+        size = kneedle(at, question.ratio_embedding[at], ratio[at], sensitivity=options.kneedle_sensitivity)
+    return [Answer(name="kneedle", kind="knee", n_added=size, bound="none" if size is None else "at")]
+
+
+def _flops(question: Question) -> list[Answer]:
+    cost, ratio, options = question.cost, question.ratio_input, question.options
+    names = ["flops-train", "flops-serve"]
+    if options.train_tokens and options.serve_tokens:
+        names.append("flops-mix")
+    if cost is None or not len(ratio):
+        return [Answer(name=name, kind="flops", n_added=None, bound="none") for name in names]
+    train = cost.training_flops(ratio, options.context_tokens)
+    serve = cost.serving_flops(ratio, options.context_tokens)
+    mix = train * (options.train_tokens or 0) + serve * (options.serve_tokens or 0)
+    found = []
+    for name, flops in zip(names, (train, serve, mix), strict=False):
+        size, bound = cheapest(flops)
+        ratio_flops = float(flops[size] / flops[0])
+        found.append(Answer(name=name, kind="flops", n_added=size, bound=bound, ratio_flops=ratio_flops))
+    return found
+
+
+def _exposure(question: Question) -> list[Answer]:
+    options, curve = question.options, question.curve
+    counted, found = int(curve.n_tokens[TRAIN][0]), []
+    for n_times in sorted({options.min_exposure, options.careful_exposure}):
+        size, bound = _NONE
+        if options.train_tokens is not None:
+            scale = options.train_tokens / counted if counted else 0.0
+            size, bound = exposed(curve.n_occurrences, scale, n_times)
+        found.append(Answer(name=f"exposure-{n_times}", kind="exposure", n_added=size, bound=bound, n_times=n_times))
+    return found
+
+
+def exposure_need(curve: SizeCurve, n_added: int, n_times: int) -> int | None:
+    """Training tokens of the base after which the last of `n_added` tokens is seen `n_times`; None where unknown."""
+    if not 0 < n_added <= curve.end or not curve.n_occurrences[n_added - 1]:
+        return None
+    return -(-n_times * int(curve.n_tokens[TRAIN][0]) // int(curve.n_occurrences[n_added - 1]))
+
+
+def _used(question: Question) -> list[Answer]:
+    size, bound = _NONE
+    if question.curve.n_tokens[HELDOUT][0]:
+        size, bound = used(question.curve.n_used[HELDOUT], question.options.used_share)
+    return [Answer(name="used", kind="used", n_added=size, bound=bound)]
+
+
+def _marginal(question: Question) -> list[Answer]:
+    n_tokens, options = question.curve.n_tokens[question.text_set], question.options
+    size, bound = _NONE
+    if n_tokens[0]:
+        size, bound = marginal(n_tokens, options.marginal_step, options.marginal_share)
+    return [Answer(name="marginal", kind="marginal", n_added=size, bound=bound)]
+
+
+def _memory(question: Question) -> list[Answer]:
+    cost, options, ratio = question.cost, question.options, question.ratio_input
+    budgets = {"memory-train": options.train_memory_bytes, "memory-serve": options.serve_memory_bytes}
+    found = []
+    for name, budget in budgets.items():
+        if budget is None or cost is None or not len(ratio):
+            found.append(Answer(name=name, kind="memory", n_added=None, bound="none"))
+            continue
+        n_bytes: Floats
+        if name == "memory-train":
+            n_bytes = cost.training_bytes(
+                bytes_per_param=options.bytes_per_param_train, batch_tokens=options.batch_tokens
+            ).astype(float)
+        else:
+            n_bytes = cost.serving_bytes(
+                ratio,
+                bytes_per_param=options.bytes_per_param_serve,
+                context_tokens=options.context_tokens,
+                batch=options.serve_batch,
+            )
+        size, bound = fitting(n_bytes, budget)
+        n_base = round(float(n_bytes[0])) if size == 0 and n_bytes[0] > budget else None
+        found.append(Answer(name=name, kind="memory", n_added=size, bound=bound, n_bytes_base=n_base))
+    return found
+
+
+def _muv(question: Question) -> list[Answer]:
+    curve, size = question.curve, None
+    utility = marginal_utility(curve.entropy_bits[TRAIN], curve.n_tokens[TRAIN], curve.n_chars[TRAIN], MUV_STEP)
+    if len(utility) and np.isfinite(utility).all():
+        size = (int(np.argmax(utility)) + 1) * MUV_STEP
+    bound: Bound = "none" if size is None else "at"
+    return [Answer(name="muv", kind="law", n_added=size, bound=bound)]
+
+
+def _laws(question: Question) -> list[Answer]:
+    found = []
+    for number, law in enumerate((law_1, law_2, law_3), 1):
+        n_rows = n_added = None
+        if question.cost is not None:
+            architecture = question.cost.architecture
+            n_rows = round(law(architecture.n_body_params) / architecture.hidden_size)
+            n_added = max(0, n_rows - question.table.base_n_tokens)
+        bound: Bound = "none" if n_added is None else "at"
+        found.append(Answer(name=f"law-{number}", kind="law", n_added=n_added, bound=bound, n_rows=n_rows))
+    return found

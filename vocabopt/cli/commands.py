@@ -1,7 +1,7 @@
 """The commands without a model: clean text, measure sizes, choose, merge, verify, compare. A call and a table each."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vocabopt.merge.run import Merged
     from vocabopt.options import MergeOptions
     from vocabopt.prepare.step import Step
+    from vocabopt.records import SweepRecord
+    from vocabopt.sweep import SweepResult
     from vocabopt.verify import Report
 
 _RUN_DIR = click.argument("run_dir", metavar="DIR", type=click.Path(path_type=Path))
@@ -112,24 +114,28 @@ def sweep(values: Values, output: Output) -> None:
       vocabopt sweep corpus/ --method union
     """
     from vocabopt.options import SweepOptions, default_out
+    from vocabopt.records import json_of
     from vocabopt.sweep import run_sweep
 
     values["out"] = values["out"] or default_out(values["paths"], values["base"])
     options = SweepOptions(**values)
     hold(options.out)
-    record = run_sweep(options, output.console())
-    output.show(record, lambda width: _sweep_tables(record, options.out, width))
+    result = run_sweep(options, output.console())
+    union = {} if result.union is None else {"union": json_of(result.union)}
+    shown = json_of(result.record) | union if output.as_json else None
+    output.show(shown, lambda width: _sweep_tables(result, options.out, width))
 
 
-def _sweep_tables(record: Mapping[str, Any], out: Path, width: int) -> Iterator[Any]:
-    from vocabopt.run_files import read_curve
-    from vocabopt.tables import sweep_notes, sweep_table, union_notes, union_table
+def _sweep_tables(result: "SweepResult", out: Path, width: int) -> Iterator[Any]:
+    from vocabopt.tables import sweep_table, union_table
+    from vocabopt.wording import reason, sweep_notes, union_notes
 
-    yield sweep_table(record, width=width)
-    yield from (*sweep_notes(record), record["choice"]["reason"])
-    if record["method"] == "union":
-        yield union_table(record, read_curve(out, record), width=width)
-        yield from (*union_notes(record), record["union"]["choice"]["reason"])
+    sweep, union = result.record, result.union
+    yield sweep_table(sweep, width=width)
+    yield from (*sweep_notes(sweep), reason(sweep))
+    if union is not None:
+        yield union_table(sweep, union, result.curve, width=width)
+        yield from (*union_notes(union), union.choice.reason)
     yield f"Report: {out / 'report.html'}"
 
 
@@ -153,28 +159,29 @@ def choose(values: Values, output: Output, *, run_dir: Path, model: str | None) 
       vocabopt choose reports/news --window 4000:24000 --train-tokens 10B --serve-tokens 1T
       vocabopt choose reports/news --model ./my-model --train-memory 640GB --serve-memory 24GB
     """
+    from vocabopt.choice.choose import rechoose
     from vocabopt.choice.options import ChoiceOptions
-    from vocabopt.choice.run import rechoose
+    from vocabopt.records import json_of
 
     options = ChoiceOptions(**values)
     if run_dir.is_dir():
         hold(run_dir)
     record = rechoose(run_dir, options, model)
-    output.show(record["choice"], lambda width: _choice_tables(record, run_dir, width))
+    output.show(json_of(record.choice), lambda width: _choice_tables(record, run_dir, width))
 
 
-def _choice_tables(sweep: Mapping[str, Any], run_dir: Path, width: int) -> Iterator[Any]:
-    from vocabopt.choice.heldout import small_heldout_sentence
-    from vocabopt.choice.table import choice_notes, rules_table
+def _choice_tables(sweep: "SweepRecord", run_dir: Path, width: int) -> Iterator[Any]:
+    from vocabopt.tables import rules_table
+    from vocabopt.wording import choice_notes, small_heldout_sentence
 
-    choice, model, base = sweep["choice"], sweep["model"], sweep["base"]
-    yield rules_table(choice, width=width)
+    model, base = sweep.model, sweep.base
+    yield rules_table(sweep, width=width)
     if (small := small_heldout_sentence(sweep)) is not None:
         yield small
-    *notes, reason = choice_notes(choice)
+    *notes, reason = choice_notes(sweep)
     yield from notes
-    rows, tokens = counted(base["n_rows"], "row"), counted(base["n_tokens"], "token")
-    yield f"Model: {'none known' if model is None else model['name']}; {rows} for the {tokens} of {base['name']}."
+    rows, tokens = counted(base.n_rows, "row"), counted(base.n_tokens, "token")
+    yield f"Model: {'none known' if model is None else model.name}; {rows} for the {tokens} of {base.name}."
     if (run_dir / "report.html").is_file():
         yield f"The page still shows the choice before: `vocabopt report {run_dir}` makes it anew."
     yield reason
@@ -264,13 +271,17 @@ def _merged(options: "MergeOptions", out: Path, console: "Console") -> "Merged":
 
 
 def _merge_tables(options: "MergeOptions", out: Path, merged: "Merged", checked: "Report") -> Iterator[Any]:
-    from vocabopt.tables import proof_note
+    from vocabopt.records import DocumentProof
+    from vocabopt.wording import proof_note
 
     yield from _verify_tables(checked)
     if options.run_dir is not None and (check := _check_of_protected(options.run_dir, out, merged)) is not None:
         yield f"Not checked above: the text that the sweep protected. Check it with: {check}"
     proof, n_added = merged.record["proof"], merged.addition.n_added
-    yield "No text was counted, so no count is promised or proved." if proof is None else proof_note(proof["documents"])
+    if proof is None:
+        yield "No text was counted, so no count is promised or proved."
+    else:
+        yield proof_note(DocumentProof(**proof["documents"]))
     added = f"with {counted(n_added, 'added token')}" if n_added else "itself, since no token was to be added"
     yield f"{printable(out)}: {merged.base.name} {added}: {', '.join(merged.files)}."
     yield how_to_load(out, "AutoTokenizer")
@@ -280,7 +291,7 @@ def _merge_tables(options: "MergeOptions", out: Path, merged: "Merged", checked:
 
 def _check_of_protected(run_dir: Path, out: Path, merged: "Merged") -> str | None:
     """The command that checks the sweep's protected text, which the table lacks where there is no target script."""
-    from vocabopt.run_files import protected_paths
+    from vocabopt.run_directory import protected_paths
 
     if merged.record["scripts"] or not merged.record["protected_sets"]:
         return None
@@ -352,21 +363,22 @@ def sensitivity(values: Values, output: Output) -> None:
       vocabopt sensitivity wiki.txt news.txt --size 10000 --out reports/two
     """
     from vocabopt.options import SensitivityOptions
-    from vocabopt.sensitivity.run import run_sensitivity
+    from vocabopt.records import json_of
+    from vocabopt.sensitivity import run_sensitivity
 
     options = SensitivityOptions(**values)
     hold(options.out)
     record = run_sensitivity(options, output.console())
 
     def shown(width: int) -> Iterator[Any]:
-        from vocabopt.sensitivity.table import sentence, tables
-        from vocabopt.tables import proof_note
+        from vocabopt.report.sensitivity import sentence, tables
+        from vocabopt.wording import proof_note
 
         for table in tables(record):
             yield from (table.for_terminal(width), "")
-        yield from (sentence(record), proof_note(record["proof"]), f"Report: {options.out / 'sensitivity.html'}")
+        yield from (sentence(record), proof_note(record.proof), f"Report: {options.out / 'sensitivity.html'}")
 
-    output.show(record, shown)
+    output.show(json_of(record) if output.as_json else None, shown)
 
 
 @command("vocabopt.options:AnalyzeOptions", prints="analyze.json")
@@ -385,7 +397,7 @@ def analyze(values: Values, output: Output) -> None:
     from vocabopt.analyze.page import write_analysis
     from vocabopt.analyze.run import analyze as compare
     from vocabopt.analyze.tables import all_tables, notes
-    from vocabopt.artifacts import check_own_folder
+    from vocabopt.folder import check_own_folder
     from vocabopt.options import AnalyzeOptions
 
     options = AnalyzeOptions(**values)

@@ -66,7 +66,7 @@ def hold(folder: Path) -> None:
     Raises:
         RunDirectoryError: another run holds the folder, or it cannot be made or written to.
     """
-    from vocabopt.locks import folder_lock
+    from vocabopt.folder import folder_lock
 
     _hold(folder_lock, folder)
 
@@ -77,8 +77,7 @@ def hold_file(path: Path, *, is_named: bool = True) -> None:
     Raises:
         OptionError: it is a folder, or a file that no command of ours has written and that would be lost.
     """
-    from vocabopt.artifacts import read_json
-    from vocabopt.locks import file_lock
+    from vocabopt.folder import file_lock, read_json
 
     if path.is_dir():
         example = path / ("verify.json" if click.get_current_context().info_name == "verify" else "eval.json")

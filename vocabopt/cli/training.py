@@ -158,7 +158,7 @@ def eval_command(values: Values, output: Output, *, out: Path | None) -> None:
     require_trainer("vocabopt eval")
     from trainer.evaluate.run import all_tables, evaluate, notes
     from trainer.options import EvalOptions
-    from vocabopt.artifacts import check_writable, write_json_atomic
+    from vocabopt.folder import check_writable, write_json_atomic
 
     if out is not None:
         hold_file(out)

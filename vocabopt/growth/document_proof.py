@@ -6,8 +6,7 @@ cut into chunks, chunks encoded one by one.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -18,6 +17,7 @@ from vocabopt.errors import PromiseError, quoted
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.growth.counts import ChunkCounts, count_opened
 from vocabopt.growth.proof_sample import Sample
+from vocabopt.records import DocumentProof as DocumentProof
 from vocabopt.text.content import bytes_of_texts
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.added_tokens import AddedTokens, open_documents
@@ -26,29 +26,6 @@ from vocabopt.tokenizer.model_check import check_text
 
 #: Characters of a document that a message shows.
 _SHOWN_CHARS = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocumentProof:
-    """What was proved on whole documents, as sweep.json, sensitivity.json and extension.json hold it.
-
-    n_documents: distinct texts that were encoded, each once however often the run has it: n_whole_documents whole ones
-    and n_excerpts parts of longer ones. n_tokens: of all of them, by both ways. is_all: whether they are all text of
-    the run. n_features, n_features_held: characters, runs of white space and added tokens
-    that the text has, and those that the documents have.
-    """
-
-    n_documents: int
-    n_whole_documents: int
-    n_excerpts: int
-    n_bytes: int
-    n_tokens: int
-    is_all: bool
-    n_features: int
-    n_features_held: int
-
-    def as_record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import read_parquet, read_parquet_metadata, write_parquet_atomic
 from vocabopt.errors import RunDirectoryError
+from vocabopt.folder import read_parquet, read_parquet_metadata, write_parquet_atomic
 from vocabopt.growth import proof_kernel as kernel
 from vocabopt.text.content import content_hashes
 

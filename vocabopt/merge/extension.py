@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vocabopt.artifacts import FORMAT_VERSION, read_json
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.fields import COUNT, Kind, Shape, check_fields
+from vocabopt.folder import FORMAT_VERSION, read_json
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.tokenizer import Tokenizer
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocabopt.artifacts import check_writable, write_bytes_atomic
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.folder import check_writable, write_bytes_atomic
 from vocabopt.growth.proof_sample import read_proof_sample
 from vocabopt.merge.export import merged_base, merged_files
 from vocabopt.merge.extension import Addition, Method, Scores, extension_bytes, extension_record, grown

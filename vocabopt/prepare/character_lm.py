@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import write_atomic
 from vocabopt.errors import CorpusError
+from vocabopt.folder import write_atomic
 from vocabopt.prepare import character_lm_kernel as kernel
 
 #: What the published kenlm is compiled for.

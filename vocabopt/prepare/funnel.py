@@ -10,7 +10,7 @@ from rich.table import Table
 
 from vocabopt.amounts import shown_bytes
 from vocabopt.fields import COUNT, NUMBER, Shape, or_null
-from vocabopt.tabular import DASH, PlainTable, shown
+from vocabopt.tables import DASH, PlainTable, shown
 
 #: Documents shown per step, of those taken and of those kept.
 N_EXAMPLES = 10

@@ -4,22 +4,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from markupsafe import Markup
 
 from vocabopt import __version__
-from vocabopt.artifacts import write_bytes_atomic
+from vocabopt.folder import write_bytes_atomic
 from vocabopt.prepare.funnel import funnel_notes
 from vocabopt.report.charts_funnel import draw_funnel
 from vocabopt.report.draw import house_style, render
+from vocabopt.report.inputs import PrepareRecord
 from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment, policy, style_sheet
-from vocabopt.tabular import listed
+from vocabopt.tables import listed
 from vocabopt.text.utf8 import encoded_for_display
 
 
 def write_page(out: Path, record: Mapping[str, Any]) -> Path:
     """Write OUT/report.html and OUT/figures/funnel.svg, .png. Raises RunDirectoryError: a file cannot be written."""
     with house_style():
-        drawing = draw_funnel(record)
+        drawing = draw_funnel(msgspec.convert(record, PrepareRecord))
         picture = None if drawing is None else render("funnel", drawing)
     if picture is not None:
         write_bytes_atomic(out / "figures" / "funnel.svg", picture.svg)

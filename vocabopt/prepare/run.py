@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vocabopt.artifacts import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.fields import COUNT, Shape, check_fields
+from vocabopt.folder import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
 from vocabopt.prepare.funnel import STEP_COUNT, StepCount, add_up, step_count_of
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.page import write_page

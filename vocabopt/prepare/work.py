@@ -24,9 +24,9 @@ import polars as pl
 import zstandard
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import read_object, read_parquet, write_atomic, write_json_atomic, write_parquet_atomic
 from vocabopt.errors import RunDirectoryError
 from vocabopt.fields import COUNT, Shape, check_fields
+from vocabopt.folder import read_object, read_parquet, write_atomic, write_json_atomic, write_parquet_atomic
 from vocabopt.prepare.options import OutputFormat
 from vocabopt.prepare.step import Sketch
 from vocabopt.text.prepared import CLEAN, REMOVED, WORK

@@ -18,9 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 
-from vocabopt.artifacts import write_json_atomic
 from vocabopt.errors import RunDirectoryError
-from vocabopt.locks import remove_unfinished
+from vocabopt.folder import remove_unfinished, write_json_atomic
 from vocabopt.prepare.funnel import StepCount, draw
 from vocabopt.prepare.options import PrepareOptions
 from vocabopt.prepare.reading import DECODE, Shard

@@ -1,19 +1,129 @@
 """The figures of an adaptation: bits per byte of each text over its stages, training loss, peak memory."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vocabopt.report.draw import BELOW, POINT, Drawing, Key, Style, axis_title, dot, frame, moved, words
-from vocabopt.report.svg import COLOURS
+from vocabopt.report.draw import (
+    BELOW,
+    COLOURS,
+    POINT,
+    STEPS,
+    WIDTH,
+    Drawing,
+    Key,
+    Style,
+    axis_title,
+    below_axis,
+    bytes_axis,
+    dot,
+    frame,
+    moved,
+    words,
+)
+from vocabopt.report.inputs import FullTraining
 from vocabopt.report.text import DASH, fixed, size_of
-from vocabopt.report.training import Training
-from vocabopt.report.training_axes import bytes_axis, height_of, is_plain, stage_label, text_axis, value_axis
-from vocabopt.report.training_loss import has_bits, loss_lines, track_of
-from vocabopt.report.training_rows import Arm, Score, StageRow
+from vocabopt.report.training import Arm, Score, StageRow, Track, Training, has_bits, loss_lines, track_of
 from vocabopt.report.view import View
+
+# --- The axes of text read --------------------------------------------------------------------------------------------
+
+N_NAME = 22  # characters of a name that a figure holds
+LETTER = 5.9  # points of an average letter, in a phone's size
+NAME_HEIGHT = 13  # points
+
+
+def is_plain(name: str, n_letters: int) -> bool:
+    """Has the figures' font surely all its letters, and is it short enough?"""
+    return name.isascii() and name.isprintable() and 0 < len(name.strip()) <= len(name) <= n_letters
+
+
+def stage_label(stage: StageRow) -> str:
+    """A stage's name where a figure can hold it, else its number, by which the table knows it too."""
+    return stage.name if stage.name is not None and is_plain(stage.name, N_NAME) else f"stage {stage.number}"
+
+
+def height_of(ax: Axes) -> float:
+    """Of the axes, in points."""
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
+    return ax.get_position().height * figure.get_figheight() / POINT
+
+
+def text_axis(ax: Axes, track: Track, end: float, *, before: float = 0.0) -> None:
+    """The text read: from its start to `end`.
+
+    before: the share of the axis left of the start, for what was measured of the model as it came.
+    """
+    if track.in_bytes and track.ends:
+        bytes_axis(ax, end, "text read")
+    else:
+        ax.set_xticks([])
+        below_axis(ax, "stages in order" if track.ends else "")
+    ax.set_xlim(-before * end, end)
+    if before:
+        over = ax.get_xaxis_transform()
+        ax.text(-before * end, 0, "before", transform=moved(ax, over, -6, -16))
+        if not track.ends:
+            ax.text(end, 0, "after", transform=moved(ax, over, 6, -16), ha="right")
+
+
+def value_axis(ax: Axes, values: Sequence[float], stages: Sequence[StageRow], track: Track, *, at_start: bool) -> None:
+    """The y axis from below the lowest value to above the highest; above that, the stages' names and where they start.
+
+    at_start: is the start of the first stage marked too? Call after the x axis is set.
+    """
+    low, high = min(values), max(values)
+    spread = (high - low) or abs(high) * 0.1 or 1.0
+    bottom = max(0.0, low - 0.08 * spread) if low >= 0 else low - 0.08 * spread
+    labels, n_rows = _stage_labels(ax, stages, track)
+    row_share = NAME_HEIGHT / height_of(ax)
+    ax.set_ylim(bottom, bottom + (high + 0.05 * spread - bottom) / (1 - n_rows * row_share))
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    over = ax.get_xaxis_transform()
+    rows = {x: row for x, row, _ in labels}
+    for start, _ in track.spans[0 if at_start else 1 :]:
+        # Up to its own name, and not through the one above it.
+        top = 1 - rows.get(start, 0) * row_share
+        ax.plot([start, start], [0, top], transform=over, color=COLOURS["window"], linewidth=0.7, clip_on=False)
+    for x, row, label in labels:
+        ax.text(x, 1, label, transform=moved(ax, over, 4, 3 - NAME_HEIGHT * (row + 1)))
+
+
+def _stage_labels(ax: Axes, stages: Sequence[StageRow], track: Track) -> tuple[list[tuple[float, int, str]], int]:
+    """Where each stage's label stands: x, row from the top, words; and how many rows there are.
+
+    Names on one row; or on two in turn, those below no wider than their stage; or numbers, as many as have room.
+    """
+    low, high = ax.get_xlim()
+    points = ax.get_position().width * WIDTH / POINT / (high - low)
+    starts = [start for start, _ in track.spans]
+    names = [stage_label(stage) for stage in stages]
+    wide = [len(name) * LETTER + 7 for name in names]
+    ends = [*starts[1:], high, high]
+    for rows in ([0] * len(names), [i % 2 for i in range(len(names))], [1 - i % 2 for i in range(len(names))]):
+        n_rows = 1 + max(rows, default=-1)
+        # Above, a name may reach over the next stage's too, whose own stands below.
+        room = [
+            ends[i + (n_rows - 1) * (1 - row)] - start for i, (start, row) in enumerate(zip(starts, rows, strict=True))
+        ]
+        if all(width <= points * free for width, free in zip(wide, room, strict=True)):
+            return list(zip(starts, rows, names, strict=True)), n_rows
+    labels: list[tuple[float, int, str]] = []
+    free_from = starts[0]
+    for stage, start in zip(stages, starts, strict=True):
+        if start >= free_from:
+            label = str(stage.number)
+            labels.append((start, 0, label))
+            free_from = start + (len(label) * LETTER + 9) / points
+    return labels, 1
+
+
+# --- The figures ------------------------------------------------------------------------------------------------------
 
 N_TEXT_NAME = 12  # characters of a text's name that a legend holds
 BEFORE = 0.13  # of the axis, for what was measured before the rows were made
@@ -154,7 +264,7 @@ def draw_training_memory(view: View) -> Drawing | None:
     figure, ax = frame(BELOW + (26 + ROW_HEIGHT * len(rows)) * POINT, keys if has_control else (), left=MEMORY_LEFT)
     full = training.full_training
     peaks = [stage.peak_bytes or 0 for row in rows for stage in row if stage is not None]
-    highest = max([*peaks, 0 if full is None else full["peak_bytes"]]) or 1
+    highest = max([*peaks, 0 if full is None else full.peak_bytes or 0]) or 1
     bytes_axis(ax, 1.16 * highest, "peak memory")  # with room for a number beside the longest bar
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.yaxis.set_visible(False)
@@ -169,7 +279,7 @@ def draw_training_memory(view: View) -> Drawing | None:
         else:
             words(ax, stage.peak_bytes, row, size_of(stage.peak_bytes), shift=6)
     if full is not None:
-        _mark_full(ax, full["peak_bytes"])
+        _mark_full(ax, full.peak_bytes or 0)
     return Drawing(figure=figure, label=_describe_memory(rows, full))
 
 
@@ -199,7 +309,7 @@ def _mark_full(ax: Axes, peak_bytes: float) -> None:
     ax.text(peak_bytes, 1, label, transform=moved(ax, over, 0, 8), ha="right", color=colour)
 
 
-def _describe_memory(rows: Sequence[_MemoryRow], full: Mapping[str, Any] | None) -> str:
+def _describe_memory(rows: Sequence[_MemoryRow], full: FullTraining | None) -> str:
     def one(stage: StageRow | None, control: StageRow | None) -> str:
         given = stage or control
         assert given is not None
@@ -208,5 +318,5 @@ def _describe_memory(rows: Sequence[_MemoryRow], full: Mapping[str, Any] | None)
         return f"{stage_label(given)} {', '.join(shown)}"
 
     told = [one(*row) for row in rows]
-    told += [] if full is None else [f"full training {size_of(full['peak_bytes'])}"]
+    told += [] if full is None else [f"full training {size_of(full.peak_bytes)}"]
     return f"Bar chart of peak memory by stage: {'; '.join(told)}. The table of stages holds the numbers."

@@ -13,13 +13,42 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from vocabopt.choice.sizes import occurrences
-from vocabopt.report.leb128 import Integers, differences, leb128
+from vocabopt.choice.complexity import occurrences
+from vocabopt.records import json_of
 from vocabopt.report.text import plain
 from vocabopt.report.view import View
 from vocabopt.tokenizer import Base
+
+# --- Integers in few bytes --------------------------------------------------------------------------------------------
+
+Integers = npt.NDArray[np.int64]
+
+
+def leb128(values: npt.ArrayLike) -> bytes:
+    """Non-negative integers, seven bits a byte, the lowest first; all but a number's last have the top bit set."""
+    rest = np.asarray(values, dtype=np.uint64)
+    if not rest.size:
+        return b""
+    n_groups = max(1, -(-int(rest.max()).bit_length() // 7))
+    shifts = np.arange(n_groups, dtype=np.uint64) * np.uint64(7)
+    groups = (rest[:, None] >> shifts) & np.uint64(0x7F)
+    above = (rest[:, None] >> shifts) >> np.uint64(7)
+    groups |= np.where(above > 0, np.uint64(0x80), np.uint64(0))
+    is_there = np.concatenate([np.ones((rest.size, 1), bool), above[:, :-1] > 0], axis=1)
+    encoded: bytes = groups[is_there].astype(np.uint8).tobytes()
+    return encoded
+
+
+def differences(first: int, values: npt.ArrayLike) -> bytes:
+    """Each value less the one before it, as zigzag: 0, -1, 1, -2 ... become 0, 1, 2, 3 ..."""
+    steps = np.diff(np.asarray(values, dtype=np.int64), prepend=np.int64(first))
+    return leb128(np.where(steps < 0, -2 * steps - 1, 2 * steps))
+
+
+# --- Packs ------------------------------------------------------------------------------------------------------------
 
 MAX_PAGE_BYTES = 4_000_000
 #: Bytes of a token's text that travel; the table shows fewer.
@@ -51,39 +80,34 @@ def pack(name: str, header: Mapping[str, Any], columns: Iterable[bytes] = ()) ->
 
 def curve_pack(view: View) -> Pack:
     """Tokens of every text set at every size, and what the numbers of the page are computed from."""
-    main = view.set_of(view.main)
     sets, columns = [], []
-    for text_set in view.sets:
-        is_counted = f"n_tokens_{text_set.name}" in view.curve.columns and text_set.n_tokens_base is not None
-        if is_counted:
-            columns.append(differences(text_set.n_tokens_base or 0, _integers(view.curve, f"n_tokens_{text_set.name}")))
+    for row in view.sets:
+        columns.append(differences(row.stats.n_tokens_base, _integers(view.curve, f"n_tokens_{row.name}")))
         sets.append(
             {
-                "name": plain(text_set.name),
-                "is_counted": is_counted,
-                "n_tokens_base": text_set.n_tokens_base,
-                "n_words": text_set.given.get("n_words"),
-                "n_bytes": text_set.given.get("n_bytes"),
+                "name": plain(row.name),
+                "is_counted": True,
+                "n_tokens_base": row.stats.n_tokens_base,
+                "n_words": row.stats.n_words,
+                "n_bytes": row.stats.n_bytes,
             }
         )
-    used = f"n_used_{view.heldout}"
-    has_used = used in view.curve.columns
+    has_used = view.heldout is not None
     if has_used:
-        columns.append(differences(0, _integers(view.curve, used)))
-    base = view.sweep["base"]
-    cost = view.decision.model_cost or {}
+        columns.append(differences(0, _integers(view.curve, f"n_used_{view.heldout}")))
+    base, cost = view.sweep.base, view.choice.model_cost
     header = {
         "n": view.curve.height,
         "n_choice": view.n_choice,
         "sets": sets,
-        "main": None if main is None else view.sets.index(main),
+        "main": view.sets.index(view.main_set),
         "main_words": plain(view.main_words),
         "has_used": has_used,
-        "n_tokens_base": base["n_tokens"],
-        "n_rows_base": base["n_rows"],
+        "n_tokens_base": base.n_tokens,
+        "n_rows_base": base.n_rows,
         "n_params_per_row": view.n_params_per_row,
-        "flops": cost.get("flops"),
-        "context_tokens": cost.get("context_tokens"),
+        "flops": None if cost is None else json_of(cost.flops),
+        "context_tokens": None if cost is None else cost.context_tokens,
     }
     return pack("curve", header, columns)
 

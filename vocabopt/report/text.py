@@ -30,6 +30,11 @@ def undefined(value: float | None) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def quotient(numerator: float | None, denominator: float | None) -> float | None:
+    """None where a part is not known, or the whole is nothing."""
+    return None if numerator is None or not denominator else numerator / denominator
+
+
 def count(value: float | None) -> str:
     """An integer with its thousands apart."""
     return DASH if value is None or undefined(value) else f"{int(value):,}"

@@ -1,10 +1,10 @@
-"""What the page and its figures show: rows picked from the sweep and its curve, nothing estimated.
+"""What the page and its figures show: rows picked from the records of a run and its curve, nothing estimated.
 
 The divisions made here are those of one given integer by another (tokens by base tokens, by words, bytes by tokens).
-What is not given stays None and is shown as a dash.
+What is not known is None and shown as a dash.
 """
 
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,69 +12,180 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from vocabopt.choice.heldout import small_heldout_sentence
-from vocabopt.choice.sizes import occurrences
-from vocabopt.growth.guard import guard_sentences, is_open
-from vocabopt.report.decision import Decision
-from vocabopt.report.rows import PointRow, TextSet, UnionRow, UsedRow, quotient
+from vocabopt.choice.complexity import occurrences
+from vocabopt.records import Answer, Point, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
+from vocabopt.report.inputs import AdaptRecord, AnalysisRecord, PrepareRecord, VerifyRecord
+from vocabopt.report.text import DASH, plain, quotient
 from vocabopt.report.training import Training
-from vocabopt.tables import proved_documents
+from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.wording import (
+    COST_LEAVES_OUT,
+    agreement_sentence,
+    answered,
+    guard_sentences,
+    interval_sentence,
+    paper_axis_sentence,
+    proved_documents,
+    reason,
+    rule_sentence,
+    rule_source,
+    small_heldout_sentence,
+    window_sentence,
+)
 
 Floats = npt.NDArray[np.float64]
 
 N_TOKENS_SHOWN = 40
+#: How a rule is called in a figure, by its name; at most N_LABEL characters, which a phone has room for.
+N_LABEL = 18
+_RULE_LABELS = {
+    "knee": "knee",
+    "kneedle": "knee (Kneedle)",
+    "flops-train": "compute, training",
+    "flops-serve": "compute, serving",
+    "flops-mix": "compute, both",
+    "used": "still used",
+    "marginal": "marginal saving",
+    "memory-train": "memory, training",
+    "memory-serve": "memory, serving",
+    "muv": "VOLT's utility",
+    "law-1": "scaling law 1",
+    "law-2": "scaling law 2",
+    "law-3": "scaling law 3",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRow:
+    """One text set, numbered as in figures and tables, with its tokens at the choice."""
+
+    number: int
+    name: str
+    stats: TextSet
+    n_tokens: int
+
+    @property
+    def ratio_choice(self) -> float | None:
+        return self.stats.ratio_input(self.n_tokens)
+
+    @property
+    def saved_choice(self) -> float | None:
+        return None if self.ratio_choice is None else 1 - self.ratio_choice
+
+    @property
+    def tokens_per_word(self) -> float | None:
+        return quotient(self.n_tokens, self.stats.n_words)
+
+    @property
+    def tokens_per_word_base(self) -> float | None:
+        return quotient(self.stats.n_tokens_base, self.stats.n_words)
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        return quotient(self.stats.n_bytes, self.n_tokens)
+
+    @property
+    def bytes_per_token_base(self) -> float | None:
+        return quotient(self.stats.n_bytes, self.stats.n_tokens_base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointRow:
+    """One row of the table of sizes; n_tokens and the quotients are those of the set that the choice was made on."""
+
+    point: Point
+    n_tokens: int
+    ratio_heldout: float | None
+    ratio_train: float | None
+    ratio_main: float | None
+    ratio_embedding: float
+    tokens_per_word: float | None
+    bytes_per_token: float | None
+    is_choice: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleRow:
+    """One rule's answer. label: how a figure calls it. size: as a person writes it: 18,378, ≥ 40,000, or a dash."""
+
+    answer: Answer
+    label: str
+    size: str
+    decided: bool
+    sentence: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsedRow:
+    """Added tokens at a size, and how many of them held-out text uses; None where none was counted."""
+
+    n_added: int
+    n_used: int | None
+
+    @property
+    def share(self) -> float | None:
+        return quotient(self.n_used, self.n_added)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnionRow:
+    """One size of the union, and the ratio of as many grown rows; None beyond the curve."""
+
+    point: UnionPoint
+    ratio_union: float | None
+    ratio_grown: float | None
+    is_choice: bool
+
+    @property
+    def more_tokens(self) -> float | None:
+        """Tokens of the union for each of the grown ones, less one."""
+        share = quotient(self.ratio_union, self.ratio_grown)
+        return None if share is None else share - 1
 
 
 class View:
-    """The sweep, its curve and the run, asked in the words of the page."""
+    """The records of a run and its curve, asked in the words of the page."""
 
     def __init__(
         self,
-        sweep: Mapping[str, Any],
+        sweep: SweepRecord,
         curve: pl.DataFrame,
-        run: Mapping[str, Any],
-        union: Mapping[str, Any] | None = None,
+        run: RunRecord,
+        union: UnionRecord | None = None,
         *,
-        verify: Mapping[str, Any] | None = None,
-        adapt: Mapping[str, Any] | None = None,
-        analysis: Mapping[str, Any] | None = None,
-        prepare: Mapping[str, Any] | None = None,
+        verify: VerifyRecord | None = None,
+        adapt: AdaptRecord | None = None,
+        analysis: AnalysisRecord | None = None,
+        prepare: PrepareRecord | None = None,
     ) -> None:
         self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
+        self.choice, self.n_choice = sweep.choice, sweep.choice.n_added
         self.verify, self.analysis, self.prepare = verify, analysis, prepare
         self.training = None if adapt is None else Training(adapt)
-        self.given_sets: Mapping[str, Mapping[str, Any]] = sweep["sets"]
-        self.given_points: list[Mapping[str, Any]] = sweep["points"]
-        self.choice: Mapping[str, Any] = sweep["choice"]
-        self.decision = Decision(self.choice)
-        self.n_choice = int(self.choice["n_added"])
-        self.train = self._named("train")
+        self.train = TRAIN
         # Every sweep has a held-out set; with --heldout 0, or too few documents, it has no tokens.
-        self._heldout_given = self._named("heldout")
-        self.heldout = self._heldout_given if self._has_tokens(self._heldout_given) else None
-        # The set whose numbers stand first: the one that the choice was made on.
-        chosen_on = self.choice.get("set")
-        by_role = self.train if self.heldout is None else self.heldout
-        self.main: str | None = chosen_on if self._has_tokens(chosen_on) else by_role
-
-    def _named(self, role: str) -> str | None:
-        """The set of this role, the one the choice was made on first."""
-        names = [name for name, given in self.given_sets.items() if given.get("role") == role]
-        chosen_on = self.choice.get("set")
-        return chosen_on if chosen_on in names else next(iter(names), None)
-
-    def _has_tokens(self, name: str | None) -> bool:
-        return name is not None and name in self.given_sets and self.given_sets[name].get("n_tokens_base") != 0
+        self.heldout = HELDOUT if sweep.sets[HELDOUT].n_tokens_base else None
+        #: The set whose numbers stand first: the one that the choice was made on.
+        self.main = self.choice.set
 
     @property
     def main_words(self) -> str:
         """How the page calls the text whose numbers stand first."""
         return self.words_of(self.main)
 
-    def words_of(self, name: str | None) -> str:
-        if name is not None and name == self.heldout:
+    def words_of(self, name: str) -> str:
+        if name == self.heldout:
             return "held-out text"
         return "training text" if name == self.train else f"text set {name}"
+
+    # --- Sizes and text sets ---
+
+    def n_tokens(self, name: str, n_added: int) -> int | None:
+        """Tokens of a set at a size; None beyond the curve."""
+        if n_added == 0:
+            return self.sweep.sets[name].n_tokens_base
+        return self._cell(f"n_tokens_{name}", n_added)
 
     def _cell(self, column: str, n_added: int) -> int | None:
         if column not in self.curve.columns or not 0 < n_added <= self.curve.height:
@@ -82,67 +193,94 @@ class View:
         value: int | None = self.curve.item(n_added - 1, column)
         return value
 
-    def _point(self, n_added: int) -> Mapping[str, Any]:
-        return next((point for point in self.given_points if point["n_added"] == n_added), {})
-
-    def n_tokens(self, name: str, n_added: int) -> int | None:
-        if n_added == 0:
-            base: int | None = self.given_sets[name].get("n_tokens_base")
-            return base
-        from_point: int | None = self._point(n_added).get("sets", {}).get(name, {}).get("n_tokens")
-        return self._cell(f"n_tokens_{name}", n_added) if from_point is None else from_point
+    @property
+    def base_point(self) -> Point:
+        return self.sweep.points_shown[0]
 
     @cached_property
-    def base_point(self) -> Mapping[str, Any]:
-        return self._point(0)
-
-    @cached_property
-    def choice_point(self) -> Mapping[str, Any]:
-        return self._point(self.n_choice)
-
-    @cached_property
-    def sets(self) -> list[TextSet]:
-        """Held-out and training text first, numbered 1 and 2 even where one is missing; then the others as given."""
-        others = [name for name in self.given_sets if name not in (self._heldout_given, self.train)]
+    def sets(self) -> list[SetRow]:
+        """Held-out and training text first, numbered 1 and 2; then the others as given."""
+        names = [HELDOUT, TRAIN, *(name for name in self.sweep.sets if name not in (HELDOUT, TRAIN))]
+        tokens = self.choice.point.sets
         return [
-            TextSet(
-                number=number,
-                name=name,
-                given=self.given_sets[name],
-                n_tokens_choice=self.n_tokens(name, self.n_choice),
-            )
-            for number, name in enumerate([self._heldout_given, self.train, *others], start=1)
-            if name is not None
+            SetRow(number=number, name=name, stats=self.sweep.sets[name], n_tokens=tokens[name].n_tokens)
+            for number, name in enumerate(names, start=1)
         ]
 
-    def set_of(self, name: str | None) -> TextSet | None:
-        return next((text_set for text_set in self.sets if text_set.name == name), None)
+    @cached_property
+    def main_set(self) -> SetRow:
+        """The set that the choice was made on."""
+        return next(row for row in self.sets if row.name == self.main)
 
     @property
-    def saved_share(self) -> float | None:
-        """Tokens saved on the text that the choice was made on."""
-        main = self.set_of(self.main)
-        return None if main is None else main.saved_choice
+    def points(self) -> list[PointRow]:
+        """The rows of the table of sizes."""
+        sets, main = self.sweep.sets, self.sweep.sets[self.main]
+
+        def ratio(point: Point, name: str | None) -> float | None:
+            return None if name is None else sets[name].ratio_input(point.sets[name].n_tokens)
+
+        return [
+            PointRow(
+                point=point,
+                n_tokens=n_tokens,
+                ratio_heldout=ratio(point, self.heldout),
+                ratio_train=ratio(point, self.train),
+                ratio_main=ratio(point, self.main),
+                ratio_embedding=self.sweep.base.ratio_embedding(point.n_rows_total),
+                tokens_per_word=quotient(n_tokens, main.n_words),
+                bytes_per_token=quotient(main.n_bytes, n_tokens),
+                is_choice=point.n_added == self.n_choice,
+            )
+            for point in self.sweep.points_shown
+            for n_tokens in [point.sets[self.main].n_tokens]
+        ]
+
+    @property
+    def used(self) -> list[UsedRow]:
+        """Used tokens on held-out text at the table's sizes."""
+        sizes = [point.n_added for point in self.sweep.points_shown if 0 < point.n_added <= self.curve.height]
+        return [UsedRow(n_added=size, n_used=self._cell(f"n_used_{self.heldout}", size)) for size in sizes]
 
     @property
     def used_share_choice(self) -> float | None:
         return quotient(self._cell(f"n_used_{self.heldout}", self.n_choice), self.n_choice)
 
     @property
-    def verify_is_of_choice(self) -> bool:
-        return self.verify is not None and self.verify.get("n_new") == self.n_choice
+    def scaffold(self) -> list[tuple[int, int]]:
+        return sorted((int(size), n_rows) for size, n_rows in self.sweep.n_scaffold.items())
+
+    @property
+    def union_rows(self) -> list[UnionRow]:
+        """The union at each of its sizes, the grown tokens of as many rows beside it."""
+        if self.union is None:
+            return []
+        stats = self.sweep.sets[self.main]
+        return [
+            UnionRow(
+                point=point,
+                ratio_union=stats.ratio_input(point.sets[self.main].n_tokens),
+                ratio_grown=quotient(self.n_tokens(self.main, point.n_added), stats.n_tokens_base),
+                is_choice=point.vocab_size == self.union.choice.vocab_size,
+            )
+            for point in self.union.points
+        ]
+
+    # --- Parameters and compute ---
+
+    @property
+    def ratio_embedding_choice(self) -> float:
+        return self.sweep.base.ratio_embedding(self.choice.point.n_rows_total)
 
     @property
     def n_embedding_added(self) -> int | None:
-        before = self.base_point.get("n_embedding_params")
-        after = self.choice_point.get("n_embedding_params")
+        before, after = self.base_point.n_embedding_params, self.choice.point.n_embedding_params
         return None if before is None or after is None else after - before
 
     @property
     def n_params_per_row(self) -> int | None:
         """Embedding parameters of one row; None where no model is known."""
-        model = self.sweep.get("model")
-        return None if not model else int(model["hidden_size"]) * (1 if model["tied_embeddings"] else 2)
+        return None if self.sweep.model is None else self.sweep.model.n_embedding_params(1)
 
     @property
     def training_ratio(self) -> float | None:
@@ -159,81 +297,73 @@ class View:
 
         The page's script computes the same at every size (assets/sizes.js).
         """
-        cost: Mapping[str, Any] = self.decision.model_cost or {}
-        flops, context = cost.get("flops"), cost.get("context_tokens")
-        main = self.set_of(self.main)
-        ratio = None if main is None else main.ratio_choice
-        n_rows, n_rows_base = self.choice_point.get("n_rows_total"), self.base_point.get("n_rows_total")
-        if flops is None or context is None or ratio is None or n_rows is None or n_rows_base is None:
+        cost, ratio = self.choice.model_cost, self.main_set.ratio_choice
+        if cost is None or ratio is None:
             return None
+        flops, context = cost.flops, cost.context_tokens
 
         def per_token(n_rows: int, context: float) -> float:
-            attention: float = flops["attention_per_token_per_context_token"] * context
-            body_and_head: float = flops["body_per_token"] + flops["head_per_row"] * n_rows
-            return attention + body_and_head
+            attention = flops.attention_per_token_per_context_token * context
+            return attention + (flops.body_per_token + flops.head_per_row * n_rows)
 
-        return (
-            ratio * per_token(n_rows, context * ratio if context_shrinks else context) / per_token(n_rows_base, context)
-        )
+        after = per_token(self.choice.point.n_rows_total, context * ratio if context_shrinks else context)
+        return ratio * after / per_token(self.base_point.n_rows_total, context)
 
     @property
     def context_ratio(self) -> float | None:
         """Text that a context holds at the choice, base = 1."""
-        main = self.set_of(self.main)
-        return quotient(1, None if main is None else main.ratio_choice)
+        return quotient(1, self.main_set.ratio_choice)
+
+    # --- Sentences, options ---
 
     @property
-    def window(self) -> tuple[int, int] | None:
-        window = self.choice.get("window")
-        return (int(window[0]), int(window[1])) if window else None
+    def reason(self) -> str:
+        return reason(self.sweep)
 
-    @property
-    def points(self) -> list[PointRow]:
-        main = self.given_sets.get(self.main or "", {})
+    @cached_property
+    def rules(self) -> list[RuleRow]:
+        """Every rule's answer, in words."""
         return [
-            PointRow(
-                given=point,
-                main=point.get("sets", {}).get(self.main, {}),
-                n_words=main.get("n_words"),
-                n_bytes=main.get("n_bytes"),
-                ratio_heldout=point.get("sets", {}).get(self.heldout, {}).get("ratio_input"),
-                ratio_train=point.get("sets", {}).get(self.train, {}).get("ratio_input"),
-                ratio_main=point.get("sets", {}).get(self.main, {}).get("ratio_input"),
-                is_choice=point["n_added"] == self.n_choice,
+            RuleRow(
+                answer=answer,
+                label=_label(answer.name, number),
+                size=answered(answer, "\u2265 ", DASH),
+                decided=answer.name == self.choice.rule,
+                sentence=rule_sentence(self.sweep, answer),
+                source=rule_source(answer),
             )
-            for point in self.given_points
+            for number, answer in enumerate(self.choice.rules, start=1)
         ]
 
     @property
-    def used(self) -> list[UsedRow]:
-        """Used tokens on held-out text at the table's sizes."""
-        sizes = [point["n_added"] for point in self.given_points if 0 < point["n_added"] <= self.curve.height]
-        return [UsedRow(n_added=size, n_used=self._cell(f"n_used_{self.heldout}", size)) for size in sizes]
+    def window_sentence(self) -> str:
+        return window_sentence(self.choice)
 
     @property
-    def union_rows(self) -> list[UnionRow]:
-        """The union at each of its sizes, the grown tokens of as many rows beside it."""
-        if self.union is None or self.main is None:
-            return []
-        base = self.given_sets[self.main].get("n_tokens_base")
-        return [
-            UnionRow(
-                given=point,
-                ratio_union=point["sets"][self.main]["ratio_input"],
-                ratio_grown=quotient(self.n_tokens(self.main, point["n_added"]), base),
-                n_changed=sum(counted["n_changed"] for counted in point["protected"].values())
-                if point["protected"]
-                else None,
-                is_choice=point["vocab_size"] == self.union["choice"]["vocab_size"],
-            )
-            for point in self.union["points"]
-        ]
+    def agreement_sentence(self) -> str:
+        return agreement_sentence(self.choice)
+
+    @property
+    def paper_axis_sentence(self) -> str | None:
+        return paper_axis_sentence(self.choice)
+
+    @property
+    def interval_sentence(self) -> str:
+        return interval_sentence(self.choice)
+
+    @property
+    def interval_is_of_knee_alone(self) -> bool:
+        """Is the size another than the knee, of which the interval is: clipped, rounded, or by another rule?"""
+        return bool(self.choice.clipped_by) or self.choice.knee != self.n_choice
+
+    @property
+    def cost_leaves_out(self) -> str:
+        return COST_LEAVES_OUT
 
     @property
     def guard(self) -> list[str]:
-        """What guards other text, in sentences; none of a run that did not record it."""
-        given = self.sweep.get("guard")
-        return [] if given is None else guard_sentences(given)
+        """What guards other text, in sentences."""
+        return guard_sentences(self.sweep.guard)
 
     @property
     def small_heldout(self) -> str | None:
@@ -243,17 +373,22 @@ class View:
     @property
     def proved_documents(self) -> str:
         """Which documents the counts were proved on."""
-        return proved_documents(self.sweep["proof"])
+        return proved_documents(self.sweep.proof)
 
     @property
-    def is_unguarded(self) -> bool:
-        given = self.sweep.get("guard")
-        return given is not None and is_open(given)
+    def options(self) -> dict[str, Any]:
+        """The options of the sweep."""
+        return asdict(self.sweep.options)
 
     @property
-    def scaffold(self) -> list[tuple[int, int]]:
-        given: Mapping[str, int] = self.sweep.get("n_scaffold") or {}
-        return sorted((int(size), int(n_rows)) for size, n_rows in given.items())
+    def choice_options(self) -> dict[str, Any]:
+        return asdict(self.choice.options)
+
+    @property
+    def verify_is_of_choice(self) -> bool:
+        return self.verify is not None and self.verify.n_new == self.n_choice
+
+    # --- Tokens, and columns for the figures ---
 
     def _tokens(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
         counted = occurrences(self.curve)
@@ -268,30 +403,35 @@ class View:
         """The last tokens, leaving out those already among the first."""
         return self._tokens(self.curve.tail(max(0, min(N_TOKENS_SHOWN, self.curve.height - N_TOKENS_SHOWN))))
 
-    # Columns for the figures: one value per size 0, 1, 2 ... or None where the curve does not hold them.
-
-    def _column(self, column: str) -> Floats | None:
-        if column not in self.curve.columns:
+    def ratio_curve(self, name: str) -> Floats | None:
+        """The input ratio at every size 0, 1, 2 ...; None for a set without tokens."""
+        base = self.sweep.sets[name].n_tokens_base
+        if not base:
             return None
-        return self.curve.get_column(column).cast(pl.Float64).to_numpy()
-
-    def ratio_curve(self, name: str | None) -> Floats | None:
-        base = self.given_sets.get(name or "", {}).get("n_tokens_base")
-        tokens = self._column(f"n_tokens_{name}")
-        if tokens is None or not base:
-            return None
+        tokens = self.curve.get_column(f"n_tokens_{name}").cast(pl.Float64).to_numpy()
         return np.concatenate(([1.0], tokens / base))
 
     def used_curve(self) -> Floats | None:
-        """Share of added tokens that occur in held-out text; size 0 has none and is NaN."""
-        used = self._column(f"n_used_{self.heldout}")
-        if used is None:
+        """Share of added tokens that occur in held-out text; None where there is none. Size 0 is NaN."""
+        if self.heldout is None:
             return None
+        used = self.curve.get_column(f"n_used_{self.heldout}").cast(pl.Float64).to_numpy()
         return np.concatenate(([np.nan], used / np.arange(1, len(used) + 1)))
 
     def embedding_line(self) -> tuple[Floats, Floats]:
         """ratio_embedding over all sizes by the corners of its line: flat while padding rows last, then straight."""
-        base, end = self.sweep["base"], self.curve.height
-        n_padding = max(0, base["n_rows"] - base["n_tokens"])
+        base, end = self.sweep.base, self.curve.height
+        n_padding = max(0, base.n_rows - base.n_tokens)
         sizes = np.unique([0, min(n_padding, end), end]).astype(np.float64)
-        return sizes, np.maximum(base["n_rows"], base["n_tokens"] + sizes) / base["n_rows"]
+        return sizes, np.maximum(base.n_rows, base.n_tokens + sizes) / base.n_rows
+
+
+def _label(name: str, number: int) -> str:
+    """The figure's words for a rule; its font has no glyphs for any text."""
+    if name in _RULE_LABELS:
+        return _RULE_LABELS[name]
+    kind, _, times = name.partition("-")
+    if kind == "exposure" and times.isascii() and times.isdigit():
+        return f"seen {int(times):,}\u00d7"
+    shown = plain(name)
+    return shown if shown.isascii() and len(shown) <= N_LABEL else f"rule {number}"

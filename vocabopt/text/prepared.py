@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vocabopt.artifacts import read_json
 from vocabopt.errors import CorpusError
+from vocabopt.folder import read_json
 
 CLEAN, REMOVED, WORK = "clean", "removed", "work"
 PREPARE_JSON, OPTIONS_JSON = "prepare.json", "options.json"

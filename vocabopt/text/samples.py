@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
-from vocabopt.errors import RunDirectoryError
+from vocabopt.records import SamplesRecord, read_record, write_record
 
 SAMPLES_JSON = "samples.json"
 N_SAMPLES = 5
 #: A sentence or two: shorter documents say little, longer ones are cut.
 MIN_CHARS, MAX_CHARS = 20, 160
-_REMOVE = "Remove it, or sweep into a new folder."
 
 
 class Samples:
@@ -57,20 +55,13 @@ class Samples:
 
     def save(self, run_dir: Path) -> None:
         """Write samples.json. Raises RunDirectoryError."""
-        write_json_atomic(run_dir / SAMPLES_JSON, {"format_version": FORMAT_VERSION, "samples": self.texts()})
+        write_record(run_dir / SAMPLES_JSON, SamplesRecord(samples=self.texts()))
 
 
 def read_samples(run_dir: Path) -> dict[str, list[str]] | None:
     """What an earlier run kept; None where it kept none. Raises RunDirectoryError for a broken file."""
-    if not (run_dir / SAMPLES_JSON).is_file():
-        return None
     path = run_dir / SAMPLES_JSON
-    samples = read_json(path, next_step=_REMOVE).get("samples")
-    if not isinstance(samples, dict) or not all(
-        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in samples.values()
-    ):
-        raise RunDirectoryError(f"{path}: field samples holds no lists of texts by name of their set. {_REMOVE}")
-    return samples
+    return read_record(path, SamplesRecord).samples if path.is_file() else None
 
 
 def _shortened(data: bytes) -> str:

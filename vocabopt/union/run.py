@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import FORMAT_VERSION, write_bytes_atomic, write_json_atomic
 from vocabopt.choice.complexity import N_EVEN_STEPS, PAPER_SIZES, EmbeddingTable, ratio
 from vocabopt.choice.knee import chord_knee
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.folder import FORMAT_VERSION, write_bytes_atomic, write_json_atomic
 from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.grow import protected_chunks
 from vocabopt.growth.recount import recount

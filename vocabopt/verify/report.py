@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vocabopt.amounts import counted
-from vocabopt.artifacts import FORMAT_VERSION, write_json_atomic
+from vocabopt.folder import FORMAT_VERSION, write_json_atomic
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.verify.checks import Check, Status
 from vocabopt.verify.summary import summary

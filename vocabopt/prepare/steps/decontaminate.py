@@ -12,8 +12,8 @@ import polars as pl
 import xxhash
 from numpy.typing import NDArray
 
-from vocabopt.artifacts import write_atomic
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.folder import write_atomic
 from vocabopt.prepare import overlap_kernel as kernel
 from vocabopt.prepare.step import Outcome
 from vocabopt.prepare.steps.repair import Normalize

@@ -1,1 +1,0 @@
-"""Several corpora side by side: does the choice of text move the choice of size?"""
