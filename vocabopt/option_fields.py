@@ -105,8 +105,10 @@ class Options:
                 raise OptionError(f"{flag_of(type(self), given.name)} {value}: {spec.check.words}.")
 
     def as_record(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
-        return {name: _stored(value) for name, value in asdict(self).items()}  # type: ignore[call-overload]
+        """The fields as JSON has them: the record's own before those that it shares with other records."""
+        values: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
+        own_first = [name for kind in type(self).__mro__ for name in vars(kind).get("__annotations__", {})]
+        return {name: _stored(values[name]) for name in dict.fromkeys(own_first) if name in values}
 
 
 def _stored(value: Any) -> Any:

@@ -44,8 +44,13 @@ class Masked:
         return {"sha": digest, **({"numbers": self.numbers} if self.numbers else {})}
 
 
+#: A line of progress, which comes every five seconds of a step.
+_PROGRESS = re.compile(r"^[^:\n]+: .*(?:\d/s|s left).*\n", re.MULTILINE)
+
+
 def masked_output(text: str, name: str) -> Masked:
-    """What a command printed; of tables with masked numbers the widths of columns do not count."""
+    """What a command printed, but progress; of tables with masked numbers the widths of columns do not count."""
+    text = _PROGRESS.sub("", text)
     if text.startswith(("{", "[")):
         return _json(json.loads(text), TRAINED.search(name) is not None)
     return Masked(_spaces(_masked_text(text, name)))
