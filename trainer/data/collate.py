@@ -56,13 +56,15 @@ def collator_of(model: "PreTrainedModel") -> Collator:
     """
     if _keeps_apart(model, _batch):
         return _batch
-    masked = _Masked(_mask_dtype(model))
-    if _keeps_apart(model, masked):
-        return masked
-    attention = getattr(model.config, "_attn_implementation", None)
+    # torch's attention takes a mask of booleans; the eager implementation adds numbers to the scores.
+    of_weights = next(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    for dtype in (torch.bool, of_weights):
+        masked = _Masked(dtype)
+        if _keeps_apart(model, masked):
+            return masked
     raise ModelError(
-        f"{type(model).__name__} with {attention} attention: documents packed into one block see each other. Load it "
-        'with attn_implementation="sdpa" or "eager"; if it is, this kind of model cannot be trained on packed text.'
+        f"{type(model).__name__}: documents packed into one block see each other in its attention. Load it with "
+        'attn_implementation="sdpa" or "eager"; if it is, this kind of model cannot be trained on packed text.'
     )
 
 
@@ -82,14 +84,9 @@ class _Masked:
         # A document begins wherever the position is 0.
         document = (batch["position_ids"] == 0).cumsum(-1)  # its number in the row, [B, T]
         mask = (document[:, None, :, None] == document[:, None, None, :]).tril()  # [B, 1, T, T]
-        if self.dtype is not torch.bool:  # the eager implementation adds the mask to the scores
+        if self.dtype is not torch.bool:
             mask = torch.zeros(mask.shape, dtype=self.dtype).masked_fill(~mask, torch.finfo(self.dtype).min)
         return {**batch, "attention_mask": mask}
-
-
-def _mask_dtype(model: "PreTrainedModel") -> torch.dtype:
-    is_eager = getattr(model.config, "_attn_implementation", None) == "eager"
-    return next(p.dtype for p in model.parameters() if p.is_floating_point()) if is_eager else torch.bool
 
 
 def _keeps_apart(model: "PreTrainedModel", collate: Collator) -> bool:

@@ -12,18 +12,16 @@ when it appears and when it goes, and the FLOPs. Segments, in time:
 A storage belongs to the block in whose segment it appeared, which `replay` needs.
 """
 
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from trainer.stages.peak import tensors_in
+from trainer.stages.peak import StorageWatch
 
 #: Fused attention, whose FLOPs are counted as those of the written-out one: two products forward, four backward.
 #: torch's counter adds the fused backward's recomputation, and does not know the kernels of a CPU.
@@ -40,40 +38,29 @@ class Segment:
     flops: int = 0
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Recorder(StorageWatch):  # type: ignore[no-untyped-call]
     """Notes storages and FLOPs of all operations while it is entered. Storages in `known` are not counted."""
 
-    def __init__(self, known: Iterable[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.segments: list[Segment] = []
-        self._alive: dict[int, Any] = {}
+    def __init__(self, known: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.segments: list[Segment] = [Segment(name="known", block=None)]
+        self.known = [tensor.untyped_storage() for tensor in known]  # kept alive, so that none of them goes
         for tensor in known:
-            storage = tensor.untyped_storage()
-            self._alive[id(storage)] = storage
+            self.watch(tensor)
+        self.segments.clear()
 
     def start(self, name: str, block: int | None = None) -> None:
         self.segments.append(Segment(name=name, block=block))
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.segments[-1].flops += _flops(func, args, kwargs or {}, out)
-        for tensor in tensors_in(out):
-            self._watch(tensor)
-        return out
+    def came(self, n_bytes: int) -> int | None:
+        self.segments[-1].events.append((n_bytes, self.segments[-1].block))
+        return self.segments[-1].block
 
-    def _watch(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, n_bytes, owner = id(storage), storage.nbytes(), self.segments[-1].block
-        if key in self._alive:
-            return
+    def went(self, n_bytes: int, mark: int | None) -> None:
+        self.segments[-1].events.append((-n_bytes, mark))
 
-        def gone(_: object) -> None:
-            del self._alive[key]
-            self.segments[-1].events.append((-n_bytes, owner))
-
-        # The reference keeps watch and must outlive the storage, which is why it is kept.
-        self._alive[key] = weakref.ref(storage, gone)
-        self.segments[-1].events.append((n_bytes, owner))
+    def ran(self, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        self.segments[-1].flops += _flops(operation, args, kwargs, result)
 
 
 def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> int:

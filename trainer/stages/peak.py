@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+# Where torch's notes on extending it import this class from; it has no other place.
 from torch.utils._python_dispatch import TorchDispatchMode
 
 MEASURED_STEPS = 2
@@ -20,41 +22,68 @@ def tensors_in(result: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(part)
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Bytes of tensors that are alive, and the most there were since it was entered. What kernels hold is not seen."""
+class StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operation while it is entered, and each storage when it appears and when it goes.
 
-    def __init__(self, there: Iterable[torch.Tensor]) -> None:
+    A subclass says what follows: `came` returns a mark that `went` gets back.
+    """
+
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.n_bytes = self.peak_bytes = 0
-        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
-        self._watches: list[weakref.finalize[..., Any]] = []
-        for tensor in there:
-            self._add(tensor)
+        self._alive: dict[int, Any] = {}
+
+    def came(self, n_bytes: int) -> Any:
+        raise NotImplementedError
+
+    def went(self, n_bytes: int, mark: Any) -> None:
+        raise NotImplementedError
+
+    def ran(self, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """An operation of torch has run."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        self.ran(func, args, kwargs or {}, result)
         for tensor in tensors_in(result):
-            self._add(tensor)
+            self.watch(tensor)
         return result
 
-    def _add(self, tensor: torch.Tensor) -> None:
+    def watch(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
-        if storage in self._known:
+        key, n_bytes = id(storage), storage.nbytes()
+        if key in self._alive:
             return
-        n_bytes = storage.nbytes()
-        self._known.add(storage)
-        self._watches.append(weakref.finalize(storage, self._remove, n_bytes))
+        mark = self.came(n_bytes)
+
+        def gone(_: object) -> None:
+            del self._alive[key]
+            self.went(n_bytes, mark)
+
+        # The reference keeps watch and must outlive the storage, which is why it is kept.
+        self._alive[key] = weakref.ref(storage, gone)
+
+    def close(self) -> None:
+        """Let go of all storages."""
+        self._alive.clear()
+
+
+class LiveBytes(StorageWatch):  # type: ignore[no-untyped-call]
+    """Bytes of tensors that are alive, and the most there were since it was entered. What kernels hold is not seen."""
+
+    def __init__(self, there: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.n_bytes = self.peak_bytes = 0
+        for tensor in there:
+            self.watch(tensor)
+
+    def came(self, n_bytes: int) -> None:
         self.n_bytes += n_bytes
         self.peak_bytes = max(self.peak_bytes, self.n_bytes)
 
-    def _remove(self, n_bytes: int) -> None:
+    def went(self, n_bytes: int, mark: None) -> None:
         self.n_bytes -= n_bytes
-
-    def close(self) -> None:
-        for watch in self._watches:
-            watch.detach()
 
 
 class PeakMeter:
