@@ -31,7 +31,7 @@ from vocabopt.choice.complexity import embedding_table, table_of_base
 from vocabopt.errors import BaseTokenizerError, ModelSpecError
 from vocabopt.run_directory import read_sweep
 from vocabopt.text import notices
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Base, load_base, load_tokenizer
 from vocabopt.wording import sweep_notes
 
 # --- Exactness against sentencepiece ---------------------------------------------------------------------------------
@@ -180,7 +180,23 @@ def tokenizer_json(model: dict[str, Any]) -> dict[str, Any]:
     ids=["unigram", "wordpiece", "wordlevel", "bpe without byte fallback"],
 )
 def test_a_tokenizer_json_of_another_kind_is_refused(model: dict[str, Any], reason: str, tmp_path: Path) -> None:
-    assert reason in refusal(written(tmp_path / "tokenizer.json", tokenizer_json(model)))
+    path = written(tmp_path / "tokenizer.json", tokenizer_json(model))
+    assert reason in refusal(path)
+    loaded = load_tokenizer(str(path))
+    assert (loaded.can_grow, loaded.family, loaded.refusal) == (False, None, refusal(path))
+    assert loaded.vocab == loaded.full.get_vocab(with_added_tokens=True)
+
+
+@pytest.mark.parametrize("name", ["llama_like", "gpt2_like", "qwen2_like"])
+def test_a_vocabulary_is_that_of_the_library(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    value = copy.deepcopy(dict(request.getfixturevalue(name).tokenizer_json))
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    # The library numbers anew what the vocabulary lacks.
+    value["added_tokens"] += [{"id": 99_999 + i, "content": f"<new{i}>", **plain, "special": False} for i in range(2)]
+    base = load_base(str(written(tmp_path / "tokenizer.json", value)))
+    assert base.vocab == base.full.get_vocab(with_added_tokens=True)
+    assert {"<new0>", "<new1>"} <= {*base.added_contents}
+    assert base.n_tokens == base.full.get_vocab_size(with_added_tokens=True)
 
 
 def test_byte_fallback_that_lacks_a_byte_is_refused(llama_like: Base, tmp_path: Path) -> None:

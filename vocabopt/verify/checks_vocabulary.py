@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from vocabopt.text.scripts import contains_target
 from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import Tokenizer
@@ -212,28 +214,47 @@ def _ids_of_llama_cpp_text(pair: Pair) -> tuple[list[int], list[int]]:
 # --- Single pieces ----------------------------------------------------------------------------------------------------
 
 
-def _by_form(**counts: Mapping[Kind, int]) -> dict[str, int]:
-    """Counts of single pieces by form, under the names that verify.json has for them."""
-    kinds = next(iter(counts.values()))
-    return {f"{name}_{_PIECE_FORMS[kind]}": each[kind] for kind in kinds for name, each in counts.items()}
+class BaseTally(msgspec.Struct, frozen=True, kw_only=True):
+    """Base pieces that their own text gave in one form; n_broken: it gives them no more."""
+
+    n_judged: int
+    n_broken: int
+
+
+class NewTally(msgspec.Struct, frozen=True, kw_only=True):
+    """New tokens in one form. n_unreachable: not given by their own text; reachable ones are built through
+    n_steps_unreachable of them, n_lost are of no use.
+    """
+
+    n_judged: int
+    n_unreachable: int
+    n_steps_unreachable: int
+    n_lost: int
+
+
+def _by_form(forms: Mapping[Kind, BaseTally] | Mapping[Kind, NewTally]) -> dict[str, int]:
+    """Counts of single pieces, under the names that verify.json has for them."""
+    return {
+        f"{name}_{_PIECE_FORMS[kind]}": getattr(tally, name)
+        for kind, tally in forms.items()
+        for name in tally.__struct_fields__
+    }
 
 
 class Pieces(Check, frozen=True, kw_only=True):
-    """Base pieces that their own text gave, by form: n_judged, and n_broken, those it gives no more."""
+    """forms: the base's pieces by the form that they were encoded in."""
 
     name: str = BASE_PIECES
-    n_judged: Mapping[Kind, int]
-    n_broken: Mapping[Kind, int]
+    forms: Mapping[Kind, BaseTally]
 
     @property
     def counts(self) -> dict[str, int]:
-        return _by_form(n_judged=self.n_judged, n_broken=self.n_broken)
+        return _by_form(self.forms)
 
 
 def base_pieces(pair: Pair) -> Check:
     """Tokens of the base that their own text (no dummy prefix) gave before, and does not give any more."""
-    n_judged: dict[Kind, int] = {}
-    n_broken: dict[Kind, int] = {}
+    forms: dict[Kind, BaseTally] = {}
     examples: list[Example] = []
     for kind in (kind for kind in _PIECE_FORMS if kind in pair.base.bare and kind in pair.new.bare):
         texts = _whole_texts(pair.base)
@@ -242,18 +263,14 @@ def base_pieces(pair: Pair) -> Check:
         if kind == "tokenizer.json":
             judged += _cut_before_and_after(pair)
         broken = [row for row in judged if row[1] != row[2]]
-        n_judged[kind], n_broken[kind] = len(judged), len(broken)
+        forms[kind] = BaseTally(n_judged=len(judged), n_broken=len(broken))
         for text, a, b in broken[:N_EXAMPLES]:
             base_shown, new_shown = pair.show(a, b)
             examples.append(Example(what=f"{kind}: {text!r}", base=base_shown, new=new_shown))
-    if not n_judged:
+    if not forms:
         return NotChecked(name=BASE_PIECES, reason=_NO_FORM)
-    return Pieces(
-        status="fail" if any(n_broken.values()) else "pass",
-        n_judged=n_judged,
-        n_broken=n_broken,
-        examples=first_examples(examples),
-    )
+    is_broken = any(tally.n_broken for tally in forms.values())
+    return Pieces(status="fail" if is_broken else "pass", forms=forms, examples=first_examples(examples))
 
 
 _NO_FORM = "there is no form in which single pieces can be encoded"
@@ -289,18 +306,14 @@ def _is_whole(data: bytes) -> bool:
 
 
 class Reachability(Check, frozen=True, kw_only=True):
-    """New tokens, by form: n_judged; n_unreachable from their own text, of which reachable ones are built through
-    n_steps_unreachable, and n_lost are of no use.
+    """forms: new tokens by the form that they were encoded in.
 
     n_whole_pretokens_only: no merges lead to them. n_new: all new tokens. On n_target_lines of text n_unused do not
     occur, n_scaffold of them steps to others; None where no text was given. has_target: the text is the target's.
     """
 
     name: str = REACHABILITY
-    n_judged: Mapping[Kind, int]
-    n_unreachable: Mapping[Kind, int]
-    n_steps_unreachable: Mapping[Kind, int]
-    n_lost: Mapping[Kind, int]
+    forms: Mapping[Kind, NewTally]
     n_new: int
     n_whole_pretokens_only: int
     n_target_lines: int | None
@@ -310,8 +323,7 @@ class Reachability(Check, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        names = ("n_judged", "n_unreachable", "n_steps_unreachable", "n_lost")
-        counts = _by_form(**{name: getattr(self, name) for name in names})
+        counts = _by_form(self.forms)
         if self.n_whole_pretokens_only:
             counts["n_whole_pretokens_only"] = self.n_whole_pretokens_only
         if self.n_target_lines is not None:
@@ -327,10 +339,7 @@ def reachability(pair: Pair, used: frozenset[int], n_target_lines: int) -> Check
         used: tokens that the target text given uses; n_target_lines: of it, 0 where none was given, so that scaffold
             and unused are not known.
     """
-    n_judged: dict[Kind, int] = {}
-    n_unreachable: dict[Kind, int] = {}
-    n_steps: dict[Kind, int] = {}
-    n_lost: dict[Kind, int] = {}
+    forms: dict[Kind, NewTally] = {}
     examples: list[Example] = []
     steps: set[int] = set()
     n_whole = 0
@@ -345,22 +354,22 @@ def reachability(pair: Pair, used: frozenset[int], n_target_lines: int) -> Check
         steps_here, whole_here = _steps(pair, kind, reached) if is_asked else (set(), 0)
         steps, n_whole = steps | steps_here, n_whole + whole_here
         lost = [index for index in missed if index not in steps_here]
-        n_judged[kind], n_unreachable[kind] = len(found), len(missed)
-        n_steps[kind], n_lost[kind] = len(missed) - len(lost), len(lost)
+        n_lost, n_missed = len(lost), len(missed)
+        forms[kind] = NewTally(
+            n_judged=len(found), n_unreachable=n_missed, n_steps_unreachable=n_missed - n_lost, n_lost=n_lost
+        )
         before = pair.base.bare.get(kind) or next(iter(pair.base.encoders.values()))
         for index in lost[:N_EXAMPLES]:
             text = pair.new.texts[index].decode(errors="backslashreplace")
             base = pair.base.show(before.encode([text])[0])
             examples.append(Example(what=f"{kind}: {text!r}", base=base, new=pair.new.show(found[index])))
-    if not n_judged:
+    if not forms:
         return NotChecked(name=REACHABILITY, reason=_NO_FORM)
     unused = [index for index in pair.new_ids if index not in used]
+    is_lost = any(tally.n_lost for tally in forms.values())
     return Reachability(
-        status="fail" if any(n_lost.values()) else "warn" if n_whole else "pass",
-        n_judged=n_judged,
-        n_unreachable=n_unreachable,
-        n_steps_unreachable=n_steps,
-        n_lost=n_lost,
+        status="fail" if is_lost else "warn" if n_whole else "pass",
+        forms=forms,
         n_new=len(pair.new_ids),
         n_whole_pretokens_only=n_whole,
         n_target_lines=n_target_lines if pair.new_ids and n_target_lines else None,

@@ -51,20 +51,20 @@ def _(check: Settings) -> str:
 
 @summary.register
 def _(check: Pieces) -> str:
-    return _of_pieces(check.n_broken, check.n_judged, "base pieces broken")
+    return _by_form({kind: (n.n_broken, n.n_judged) for kind, n in check.forms.items()}, "base pieces broken")
 
 
-def _of_pieces(bad: Mapping[Kind, int], judged: Mapping[Kind, int], what: str) -> str:
+def _by_form(forms: Mapping[Kind, tuple[int, int]], what: str) -> str:
     """How many of the pieces judged, forms with the same numbers together."""
     said: dict[str, list[str]] = {}
-    for kind in judged:
-        said.setdefault(f"{bad[kind]:,} of {judged[kind]:,} {what}", []).append(kind)
+    for kind, (n_bad, n_judged) in forms.items():
+        said.setdefault(f"{n_bad:,} of {n_judged:,} {what}", []).append(kind)
     return "; ".join(f"{text} ({', '.join(kinds)})" for text, kinds in said.items())
 
 
 @summary.register
 def _(check: Reachability) -> str:
-    notes = [_of_pieces(check.n_lost, check.n_judged, "new tokens unreachable")]
+    notes = [_by_form({kind: (n.n_lost, n.n_judged) for kind, n in check.forms.items()}, "new tokens unreachable")]
     if n_whole := check.n_whole_pretokens_only:
         notes.append(f"{n_whole:,} come only as a whole pre-token (ignore_merges), not from their merges")
     if check.n_target_lines is not None:
