@@ -25,7 +25,7 @@ from typing import Any
 
 from trainer.plan import Lora, Plan, Stage, named_plan
 from vocabopt.errors import PlanError
-from vocabopt.text.byte_order_mark import read_utf8
+from vocabopt.text.utf8 import read_utf8
 
 #: What TOML's values must be, by field: a word for it, and the types.
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {

@@ -22,8 +22,7 @@ from vocabopt.errors import RunDirectoryError
 from vocabopt.failures import is_panic, refusal
 from vocabopt.locks import entries, make_folder
 from vocabopt.signals import end_if_stopped
-from vocabopt.text.byte_order_mark import read_utf8
-from vocabopt.text.utf8 import json_bytes, json_value
+from vocabopt.text.utf8 import json_bytes, json_value, read_utf8
 
 FORMAT_VERSION = 1
 

@@ -32,10 +32,9 @@ from vocabopt.options import SweepOptions
 from vocabopt.report import load_renderer, write_report
 from vocabopt.run_directory import RunDirectory
 from vocabopt.run_files import read_union
-from vocabopt.text.blocks import documents_of_sets, texts_of
 from vocabopt.text.corpus import TextSet, find_text_sets, n_stored_bytes
+from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
 from vocabopt.text.prepared import PREPARE_JSON, prepare_record
-from vocabopt.text.samples import Samples, read_samples
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Base, load_base

@@ -25,7 +25,7 @@ from vocabopt.artifacts import FORMAT_VERSION, check_writable, digest, write_ato
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.failures import refusal
-from vocabopt.text.content import content_hashes
+from vocabopt.text.documents import content_hashes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

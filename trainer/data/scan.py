@@ -16,8 +16,8 @@ from trainer.data.sources import HeldOut, TextSource, document_blocks
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError
 from vocabopt.growth.counts import Documents
-from vocabopt.text.content import content_hashes
 from vocabopt.text.corpus import n_stored_bytes
+from vocabopt.text.documents import content_hashes
 
 #: Text kept of each source to measure a tokenizer on, and how much of a long document is.
 SAMPLE_BYTES = 1 << 20

@@ -18,8 +18,8 @@ from trainer.options import DEFAULT_EVAL_CONTEXT, EvalOptions
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.text.blocks import texts_of
 from vocabopt.text.corpus import TextSet, named_set
+from vocabopt.text.documents import texts_of
 from vocabopt.versions import versions
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from trainer.evaluate.tasks import Item, Task
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.text.byte_order_mark import read_utf8
 from vocabopt.text.storage import chunks, file_format
+from vocabopt.text.utf8 import read_utf8
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _LABELS = "valid-labels.lst"

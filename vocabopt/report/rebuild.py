@@ -10,7 +10,7 @@ from vocabopt.fields import Shape, check_fields
 from vocabopt.report import write_report
 from vocabopt.report.fields import ADAPT, ANALYSIS, PREPARE, VERIFY
 from vocabopt.run_files import read_curve, read_run, read_sweep, read_union
-from vocabopt.text.samples import read_samples
+from vocabopt.text.documents import read_samples
 from vocabopt.tokenizer import Base, load_base
 
 

@@ -27,8 +27,8 @@ from vocabopt.growth.segment import segment
 from vocabopt.options import SensitivityOptions
 from vocabopt.sensitivity.compare import TOGETHER, Grown, compared_size, lost, shared
 from vocabopt.sensitivity.pool import select
-from vocabopt.text.blocks import documents_of_sets
 from vocabopt.text.corpus import TextSet, corpus_set, fingerprint, n_stored_bytes, tell_same_content, tell_shared
+from vocabopt.text.documents import documents_of_sets
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Base, load_base

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.errors import BaseTokenizerError
-from vocabopt.text.byte_order_mark import read_utf8
-from vocabopt.text.utf8 import json_value
+from vocabopt.text.utf8 import json_value, read_utf8
 from vocabopt.tokenizer.base import Original, OriginalKind
 from vocabopt.tokenizer.json_files import parse_json
 from vocabopt.tokenizer.pipeline import added_token

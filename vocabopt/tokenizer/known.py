@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.errors import BaseTokenizerError, OptionError
-from vocabopt.text.byte_order_mark import read_utf8
-from vocabopt.text.utf8 import json_value
+from vocabopt.text.utf8 import json_value, read_utf8
 from vocabopt.tokenizer.published import KNOWN, RankFamily, numbered
 from vocabopt.tokenizer.ranks import rank_file
 

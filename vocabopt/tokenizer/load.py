@@ -12,8 +12,7 @@ from typing import Any
 from vocabopt.errors import BASES, BaseTokenizerError, OptionError
 from vocabopt.failures import hub_reason, refusal
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.text.byte_order_mark import read_utf8, without_mark
-from vocabopt.text.utf8 import json_value
+from vocabopt.text.utf8 import json_value, read_utf8, without_mark
 from vocabopt.tokenizer import known
 from vocabopt.tokenizer.base import Base, Original
 from vocabopt.tokenizer.families import recognise

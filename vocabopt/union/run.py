@@ -12,8 +12,8 @@ from vocabopt.choice.knee import chord_knee
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
 from vocabopt.merge.addition import Scores
-from vocabopt.text.pipes import read_whole
 from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import Base
 from vocabopt.union.files import UNION_JSON, UNION_MODEL
 from vocabopt.union.measure import Measure

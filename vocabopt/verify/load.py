@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.failures import is_failure
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.text.byte_order_mark import without_mark
+from vocabopt.text.utf8 import without_mark
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.folders import files_with_tokenizer
 from vocabopt.tokenizer.json_files import refuse_shared_ids
