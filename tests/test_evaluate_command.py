@@ -21,7 +21,7 @@ import trainer.evaluate.harness as harness
 from trainer.evaluate.harness import macro_f1
 from trainer.evaluate.task_files import read_items
 from trainer.evaluate.tasks import TASKS
-from trainer.options import EvalOptions
+from trainer.measuring_options import EvalOptions
 from vocabopt.errors import CorpusError, OptionError, VocaboptError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

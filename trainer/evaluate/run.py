@@ -14,7 +14,7 @@ from trainer.evaluate.tasks import KOBEST, Task, chosen_tasks
 from trainer.init.configs import checked_config
 from trainer.init.folders import model_folder
 from trainer.init.models import load_model, place_model
-from trainer.options import DEFAULT_EVAL_CONTEXT, EvalOptions
+from trainer.measuring_options import DEFAULT_EVAL_CONTEXT, EvalOptions
 from vocabopt.artifacts import FORMAT_VERSION
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from trainer.options import CompareOptions
+from trainer.measuring_options import CompareOptions
 from vocabopt.artifacts import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError

@@ -7,7 +7,7 @@ import numpy as np
 
 from trainer.adapt import AdaptOptions
 from trainer.init.folders import model_folder
-from trainer.options import CompareOptions
+from trainer.measuring_options import CompareOptions
 from trainer.probe import ProbeOptions, probe
 from trainer.selection.parts import ALL, ARMS, names_of, split_text, text_of
 from trainer.selection.table import write_page
