@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from demo.options import DemoOptions
 from vocabopt.errors import CorpusError
-from vocabopt.text.blocks import documents_of_sets
-from vocabopt.text.content import content_hashes, is_held_out
 from vocabopt.text.corpus import named_set
+from vocabopt.text.documents import content_hashes, documents_of_sets, is_held_out
 from vocabopt.tokenizer import Base
 
 #: Documents encoded at a time.

@@ -709,7 +709,7 @@ RECORDS = {
     "plan": ("trainer.options:PlanOptions", "model --budget 1Mtok"),
     "probe": ("trainer.options:ProbeTrainingOptions", "model --out out"),
     "adapt": ("trainer.options:AdaptOptions", "model"),
-    "eval": ("trainer.options:EvalOptions", "model"),
+    "eval": ("trainer.measuring_options:EvalOptions", "model"),
 }
 
 

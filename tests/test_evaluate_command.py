@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 import trainer.evaluate.harness as harness
 from trainer.evaluate.harness import macro_f1
 from trainer.evaluate.tasks import TASKS, read_items
-from trainer.options import EvalOptions
+from trainer.measuring_options import EvalOptions
 from vocabopt.errors import CorpusError, OptionError, VocaboptError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vocabopt.prepare import STEP_NAMES
+from vocabopt.prepare.options import registry
 from vocabopt.prepare.step import DocumentStep
 from vocabopt.prepare.steps.limits import Length, Repetition, Script
 from vocabopt.prepare.steps.lines import Lines
@@ -72,5 +74,6 @@ def test_a_step_travels_to_another_process_and_does_not_change(step: DocumentSte
             setattr(step, field.name, None)
 
 
-def test_names_are_those_of_the_modules() -> None:
-    assert [step.name for step in STEPS] == [type(step).__module__.rpartition(".")[2] for step in STEPS]
+def test_every_step_is_in_the_registry_by_its_name() -> None:
+    assert all(registry()[step.name] is type(step) for step in STEPS)
+    assert tuple(registry()) == STEP_NAMES

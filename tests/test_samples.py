@@ -8,7 +8,7 @@ import numpy as np
 from command_line import vocabopt
 from helpers import CORPUS, split_heldout
 
-from vocabopt.text.samples import Samples
+from vocabopt.text.documents import Samples
 
 
 def samples_of(path: Path, out: Path) -> dict[str, list[str]]:

@@ -47,7 +47,7 @@ from vocabopt.merge.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.run_directory import read_sweep
 from vocabopt.sweep import run_sweep
-from vocabopt.text.content import bytes_of_texts, content_hashes
+from vocabopt.text.documents import bytes_of_texts, content_hashes
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens
 from vocabopt.verify import VerifyOptions, verify

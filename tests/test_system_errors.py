@@ -21,8 +21,8 @@ from vocabopt.failures import refusal
 from vocabopt.folder import write_atomic, write_parquet_atomic
 from vocabopt.model.spec import load_model_spec
 from vocabopt.text.corpus import TextFile
-from vocabopt.text.pipes import read_whole
 from vocabopt.text.readers import ReadOptions, read_blocks
+from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import load_base
 
 KOREAN = CORPUS / "ko" / "news.txt"

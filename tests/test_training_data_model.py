@@ -173,9 +173,7 @@ def test_a_model_that_cannot_keep_documents_apart_is_refused() -> None:
 
     torch.manual_seed(0)
     model = Averaging(LlamaConfig(**GROUPED)).train()
-    with pytest.raises(
-        ModelError, match=r'Averaging: .* see each other.*attn_implementation="sdpa"'
-    ):
+    with pytest.raises(ModelError, match=r'Averaging: .* see each other.*attn_implementation="sdpa"'):
         collator_of(model)
     assert model.training
 

@@ -24,13 +24,11 @@ from vocabopt.option_fields import (
     option,
 )
 from vocabopt.options import ReadingOptions
-from vocabopt.prepare.options import CleaningOptions, step_records
 
 if TYPE_CHECKING:
     from trainer.memory.machine import Fleet
     from trainer.memory.predict import StepSettings
     from trainer.stages.settings import StepBatch
-    from vocabopt.prepare.step import Step
 
 InitMethod: TypeAlias = Literal[
     "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
@@ -43,8 +41,6 @@ DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 
 #: Tokens of a training sequence, where the model has as many positions.
 DEFAULT_CONTEXT = 1_024
-#: Tokens of a window of `eval`, likewise: longer ones move bits per byte little, and cost memory.
-DEFAULT_EVAL_CONTEXT = 2_048
 #: Bytes of a file of weights: what the hub's own models have.
 MAX_SHARD_BYTES = 5_000_000_000
 #: 32-bit products without TF32 reach about this share of what 16-bit ones do: measuring computes in the weights' type.
@@ -63,7 +59,9 @@ _STEP, _MEMORY, _TEXT, _MEASURING = "training step", "memory and devices", "text
 _PLANS = f"{', '.join(PLAN_NAMES)}, or a .toml file"
 _METHODS = f"{', '.join(INIT_METHODS)}. On a tied model decompose-head is random."
 _SEED = from_to(0, 2**31 - 1)
-_EVERY_INIT = one_of(INIT_METHODS, "no such method. Choose")
+#: What is said of another init method.
+NO_INIT = f"no such method. Choose {', '.join(INIT_METHODS)}"
+_EVERY_INIT = Check(lambda value: value in INIT_METHODS, NO_INIT)
 
 
 def parse_replays(given: Sequence[str], flag: str) -> dict[str, tuple[str, float]]:
@@ -89,8 +87,8 @@ def parse_replays(given: Sequence[str], flag: str) -> dict[str, tuple[str, float
     return replays
 
 
-def _size(examples: str) -> Any:
-    return lambda value, flag: parse_bytes(value, flag, examples)
+def _shard_size(value: str, flag: str) -> int:
+    return parse_bytes(value, flag, "5GB or 500MB")
 
 
 # fmt: off
@@ -389,7 +387,7 @@ class ProbeOptions(Options):
             if twice := next((value for value in values if values.count(value) > 1), None):
                 raise OptionError(f"{flag} {twice}: is given twice.")
         if unknown := next((init for init in self.inits if init not in INIT_METHODS), None):
-            raise OptionError(f"--init {unknown}: {_EVERY_INIT.words}.")
+            raise OptionError(f"--init {unknown}: {NO_INIT}.")
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -559,7 +557,7 @@ class InitOptions(Options):
         help="Type of the weights written; auto keeps theirs."
     )
     max_shard_bytes: int = option(
-        MAX_SHARD_BYTES, "--max-shard-size", metavar="SIZE", parse=_size("5GB or 500MB"), default_text="5GB",
+        MAX_SHARD_BYTES, "--max-shard-size", metavar="SIZE", parse=_shard_size, default_text="5GB",
         help="Bytes of a file of weights at most."
     )
 
@@ -567,163 +565,6 @@ class InitOptions(Options):
         """What must be the same for a run to write into a folder that is finished."""
         record = {name: value for name, value in self.as_record().items() if name != "out"}
         return {**record, "model": str(folder.resolve()), "tokenizer": str(self.tokenizer.resolve())}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions(ReadingOptions):
-    """Everything that moves the result of an evaluation.
-
-    model: a Hugging Face folder. texts: NAME -> PATH. limit_bytes: of each text, from its beginning; the document that
-    reaches it is the last, and whole. context_tokens, stride: of the windows, see `score_text`; None takes 2,048 tokens
-    or the model's positions, and no overlap. tasks_limit: items of each task, the first ones.
-    """
-
-    model: str = argument(metavar="MODEL")
-    texts: Mapping[str, str] = option(
-        dict, "--text", metavar="NAME=PATH", daily=True,
-        help="Text to score, best held out of training; may be repeated."
-    )
-    limit_bytes: int | None = option(
-        None, "--limit", metavar="SIZE", parse=_size("1MB, 200kB or 500000"), check=at_least(1), daily=True,
-        help="Score only the first so many bytes of each text, as 1MB; its last document is taken whole."
-    )
-    tasks: tuple[str, ...] = option(
-        (), metavar="NAME[,NAME]", daily=True,
-        parse=lambda value, flag: tuple(name.strip() for name in value.split(",")),
-        help="Benchmarks through lm-eval: kobest (or one of it: kobest_copa), piqa, blimp."
-    )
-    tasks_data: tuple[Path, ...] = option(
-        (), metavar="DIR", daily=True, help="Folder with their files; may be repeated. Nothing is downloaded."
-    )
-    tasks_limit: int | None = option(
-        None, metavar="N", daily=True, check=at_least(1), help="Items of each benchmark, the first ones."
-    )
-    context_tokens: int | None = option(
-        None, "--context", metavar="N", section=_MEASURING, help="Tokens of a window, its start token included.",
-        default_text="2048, or the model's positions where fewer"
-    )
-    stride: int | None = option(
-        None, metavar="N", section=_MEASURING, default_text="no overlap",
-        help="Tokens that each further window of a long document adds, after repeated ones."
-    )
-    document_start: str = option(
-        AUTO, metavar="TOKEN|none", section=_MEASURING,
-        help="Token that opens a document. auto: the tokenizer's own, but never one that marks turns of a chat."
-    )
-    batch_size: int = option(
-        8, "--batch", metavar="N", section=_MEASURING, check=at_least(1), help="Windows, or choices, at once."
-    )
-    tokenizer: str | None = option(
-        None, metavar="TOK", section=_MEASURING, default_text="the model's", help="Another folder's tokenizer."
-    )
-    device: str = option(
-        "auto", metavar="DEVICE", section=_MEASURING, help="Device to compute on: cpu, cuda, cuda:1, mps."
-    )
-    precision: Literal["auto", "fp32", "bf16"] = option(
-        "auto", section=_MEASURING, help="Type of the weights; auto: bf16 on a GPU that computes in it, else fp32."
-    )
-
-    def __post_init__(self) -> None:
-        from trainer.evaluate.tasks import GROUPS, chosen_tasks
-
-        if not self.texts and not self.tasks:
-            raise OptionError(
-                "Nothing to measure. Name text with --text NAME=PATH, for example --text ko=korean.txt, or benchmarks "
-                f"with --tasks ({', '.join(GROUPS)})."
-            )
-        super().__post_init__()
-        chosen_tasks(self.tasks)
-        if self.tasks and not self.tasks_data:
-            raise OptionError(
-                f"--tasks {','.join(self.tasks)}: is read from local files. Name their folder with --tasks-data DIR."
-            )
-        if self.tasks_data and not self.tasks:
-            raise OptionError(f"--tasks-data {self.tasks_data[0]}: names data of no task. Name the task with --tasks.")
-
-
-_COMPARE = "With --compare: "
-_COMPARING = "comparing parts of the text"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions(CleaningOptions):
-    """What moves a comparison of parts of a text (`vocabopt prepare --compare`).
-
-    paths: the text; documents are held out of each path apart. model: folder of the small model that learns. steps: the
-    chain of the arm "cleaned". budget: bytes of each part. evals: NAME -> PATH, measured beside what is held out.
-    max_added: tokens of the curves. probe_text: what a run trains on, the same bytes in every arm; the arm "all" trains
-    a second time on as much more as it has more text. context_tokens, micro_batch, plan, init, lora_rank, precision: of
-    the runs, as in `vocabopt probe`.
-    """
-
-    steps: "tuple[Step, ...]"
-    model: str = option(
-        metavar="MODEL", section=_COMPARING, default_text="", help=_COMPARE + "folder of the small model that learns "
-        "each part."
-    )
-    budget: str = option(
-        metavar="SIZE", section=_COMPARING, default_text="", help=_COMPARE + "bytes of each part, such as 20MB."
-    )
-    reference: str | None = option(
-        None, metavar="PATH", section=_COMPARING, default_text="a tenth of the text itself",
-        help=_COMPARE + "text that perplexity is measured by."
-    )
-    evals: Mapping[str, str] = option(
-        dict, "--eval", metavar="NAME=PATH", section=_COMPARING,
-        help=_COMPARE + "text to measure on, beside documents held out of each PATH; may be repeated."
-    )
-    size: int | None = option(
-        None, metavar="N", section=_COMPARING, default_text="the choice on all the text",
-        help=_COMPARE + "added tokens."
-    )
-    probe_text: str = option("400kB", section=_COMPARING, help=_COMPARE + "text that each run trains on.")
-    batch: str = option("8kB", section=_COMPARING, help=_COMPARE + "text of a step.")
-    learning_rate_factor: float = option(
-        1.0, section=_COMPARING, help=_COMPARE + "factor on every stage's learning rate."
-    )
-    eval_bytes: str = option("200kB", section=_COMPARING, help=_COMPARE + "bytes of each held-out text at most.")
-    n_seeds: int = option(
-        3, "--seeds", section=_COMPARING, check=at_least(1), help=_COMPARE + "runs of each part."
-    )
-    threads: int | None = option(None, section=_COMPARING, help=_COMPARE + "threads of torch on the CPU.")
-    heldout: float = 0.05
-    max_added: int = 20_000
-    context_tokens: int | None = None
-    micro_batch: int = 8
-    plan: str = "full"
-    init: InitMethod = "decompose"
-    lora_rank: int = 16
-    precision: AnyPrecision = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for flag, value in (("--budget", self.budget), ("--probe-text", self.probe_text), ("--batch", self.batch)):
-            parse_bytes(value, flag)
-        if not 0 < self.heldout < 1:
-            raise OptionError(f"--heldout {self.heldout}: must be above 0 and below 1: arms are measured on that text.")
-        super().__post_init__()
-        if self.size is not None and not 1 <= self.size <= self.max_added:
-            raise OptionError(f"--size {self.size}: must be between 1 and --max-added, {self.max_added:,}.")
-        if self.init not in INIT_METHODS:
-            raise OptionError(f"--init {self.init}: {_EVERY_INIT.words}.")
-        if self.n_steps < 1:
-            raise OptionError(f"--probe-text {self.probe_text}: is less than one --batch of {self.batch}.")
-
-    @property
-    def n_steps(self) -> int:
-        return parse_bytes(self.probe_text, "--probe-text") // parse_bytes(self.batch, "--batch")
-
-    @property
-    def budget_bytes(self) -> int:
-        return parse_bytes(self.budget, "--budget")
-
-    def as_record(self) -> dict[str, Any]:
-        return {**super().as_record(), "steps": step_records(self.steps)}
-
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for a comparison to be gone on with."""
-        left_out = ("out", "workers", "threads", "n_seeds")
-        return {name: value for name, value in self.as_record().items() if name not in left_out}
 # fmt: on
 
 

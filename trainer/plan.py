@@ -31,7 +31,7 @@ from typing import Any, Literal, TypeAlias
 
 from trainer.layout import ModelLayout
 from vocabopt.errors import PlanError
-from vocabopt.text.byte_order_mark import read_utf8
+from vocabopt.text.utf8 import read_utf8
 
 Rows: TypeAlias = Literal["all", "new"]
 #: Blocks by a word, or by number: from 1, and from -1 for the last, as in (1, 2, -2, -1).

@@ -28,8 +28,7 @@ from filelock import FileLock, Timeout
 from vocabopt.errors import RunDirectoryError
 from vocabopt.failures import is_panic, refusal
 from vocabopt.signals import end_if_stopped
-from vocabopt.text.byte_order_mark import read_utf8
-from vocabopt.text.utf8 import json_bytes, json_value, printable
+from vocabopt.text.utf8 import json_bytes, json_value, printable, read_utf8
 
 #: Of every JSON file that a command leaves; another version's file is refused.
 FORMAT_VERSION = 1

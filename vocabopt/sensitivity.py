@@ -19,9 +19,9 @@ from vocabopt.growth.proof_sample import ProofSample, Sample
 from vocabopt.growth.segment import segment
 from vocabopt.options import SensitivityOptions
 from vocabopt.records import BaseRecord, Corpus, SensitivityRecord, TextSet, write_record
-from vocabopt.text.blocks import documents_of_sets
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import corpus_set, fingerprint, n_stored_bytes, tell_same_content, tell_shared
+from vocabopt.text.documents import documents_of_sets
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.tokenizer import Base, load_base

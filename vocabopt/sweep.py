@@ -44,11 +44,10 @@ from vocabopt.records import (
 )
 from vocabopt.report.inputs import PrepareRecord, read_optional
 from vocabopt.run_directory import RUN_JSON, SWEEP_JSON, read_counts, read_union, save_counts, take_run_directory
-from vocabopt.text.blocks import documents_of_sets, texts_of
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
+from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
 from vocabopt.text.prepared import PREPARE_JSON, prepare_record
-from vocabopt.text.samples import Samples, read_samples
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Base, load_base

@@ -36,8 +36,8 @@ from vocabopt.console import Console
 from vocabopt.errors import OptionError
 from vocabopt.folder import digest
 from vocabopt.run_files import read_sweep
-from vocabopt.text.blocks import texts_of
 from vocabopt.text.corpus import named_set, tell_shared
+from vocabopt.text.documents import texts_of
 
 DEFAULT_HELDOUT = 0.05
 #: Windows measured at once.

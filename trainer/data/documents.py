@@ -18,9 +18,8 @@ from vocabopt.choice.options import parse_bytes, parse_tokens
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.growth.counts import Documents
-from vocabopt.text.blocks import documents_of_sets
-from vocabopt.text.content import content_hashes, is_held_out
 from vocabopt.text.corpus import TextSet, corpus_set, n_stored_bytes
+from vocabopt.text.documents import content_hashes, documents_of_sets, is_held_out
 from vocabopt.text.readers import ReadOptions
 from vocabopt.text.storage import STDIN
 

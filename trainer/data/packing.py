@@ -25,7 +25,7 @@ from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, VocaboptError
 from vocabopt.failures import refusal
 from vocabopt.folder import FORMAT_VERSION, check_writable, digest, read_json, write_atomic, write_json_atomic
-from vocabopt.text.content import content_hashes
+from vocabopt.text.documents import content_hashes
 from vocabopt.text.readers import read_blocks
 
 if TYPE_CHECKING:

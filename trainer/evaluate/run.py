@@ -12,15 +12,15 @@ from trainer.document_ends import NONE, DocumentEnds, document_ends, turn_marks
 from trainer.evaluate.score import TextScore, check_context, loss_note, positions_of, score_text
 from trainer.evaluate.tasks import KOBEST, Task, TaskItems, chosen_tasks, read_items
 from trainer.init.models import checked_config, has_tokenizer, load_model, model_folder, place_model
-from trainer.options import DEFAULT_EVAL_CONTEXT, EvalOptions
+from trainer.measuring_options import DEFAULT_EVAL_CONTEXT, EvalOptions
 from trainer.processes import pick_device
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, ModelError, OptionError
 from vocabopt.folder import FORMAT_VERSION
 from vocabopt.report.text import plain
 from vocabopt.tables import DASH, PlainTable, shown
-from vocabopt.text.blocks import texts_of
 from vocabopt.text.corpus import TextSet, named_set
+from vocabopt.text.documents import texts_of
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.versions import versions
 

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.text.byte_order_mark import read_utf8
 from vocabopt.text.storage import chunks, file_format
+from vocabopt.text.utf8 import read_utf8
 
 Record: TypeAlias = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from trainer.options import CompareOptions
+from trainer.measuring_options import CompareOptions
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.fields import COUNT, check_fields
@@ -17,8 +17,8 @@ from vocabopt.prepare.run import run_prepare
 from vocabopt.prepare.step import Step
 from vocabopt.prepare.steps.select import Select
 from vocabopt.prepare.work import Work
-from vocabopt.text.content import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.text.corpus import corpus_set
+from vocabopt.text.documents import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.text.utf8 import printable
 
 #: The parts of the text, all of `budget` bytes but the last. The first four are the paper's.

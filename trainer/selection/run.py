@@ -7,7 +7,8 @@ import numpy as np
 
 from trainer.adapt import AdaptOptions
 from trainer.init.models import model_folder
-from trainer.options import CompareOptions, ProbeOptions
+from trainer.measuring_options import CompareOptions
+from trainer.options import ProbeOptions
 from trainer.probe import probe
 from trainer.selection.parts import ALL, ARMS, names_of, split_text, text_of
 from trainer.selection.table import write_page

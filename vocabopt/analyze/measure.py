@@ -21,8 +21,8 @@ from vocabopt.analyze.words import tokens_of_words, words_of
 from vocabopt.growth.counts import Documents, SetStats, count_chunks
 from vocabopt.growth.document_proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample
-from vocabopt.text.blocks import documents_of_sets
 from vocabopt.text.corpus import TextSet
+from vocabopt.text.documents import documents_of_sets
 from vocabopt.text.readers import ReadOptions
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from vocabopt.analyze.words import COMPATIBILITY_JAMO, CONJOINING_JAMO, HANGUL_SYLLABLES
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.growth.counts import Documents
-from vocabopt.text.blocks import documents_of_sets
 from vocabopt.text.corpus import TextSet
+from vocabopt.text.documents import documents_of_sets
 from vocabopt.text.readers import ReadOptions
 from vocabopt.text.scripts import scripts_of_counts
 

@@ -33,7 +33,7 @@ _RUN_DIR = click.argument("run_dir", metavar="DIR", type=click.Path(path_type=Pa
 @command(
     "vocabopt.prepare.options:ChainOptions",
     "vocabopt.prepare.options:PrepareOptions",
-    "trainer.options:CompareOptions",
+    "trainer.measuring_options:CompareOptions",
     prints="prepare.json, or compare.json,",
 )
 @click.option(

@@ -142,7 +142,7 @@ def _report_again(out: Path) -> Path | None:
     return rebuild_report(out) if (out / "sweep.json").is_file() else None
 
 
-@command("trainer.options:EvalOptions", name="eval", prints="the result as JSON")
+@command("trainer.measuring_options:EvalOptions", name="eval", prints="the result as JSON")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON to a file.")
 def eval_command(values: Values, output: Output, *, out: Path | None) -> None:
     """Measure a model: bits per byte of text, which do not depend on its tokenizer, and benchmarks.
@@ -157,7 +157,7 @@ def eval_command(values: Values, output: Output, *, out: Path | None) -> None:
     """
     require_trainer("vocabopt eval")
     from trainer.evaluate.run import all_tables, evaluate, notes
-    from trainer.options import EvalOptions
+    from trainer.measuring_options import EvalOptions
     from vocabopt.folder import check_writable, write_json_atomic
 
     if out is not None:
@@ -180,7 +180,7 @@ def eval_command(values: Values, output: Output, *, out: Path | None) -> None:
 def compare_parts(steps: "tuple[Step, ...]", values: Values, output: Output) -> None:
     """`vocabopt prepare --compare`."""
     require_trainer("vocabopt prepare --compare")
-    from trainer.options import CompareOptions
+    from trainer.measuring_options import CompareOptions
     from trainer.selection import compare
     from trainer.selection.table import compare_tables, sentence
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.growth.proof_sample import ProofSample
-from vocabopt.text.content import is_held_out
-from vocabopt.text.samples import Samples
+from vocabopt.text.documents import Documents as Documents
+from vocabopt.text.documents import Samples, is_held_out
 from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.added_tokens import AddedTokens, Opened, open_documents
@@ -132,19 +132,6 @@ def _enlarged(store: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
     larger = np.empty((max(2 * len(store), needed), *store.shape[1:]), store.dtype)
     larger[:used] = store[:used]
     return larger
-
-
-@dataclass(frozen=True)
-class Documents:
-    """Documents of one text set: `data[starts[i]:ends[i]]` (UTF-8), and what was left out on the way."""
-
-    text_set: str
-    data: bytes
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    n_blank: int = 0
-    n_skipped: int = 0
-    n_stored_bytes: int = 0
 
 
 def count_chunks(

@@ -18,7 +18,7 @@ from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.growth.counts import ChunkCounts, count_opened
 from vocabopt.growth.proof_sample import Sample
 from vocabopt.records import DocumentProof as DocumentProof
-from vocabopt.text.content import bytes_of_texts
+from vocabopt.text.documents import bytes_of_texts
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.added_tokens import AddedTokens, open_documents
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches, cuts_of, refine

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vocabopt.errors import RunDirectoryError
 from vocabopt.folder import read_parquet, read_parquet_metadata, write_parquet_atomic
 from vocabopt.growth import proof_kernel as kernel
-from vocabopt.text.content import content_hashes
+from vocabopt.text.documents import content_hashes
 
 PROOF_PARQUET = "proof_sample.parquet"
 #: Text of the sample at most, and the part of it that the features may take.

@@ -9,9 +9,8 @@ from vocabopt.errors import ModelError, ModelSpecError
 from vocabopt.failures import refusal
 from vocabopt.model.architecture import Architecture, read_architecture
 from vocabopt.model.weights import StoredTables, stored_tables
-from vocabopt.text.byte_order_mark import read_utf8
 from vocabopt.text.notices import tell
-from vocabopt.text.utf8 import json_value
+from vocabopt.text.utf8 import json_value, read_utf8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.compiled import njit
-from vocabopt.text.content import bytes_of_texts
+from vocabopt.text.documents import bytes_of_texts
 
 
 def shingles(texts: pl.Series, n_chars: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

@@ -23,7 +23,7 @@ from vocabopt.option_fields import Check, Options, argument, from_to, option
 from vocabopt.options import DEFAULT_BASE, RankFileOptions, ReadOptions, TextOptions, is_text_encoding
 from vocabopt.prepare import DEFAULT_STEPS, STEP_NAMES
 from vocabopt.prepare.step import Step
-from vocabopt.text.byte_order_mark import read_utf8
+from vocabopt.text.utf8 import read_utf8
 
 if TYPE_CHECKING:
     from vocabopt.prepare.step import Step

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vocabopt.failures import encoded
 from vocabopt.growth import chunk_kernel as kernel
-from vocabopt.text.content import bytes_of_texts
+from vocabopt.text.documents import bytes_of_texts
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens
 from vocabopt.tokenizer.tokenizer_json import fast_tokenizer, without_batch_settings

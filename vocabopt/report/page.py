@@ -28,7 +28,7 @@ from vocabopt.report.playground import engine_script, pack_tokenizer
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union
 from vocabopt.tables import PlainTable
-from vocabopt.text.samples import read_samples
+from vocabopt.text.documents import read_samples
 from vocabopt.text.utf8 import encoded_for_display
 from vocabopt.tokenizer import Base, load_base
 

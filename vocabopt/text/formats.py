@@ -13,7 +13,8 @@ from itertools import chain, islice
 from typing import Literal
 
 from vocabopt.errors import CorpusError
-from vocabopt.text.reading import ReadOptions, text_column
+from vocabopt.options import ReadOptions
+from vocabopt.text.lines import text_column
 from vocabopt.text.storage import STDIN
 
 HEAD_BYTES = 1 << 16

@@ -1,17 +1,18 @@
-"""Whole lines of clean UTF-8 from decompressed bytes in any encoding; lines that are none are skipped or refused."""
+"""Whole lines of clean UTF-8 from decompressed bytes in any encoding, and the blocks of documents that they make.
+
+Lines that are no text are skipped or refused.
+"""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import polars as pl
 
 from vocabopt.errors import CorpusError, DamagedFileError
-
-if TYPE_CHECKING:
-    from vocabopt.text.reading import ReadOptions
+from vocabopt.options import ReadOptions
 
 _MAX_DOCUMENT_BYTES = (1 << 32) - 1  # what a polars string can hold
 _SHOWN_BYTES = 1000  # of a document that cannot be read
@@ -45,7 +46,7 @@ class CleanLines(NamedTuple):
     n_recoded: int
 
 
-def transcoded(chunks: Iterator[tuple[bytes, int]], url: str, options: "ReadOptions") -> Iterator[tuple[bytes, int]]:
+def transcoded(chunks: Iterator[tuple[bytes, int]], url: str, options: ReadOptions) -> Iterator[tuple[bytes, int]]:
     """UTF-8 from another encoding. When skipping, a lone surrogate, which is not UTF-8, marks what is not text."""
     codecs.register_error(_MARK, lambda error: ("\udc80", cast(UnicodeDecodeError, error).end))
     decoder = codecs.getincrementaldecoder(options.encoding)(_MARK if options.on_error == "skip" else "strict")
@@ -107,7 +108,7 @@ def line_blocks(
         yield RawLines(data, offset, n_stored - n_told)
 
 
-def clean_text(raw: RawLines, n_lines: int, url: str, options: "ReadOptions", *, whole: bool) -> CleanLines:
+def clean_text(raw: RawLines, n_lines: int, url: str, options: ReadOptions, *, whole: bool) -> CleanLines:
     """The raw bytes as one string, every line of it ended by LF unless `whole`; lines left out are empty in it.
 
     n_lines: lines before this block, to number them.
@@ -148,7 +149,7 @@ def clean_text(raw: RawLines, n_lines: int, url: str, options: "ReadOptions", *,
     return CleanLines(pl.Series([b"\n".join(clean)]).cast(pl.String), unreadable, n_recoded)
 
 
-def text_of(raw: RawLines, url: str, options: "ReadOptions") -> tuple[str, int]:
+def text_of(raw: RawLines, url: str, options: ReadOptions) -> tuple[str, int]:
     """The raw bytes as text for records that may hold line ends, and how many lines were in the fallback encoding.
 
     When skipping, bytes that are no text become lone surrogates, which no record may hold.
@@ -199,7 +200,7 @@ def _is_text(line: bytes) -> bool:
         return False
 
 
-def not_decodable(error: UnicodeDecodeError, offset: int, url: str, options: "ReadOptions") -> CorpusError:
+def not_decodable(error: UnicodeDecodeError, offset: int, url: str, options: ReadOptions) -> CorpusError:
     """offset: of the error's bytes in the decompressed text."""
     wrong = error.object[error.start : error.end].hex(" ").upper()
     guess = _suspected_encoding(error.object, error.start, offset)
@@ -226,3 +227,83 @@ def _suspected_encoding(data: bytes, at: int, offset: int) -> str | None:
         if 2 * n_hangul > sum(not char.isascii() for char in text):  # other text read as cp949 is mostly rare hanja
             return "cp949"
     return None
+
+
+# What Python's str.strip() strips; polars' own white space lacks U+001C to U+001F.
+_WHITE_SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+_SHOWN_COLUMNS = 20
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some documents of one file, in order.
+
+    documents: String, without nulls and blank ones.
+    n_blank: dropped because str.strip() leaves nothing; nulls and empty lines of jsonl count too.
+    unreadable: left out because they cannot be read.
+    n_stored_bytes: bytes of the stored (compressed) file used up by this block; a file's blocks add up to its size.
+    first: the number, from 1, of the block's first line or record. kept: Boolean, which of them are documents.
+    n_recoded: lines that were in the fallback encoding.
+    damage: why the file could not be read beyond this block, which is then its last; only where on_error is "skip".
+    """
+
+    documents: pl.Series
+    n_blank: int
+    unreadable: tuple[Unreadable, ...]
+    n_stored_bytes: int
+    first: int
+    kept: pl.Series
+    n_recoded: int = 0
+    damage: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        texts: pl.Series,
+        unreadable: Sequence[Unreadable],
+        n_stored_bytes: int,
+        first: int,
+        n_recoded: int = 0,
+        damage: str | None = None,
+    ) -> "Block":
+        """From lines or records, nulls for those without text: the one rule for blank documents."""
+        kept = (texts.str.strip_chars_start(_WHITE_SPACE) != "").fill_null(False)
+        documents = texts.filter(kept)
+        n_blank = len(texts) - len(documents) - len(unreadable)
+        return cls(documents, n_blank, tuple(unreadable), n_stored_bytes, first, kept, n_recoded, damage)
+
+    @property
+    def n_skipped(self) -> int:
+        return len(self.unreadable) + (self.damage is not None)
+
+    @property
+    def numbers(self) -> pl.Series:
+        """The line or record, from 1, that each document stands in, Int64."""
+        return pl.int_range(self.first, self.first + len(self.kept), eager=True).filter(self.kept)
+
+
+def text_column(options: ReadOptions) -> str:
+    """The column that holds the text."""
+    return "text" if options.column is None else options.column
+
+
+def no_column(url: str, options: ReadOptions, names: Sequence[str]) -> CorpusError:
+    """What to say of a file whose records have other columns."""
+    listed = ", ".join(names[:_SHOWN_COLUMNS]) + (", ..." if len(names) > _SHOWN_COLUMNS else "")
+    return CorpusError(f"{url}: no column {text_column(options)!r}; name the text with --column: {listed}")
+
+
+def checked_text(text: object, column: str | None = None) -> str | None:
+    """The text of a record; ValueError says why it is none."""
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        what = type(text).__name__
+        raise ValueError(f"broken record ({what if column is None else f'{column!r} is {what}'}, not text)")
+    if "\0" in text:
+        raise ValueError(NUL)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a lone surrogate, which is half a character, or bytes of another encoding") from error
+    return text

@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from vocabopt.errors import CorpusError, DamagedFileError
-from vocabopt.text.byte_order_mark import MARK, chunks_without_mark, is_utf8, needs_mark
+from vocabopt.options import ReadOptions
 from vocabopt.text.formats import format_of, head_of
-from vocabopt.text.lines import NUL, OR_SKIP, Damage, RawLines, clean_text, line_blocks, transcoded, unreadable_of
+from vocabopt.text.lines import (
+    NUL,
+    OR_SKIP,
+    Block,
+    Damage,
+    RawLines,
+    clean_text,
+    line_blocks,
+    no_column,
+    text_column,
+    transcoded,
+    unreadable_of,
+)
 from vocabopt.text.notices import tell
-from vocabopt.text.reading import Block, ReadOptions, no_column, text_column
 from vocabopt.text.record_readers import (
     Stream,
     json_line_blocks,
@@ -29,6 +40,7 @@ from vocabopt.text.record_readers import (
 )
 from vocabopt.text.storage import chunks as decompressed
 from vocabopt.text.storage import file_format, local_path, reading
+from vocabopt.text.utf8 import MARK, chunks_without_mark, is_utf8, needs_mark
 
 if TYPE_CHECKING:
     from vocabopt.text.corpus import TextFile

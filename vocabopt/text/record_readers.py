@@ -10,9 +10,22 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from vocabopt.errors import CorpusError
+from vocabopt.options import ReadOptions
 from vocabopt.text.formats import JSON_DECODER, skip_space, stops_inside
-from vocabopt.text.lines import OR_SKIP, Damage, RawLines, Unreadable, clean_text, not_decodable, text_of, unreadable_of
-from vocabopt.text.reading import Block, ReadOptions, checked_text, no_column, text_column
+from vocabopt.text.lines import (
+    OR_SKIP,
+    Block,
+    Damage,
+    RawLines,
+    Unreadable,
+    checked_text,
+    clean_text,
+    no_column,
+    not_decodable,
+    text_column,
+    text_of,
+    unreadable_of,
+)
 
 #: The number of a record, or of its line; and the record: an object, a text, or a BrokenRecordError.
 Record: TypeAlias = tuple[int, Any]

@@ -1,9 +1,19 @@
-"""UTF-8 of any text that Python holds: names that are not UTF-8, and halves of characters that JSON files can hold."""
+"""UTF-8 of any text that Python holds: names that are not UTF-8, JSON, byte order marks, and small files read whole.
+
+A byte order mark at the beginning of a file is no part of its text: the one home of that rule.
+"""
 
 import codecs
+import errno
 import json
 import os
+import select
+import stat
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from vocabopt.text.notices import tell
 
 #: The name of the error handler below, for files and streams.
 SHOWN = "vocabopt.shown"
@@ -42,3 +52,79 @@ def json_bytes(value: Any, *, indent: int | None = 1, **options: Any) -> bytes:
     """JSON that gives back the same text. options: of `json.dumps`."""
     # What UTF-8 lacks stands inside a JSON string, where a backslash and its number are the same character.
     return json.dumps(value, ensure_ascii=False, indent=indent, **options).encode("utf-8", "backslashreplace")
+
+
+#: For the first byte, and between two: who writes may have to compute.
+PATIENCE_SECONDS = 60.0
+
+
+def read_whole(path: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> bytes:
+    """The content of a file; of a pipe what is written to it until its writer closes it.
+
+    Raises:
+        OSError: it cannot be read. TimeoutError, which is one: nobody writes to the pipe.
+    """
+    if not stat.S_ISFIFO(os.stat(path).st_mode):
+        return path.read_bytes()
+    # Not blocking: to open a pipe that nobody writes to would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        parts: list[bytes] = []
+        while True:
+            if not waiting.poll(1000 * patience_seconds):
+                raise TimeoutError(errno.ETIMEDOUT, f"nobody writes to this pipe; waited {patience_seconds:g} s", path)
+            if not (part := os.read(descriptor, 1 << 20)):
+                return b"".join(parts)
+            parts.append(part)
+    finally:
+        os.close(descriptor)
+
+
+MARK = codecs.BOM_UTF8
+
+
+def without_mark(data: bytes, place: object) -> bytes:
+    """The bytes behind the byte order mark, where there is one. place: of the file, to say so."""
+    if not data.startswith(MARK):
+        return data
+    tell(
+        "byte order mark",
+        f"{place}: begins with a byte order mark (U+FEFF), which is no text and is left out. In other "
+        "files it is left out too, without another word.",
+    )
+    return data[len(MARK) :]
+
+
+def chunks_without_mark(chunks: Iterator[tuple[bytes, int]], place: object) -> Iterator[tuple[bytes, int]]:
+    """The same of a file read in chunks, each with its number of stored bytes; the last chunk is empty."""
+    head, n_stored, is_end = b"", 0, False
+    while len(head) < len(MARK) and not is_end:
+        data, n_stored = next(chunks)
+        head, is_end = head + data, not data
+    if head := without_mark(head, place):
+        yield head, n_stored
+    if is_end:
+        yield b"", n_stored
+    yield from chunks
+
+
+def is_utf8(encoding: str) -> bool:
+    """Whether this codec of Python is UTF-8, read here with a byte order mark or without one."""
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+
+
+def needs_mark(encoding: str) -> bool:
+    """Whether this codec of Python reads the byte order from the mark: it takes the mark off, and a second is text."""
+    return codecs.lookup(encoding).name in ("utf-16", "utf-32")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file without its byte order mark. Raises OSError."""
+    return without_mark(read_whole(path), path)
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file. Raises OSError, or UnicodeDecodeError where it is not UTF-8."""
+    return read_bytes(path).decode()

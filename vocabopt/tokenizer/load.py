@@ -18,8 +18,7 @@ import tokenizers
 from vocabopt.errors import BASES, BaseTokenizerError, OptionError
 from vocabopt.failures import hub_reason, is_failure, refusal
 from vocabopt.options import DEFAULT_BASE
-from vocabopt.text.byte_order_mark import read_utf8, without_mark
-from vocabopt.text.utf8 import json_value
+from vocabopt.text.utf8 import json_value, read_utf8, without_mark
 from vocabopt.tokenizer.encoders import Kind
 from vocabopt.tokenizer.families import recognise
 from vocabopt.tokenizer.model_check import check_model

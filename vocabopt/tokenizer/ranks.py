@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vocabopt.errors import BaseTokenizerError, OptionError
-from vocabopt.text.byte_order_mark import read_utf8
-from vocabopt.text.utf8 import json_value
+from vocabopt.text.utf8 import json_value, read_utf8
 from vocabopt.tokenizer.families import char_of_byte
 from vocabopt.tokenizer.published import KNOWN, RankFamily, numbered
 from vocabopt.tokenizer.tokenizer_json import added_token, bos_first, bpe_model, split_step, whole_json

@@ -24,9 +24,9 @@ from vocabopt.growth.grow import protected_chunks
 from vocabopt.growth.recount import recount
 from vocabopt.merge.export import extended_original, merged_base
 from vocabopt.merge.extension import Addition, Scores
-from vocabopt.text.pipes import read_whole
 from vocabopt.text.scripts import contains_target
 from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Encoder, JsonEncoder, ModelEncoder
 from vocabopt.union import UNION_JSON, UNION_MODEL

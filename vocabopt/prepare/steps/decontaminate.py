@@ -17,8 +17,8 @@ from vocabopt.folder import write_atomic
 from vocabopt.prepare import overlap_kernel as kernel
 from vocabopt.prepare.step import Outcome
 from vocabopt.prepare.steps.repair import Normalize
-from vocabopt.text.content import bytes_of_texts
 from vocabopt.text.corpus import TextFile, fingerprint, named_set
+from vocabopt.text.documents import bytes_of_texts
 from vocabopt.text.readers import read_records
 from vocabopt.text.utf8 import printable
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vocabopt.errors import OptionError, how_to_install
 from vocabopt.prepare.ngrams import first_kept_copies, shingles
 from vocabopt.prepare.step import Decision, Sketch, Sketches
-from vocabopt.text.content import bytes_of_texts, content_hashes
+from vocabopt.text.documents import bytes_of_texts, content_hashes
 
 _SEEDS = (0, 1)  # two hashes of 64 bits: one alone would meet itself by chance in some ten billion documents
 

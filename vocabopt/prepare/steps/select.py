@@ -15,7 +15,7 @@ from vocabopt.prepare import coverage_kernel as kernel
 from vocabopt.prepare.ngrams import shingles
 from vocabopt.prepare.step import Decision, Sketch, Sketches
 from vocabopt.prepare.steps.perplexity import DEFAULT_MIN_COUNT, DEFAULT_ORDER, load_perplexities, train
-from vocabopt.text.content import bytes_of_texts, content_hashes
+from vocabopt.text.documents import bytes_of_texts, content_hashes
 
 _STEPS = 1 << 16  # from here on log(2 + n) - log(1 + n) is taken as constant: it is below 1/65,536
 
