@@ -249,8 +249,8 @@ def check_own_folder(
         has_results = not results or any((directory / name).exists() for name in results)
         if has_results and earlier.get("inputs_sha256") != inputs_sha256:
             raise RunDirectoryError(
-                f"{directory}: holds another {what} (other text, base or reading options, or made by another version of "
-                "vocabopt). Choose another folder with --out, or remove this one."
+                f"{directory}: holds another {what} (other text, base or reading options, or made by another version "
+                "of vocabopt). Choose another folder with --out, or remove this one."
             )
     return True
 
