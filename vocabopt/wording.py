@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vocabopt.amounts import counted, shown_bytes
+from vocabopt.choice.knee import MIN_INTERVAL_FOLDS
 from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions
 from vocabopt.choice.rules import MUV_STEP, kneedle_sizes
 from vocabopt.option_fields import flag_of
@@ -327,10 +328,8 @@ def interval_sentence(choice: Choice) -> str:
     """How far other documents of the same kind would move the knee."""
     interval = choice.interval
     if interval is None:
-        fewest = int(choice.fixed["min_interval_folds"])  # type: ignore[arg-type]
-        return (
-            f"No interval: the curve has no knee, fewer than {fewest} of the folds hold documents, or --resamples is 0."
-        )
+        few = f"fewer than {MIN_INTERVAL_FOLDS} of the folds hold documents"
+        return f"No interval: the curve has no knee, {few}, or --resamples is 0."
     without = interval.n_without_knee
     having = f" that have one, {interval.n_resamples - without:,} of" if without else ","
     return (

@@ -8,6 +8,7 @@ page's size is left out, and the page says so.
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from vocabopt import __version__
+from vocabopt import __version__, wording
 from vocabopt.errors import PlaygroundError, RunDirectoryError, VocaboptError
 from vocabopt.folder import write_bytes_atomic
 from vocabopt.records import BaseRecord, RunRecord, SweepRecord, UnionRecord
@@ -199,6 +200,9 @@ def render(view: View, pictures: Sequence[Picture], packs: Mapping[str, Pack], l
             sweep=view.sweep,
             run=view.run,
             choice=view.choice,
+            options=asdict(view.sweep.options),
+            choice_options=asdict(view.choice.options),
+            wording=wording,
             figures={picture.name: Markup(picture.inline) for picture in pictures},
             policy=policy([style_sheet()], scripts),
             style=Markup(style_sheet()),

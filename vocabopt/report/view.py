@@ -4,7 +4,7 @@ The divisions made here are those of one given integer by another (tokens by bas
 What is not known is None and shown as a dash.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,20 +18,7 @@ from vocabopt.report.inputs import AdaptRecord, AnalysisRecord, PrepareRecord, V
 from vocabopt.report.text import DASH, plain, quotient
 from vocabopt.report.training import Training
 from vocabopt.text.sets import HELDOUT, TRAIN
-from vocabopt.wording import (
-    COST_LEAVES_OUT,
-    agreement_sentence,
-    answered,
-    guard_sentences,
-    interval_sentence,
-    paper_axis_sentence,
-    proved_documents,
-    reason,
-    rule_sentence,
-    rule_source,
-    small_heldout_sentence,
-    window_sentence,
-)
+from vocabopt.wording import answered, rule_sentence, rule_source
 
 Floats = npt.NDArray[np.float64]
 
@@ -314,11 +301,7 @@ class View:
         """Text that a context holds at the choice, base = 1."""
         return quotient(1, self.main_set.ratio_choice)
 
-    # --- Sentences, options ---
-
-    @property
-    def reason(self) -> str:
-        return reason(self.sweep)
+    # --- The choice ---
 
     @cached_property
     def rules(self) -> list[RuleRow]:
@@ -336,53 +319,9 @@ class View:
         ]
 
     @property
-    def window_sentence(self) -> str:
-        return window_sentence(self.choice)
-
-    @property
-    def agreement_sentence(self) -> str:
-        return agreement_sentence(self.choice)
-
-    @property
-    def paper_axis_sentence(self) -> str | None:
-        return paper_axis_sentence(self.choice)
-
-    @property
-    def interval_sentence(self) -> str:
-        return interval_sentence(self.choice)
-
-    @property
     def interval_is_of_knee_alone(self) -> bool:
         """Is the size another than the knee, of which the interval is: clipped, rounded, or by another rule?"""
         return bool(self.choice.clipped_by) or self.choice.knee != self.n_choice
-
-    @property
-    def cost_leaves_out(self) -> str:
-        return COST_LEAVES_OUT
-
-    @property
-    def guard(self) -> list[str]:
-        """What guards other text, in sentences."""
-        return guard_sentences(self.sweep.guard)
-
-    @property
-    def small_heldout(self) -> str | None:
-        """A warning where the choice rests on few held-out documents."""
-        return small_heldout_sentence(self.sweep)
-
-    @property
-    def proved_documents(self) -> str:
-        """Which documents the counts were proved on."""
-        return proved_documents(self.sweep.proof)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of the sweep."""
-        return asdict(self.sweep.options)
-
-    @property
-    def choice_options(self) -> dict[str, Any]:
-        return asdict(self.choice.options)
 
     @property
     def verify_is_of_choice(self) -> bool:
