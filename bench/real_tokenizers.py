@@ -25,12 +25,12 @@ from tokenizers import Tokenizer
 from bench.texts import ROOT, BenchError, data_folder
 from vocabopt.console import Console
 from vocabopt.errors import VocaboptError
-from vocabopt.merge.run import merge_run
+from vocabopt.merging.run import merge_run
 from vocabopt.options import SweepOptions
-from vocabopt.sweep import run_sweep
+from vocabopt.pipeline import run_sweep
 from vocabopt.tokenizer import Base, load_base
-from vocabopt.verify import VerifyOptions, verify
-from vocabopt.verify.summary import summary
+from vocabopt.verification import VerifyOptions, verify
+from vocabopt.verification.summary import summary
 
 SIZES = (0, 1_000, 4_000)
 #: Bytes of each text: an encyclopedia and reviews in Korean, an encyclopedia in English, Python's own library.

@@ -13,8 +13,8 @@ import torch
 
 from demo.options import DemoOptions, Family
 from vocabopt.errors import OptionError
-from vocabopt.merge.export import merged_files
-from vocabopt.merge.extension import Addition
+from vocabopt.merging.export import merged_files
+from vocabopt.merging.extension import Addition
 from vocabopt.tokenizer import Base, load_base
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from vocabopt.cli import main
-from vocabopt.prepare.options import registry
+from vocabopt.preparation.options import registry
 
 PAGE, PREPARE = Path(__file__).parent / "cli.md", Path(__file__).parent / "prepare.md"
 _START, _END = "<!-- steps:start -->", "<!-- steps:end -->"

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments.flops import arm_flops
-from trainer.adapt import AdaptOptions, adapt
+from trainer.adaptation import AdaptOptions, adapt
 from trainer.data import parse_budget
 from trainer.init import InitMethod
 from trainer.init.models import tokenizer_files

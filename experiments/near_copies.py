@@ -10,9 +10,9 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 
-from vocabopt.prepare.ngrams import jaccard, shingles
-from vocabopt.prepare.step import Sketch
-from vocabopt.prepare.steps.duplicates import Near
+from vocabopt.preparation.ngrams import jaccard, shingles
+from vocabopt.preparation.step import Sketch
+from vocabopt.preparation.steps.duplicates import Near
 from vocabopt.text.corpus import named_set
 from vocabopt.text.readers import ReadOptions, read_blocks
 

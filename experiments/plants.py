@@ -13,10 +13,10 @@ import zstandard
 
 from experiments.near_copies import edited
 from vocabopt.console import Console
-from vocabopt.prepare.ngrams import jaccard, shingles
-from vocabopt.prepare.options import PrepareOptions
-from vocabopt.prepare.options import chain as chain_of
-from vocabopt.prepare.run import run_prepare
+from vocabopt.preparation.ngrams import jaccard, shingles
+from vocabopt.preparation.options import PrepareOptions
+from vocabopt.preparation.options import chain as chain_of
+from vocabopt.preparation.run import run_prepare
 from vocabopt.text.corpus import named_set
 from vocabopt.text.readers import ReadOptions, read_blocks
 from vocabopt.text.storage import chunks, file_format

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from experiments.plants import texts_of
-from vocabopt.prepare import coverage_kernel
-from vocabopt.prepare.character_lm import estimate
-from vocabopt.prepare.step import Sketch
-from vocabopt.prepare.steps.decontaminate import build_index, items_of, letters
-from vocabopt.prepare.steps.perplexity import load_perplexities
-from vocabopt.prepare.steps.select import Select, sampled_ngrams
+from vocabopt.preparation import coverage_kernel
+from vocabopt.preparation.character_lm import estimate
+from vocabopt.preparation.step import Sketch
+from vocabopt.preparation.steps.decontaminate import build_index, items_of, letters
+from vocabopt.preparation.steps.perplexity import load_perplexities
+from vocabopt.preparation.steps.select import Select, sampled_ngrams
 
 OVERLAPS = (0.5, 0.6, 0.7, 0.8)
 _PLANTED = 3_000

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from vocabopt.console import Console
-from vocabopt.merge.run import merge_run
+from vocabopt.merging.run import merge_run
 from vocabopt.options import SweepOptions
+from vocabopt.pipeline import run_sweep
 from vocabopt.records import json_of
-from vocabopt.sweep import run_sweep
 from vocabopt.tokenizer import Base, load_base
 
 # The browser's tests run beside the others on the same cores: torch's threads would only wait for each other.

@@ -25,8 +25,8 @@ from vocabopt.growth.chunk_kernel import scan_documents
 from vocabopt.growth.counts import ChunkCounts, Documents, SetStats, count_chunks
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks
 from vocabopt.growth.segment import Segmentation, segment
-from vocabopt.merge.export import merged_tokenizer_json
-from vocabopt.merge.extension import grown as grown_addition
+from vocabopt.merging.export import merged_tokenizer_json
+from vocabopt.merging.extension import grown as grown_addition
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Base, load_base

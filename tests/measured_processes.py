@@ -11,7 +11,7 @@ from stages import CONTEXT, tiny_llama
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from trainer.adapt.measurements import EvalText, Measurements
+from trainer.adaptation.measurements import EvalText, Measurements
 from trainer.document_ends import document_ends
 from trainer.processes import join_processes
 from vocabopt.console import Console

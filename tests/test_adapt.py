@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from vocabopt.console import Console
-from vocabopt.verify import VerifyOptions, verify
+from vocabopt.verification import VerifyOptions, verify
 
 OPTIONS = (
     "--text", f"ko={CORPUS / 'ko' / 'news.txt'}",
@@ -344,8 +344,8 @@ def test_a_batch_is_whole_blocks_whatever_the_micro_batch(
     batch: str, micro_batch: int, n_blocks: int, at_once: int
 ) -> None:
     """By hand: 400 bytes of a text of 0.3 tokens a byte are 120 tokens, 3.75 blocks of 32."""
-    from trainer.adapt import AdaptOptions
-    from trainer.adapt.inputs import settings_for
+    from trainer.adaptation import AdaptOptions
+    from trainer.adaptation.inputs import settings_for
     from trainer.data import PackedText
 
     sources = {"ko": {"n_documents": 1, "n_bytes": 1_000, "n_tokens": 300}}

@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer
 
-from trainer.adapt import AdaptOptions, adapt
-from trainer.adapt.finish import model_card
-from trainer.adapt.table import notes, stages_table
+from trainer.adaptation import AdaptOptions, adapt
+from trainer.adaptation.finish import model_card
+from trainer.adaptation.table import notes, stages_table
 from trainer.memory.machine import highest_bytes, of_arm
 from trainer.memory.plan_report import PlanOptions, plan_report
 from trainer.stages.settings import StepBatch

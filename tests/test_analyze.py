@@ -15,10 +15,10 @@ import sentencepiece
 from helpers import CORPUS, lines_of, toy_sentencepiece, train_sentencepiece
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from vocabopt.analyze.measure import gini, parity, renyi_efficiency
-from vocabopt.analyze.run import analyze
-from vocabopt.analyze.subjects import Subject, load_subjects
-from vocabopt.analyze.words import common_syllables, find_morphemes, load_analyser, meet, modern_syllables
+from vocabopt.analysis.measure import gini, parity, renyi_efficiency
+from vocabopt.analysis.run import analyze
+from vocabopt.analysis.subjects import Subject, load_subjects
+from vocabopt.analysis.words import common_syllables, find_morphemes, load_analyser, meet, modern_syllables
 from vocabopt.console import Console
 from vocabopt.options import AnalyzeOptions
 

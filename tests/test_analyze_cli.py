@@ -15,7 +15,7 @@ from helpers import CORPUS, toy_sentencepiece
 from rich.cells import cell_len
 from rich.console import Console as RichConsole
 
-from vocabopt.analyze.tables import all_tables, notes
+from vocabopt.analysis.tables import all_tables, notes
 
 HOSTILE = "<script>alert(1)</script>\"'\u202e\u0000"
 

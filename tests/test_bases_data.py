@@ -13,8 +13,8 @@ from test_bases import model_file
 from test_promises_data import first, records, write_records
 
 from vocabopt.console import Console
-from vocabopt.verify import VerifyOptions, verify
-from vocabopt.verify.summary import summary
+from vocabopt.verification import VerifyOptions, verify
+from vocabopt.verification.summary import summary
 
 pytestmark = pytest.mark.data
 N_ADDED = 10_000

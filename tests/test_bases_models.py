@@ -16,13 +16,13 @@ from tokenizers import Tokenizer
 
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, PromiseError
-from vocabopt.merge.run import merge_run
+from vocabopt.merging.run import merge_run
 from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model, to_tokenizer_json
-from vocabopt.verify import VerifyOptions, verify
-from vocabopt.verify.checks_text import FORMS, FormsPass
-from vocabopt.verify.pair import Pair
-from vocabopt.verify.text import Lines, batch_of
+from vocabopt.verification import VerifyOptions, verify
+from vocabopt.verification.checks_text import FORMS, FormsPass
+from vocabopt.verification.pair import Pair
+from vocabopt.verification.text import Lines, batch_of
 
 LINES = [*lines_of("en")[:300], *lines_of("ko")[:60], "a  b   c    d  123 \n 45"]
 #: User-defined symbols of published models, and worse.

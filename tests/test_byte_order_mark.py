@@ -13,7 +13,7 @@ from trainer.evaluate.tasks import TASKS, read_items
 from trainer.plan import read_plan
 from vocabopt.folder import read_json
 from vocabopt.model.spec import load_model_spec
-from vocabopt.prepare.options import read_config
+from vocabopt.preparation.options import read_config
 from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.tokenizer.ranks import read_specials
 

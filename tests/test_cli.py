@@ -698,7 +698,7 @@ def test_sweep_json_holds_the_choice(sample: dict[str, Any]) -> None:
 
 #: A command's options record, and the shortest command line that it takes.
 RECORDS = {
-    "prepare": ("vocabopt.prepare.options:PrepareOptions", "text --out out"),
+    "prepare": ("vocabopt.preparation.options:PrepareOptions", "text --out out"),
     "sweep": ("vocabopt.options:SweepOptions", "text"),
     "choose": ("vocabopt.choice.options:ChoiceOptions", "run"),
     "merge": ("vocabopt.options:MergeOptions", "run"),

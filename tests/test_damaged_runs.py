@@ -13,7 +13,7 @@ from command_line import vocabopt
 from helpers import CORPUS, lines_of
 
 from vocabopt.growth.proof_sample import PROOF_PARQUET, read_proof_sample
-from vocabopt.prepare.work import Work
+from vocabopt.preparation.work import Work
 from vocabopt.run_directory import read_counts, read_run, read_sweep
 
 #: Which files each command reads. {run}: the run directory, {model}: its base model, {text}: Korean text, {out}: new.

@@ -15,9 +15,9 @@ from vocabopt.console import Console
 from vocabopt.growth.guard import guard_of
 from vocabopt.run_directory import read_sweep
 from vocabopt.tokenizer import load_tokenizer
-from vocabopt.verify import VerifyOptions, verify
-from vocabopt.verify.checks_text import OTHER_TEXT
-from vocabopt.verify.text import plain_lines
+from vocabopt.verification import VerifyOptions, verify
+from vocabopt.verification.checks_text import OTHER_TEXT
+from vocabopt.verification.text import plain_lines
 from vocabopt.wording import guard_sentences
 
 #: No language: Latin letters in words that English lacks, so that tokens of them change few English lines, if any.

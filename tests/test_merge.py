@@ -26,10 +26,10 @@ from tokenizers import Tokenizer
 
 from vocabopt.errors import PromiseError
 from vocabopt.folder import FORMAT_VERSION
-from vocabopt.merge import proof
-from vocabopt.merge.export import merged_tokenizer_json, tokenizer_config
-from vocabopt.merge.extension import grown
-from vocabopt.merge.run import merge_run
+from vocabopt.merging import proof
+from vocabopt.merging.export import merged_tokenizer_json, tokenizer_config
+from vocabopt.merging.extension import grown
+from vocabopt.merging.run import merge_run
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.tokenizer.sentencepiece_model import scores_below

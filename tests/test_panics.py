@@ -131,7 +131,7 @@ def test_a_panic_that_nobody_expects_is_told_in_one_sentence(
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    monkeypatch.setattr("vocabopt.sweep.run_sweep", lambda *_: tokenizer.encode(TEXT))
+    monkeypatch.setattr("vocabopt.pipeline.run_sweep", lambda *_: tokenizer.encode(TEXT))
     result = CliRunner(env={TRACEBACK: ""}).invoke(main, ["sweep", "x", "--out", str(tmp_path / "out"), "--quiet"])
     assert result.exit_code == 1
     assert re.match(r"Error: PanicException: .*bad split.* This is a fault of vocabopt", result.stderr), result.output

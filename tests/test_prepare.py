@@ -18,10 +18,10 @@ import zstandard
 from command_line import assert_refused, command_of, started, vocabopt, written
 from helpers import lines_of
 
-from vocabopt.prepare import STEP_NAMES
-from vocabopt.prepare.options import PrepareOptions, chain, read_config, registry
-from vocabopt.prepare.reading import Reader, find_text
-from vocabopt.prepare.steps.lines import Lines
+from vocabopt.preparation import STEP_NAMES
+from vocabopt.preparation.options import PrepareOptions, chain, read_config, registry
+from vocabopt.preparation.reading import Reader, find_text
+from vocabopt.preparation.steps.lines import Lines
 from vocabopt.tokenizer import load_base
 
 LONG = "산에 오르던 날 아침에는 안개가 짙어서 앞사람의 배낭만 보고 걸었고, 고개를 넘어서야 해가 났다. "

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import CorpusError
-from vocabopt.prepare.character_lm import discounts_of, estimate, sentences
+from vocabopt.preparation.character_lm import discounts_of, estimate, sentences
 
 kenlm = pytest.importorskip("kenlm", reason="needs kenlm")
 

@@ -6,9 +6,9 @@ import pytest
 
 from experiments.plants import Score, items_of, plant, run, texts_of
 from vocabopt.console import Console
-from vocabopt.prepare import DEFAULT_STEPS
-from vocabopt.prepare.options import PrepareOptions, chain
-from vocabopt.prepare.run import run_prepare
+from vocabopt.preparation import DEFAULT_STEPS
+from vocabopt.preparation.options import PrepareOptions, chain
+from vocabopt.preparation.run import run_prepare
 
 pytestmark = pytest.mark.data
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.prepare.step import DocumentStep, NeedsPreparing, Outcome
-from vocabopt.prepare.steps.decontaminate import Decontaminate, build_index, letter_table
+from vocabopt.preparation.step import DocumentStep, NeedsPreparing, Outcome
+from vocabopt.preparation.steps.decontaminate import Decontaminate, build_index, letter_table
 
 _PARAGRAPHS_AND_QUESTIONS = (
     ("고래는 바다에 사는 젖먹이 동물이며 새끼를 낳아 젖을 먹여 기른다.", "고래는 알을 낳는가?"),

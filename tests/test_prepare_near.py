@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.near_copies import documents, edited, measure, planted
-from vocabopt.prepare.ngrams import jaccard, shingles
-from vocabopt.prepare.step import Decision, Sketch
-from vocabopt.prepare.steps.duplicates import Exact, Near
+from vocabopt.preparation.ngrams import jaccard, shingles
+from vocabopt.preparation.step import Decision, Sketch
+from vocabopt.preparation.steps.duplicates import Exact, Near
 
 
 class Stored(list[Sketch]):

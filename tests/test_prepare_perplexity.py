@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.perplexity import Perplexity, load_perplexities
+from vocabopt.preparation.step import DocumentStep
+from vocabopt.preparation.steps.perplexity import Perplexity, load_perplexities
 
 kenlm = pytest.importorskip("kenlm", reason="needs kenlm")
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
-from vocabopt.prepare.step import CorpusStep, Decision, Sketch
-from vocabopt.prepare.steps.select import Select
+from vocabopt.preparation.step import CorpusStep, Decision, Sketch
+from vocabopt.preparation.steps.select import Select
 
 WAYS: tuple[dict[str, Any], ...] = (
     {"by": "random"}, {"by": "random", "seed": 7}, {"by": "length"}, {"by": "length", "prefer": "short"},

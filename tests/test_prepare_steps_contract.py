@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabopt.prepare import STEP_NAMES
-from vocabopt.prepare.options import registry
-from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.limits import Length, Repetition, Script
-from vocabopt.prepare.steps.lines import Lines
-from vocabopt.prepare.steps.personal import Personal
-from vocabopt.prepare.steps.repair import Normalize, Repair
+from vocabopt.preparation import STEP_NAMES
+from vocabopt.preparation.options import registry
+from vocabopt.preparation.step import DocumentStep
+from vocabopt.preparation.steps.limits import Length, Repetition, Script
+from vocabopt.preparation.steps.lines import Lines
+from vocabopt.preparation.steps.personal import Personal
+from vocabopt.preparation.steps.repair import Normalize, Repair
 
 STEPS: list[DocumentStep] = [Repair(), Normalize(), Lines(), Script(), Length(), Repetition(min_words=3), Personal()]
 every_step = pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
-from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.limits import Length
+from vocabopt.preparation.step import DocumentStep
+from vocabopt.preparation.steps.limits import Length
 
 # The separators FS, GS, RS and US are white space for Python's split and not for Unicode.
 texts_of_words = st.text("가나 ab\n\t\u3000😀,", max_size=30) | st.text(

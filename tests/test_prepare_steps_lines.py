@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
-from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.lines import ALL_RULES, Lines
+from vocabopt.preparation.step import DocumentStep
+from vocabopt.preparation.steps.lines import ALL_RULES, Lines
 
 GOOD = "아침에 창문을 열자 바람이 들어왔다."
 

@@ -7,8 +7,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.repair import MAY_CHANGE, Normalize
+from vocabopt.preparation.step import DocumentStep
+from vocabopt.preparation.steps.repair import MAY_CHANGE, Normalize
 
 ALL_CHARACTERS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 # Marks of several combining classes, Jamo of the three kinds, and letters they compose with.

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
-from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.personal import MAY_HOLD, MAY_HOLD_COMPANY, Personal, passes_luhn
+from vocabopt.preparation.step import DocumentStep
+from vocabopt.preparation.steps.personal import MAY_HOLD, MAY_HOLD_COMPANY, Personal, passes_luhn
 
 STEP = Personal()
 COMPANY = Personal(company_numbers=True)

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError, VocaboptError
-from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.repair import Repair
+from vocabopt.preparation.step import DocumentStep
+from vocabopt.preparation.steps.repair import Repair
 
 KOREAN = """
     아침에 창문을 열면 바람이 들어온다 나는 오늘도 학교에 갑니다 그리고 저녁에는 책을 읽었다 대한민국의 수도는 서울이다

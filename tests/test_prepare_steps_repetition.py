@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
-from vocabopt.prepare.step import DocumentStep, code_points
-from vocabopt.prepare.steps import repetition_kernel as kernel
-from vocabopt.prepare.steps.limits import Repetition
+from vocabopt.preparation.step import DocumentStep, code_points
+from vocabopt.preparation.steps import repetition_kernel as kernel
+from vocabopt.preparation.steps.limits import Repetition
 
 gopher = pytest.importorskip("datatrove.pipeline.filters.gopher_repetition_filter")
 

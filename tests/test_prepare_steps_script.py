@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
-from vocabopt.prepare.step import DocumentStep
-from vocabopt.prepare.steps.limits import Script
+from vocabopt.preparation.step import DocumentStep
+from vocabopt.preparation.steps.limits import Script
 
 # Assigned long ago, so that every library's Unicode agrees on them.
 mixed = st.text("가한ㅋᄀᆨabÉжαー、あ漢字ªⅣ㈀10.,!😀 \n", max_size=30)

@@ -13,7 +13,7 @@ from helpers import base_of, lines_of, train_byte_level
 from settings_generated import FLAGS
 from tokenizers import Tokenizer
 
-from vocabopt.prepare.tokens import TokenCounter
+from vocabopt.preparation.tokens import TokenCounter
 from vocabopt.tokenizer import Base
 
 pytest.importorskip("gigatoken")

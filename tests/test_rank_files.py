@@ -20,8 +20,8 @@ from test_promises import any_text
 from tokenizers import Tokenizer
 
 from vocabopt.errors import BaseTokenizerError, OptionError
-from vocabopt.merge.export import extended_original
-from vocabopt.merge.extension import grown
+from vocabopt.merging.export import extended_original
+from vocabopt.merging.extension import grown
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.families import byte_of_char
 from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, QWEN35_PATTERN, QWEN_PATTERN

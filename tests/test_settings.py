@@ -41,16 +41,16 @@ from vocabopt.growth.document_proof import count_documents, prove_documents
 from vocabopt.growth.grow import GrowthOptions
 from vocabopt.growth.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, WHOLE_BYTES, ProofSample, Sample
 from vocabopt.growth.recount import recount
-from vocabopt.merge.export import merged_base
-from vocabopt.merge.extension import grown
-from vocabopt.merge.run import merge_run
+from vocabopt.merging.export import merged_base
+from vocabopt.merging.extension import grown
+from vocabopt.merging.run import merge_run
 from vocabopt.options import SweepOptions
+from vocabopt.pipeline import run_sweep
 from vocabopt.run_directory import read_sweep
-from vocabopt.sweep import run_sweep
 from vocabopt.text.documents import bytes_of_texts, content_hashes
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens
-from vocabopt.verify import VerifyOptions, verify
+from vocabopt.verification import VerifyOptions, verify
 from vocabopt.wording import sweep_notes
 
 #: Settings tried of each family.

@@ -137,9 +137,9 @@ def test_a_folder_that_may_not_be_entered_by_the_user_that_root_becomes(swept: P
 #: Everything that the commands above import, and then the user `nobody`.
 NOBODY = """
 import os, sys, tempfile
-import vocabopt.analyze.run, vocabopt.choice.choose, vocabopt.merge.run, vocabopt.report.page
-import vocabopt.sweep, vocabopt.verify, vocabopt.tokenizer.load, huggingface_hub, vocabopt.folder
-import vocabopt.cli, vocabopt.verify.load, vocabopt.report.page, vocabopt.report.charts
+import vocabopt.analysis.run, vocabopt.choice.choose, vocabopt.merging.run, vocabopt.report.page
+import vocabopt.pipeline, vocabopt.verification, vocabopt.tokenizer.load, huggingface_hub, vocabopt.folder
+import vocabopt.cli, vocabopt.verification.load, vocabopt.report.page, vocabopt.report.charts
 import vocabopt.cli as cli
 cli.use_caches = lambda: None
 os.setgid(65534); os.setuid(65534)

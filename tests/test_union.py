@@ -17,7 +17,7 @@ from helpers import CORPUS, all_ids, has_hangul, lines_of, n_tokens, split_heldo
 from tokenizers import Tokenizer
 
 from vocabopt.folder import read_json
-from vocabopt.merge.run import merge_run, merge_vocabulary
+from vocabopt.merging.run import merge_run, merge_vocabulary
 from vocabopt.run_directory import read_counts
 from vocabopt.tokenizer import Base, load_base
 from vocabopt.tokenizer.sentencepiece_model import read_model

@@ -26,13 +26,13 @@ from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT, hard_strings
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model
-from vocabopt.verify import Check, Report, VerifyOptions, verify, write_report
-from vocabopt.verify.checks import N_EXAMPLES
-from vocabopt.verify.checks_settings import SETTINGS
-from vocabopt.verify.checks_templates import TEMPLATES, chat_templates
-from vocabopt.verify.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
-from vocabopt.verify.checks_transformers import LOADED, RELOAD
-from vocabopt.verify.checks_vocabulary import (
+from vocabopt.verification import Check, Report, VerifyOptions, verify, write_report
+from vocabopt.verification.checks import N_EXAMPLES
+from vocabopt.verification.checks_settings import SETTINGS
+from vocabopt.verification.checks_templates import TEMPLATES, chat_templates
+from vocabopt.verification.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
+from vocabopt.verification.checks_transformers import LOADED, RELOAD
+from vocabopt.verification.checks_vocabulary import (
     BASE_IDS,
     BASE_PIECES,
     LLAMA_CPP,
@@ -41,10 +41,10 @@ from vocabopt.verify.checks_vocabulary import (
     SPELLING,
     built_through,
 )
-from vocabopt.verify.pair import Pair, make_pair
-from vocabopt.verify.report import failures, report_table
-from vocabopt.verify.summary import summary
-from vocabopt.verify.text import plain_lines
+from vocabopt.verification.pair import Pair, make_pair
+from vocabopt.verification.report import failures, report_table
+from vocabopt.verification.summary import summary
+from vocabopt.verification.text import plain_lines
 
 Json = dict[str, Any]
 N_ADDED = 300

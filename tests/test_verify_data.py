@@ -6,14 +6,14 @@ import mistral_common
 import pytest
 
 from vocabopt.console import Console
-from vocabopt.merge.extension import Scores
-from vocabopt.merge.run import merge_vocabulary
+from vocabopt.merging.extension import Scores
+from vocabopt.merging.run import merge_vocabulary
 from vocabopt.tokenizer import load_base
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
-from vocabopt.verify import Report, VerifyOptions, verify
-from vocabopt.verify.checks_settings import SETTINGS
-from vocabopt.verify.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
-from vocabopt.verify.checks_vocabulary import (
+from vocabopt.verification import Report, VerifyOptions, verify
+from vocabopt.verification.checks_settings import SETTINGS
+from vocabopt.verification.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
+from vocabopt.verification.checks_vocabulary import (
     BASE_IDS,
     BASE_PIECES,
     REACHABILITY,

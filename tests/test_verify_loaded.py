@@ -17,7 +17,7 @@ from conftest import TEMPLATE
 from helpers import lines_of, train_byte_level
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from vocabopt.merge.export import (
+from vocabopt.merging.export import (
     PADS_LEFT,
     TOKENS,
     class_defaults,
@@ -26,13 +26,13 @@ from vocabopt.merge.export import (
     merged_files,
     tokenizer_config,
 )
-from vocabopt.merge.extension import Addition
+from vocabopt.merging.extension import Addition
 from vocabopt.tokenizer import load_base, load_tokenizer
-from vocabopt.verify import Check
-from vocabopt.verify.checks_transformers import LOADED, as_loaded
-from vocabopt.verify.pair import make_pair
-from vocabopt.verify.summary import summary
-from vocabopt.verify.text import plain_lines
+from vocabopt.verification import Check
+from vocabopt.verification.checks_transformers import LOADED, as_loaded
+from vocabopt.verification.pair import make_pair
+from vocabopt.verification.summary import summary
+from vocabopt.verification.text import plain_lines
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 TURNS = [{"role": "user", "content": "Hello, who are you?"}, {"role": "assistant", "content": "A model."}]

@@ -11,10 +11,10 @@ from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import argument, at_least, option
 from vocabopt.options import ReadingOptions
-from vocabopt.prepare.options import CleaningOptions, step_records
+from vocabopt.preparation.options import CleaningOptions, step_records
 
 if TYPE_CHECKING:
-    from vocabopt.prepare.step import Step
+    from vocabopt.preparation.step import Step
 
 #: Tokens of a window of `eval`, likewise: longer ones move bits per byte little, and cost memory.
 DEFAULT_EVAL_CONTEXT = 2_048

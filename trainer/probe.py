@@ -14,8 +14,8 @@ from typing import Any
 
 from rich.table import Table
 
-from trainer.adapt import adapt
-from trainer.adapt.checks import check_early, plan_of
+from trainer.adaptation import adapt
+from trainer.adaptation.checks import check_early, plan_of
 from trainer.data import parse_budget
 from trainer.options import Cell, ProbeOptions, option_of
 from trainer.processes import main_only

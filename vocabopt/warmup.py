@@ -13,7 +13,7 @@ from pathlib import Path
 from vocabopt.console import Console
 from vocabopt.growth import counts, proof_sample
 from vocabopt.options import DEFAULT_BASE, SweepOptions
-from vocabopt.sweep import run_sweep
+from vocabopt.pipeline import run_sweep
 from vocabopt.tokenizer.families import char_of_byte
 
 _TEXT = {

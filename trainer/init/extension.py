@@ -8,8 +8,8 @@ from typing import Any
 
 from trainer.init.models import has_tokenizer, model_folder
 from vocabopt.errors import ModelError
-from vocabopt.merge.extension import EXTENSION_JSON
-from vocabopt.merge.extension import read_extension as read_record
+from vocabopt.merging.extension import EXTENSION_JSON
+from vocabopt.merging.extension import read_extension as read_record
 from vocabopt.text.scripts import contains_target, find_target_scripts
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.tokenizer.families import char_of_byte

@@ -20,7 +20,7 @@ from vocabopt.amounts import shown_bytes
 from vocabopt.errors import ModelError, RunDirectoryError, TrainingError
 from vocabopt.failures import hub_reason
 from vocabopt.folder import share, sync
-from vocabopt.merge.extension import EXTENSION_JSON
+from vocabopt.merging.extension import EXTENSION_JSON
 from vocabopt.model.weights import StoredTables, stored_tables
 from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER, files_with_tokenizer
 

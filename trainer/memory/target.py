@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from trainer.init.models import CONFIG, checked_config
 from trainer.options import DEFAULT_CONTEXT
 from vocabopt.errors import ModelSpecError, OptionError
-from vocabopt.merge.extension import read_extension
+from vocabopt.merging.extension import read_extension
 from vocabopt.model.spec import ModelSpec, load_model_spec
 from vocabopt.run_files import read_sweep
 from vocabopt.tokenizer import load_base

@@ -11,12 +11,12 @@ from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.fields import COUNT, check_fields
 from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
-from vocabopt.prepare.options import PrepareOptions
-from vocabopt.prepare.reading import Reader, find_text
-from vocabopt.prepare.run import run_prepare
-from vocabopt.prepare.step import Step
-from vocabopt.prepare.steps.select import Select
-from vocabopt.prepare.work import Work
+from vocabopt.preparation.options import PrepareOptions
+from vocabopt.preparation.reading import Reader, find_text
+from vocabopt.preparation.run import run_prepare
+from vocabopt.preparation.step import Step
+from vocabopt.preparation.steps.select import Select
+from vocabopt.preparation.work import Work
 from vocabopt.text.corpus import corpus_set
 from vocabopt.text.documents import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.text.utf8 import printable

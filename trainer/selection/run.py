@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.adapt import AdaptOptions
+from trainer.adaptation import AdaptOptions
 from trainer.init.models import model_folder
 from trainer.measuring_options import CompareOptions
 from trainer.options import ProbeOptions
@@ -15,10 +15,10 @@ from trainer.selection.table import write_page
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.folder import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
-from vocabopt.merge.run import merge_run
+from vocabopt.merging.run import merge_run
 from vocabopt.options import SweepOptions
+from vocabopt.pipeline import run_sweep
 from vocabopt.run_files import read_curve, read_sweep
-from vocabopt.sweep import run_sweep
 from vocabopt.text.corpus import fingerprint, named_set
 from vocabopt.text.readers import ReadOptions, read_blocks
 from vocabopt.versions import versions

@@ -17,12 +17,12 @@ from vocabopt.text.utf8 import printable
 
 if TYPE_CHECKING:
     from vocabopt.console import Console
-    from vocabopt.merge.run import Merged
+    from vocabopt.merging.run import Merged
     from vocabopt.options import MergeOptions
-    from vocabopt.prepare.step import Step
+    from vocabopt.pipeline import SweepResult
+    from vocabopt.preparation.step import Step
     from vocabopt.records import SweepRecord
-    from vocabopt.sweep import SweepResult
-    from vocabopt.verify import Report
+    from vocabopt.verification import Report
 
 _RUN_DIR = click.argument("run_dir", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -31,8 +31,8 @@ _RUN_DIR = click.argument("run_dir", metavar="DIR", type=click.Path(path_type=Pa
 
 
 @command(
-    "vocabopt.prepare.options:ChainOptions",
-    "vocabopt.prepare.options:PrepareOptions",
+    "vocabopt.preparation.options:ChainOptions",
+    "vocabopt.preparation.options:PrepareOptions",
     "trainer.measuring_options:CompareOptions",
     prints="prepare.json, or compare.json,",
 )
@@ -57,8 +57,8 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
       vocabopt prepare old.txt --steps repair,nfc,exact --encoding cp949 --out clean-old
       vocabopt prepare wiki.jsonl.gz reviews.txt --compare --model ./small --budget 20MB --out compared
     """
-    from vocabopt.prepare.options import PrepareOptions
-    from vocabopt.prepare.run import run_prepare
+    from vocabopt.preparation.options import PrepareOptions
+    from vocabopt.preparation.run import run_prepare
 
     steps, out = _chain(values["config"], values["steps"]), values["out"]
     going_on_by()
@@ -74,7 +74,7 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
     record = run_prepare(PrepareOptions(steps=steps, **of_record(PrepareOptions, values)), output.console())
 
     def tables(width: int) -> Iterator[Any]:
-        from vocabopt.prepare.funnel import funnel_notes, funnel_table
+        from vocabopt.preparation.funnel import funnel_notes, funnel_table
 
         yield funnel_table(record, width=width)
         yield from (*funnel_notes(record), f"Report: {out / 'report.html'}", f"Next: vocabopt sweep {out}")
@@ -83,8 +83,8 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
 
 
 def _chain(config: Path | None, steps: str | None) -> "tuple[Step, ...]":
-    from vocabopt.prepare import DEFAULT_STEPS
-    from vocabopt.prepare.options import chain, read_config
+    from vocabopt.preparation import DEFAULT_STEPS
+    from vocabopt.preparation.options import chain, read_config
 
     if config is not None and steps is not None:
         raise OptionError(f"--config {config}, --steps {steps}: both name the steps. Give one of them.")
@@ -114,8 +114,8 @@ def sweep(values: Values, output: Output) -> None:
       vocabopt sweep corpus/ --method union
     """
     from vocabopt.options import SweepOptions, default_out
+    from vocabopt.pipeline import run_sweep
     from vocabopt.records import json_of
-    from vocabopt.sweep import run_sweep
 
     values["out"] = values["out"] or default_out(values["paths"], values["base"])
     options = SweepOptions(**values)
@@ -230,7 +230,7 @@ def merge(values: Values, output: Output) -> None:
       vocabopt merge --base ./Llama-2-7b --vocab chinese_sp.model --out joined
     """
     from vocabopt.options import MergeOptions
-    from vocabopt.verify import VerifyOptions, verify, write_report
+    from vocabopt.verification import VerifyOptions, verify, write_report
 
     options, console = MergeOptions(**values), output.console()
     out = options.out or (options.run_dir or Path()) / "tokenizer"
@@ -255,7 +255,7 @@ def merge(values: Values, output: Output) -> None:
 
 
 def _merged(options: "MergeOptions", out: Path, console: "Console") -> "Merged":
-    from vocabopt.merge.run import merge_run, merge_vocabulary
+    from vocabopt.merging.run import merge_run, merge_vocabulary
     from vocabopt.tokenizer import load_base
 
     options.check_source()
@@ -322,8 +322,8 @@ def verify(values: Values, output: Output, *, base: str, new: str, out: Path | N
       vocabopt verify mistral-7b-v1 my-tokenizer
       vocabopt verify ./Llama-2-7b ./my-tokenizer --text ko=korean.txt --text en=english.txt
     """
-    from vocabopt.verify import VerifyOptions, write_report
-    from vocabopt.verify import verify as compare
+    from vocabopt.verification import VerifyOptions, write_report
+    from vocabopt.verification import verify as compare
 
     target = out or (Path(new) / "verify.json" if Path(new).is_dir() else None)
     if target is not None:
@@ -340,7 +340,7 @@ def verify(values: Values, output: Output, *, base: str, new: str, out: Path | N
 
 
 def _verify_tables(checked: "Report") -> Iterator[Any]:
-    from vocabopt.verify.report import failures, report_table
+    from vocabopt.verification.report import failures, report_table
 
     yield report_table(checked)
     yield from failures(checked)
@@ -394,9 +394,9 @@ def analyze(values: Values, output: Output) -> None:
       vocabopt analyze mistral-7b-v1 my-tokenizer --text ko=korean.txt --text en=english.txt
       vocabopt analyze old=./a/model new=./b/model --text de=de.txt --text en=en.txt --parity en --out compared
     """
-    from vocabopt.analyze.page import write_analysis
-    from vocabopt.analyze.run import analyze as compare
-    from vocabopt.analyze.tables import all_tables, notes
+    from vocabopt.analysis.page import write_analysis
+    from vocabopt.analysis.run import analyze as compare
+    from vocabopt.analysis.tables import all_tables, notes
     from vocabopt.folder import check_own_folder
     from vocabopt.options import AnalyzeOptions
 

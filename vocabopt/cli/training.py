@@ -12,7 +12,7 @@ from vocabopt.cli.running import going_on_by, hold, hold_file, require_trainer
 from vocabopt.errors import OptionError
 
 if TYPE_CHECKING:
-    from vocabopt.prepare.step import Step
+    from vocabopt.preparation.step import Step
 
 
 @command("trainer.options:InitOptions", prints="init.json")
@@ -112,8 +112,8 @@ def adapt(values: Values, output: Output, *, resume: bool) -> None:
     """
     require_trainer("vocabopt adapt")
     going_on_by("--resume")
-    from trainer.adapt import adapt as run_adaptation
-    from trainer.adapt.table import notes, stages_table
+    from trainer.adaptation import adapt as run_adaptation
+    from trainer.adaptation.table import notes, stages_table
     from trainer.options import AdaptOptions
     from trainer.processes import is_main
 

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models
 
 from vocabopt.errors import PlaygroundError
-from vocabopt.merge.extension import merges_by_row
+from vocabopt.merging.extension import merges_by_row
 from vocabopt.report.packs import differences, leb128
 from vocabopt.report.playground_pattern import (
     Node,

@@ -22,8 +22,8 @@ from vocabopt.folder import FORMAT_VERSION, write_bytes_atomic, write_json_atomi
 from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.grow import protected_chunks
 from vocabopt.growth.recount import recount
-from vocabopt.merge.export import extended_original, merged_base
-from vocabopt.merge.extension import Addition, Scores
+from vocabopt.merging.export import extended_original, merged_base
+from vocabopt.merging.extension import Addition, Scores
 from vocabopt.text.scripts import contains_target
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.text.utf8 import read_whole

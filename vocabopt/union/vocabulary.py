@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
-from vocabopt.merge.extension import Addition, Scores
+from vocabopt.merging.extension import Addition, Scores
 from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model

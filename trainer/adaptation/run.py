@@ -1,0 +1,321 @@
+"""The whole path of `vocabopt adapt`: inputs -> new rows -> stages -> control -> model folder, card and adapt.json."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.adaptation.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
+from trainer.adaptation.checks import ADAPT_JSON, check_early, check_folder, take_folder
+from trainer.adaptation.finish import finish_weights, is_rounded, write_card
+from trainer.adaptation.inputs import Inputs, read_inputs, step_batch
+from trainer.adaptation.start import Start, initialise, initialised_model
+from trainer.data import Exposure, PackedText, exposure
+from trainer.evaluate import Gate
+from trainer.memory import predict_stage
+from trainer.memory.build import outline_of
+from trainer.memory.machine import Written, highest_bytes, of_arm
+from trainer.memory.remedies import step_settings
+from trainer.memory.target import with_rows
+from trainer.options import AdaptOptions
+from trainer.plan import named_plan
+from trainer.processes import is_main, main_only, n_processes
+from trainer.stages import StageSettings, is_finished
+from trainer.stages.checkpoints import check_room
+from vocabopt.console import Console
+from vocabopt.errors import ForgettingError
+from vocabopt.folder import FORMAT_VERSION, write_json_atomic
+from vocabopt.versions import versions
+
+
+def adapt(
+    options: AdaptOptions, console: Console | None = None, *, resume: bool = False, measured: Path | None = None
+) -> dict[str, Any]:
+    """Adapt a model to its merged tokenizer; see `AdaptOptions` for what goes in.
+
+    Writes OUT/model, OUT/adapt.json (before the first stage and after each), OUT/stages and OUT/control. A finished
+    run is left as it is.
+
+    Args:
+        resume: go on with the run in the folder; the result is that of a run never stopped.
+        measured: the folder of measurements, for runs that share some; None takes one of this run's own.
+
+    Returns:
+        What adapt.json holds.
+
+    Raises:
+        VocaboptError: bad input, see vocabopt/errors.py.
+        ForgettingError: a stage forgot more than the gate allows; what is done is kept.
+        TrainingError: no memory, no disk, or a loss that is not a number.
+    """
+    console = console or Console(quiet=True)
+    checked = check_early(options, console)
+    options = checked.options
+    finished = check_folder(options, checked.identity(), console, resume=resume)
+    if finished is not None:
+        console.note(f"{options.out}: is finished, with these options. Nothing was done.")
+        return finished
+    inputs = read_inputs(checked, console)
+    take_folder(options, inputs.identity())
+    arm = Arm(
+        folder=options.out,
+        start=initialised_model(options),
+        tokenizer=options.tokenizer_dir,
+        plan=inputs.plan,
+        new_ids=inputs.extension.new_ids,
+    )
+    run = inputs.arm_run(
+        options, resume=resume, console=console, measured=measured or options.out / "stages" / "measured"
+    )
+    packed = pack_arm(arm, run)
+    warnings = [*inputs.warnings, *_batch_notes(options, packed), *_loss_notes(packed)]
+    if options.eval_every == "end" and options.max_forgetting is not None:
+        warnings.append(_GATE_AT_END)
+    for warning in warnings:
+        console.note(warning)
+    check_room_of_run(inputs, [arm, *([_control_arm(options, inputs)] if options.control else [])])
+    start = initialise(options, inputs, run)
+    gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
+    full = full_training(inputs, run.settings_of(packed[0]))
+    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids), gate, full, warnings)
+
+    def on_stage(stages: list[StageRecord]) -> None:
+        write(stages)
+        try:
+            gate.check(
+                start.before,
+                stages[-1]["bits_per_byte"],
+                stage=stages[-1]["name"],
+                folder=arm.stage_folder(len(stages)) / "model",
+            )
+        except ForgettingError as error:
+            write(stages, status=f"stopped: {error}")
+            raise
+
+    write([])
+    stages = run_arm(arm, run, packed, on_stage)
+    samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, console)
+    control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))
+    weights = finish_weights(options.out / "model", inputs.model, arm, run)
+    record = write.record(stages, status="finished", samples=samples, control=control, weights=weights)
+    main_only(lambda: write_card(options.out / "model", record))
+    # Last: where adapt.json says that it is finished, the model is there.
+    return write(stages, status="finished", samples=samples, control=control, weights=weights)
+
+
+_GATE_AT_END = "--max-forgetting: is judged after the last stage only, since --eval-every end measures no other one."
+
+
+def _batch_notes(options: AdaptOptions, packed: Sequence[PackedText]) -> list[str]:
+    """What a step takes where it is not what was asked for; the same in all stages is told once."""
+    notes = [note for text in packed for note in step_batch(options, text).notes(options.batch)]
+    return list(dict.fromkeys(notes))
+
+
+def _loss_notes(packed: Sequence[PackedText]) -> list[str]:
+    """What the tokenizer has no token for, over all stages."""
+    lost: Counter[str] = Counter()
+    for text in packed:
+        lost.update({name: source["n_lost_chars"] for name, source in text.sources.items()})
+    counted = ", ".join(f"{name} {n:,}" for name, n in lost.items() if n)
+    if not counted:
+        return []
+    sentence = "Characters of the training text that the tokenizer has no token for"
+    return [f"{sentence}: {counted}. They are left out or become its unknown token."]
+
+
+class _Writer:
+    """Writes adapt.json, complete at any time for what is done so far."""
+
+    def __init__(
+        self,
+        options: AdaptOptions,
+        inputs: Inputs,
+        start: Start,
+        seen: Exposure,
+        gate: Gate,
+        full: Mapping[str, Any] | None,
+        warnings: Sequence[str],
+    ) -> None:
+        self._options, self._inputs, self._start = options, inputs, start
+        self._seen, self._gate, self._full, self._warnings = seen, gate, full, warnings
+
+    def __call__(self, stages: list[StageRecord], **more: Any) -> dict[str, Any]:
+        record = self.record(stages, **more)
+        if is_main():
+            write_json_atomic(self._options.out / ADAPT_JSON, record)
+        return record
+
+    def record(
+        self,
+        stages: list[StageRecord],
+        *,
+        status: str = "running",
+        samples: list[dict[str, str]] | None = None,
+        control: Mapping[str, Any] | None = None,
+        weights: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What adapt.json would hold. weights: of the finished folder (`finish_weights`)."""
+        return adapt_record(
+            self._options,
+            self._inputs,
+            self._start,
+            seen=self._seen,
+            stages=stages,
+            status=status,
+            samples=samples or [],
+            control=control,
+            gate=self._gate,
+        ) | {"full_training": self._full, "weights": weights, "warnings": list(self._warnings)}
+
+
+def _control(
+    options: AdaptOptions, inputs: Inputs, start: Start, run: ArmRun, write: Callable[[Mapping[str, Any]], object]
+) -> dict[str, Any] | None:
+    """The original tokenizer and model on the same text and plan; None where it was not asked for."""
+    if not options.control:
+        return None
+    arm = _control_arm(options, inputs)
+    record: dict[str, Any] = {"plan": arm.plan.name, "before": start.before, "stages": [], "after": start.before}
+
+    def on_stage(stages: list[StageRecord]) -> None:
+        record.update(stages=stages, after=final_scores(stages, record["before"]))
+        write(record)
+
+    run_arm(arm, run, pack_arm(arm, run), on_stage)
+    record["samples"] = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, run.console)
+    return record
+
+
+def _control_arm(options: AdaptOptions, inputs: Inputs) -> Arm:
+    return Arm(
+        folder=options.out / "control",
+        start=inputs.model,
+        tokenizer=inputs.model,
+        plan=inputs.plan.with_own_tokenizer(),
+        new_ids=(),
+    )
+
+
+_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "safetensors")
+
+
+def adapt_record(
+    options: AdaptOptions,
+    inputs: Inputs,
+    start: Start,
+    *,
+    seen: Exposure,
+    stages: Sequence[StageRecord],
+    status: str,
+    samples: Sequence[Mapping[str, str]],
+    control: Mapping[str, Any] | None,
+    gate: Gate,
+) -> dict[str, Any]:
+    """What adapt.json holds of the stages that are finished.
+
+    Args:
+        seen: how often each new token occurs in the training text.
+        status: "running", "finished", or "stopped: " and why.
+    """
+    after = final_scores(stages, start.initialised)
+    return {
+        "format_version": FORMAT_VERSION,
+        "status": status,
+        "n_added": len(inputs.extension.new_ids),
+        "plan": inputs.plan.name,
+        "init": options.init,
+        "model": options.model,
+        "tokenizer": str(options.tokenizer_dir),
+        "out": str(options.out),
+        "options": {**options.as_record(), **inputs.resolved(), "stages": inputs.plan.as_record()["stages"]},
+        "versions": versions(*_LIBRARIES),
+        "device": inputs.device_name,
+        "n_params": start.n_params,
+        "texts": {text.name: _text_record(text, start) for text in inputs.evals},
+        "document_ends": inputs.ends.as_record(),
+        "training_text": inputs.text.as_record(),
+        "exposure": seen.as_record(),
+        "init_log": start.init_log,
+        "before": start.before,
+        "initialised": start.initialised,
+        "stages": list(stages),
+        "after": after,
+        "gate": {
+            "max_forgetting": options.max_forgetting,
+            "texts": list(inputs.base_texts),
+            "worst": _worst(gate, start.before, stages),
+        },
+        "samples": list(samples),
+        "control": control,
+    }
+
+
+def _text_record(text: Any, start: Start) -> dict[str, Any]:
+    return {
+        "role": text.role,
+        "n_documents": len(text.documents),
+        "n_bytes": text.n_bytes,
+        "n_tokens_before": start.n_tokens_before[text.name],
+        "n_tokens_after": start.n_tokens_after[text.name],
+    }
+
+
+def _worst(gate: Gate, before: Mapping[str, float], stages: Sequence[StageRecord]) -> float | None:
+    """The largest relative rise in bits per byte on base-language text after any stage; None where not measured."""
+    rises = [found[1] for stage in stages if (found := gate.worst(before, stage["bits_per_byte"])) is not None]
+    return round(max(rises), 6) if rises else None
+
+
+def check_room_of_run(inputs: Inputs, arms: Sequence[Arm]) -> None:
+    """Room for the models that are not written yet: at the start of the first arm, after every stage, at the end.
+
+    Checkpoints are left out: a stage looks for their room before it starts.
+
+    Args:
+        arms: the adapted one, and its control where there is one.
+
+    Raises:
+        RunDirectoryError: the disk has less.
+    """
+    config = inputs.config
+    n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
+    sizes = [outline_of(with_rows(config, n_rows)).n_params, outline_of(config).n_params]
+    of_each = 2 if inputs.dtype == "bfloat16" else 4
+    written: list[Written] = []
+    for arm, n_params in zip(arms, sizes, strict=False):
+        stages = range(1, len(arm.plan.stages) + 1)
+        n_left = sum(not is_finished(arm.stage_folder(number)) for number in stages)
+        is_first = arm is arms[0]
+        written += of_arm(
+            n_params * of_each,
+            [0] * n_left,
+            starts=is_first and n_left > 0 and not (arm.start / "config.json").is_file(),
+            keeps_all=inputs.options.keep_stages == "all",
+            frees_start=inputs.device.type != "cpu" and (is_first or n_left < len(arm.plan.stages)),
+        )
+    # What is not rounded is a link.
+    if is_rounded(getattr(torch, inputs.dtype), inputs.model):
+        written.append(Written(n_bytes=2 * sizes[0]))
+    what = f"the {len(written)} whole models that are to be written (--keep-stages {inputs.options.keep_stages}) take"
+    check_room(arms[0].folder, highest_bytes(written), what)
+
+
+def full_training(inputs: Inputs, settings: StageSettings) -> dict[str, Any] | None:
+    """Peak memory of plan full with the same settings, as `vocabopt plan` predicts it for one process.
+
+    None for a model that cannot be predicted (mixtures of experts), or where weights are sharded over processes.
+    """
+    if settings.shard:
+        return None
+    config = inputs.config
+    n_rows = inputs.extension.n_rows_of_table(int(config.get_text_config().vocab_size))
+    step = step_settings(settings, n_processes(), inputs.device)
+    (stage,) = named_plan("full").stages
+    try:
+        cost = predict_stage(outline_of(with_rows(config, n_rows)), stage, step, n_new=len(inputs.extension.new_ids))
+    except Exception:  # a line in a figure: no model may fail for want of it
+        return None
+    return {"peak_bytes": cost.peak_bytes(settings.optimizer), "source": "predicted by vocabopt plan"}

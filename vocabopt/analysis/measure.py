@@ -1,0 +1,283 @@
+"""One tokenizer on all text sets: how often each token occurs, and how it treats words. Integers only.
+
+A base that can be grown is counted in unique chunks, each encoded once (documents.py says why that is exact); every
+other tokenizer encodes each document whole. That the chunks give what whole documents give is proved on some of the
+text, as in a sweep (document_proof.py). Both end in `_Tally.add`.
+
+The numbers that are more than a quotient (Renyi efficiency, Gini, parity) are None where they are not defined.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocabopt.analysis.subjects import Spans, Subject
+from vocabopt.analysis.vocabulary import Vocabulary
+from vocabopt.analysis.words import tokens_of_words, words_of
+from vocabopt.growth.counts import Documents, SetStats, count_chunks
+from vocabopt.growth.document_proof import prove_base
+from vocabopt.growth.proof_sample import ProofSample
+from vocabopt.text.corpus import TextSet
+from vocabopt.text.documents import documents_of_sets
+from vocabopt.text.readers import ReadOptions
+from vocabopt.tokenizer import Base
+from vocabopt.tokenizer.chunks import ChunkEncoder, batches
+
+Ints = NDArray[np.int64]
+
+#: Text encoded whole at a time: bounds what places of tokens take.
+_BATCH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetCounts:
+    """What a tokenizer makes of a text set.
+
+    token_counts: int64 by id, strings of added tokens in the text left out; n_added_tokens counts those. n_words: words
+    as the tokenizer meets them, after its normaliser and apart from added tokens. n_eojeol_tokens: tokens of eojeols.
+    """
+
+    token_counts: Ints
+    n_added_tokens: int
+    n_words: int
+    n_words_whole: int
+    n_words_continued: int
+    n_eojeols: int
+    n_eojeol_tokens: int
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.token_counts.sum()) + self.n_added_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A tokenizer on every text set, by the set's name. encoder: the library that encoded."""
+
+    sets: dict[str, SetCounts]
+    encoder: str
+
+
+def measure(
+    subject: Subject,
+    text_sets: tuple[TextSet, ...],
+    options: ReadOptions,
+    advance: Callable[[int], None],
+    tell: Callable[[str], None],
+) -> Measured:
+    """Encode all text.
+
+    Args:
+        advance: told the stored bytes of each block read, for a progress bar.
+        tell: given a sentence where a tokenizer.json is not what the SentencePiece model beside it is.
+
+    Raises:
+        BaseTokenizerError: a base was read from a SentencePiece model, and differs from it on this text.
+        CorpusError: a document cannot be read.
+        PromiseError: a document has other tokens when it is encoded whole than its chunks have.
+    """
+    names = [text_set.name for text_set in text_sets]
+    tally = _Tally(names, subject.vocabulary)
+    blocks = documents_of_sets(text_sets, options)
+    if subject.base is not None:
+        encoder = _count_chunks(subject.base, blocks, tally, advance, tell)
+    else:
+        encoder = _encode_documents(subject, blocks, tally, advance)
+    return Measured(sets=tally.counts(), encoder=encoder)
+
+
+class _Tally:
+    """Sums over texts, each as often as it occurs in each set."""
+
+    def __init__(self, names: list[str], vocabulary: Vocabulary) -> None:
+        self.names, self.vocabulary = names, vocabulary
+        self.token_counts = np.zeros((len(names), len(vocabulary.is_plain)), np.int64)
+        self.n_added = np.zeros(len(names), np.int64)
+        # Words, whole ones, continued ones, eojeols, tokens of eojeols.
+        self.word_counts = np.zeros((len(names), 5), np.int64)
+
+    def add(self, joined: str, spans: Spans, weights: Ints) -> None:
+        """Add texts joined by NUL; weights: int64 [n_texts, n_sets]."""
+        words = words_of(joined, in_bytes=spans.in_bytes)
+        first, n_tokens = tokens_of_words(words, spans)
+        n_unknown = np.concatenate([[0], np.cumsum(self.vocabulary.is_unknown[spans.ids])])
+        is_known = (
+            n_unknown[np.minimum(first + n_tokens, len(spans.ids))] == n_unknown[np.minimum(first, len(spans.ids))]
+        )
+        of_word = (
+            np.ones(words.n_words),
+            (n_tokens == 1) & is_known,
+            (n_tokens > 1) & is_known,
+            words.is_eojeol,
+            words.is_eojeol * n_tokens,
+        )
+        # Exact: the sums stay far below 2^53.
+        per_text = np.stack([np.bincount(words.text_of_word, values, minlength=words.n_texts) for values in of_word])
+        self.word_counts += (per_text @ weights).T.astype(np.int64)
+        text_of_token = spans.text_of_token
+        for index in np.flatnonzero(weights.any(axis=0)):
+            counted = np.bincount(spans.ids, weights[text_of_token, index], minlength=self.token_counts.shape[1])
+            self.token_counts[index] += counted.astype(np.int64)
+
+    def counts(self) -> dict[str, SetCounts]:
+        return {name: self._counts_of(index) for index, name in enumerate(self.names)}
+
+    def _counts_of(self, index: int) -> SetCounts:
+        n_words, n_whole, n_continued, n_eojeols, n_eojeol_tokens = (int(n) for n in self.word_counts[index])
+        return SetCounts(
+            token_counts=self.token_counts[index],
+            n_added_tokens=int(self.n_added[index]),
+            n_words=n_words,
+            n_words_whole=n_whole,
+            n_words_continued=n_continued,
+            n_eojeols=n_eojeols,
+            n_eojeol_tokens=n_eojeol_tokens,
+        )
+
+
+def _count_chunks(
+    base: Base,
+    blocks: Iterator[Documents],
+    tally: _Tally,
+    advance: Callable[[int], None],
+    tell: Callable[[str], None],
+) -> str:
+    stats = {name: SetStats(role="eval") for name in tally.names}
+    sample = ProofSample(0)
+    counts = count_chunks(blocks, stats, base, heldout_share=0.0, seed=0, advance=advance, proof_sample=sample)
+    prove_base(base, sample.sample(), tell=tell)
+    weights = counts.weights()
+    tally.n_added += [stats[name].n_special_tokens for name in tally.names]
+    encoder = ChunkEncoder.of(base.whole_chunk_tokenizer, base.fast_chunk_tokenizer, counts)
+    # The whole tokenizer is built (a second for 128k tokens) only where it normalises.
+    normalizes = base.family == "byte-level-bpe" and base.tokenizer_json.get("normalizer") is not None
+    normalizer = base.full.normalizer if normalizes else None
+    first = 0
+    for data in batches(counts):
+        ids, ends = encoder.encode(data)
+        text = data.decode()
+        if normalizer is not None and not text.isascii():
+            chunks = text.split("\0")
+            text = "\0".join(chunk if chunk.isascii() else normalizer.normalize_str(chunk) for chunk in chunks)
+        tally.add(text, _byte_spans(ids, ends, tally.vocabulary.n_bytes, text), weights[first : first + len(ends)])
+        first += len(ends)
+    return encoder.name
+
+
+def _byte_spans(ids: Ints, chunk_ends: Ints, n_bytes: Ints, text: str) -> Spans:
+    """Places of tokens whose bytes, put together, are the text."""
+    n_tokens = np.diff(chunk_ends, prepend=0)
+    lengths = n_bytes[ids]
+    ends = np.cumsum(lengths) + np.repeat(np.arange(len(n_tokens)), n_tokens)
+    assert not len(ends) or ends[-1] == len(text.encode()), "tokens that do not add up to their text"
+    return Spans(ids=ids, starts=ends - lengths, ends=ends, n_tokens=n_tokens, in_bytes=True)
+
+
+def _encode_documents(
+    subject: Subject, blocks: Iterator[Documents], tally: _Tally, advance: Callable[[int], None]
+) -> str:
+    is_added = subject.vocabulary.is_added & ~subject.vocabulary.is_unknown
+    for block in blocks:
+        index = tally.names.index(block.text_set)
+        for texts in _batches_of(block):
+            spans = subject.spans(texts)
+            weights = np.zeros((len(texts), len(tally.names)), np.int64)
+            weights[:, index] = 1
+            tally.add("\0".join(texts), spans, weights)
+        advance(block.n_stored_bytes)
+    # Strings of added tokens are counted apart, as they are where chunks are counted.
+    tally.n_added += tally.token_counts[:, is_added].sum(axis=1)
+    tally.token_counts[:, is_added] = 0
+    return "tokenizers" if subject.side.encodes_as_json else "sentencepiece"
+
+
+def _batches_of(block: Documents) -> Iterator[list[str]]:
+    first = 0
+    while first < len(block.ends):
+        limit = int(block.starts[first]) + _BATCH_BYTES
+        last = max(first + 1, int(np.searchsorted(block.ends, limit)))
+        yield block.data[block.starts[first] : block.ends[last - 1]].decode().split("\0")
+        first = last
+
+
+#: The order of the Renyi entropy that follows translation quality best in arXiv 2306.16842.
+RENYI_ALPHA = 2.5
+#: Above this share of unknown tokens, text is lost, and a low count of tokens is no merit.
+MAX_UNKNOWN_SHARE = 0.01
+
+
+def renyi_efficiency(token_counts: NDArray[np.int64], n_vocabulary: int, alpha: float = RENYI_ALPHA) -> float | None:
+    """Renyi efficiency of a distribution of tokens (Zouhar et al., arXiv 2306.16842):
+
+        H_alpha(p) / log |V|,   H_alpha(p) = log(sum of p^alpha) / (1 - alpha),   p = token counts / their sum
+
+    |V| is the whole vocabulary, special tokens included, whether the text uses it or not: with the tokens observed in
+    its place, a tokenizer could gain by never using most of its vocabulary. 1 for a vocabulary used evenly, 0 for text
+    of one token. A second opinion: it has counterexamples (arXiv 2402.14614).
+
+    Args:
+        alpha: not 1.
+
+    Returns:
+        None where there are no tokens, or a vocabulary of one.
+    """
+    used = token_counts[token_counts > 0]
+    if not len(used) or n_vocabulary < 2:
+        return None
+    shares = used / used.sum()
+    entropy = math.log(float((shares**alpha).sum())) / (1 - alpha)
+    return max(entropy, 0.0) / math.log(n_vocabulary)
+
+
+def gini(costs: Sequence[float]) -> float | None:
+    """Gini coefficient of what each text set costs: the Tokenizer Fairness Gini of Foroutan et al., tokenizer-analysis
+    (github.com/cimeister/tokenizer-analysis-suite; arXiv 2508.04796):
+
+        sum over i and j of |c_i - c_j|  /  (2 n^2 x mean of c)
+
+    with one cost c_i = n_tokens / n_bytes per set, or n_tokens / n_documents where the sets are aligned. Each set
+    counts once, however large. 0 where all cost the same; at most 1 - 1/n.
+
+    Returns:
+        None for fewer than two sets.
+    """
+    if len(costs) < 2 or not sum(costs):
+        return None
+    values = np.array(costs, np.float64)
+    return float(np.abs(values[:, None] - values[None, :]).sum() / (2 * len(values) ** 2 * values.mean()))
+
+
+def parity(n_tokens: int, n_tokens_aligned: int | None) -> float | None:
+    """Tokens for each token of the aligned text (the premium of Petrov et al., arXiv 2305.15425; the ratio of sums over
+    all documents, not the mean of ratios). None where no text is aligned, or either is empty."""
+    return n_tokens / n_tokens_aligned if n_tokens and n_tokens_aligned else None
+
+
+def use_of(vocabulary: Vocabulary, token_counts: NDArray[np.int64], rare: int) -> tuple[int | None, int | None]:
+    """Plain tokens of the vocabulary that never occur, and those that do, but fewer than `rare` times.
+
+    None where there is no text.
+    """
+    if not token_counts.any():
+        return None, None
+    counts = token_counts[vocabulary.is_plain]
+    return int((counts == 0).sum()), int(((counts > 0) & (counts < rare)).sum())
+
+
+def loses_text(counts: Mapping[str, Any]) -> bool:
+    """Whether so much of a set became the unknown token that its number of tokens compares with no other's."""
+    return (counts["share_unknown_tokens"] or 0.0) > MAX_UNKNOWN_SHARE
+
+
+def best(tokenizers: Sequence[Mapping[str, Any]], text_set: str, key: str, *, is_smallest: bool) -> float | None:
+    """The best value of a number that analyze.json has for each set, of the tokenizers that lose no text; None where
+    fewer than two tokenizers have one."""
+    counts = [tokenizer["sets"][text_set] for tokenizer in tokenizers]
+    values = [given[key] for given in counts if given[key] is not None and not loses_text(given)]
+    if len(values) < 2:
+        return None
+    return float(min(values) if is_smallest else max(values))

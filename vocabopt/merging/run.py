@@ -1,0 +1,228 @@
+"""`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vocabopt.console import Console
+from vocabopt.errors import OptionError, RunDirectoryError
+from vocabopt.folder import check_writable, write_bytes_atomic
+from vocabopt.growth.proof_sample import read_proof_sample
+from vocabopt.merging.export import merged_base, merged_files
+from vocabopt.merging.extension import Addition, Method, Scores, extension_bytes, extension_record, grown
+from vocabopt.merging.proof import check_ids, prove, prove_model
+from vocabopt.run_files import read_curve, read_run, read_sweep, read_union_record
+from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.union import UNION_MODEL
+from vocabopt.union.vocabulary import read_vocabulary, union_addition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What a merge wrote: `record` is extension.json, `files` the names in the folder."""
+
+    base: Tokenizer
+    addition: Addition
+    record: Mapping[str, Any]
+    files: tuple[str, ...]
+
+
+def merge_run(
+    run_dir: Path,
+    out: Path,
+    *,
+    n_added: int | None = None,
+    expected_base: Tokenizer | None = None,
+    method: Method | None = None,
+    pad_to: int | None = None,
+    console: Console | None = None,
+) -> Merged:
+    """Merge the tokens of a finished sweep and write the tokenizer to `out`.
+
+    Args:
+        n_added: tokens to add; None for the sweep's choice.
+        expected_base: the base that the caller takes the sweep to be of; None for any.
+        method: "grow" for the first tokens of the curve, "union" for those of the vocabulary trained apart; None for
+            what the sweep was run with.
+        pad_to: rows of the embedding are to be a multiple of this; recorded in extension.json.
+
+    Raises:
+        RunDirectoryError: no finished sweep in `run_dir`, it is of another base, or the base changed since.
+        OptionError: the size is outside the curve, or the sweep has no union.
+        PromiseError: the finished tokenizer does not give the counts that the sweep promised; nothing is written.
+    """
+    console = console or Console(quiet=True)
+    if out.resolve() == run_dir.resolve():
+        raise RunDirectoryError(
+            f"--out {out}: is the run directory itself. Name a folder of its own, for example {out / 'tokenizer'}."
+        )
+    sweep = read_sweep(run_dir)
+    scripts = tuple(sweep["scripts"])
+    protected = sorted(name for name, stats in sweep["sets"].items() if stats["role"] == "protected")
+    with console.step("load"):
+        base = _base_of(sweep, run_dir, expected_base)
+        addition: Addition
+        promised: dict[str, int] | None
+        if (method or sweep.get("method", "grow")) == "union":
+            addition, promised = _union_of(run_dir, base, n_added), None
+        else:
+            addition, promised = _curve_of(sweep, run_dir, base, n_added)
+        merged = merged_base(base, addition)
+        check_ids(base, merged, addition.n_added)
+    with console.step("prove"):
+        files = merged_files(base, addition, merged)
+        proof = prove(
+            run_dir,
+            base,
+            merged,
+            files["tokenizer.json"],
+            scripts=scripts,
+            promised=promised,
+            cross_spaces=bool(sweep["options"].get("cross_spaces")),
+        )
+        sample = read_proof_sample(run_dir, read_run(run_dir)["inputs_sha256"])
+        _prove_forms(base, merged, addition, files, sample.texts if sample else (), console)
+    with console.step("write"):
+        record = extension_record(
+            base,
+            addition,
+            scripts=scripts,
+            protected_sets=protected if addition.method == "grow" else (),
+            base_n_rows=int(sweep["base"]["n_rows"]),
+            pad_to=pad_to,
+            counts=proof.token_counts,
+            proof=proof.as_record(),
+        )
+        return _write(base, addition, record, files, out)
+
+
+def merge_vocabulary(
+    base: Tokenizer,
+    vocabulary: Path,
+    out: Path,
+    *,
+    scores: Scores = "unique",
+    pad_to: int | None = None,
+    console: Console | None = None,
+) -> Merged:
+    """Join a SentencePiece vocabulary trained elsewhere to a base and write the tokenizer to `out`; needs no sweep.
+
+    Raises:
+        OptionError: the vocabulary cannot be read, has nothing new, or a piece of it is a special token of the base.
+    """
+    console = console or Console(quiet=True)
+    with console.step("load"):
+        addition = union_addition(base, read_vocabulary(vocabulary).pieces, scores=scores, place=str(vocabulary))
+        if not addition.n_added:
+            raise OptionError(f"--vocab {vocabulary}: {base.name} has all of its pieces already; nothing to add.")
+        merged = merged_base(base, addition)
+        check_ids(base, merged, addition.n_added)
+    with console.step("write"):
+        n_rows = max(base.model_n_rows or 0, base.n_tokens)
+        record = extension_record(
+            base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
+        )
+        files = merged_files(base, addition, merged)
+        _prove_forms(base, merged, addition, files, (), console)
+        return _write(base, addition, record, files, out)
+
+
+def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Tokenizer | None) -> Tokenizer:
+    """The base of a sweep, loaded again, and still the same."""
+    recorded = sweep["base"]
+    if expected is not None and expected.sha256 != recorded["sha256"]:
+        raise RunDirectoryError(
+            f"{run_dir}: is a sweep of {recorded['name']} ({recorded['source']}), not of {expected.source}. Leave "
+            "--base out, or name the folder of a sweep of that base."
+        )
+    base = expected or load_base(recorded["source"], pattern=recorded.get("pattern"), specials=recorded.get("specials"))
+    if base.sha256 != recorded["sha256"]:
+        raise RunDirectoryError(
+            f"{recorded['source']}: changed since the sweep in {run_dir} (sha256 {base.sha256[:12]}..., then "
+            f"{recorded['sha256'][:12]}...). Sweep again, or restore the base."
+        )
+    return base
+
+
+def _curve_of(
+    sweep: Mapping[str, Any], run_dir: Path, base: Tokenizer, n_added: int | None
+) -> tuple[Addition, dict[str, int]]:
+    curve = read_curve(run_dir, sweep)
+    if n_added is None:
+        n_added = int(sweep["choice"]["n_added"])
+    if not 0 <= n_added <= len(curve):
+        end = ("it ends" if sweep["exhausted_at"] is None else "the text ran dry") + f" at {len(curve):,}"
+        raise OptionError(
+            f"--size {n_added}: outside the curve of {run_dir}: {end}. Choose 0 to {len(curve):,}, or sweep again "
+            "with more text or a larger --max-added."
+        )
+    if n_added == 0:
+        promised = {name: int(stats["n_tokens_base"]) for name, stats in sweep["sets"].items()}
+    else:
+        promised = {name: int(curve[f"n_tokens_{name}"][n_added - 1]) for name in sweep["sets"]}
+    return grown(base, curve, n_added), promised
+
+
+def _union_of(run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
+    union = read_union_record(run_dir)
+    vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union["sha256"])
+    n_added = union["choice"]["n_added"] if n_added is None else n_added
+    if n_added is None:
+        raise OptionError(f"--method union: {union['choice']['reason']} Name a number of new rows with --size.")
+    if not vocabulary.is_bpe and n_added != union["points"][0]["n_added"]:
+        raise OptionError(
+            f"--size {n_added}: the union of {run_dir} is with a vocabulary that is not BPE, so it has one size: "
+            f"{union['points'][0]['n_added']:,} new rows."
+        )
+    pieces = vocabulary.with_rows(base, n_added, place=str(run_dir)) if vocabulary.is_bpe else vocabulary.pieces
+    return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
+
+
+def _prove_forms(
+    base: Tokenizer,
+    merged: Tokenizer,
+    addition: Addition,
+    files: Mapping[str, bytes],
+    texts: Iterable[str],
+    console: Console,
+) -> None:
+    """The two forms of a base with a tokenizer.model are one tokenizer, or differ where the base's do: that is said."""
+    # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
+    if base.sentencepiece_model is not None and addition.scores != "zero":
+        model = files[next(form.file_name for form in base.originals if form.kind == "tokenizer.model")]
+        if difference := prove_model(base, merged, addition, model, texts):
+            console.note(difference)
+
+
+def _write(
+    base: Tokenizer, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path
+) -> Merged:
+    """Write the folder, tokenizer.json last: its presence means that all is there. Without it nothing new stays.
+
+    Raises:
+        RunDirectoryError: `out` cannot be written, or holds another tokenizer.
+    """
+    source = Path(base.source)
+    if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
+        raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
+    files = {"extension.json": extension_bytes(record), **files}
+    for name, data in files.items():
+        existing = out / name
+        if existing.is_file() and existing.read_bytes() != data:
+            raise RunDirectoryError(
+                f"{existing}: is there already and differs. Choose another folder with --out, or remove that one."
+            )
+    check_writable(out)
+    new = [out / name for name in files if not (out / name).exists()]
+    try:
+        for name, data in files.items():
+            write_bytes_atomic(out / name, data)
+    except BaseException:
+        # A folder without tokenizer.json is half of one, which AutoTokenizer may take for another tokenizer.
+        for path in new if not (out / "tokenizer.json").exists() else ():
+            path.unlink(missing_ok=True)
+            if path.parent != out and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        raise
+    return Merged(base=base, addition=addition, record=record, files=tuple(files))

@@ -1,0 +1,266 @@
+"""The options of a preparation and its chain of steps, from the command line or a prepare.toml; stored with the result.
+
+steps = ["repair", "nfc", "personal", "exact", "near"]    # in order; each once
+
+[near]                                                      # options of a step, each with its default
+min_chars = 100
+"""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from vocabopt import __version__
+from vocabopt.amounts import parse_bytes
+from vocabopt.errors import BASES, OptionError
+from vocabopt.option_fields import Check, Options, argument, from_to, option
+from vocabopt.options import DEFAULT_BASE, RankFileOptions, ReadOptions, TextOptions, is_text_encoding
+from vocabopt.preparation import DEFAULT_STEPS, STEP_NAMES
+from vocabopt.preparation.step import Step
+from vocabopt.text.utf8 import read_utf8
+
+if TYPE_CHECKING:
+    from vocabopt.preparation.step import Step
+
+
+OutputFormat: TypeAlias = Literal["jsonl.zst", "parquet"]
+_FILES = "files and processes"
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class ChainOptions(Options):
+    """How the command line names the steps."""
+
+    config: Path | None = option(
+        None, metavar="FILE.toml", daily=True, help="The steps, in order, and their options; see docs/prepare.md."
+    )
+    steps: str | None = option(
+        None, metavar="NAME,NAME...", daily=True, default_text=",".join(DEFAULT_STEPS),
+        help=f"The steps, in order, with default options; of {', '.join(STEP_NAMES)}."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleaningOptions(TextOptions):
+    """What text is read and where the result goes: for `prepare`, also with --compare.
+
+    paths: files, folders, globs, URLs or "-". encoding: a codec, or "auto", which tells UTF-16 by its first bytes and
+    takes each line that is not UTF-8 for cp949.
+    """
+
+    paths: tuple[str, ...] = argument(metavar="PATH...")
+    out: Path = option(daily=True, help="Folder for the result; new, or of a run to go on with.")
+    encoding: str = option(
+        "auto", daily=True,
+        check=Check(lambda codec: codec == "auto" or is_text_encoding(codec),
+                    "unknown text encoding; try utf-8, cp949, utf-16"),
+        help="Encoding of the text; auto: UTF-8, UTF-16 by its first bytes, and cp949 for lines that are not UTF-8."
+    )
+    shard: str = option("16MB", section=_FILES, help="Text in one file of the output.")
+    workers: int = option(
+        2, daily=True, check=from_to(1, 1024, "1 and 1024 processes"), help="Processes; they change no output."
+    )
+
+    @property
+    def shard_bytes(self) -> int:
+        return parse_bytes(self.shard, "--shard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(RankFileOptions, CleaningOptions):
+    """Everything that moves the result of a preparation.
+
+    steps: the chain, in order. base: None counts no tokens. strict: end at a file that cannot be read, instead of
+    naming it and going on.
+    """
+
+    steps: "tuple[Step, ...]"
+    base: str | None = option(
+        DEFAULT_BASE, daily=True, default_text=DEFAULT_BASE,
+        parse=lambda value, flag: None if value == "none" else value,
+        help=f"Tokenizer whose tokens the funnel counts, or none: {BASES}."
+    )
+    output: OutputFormat = option(
+        "jsonl.zst", "--output-format", section=_FILES, help="Files of clean/ and removed/."
+    )
+    strict: bool = option(
+        False, section=_FILES, help="End at a file that cannot be read, instead of naming it and going on."
+    )
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise OptionError(
+                "No text given. Name files or folders, for example: vocabopt prepare corpus/ko --out clean"
+            )
+        super().__post_init__()
+        if not 64_000 <= self.shard_bytes <= 1 << 30:
+            raise OptionError(f"--shard {self.shard}: must be between 64kB and 1GB.")
+        names = [step.name for step in self.steps]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise OptionError(f"steps: {twice} is named twice; a step runs once.")
+
+    def read_options(self, encoding: str | None = None) -> ReadOptions:
+        """How a file is read; `encoding`: what "auto" found for it."""
+        auto = self.encoding == "auto"
+        codec = encoding or ("utf-8" if auto else self.encoding)
+        fallback = "cp949" if auto and codec == "utf-8" else None
+        return ReadOptions(
+            unit=self.unit, column=self.column, encoding=codec, fallback=fallback, on_error="skip", format=self.format
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        """What is stored with the result."""
+        return {**super().as_record(), "steps": step_records(self.steps)}
+
+    def identity(self) -> dict[str, Any]:
+        """The part that moves the output: a run with another one cannot go on where this one stopped."""
+        left_out = ("paths", "out", "workers", "strict")
+        kept = {name: value for name, value in self.as_record().items() if name not in left_out}
+        return {"version": __version__, **kept}
+# fmt: on
+
+
+def step_record(step: "Step") -> dict[str, Any]:
+    """The options of a step."""
+    return asdict(step)  # type: ignore[call-overload,no-any-return]
+
+
+def step_records(steps: "tuple[Step, ...]") -> list[dict[str, Any]]:
+    """The chain as a result stores it."""
+    return [{"step": step.name, **step_record(step)} for step in steps]
+
+
+def registry() -> dict[str, type[Any]]:
+    """Every step by its name, in the order in which a chain usually has them."""
+    from vocabopt.preparation.steps.decontaminate import Decontaminate
+    from vocabopt.preparation.steps.duplicates import Exact, ExactParagraphs, Near, NearParagraphs
+    from vocabopt.preparation.steps.limits import Length, Repetition, Script
+    from vocabopt.preparation.steps.lines import Lines
+    from vocabopt.preparation.steps.perplexity import Perplexity
+    from vocabopt.preparation.steps.personal import Personal
+    from vocabopt.preparation.steps.repair import Normalize, Repair
+    from vocabopt.preparation.steps.select import Select
+
+    document = (Repair, Normalize, Lines, Script, Length, Repetition, Perplexity, Decontaminate, Personal)
+    kinds = (*document, Exact, ExactParagraphs, Near, NearParagraphs, Select)
+    return {kind.name: kind for kind in kinds}
+
+
+def chain(
+    names: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None = None, *, place: str
+) -> tuple[Step, ...]:
+    """The named steps, with their options by name of the step.
+
+    Raises:
+        OptionError: there is no such step or option, a value is not of its kind, or options are of a step not named.
+    """
+    options = options or {}
+    known = registry()
+    for name in names:
+        if name not in known:
+            raise OptionError(f"{place}: no step {name!r}. {_meant(name, known)}There are {', '.join(known)}.")
+    for name in options:
+        if name not in names:
+            listed = ", ".join(f'"{step}"' for step in names)
+            what = (
+                f"is not among the steps ({listed}); name it in steps = [...]"
+                if name in known
+                else "no step of that name"
+            )
+            raise OptionError(f"{place}: [{name}]: {what}. {_meant(name, known) if name not in known else ''}".rstrip())
+    return tuple(_step(known[name], options.get(name, {}), place) for name in names)
+
+
+def read_config(path: Path) -> tuple[Step, ...]:
+    """The chain of a prepare.toml.
+
+    Raises:
+        OptionError: it is missing, is no TOML, or as `chain`.
+    """
+    try:
+        values = tomllib.loads(read_utf8(path))
+    except FileNotFoundError as error:
+        raise OptionError(f"--config {path}: no such file. Check the path.") from error
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--config {path}: cannot be read as TOML ({error}).") from error
+    names = values.pop("steps", list(DEFAULT_STEPS))
+    if names == []:
+        raise OptionError(f'{path}: steps: is empty. Name some, such as steps = ["repair", "exact", "near"].')
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise OptionError(f'{path}: steps: write a list of names, such as steps = ["repair", "exact", "near"].')
+    if stray := next((key for key, value in values.items() if not isinstance(value, dict)), None):
+        meant = _meant(stray, {"steps": None})
+        raise OptionError(
+            f"{path}: {stray}: {meant}It is no option of the chain; options stand below their step: [near]."
+        )
+    return chain(names, values, place=str(path))
+
+
+def _step(kind: type[Any], options: Mapping[str, Any], place: str) -> Step:
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    hints = typing.get_type_hints(kind)
+    for name, value in options.items():
+        if name not in fields:
+            raise OptionError(
+                f"{place}: [{kind.name}] {name}: no such option. {_meant(name, fields)}There are {', '.join(fields)}."
+                if fields
+                else f"{place}: [{kind.name}] {name}: no such option; the step has none."
+            )
+        if not _fits(value, hints[name]):
+            raise OptionError(f"{place}: [{kind.name}] {name} = {value!r}: must be {_said(hints[name])}.")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in options and field.default is field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise OptionError(f"{place}: [{kind.name}]: needs {', '.join(missing)}.")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    try:
+        step: Step = kind(**values)
+    except OptionError as error:
+        raise OptionError(f"{place}: {error}") from error
+    return step
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Is a TOML value of the kind that a field declares? What is inside tuples and tables the step checks itself."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return isinstance(value, list | tuple)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(hint, type) and isinstance(value, hint)
+
+
+def _said(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_said(argument) for argument in arguments if argument is not type(None))
+    if origin is typing.Literal:
+        return " or ".join(repr(argument) for argument in arguments)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return "a list"
+    if isinstance(origin, type):
+        return "a table of NAME = value"
+    return {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}[hint]
+
+
+def _meant(name: str, known: Mapping[str, Any]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]}? " if close else ""

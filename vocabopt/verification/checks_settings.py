@@ -1,0 +1,231 @@
+"""The check that a tokenizer's settings and merges are the base's: in tokenizer.json, and in the publisher's form."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import Any
+
+from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.tokenizer.encoders import Kind, canonical_parts
+from vocabopt.tokenizer.ranks import parse_ranks
+from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
+from vocabopt.verification.checks import Check, Differences, Findings, NotChecked, n_of_each
+from vocabopt.verification.pair import Pair
+
+SETTINGS = "Model settings and base merges are unchanged"
+
+#: Settings of the model that change ids however the rest is written.
+_ALWAYS = ("byte_fallback", "fuse_unk", "ignore_merges")
+_USUALLY = ("unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
+_MODEL_FIELDS = {
+    "normalizer_spec": (
+        *("precompiled_charsmap", "add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces"),
+        "normalization_rule_tsv",
+    ),
+    "trainer_spec": (
+        *("model_type", "byte_fallback", "treat_whitespace_as_suffix", "unk_id", "bos_id", "eos_id", "pad_id"),
+        *("unk_piece", "bos_piece", "eos_piece", "pad_piece"),
+    ),
+}
+
+Merge = tuple[str, str]
+
+
+class Settings(Differences, frozen=True, kw_only=True):
+    """forms: those compared. compared: sizes of what was compared."""
+
+    name: str = SETTINGS
+    forms: tuple[Kind, ...]
+    compared: Mapping[str, int]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        n_wrong, n_doubtful = (sum(kinds.values()) for kinds in (self.wrong, self.doubtful))
+        return {**self.compared, "n_different": n_wrong, "n_written_otherwise": n_doubtful}
+
+
+def settings(pair: Pair) -> Check:
+    """Normaliser, pre-tokenizer, decoder, post-processor, truncation, the model's flags; the base's merges in order."""
+    found = _Findings()
+    forms: list[Kind] = []
+    if pair.base.encodes_as_json and pair.new.encodes_as_json:
+        forms.append("tokenizer.json")
+        before, after = pair.base.tokenizer_json, pair.new.tokenizer_json
+        _compare_parts(pair, before, after, found)
+        _compare_merges(pair, before["model"], after["model"], found)
+    for kind in (kind for kind in pair.base.forms if kind in pair.new.forms):
+        forms.append(kind)
+        old, new = pair.base.forms[kind], pair.new.forms[kind]
+        if kind == "tokenizer.model":
+            _compare_models(pair, read_model(old), read_model(new), found)
+        elif kind == "tiktoken":
+            _compare_ranks(parse_ranks(old, kind), parse_ranks(new, kind), found)
+        else:
+            _compare_tekken(json.loads(old), json.loads(new), found)
+    if not forms:
+        reason = f"{pair.base.written} and {pair.new.written} share no form in which they could be compared"
+        return NotChecked(name=SETTINGS, reason=reason)
+    return Settings(
+        status=found.status,
+        forms=tuple(forms),
+        compared=found.compared,
+        wrong=n_of_each(found.wrong),
+        doubtful=n_of_each(found.doubtful),
+        examples=found.examples,
+    )
+
+
+class _Findings(Findings):
+    """compared: sizes of what was compared, by the names that verify.json has for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compared: dict[str, int] = {}
+
+    def setting(self, what: str, base: Any, new: Any, *, certain: bool) -> None:
+        """Note a setting that has changed; values are shown as JSON has them."""
+        if base == new:
+            return
+        if not (isinstance(base, list) and isinstance(new, list)):
+            base, new = (
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+                for value in (base, new)
+            )
+        self.add("settings changed", what, base, new, certain=certain)
+
+
+def _compare_parts(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+    old, new = canonical_parts(before), canonical_parts(after)
+    for part in old:
+        found.setting(part, old[part], new[part], certain=pair.has_same_writing)
+    for part in ("truncation", "padding"):
+        found.setting(part, before.get(part), after.get(part), certain=pair.has_same_writing)
+    old, new = before["model"], after["model"]
+    found.setting("model", old.get("type"), new.get("type"), certain=True)
+    for flag in (*_ALWAYS, *_USUALLY):
+        certain = pair.has_same_writing or flag in _ALWAYS
+        found.setting(flag, old.get(flag) or None, new.get(flag) or None, certain=certain)
+
+
+# --- Merges of tokenizer.json ----------------------------------------------------------------------------------------
+
+
+def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+    """The base's merges are all there, in their order, and no new merge can take their parts away first."""
+    if before.get("type") != "BPE" or after.get("type") != "BPE":
+        return
+    merges: list[Merge] = [(left, right) for left, right in before["merges"]]
+    rank: dict[Merge, int] = {(left, right): i for i, (left, right) in enumerate(after["merges"])}
+    made = {left + right for left, right in rank}
+    lost = [merge for merge in merges if merge not in rank]
+    for left, right in lost:
+        # Another form of file may have other ways to one piece; a piece without a way is lost.
+        certain = pair.has_same_writing or left + right not in made
+        found.add("base merges missing", _shown_merge(left, right), "is there", "is missing", certain=certain)
+    last, n_moved = -1, 0
+    for left, right in (merge for merge in merges if merge in rank):
+        place = rank[left, right]
+        if place < last:
+            n_moved += 1
+            values = "in its place", "before merges that it came after"
+            found.add("base merges moved", _shown_merge(left, right), *values, certain=pair.has_same_writing)
+        last = max(last, place)
+    ahead = _ahead(pair, {*merges}, rank, last)
+    for left, right in ahead:
+        values = "no such merge", f"merge {rank[left, right]:,}, before the base's last ({last:,})"
+        kind = "new merges without target characters come before base merges"
+        found.add(kind, _shown_merge(left, right), *values, certain=pair.has_same_writing)
+    found.compared |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
+    found.compared |= {"n_merges_moved": n_moved, "n_new_merges_ahead": len(ahead)}
+
+
+def _shown_merge(left: str, right: str) -> str:
+    return f"merge {left!r} + {right!r}"
+
+
+def _ahead(pair: Pair, known: set[Merge], rank: Mapping[Merge, int], last: int) -> list[Merge]:
+    """New merges that apply before the base's last, to text without target characters.
+
+    One whose parts come into being only behind the base's last merge has nothing to apply to until then.
+    """
+    waiting = [
+        merge
+        for merge, place in rank.items()
+        if place < last and merge not in known and not _is_target(pair, "".join(merge))
+    ]
+    early = {*pair.base.spelling.values()}
+    found: list[Merge] = []
+    while ready := [merge for merge in waiting if early.issuperset(merge)]:
+        found += ready
+        early.update("".join(merge) for merge in ready)
+        done = {*ready}
+        waiting = [merge for merge in waiting if merge not in done]
+    return sorted(found, key=lambda merge: rank[merge])
+
+
+def _is_target(pair: Pair, piece: str) -> bool:
+    """Does the piece hold what only target text has?"""
+    if not pair.scripts:
+        return False
+    text = pair.new.text_of(piece)
+    if pair.new.is_byte_level and piece_is_guarded(text, byte_guard(pair.scripts)):
+        return True
+    return contains_target(text.decode(errors="ignore"), pair.scripts)
+
+
+# --- The publisher's forms -------------------------------------------------------------------------------------------
+
+
+def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> None:
+    """The pieces of a .model begin with the base's, and new ones that other text can hold score below all of them."""
+    for spec, names in _MODEL_FIELDS.items():
+        for name in names:
+            old, new = (getattr(getattr(model, spec), name) for model in (before, after))
+            found.setting(f"tokenizer.model: {name}", _short(old), _short(new), certain=True)
+    n = len(before.pieces)
+    was, now = ([(piece.piece, piece.type, piece.score) for piece in model.pieces[:n]] for model in (before, after))
+    changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue=None)) if a != b]
+    for index, a, b in changed:
+        what = f"tokenizer.model: piece {index} (piece, type, score)"
+        found.add("pieces of tokenizer.model changed", what, str(a), str(b), certain=True)
+    lowest = min((score for _, kind, score in was if kind == NORMAL), default=0.0)
+    added = [piece for piece in after.pieces[n:] if piece.type == NORMAL and len(piece.piece) > 1]
+    high = [piece for piece in added if piece.score >= lowest]
+    harmful = [piece for piece in high if not _is_target(pair, piece.piece)]
+    for piece in harmful:
+        values = f"lowest score {lowest:g}", f"score {piece.score:g}"
+        kind = "new pieces of tokenizer.model without target characters do not score below the base's"
+        found.add(kind, f"tokenizer.model: {piece.piece!r}", *values, certain=True)
+    found.compared |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
+    found.compared |= {"n_model_pieces_not_below_without_target": len(harmful)}
+
+
+def _short(value: Any) -> Any:
+    """A field as it can be shown: tables of a normaliser by their hash."""
+    return f"{len(value):,} bytes, sha256 {hashlib.sha256(value).hexdigest()}" if isinstance(value, bytes) else value
+
+
+def _compare_ranks(before: Mapping[bytes, int], after: Mapping[bytes, int], found: _Findings) -> None:
+    changed = [token for token, rank in before.items() if after.get(token) != rank]
+    for token in changed:
+        now = after.get(token)
+        values = str(before[token]), "no rank" if now is None else str(now)
+        found.add("ranks changed", f"rank file: {token!r}", *values, certain=True)
+    found.compared["n_ranks_changed"] = len(changed)
+
+
+def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+    for name in ("pattern", "default_num_special_tokens", "version"):
+        old, new = before["config"].get(name), after["config"].get(name)
+        found.setting(f"tekken.json: {name}", old, new, certain=True)
+    found.setting(
+        "tekken.json: special_tokens", before.get("special_tokens"), after.get("special_tokens"), certain=True
+    )
+    n_used = before["config"]["default_vocab_size"] - before["config"]["default_num_special_tokens"]
+    was, now = ([entry["token_bytes"] for entry in value["vocab"][:n_used]] for value in (before, after))
+    changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now)) if a != b]
+    for rank, a, b in changed:
+        values = str(a), "no token" if b is None else str(b)
+        found.add("ranks changed", f"tekken.json: rank {rank} (base64)", *values, certain=True)
+    found.compared["n_ranks_changed"] = len(changed)

@@ -1,0 +1,82 @@
+"""`vocabopt verify`: does NEW encode as BASE plus new tokens, and is nothing else changed?"""
+
+import time
+from dataclasses import asdict
+
+from vocabopt.console import Console
+from vocabopt.errors import OptionError
+from vocabopt.options import VerifyOptions
+from vocabopt.tokenizer import Tokenizer, load_tokenizer
+from vocabopt.verification.checks_settings import settings
+from vocabopt.verification.checks_templates import chat_templates
+from vocabopt.verification.checks_text import FormsPass, OtherTextPass, RoundTripPass, UsagePass
+from vocabopt.verification.checks_transformers import ReloadPass, as_loaded
+from vocabopt.verification.checks_vocabulary import (
+    base_ids,
+    base_pieces,
+    llama_cpp,
+    reachability,
+    special_tokens,
+    spelling,
+)
+from vocabopt.verification.pair import Pair, make_pair
+from vocabopt.verification.report import Report
+from vocabopt.verification.text import Texts, read_through
+from vocabopt.versions import versions
+
+
+def verify(base: str | Tokenizer, new: str, options: VerifyOptions, console: Console) -> Report:
+    """Compare two tokenizers of any kind that can encode.
+
+    Args:
+        base, new: as `load_tokenizer` takes them; the base may be loaded already.
+
+    Raises:
+        BaseTokenizerError: one cannot be loaded, and nothing here can encode with it.
+        OptionError: an option cannot be used.
+        CorpusError: a text cannot be read.
+    """
+    start = time.perf_counter()
+    texts = Texts(options)
+    with console.step("load"):
+        pair = _load(base, new, options)
+    other, decoded, used = OtherTextPass(pair), RoundTripPass(pair), UsagePass(pair)
+    forms, reload = FormsPass(pair), ReloadPass(pair)
+    read_through(pair, texts, (other, decoded, used, forms, reload), console)
+    with console.step("compare"):
+        checks = [
+            base_ids(pair),
+            special_tokens(pair),
+            settings(pair),
+            base_pieces(pair),
+            chat_templates(pair),
+            other.check(),
+            reachability(pair, frozenset(used.used), used.n_lines),
+            decoded.check(),
+        ]
+    with console.step("reload"):
+        checks += [reload.check(), as_loaded(pair, reload.documents)]
+    checks += [forms.check(), spelling(pair), llama_cpp(pair)]
+    return Report(
+        base=pair.base,
+        new=pair.new,
+        scripts=pair.scripts,
+        scripts_from=pair.scripts_from,
+        n_new=len(pair.new_ids),
+        checks=tuple(checks),
+        options=asdict(options),
+        versions=versions("transformers", "tiktoken"),
+        seconds={**console.seconds, "total": round(time.perf_counter() - start, 3)},
+    )
+
+
+def _load(base: str | Tokenizer, new: str, options: VerifyOptions) -> Pair:
+    rank_options = {"pattern": options.pattern, "specials": options.specials}
+    before = load_tokenizer(base, **rank_options) if isinstance(base, str) else base
+    after = load_tokenizer(new, **rank_options)
+    if (options.pattern or options.specials) and "tiktoken" not in (before.written, after.written):
+        option = "--pattern" if options.pattern else "--specials"
+        raise OptionError(
+            f"{option}: is for tiktoken rank files, and neither {before.source} nor {new} is one. Leave it out."
+        )
+    return make_pair(before, after, options.scripts)
