@@ -1,5 +1,5 @@
 """Write docs/cli.md from the commands' own help, and the table of steps in docs/prepare.md from the steps themselves:
-python docs/generate.py [--check]."""
+python docs/generate.py [--check]. With --tutorial it runs docs/tutorial.ipynb and stores its outputs."""
 
 import dataclasses
 import inspect
@@ -7,14 +7,17 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import click
 
+import vocabopt
 from vocabopt.cli import main
 from vocabopt.preparation.options import registry
 
+TUTORIAL, API = Path(__file__).parent / "tutorial.ipynb", Path(__file__).parent / "api.md"
 PAGE, PREPARE = Path(__file__).parent / "cli.md", Path(__file__).parent / "prepare.md"
 _START, _END = "<!-- steps:start -->", "<!-- steps:end -->"
 _WIDTH = 100
@@ -32,6 +35,22 @@ One run at a time writes into a folder: a second one is told who holds it. The l
 over. Compiled code, fonts and downloads are kept under `XDG_CACHE_HOME`, by default `~/.cache` (compiled code beside
 the program where that can be written, or in `NUMBA_CACHE_DIR`). Where nothing can be written, a folder among the
 temporary files (`TMPDIR`) stands in, and a sentence says so. `VOCABOPT_TRACEBACK=1` shows the traceback of a fault.
+"""
+
+_API_HEAD = """# Python API
+
+`import vocabopt` gives what the commands do, for a notebook or another program. Options have the names of the commands'
+options, with underscores. This page is generated from the docstrings: `make docs` writes it, `make check` fails when it
+is stale. [The tutorial](tutorial.ipynb) uses all of it.
+
+```python
+import vocabopt
+
+sweep = vocabopt.sweep("corpus/", base="mistral-7b-v1", out="run")
+choice = vocabopt.choose(sweep, train_tokens="10B")
+merged = vocabopt.merge(sweep, size=choice.n_added, out="tokenizer")
+print(merged.verification.verdict, merged.load().tokenize("안녕하세요"))
+```
 """
 
 
@@ -80,15 +99,67 @@ def prepare_page() -> str:
     return f"{before}{_START}\n{steps()}{_END}{rest.split(_END)[1]}"
 
 
-PAGES = {PAGE: page, PREPARE: prepare_page}
+def api_page() -> str:
+    """The whole of docs/api.md: every public name with its signature and docstring."""
+    parts = [_API_HEAD]
+    for name in vocabopt.__all__:
+        value = getattr(vocabopt, name)
+        if inspect.isclass(value) and issubclass(value, Exception):
+            parts.append(f"## {name}\n\n```text\n{inspect.getdoc(sys.modules[value.__module__])}\n```\n")
+            continue
+        parts.append(f"## {name}\n\n{_described(value, f'vocabopt.{name}')}")
+        if inspect.isclass(value):
+            members = [(key, member) for key, member in vars(value).items() if key[0] != "_" and _is_member(member)]
+            parts += [f"### {name}.{key}\n\n{_described(member, key)}" for key, member in members]
+    return "\n".join(parts)
+
+
+def _is_member(member: object) -> bool:
+    return inspect.isfunction(member) or isinstance(member, property | cached_property)
+
+
+def _described(value: Any, name: str) -> str:
+    """The signature, where it is called, and the docstring as it stands in the code."""
+    call = f"```python\n{name}{_signature(value)}\n```\n\n" if inspect.isfunction(value) else ""
+    return f"{call}```text\n{inspect.getdoc(value)}\n```\n"
+
+
+def _signature(function: Any) -> str:
+    """One parameter a line, as the code has it."""
+    signature = inspect.signature(function)
+    parameters = [str(parameter) for parameter in signature.parameters.values() if parameter.name != "self"]
+    star = next((n for n, p in enumerate(signature.parameters.values()) if p.kind is p.KEYWORD_ONLY), None)
+    has_star = any(parameter.startswith("*") and not parameter.startswith("**") for parameter in parameters)
+    if star is not None and not has_star:
+        parameters.insert(star - ("self" in signature.parameters), "*")
+    listed = "".join(f"    {parameter},\n" for parameter in parameters)
+    text = f"(\n{listed}) -> {signature.return_annotation}" if parameters else f"() -> {signature.return_annotation}"
+    return re.sub(r"'([^']*)'(?=[,\n ]|$)", r"\1", text.replace("collections.abc.", "").replace("typing.", ""))
+
+
+def run_tutorial() -> None:
+    """Execute the notebook in its place and store what its cells gave."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(TUTORIAL, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": TUTORIAL.parent}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.clear()
+    nbformat.write(notebook, TUTORIAL)
+
+
+PAGES = {API: api_page, PAGE: page, PREPARE: prepare_page}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
         for path, make in PAGES.items():
             if not path.is_file() or path.read_text(encoding="utf-8") != make():
                 sys.exit(f"{path}: stale. Write it anew with: make docs")
+    elif sys.argv[1:] == ["--tutorial"]:
+        run_tutorial()
     elif not sys.argv[1:]:
         for path, make in PAGES.items():
             path.write_text(make(), encoding="utf-8")
     else:
-        sys.exit("usage: python docs/generate.py [--check]")
+        sys.exit("usage: python docs/generate.py [--check | --tutorial]")

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vocabopt.choice.complexity import Floats
-from vocabopt.records import Windows
+from vocabopt.records import RunRecord, SweepRecord, Windows
 from vocabopt.report.charts_training import draw_training_bits, draw_training_loss, draw_training_memory
 from vocabopt.report.draw import (
     BAND,
@@ -62,6 +63,12 @@ def draw_all(view: View) -> list[Picture]:
     }
     with house_style():
         return [render(name, drawn) for name, draw in drawings.items() if (drawn := draw(view)) is not None]
+
+
+def complexity_figure(sweep: SweepRecord, curve: pl.DataFrame, run: RunRecord) -> Figure:
+    """Figure 1 of a finished sweep, for a notebook."""
+    with house_style():
+        return draw_complexity(View(sweep, curve, run)).figure
 
 
 def draw_complexity(view: View) -> Drawing:
