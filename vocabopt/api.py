@@ -541,7 +541,7 @@ def _html(table: "pl.DataFrame") -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f'<td style="text-align: left">{escape("–" if value is None else str(value))}</td>'
-    return f"<td>{value:,.4f}</td>" if isinstance(value, float) else f"<td>{value:,}</td>"
+    return f'<td style="text-align: right">{value:{",.4f" if isinstance(value, float) else ","}}</td>'
 
 
 def _svg(figure: "Figure") -> str:
