@@ -14,7 +14,6 @@ import pytest
 from conftest import Run
 from helpers import (
     HANGUL,
-    Reference,
     all_ids,
     base_of,
     grow_documents,
@@ -31,6 +30,7 @@ from tokenizers import pre_tokenizers
 
 from vocabopt.growth import grow as growth
 from vocabopt.growth.grow import Growth
+from vocabopt.growth.reference import ReferenceGrowth
 from vocabopt.tokenizer import Base
 
 
@@ -234,7 +234,7 @@ extra_pieces = st.lists(
 def assert_same_growth(base: Base, texts: Mapping[str, Sequence[str]], min_saving: int, **options: Any) -> Growth:
     """The engine's rows, savings, openings, counts, use and entropy are those of the reference, after every row."""
     grown = grow_documents(base, texts, min_saving=min_saving, **options)
-    reference = Reference(base, texts, **options)
+    reference = ReferenceGrowth(base, texts, **{"scripts": HANGUL, **options})
     for row in grown.curve.iter_rows(named=True):
         assert reference.step(min_saving), row
         assert (row["bytes"], row["saving"]) == reference.rows[-1]
