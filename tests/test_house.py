@@ -1,4 +1,4 @@
-"""The order of the code: which package may import which, and what no module does. `python tests/house.py` measures it."""
+"""The order of the code: which package may import which. `python tests/house.py` measures it."""
 
 from pathlib import Path
 
