@@ -1,5 +1,6 @@
-"""Write docs/cli.md from the commands' own help, and the table of steps in docs/prepare.md from the steps themselves:
-python docs/generate.py [--check]. With --tutorial it runs docs/tutorial.ipynb and stores its outputs."""
+"""Write the generated pages of docs/reference: cli.md from the commands' help, api.md from the docstrings, and the list of
+steps in prepare-steps.md from the steps: python docs/generate.py [--check]. With --tutorial: run docs/tutorial.ipynb and
+store its outputs."""
 
 import dataclasses
 import inspect
@@ -17,31 +18,42 @@ import vocabopt
 from vocabopt.cli import main
 from vocabopt.preparation.options import registry
 
-TUTORIAL, API = Path(__file__).parent / "tutorial.ipynb", Path(__file__).parent / "api.md"
-PAGE, PREPARE = Path(__file__).parent / "cli.md", Path(__file__).parent / "prepare.md"
+TUTORIAL = Path(__file__).parent / "tutorial.ipynb"
+REFERENCE = Path(__file__).parent / "reference"
+CLI, API, STEPS = REFERENCE / "cli.md", REFERENCE / "api.md", REFERENCE / "prepare-steps.md"
 _START, _END = "<!-- steps:start -->", "<!-- steps:end -->"
 _WIDTH = 100
 _HEAD = """# Commands
 
-The help of every command, as `vocabopt COMMAND --help` prints it. This page is generated: `make docs` writes it,
-`make check` fails when it is stale.
+This page shows the help of every command, as `vocabopt COMMAND --help` prints it. `make docs` writes this page, and
+`make check` fails when the page is out of date.
 
-Exit codes: 0 done; 1 a promise of the tool did not hold, or a fault of the tool, whose traceback is kept in a file
-that the message names; 2 bad input, or refused by the system, with a message that names the value, the place and what
-to do next; 130 stopped with Ctrl-C (143 by SIGTERM, 129 with its terminal). Results go to standard output, progress
-and errors to standard error.
+Results go to standard output. Progress and errors go to standard error.
 
-One run at a time writes into a folder: a second one is told who holds it. The lock of a run that was killed is taken
-over. Compiled code, fonts and downloads are kept under `XDG_CACHE_HOME`, by default `~/.cache` (compiled code beside
-the program where that can be written, or in `NUMBA_CACHE_DIR`). Where nothing can be written, a folder among the
-temporary files (`TMPDIR`) stands in, and a sentence says so. `VOCABOPT_TRACEBACK=1` shows the traceback of a fault.
+| exit code | meaning |
+|---|---|
+| 0 | the command is done |
+| 1 | a promise did not hold, or the program has a fault; for a fault, the message names a file with the traceback |
+| 2 | the input is bad, or the system refused something; the message names the value, the place and what to do next |
+| 129, 130, 143 | the command was stopped because its terminal closed, by Ctrl-C, or by SIGTERM |
+
+Only one run writes into a folder at a time. A second run stops with a message that names the first one. The lock of a
+killed run does not block the next run.
+
+| environment variable | what it sets |
+|---|---|
+| `XDG_CACHE_HOME` | the folder for compiled code, fonts and downloads; the default is `~/.cache` |
+| `NUMBA_CACHE_DIR` | the folder for compiled code; the default is next to the program where that folder can be written |
+| `TMPDIR` | the folder for temporary files; caches go there, with a message, where no other folder can be written |
+| `VOCABOPT_TRACEBACK=1` | shows the traceback of a fault |
+| `VOCABOPT_CHROMIUM` | the Chromium program for browser tests and `make sample` |
 """
 
 _API_HEAD = """# Python API
 
-`import vocabopt` gives what the commands do, for a notebook or another program. Options have the names of the commands'
-options, with underscores. This page is generated from the docstrings: `make docs` writes it, `make check` fails when it
-is stale. [The tutorial](tutorial.ipynb) uses all of it.
+`import vocabopt` offers the commands as functions, for notebooks and other programs. The options have the names of the
+command-line options, with underscores. `make docs` writes this page from the docstrings, and `make check` fails when the
+page is out of date. [The tutorial](../tutorial.ipynb) shows the functions in use.
 
 ```python
 import vocabopt
@@ -57,7 +69,7 @@ print(merged.verification.verdict, merged.load().tokenize("안녕하세요"))
 def commands(
     command: click.Command = main, path: tuple[str, ...] = ("vocabopt",), parent: click.Context | None = None
 ) -> Iterator[tuple[str, click.Context]]:
-    """Every command with its full name, groups before what they hold."""
+    """Every command with its full name; a group comes before its commands."""
     context = command.make_context(path[-1], [], parent, resilient_parsing=True, terminal_width=_WIDTH)
     yield " ".join(path), context
     if isinstance(command, click.Group):
@@ -67,19 +79,19 @@ def commands(
             yield from commands(inner, (*path, name), context)
 
 
-def page() -> str:
-    """The whole of docs/cli.md."""
+def cli_page() -> str:
+    """The whole of docs/reference/cli.md."""
     parts = [f"## {name}\n\n```text\n{context.get_help().rstrip()}\n```\n" for name, context in commands()]
     return "\n".join([_HEAD, *parts])
 
 
 def steps() -> str:
-    """The steps of `vocabopt prepare`: what each does, and its options with their defaults, as TOML writes them."""
+    """Each step of `vocabopt prepare`: what it does, and its options with their defaults, as TOML."""
     parts = []
     for name, kind in registry().items():
-        told = re.split(r"\n\nRaises", inspect.cleandoc(kind.__doc__))[0]
+        text = re.split(r"\n\nRaises", inspect.cleandoc(kind.__doc__))[0]
         options = "\n".join(_option(field) for field in dataclasses.fields(kind) if field.init)
-        parts.append(f"### {name}\n\n{told}\n" + (f"\n```toml\n[{name}]\n{options}\n```\n" if options else ""))
+        parts.append(f"### {name}\n\n{text}\n" + (f"\n```toml\n[{name}]\n{options}\n```\n" if options else ""))
     return "\n".join(parts)
 
 
@@ -93,14 +105,14 @@ def _option(field: "dataclasses.Field[Any]") -> str:
     return f"{field.name} = {json.dumps(value, ensure_ascii=False)}"
 
 
-def prepare_page() -> str:
-    """docs/prepare.md with its part on the steps made anew."""
-    before, rest = PREPARE.read_text(encoding="utf-8").split(_START)
+def steps_page() -> str:
+    """docs/reference/prepare-steps.md with its generated part renewed."""
+    before, rest = STEPS.read_text(encoding="utf-8").split(_START)
     return f"{before}{_START}\n{steps()}{_END}{rest.split(_END)[1]}"
 
 
 def api_page() -> str:
-    """The whole of docs/api.md: every public name with its signature and docstring."""
+    """The whole of docs/reference/api.md: every public name with its signature and docstring."""
     parts = [_API_HEAD]
     for name in vocabopt.__all__:
         value = getattr(vocabopt, name)
@@ -119,13 +131,13 @@ def _is_member(member: object) -> bool:
 
 
 def _described(value: Any, name: str) -> str:
-    """The signature, where it is called, and the docstring as it stands in the code."""
+    """The signature of a function, and the docstring as it is in the code."""
     call = f"```python\n{name}{_signature(value)}\n```\n\n" if inspect.isfunction(value) else ""
     return f"{call}```text\n{inspect.getdoc(value)}\n```\n"
 
 
 def _signature(function: Any) -> str:
-    """One parameter a line, as the code has it."""
+    """One parameter per line, as the code has it."""
     signature = inspect.signature(function)
     parameters = [str(parameter) for parameter in signature.parameters.values() if parameter.name != "self"]
     star = next((n for n, p in enumerate(signature.parameters.values()) if p.kind is p.KEYWORD_ONLY), None)
@@ -138,7 +150,7 @@ def _signature(function: Any) -> str:
 
 
 def run_tutorial() -> None:
-    """Execute the notebook in its place and store what its cells gave."""
+    """Execute the notebook and store the outputs of its cells."""
     import nbformat
     from nbclient import NotebookClient
 
@@ -149,13 +161,13 @@ def run_tutorial() -> None:
     nbformat.write(notebook, TUTORIAL)
 
 
-PAGES = {API: api_page, PAGE: page, PREPARE: prepare_page}
+PAGES = {API: api_page, CLI: cli_page, STEPS: steps_page}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
         for path, make in PAGES.items():
             if not path.is_file() or path.read_text(encoding="utf-8") != make():
-                sys.exit(f"{path}: stale. Write it anew with: make docs")
+                sys.exit(f"{path}: out of date. Write it again with: make docs")
     elif sys.argv[1:] == ["--tutorial"]:
         run_tutorial()
     elif not sys.argv[1:]:
