@@ -1,9 +1,13 @@
-"""The documents say what is so: commands, options, printed output, columns, dependencies and files."""
+"""The documents are true: commands, options, printed output, files and their fields, the map of packages, dependencies."""
 
 import html
 import importlib.util
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +25,19 @@ from vocabopt.wording import reason
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
+DOCS = ROOT / "docs"
+FILES = (DOCS / "reference" / "files.md").read_text("utf-8")
+HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 PAGES = sorted(
-    {*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "corpus" / "README.md", ROOT / "reports" / "LOG.md"}
+    {
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        ROOT / "corpus" / "README.md",
+        ROOT / "experiments" / "README.md",
+        ROOT / "reports" / "LOG.md",
+    }
 )
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
@@ -53,18 +65,26 @@ def options_of(command: click.Command) -> set[str]:
 # --- Commands --------------------------------------------------------------------------------------------------------
 
 
-def test_docs_cli_md_is_what_the_commands_say() -> None:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+@pytest.fixture(scope="module")
+def generated() -> dict[Path, str]:
+    """What `make docs` would write: path -> text."""
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert generate.PAGE.read_text("utf-8") == generate.page(), "docs/cli.md is stale: make docs"
+    return {path: make() for path, make in generate.PAGES.items()}
+
+
+def test_the_generated_pages_are_fresh(generated: dict[Path, str]) -> None:
+    assert [path.name for path in generated] == ["api.md", "cli.md", "prepare-steps.md"]
+    for path, text in generated.items():
+        assert path.read_text("utf-8") == text, f"{path.name} is out of date: make docs"
 
 
 @pytest.mark.parametrize("name", list(commands()))
 def test_every_command_and_option_is_documented(name: str) -> None:
-    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    page = (DOCS / "reference" / "cli.md").read_text("utf-8")
     section = page.partition(f"\n## vocabopt {name}\n")[2].partition("\n## ")[0]
     assert section
     assert all(option in section for option in options_of(commands()[name]) - {"--version"} if option.startswith("--"))
@@ -97,20 +117,38 @@ def test_make_and_ci_remove_nothing() -> None:
         assert not re.search(r"\b(rm|rmdir|clean|git)\b", text)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "CONTRIBUTING.md"])
-def test_command_lines_in_the_documents_use_commands_and_options_that_exist(page: str) -> None:
-    for line in code_blocks((ROOT / page).read_text("utf-8")).splitlines():
-        called = re.match(r"(?:\.venv/bin/)?vocabopt (\S+)(.*)", line)
-        if called:
-            assert called[1] in commands(), line
-            assert set(re.findall(r"--[a-z-]+", called[2])) <= options_of(commands()[called[1]]), line
+def shown_commands(text: str) -> list[list[str]]:
+    """The arguments of every vocabopt command that a code block of a page shows at the start of a line or in it."""
+    lines = code_blocks(text).replace("\\\n", " ").splitlines()
+    found = []
+    for line in lines:
+        if re.search(r"(^|\S[ /])vocabopt [a-z]", line) and not line.startswith(" "):
+            words = shlex.split(line, comments=True)
+            start = next((n for n, word in enumerate(words) if re.fullmatch(r"(.*/)?vocabopt", word)), None)
+            found += [words[start + 1 :]] if start is not None else []
+    return found
 
 
-def test_options_in_the_readme_s_table_exist() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", README, re.MULTILINE)
-    named = {option for row in rows for option in re.findall(r"--[a-z-]+", row)}
-    assert len(named) > 8
-    assert named <= options_of(commands()["sweep"])
+def parsed(arguments: list[str]) -> None:
+    """Parse a command line as the CLI does, without running it."""
+    command = commands()[arguments[0]]
+    with command.make_context(arguments[0], list(arguments[1:])):
+        pass
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_every_command_shown_in_a_how_to_parses(page: Path) -> None:
+    lines = shown_commands(page.read_text("utf-8"))
+    assert lines
+    for arguments in lines:
+        parsed(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_command_lines_in_the_documents_use_commands_and_options_that_exist(page: Path) -> None:
+    for line in shown_commands(page.read_text("utf-8")):
+        assert line[0] in commands(), line
+        assert {word for word in line if re.match(r"--[a-z]", word)} <= options_of(commands()[line[0]]), line
 
 
 # --- Output and files ------------------------------------------------------------------------------------------------
@@ -154,13 +192,12 @@ def test_the_committed_report_is_of_the_same_choice(sample: tuple[str, Path]) ->
     assert not re.search(r"/(tmp|home|root|work)/", report)
 
 
-def test_every_file_of_a_run_is_in_the_documents(sample: tuple[str, Path]) -> None:
+def test_every_file_of_a_run_is_in_the_reference(sample: tuple[str, Path]) -> None:
     for path in sample[1].iterdir():
-        assert path.name in DESIGN
-        assert path.name.partition("_")[0] in README
+        assert path.name in FILES
 
 
-def test_every_column_and_field_is_in_the_design(sample: tuple[str, Path]) -> None:
+def test_every_column_and_field_is_in_the_reference(sample: tuple[str, Path]) -> None:
     out = sample[1]
     sweep: dict[str, Any] = json.loads((out / "sweep.json").read_text("utf-8"))
     names = {*sweep, *sweep["base"], *sweep["model"], *sweep["choice"], *sweep["points"][0]}
@@ -168,15 +205,57 @@ def test_every_column_and_field_is_in_the_design(sample: tuple[str, Path]) -> No
     for name in ("curve", "folds", "counts", "counts_folds"):
         names |= set(pl.read_parquet_schema(out / f"{name}.parquet"))
     general = {re.sub("_(train|heldout|en)$", "_<set>", name) for name in names}
-    missing = {name for name in general if not re.search(rf"\b{re.escape(name)}", DESIGN)}
+    missing = {name for name in general if not re.search(rf"\b{re.escape(name)}", FILES)}
     # Fields whose meaning is in their name.
     assert missing <= {"name"}
 
 
-def test_every_module_is_in_the_readme_s_tree() -> None:
-    tree = README.partition("## Where things are")[2]
-    for path in (ROOT / "vocabopt").glob("*.py"):
-        assert path.name == "__init__.py" or path.name in tree
+def test_every_package_is_on_the_map() -> None:
+    tree = CONTRIBUTING.partition("## Map")[2].partition("\n## ")[0]
+    for top in ("vocabopt", "trainer"):
+        section = tree.partition(f"    {top}/")[2]
+        for path in (ROOT / top).glob("*/__init__.py"):
+            assert f" {path.parent.name}/ " in section, f"{top}/{path.parent.name}"
+    for name in re.findall(r"^      ([a-z_]+)/", tree, re.MULTILINE):
+        assert any((ROOT / top / name).is_dir() for top in ("vocabopt", "trainer")), name
+
+
+def test_the_index_names_every_page_of_the_four_parts() -> None:
+    index = (DOCS / "README.md").read_text("utf-8")
+    for page in sorted({*DOCS.rglob("*.md"), *DOCS.glob("*.ipynb")} - {DOCS / "README.md"}):
+        assert f"]({page.relative_to(DOCS)})" in index, page.name
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 120
+
+
+def how_to_script(page: Path) -> str:
+    """The page's commands as one shell script; a Python block follows a line that says under which name to save it."""
+    text = page.read_text("utf-8")
+    parts = ["set -e"]
+    pattern = r"(?:Save this as\s`(\S+)`[^`]*?)?^```(sh|python)\n(.*?)^```"
+    blocks = re.finditer(pattern, text, re.MULTILINE | re.DOTALL)
+    for name, kind, block in (match.groups() for match in blocks):
+        if kind == "python":
+            parts.append(f"cat > {name} <<'END_OF_FILE'\n{block}END_OF_FILE")
+        else:
+            parts.append("\n".join(line for line in block.splitlines() if not re.match(r"make |\. \.venv", line)))
+    return "\n".join(parts)
+
+
+@pytest.mark.slow
+def test_the_how_to_pages_run_as_written(tmp_path: Path) -> None:
+    """On a copy of the corpus, without a network; pages that use the small model come after the page that makes it."""
+    (tmp_path / "corpus").symlink_to(ROOT / "corpus")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    first = [DOCS / "how-to" / "korean-mistral.md"]
+    for page in [*first, *(page for page in HOW_TO if page not in first)]:
+        script = how_to_script(page)
+        refused = "vocabopt sweep corpus/ --base english.tiktoken --out reports/rank-file\n"
+        script = script.replace(refused, refused.replace("\n", " && exit 1 || test $? = 2\n"))
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{page.name}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
