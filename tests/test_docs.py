@@ -258,10 +258,18 @@ def test_the_how_to_pages_run_as_written(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{page.name}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 def test_links_in_the_documents_lead_somewhere() -> None:
-    for page in PAGES:
-        for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
-            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
+    for page in [*PAGES, DOCS / "tutorial.ipynb"]:
+        for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text("utf-8")):
+            target = page.parent / link if link else page
+            assert "://" in link or target.exists(), f"{page.name}: {link}"
+            assert not anchor or "://" in link or anchor in anchors(target), f"{page.name}: {link}#{anchor}"
 
 
 @pytest.mark.parametrize("mark", ["bench", "output"])
