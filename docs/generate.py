@@ -1,6 +1,6 @@
-"""Write the generated pages of docs/reference: cli.md from the commands' help, api.md from the docstrings, and the list of
-steps in prepare-steps.md from the steps: python docs/generate.py [--check]. With --tutorial: run docs/tutorial.ipynb and
-store its outputs."""
+"""Write the generated pages of docs/reference: cli.md from the commands' help, api.md from the docstrings, and the list
+of steps in prepare-steps.md from the steps: python docs/generate.py [--check]. With --tutorial: run docs/tutorial.ipynb
+and store its outputs."""
 
 import dataclasses
 import inspect
@@ -43,7 +43,7 @@ killed run does not block the next run.
 | environment variable | what it sets |
 |---|---|
 | `XDG_CACHE_HOME` | the folder for compiled code, fonts and downloads; the default is `~/.cache` |
-| `NUMBA_CACHE_DIR` | the folder for compiled code; the default is next to the program where that folder can be written |
+| `NUMBA_CACHE_DIR` | the folder for compiled code; the default is next to the program if that can be written |
 | `TMPDIR` | the folder for temporary files; caches go there, with a message, where no other folder can be written |
 | `VOCABOPT_TRACEBACK=1` | shows the traceback of a fault |
 | `VOCABOPT_CHROMIUM` | the Chromium program for browser tests and `make sample` |
@@ -52,8 +52,8 @@ killed run does not block the next run.
 _API_HEAD = """# Python API
 
 `import vocabopt` offers the commands as functions, for notebooks and other programs. The options have the names of the
-command-line options, with underscores. `make docs` writes this page from the docstrings, and `make check` fails when the
-page is out of date. [The tutorial](../tutorial.ipynb) shows the functions in use.
+command-line options, with underscores. `make docs` writes this page from the docstrings, and `make check` fails when
+the page is out of date. [The tutorial](../tutorial.ipynb) shows the functions in use.
 
 ```python
 import vocabopt
@@ -61,7 +61,7 @@ import vocabopt
 sweep = vocabopt.sweep("corpus/", base="mistral-7b-v1", out="run")
 choice = vocabopt.choose(sweep, train_tokens="10B")
 merged = vocabopt.merge(sweep, size=choice.n_added, out="tokenizer")
-print(merged.verification.verdict, merged.load().tokenize("안녕하세요"))
+print(merged.verification.verdict, merged.load().tokenize("통영항에서 배를 탔습니다."))
 ```
 """
 

@@ -1,4 +1,4 @@
-"""The documents are true: commands, options, printed output, files and their fields, the map of packages, dependencies."""
+"""The documents are true: commands, options, printed output, files and fields, the map of packages, dependencies."""
 
 import html
 import importlib.util
@@ -180,6 +180,18 @@ def test_the_numbers_in_the_readme_s_first_sentence_are_measured(sample: tuple[s
     assert f"{ratio:.1%}".replace("%", " %") in first
     assert f"{point['n_rows_total'] / sweep['base']['n_rows']:.2f} times its embedding" in first
     assert f"all sizes from 0 to {sweep['exhausted_at']:,}, each" in first
+
+
+def test_the_python_of_the_readme_runs_and_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "corpus").symlink_to(ROOT / "corpus")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert code in (DOCS / "reference" / "api.md").read_text("utf-8")
+    exec(code, {})
+    (printed,) = re.findall(r"^It prints `(.*?)`\.", README, re.MULTILINE)
+    assert capsys.readouterr().out == f"{printed}\n"
 
 
 def test_the_committed_report_is_of_the_same_choice(sample: tuple[str, Path]) -> None:
