@@ -55,7 +55,7 @@ check-types: $(INSTALLED_DEV)
 check-docs: $(INSTALLED_DEV)
 	$(BIN)/python docs/generate.py --check
 
-docs: $(INSTALLED) ## Write docs/cli.md anew from the commands' help
+docs: $(INSTALLED) ## Write the generated pages of docs/reference
 	$(BIN)/python docs/generate.py
 
 sample: $(INSTALLED_BROWSER) ## Make reports/sample/ anew: the sample corpus's report and its picture (needs Chromium)

@@ -1,6 +1,6 @@
 """Real tokenizers through sweep, merge and verify: which load, whether counts are exact, what is refused and why.
 
-    python -m bench.real_tokenizers [--only NAME] [--page docs/tokenizers.md]
+    python -m bench.real_tokenizers [--only NAME] [--page docs/reference/tokenizers.md]
 
 Reads every tokenizer of the data folder (tok_*, tok_more/*; VOCABOPT_DATA) and those of the package mistral-common. The
 result of each is kept in --work, so that a run that was stopped goes on; --again makes all anew.
@@ -46,7 +46,7 @@ _MEANINGS = {
 
 _INTRODUCTION = f"""# Real tokenizers
 
-This page is written by `python -m bench.real_tokenizers --again --page docs/tokenizers.md`. The command reads
+This page is written by `python -m bench.real_tokenizers --again --page docs/reference/tokenizers.md`. The command reads
 the tokenizers of the development data (its folder is named by `VOCABOPT_DATA`) and those of the package mistral-common.
 
 Each tokenizer is swept on {2 * _KOREAN_BYTES // 1000} kB of Korean, merged at 1,000 and 4,000 added tokens, and

@@ -3,7 +3,7 @@
 A plan is a tuple of stages that run one after another, each on its own slice of the text. Which parameters a stage
 trains is a pure function of the names of the model's parameters (`trainable_names`), so it can be asserted whole.
 
-A plan of one's own is a TOML file (docs/adapt.md has one):
+A plan of one's own is a TOML file (docs/explanation/training.md has one):
 
     name = "tables-then-all"        # the file's name without .toml where it is left out
 

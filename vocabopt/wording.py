@@ -19,8 +19,8 @@ MIN_HELDOUT_DOCUMENTS = 30
 _MIN_NAMED_SHARE = 0.001
 _MAX_NAMED = 5
 
-_FLOPS = "compute per byte of text from config.json: docs/choice.md, The cost model"
-_OURS = "vocabopt: docs/choice.md, The rules"
+_FLOPS = "compute per byte of text from config.json: docs/explanation/choice.md, The cost model"
+_OURS = "vocabopt: docs/explanation/choice.md, The rules"
 _SOURCES = {
     "knee": "RedWhale (2408.11294) names the two ratios; the chord is Kneedle's distance (Satopaa et al. 2011)",
     "kneedle": "Satopaa et al. 2011, Finding a Kneedle in a Haystack",

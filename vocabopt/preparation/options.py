@@ -39,7 +39,7 @@ class ChainOptions(Options):
     """How the command line names the steps."""
 
     config: Path | None = option(
-        None, metavar="FILE.toml", daily=True, help="The steps, in order, and their options; see docs/prepare.md."
+        None, metavar="FILE.toml", daily=True, help="The steps, in order, and their options; see docs/reference/prepare-steps.md."
     )
     steps: str | None = option(
         None, metavar="NAME,NAME...", daily=True, default_text=",".join(DEFAULT_STEPS),
