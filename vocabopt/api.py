@@ -80,7 +80,7 @@ class Choice:
         return f"<Choice: {self.n_added:,} added tokens>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.reason)}</p>{_html(self.rules)}"
+        return f"<p>{escape(self.reason)}</p>{html_table(self.rules)}"
 
 
 class Sweep:
@@ -151,7 +151,7 @@ class Sweep:
         return rebuild_report(self.out)
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.choice.reason)}</p>{_svg(self.plot())}{_html(self.points)}"
+        return f"<p>{escape(self.choice.reason)}</p>{_svg(self.plot())}{html_table(self.points)}"
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Verification:
 
     def _repr_html_(self) -> str:
         names = (self.report.new.name, self.report.base.name)
-        return f"<p>{escape(names[0])} against {escape(names[1])}: {self.verdict.upper()}</p>{_html(self.checks)}"
+        return f"<p>{escape(names[0])} against {escape(names[1])}: {self.verdict.upper()}</p>{html_table(self.checks)}"
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Analysis:
         return pl.DataFrame(rows, infer_schema_length=None)
 
     def _repr_html_(self) -> str:
-        return _html(self.table)
+        return html_table(self.table)
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ class Prepared:
         return pl.DataFrame(rows, infer_schema_length=None)
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(str(self.out))}</p>{_html(self.funnel)}"
+        return f"<p>{escape(str(self.out))}</p>{html_table(self.funnel)}"
 
 
 # --- Functions -------------------------------------------------------------------------------------------------------
@@ -296,9 +296,9 @@ def sweep(
 
     texts = tuple(str(path) for path in paths)
     folder = default_out(texts, base) if out is None else Path(out)
-    made = _options(SweepOptions, options, paths=texts, base=str(base), out=folder)
+    made = options_of(SweepOptions, options, paths=texts, base=str(base), out=folder)
     with folder_lock(folder, "vocabopt.sweep"):
-        run_sweep(made, _console(progress))
+        run_sweep(made, console_of(progress))
     return Sweep(folder)
 
 
@@ -325,7 +325,7 @@ def choose(run: Sweep | PathArgument, *, model: str | None = None, **options: An
     from vocabopt.choice.choose import rechoose
     from vocabopt.choice.options import ChoiceOptions
 
-    sweep, made = _sweep_of(run), _options(ChoiceOptions, options)
+    sweep, made = _sweep_of(run), options_of(ChoiceOptions, options)
     with folder_lock(sweep.out, "vocabopt.choose"):
         rechoose(sweep.out, made, model)
     sweep.record = Sweep(sweep.out).record
@@ -360,7 +360,7 @@ def merge(
 
     if method not in (None, "grow", "union"):
         raise OptionError(f"method {method!r}: choose 'grow', 'union', or None for that of the sweep.")
-    sweep, console = _sweep_of(run), _console(progress)
+    sweep, console = _sweep_of(run), console_of(progress)
     folder = sweep.out / "tokenizer" if out is None else Path(out)
     with folder_lock(folder, "vocabopt.merge"):
         made = merge_run(sweep.out, folder, n_added=size, method=method, pad_to=pad_to, console=console)  # type: ignore[arg-type]
@@ -387,7 +387,7 @@ def verify(
     from vocabopt.verification import verify as compare
 
     other = new.out if isinstance(new, Merged) else new
-    return Verification(compare(str(base), str(other), _options(VerifyOptions, options), _console(progress)))
+    return Verification(compare(str(base), str(other), options_of(VerifyOptions, options), console_of(progress)))
 
 
 def analyze(
@@ -415,12 +415,12 @@ def analyze(
 
     named = tuple(str(tokenizer) for tokenizer in tokenizers)
     folder = None if out is None else Path(out)
-    made = _options(AnalyzeOptions, options, tokenizers=named, texts=_texts(text), out=folder)
+    made = options_of(AnalyzeOptions, options, tokenizers=named, texts=_texts(text), out=folder)
     if folder is None:
-        return Analysis(measure(made, _console(progress)))
+        return Analysis(measure(made, console_of(progress)))
     with folder_lock(folder, "vocabopt.analyze"):
         check_own_folder(folder, "analyze.json")
-        record = measure(made, _console(progress))
+        record = measure(made, console_of(progress))
         write_analysis(folder, record)
     return Analysis(record)
 
@@ -454,15 +454,15 @@ def prepare(
     names = DEFAULT_STEPS if steps is None else tuple(steps.split(",") if isinstance(steps, str) else steps)
     chosen = chain(names, place="steps") if config is None else read_config(Path(config))
     texts = tuple(str(path) for path in paths)
-    made = _options(PrepareOptions, options, paths=texts, out=Path(out), steps=chosen)
+    made = options_of(PrepareOptions, options, paths=texts, out=Path(out), steps=chosen)
     with folder_lock(made.out, "vocabopt.prepare"):
-        return Prepared(made.out, run_prepare(made, _console(progress)))
+        return Prepared(made.out, run_prepare(made, console_of(progress)))
 
 
 # --- From arguments to options ---------------------------------------------------------------------------------------
 
 
-def _options(kind: type[Any], given: Mapping[str, Any], **fixed: Any) -> Any:
+def options_of(kind: type[Any], given: Mapping[str, Any], **fixed: Any) -> Any:
     """An options record from arguments by the names of the command's options; text is read as the command reads it.
 
     Raises:
@@ -524,14 +524,14 @@ class _CallbackConsole(Console):
             yield advance
 
 
-def _console(progress: Progress | None) -> Console:
+def console_of(progress: Progress | None) -> Console:
     return Console(quiet=True) if progress is None else _CallbackConsole(progress)
 
 
 # --- In a notebook ---------------------------------------------------------------------------------------------------
 
 
-def _html(table: "pl.DataFrame") -> str:
+def html_table(table: "pl.DataFrame") -> str:
     """A table without its types: numbers to the right, floats to four digits, a dash for what is not known."""
     head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.iter_rows())

@@ -1,0 +1,91 @@
+"""The public API of the trainer: what `vocabopt adapt` does, for a notebook or another program.
+
+The rules are those of vocabopt/api.py: options by the names of the command's options, no output, errors that are
+VocaboptError and its kinds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vocabopt.api import Merged, PathArgument, Progress, Texts, console_of, html_table, options_of
+
+if TYPE_CHECKING:
+    import polars as pl
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from trainer.adaptation.record import AdaptRecord
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """An adapted model.
+
+    Attributes:
+        out: the folder of the run; `out / "model"` is the model with its tokenizer.
+        record: what adapt.json holds.
+    """
+
+    out: Path
+    record: "AdaptRecord" = field(repr=False)
+
+    @property
+    def bits_per_byte(self) -> "pl.DataFrame":
+        """A row per evaluation text: `text`, then bits per byte of the base, after init, and after each stage."""
+        import polars as pl
+
+        record = self.record
+        measured = {"base": record.before, "initialised": record.initialised}
+        measured |= {stage.name: stage.bits_per_byte for stage in record.stages}
+        rows = [{"text": text, **{when: bits.get(text) for when, bits in measured.items()}} for text in record.texts]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def load(self) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+        """Model and tokenizer in transformers."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = self.out / "model"
+        return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self.out))}: {escape(self.record.status)}</p>{html_table(self.bits_per_byte)}"
+
+
+def adapt(
+    model: PathArgument,
+    tokenizer: Merged | PathArgument,
+    *,
+    text: Texts,
+    out: PathArgument,
+    replay: Mapping[str, tuple[PathArgument, float]] | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Adapted:
+    """Initialise the rows of a merged tokenizer's new tokens and train in stages: `vocabopt adapt`.
+
+    Args:
+        model: the folder of the base model.
+        tokenizer: the merged tokenizer: what `vocabopt.merge` returned, or its folder.
+        text: name -> path of the target text; one.
+        out: folder of the result.
+        replay: name -> (path, share of all training bytes) of base-language text.
+        resume: go on with a run that was stopped.
+        options: those of `vocabopt adapt`: budget="10MB", plan="redwhale", init="decompose" ...
+
+    Raises:
+        VocaboptError: an input cannot be used; TrainingError and ForgettingError: training stopped, its work is kept.
+    """
+    from trainer.adaptation.run import adapt as run_adaptation
+    from trainer.options import AdaptOptions
+    from vocabopt.folder import folder_lock
+
+    merged = tokenizer.out if isinstance(tokenizer, Merged) else Path(tokenizer)
+    replays = {name: (str(path), share) for name, (path, share) in (replay or {}).items()}
+    fixed = {"model": str(model), "tokenizer": merged, "out": Path(out), "replays": replays}
+    named = {name: str(path) for name, path in text.items()}
+    made = options_of(AdaptOptions, options, **fixed, texts=named)
+    with folder_lock(made.out, "trainer.adapt"):
+        return Adapted(made.out, run_adaptation(made, console_of(progress), resume=resume))
