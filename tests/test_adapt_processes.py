@@ -1,4 +1,4 @@
-"""`vocabopt adapt` as docs/how-to/several-gpus.md starts it on several devices: torchrun, here two processes on a CPU."""
+"""`vocabopt adapt` on several devices, as docs/how-to/several-gpus.md starts it: torchrun, two processes on a CPU."""
 
 import json
 import os

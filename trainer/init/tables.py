@@ -436,7 +436,7 @@ def _notes(extension: Extension, targets: Sequence[_Target], method: InitMethod)
     return notes
 
 
-#: Korean bits per byte before training of SmolLM2-135M-Instruct, which is tied: docs/explanation/training.md has the table.
+#: Korean bits per byte before training of SmolLM2-135M-Instruct, which is tied (docs/explanation/training.md).
 TIED_NORM_NOTE = (
     "The model is tied, so rescaled rows are output rows too: longer ones give new tokens larger logits everywhere, "
     "and the model may start worse than with plain means. Compare them by a short run: vocabopt probe."

@@ -1,17 +1,18 @@
 """What each step was given and left: counts that add up over shards, a few documents to look at, and the table."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+import msgspec
 import polars as pl
 import xxhash
+from msgspec.structs import replace
 from rich.table import Table
 
 from vocabopt.amounts import shown_bytes
-from vocabopt.fields import COUNT, NUMBER, Shape, or_null
 from vocabopt.tables import DASH, PlainTable, shown
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 #: Documents shown per step, of those taken and of those kept.
 N_EXAMPLES = 10
 #: How many documents of a shard examples are drawn from: hashing all would cost more than it shows.
@@ -19,67 +20,44 @@ _N_DRAWN = 1000
 _MAX_CHARS = 400
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(msgspec.Struct, frozen=True, kw_only=True):
     """A document before a step, and after it where the step changed it. rank: a hash of the text, what is drawn by."""
 
     id: str
     text: str
     after: str | None
     why: str | None
-    rank: int
+    rank: Count
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepCount:
-    """One step over some shards. taken: examples removed or changed. kept: examples that came through as they were."""
+class StepNumbers(msgspec.Struct, frozen=True, kw_only=True):
+    """What one step was given and left. facts: what else it found, by name."""
 
     step: str
-    n_documents_in: int = 0
-    n_documents_out: int = 0
-    n_bytes_in: int = 0
-    n_bytes_out: int = 0
-    n_tokens_in: int | None = None
-    n_tokens_out: int | None = None
-    n_changed: int = 0
-    n_units_removed: int = 0
-    seconds: float = 0.0
-    taken: tuple[Example, ...] = ()
-    kept: tuple[Example, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    n_documents_in: Count
+    n_documents_out: Count
+    n_bytes_in: Count
+    n_bytes_out: Count
+    n_tokens_in: Count | None
+    n_tokens_out: Count | None
+    n_changed: Count
+    n_units_removed: Count
+    seconds: float
+    facts: dict[str, Any]
+
+
+class StepCount(StepNumbers, frozen=True, kw_only=True):
+    """One step over some shards. taken: examples removed or changed. kept: examples that came through as they were."""
+
+    taken: tuple[Example, ...]
+    kept: tuple[Example, ...]
 
     def as_record(self) -> dict[str, Any]:
-        record = asdict(self)
-        for name in ("taken", "kept"):
-            record[name] = [{key: value for key, value in example.items() if key != "rank"} for example in record[name]]
+        """What prepare.json holds of it."""
+        record: dict[str, Any] = msgspec.to_builtins(self)
+        for example in (*record["taken"], *record["kept"]):
+            del example["rank"]
         return {**record, "seconds": round(self.seconds, 3)}
-
-
-#: What `asdict` leaves of an example and of a step's count.
-_EXAMPLE: Shape = {"id": str, "text": str, "after?": str, "why?": str, "rank": COUNT}
-STEP_COUNT: Mapping[str, Any] = {
-    "step": str,
-    **dict.fromkeys(("n_documents_in", "n_documents_out", "n_bytes_in", "n_bytes_out"), COUNT),
-    **dict.fromkeys(("n_tokens_in", "n_tokens_out"), or_null(COUNT)),
-    **dict.fromkeys(("n_changed", "n_units_removed"), COUNT),
-    "seconds": NUMBER,
-    "taken": [_EXAMPLE],
-    "kept": [_EXAMPLE],
-    "facts": {},
-}
-
-
-def step_count_of(record: dict[str, Any]) -> StepCount:
-    """The inverse of `asdict`, for what a shard left on disk, a record of the shape STEP_COUNT."""
-    examples = {
-        name: tuple(Example(**{key: example.get(key) for key in _names(Example)}) for example in record[name])
-        for name in ("taken", "kept")
-    }
-    return StepCount(**{**{key: record[key] for key in _names(StepCount)}, **examples})
-
-
-def _names(kind: type[Example] | type[StepCount]) -> list[str]:
-    return [field.name for field in fields(kind)]
 
 
 def add_up(counts: Iterable[StepCount]) -> StepCount:

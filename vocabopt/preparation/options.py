@@ -22,12 +22,10 @@ from vocabopt.errors import BASES, OptionError
 from vocabopt.option_fields import Check, Options, argument, from_to, option
 from vocabopt.options import DEFAULT_BASE, RankFileOptions, ReadOptions, TextOptions, is_text_encoding
 from vocabopt.preparation import DEFAULT_STEPS, STEP_NAMES
-from vocabopt.preparation.step import Step
 from vocabopt.text.utf8 import read_utf8
 
 if TYPE_CHECKING:
     from vocabopt.preparation.step import Step
-
 
 OutputFormat: TypeAlias = Literal["jsonl.zst", "parquet"]
 _FILES = "files and processes"
@@ -39,7 +37,8 @@ class ChainOptions(Options):
     """How the command line names the steps."""
 
     config: Path | None = option(
-        None, metavar="FILE.toml", daily=True, help="The steps, in order, and their options; see docs/reference/prepare-steps.md."
+        None, metavar="FILE.toml", daily=True,
+        help="The steps, in order, and their options; see docs/reference/prepare-steps.md."
     )
     steps: str | None = option(
         None, metavar="NAME,NAME...", daily=True, default_text=",".join(DEFAULT_STEPS),
@@ -155,7 +154,7 @@ def registry() -> dict[str, type[Any]]:
 
 def chain(
     names: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None = None, *, place: str
-) -> tuple[Step, ...]:
+) -> "tuple[Step, ...]":
     """The named steps, with their options by name of the step.
 
     Raises:
@@ -178,7 +177,7 @@ def chain(
     return tuple(_step(known[name], options.get(name, {}), place) for name in names)
 
 
-def read_config(path: Path) -> tuple[Step, ...]:
+def read_config(path: Path) -> "tuple[Step, ...]":
     """The chain of a prepare.toml.
 
     Raises:
@@ -203,7 +202,7 @@ def read_config(path: Path) -> tuple[Step, ...]:
     return chain(names, values, place=str(path))
 
 
-def _step(kind: type[Any], options: Mapping[str, Any], place: str) -> Step:
+def _step(kind: type[Any], options: Mapping[str, Any], place: str) -> "Step":
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     hints = typing.get_type_hints(kind)
     for name, value in options.items():

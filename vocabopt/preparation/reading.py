@@ -1,16 +1,16 @@
 """From files to shards: runs of documents of about the same size, each knowing the file and line it came from."""
 
 import codecs
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import polars as pl
 
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.fields import COUNT, Kind, Shape, or_null
+from vocabopt.preparation.funnel import Count
 from vocabopt.preparation.options import PrepareOptions
 from vocabopt.text.corpus import TextFile, TextSet, find_text_sets
 from vocabopt.text.readers import Block, read_blocks
@@ -43,32 +43,17 @@ class Shard:
     n_recoded: int
 
 
-@dataclass
-class FileReport:
+class FileReport(msgspec.Struct, kw_only=True):
     """What reading a file gave. error: why it was left, in our words; its documents until there are kept."""
 
     url: str
     encoding: str
-    n_documents: int = 0
-    n_blank: int = 0
-    n_unreadable: int = 0
-    n_recoded: int = 0
-    n_bytes: int | None = None
-    error: str | None = None
-
-
-#: What `asdict` leaves of a file's report.
-FILE_REPORT: Shape = {
-    **dict.fromkeys(("url", "encoding"), str),
-    **dict.fromkeys(("n_documents", "n_blank", "n_unreadable", "n_recoded"), COUNT),
-    "n_bytes": or_null(COUNT),
-    "error": or_null(Kind((str,), "a text")),
-}
-
-
-def report_of(record: Mapping[str, Any]) -> FileReport:
-    """The inverse of `asdict`, of a record of the shape FILE_REPORT."""
-    return FileReport(**{field.name: record[field.name] for field in fields(FileReport)})
+    n_documents: Count
+    n_blank: Count
+    n_unreadable: Count
+    n_recoded: Count
+    n_bytes: Count | None
+    error: str | None
 
 
 @dataclass
@@ -103,7 +88,16 @@ class Reader:
     def _blocks(self) -> Iterator[tuple[int, Block]]:
         block_bytes = min(4 << 20, self.options.shard_bytes)
         for source, file in enumerate(self.text_set.files):
-            report = FileReport(url=printable(file.url), encoding=self.options.encoding, n_bytes=file.n_bytes)
+            report = FileReport(
+                url=printable(file.url),
+                encoding=self.options.encoding,
+                n_documents=0,
+                n_blank=0,
+                n_unreadable=0,
+                n_recoded=0,
+                n_bytes=file.n_bytes,
+                error=None,
+            )
             self.reports.append(report)
             try:
                 report.encoding = _encoding(file, self.options)

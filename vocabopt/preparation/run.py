@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, RunDirectoryError
-from vocabopt.fields import COUNT, Shape, check_fields
 from vocabopt.folder import FORMAT_VERSION, check_own_folder, digest, read_json, write_json_atomic
-from vocabopt.preparation.funnel import STEP_COUNT, StepCount, add_up, step_count_of
+from vocabopt.preparation.funnel import StepCount, add_up
 from vocabopt.preparation.options import PrepareOptions
 from vocabopt.preparation.page import write_page
-from vocabopt.preparation.reading import FILE_REPORT, FileReport, Reader, Shard, find_text, report_of
+from vocabopt.preparation.reading import FileReport, Reader, Shard, find_text
 from vocabopt.preparation.step import CorpusStep, NeedsPreparing, Step, segments
-from vocabopt.preparation.work import StoredSketches, Work
+from vocabopt.preparation.work import FilesRead, Prepared, ShardCounts, StoredSketches, Work, record_of
 from vocabopt.preparation.workers import Pass, Submit, peak_memory_bytes, pool
 from vocabopt.text.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.text.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
@@ -53,11 +53,6 @@ def decide(step: CorpusStep, work: Work, number: int, n_shards: int) -> dict[str
 
 
 _ANEW = "Remove it to prepare the text again."
-#: What the table in the terminal shows of prepare.json.
-_PREPARE: Shape = {
-    "files": [FILE_REPORT],
-    "steps": [{name: shape for name, shape in STEP_COUNT.items() if name not in ("taken", "kept")}],
-}
 
 
 def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
@@ -76,7 +71,7 @@ def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
     if (options.out / PREPARE_JSON).exists():
         console.note(f"{options.out}: is prepared already, from this text and with these options.")
         record = read_json(options.out / PREPARE_JSON, next_step=_ANEW)
-        check_fields(record, _PREPARE, options.out / PREPARE_JSON, _ANEW)
+        record_of(record, Prepared, options.out / PREPARE_JSON, _ANEW)
         return record
     run = _Run(options, work, text_set, console)
     counts = run.all_passes()
@@ -86,7 +81,7 @@ def run_prepare(options: PrepareOptions, console: Console) -> dict[str, Any]:
         "versions": versions(),
         "options": options.as_record(),
         "inputs": inputs,
-        "files": [asdict(report) for report in run.files],
+        "files": msgspec.to_builtins(run.files),
         "steps": [count.as_record() for count in counts],
         "seconds": {**console.seconds, "total": round(time.perf_counter() - start, 3)},
         "peak_memory_bytes": peak_memory_bytes(options.workers),
@@ -185,10 +180,10 @@ class _Run:
         done_before = self.work.n_shards_done(0)
         files_json = self.options.out / WORK / "files.json"
         if done_before is not None or files_json.exists():
-            stored = self.work.record(files_json, {"n_shards": COUNT, "files": [FILE_REPORT]})
-            self.files = [report_of(entry) for entry in stored["files"]]
-            if all(self.work.is_done(0, shard) for shard in range(stored["n_shards"])):
-                return int(stored["n_shards"])
+            stored = self.work.record(files_json, FilesRead)
+            self.files = stored.files
+            if all(self.work.is_done(0, shard) for shard in range(stored.n_shards)):
+                return stored.n_shards
         reader = Reader(self.text_set, self.options)
         n_shards = 0
 
@@ -210,20 +205,13 @@ class _Run:
         if not any(report.n_documents for report in reader.reports):
             raise CorpusError(f"{', '.join(self.options.paths)}: no document could be read from it.")
         self.files = reader.reports
-        stored = {"n_shards": n_shards, "files": [asdict(report) for report in reader.reports]}
-        write_json_atomic(files_json, stored)
+        write_json_atomic(files_json, msgspec.to_builtins(FilesRead(n_shards=n_shards, files=reader.reports)))
         return n_shards
 
     def _counts(self, number: int, n_shards: int) -> list[StepCount]:
         """The counts of a pass's steps, over all shards."""
-        by_step: list[list[StepCount]] = []
-        for shard in range(n_shards):
-            record = self.work.record(self.work.path(number, shard, ".json"), {"counts": [STEP_COUNT]})
-            for i, count in enumerate(record["counts"]):
-                if shard == 0:
-                    by_step.append([])
-                by_step[i].append(step_count_of(count))
-        return [add_up(counts) for counts in by_step]
+        shards = (self.work.record(self.work.path(number, shard, ".json"), ShardCounts) for shard in range(n_shards))
+        return [add_up(counts) for counts in zip(*(shard.counts for shard in shards), strict=True)]
 
     def _check_left(self, counts: list[StepCount]) -> None:
         for count in counts:

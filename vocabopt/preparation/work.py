@@ -9,6 +9,7 @@ OUT/prepare.json, OUT/report.html    the funnel; then OUT/work is removed
 """
 
 import io
+import re
 import shutil
 import tempfile
 import zipfile
@@ -17,21 +18,64 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+import msgspec
 import numpy as np
 import polars as pl
 import zstandard
 from numpy.typing import NDArray
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.fields import COUNT, Shape, check_fields
 from vocabopt.folder import read_object, read_parquet, write_atomic, write_json_atomic, write_parquet_atomic
+from vocabopt.preparation.funnel import Count, StepCount, StepNumbers
 from vocabopt.preparation.options import OutputFormat
+from vocabopt.preparation.reading import FileReport
 from vocabopt.preparation.step import Sketch
 from vocabopt.text.prepared import CLEAN, REMOVED, WORK
 
 _ZSTD_LEVEL = 3
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """A pass that is whole. facts: what its corpus step found, beside its decision."""
+
+    n_shards: Count
+    facts: dict[str, Any]
+
+
+class FilesRead(msgspec.Struct, frozen=True, kw_only=True):
+    """The first pass, as far as reading goes."""
+
+    n_shards: Count
+    files: list[FileReport]
+
+
+class ShardCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """A shard behind a pass: what each step of the pass did."""
+
+    counts: list[StepCount]
+    n_documents: Count
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table in the terminal shows of prepare.json."""
+
+    files: list[FileReport]
+    steps: list[StepNumbers]
+
+
+def record_of(value: Any, kind: type[R], path: Path, next_step: str) -> R:
+    """What was read from a JSON file as a record. Raises RunDirectoryError: names file and field, and what to do."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        said, _, at = str(error).partition(" - at `$")
+        place = re.sub(r"\[(.*?)\]", r".\1", at.rstrip("`"))
+        if missing := re.fullmatch(r"Object missing required field `(.+)`", said):
+            place, said = f"{place}.{missing[1]}", "is missing"
+        raise RunDirectoryError(f"{path}: field {place.lstrip('.')} {said}. {next_step}") from error
 
 
 @dataclass(frozen=True)
@@ -49,11 +93,12 @@ class Work:
 
     def n_shards_done(self, segment: int) -> int | None:
         """How many shards the pass has; None while it is not whole."""
-        return self._done(segment)["n_shards"] if (self.out / WORK / str(segment) / "done.json").exists() else None
+        return self._done(segment).n_shards if (self.out / WORK / str(segment) / "done.json").exists() else None
 
     def mark_done(self, segment: int, n_shards: int, facts: Mapping[str, Any]) -> None:
         """The pass is whole: what the one before it left is not needed any more."""
-        write_json_atomic(self.out / WORK / str(segment) / "done.json", {"n_shards": n_shards, "facts": dict(facts)})
+        done = Done(n_shards=n_shards, facts=dict(facts))
+        write_json_atomic(self.out / WORK / str(segment) / "done.json", msgspec.to_builtins(done))
         for shard in range(n_shards):
             self.path(segment, shard, ".npz").unlink(missing_ok=True)
             if segment:
@@ -62,16 +107,14 @@ class Work:
 
     def facts(self, segment: int) -> dict[str, Any]:
         """What the corpus step of a whole pass found, beside its decision."""
-        return dict(self._done(segment)["facts"])
+        return self._done(segment).facts
 
-    def _done(self, segment: int) -> dict[str, Any]:
-        return self.record(self.out / WORK / str(segment) / "done.json", {"n_shards": COUNT, "facts": {}})
+    def _done(self, segment: int) -> Done:
+        return self.record(self.out / WORK / str(segment) / "done.json", Done)
 
-    def record(self, path: Path, shape: Shape) -> dict[str, Any]:
+    def record(self, path: Path, kind: type[R]) -> R:
         """A JSON file of the work. Raises RunDirectoryError: it is missing, broken or lacks a field."""
-        record = read_object(path, next_step=self.anew)
-        check_fields(record, shape, path, self.anew)
-        return record
+        return record_of(read_object(path, next_step=self.anew), kind, path, self.anew)
 
     @property
     def anew(self) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -25,7 +26,7 @@ from vocabopt.preparation.options import PrepareOptions
 from vocabopt.preparation.reading import DECODE, Shard
 from vocabopt.preparation.step import CorpusStep, DocumentStep, Outcome, Step
 from vocabopt.preparation.tokens import TokenCounter
-from vocabopt.preparation.work import Work
+from vocabopt.preparation.work import ShardCounts, Work
 from vocabopt.processes import WorkerContext, signals_blocked
 from vocabopt.text.prepared import CLEAN, REMOVED
 
@@ -109,8 +110,8 @@ class Worker:
             removed = pl.concat([self.work.removed(plan.number, number), removed]) if plan.number else removed
             self.work.write_output(CLEAN, number, _output(documents, plan.sources))
             self.work.write_output(REMOVED, number, _output(removed, plan.sources))
-        record = {"counts": [asdict(count) for count in state.counts], "n_documents": len(documents)}
-        write_json_atomic(self.work.path(plan.number, number, ".json"), record)
+        counts = ShardCounts(counts=state.counts, n_documents=len(documents))
+        write_json_atomic(self.work.path(plan.number, number, ".json"), msgspec.to_builtins(counts))
         return number
 
     def _load(self, step: Step) -> Callable[[pl.Series], Any]:
@@ -236,6 +237,7 @@ class _State:
                     self._ids(before.filter(taken)), before["text"].filter(taken), changed_text, why.filter(taken)
                 ),
                 kept=draw(self._ids(untouched), untouched["text"]),
+                facts={},
             )
         )
         return left
