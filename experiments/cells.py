@@ -111,7 +111,7 @@ def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> None:
             report_to=(),
         ),
         console,
-    )
+    ).as_json()
     arms = {"scratch" if cell.kind == "scratch" else "adapted": record} if cell.kind != "control" else {}
     if record["control"] is not None:
         arms["control"] = record["control"]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from command_line import vocabopt
@@ -22,6 +23,7 @@ from transformers import AutoTokenizer
 
 from trainer.adaptation import AdaptOptions, adapt
 from trainer.adaptation.finish import model_card
+from trainer.adaptation.record import AdaptRecord
 from trainer.adaptation.table import notes, stages_table
 from trainer.memory.machine import highest_bytes, of_arm
 from trainer.memory.plan_report import PlanOptions, plan_report
@@ -91,20 +93,20 @@ def options(llama: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def every_stage(options: AdaptOptions) -> tuple[dict[str, Any], Watching, list[int]]:
+def every_stage(options: AdaptOptions) -> tuple[AdaptRecord, Watching, list[int]]:
     console = Watching(options.out)
     with counted_tokens() as counted:
         return adapt(options, console), console, counted
 
 
 def test_every_measuring_tells_how_much_of_its_text_is_done(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]]
 ) -> None:
     record, console, _ = every_stage
     assert console.measured == [
         "measure the base model", "measure after initialisation", "measure after a", "measure after b",
     ]  # fmt: skip
-    n_bytes = sum(text["n_bytes"] for text in record["texts"].values())
+    n_bytes = sum(text.n_bytes for text in record.texts.values())
     for name, total, told in console.steps:
         if name.startswith("measure "):
             assert total == n_bytes
@@ -114,7 +116,7 @@ def test_every_measuring_tells_how_much_of_its_text_is_done(
 
 
 @pytest.fixture(scope="module")
-def first_and_last(options: AdaptOptions) -> tuple[dict[str, Any], Watching, list[int]]:
+def first_and_last(options: AdaptOptions) -> tuple[AdaptRecord, Watching, list[int]]:
     ended = replace(options, out=options.out.with_name("end"), eval_every="end")
     console = Watching(ended.out)
     with counted_tokens() as counted:
@@ -122,8 +124,8 @@ def first_and_last(options: AdaptOptions) -> tuple[dict[str, Any], Watching, lis
 
 
 def test_first_and_last_alone_are_measured_by_half_the_passes(
-    every_stage: tuple[dict[str, Any], Watching, list[int]],
-    first_and_last: tuple[dict[str, Any], Watching, list[int]],
+    every_stage: tuple[AdaptRecord, Watching, list[int]],
+    first_and_last: tuple[AdaptRecord, Watching, list[int]],
 ) -> None:
     whole, _, of_stages = every_stage
     record, console, of_ends = first_and_last
@@ -133,41 +135,41 @@ def test_first_and_last_alone_are_measured_by_half_the_passes(
     base, merged = of_ends[:-n_merged], of_ends[-n_merged:]
     assert of_stages == base + 3 * merged
     assert min(len(base), len(merged)) > 1
-    assert (record["before"], record["after"]) == (whole["before"], whole["after"])
-    assert record["stages"][0]["bits_per_byte"] == record["initialised"] == {}
+    assert (record.before, record.after) == (whole.before, whole.after)
+    assert record.stages[0].bits_per_byte == record.initialised == {}
     # What is not measured is counted all the same, and no page falls over it.
-    assert record["texts"] == whole["texts"]
+    assert record.texts == whole.texts
     stages_table(record, 100)
     assert notes(record)
     assert "| a |" in model_card(record)
 
 
 def test_the_page_shows_a_run_that_was_measured_first_and_last(
-    run_dir: Path, first_and_last: tuple[dict[str, Any], Watching, list[int]], tmp_path: Path
+    run_dir: Path, first_and_last: tuple[AdaptRecord, Watching, list[int]], tmp_path: Path
 ) -> None:
     """Finished, and while its last stage still runs, when nothing but the base was measured."""
     record, _, _ = first_and_last
-    running = {**record, "status": "running", "stages": record["stages"][:1], "after": {}, "weights": None}
+    running = msgspec.structs.replace(record, status="running", stages=record.stages[:1], after={}, weights=None)
     run = shutil.copytree(run_dir, tmp_path / "run")
     for shown in (record, running):
-        write_json_atomic(run / "adapt.json", shown)
+        write_json_atomic(run / "adapt.json", shown.as_json())
         result = vocabopt("report", run)
         assert result.exit_code == 0, result.output
         assert "The model, adapted" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_tokens_of_texts_are_those_that_the_tokenizers_give(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]]
 ) -> None:
     record, _, _ = every_stage
     documents = (CORPUS / "en" / "recipe.txt").read_text(encoding="utf-8").splitlines()
     for folder, field in ((options.model, "n_tokens_before"), (options.tokenizer_dir, "n_tokens_after")):
         encoded = AutoTokenizer.from_pretrained(folder)([d for d in documents if d.strip()], add_special_tokens=False)
-        assert record["texts"]["en"][field] == sum(map(len, encoded["input_ids"]))
+        assert getattr(record.texts["en"], field) == sum(map(len, encoded["input_ids"]))
 
 
 def test_a_run_that_begins_again_measures_nothing_that_was_measured(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]]
 ) -> None:
     """Killed after its measurements and before anything else was written: not one pass over a text is made again."""
     whole, _, _ = every_stage
@@ -179,7 +181,7 @@ def test_a_run_that_begins_again_measures_nothing_that_was_measured(
     assert counted == []
     assert console.measured == []
     for field in ("before", "initialised", "after"):
-        assert record[field] == whole[field]
+        assert getattr(record, field) == getattr(whole, field)
 
 
 Change = Callable[[dict[str, Any]], object]
@@ -203,7 +205,7 @@ def test_a_file_of_a_run_that_lacks_a_field_is_refused_by_name(
     damage: Change,
     match: str | None,
     options: AdaptOptions,
-    every_stage: tuple[dict[str, Any], Watching, list[int]],
+    every_stage: tuple[AdaptRecord, Watching, list[int]],
     tmp_path: Path,
 ) -> None:
     """And one that has a field more is read all the same."""
@@ -215,14 +217,14 @@ def test_a_file_of_a_run_that_lacks_a_field_is_refused_by_name(
     if file != "adapt.json":
         (out / "adapt.json").unlink()
     if match is None:
-        assert adapt(replace(options, out=out), resume=True)["after"] == whole["after"]
+        assert adapt(replace(options, out=out), resume=True).after == whole.after
         return
     with pytest.raises(RunDirectoryError, match=f"{Path(file).name}: {match}"):
         adapt(replace(options, out=out), resume=True)
 
 
 def test_a_measurement_that_lacks_a_text_is_refused_by_name(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]], tmp_path: Path
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]], tmp_path: Path
 ) -> None:
     measured = shutil.copytree(options.out / "stages" / "measured", tmp_path / "measured")
     for path in measured.iterdir():
@@ -258,7 +260,7 @@ def test_processes_go_the_way_of_the_first_one_whatever_the_others_find(tmp_path
 
 
 def test_the_control_takes_the_base_s_measurement_and_other_texts_are_measured(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]]
 ) -> None:
     """The same run with a control measures the control's stages only; on another text it measures everything."""
     measured = options.out / "stages" / "measured"
@@ -273,7 +275,7 @@ def test_the_control_takes_the_base_s_measurement_and_other_texts_are_measured(
 
 
 def test_plan_counts_the_measurements_that_adapt_makes(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]]
 ) -> None:
     _, console, _ = every_stage
     asked = PlanOptions(model=options.model, run=options.run, budget="1Mtok", plan=options.plan, context_tokens=32,
@@ -290,13 +292,13 @@ def models_in(out: Path) -> list[str]:
 
 
 def test_the_models_of_all_stages_stay_where_it_is_asked_for(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]]
 ) -> None:
     assert models_in(options.out) == [".", "stages/0-init", "stages/1-a", "stages/2-b"]
 
 
 def test_only_the_last_model_stays_and_the_base_s_is_never_touched(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]]
 ) -> None:
     whole, _, _ = every_stage
     base = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path(options.model).iterdir()}
@@ -305,26 +307,24 @@ def test_only_the_last_model_stays_and_the_base_s_is_never_touched(
     record = adapt(replace(options, out=out, keep_stages="last", control=True), console)
     assert models_in(out) == [".", "control/stages/2-b", "stages/2-b"]
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path(options.model).iterdir()} == base
-    assert [stage["bits_per_byte"] for stage in record["stages"]] == [
-        stage["bits_per_byte"] for stage in whole["stages"]
-    ]
+    assert [stage.bits_per_byte for stage in record.stages] == [stage.bits_per_byte for stage in whole.stages]
     ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (out, options.out))
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     # At most two models of one arm at once, beside the last one of the other.
     of_one = (options.out / "model" / "model.safetensors").stat().st_size
     assert 2 * of_one < console.highest_bytes <= 3 * of_one
     # A run that is gone on with finds what it needs, and has nothing to do.
-    assert adapt(replace(options, out=out, control=True, keep_stages="last"), resume=True)["after"] == record["after"]
+    assert adapt(replace(options, out=out, control=True, keep_stages="last"), resume=True).after == record.after
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_models_that_are_left(
-    options: AdaptOptions, every_stage: tuple[dict[str, Any], Watching, list[int]]
+    options: AdaptOptions, every_stage: tuple[AdaptRecord, Watching, list[int]]
 ) -> None:
     """Stopped by the gate after its first stage, whose model and the one before it stay; then to the same weights."""
     whole, _, _ = every_stage
     out = options.out.with_name("stopped")
     stopping = replace(options, out=out, keep_stages="last", max_forgetting=0.0, base_evals=("en",))
-    rises = whole["stages"][0]["bits_per_byte"]["en"] > whole["before"]["en"]
+    rises = whole.stages[0].bits_per_byte["en"] > whole.before["en"]
     assert rises, "this test needs a stage that forgets"
     with pytest.raises(ForgettingError):
         adapt(stopping)

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import msgspec
 from rich.table import Table
 
 from trainer.adaptation import adapt
@@ -159,14 +160,14 @@ def _run(cell: Cell, options: ProbeOptions, folder: Path, console: Console, meas
         "init": cell.init,
         "plan": cell.plan,
         "seed": cell.seed,
-        "texts": done["texts"],
-        "initialised": done["initialised"],
-        "after": done["after"],
-        "n_steps": sum(stage["n_steps"] for stage in done["stages"]),
-        "tokens": sum(stage["tokens"] for stage in done["stages"]),
-        "bytes": sum(stage["bytes"] for stage in done["stages"]),
-        "seconds": round(sum(stage["seconds"] for stage in done["stages"]), 3),
-        "peak_bytes": max((stage["peak_bytes"] or 0 for stage in done["stages"]), default=0),
+        "texts": msgspec.to_builtins(done.texts),
+        "initialised": done.initialised,
+        "after": done.after,
+        "n_steps": sum(stage.n_steps for stage in done.stages),
+        "tokens": sum(stage.tokens for stage in done.stages),
+        "bytes": sum(stage.bytes for stage in done.stages),
+        "seconds": round(sum(stage.seconds for stage in done.stages), 3),
+        "peak_bytes": max((stage.peak_bytes or 0 for stage in done.stages), default=0),
     }
     main_only(lambda: write_json_atomic(path, record))
     main_only(lambda: shutil.rmtree(work))

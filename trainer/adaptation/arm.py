@@ -1,8 +1,8 @@
 """One model on its way through a plan: the adapted one, its control, or one of a probe."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.adaptation.measurements import Measurements, bits_per_byte
+from trainer.adaptation.record import StageRecord
 from trainer.data import PackedText, TextPlan, pack_stage
 from trainer.document_ends import DocumentEnds
 from trainer.evaluate.run import load_tokenizer
@@ -21,8 +22,6 @@ from trainer.stages import StageSettings, check_size, finished_run, read_run, ru
 from vocabopt.console import Console
 from vocabopt.fields import NUMBER, check_fields
 from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
-
-StageRecord = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,19 +107,19 @@ def pack_arm(arm: Arm, run: ArmRun) -> list[PackedText]:
 
 
 def run_arm(
-    arm: Arm, run: ArmRun, packed: Sequence[PackedText], on_stage: Callable[[list[StageRecord]], None]
-) -> list[StageRecord]:
+    arm: Arm, run: ArmRun, packed: Sequence[PackedText], on_stage: Callable[[tuple[StageRecord, ...]], None]
+) -> tuple[StageRecord, ...]:
     """Run the stages that are not finished yet, each scored at its end.
 
     Args:
         on_stage: called with the records so far after every stage; what it raises ends the run, the stage kept.
 
     Returns:
-        A record a stage, as adapt.json holds them.
+        A record of each stage, as adapt.json holds them.
     """
     tokenizer = load_tokenizer(str(arm.tokenizer))
     model: PreTrainedModel | None = None
-    records: list[StageRecord] = []
+    records: tuple[StageRecord, ...] = ()
     for number, (stage, text) in enumerate(zip(arm.plan.stages, packed, strict=True), start=1):
         folder = arm.stage_folder(number)
         if finished_run(folder) is None:
@@ -144,7 +143,7 @@ def run_arm(
         else:
             model = None
         measures = run.eval_every == "stage" or number == len(arm.plan.stages)
-        records.append(_record(stage, folder, model, tokenizer, run, measures=measures))
+        records += (_record(stage, folder, model, tokenizer, run, measures=measures),)
         on_stage(records)
         if run.keep_stages == "last":
             arm.drop_superseded(number)
@@ -176,13 +175,12 @@ def _record(
         next_step = "Remove it: it is measured again."
         scored = read_json(path, next_step=next_step)
         check_fields(scored, {"bits_per_byte": {"*": NUMBER}}, path, next_step)
-    return {
-        "name": stage.name,
-        **asdict(read_run(folder)),
-        "learning_rate": stage.learning_rate,
-        "trains": trains_in_words(stage),
-        "bits_per_byte": scored["bits_per_byte"],
-    }
+    return StageRecord(
+        **vars(read_run(folder)),
+        learning_rate=stage.learning_rate,
+        trains=trains_in_words(stage),
+        bits_per_byte=scored["bits_per_byte"],
+    )
 
 
 def trains_in_words(stage: Stage) -> str:
@@ -194,8 +192,3 @@ def trains_in_words(stage: Stage) -> str:
     if stage.other:
         parts.append("norms and positions")
     return "; ".join(parts)
-
-
-def final_scores(records: Sequence[Mapping[str, Any]], otherwise: Mapping[str, float]) -> dict[str, float]:
-    """After the last stage that is finished, none where it was not measured; before any, those of the start."""
-    return dict(records[-1]["bits_per_byte"]) if records else dict(otherwise)

@@ -8,10 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from transformers import PreTrainedConfig
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
+from trainer.adaptation.record import ADAPT_JSON, AdaptRecord
 from trainer.init import Extension, read_extension
 from trainer.init.models import checked_config, model_folder, refuse_quantized
 from trainer.layout import layout_of
@@ -24,7 +26,7 @@ from trainer.stages import Precision
 from trainer.stages.freeze import add_adapters
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, PlanError, RunDirectoryError
-from vocabopt.fields import NUMBER, Shape, check_fields, or_null
+from vocabopt.fields import NUMBER, check_fields, or_null
 from vocabopt.folder import FORMAT_VERSION, check_own_folder, check_writable, digest, read_json, write_json_atomic
 
 
@@ -189,13 +191,12 @@ def _beginning(path: Path) -> str:
         return hashlib.sha256(file.read(1 << 20)).hexdigest()
 
 
-ADAPT_JSON = "adapt.json"
 _MARKER = "options.json"
 
 
 def check_folder(
     options: AdaptOptions, identity: Mapping[str, Any], console: Console, *, resume: bool
-) -> dict[str, Any] | None:
+) -> AdaptRecord | None:
     """Whether the folder may be taken: an empty one or a sweep's own, or with `resume` that of the same adaptation.
 
     Args:
@@ -244,18 +245,21 @@ def _is_begun(options: AdaptOptions) -> bool:
     return (stages / _MARKER).is_file() and bool(computed)
 
 
-def _finished(options: AdaptOptions) -> dict[str, Any] | None:
+def _finished(options: AdaptOptions) -> AdaptRecord | None:
     path = options.out / ADAPT_JSON
     if not (path.is_file() and (options.out / "model" / "config.json").is_file()):
         return None
     next_step = "Remove it: --resume writes it anew from the finished stages."
-    record = read_json(path, next_step=next_step)
-    shape: Shape = {"status": str, "control?": {}, "options": {"max_forgetting": or_null(NUMBER)}}
-    check_fields(record, shape, path, next_step)
+    found = read_json(path, next_step=next_step)
+    check_fields(found, {"status": str, "options": {"max_forgetting": or_null(NUMBER)}}, path, next_step)
+    try:
+        record = msgspec.convert(found, AdaptRecord)
+    except msgspec.ValidationError as error:
+        raise RunDirectoryError(f"{path}: {error}. {next_step}") from error
     # Both may be given to a finished run: another arm to train, another gate to pass.
-    asks_more = options.control and record.get("control") is None
-    asks_more = asks_more or options.max_forgetting != record["options"]["max_forgetting"]
-    return record if record["status"] == "finished" and not asks_more else None
+    asks_more = options.control and record.control is None
+    asks_more = asks_more or options.max_forgetting != record.options["max_forgetting"]
+    return record if record.status == "finished" and not asks_more else None
 
 
 def _check_same(options: AdaptOptions, identity: Mapping[str, Any]) -> None:

@@ -5,12 +5,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
-from trainer.adaptation.arm import Arm, ArmRun, StageRecord, final_scores, pack_arm, run_arm
-from trainer.adaptation.checks import ADAPT_JSON, check_early, check_folder, take_folder
+from trainer.adaptation.arm import Arm, ArmRun, pack_arm, run_arm
+from trainer.adaptation.checks import check_early, check_folder, take_folder
 from trainer.adaptation.finish import finish_weights, is_rounded, write_card
 from trainer.adaptation.inputs import Inputs, read_inputs, step_batch
+from trainer.adaptation.record import (
+    ADAPT_JSON,
+    AdaptRecord,
+    ControlRecord,
+    ExposureRecord,
+    GateRecord,
+    PeakRecord,
+    StageRecord,
+    TextRecord,
+    bits_after,
+)
 from trainer.adaptation.start import Start, initialise, initialised_model
 from trainer.data import Exposure, PackedText, exposure
 from trainer.evaluate import Gate
@@ -26,13 +38,13 @@ from trainer.stages import StageSettings, is_finished
 from trainer.stages.checkpoints import check_room
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
-from vocabopt.folder import FORMAT_VERSION, write_json_atomic
+from vocabopt.folder import write_json_atomic
 from vocabopt.versions import versions
 
 
 def adapt(
     options: AdaptOptions, console: Console | None = None, *, resume: bool = False, measured: Path | None = None
-) -> dict[str, Any]:
+) -> AdaptRecord:
     """Adapt a model to its merged tokenizer; see `AdaptOptions` for what goes in.
 
     Writes OUT/model, OUT/adapt.json (before the first stage and after each), OUT/stages and OUT/control. A finished
@@ -79,30 +91,39 @@ def adapt(
     start = initialise(options, inputs, run)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
     full = full_training(inputs, run.settings_of(packed[0]))
-    write = _Writer(options, inputs, start, exposure(packed, arm.new_ids), gate, full, warnings)
+    record = _first_record(options, inputs, start, exposure(packed, arm.new_ids), full, warnings)
 
-    def on_stage(stages: list[StageRecord]) -> None:
-        write(stages)
+    def write(**changes: Any) -> None:
+        nonlocal record
+        record = msgspec.structs.replace(record, **changes)
+        if is_main():
+            write_json_atomic(options.out / ADAPT_JSON, record.as_json())
+
+    def on_stage(stages: tuple[StageRecord, ...]) -> None:
+        worst = _worst(gate, start.before, stages)
+        write(
+            stages=stages,
+            after=bits_after(stages, start.initialised),
+            gate=msgspec.structs.replace(record.gate, worst=worst),
+        )
+        last, folder = stages[-1], arm.stage_folder(len(stages)) / "model"
         try:
-            gate.check(
-                start.before,
-                stages[-1]["bits_per_byte"],
-                stage=stages[-1]["name"],
-                folder=arm.stage_folder(len(stages)) / "model",
-            )
+            gate.check(start.before, last.bits_per_byte, stage=last.name, folder=folder)
         except ForgettingError as error:
-            write(stages, status=f"stopped: {error}")
+            write(status=f"stopped: {error}")
             raise
 
-    write([])
-    stages = run_arm(arm, run, packed, on_stage)
-    samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, console)
-    control = _control(options, inputs, start, run, lambda record: write(stages, samples=samples, control=record))
+    write()
+    run_arm(arm, run, packed, on_stage)
+    write(samples=start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, console))
+    if options.control:
+        _train_control(options, inputs, start, run, lambda control: write(control=control))
     weights = finish_weights(options.out / "model", inputs.model, arm, run)
-    record = write.record(stages, status="finished", samples=samples, control=control, weights=weights)
-    main_only(lambda: write_card(options.out / "model", record))
+    finished = msgspec.structs.replace(record, status="finished", weights=weights)
+    main_only(lambda: write_card(options.out / "model", finished))
     # Last: where adapt.json says that it is finished, the model is there.
-    return write(stages, status="finished", samples=samples, control=control, weights=weights)
+    write(status="finished", weights=weights)
+    return record
 
 
 _GATE_AT_END = "--max-forgetting: is judged after the last stage only, since --eval-every end measures no other one."
@@ -126,67 +147,22 @@ def _loss_notes(packed: Sequence[PackedText]) -> list[str]:
     return [f"{sentence}: {counted}. They are left out or become its unknown token."]
 
 
-class _Writer:
-    """Writes adapt.json, complete at any time for what is done so far."""
-
-    def __init__(
-        self,
-        options: AdaptOptions,
-        inputs: Inputs,
-        start: Start,
-        seen: Exposure,
-        gate: Gate,
-        full: Mapping[str, Any] | None,
-        warnings: Sequence[str],
-    ) -> None:
-        self._options, self._inputs, self._start = options, inputs, start
-        self._seen, self._gate, self._full, self._warnings = seen, gate, full, warnings
-
-    def __call__(self, stages: list[StageRecord], **more: Any) -> dict[str, Any]:
-        record = self.record(stages, **more)
-        if is_main():
-            write_json_atomic(self._options.out / ADAPT_JSON, record)
-        return record
-
-    def record(
-        self,
-        stages: list[StageRecord],
-        *,
-        status: str = "running",
-        samples: list[dict[str, str]] | None = None,
-        control: Mapping[str, Any] | None = None,
-        weights: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """What adapt.json would hold. weights: of the finished folder (`finish_weights`)."""
-        return adapt_record(
-            self._options,
-            self._inputs,
-            self._start,
-            seen=self._seen,
-            stages=stages,
-            status=status,
-            samples=samples or [],
-            control=control,
-            gate=self._gate,
-        ) | {"full_training": self._full, "weights": weights, "warnings": list(self._warnings)}
-
-
-def _control(
-    options: AdaptOptions, inputs: Inputs, start: Start, run: ArmRun, write: Callable[[Mapping[str, Any]], object]
-) -> dict[str, Any] | None:
-    """The original tokenizer and model on the same text and plan; None where it was not asked for."""
-    if not options.control:
-        return None
+def _train_control(
+    options: AdaptOptions, inputs: Inputs, start: Start, run: ArmRun, write: Callable[[ControlRecord], None]
+) -> None:
+    """The original tokenizer and model on the same text and plan, written after each stage."""
     arm = _control_arm(options, inputs)
-    record: dict[str, Any] = {"plan": arm.plan.name, "before": start.before, "stages": [], "after": start.before}
+    before = dict(start.before)
+    record = ControlRecord(plan=arm.plan.name, before=before, stages=(), after=before)
 
-    def on_stage(stages: list[StageRecord]) -> None:
-        record.update(stages=stages, after=final_scores(stages, record["before"]))
+    def on_stage(stages: tuple[StageRecord, ...]) -> None:
+        nonlocal record
+        record = msgspec.structs.replace(record, stages=stages, after=bits_after(stages, before))
         write(record)
 
     run_arm(arm, run, pack_arm(arm, run), on_stage)
-    record["samples"] = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, run.console)
-    return record
+    samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, run.console)
+    write(msgspec.structs.replace(record, samples=samples))
 
 
 def _control_arm(options: AdaptOptions, inputs: Inputs) -> Arm:
@@ -202,70 +178,53 @@ def _control_arm(options: AdaptOptions, inputs: Inputs) -> Arm:
 _LIBRARIES = ("torch", "transformers", "accelerate", "peft", "safetensors")
 
 
-def adapt_record(
+def _first_record(
     options: AdaptOptions,
     inputs: Inputs,
     start: Start,
-    *,
     seen: Exposure,
-    stages: Sequence[StageRecord],
-    status: str,
-    samples: Sequence[Mapping[str, str]],
-    control: Mapping[str, Any] | None,
-    gate: Gate,
-) -> dict[str, Any]:
-    """What adapt.json holds of the stages that are finished.
-
-    Args:
-        seen: how often each new token occurs in the training text.
-        status: "running", "finished", or "stopped: " and why.
-    """
-    after = final_scores(stages, start.initialised)
-    return {
-        "format_version": FORMAT_VERSION,
-        "status": status,
-        "n_added": len(inputs.extension.new_ids),
-        "plan": inputs.plan.name,
-        "init": options.init,
-        "model": options.model,
-        "tokenizer": str(options.tokenizer_dir),
-        "out": str(options.out),
-        "options": {**options.as_record(), **inputs.resolved(), "stages": inputs.plan.as_record()["stages"]},
-        "versions": versions(*_LIBRARIES),
-        "device": inputs.device_name,
-        "n_params": start.n_params,
-        "texts": {text.name: _text_record(text, start) for text in inputs.evals},
-        "document_ends": inputs.ends.as_record(),
-        "training_text": inputs.text.as_record(),
-        "exposure": seen.as_record(),
-        "init_log": start.init_log,
-        "before": start.before,
-        "initialised": start.initialised,
-        "stages": list(stages),
-        "after": after,
-        "gate": {
-            "max_forgetting": options.max_forgetting,
-            "texts": list(inputs.base_texts),
-            "worst": _worst(gate, start.before, stages),
+    full: PeakRecord | None,
+    warnings: Sequence[str],
+) -> AdaptRecord:
+    """What adapt.json holds before the first stage. seen: how often each new token occurs in the training text."""
+    return AdaptRecord(
+        status="running",
+        n_added=len(inputs.extension.new_ids),
+        plan=inputs.plan.name,
+        init=options.init,
+        model=options.model,
+        tokenizer=str(options.tokenizer_dir),
+        out=str(options.out),
+        options={**options.as_record(), **inputs.resolved(), "stages": inputs.plan.as_record()["stages"]},
+        versions=versions(*_LIBRARIES),
+        device=inputs.device_name,
+        n_params=start.n_params,
+        texts={
+            text.name: TextRecord(
+                role=text.role,
+                n_documents=len(text.documents),
+                n_bytes=text.n_bytes,
+                n_tokens_before=start.n_tokens_before[text.name],
+                n_tokens_after=start.n_tokens_after[text.name],
+            )
+            for text in inputs.evals
         },
-        "samples": list(samples),
-        "control": control,
-    }
-
-
-def _text_record(text: Any, start: Start) -> dict[str, Any]:
-    return {
-        "role": text.role,
-        "n_documents": len(text.documents),
-        "n_bytes": text.n_bytes,
-        "n_tokens_before": start.n_tokens_before[text.name],
-        "n_tokens_after": start.n_tokens_after[text.name],
-    }
+        document_ends=inputs.ends,
+        training_text=inputs.text.as_record(),
+        exposure=ExposureRecord(n_new=seen.n_new, n_unseen=seen.n_unseen, median=seen.median, p10=seen.p10),
+        init_log=dict(start.init_log),
+        before=dict(start.before),
+        initialised=dict(start.initialised),
+        after=dict(start.initialised),
+        gate=GateRecord(max_forgetting=options.max_forgetting, texts=inputs.base_texts, worst=None),
+        full_training=full,
+        warnings=tuple(warnings),
+    )
 
 
 def _worst(gate: Gate, before: Mapping[str, float], stages: Sequence[StageRecord]) -> float | None:
     """The largest relative rise in bits per byte on base-language text after any stage; None where not measured."""
-    rises = [found[1] for stage in stages if (found := gate.worst(before, stage["bits_per_byte"])) is not None]
+    rises = [found[1] for stage in stages if (found := gate.worst(before, stage.bits_per_byte)) is not None]
     return round(max(rises), 6) if rises else None
 
 
@@ -303,7 +262,7 @@ def check_room_of_run(inputs: Inputs, arms: Sequence[Arm]) -> None:
     check_room(arms[0].folder, highest_bytes(written), what)
 
 
-def full_training(inputs: Inputs, settings: StageSettings) -> dict[str, Any] | None:
+def full_training(inputs: Inputs, settings: StageSettings) -> PeakRecord | None:
     """Peak memory of plan full with the same settings, as `vocabopt plan` predicts it for one process.
 
     None for a model that cannot be predicted (mixtures of experts), or where weights are sharded over processes.
@@ -318,4 +277,4 @@ def full_training(inputs: Inputs, settings: StageSettings) -> dict[str, Any] | N
         cost = predict_stage(outline_of(with_rows(config, n_rows)), stage, step, n_new=len(inputs.extension.new_ids))
     except Exception:  # a line in a figure: no model may fail for want of it
         return None
-    return {"peak_bytes": cost.peak_bytes(settings.optimizer), "source": "predicted by vocabopt plan"}
+    return PeakRecord(peak_bytes=cost.peak_bytes(settings.optimizer), source="predicted by vocabopt plan")

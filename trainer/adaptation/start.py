@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.adaptation.arm import ArmRun
 from trainer.adaptation.inputs import Inputs
 from trainer.adaptation.measurements import EvalText, bits_per_byte
+from trainer.adaptation.record import SampleRecord
 from trainer.document_ends import DocumentEnds
 from trainer.evaluate import continuations, pick_prompts
 from trainer.evaluate.run import load_tokenizer, n_reloaded_otherwise
@@ -51,10 +52,10 @@ class Start:
 
     def continued_by(
         self, model: PreTrainedModel, tokenizer: Path, options: AdaptOptions, ends: DocumentEnds, console: Console
-    ) -> list[dict[str, str]]:
+    ) -> tuple[SampleRecord, ...]:
         """The same prompts continued by the adapted model."""
         if not self.continued:
-            return []
+            return ()
         with console.step("sample"):
             after = continuations(
                 model,
@@ -63,10 +64,10 @@ class Start:
                 n_tokens=options.sample_tokens,
                 ends=ends,
             )
-        return [
-            {"prompt": prompt, "before": before, "after": now}
+        return tuple(
+            SampleRecord(prompt=prompt, before=before, after=now)
             for (prompt, before), now in zip(self.continued.items(), after, strict=True)
-        ]
+        )
 
 
 def initialised_model(options: AdaptOptions) -> Path:

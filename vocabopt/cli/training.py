@@ -132,7 +132,7 @@ def adapt(values: Values, output: Output, *, resume: bool) -> None:
         if page is not None:
             yield f"Report: {page}"
 
-    shown.show(record, tables)
+    shown.show(record.as_json() if shown.as_json else None, tables)
 
 
 def _report_again(out: Path) -> Path | None:
