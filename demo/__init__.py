@@ -1,4 +1,4 @@
-"""A small base model made on the spot, so that the whole story can be told without a download.
+"""A small base model made on the spot, so that the whole path runs without a download.
 
     text -> held out by content -> SentencePiece BPE -> model from its config -> trained -> a Hugging Face folder
 

@@ -264,7 +264,7 @@ def _full(lora: Lora) -> Plan:
 
 
 def _lora(lora: Lora) -> Plan:
-    """Adapters cannot write new rows: the tables train whole beside them, as in Chinese-LLaMA."""
+    """Adapters cannot write new rows: the tables train whole together with them, as in Chinese-LLaMA."""
     stage = Stage(name="lora", embeddings="all", head="all", blocks="all", lora=lora, new_rows_factor=5.0)
     return Plan(name="lora", stages=(stage,), source="Chinese-LLaMA, arXiv 2304.08177")
 

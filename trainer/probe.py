@@ -80,7 +80,7 @@ class _SaysOnce(Console):
 
 
 def _check_early(options: ProbeOptions, console: Console) -> tuple[ProbeOptions, dict[str, str]]:
-    """What can be told of every plan before any text is read.
+    """Check every plan before any text is read.
 
     Returns:
         The options with the context that is taken; what the cells share by content: the model, the tokenizer, the

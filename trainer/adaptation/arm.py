@@ -159,7 +159,7 @@ def _record(
     *,
     measures: bool,
 ) -> StageRecord:
-    """A finished stage with its scores, kept beside it; without any where it is not measured."""
+    """A finished stage with its scores, kept in its folder; without scores where it is not measured."""
     path = folder / "scores.json"
     # A run that is gone on with may ask for the scores of a model that it did not keep.
     if from_main(

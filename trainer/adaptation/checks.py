@@ -46,7 +46,7 @@ class Checked:
     files: Mapping[str, str]
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be gone on with, beside the options."""
+        """What must be the same for a run to be resumed, together with the options."""
         # Learning rates as the plan has them: --learning-rate-factor is one of the options.
         stages = _plan_as_written(self.options).as_record()["stages"]
         return {**self.files, "plan": list(stages), "precision": self.precision}

@@ -48,7 +48,7 @@ MOST_PASSES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs(Checked):
-    """Everything found: what was checked early, every stage's text, the texts to measure on.
+    """All inputs: what `check_early` found, every stage's text, the texts to measure on.
 
     budget_sample: what a budget in tokens was turned into bytes by. ends: what opens and closes documents, for every
     arm: the ids of base and merged tokenizer are the same.

@@ -87,7 +87,7 @@ def score_all(
     """Score every text; with several processes each takes its part of the documents, and all get the sums.
 
     Args:
-        advance: told the bytes that this process has scored so far, of all texts.
+        advance: called with the bytes that this process has scored so far, of all texts.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     scores: dict[str, TextScore] = {}

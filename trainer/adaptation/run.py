@@ -130,7 +130,7 @@ _GATE_AT_END = "--max-forgetting: is judged after the last stage only, since --e
 
 
 def _batch_notes(options: AdaptOptions, packed: Sequence[PackedText]) -> list[str]:
-    """What a step takes where it is not what was asked for; the same in all stages is told once."""
+    """What a step takes where it is not what was asked for; a note for all stages appears once."""
     notes = [note for text in packed for note in step_batch(options, text).notes(options.batch)]
     return list(dict.fromkeys(notes))
 

@@ -34,7 +34,7 @@ _START: dict[str, Shape] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What start.json holds, beside the initialised model.
+    """What start.json holds, next to the initialised model.
 
     before, initialised: text -> bits per byte of the base with its own tokenizer, and after initialisation (empty where
     that was not measured).
@@ -120,7 +120,7 @@ def _make_start(options: AdaptOptions, inputs: Inputs, path: Path, run: ArmRun) 
 
 
 def _tokenizer(folder: Path, console: Console) -> PreTrainedTokenizerBase:
-    """As transformers loads it; where that is not what its tokenizer.json says, it is told."""
+    """As transformers loads it; the console says where that differs from its tokenizer.json."""
     tokenizer = load_tokenizer(str(folder))
     if n_otherwise := n_reloaded_otherwise(str(folder), tokenizer):
         console.note(

@@ -1,14 +1,10 @@
 """Training text: which documents each stage reads, and their token ids on disk.
 
-sources   what is trained on, in which shares; what is held out; budgets
-scan      pass one: a hash and a size per document, and the order of the text that follows from them
-text_plan which document goes to which stage, by bytes, whatever the tokenizer
-encoder   documents to token ids
-pack      pass two: token ids of a stage on disk
-origin    which document a block of tokens is, for messages
-packed    blocks, labels and positions; how often new tokens occur
-dataset   the same for torch
-collate   batches for a model, with documents kept apart
+documents  sources and their shares; what is held out; budgets; pass one: a hash and a size of every document
+text_plan  which document goes to which stage, by bytes, whatever the tokenizer
+encoder    documents to token ids
+packing    pass two: token ids of a stage on disk; blocks, labels and positions; how often new tokens occur
+collate    batches for a model, with documents kept apart
 """
 
 from trainer.data.documents import (

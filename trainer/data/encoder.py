@@ -1,4 +1,4 @@
-"""Documents to token ids, each opened and closed; and a look at whether the tokenizer keeps what it is given."""
+"""Documents to token ids, each opened and closed; and a check that the tokenizer keeps the text."""
 
 import hashlib
 import unicodedata
@@ -156,7 +156,7 @@ def budget_in_bytes(
     """A budget in bytes, and what its tokens were measured on (nothing, for one in bytes).
 
     Tokens become bytes by the tokens per byte of the sources' samples, each weighted with its share of the bytes. Both
-    arms of a comparison must be given the same bytes: call this with the merged tokenizer and use the result for both.
+    arms of a comparison must read the same bytes: call this with the merged tokenizer and use the result for both.
 
     Raises:
         BaseTokenizerError: the tokenizer cannot encode documents.

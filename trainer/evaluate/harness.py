@@ -82,7 +82,7 @@ def run_task(
     Args:
         lm: what `language_model` gave.
         limit: only the first so many items.
-        advance: told the number of choices scored so far.
+        advance: called with the number of choices scored so far.
     """
     asked = items[:limit]
     with _quiet_and_offline():
@@ -99,7 +99,7 @@ def run_task(
 
 
 def macro_f1(pairs: Sequence[tuple[int, int]]) -> float:
-    """The mean over labels of F1, over (label, answer) pairs; a label that is neither given nor answered has none."""
+    """The mean over labels of F1, over (label, answer) pairs; a label that never occurs has none."""
     # Answers come as NumPy's integers, whose comparisons do not add up as Python's do.
     n_gold = Counter(int(gold) for gold, _ in pairs)
     n_answered = Counter(int(answer) for _, answer in pairs)

@@ -91,7 +91,7 @@ def evaluate(options: EvalOptions, console: Console) -> dict[str, Any]:
     Raises:
         OptionError: an option cannot be used, or a task's file is missing.
         CorpusError: a text cannot be found or read, or holds no documents.
-        ModelError: the model cannot be loaded, has no tokenizer, or does not fit the one given.
+        ModelError: the model cannot be loaded, has no tokenizer, or does not fit the one named.
     """
     texts = _read_texts(options, console)
     tasks = [(task, read_items(task, options.tasks_data)) for task in chosen_tasks(options.tasks)]
@@ -142,7 +142,7 @@ class _Text:
 
 
 def _read_texts(options: EvalOptions, console: Console) -> list[_Text]:
-    """Read all text once, which is cheap beside scoring it: its faults and its size are known before the work."""
+    """Read all text once, which is cheap compared with scoring it: errors and size are known before the work."""
     texts = []
     for name, path in options.texts.items():
         text_set = named_set(name, path, "eval", options.read_options())

@@ -245,7 +245,7 @@ def score_text(
         batch_size: windows computed at once; of shorter ones, as many as have no more tokens than that.
         stride: tokens that each further window of a document adds, the rest of it being context. None: no overlap.
         ends: what opens documents; None takes the tokenizer's own (`document_ends`).
-        advance: told the bytes of text scored so far.
+        advance: called with the bytes of text scored so far.
 
     Raises:
         OptionError: the context is too short, or longer than the model's positions; no memory for the batch.

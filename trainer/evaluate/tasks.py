@@ -7,7 +7,7 @@
 .jsonl may be .jsonl.gz or .jsonl.zst as well.
 
 Prompts and choices are those of lm-eval's own tasks, character by character (a test compares them), so that numbers
-can be set beside published ones; lm-eval's own definitions would fetch data and metrics from the network.
+can be compared with published ones; lm-eval's own definitions would fetch data and metrics from the network.
 
 KoBEST BoolQ's prompt ends in a space, and lm-eval puts another one between prompt and answer. It takes white space at
 a prompt's end to be the answer's, so that "  예" with both its spaces is what is scored, whatever the tokenizer. The

@@ -34,7 +34,7 @@ def of_arm(
     """The models of an arm's stages that are not finished yet.
 
     Args:
-        checkpoints: for each of these stages, bytes of its checkpoints beside its model.
+        checkpoints: for each of these stages, bytes of its checkpoints, without its model.
         starts: whether the model that the first stage begins with is still to be written.
         keeps_all: --keep-stages all.
         frees_start: whether removing the model that the first of these stages begins with gives its room back: on a CPU

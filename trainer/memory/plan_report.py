@@ -65,7 +65,7 @@ class MeasuringReport:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanReport:
-    """All stages of a plan on a model, beside what trains in them.
+    """All stages of a plan on a model.
 
     is_context_clipped: the default context is longer than the model's positions. disk_bytes: the most that models and
     checkpoints take at once, by --keep-stages. host_bytes: the most of the machine's own memory; None on a CPU, where

@@ -68,7 +68,7 @@ class StageCost:
     """What a stage costs: integers only.
 
     n_trainable: parameters that the optimizer moves. weight_bytes: all weights and buffers while it trains.
-    resting_bytes: the same before and after, when frozen ones have all their bits (frozen.py). gradient_bytes: of all
+    resting_bytes: the same before and after, when frozen ones have all their bits. gradient_bytes: of all
     trained parameters. state_bytes: of each optimizer. pass_bytes: the highest level of a forward and backward pass
     over weights and state: activations, logits, and gradients; held_bytes of it are gradients of the step's passes
     before. (The optimizer then holds nothing more: AdamW runs fused.) root_bytes, block_bytes: the weights outside the

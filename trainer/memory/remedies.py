@@ -1,6 +1,6 @@
 """What would make a stage fit into a GPU that it does not fit into, computed, the least harmful first.
 
-On one GPU, each beside those before it: smaller micro-batch, recomputed blocks, a fused loss (the same result); AdamW
+On one GPU, each added to those before it: smaller micro-batch, recomputed blocks, a fused loss (the same result); AdamW
 in 8 bits, weights in 16 bits (nearly the same); adapters instead of whole blocks (another training). What turns out
 not to be needed is left out again, the most harmful first. And more GPUs, over which weights, gradients and optimizer
 state are sharded. `what_fits` does the same for a stage that has run out of memory.
@@ -243,7 +243,7 @@ def what_fits(
 
 
 def _shorter(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
-    """The longest half, quarter and so on of the context that fits, beside what leaves the result alone."""
+    """The longest half, quarter and so on of the context that fits, together with what leaves the result alone."""
     settings = replace(case.settings, micro_batch=1, accumulates=True, gradient_checkpointing=True)
     while (n_tokens := settings.context_tokens // 2) >= _SHORTEST_CONTEXT:
         settings = replace(settings, context_tokens=n_tokens)

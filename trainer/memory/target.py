@@ -15,7 +15,7 @@ from vocabopt.model.spec import ModelSpec, load_model_spec
 from vocabopt.run_files import read_sweep
 from vocabopt.tokenizer import load_base
 
-#: Model type of a preset by its name's first part, and what its config says beside the widths.
+#: Model type of a preset by its name's first part, and what its config says besides the widths.
 _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "solar": ("llama", {}),
     "llama": ("llama", {}),
@@ -40,11 +40,11 @@ class Vocabulary:
 def read_config(value: str) -> tuple[PreTrainedConfig, ModelSpec]:
     """MODEL: a preset, a config.json, or a folder that holds one.
 
-    Weights that lie beside a config.json are believed where they say otherwise (`checked_config`).
+    Weights in the folder of a config.json are believed where they say otherwise (`checked_config`).
 
     Raises:
         ModelSpecError: there is none, or transformers does not know its kind.
-        ModelError: it lies beside weights, which contradict it.
+        ModelError: weights in its folder contradict it.
     """
     try:
         spec = load_model_spec(value)

@@ -34,7 +34,7 @@ _REFERENCE_SHARE = 0.1  # of the text, where perplexity is measured by the text 
 
 def split_text(options: CompareOptions, console: Console) -> dict[str, Any]:
     """OUT/text/train/ and OUT/text/heldout/NAME/, a set for each path; documents are held out by their content.
-    OUT/text/evals/NAME/ is the text to measure on beside them, read as the other text is.
+    OUT/text/evals/NAME/ is the text to measure on besides them, read as the other text is.
 
     Returns:
         sets: bytes and documents of each held-out set, and of what is left ("train"). left: its bytes by path.

@@ -317,7 +317,7 @@ def check_stage_room(
     n_steps: int,
     folder: Path,
 ) -> None:
-    """Room for a stage's checkpoints and its model, beside the checkpoints that are there already.
+    """Room for a stage's checkpoints and its model, less the checkpoints that are there already.
 
     Raises:
         RunDirectoryError: as `check_room`.

@@ -79,7 +79,7 @@ def make_optimizer(groups: list[dict[str, Any]], settings: StageSettings) -> tor
         OptionError: bitsandbytes is not installed.
     """
     if settings.optimizer == "adamw":
-        # One kernel a parameter, which reads and writes weight, gradient and state once and holds nothing beside
+        # One kernel a parameter, which reads and writes weight, gradient and state once and holds no more than
         # them. torch's default on a CPU, an operation after another, took 2.4 times the processor time.
         return torch.optim.AdamW(groups, betas=ADAM_BETAS, eps=ADAM_EPSILON, fused=True)
     try:

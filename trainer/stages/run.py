@@ -257,7 +257,7 @@ def _run_of(loop: StageLoop, n_trainable: int) -> StageRun:
 def finished_run(folder: Path) -> StageRun | None:
     """The record of a stage that is finished, None of one that is not: then its folder goes to `run_stage`.
 
-    What an interruption between the record and the end left beside it is removed.
+    Checkpoints that an interruption after the record has left are removed.
 
     Raises:
         RunDirectoryError: the record cannot be read.
@@ -274,7 +274,7 @@ def stage_seed(seed: int, stage: Stage) -> int:
 
 
 def _let_go(model: "PreTrainedModel", device: torch.device) -> None:
-    """Gradients would lie beside the whole weights, and count as the next stage's; the optimizer's state is gone."""
+    """Free gradients, which would add to the whole weights and count as the next stage's."""
     model.zero_grad(set_to_none=True)
     if model.is_activation_checkpointing:
         model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]

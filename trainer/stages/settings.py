@@ -123,7 +123,7 @@ class StepBatch:
     def notes(self, batch: str) -> list[str]:
         """What is taken where it is not what was asked for, in sentences. batch: as it was written.
 
-        A batch in bytes never comes to whole sequences, so only what is below one of them is told of it.
+        A batch in bytes never comes to whole sequences, so a note is made only of one below one sequence.
         """
         where = f" on each of {self.n_processes} processes" if self.n_processes > 1 else ""
         sequence = f"sequence of {self.context_tokens:,} tokens{where}"
