@@ -187,6 +187,7 @@ def edited(run: Path, file: str, at: str, value: Any) -> None:
             CHOOSE,
             "n_embedding_params is not a whole number .*or null",
         ),
+        ("union.json", "points/0/sets/train", ..., REPORT, "field points.0.sets.train is missing. Sweep into"),
         ("union.json", "scores", "best", UNION, 'field scores is not "unique" or "zero"'),
         ("union.json", "points/0/n_overlap", None, CHOOSE, "field points.0.n_overlap is not a whole number from 0"),
         ("tokenizer/extension.json", "n_added", 7, PLAN, "field n_tokens is 2,020, not first_id and n_added together"),

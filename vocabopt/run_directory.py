@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.folder import (
     check_own_folder,
+    check_writable,
     digest,
     read_json,
     read_parquet,
@@ -59,6 +60,7 @@ def take_run_directory(options: SweepOptions, base: Base, text_sets: tuple[TextS
     Raises:
         RunDirectoryError: the folder cannot be written, or holds another run or other files.
     """
+    check_writable(options.out)
     fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
     tell_same_content(text_sets, fingerprints)
     inputs = tuple(
@@ -301,7 +303,13 @@ def read_union(run_dir: Path, scripts: tuple[str, ...], base_n_rows: int) -> Uni
 
 def read_union_record(run_dir: Path) -> UnionRecord:
     """union.json, of whatever scripts and model. Raises RunDirectoryError as `read_union`, or where there is none."""
-    return read_record(run_dir / UNION_JSON, UnionRecord)
+    path = run_dir / UNION_JSON
+    union = read_record(path, UnionRecord)
+    for i, point in enumerate(union.points):
+        for name in (TRAIN, HELDOUT):
+            if name not in point.sets:
+                raise RunDirectoryError(f"{path}: field points.{i}.sets.{name} is missing. {union.NEXT_STEP}")
+    return union
 
 
 def _check_columns(path: Path, frame: pl.DataFrame, columns: list[str]) -> None:
