@@ -90,20 +90,16 @@ class ReloadPass:
 
     def check(self) -> Check:
         """AutoTokenizer on NEW's folder, and again on what it saves, gives the ids of tokenizer.json."""
-        tokenizer = self.pair.new
-        if (
-            tokenizer.folder is None
-            or not (tokenizer.folder / "tokenizer.json").is_file()
-            or not tokenizer.encodes_as_json
-        ):
-            what = "a file, not a folder" if tokenizer.folder is None else "a folder without tokenizer.json"
-            return NotChecked(name=RELOAD, reason=f"{tokenizer.name} is {what}")
+        new = self.pair.new
+        if (folder := _folder_of(new)) is None:
+            what = "a file, not a folder" if new.folder is None else "a folder without tokenizer.json"
+            return NotChecked(name=RELOAD, reason=f"{new.name} is {what}")
         with quiet():
             auto = auto_tokenizer()
             if auto is None:
                 return NotChecked(name=RELOAD, reason=f"transformers is not installed. {how_to_install('verify')}")
             try:
-                found = _loaded_twice(auto, tokenizer.folder, tokenizer.full, self.documents)
+                found = _loaded_twice(auto, folder, new.full, self.documents)
             except UnicodeEncodeError as error:
                 reason = f"transformers can neither open nor save what is not UTF-8: {error.object[:80]!r}"
                 return NotChecked(name=RELOAD, reason=reason)
@@ -122,11 +118,10 @@ class ReloadPass:
 
     def _base_as_well(self, auto: Any) -> set[str]:
         """Lines on which the base itself, loaded by transformers, does not give the ids of its tokenizer.json."""
-        base = self.pair.base
-        if base.folder is None or not (base.folder / "tokenizer.json").is_file() or not base.encodes_as_json:
+        if (folder := _folder_of(self.pair.base)) is None:
             return set()
         try:
-            return {line for _, line, _, _ in _loaded_twice(auto, base.folder, base.full, self.documents)}
+            return {line for _, line, _, _ in _loaded_twice(auto, folder, self.pair.base.full, self.documents)}
         except Exception:  # as above; then the base excuses nothing
             return set()
 
@@ -142,6 +137,13 @@ class ReloadPass:
     def _example(self, how: str, line: str, expected: list[int], found: list[int]) -> Example:
         ids = difference(self.pair.new, expected, self.pair.new, found)
         return Example(what=f"{how}: {shown(line)}", base=f"tokenizer.json: {ids[0]}", new=f"transformers: {ids[1]}")
+
+
+def _folder_of(tokenizer: Tokenizer) -> Path | None:
+    """The folder of a tokenizer, where it holds a tokenizer.json."""
+    folder = tokenizer.folder
+    is_there = folder is not None and (folder / "tokenizer.json").is_file() and tokenizer.encodes_as_json
+    return folder if is_there else None
 
 
 def auto_tokenizer() -> Any | None:
