@@ -3,7 +3,8 @@
 Importing this needs no torch, so that `vocabopt adapt --help` answers where none is installed.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -574,3 +575,11 @@ def option_of(field_name: str) -> str:
         if field_name in record.__dataclass_fields__:
             return flag_of(record, field_name)
     return "--" + field_name.replace("_", "-")
+
+
+def changed_option(before: Mapping[str, Any], now: Mapping[str, Any], ignored: Container[str]) -> str | None:
+    """The first option that differs from a run's record, with both values; None where none does."""
+    for name, value in json.loads(json.dumps(now)).items():  # as JSON gives it back: tuples are lists there
+        if name not in ignored and before.get(name) != value:
+            return f"another {option_of(name)}: {before.get(name)!r} then, {value!r} now"
+    return None

@@ -3,7 +3,6 @@
 Every cell is an adaptation of its own, kept as one JSON file, so a stopped probe goes on.
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from rich.table import Table
 from trainer.adaptation import adapt
 from trainer.adaptation.checks import check_early, plan_of
 from trainer.data import parse_budget
-from trainer.options import Cell, ProbeOptions, option_of
+from trainer.options import Cell, ProbeOptions, changed_option
 from trainer.processes import main_only
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
@@ -105,12 +104,8 @@ def _take(path: Path, record: dict[str, Any]) -> None:
         next_step = "Choose another folder with --out."
         earlier = read_json(path, next_step=next_step)
         check_fields(earlier, {"options": {}, "inputs": {"*": str}}, path, next_step)
-        # As JSON gives it back: tuples are lists there.
-        now = json.loads(json.dumps(record["options"]))
-        for name, value in now.items():
-            if name not in _NOT_SHARED and earlier["options"].get(name) != value:
-                before = earlier["options"].get(name)
-                raise _another(path.parent, f"another {option_of(name)}: {before!r} then, {value!r} now")
+        if (change := changed_option(earlier["options"], record["options"], _NOT_SHARED)) is not None:
+            raise _another(path.parent, change)
         for name, value in record["inputs"].items():
             # A plan's file that is new to the probe has no earlier content.
             if (before := earlier["inputs"].get(name, value)) != value:

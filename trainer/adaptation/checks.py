@@ -19,7 +19,7 @@ from trainer.init.models import checked_config, model_folder, refuse_quantized
 from trainer.layout import layout_of
 from trainer.memory.build import build
 from trainer.memory.target import checked_context
-from trainer.options import DEFAULT_CONTEXT, IDLE_OPTIONS, AdaptOptions, option_of
+from trainer.options import DEFAULT_CONTEXT, IDLE_OPTIONS, AdaptOptions, changed_option
 from trainer.plan import Lora, Plan, plan_by_name, stage_blocks
 from trainer.processes import join_processes, n_processes, pick_device
 from trainer.stages import Precision
@@ -266,13 +266,9 @@ def _check_same(options: AdaptOptions, identity: Mapping[str, Any]) -> None:
     path, next_step = options.out / "stages" / _MARKER, "Choose another folder with --out."
     earlier = read_json(path, next_step=next_step)
     check_fields(earlier, {"options": {}, "inputs": {}}, path, next_step)
-    # As JSON gives it back: tuples are lists there.
-    now = json.loads(json.dumps({"options": options.as_record(), "inputs": dict(identity)}))
-    given = earlier["options"]
-    for name, value in now["options"].items():
-        if name not in IDLE_OPTIONS and given.get(name) != value:
-            raise _another(options, f"another {option_of(name)}: {given.get(name)!r} then, {value!r} now")
-    for name, value in now["inputs"].items():
+    if (change := changed_option(earlier["options"], options.as_record(), IDLE_OPTIONS)) is not None:
+        raise _another(options, change)
+    for name, value in json.loads(json.dumps(dict(identity))).items():
         before = earlier["inputs"].get(name)
         if before != value:
             raise _another(options, _change_of(name, before, value, options))
