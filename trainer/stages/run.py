@@ -18,7 +18,7 @@ from trainer.init.models import first_line, place_model, save_model
 from trainer.layout import layout_of
 from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
-from trainer.processes import highest, is_main, join_processes, n_processes, rank, wait_for_all
+from trainer.processes import from_main, highest, is_main, join_processes, n_processes, rank, wait_for_all
 from trainer.stages import checkpoints
 from trainer.stages.checkpoints import check_stage_room
 from trainer.stages.freeze import finish_stage, narrow_frozen, narrows_frozen, prepare_stage
@@ -107,7 +107,7 @@ def run_stage(
         )
         if rank():  # all made the same adapters; each draws its own dropout
             torch.manual_seed(stage_seed(settings.seed, stage) + rank())
-        checkpoint = checkpoints.newest_complete(folder) if resume else None
+        checkpoint = from_main(lambda: checkpoints.newest_complete(folder)) if resume else None
         n_before = 0 if checkpoint is None else loop.n_tokens_read(checkpoints.step_of(checkpoint))
         with (
             shown.step(stage.name, loop.n_tokens_read(n_steps), "tokens", before=n_before) as advance,
