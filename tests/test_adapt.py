@@ -141,6 +141,7 @@ def test_each_stage_moves_its_own_parameters_and_no_other(adapted: Path) -> None
         before = now
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(llama: Path, run_dir: Path, adapted: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = command_of("adapt", llama, "--run", run_dir, *OPTIONS, "--out", out, "--quiet", "--save-every", 1)
@@ -199,6 +200,7 @@ def test_resume_with_an_edited_plan_names_stage_field_and_both_values(
     assert_refused(result, r"mine.toml: stages a then, b now", out / "nothing")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_names_the_command_that_goes_on_with_it(llama: Path, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out dir"
     more = ("--out", out, "--save-every", 1, "--budget", "2MB")
@@ -219,6 +221,7 @@ def test_an_interrupted_run_names_the_command_that_goes_on_with_it(llama: Path, 
     assert last.endswith(f"--out '{out}' --save-every 1 --budget 2MB --resume")
 
 
+@pytest.mark.slow
 def test_text_that_is_repeated_often_is_told_with_its_passes(llama: Path, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ("adapt", llama, "--run", run_dir, *OPTIONS, "--plan", "full", "--samples", 0)

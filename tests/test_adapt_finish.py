@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from trainer.init import dtype_of
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = (
     "--text", f"ko={CORPUS / 'ko' / 'news.txt'}", "--budget", "40kB", "--eval-bytes", "5kB",
     "--context", 32, "--batch", "1024tok", "--micro-batch", 8, "--plan", "full", "--learning-rate-factor", 20,

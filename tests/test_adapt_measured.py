@@ -32,6 +32,8 @@ from vocabopt.console import Advance, Console, Unit
 from vocabopt.errors import ForgettingError, RunDirectoryError
 from vocabopt.folder import write_json_atomic
 
+pytestmark = pytest.mark.slow
+
 PLAN = '[[stage]]\nname = "a"\nembeddings = "all"\nlearning_rate = 1e-2\n[[stage]]\nname = "b"\nblocks = "all"\n'
 #: A look at a model, by which its head and its attention are found out, has no more tokens than that.
 LOOK_TOKENS = 24

@@ -13,6 +13,8 @@ from command_line import vocabopt
 from helpers import CORPUS
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_sharded_adaptation_by_torchrun_is_that_of_one_process(llama: Path, run_dir: Path, tmp_path: Path) -> None:
     """Losses of every step, bits per byte, weights; what is printed and written is so once."""

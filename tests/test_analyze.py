@@ -349,6 +349,7 @@ def test_a_special_string_in_the_text_is_one_token_and_no_part_of_the_distributi
     assert counts["n_added_tokens"] == 1
 
 
+@pytest.mark.slow
 def test_the_order_of_documents_and_their_files_changes_nothing(tmp_path: Path) -> None:
     documents = [*HARD, *lines_of("ko")[:300]]
     lines(tmp_path / "one.txt", documents)
@@ -397,6 +398,7 @@ def test_decomposed_documents_have_no_morphemes(analyser: Any) -> None:
     assert find_morphemes(analyser, [unicodedata.normalize("NFD", "학교에 갔다")]).documents == ()
 
 
+@pytest.mark.slow
 def test_the_sample_of_documents_is_bounded(analyser: Any) -> None:
     counts = run(["mistral-7b-v1"], {"ko": CORPUS / "ko"}, morpheme_documents=7)["tokenizers"][0]["sets"]["ko"]
     assert counts["morphemes"]["n_documents"] == 7
@@ -407,6 +409,7 @@ def test_the_sample_of_documents_is_bounded(analyser: Any) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_ntrex_counts_are_the_library_s(data: Path) -> None:
     paths = {name: next((data / "xx_ntrex_other").glob(f"newstest2019.{name}.txt*")) for name in ("kat", "jpn", "vie")}
     places = ["mistral-7b-v1", data / "tok_llama3" / "tokenizer.model", data / "tok_t5"]

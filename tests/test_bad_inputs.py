@@ -17,6 +17,8 @@ from command_line import command_of, written
 
 from vocabopt.cli import main
 
+pytestmark = pytest.mark.slow
+
 #: Only these tell what happened: done, a promise did not hold, bad input, stopped.
 EXIT_CODES = {0, 1, 2, 130}
 #: A case that takes longer waits for something.

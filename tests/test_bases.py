@@ -105,6 +105,7 @@ def test_a_base_from_a_model_file_encodes_code_as_sentencepiece_does(original: t
 
 @settings(max_examples=150, deadline=None)
 @given(texts=st.lists(any_text, min_size=20, max_size=40))
+@pytest.mark.slow
 def test_a_base_from_a_model_file_encodes_any_text_as_sentencepiece_does(
     original: tuple[Base, Any], texts: list[str]
 ) -> None:
@@ -283,6 +284,7 @@ def test_real_tokenizers_of_other_kinds_are_refused(data: Path) -> None:
 # --- Forms of input --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_folder_a_model_file_and_the_built_in_base_are_one_base(mistral: Base, tmp_path: Path) -> None:
     folder = tmp_path / "Mistral-7B-v0.1"
     folder.mkdir()

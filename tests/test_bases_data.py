@@ -16,7 +16,7 @@ from vocabopt.console import Console
 from vocabopt.verification import VerifyOptions, verify
 from vocabopt.verification.summary import summary
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.slow]
 N_ADDED = 10_000
 SIZES = (0, 3_000, N_ADDED)
 BASES = {

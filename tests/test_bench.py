@@ -22,6 +22,8 @@ from bench.measure import Run  # noqa: E402
 from bench.results import Row  # noqa: E402
 from bench.texts import BenchError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]
 N_ROWS = 1400
 SIZES = (1500, 2000)

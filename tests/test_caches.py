@@ -39,6 +39,7 @@ def run(*arguments: object, environment: dict[str, str]) -> "subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")
 
 
+@pytest.mark.slow
 def test_a_sweep_without_any_cache_folder_works_and_says_how_to_keep_one(
     sealed: dict[str, str], tmp_path: Path
 ) -> None:

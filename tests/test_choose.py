@@ -176,6 +176,7 @@ def test_a_curve_whose_next_tokens_save_nothing_takes_none_and_says_so(n_tokens:
     )
 
 
+@pytest.mark.slow
 def test_a_curve_without_a_knee_takes_the_smallest_size_that_a_rule_names() -> None:
     """Half of the tokens are used from 10,000 on: the rule `used` names less than `marginal`, which is unbounded."""
     n_used = [min(size, 10_000 + (size - 10_000) // 2) if size > 10_000 else size for size in range(1, 40_001)]

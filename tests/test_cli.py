@@ -132,6 +132,7 @@ def test_broken_records_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cp949", "broken JSON"])
+@pytest.mark.slow
 def test_the_remedy_a_message_names_works_in_the_same_folder(name: str, tmp_path: Path) -> None:
     """The default folder of a corpus must not be lost to a first try that failed."""
     file_name, data, match = BAD_TEXT[name]
@@ -346,6 +347,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 # --- What is printed -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_table_shows_every_size_and_the_choice_with_its_reason(swept: Path) -> None:
     result = vocabopt("sweep", KOREAN, "--out", swept)
     sweep = json.loads((swept / "sweep.json").read_text("utf-8"))
@@ -392,6 +394,7 @@ def test_without_held_out_text_the_table_shows_dashes_not_zeros(tmp_path: Path) 
     assert "the knee of the training input ratio" in result.stdout
 
 
+@pytest.mark.slow
 def test_json_prints_sweep_json_and_nothing_else_in_utf_8_whatever_the_terminal_s_encoding(tmp_path: Path) -> None:
     path = written(tmp_path / "한국어.txt", KOREAN.read_bytes())
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -404,6 +407,7 @@ def test_json_prints_sweep_json_and_nothing_else_in_utf_8_whatever_the_terminal_
     assert printed["format_version"] == FORMAT_VERSION
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing(swept: Path, tmp_path: Path) -> None:
     done = process("sweep", KOREAN, "--quiet", "--out", tmp_path / "out")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -432,6 +436,7 @@ def test_progress_tells_share_time_left_and_rate(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.slow
 def test_a_terminal_gets_progress_bars(tmp_path: Path) -> None:
     import pty
 
@@ -452,6 +457,7 @@ def test_a_terminal_gets_progress_bars(tmp_path: Path) -> None:
     assert "done in" not in text
 
 
+@pytest.mark.slow
 def test_text_from_standard_input_gives_the_curve_of_the_same_file(swept: Path, tmp_path: Path) -> None:
     done = process("sweep", "-", "--out", tmp_path / "out", input=KOREAN.read_text("utf-8"), encoding="utf-8")
     assert done.returncode == 0, done.stderr
@@ -465,6 +471,7 @@ def test_the_default_folder_is_named_by_corpus_and_base(tmp_path: Path, monkeypa
     assert (tmp_path / "reports" / "corpus-mistral-7b-v1" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_single_line_of_100_mb_takes_bounded_time(tmp_path: Path) -> None:
     line = KOREAN.read_text("utf-8").replace("\n", " ").encode()
     path = written(tmp_path / "long.txt", line * (100_000_000 // len(line) + 1))
@@ -475,6 +482,7 @@ def test_a_single_line_of_100_mb_takes_bounded_time(tmp_path: Path) -> None:
     assert (train["n_documents"], train["n_bytes"]) == (1, path.stat().st_size)
 
 
+@pytest.mark.slow
 def test_a_long_line_without_a_single_space_takes_bounded_time(tmp_path: Path) -> None:
     path = written(tmp_path / "solid.txt", "".join(KOREAN.read_text("utf-8").split()) * 200)
     start = time.monotonic()
@@ -482,6 +490,7 @@ def test_a_long_line_without_a_single_space_takes_bounded_time(tmp_path: Path) -
     assert time.monotonic() - start < SECONDS_FOR_100_MB
 
 
+@pytest.mark.slow
 def test_after_the_warm_up_a_sweep_compiles_nothing(tmp_path: Path) -> None:
     """Neither a first run, one that reuses the counts, nor one of text that outgrows tables: set-up has done it."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
@@ -533,6 +542,7 @@ def interrupted(arguments: Sequence[object], is_time: Callable[[str], bool]) -> 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.slow
 def test_ctrl_c_while_growing_leaves_nothing_half_written_and_the_run_can_be_taken_up(
     wide_text: Path, tmp_path: Path
 ) -> None:

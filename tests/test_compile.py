@@ -10,6 +10,8 @@ from stages import SETTINGS, TinyText, tiny_llama, train
 
 from trainer.plan import Stage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for CPUs with g++, which is not installed")

@@ -31,6 +31,8 @@ from trainer.processes import pick_device
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.tokenizer import load_base
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {
     "paths": (str(ROOT / "corpus" / "en"),),

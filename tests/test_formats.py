@@ -198,6 +198,7 @@ def test_what_is_no_plain_text_is_refused(tmp_path: Path, name: str, what: str, 
 
 
 @pytest.mark.parametrize("text", TEXT)
+@pytest.mark.slow
 def test_text_that_only_looks_like_it_is_text(tmp_path: Path, text: str) -> None:
     for block_bytes in SIZES:
         assert documents_of(written(tmp_path / "a.txt", text), block_bytes=block_bytes) == text.splitlines()
@@ -310,6 +311,7 @@ def test_a_file_of_which_no_record_can_be_read_gives_one_message(tmp_path: Path)
 # --- The entrances ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_json_lines_through_a_pipe_are_read_where_it_is_said(tmp_path: Path) -> None:
     runner = CliRunner()
     piped = (_OBJECTS * 30).encode()
@@ -327,6 +329,7 @@ def test_json_lines_through_a_pipe_are_read_where_it_is_said(tmp_path: Path) -> 
     assert sweep["sets"]["train"]["n_chars"] == 60
 
 
+@pytest.mark.slow
 def test_every_entrance_refuses_records_that_are_called_text(tmp_path: Path) -> None:
     plain, records = written(tmp_path / "a.txt", "가나다\n" * 60), written(tmp_path / "b.txt", _OBJECTS)
     for arguments in (

@@ -258,6 +258,7 @@ def assert_same_growth(base: Base, texts: Mapping[str, Sequence[str]], min_savin
     scripts=st.sampled_from([HANGUL, HANGUL, (), ("Latin",)]),
     protected=st.sampled_from([[], ["prot"]]),
 )
+@pytest.mark.slow
 def test_growth_is_that_of_the_reference_and_its_tokenizers_give_the_counts(
     name: str,
     extra: list[str],

@@ -81,6 +81,7 @@ def test_what_the_guard_leaves_open_of_a_protected_text_is_said_before_tokens_ar
     assert kept["points"][-1]["sets"]["kop"]["n_tokens"] == kept["sets"]["kop"]["n_tokens_base"]
 
 
+@pytest.mark.slow
 def test_a_protected_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "vi.txt").write_text("\n".join(LATIN), "utf-8")
     result = vocabopt(
@@ -95,6 +96,7 @@ def test_a_protected_text_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.slow
 def test_merge_gives_the_command_that_checks_what_the_sweep_protected(tmp_path: Path, is_folder: bool) -> None:
     """The command is run as it is printed; with it nothing is left to warn of the text."""
     english = tmp_path / "text" / "en" / "a b.txt"
@@ -165,6 +167,7 @@ def test_a_share_that_is_none_is_refused(tmp_path: Path) -> None:
 # --- The verdict -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_tokenizer_that_nothing_guards_is_no_pass(latin_run: tuple[Path, str], tmp_path: Path) -> None:
     run, _ = latin_run
     result = vocabopt("merge", run, "--size", 40, "--out", tmp_path / "new")
@@ -184,6 +187,7 @@ def test_a_tokenizer_that_nothing_guards_is_no_pass(latin_run: tuple[Path, str],
     assert check["examples"][0]["what"].startswith("tokenizer.json, built-in English and code: ")
 
 
+@pytest.mark.slow
 def test_protected_english_that_changed_fails(latin_run: tuple[Path, str], tmp_path: Path) -> None:
     vocabopt("merge", latin_run[0], "--size", 40, "--out", tmp_path / "new", "--quiet")
     (tmp_path / "en.txt").write_text("\n".join(line for line in plain_lines() if "\n" not in line), "utf-8")

@@ -227,6 +227,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_init_holds_no_second_copy_of_the_model(llama_merged: Path, folders: Path, tmp_path: Path) -> None:
     """Peak resident memory of a process of its own, files mapped into it included, against the bytes of the weights."""
     widths = {"hidden_size": 768, "intermediate_size": 2_048, "num_hidden_layers": 5, "num_attention_heads": 4}

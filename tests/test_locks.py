@@ -47,6 +47,7 @@ def commands(swept: Path, out: Path) -> dict[str, list[object]]:
     }
 
 
+@pytest.mark.slow
 def test_every_command_that_writes_is_told_who_holds_the_folder(swept: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with started(holder(out), stdout=subprocess.PIPE, text=True) as running:
@@ -147,6 +148,7 @@ with file_lock(Path({str(tmp_path / "a.json")!r}), "two"):
         assert "b.json" not in done.stderr
 
 
+@pytest.mark.slow
 def test_only_the_first_process_of_torchrun_takes_the_lock(swept: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with started(holder(out), stdout=subprocess.PIPE, text=True) as running:

@@ -146,6 +146,7 @@ def test_the_peak_that_a_trained_stage_reports_is_the_predicted_one(tmp_path: Pa
     assert cost.peak_bytes("adamw") == pytest.approx(run.peak_bytes, rel=0.15)
 
 
+@pytest.mark.slow
 def test_every_stage_takes_less_than_full_training_predicted_and_measured() -> None:
     """Where the weights weigh most, as in a large model, the stages are what makes training fit."""
     config, how = config_of("llama", n_blocks=2, intermediate_size=512), settings(SHORT, accumulates=False)

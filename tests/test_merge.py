@@ -77,6 +77,7 @@ def tekken_base(qwen2_like: Base, tmp_path_factory: pytest.TempPathFactory) -> s
 # --- The files, each read by its own library -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_merge_writes_the_choice_and_the_proof_and_says_how_to_load_it(swept: Path, tmp_path: Path) -> None:
     n_added = json.loads((swept / "sweep.json").read_text("utf-8"))["choice"]["n_added"]
     result = vocabopt("merge", swept, "--out", tmp_path / "tokenizer")
@@ -100,6 +101,7 @@ def test_a_merge_that_fails_leaves_nothing_of_its_own(swept: Path, tmp_path: Pat
     assert list(out.iterdir()) == [kept]
 
 
+@pytest.mark.slow
 def test_a_folder_whose_name_is_not_utf_8_is_to_be_renamed_first(swept: Path, tmp_path: Path) -> None:
     out = tmp_path / os.fsdecode("합".encode("cp949"))
     done = process("merge", swept, "--size", "5", "--out", out)
@@ -108,6 +110,7 @@ def test_a_folder_whose_name_is_not_utf_8_is_to_be_renamed_first(swept: Path, tm
     assert done.stdout.splitlines()[-1].endswith(rf"Rename it first: {tmp_path}/\xc7\xd5")
 
 
+@pytest.mark.slow
 def test_quiet_merge_prints_nothing(swept: Path, tmp_path: Path) -> None:
     result = vocabopt("merge", swept, "--size", 5, "--out", tmp_path / "tokenizer", "--quiet")
     assert (result.exit_code, result.output) == (0, "")
@@ -235,6 +238,7 @@ def test_extension_json_counts_are_those_of_the_exported_tokenizer(run: Run) -> 
     assert record["proof"]["n_changed_chunks"] == 0
 
 
+@pytest.mark.slow
 def test_padding_is_recorded_and_makes_no_token(swept: Path, tmp_path: Path) -> None:
     result = vocabopt("merge", swept, "--size", 5, "--pad-to", 128, "--out", tmp_path / "tokenizer", "--quiet")
     assert result.exit_code == 0
@@ -291,6 +295,7 @@ def test_another_version_s_run_is_refused(tmp_path: Path) -> None:
     assert re.search(rf"format_version is not {FORMAT_VERSION}, so another version", result.stderr)
 
 
+@pytest.mark.slow
 def test_another_tokenizer_in_the_way_is_refused_and_kept(swept: Path, tmp_path: Path) -> None:
     out = tmp_path / "tokenizer"
     assert vocabopt("merge", swept, "--size", 5, "--out", out, "--quiet").exit_code == 0
@@ -512,6 +517,7 @@ def test_truncation_of_the_base_is_kept_and_cuts_no_count(folders: Path, tmp_pat
     assert written_json["truncation"] == value["truncation"]
 
 
+@pytest.mark.slow
 def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path) -> None:
     run = tmp_path / "a [b] *c? [/red]"
     text = CORPUS / "ko" / "news.txt"

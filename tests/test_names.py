@@ -17,6 +17,8 @@ from helpers import CORPUS
 from vocabopt.folder import folder_lock
 from vocabopt.text.utf8 import encoded_for_display, json_bytes, printable
 
+pytestmark = pytest.mark.slow
+
 KOREAN = CORPUS / "ko" / "news.txt"
 #: "한국" in CP949.
 NAME = os.fsdecode("한국".encode("cp949"))

@@ -24,6 +24,8 @@ from trainer.stages import StageSettings, run_stage
 from vocabopt.console import Console
 from vocabopt.errors import TrainingError
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 LIMIT_BYTES = 64 << 30
 

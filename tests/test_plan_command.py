@@ -123,6 +123,7 @@ def test_rows_come_from_a_sweep_s_choice(model: Path, tmp_path: Path) -> None:
     assert (record["n_rows"], record["n_added"]) == (590, 90)
 
 
+@pytest.mark.slow
 def test_a_default_context_ends_at_the_model_s_positions_and_is_told(model: Path) -> None:
     """256 positions, and a default of 1,024."""
     small = ("--micro-batch", 2, "--lora-rank", 8)
@@ -153,6 +154,7 @@ def report_of(model: Path, gpu_bytes: int, **options: Any) -> PlanReport:
     )
 
 
+@pytest.mark.slow
 def test_the_remedy_named_is_the_first_that_fits_and_all_of_it_is_needed(model: Path) -> None:
     free = report_of(model, 10**9).stages[0]
     peak = free.cost.peak_bytes("adamw")
@@ -193,6 +195,7 @@ def test_the_weights_outside_the_blocks_and_of_a_block_are_those_of_the_model(mo
     assert stage.cost.block_bytes == 4 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 160 * 64 + 2 * 64)
 
 
+@pytest.mark.slow
 def test_a_stage_that_does_not_fit_is_named_with_what_would_help(model: Path) -> None:
     result = vocabopt("plan", model, "--added", 88, "--budget", "1Mtok", "--plan", "full", "--gpu", "2MB", *SMALL)
     assert result.exit_code == 0, result.stderr
@@ -204,6 +207,7 @@ def test_a_stage_that_does_not_fit_is_named_with_what_would_help(model: Path) ->
     assert re.search(r"Stage all does not fit --gpu 2MB \(\d\.\d MB with adamw\)\.", result.stdout)
 
 
+@pytest.mark.slow
 def test_the_margin_and_the_process_s_own_memory_decide_what_fits(model: Path) -> None:
     """To the byte: the peak of tensors and the process must leave the margin, and so must what is named as a remedy."""
     free = report_of(model, 10**9).stages[0]
@@ -227,6 +231,7 @@ def test_the_margin_and_the_process_s_own_memory_decide_what_fits(model: Path) -
 # --- Several GPUs, measuring, disk and host -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_several_gpus_divide_hours_and_a_step(model: Path) -> None:
     """A step of 256 tokens is four sequences of 64: two a GPU on two of them, so that none waits for a second pass."""
     one, two = (report_of(model, 10**9, n_gpus=n, micro_batch=2) for n in (1, 2))
@@ -260,6 +265,7 @@ def test_measuring_takes_the_flops_that_torch_counts_in_a_forward_pass(model: Pa
     assert (halves.measuring.n_times, halves.options.tflops_of_measuring) == (3, 400.0)
 
 
+@pytest.mark.slow
 def test_disk_and_host_memory_by_hand(model: Path) -> None:
     """redwhale: the new rows' model and four stages; checkpoints of weights that train, and two states of each."""
     report = report_of(model, 10**9, plan="redwhale", precision="bf16")

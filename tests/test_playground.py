@@ -66,6 +66,7 @@ def test_a_base_of_32_000_tokens_and_2_000_added_weigh_less_than_200_kb(mistral:
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["tok_llama3/tokenizer.model", "tok_qwen/qwen.tiktoken"])
+@pytest.mark.slow
 def test_the_largest_bases_leave_room_in_a_page_of_4_mb(data: Any, name: str) -> None:
     from vocabopt.tokenizer import load_base
 

@@ -137,6 +137,7 @@ def test_copied_paragraphs_leave_their_document(tmp_path: Path) -> None:
     assert (step["n_documents_out"], step["n_changed"], step["n_units_removed"]) == (2, 1, 2)
 
 
+@pytest.mark.slow
 def test_workers_and_shards_change_no_document(tmp_path: Path) -> None:
     texts = long_documents(400)
     source = jsonl(tmp_path / "in.jsonl", *texts, *texts[:50])
@@ -152,6 +153,7 @@ def test_workers_and_shards_change_no_document(tmp_path: Path) -> None:
         assert [step[name] for step in one["steps"]] == [step[name] for step in two["steps"]]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     texts = [f"{i} {text}" for i in range(8) for text in long_documents(400)]
     source = jsonl(tmp_path / "in.jsonl", *texts, *texts[:200])
@@ -270,6 +272,7 @@ def test_a_result_among_the_text_is_refused(tmp_path: Path) -> None:
     assert_refused(result, r"--out .*/in/out: lies inside .*/in, and would be read as text", tmp_path / "in")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_says_so_and_the_run_goes_on(tmp_path: Path) -> None:
     texts = [f"{i} {text}" for i in range(6) for text in long_documents(400)]
     source = jsonl(tmp_path / "in.jsonl", *texts)
@@ -283,6 +286,7 @@ def test_a_worker_that_is_killed_says_so_and_the_run_goes_on(tmp_path: Path) -> 
     assert vocabopt(*arguments).exit_code == 0
 
 
+@pytest.mark.slow
 def test_what_an_unfinished_run_left_does_not_stay_among_another_s(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "in.jsonl", *(f"{i} {text}" for i in range(3) for text in long_documents(400)))
     out = ("--out", tmp_path / "out")

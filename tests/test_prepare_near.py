@@ -67,6 +67,7 @@ def test_the_kernel_s_n_grams_are_those_of_python_s_sets(texts: list[str]) -> No
         assert jaccard(own[i], own[j]) == pytest.approx(similarity(a, b))
 
 
+@pytest.mark.slow
 def test_what_is_found_is_what_comparing_every_pair_finds() -> None:
     rng, originals = random.Random(0), sample_documents(120)
     words = [word for text in originals for word in text.split()]

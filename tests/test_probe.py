@@ -9,6 +9,8 @@ import pytest
 from command_line import assert_refused, replaced, vocabopt, written
 from helpers import CORPUS
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = (
     "--text", f"ko={CORPUS / 'ko' / 'news.txt'}",
     "--eval", f"en={CORPUS / 'en' / 'chat.txt'}",

@@ -69,6 +69,7 @@ def test_a_signal_to_all_processes_ends_them_with_one_sentence(
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(preparing: list[str], tmp_path: Path) -> None:
     with started(preparing, stderr=subprocess.DEVNULL, start_new_session=True) as running:
         wait_for(lambda: has_workers(running.pid))

@@ -83,6 +83,7 @@ def odd_documents(seed: int, n: int, *, forbidden: str) -> list[str]:
 # --- P1: the curve's counts are those of the exported tokenizer -------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_p1_counts_are_exact_at_every_size_of_the_grid_on_every_set(run: Run) -> None:
     sizes = run.sizes()
     assert (sizes[0], sizes[-1], len(sizes)) == (0, len(run.curve), 10)
@@ -97,6 +98,7 @@ def test_p1_counts_are_exact_at_every_size_of_the_grid_on_every_set(run: Run) ->
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("form", ["lines", "records", "files"])
+@pytest.mark.slow
 def test_p1_counts_of_odd_documents_are_exact(form: str, base: str, folders: Path, tmp_path: Path) -> None:
     # A line holds no LF, nor a CR at its end; a record and a file hold anything but NUL.
     documents = odd_documents(1, 400, forbidden="\0\n\r" if form == "lines" else "\0")
@@ -135,6 +137,7 @@ def test_p1_counts_of_odd_documents_are_exact(form: str, base: str, folders: Pat
 # --- P2: what the base is, stays --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_p2_everything_of_the_base_is_unchanged(run: Run) -> None:
     n, base = run.base.n_tokens, json.loads(run.base.full.to_str())
     for size in (0, 1, len(run.curve)):
@@ -273,6 +276,7 @@ def test_p4_scaffold_is_the_rows_that_the_training_text_never_uses(run: Run) -> 
 @given(text=st.one_of(any_text, edge_text))
 @example(text="".join(ODD_PARTS))
 @example(text=" ".join(ODD_PARTS))
+@pytest.mark.slow
 def test_p5_text_comes_back_as_from_the_base(run: Run, text: str) -> None:
     for tokenizer in (merged_at_end(run), merged_at_half(run)):
         for keep in (True, False):
@@ -338,6 +342,7 @@ def test_p6_special_tokens_and_template_are_those_of_the_base(run: Run) -> None:
 
 
 @pytest.mark.parametrize("base", ["mistral-7b-v1", "qwen2-like"])
+@pytest.mark.slow
 def test_p7_another_process_with_other_threads_and_hashes_writes_the_same_bytes(
     base: str, run_of: Callable[[str], Run], folders: Path, tmp_path: Path
 ) -> None:
@@ -350,6 +355,7 @@ def test_p7_another_process_with_other_threads_and_hashes_writes_the_same_bytes(
         assert (run_of(base).out / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_p7_neither_the_order_of_lines_nor_their_files_matter(run: Run, tmp_path: Path) -> None:
     choose = random.Random(7)
     for language in ("ko", "en"):

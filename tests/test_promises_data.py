@@ -10,7 +10,7 @@ import pytest
 from conftest import Run, sweep
 from helpers import all_ids, has_hangul, split_heldout
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.slow]
 PAPER_GRID = range(8_000, 40_001, 4_000)
 N_BYTES = 5_000_000
 

@@ -327,6 +327,7 @@ def test_what_is_known_of_openai_s_files_is_what_tiktoken_has(name: str, monkeyp
         assert theirs._encode_only_native_bpe(text) == ours._encode_only_native_bpe(text)
 
 
+@pytest.mark.slow
 def test_a_sweep_remembers_how_its_rank_file_was_completed(
     tmp_path: Path, qwen2_like: Base, run_on: Callable[..., Run]
 ) -> None:
@@ -346,6 +347,7 @@ def tekken_texts() -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["tekken_240718.json", "tekken_240911.json"])
+@pytest.mark.slow
 def test_tekken_encodes_as_mistral_common_does(name: str) -> None:
     from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
@@ -481,6 +483,7 @@ def published(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         ("qwen", "a/b.tiktoken", "qwen"),
     ],
 )
+@pytest.mark.slow
 def test_published_ranks_are_known_by_name_and_content(
     name: str, file: str, found: str, published: dict[str, Path], tmp_path: Path
 ) -> None:

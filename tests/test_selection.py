@@ -14,6 +14,8 @@ from trainer.selection import CompareOptions
 from trainer.selection.parts import split_text
 from vocabopt.console import Console
 
+pytestmark = pytest.mark.slow
+
 ARMS = ["random", "length", "perplexity", "diversity", "none", "cleaned", "all", "all, whole"]
 OPTIONS = (
     "--budget", "12kB", "--size", 64, "--probe-text", "2kB", "--batch", "1kB", "--eval-bytes", "2kB", "--seeds", 2,

@@ -96,6 +96,7 @@ def check(value: Mapping[str, Any], documents: list[str]) -> str:
 
 
 @pytest.mark.parametrize("family", ["byte-level", "sentencepiece"])
+@pytest.mark.slow
 def test_p1_counts_are_exact_or_refused_whatever_a_tokenizer_json_says(family: str) -> None:
     made = (
         byte_level_settings(byte_level_model(), N_SETTINGS, seed=1)
@@ -215,6 +216,7 @@ def test_the_proof_by_chunks_alone_passes_a_wrong_count_and_that_by_documents_do
     assert not (tmp_path / "run" / "curve.parquet").exists()
 
 
+@pytest.mark.slow
 def test_sensitivity_and_analyze_stop_at_a_wrong_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, text = trimming_base(tmp_path / "base"), indented(tmp_path)
     other = tmp_path / "other.txt"
@@ -331,6 +333,7 @@ def test_p1_holds_around_a_crossing_piece_for_any_text(text: str) -> None:
         assert growth.curve["n_tokens_train"][size - 1] == n_tokens(merged(base, growth.curve, size), documents)
 
 
+@pytest.mark.slow
 def test_p1_gemma_3_on_code_and_korean(data: Path) -> None:
     path = data / "tok_more" / "gemma3"
     if not path.is_dir():
@@ -460,6 +463,7 @@ def test_every_added_token_is_in_the_sample_with_what_may_stand_beside_it(tmp_pa
     assert proof["n_tokens"] == n_tokens(run.base.full, texts)
 
 
+@pytest.mark.slow
 def test_a_run_without_its_documents_is_not_merged(tmp_path: Path) -> None:
     run = sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko" / "news.txt", max_added=50)
     (run.out / PROOF_PARQUET).unlink()
@@ -487,6 +491,7 @@ def test_p1_settings_on_the_whole_vocabulary(name: str, request: pytest.FixtureR
     assert answers["exact"] >= 1
 
 
+@pytest.mark.slow
 def test_a_union_is_proved_on_whole_documents(tmp_path: Path) -> None:
     run = sweep(tmp_path / "run", "mistral-7b-v1", CORPUS / "ko", method="union", sizes="2000", max_added=200)
     merge_run(run.out, tmp_path / "union")

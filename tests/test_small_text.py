@@ -32,6 +32,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list
     return root / "run", result.stdout, texts
 
 
+@pytest.mark.slow
 def test_documents_of_the_proof_are_counted_once_and_apart_from_parts(small_run: tuple[Path, str, list[str]]) -> None:
     run, printed, texts = small_run
     long = [text for text in texts if len(text.encode()) > EXCERPT_BYTES]
@@ -59,6 +60,7 @@ def test_few_held_out_documents_are_warned_of(small_run: tuple[Path, str, list[s
     assert told in (run / "report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_merge_of_no_tokens_says_that_nothing_was_added(small_run: tuple[Path, str, list[str]]) -> None:
     result = vocabopt("merge", small_run[0], "--size", 0, "--out", small_run[0].parent / "nothing")
     assert result.exit_code == 0, result.stderr

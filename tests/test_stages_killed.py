@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).with_name("stages_killed.py")
 
 

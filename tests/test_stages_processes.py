@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from stages_processes import CASES, run_case
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).with_name("stages_processes.py")
 
 

@@ -34,7 +34,7 @@ from vocabopt import console
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 # --- Going on ---------------------------------------------------------------------------------------------------------

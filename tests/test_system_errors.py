@@ -25,6 +25,8 @@ from vocabopt.text.readers import ReadOptions, read_blocks
 from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import load_base
 
+pytestmark = pytest.mark.slow
+
 KOREAN = CORPUS / "ko" / "news.txt"
 
 

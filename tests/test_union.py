@@ -90,6 +90,7 @@ def test_a_prefix_of_one_training_is_the_training_at_that_size(size: int, out: P
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_prefixes_of_real_korean_are_trainings_too(data: Path, tmp_path: Path) -> None:
     with gzip.open(data / "ko_nsmc_reviews" / "reviews.txt.gz", "rt", encoding="utf-8", newline="\n") as stored:
         lines = [line.rstrip("\n") for line, _ in zip(stored, range(60_000), strict=False) if line.strip()]
@@ -217,6 +218,7 @@ def chinese_habit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("scores", ["unique", "zero"])
+@pytest.mark.slow
 def test_a_given_vocabulary_is_measured_as_it_is_merged(scores: str, chinese_habit: Path, tmp_path: Path) -> None:
     options = ("--method", "union", "--vocab", chinese_habit, "--scores", scores, "--sizes", "1500", "--quiet")
     assert vocabopt("sweep", CORPUS, *options, "--out", tmp_path / "run").exit_code == 0

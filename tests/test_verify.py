@@ -130,6 +130,7 @@ def spoil(grown: dict[str, Path], tmp_path: Path, no_reload: None) -> Callable[.
 # --- What passes ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_grown_tokenizer_passes_every_check(run: Run) -> None:
     size, n = len(run.curve), run.base.n_tokens
     report = verified(
@@ -471,6 +472,7 @@ def test_a_model_file_with_other_scores_disagrees(grown: dict[str, Path], spoil:
     assert report.check(SETTINGS).counts["n_model_pieces_not_below"] > 0
 
 
+@pytest.mark.slow
 def test_a_rank_file_is_read_by_tiktoken(
     grown: dict[str, Path], spoil: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from vocabopt.verification.checks_vocabulary import (
     llama_cpp_hash,
 )
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 
 def chinese_llama(data: Path, out: Path, scores: Scores) -> Report:
