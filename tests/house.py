@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 ROOTS = ("vocabopt", "trainer")
-#: `os._exit` is documented; its name is private in look alone.
-PUBLIC = {"_exit"}
+#: `os._exit` is documented, and operators of torch have no other name: these are private in look alone.
+PUBLIC = {"_exit", "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"}
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ NOBODY = """
 import os, sys, tempfile
 import vocabopt.analysis.run, vocabopt.choice.choose, vocabopt.merging.run, vocabopt.report.page
 import vocabopt.pipeline, vocabopt.verification, vocabopt.tokenizer.load, huggingface_hub, vocabopt.folder
-import vocabopt.cli, vocabopt.verification.load, vocabopt.report.page, vocabopt.report.charts
+import vocabopt.cli, vocabopt.cli.commands, vocabopt.report.charts
 import vocabopt.cli as cli
 cli.use_caches = lambda: None
 os.setgid(65534); os.setuid(65534)
