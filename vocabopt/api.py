@@ -146,7 +146,7 @@ class Sweep:
 
     def report(self) -> Path:
         """Write report.html and figures/ of the run anew, and return the page's path."""
-        from vocabopt.report.rebuild import rebuild_report
+        from vocabopt.report.page import rebuild_report
 
         return rebuild_report(self.out)
 

@@ -10,9 +10,19 @@ import numpy as np
 from trainer.selection.parts import ALL, ARMS
 from vocabopt.amounts import shown_bytes
 from vocabopt.folder import write_bytes_atomic
-from vocabopt.report.draw import Drawing, Key, Style, axis_title, frame, house_style, render, size_axis
-from vocabopt.report.svg import COLOURS, series_style
-from vocabopt.report.tables_page import render_tables
+from vocabopt.report.draw import (
+    COLOURS,
+    Drawing,
+    Key,
+    Style,
+    axis_title,
+    frame,
+    house_style,
+    render,
+    series_style,
+    size_axis,
+)
+from vocabopt.report.page import render_tables
 from vocabopt.tables import PlainTable, listed, shown
 
 _CAPTION = (

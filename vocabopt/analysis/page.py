@@ -16,9 +16,21 @@ from matplotlib.transforms import Affine2D, ScaledTranslation
 from vocabopt import __version__
 from vocabopt.analysis.measure import best
 from vocabopt.folder import write_bytes_atomic, write_json_atomic
-from vocabopt.report.draw import LINE_HEIGHT, POINT, WIDTH, Drawing, Picture, bare, house_style, render
+from vocabopt.report.draw import (
+    COLOURS,
+    DARK,
+    LINE_HEIGHT,
+    POINT,
+    WIDTH,
+    Drawing,
+    Picture,
+    bare,
+    colour_rules,
+    colour_variables,
+    house_style,
+    render,
+)
 from vocabopt.report.page import environment, policy
-from vocabopt.report.svg import COLOURS, DARK, colour_rules, colour_variables
 from vocabopt.report.text import fixed, plain
 from vocabopt.text.utf8 import encoded_for_display
 

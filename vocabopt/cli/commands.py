@@ -202,7 +202,7 @@ def report(values: Values, output: Output, *, run_dir: Path) -> None:
       vocabopt report reports/corpus-mistral-7b-v1
       vocabopt report reports/news --quiet
     """
-    from vocabopt.report.rebuild import rebuild_report
+    from vocabopt.report.page import rebuild_report
 
     if run_dir.is_dir():
         hold(run_dir)

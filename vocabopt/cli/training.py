@@ -137,7 +137,7 @@ def adapt(values: Values, output: Output, *, resume: bool) -> None:
 
 def _report_again(out: Path) -> Path | None:
     """The page of a sweep's folder with what was adapted in it; None for a folder without a sweep."""
-    from vocabopt.report.rebuild import rebuild_report
+    from vocabopt.report.page import rebuild_report
 
     return rebuild_report(out) if (out / "sweep.json").is_file() else None
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from vocabopt import __version__
 from vocabopt.folder import write_bytes_atomic
 from vocabopt.preparation.funnel import funnel_notes
-from vocabopt.report.charts_funnel import draw_funnel
+from vocabopt.report.charts import draw_funnel
 from vocabopt.report.draw import house_style, render
 from vocabopt.report.inputs import PrepareRecord
 from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment, policy, style_sheet
