@@ -102,12 +102,12 @@ def tell(story: Story) -> int:
 
 def _size(story: Story) -> int:
     """How many tokens to add: what was asked for, or what the sweep recommends, but at least 256."""
-    from vocabopt.run_files import read_sweep
+    from vocabopt.run_directory import read_sweep
 
     if story.size is not None:
         return story.size
     sweep = read_sweep(story.out)
-    recommended = int(sweep["choice"]["n_added"])
+    recommended = sweep.choice.n_added
     if recommended >= MIN_ADDED:
         return recommended
     click.echo(

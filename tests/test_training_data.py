@@ -28,6 +28,7 @@ from trainer.data import (
     target_and_replays,
 )
 from vocabopt.errors import CorpusError, OptionError
+from vocabopt.run_directory import read_sweep
 from vocabopt.text.corpus import named_set
 from vocabopt.text.readers import ReadOptions
 from vocabopt.text.sets import HELDOUT, TRAIN
@@ -200,7 +201,7 @@ def test_copies_of_a_document_do_not_lie_side_by_side(tmp_path: Path) -> None:
 
 def test_what_a_sweep_held_out_is_not_trained_on(swept: Path) -> None:
     sweep = json.loads((swept / "sweep.json").read_text("utf-8"))
-    held_out = HeldOut.of_sweep(sweep)
+    held_out = HeldOut.of_sweep(read_sweep(swept))
     assert held_out == HeldOut(share=0.05, seed=0)
     split = split_heldout(lines_in(NEWS))
     plan = plan_of(NEWS, held_out=held_out, stage_shares=(1.0,))

@@ -35,7 +35,7 @@ from trainer.stages.settings import StepBatch
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
 from vocabopt.folder import digest
-from vocabopt.run_files import read_sweep
+from vocabopt.run_directory import read_sweep
 from vocabopt.text.corpus import named_set, tell_shared
 from vocabopt.text.documents import texts_of
 

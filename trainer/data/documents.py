@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import xxhash
@@ -18,6 +18,7 @@ from vocabopt.choice.options import parse_bytes, parse_tokens
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.growth.counts import Documents
+from vocabopt.records import SweepRecord
 from vocabopt.text.corpus import TextSet, corpus_set, n_stored_bytes
 from vocabopt.text.documents import content_hashes, documents_of_sets, is_held_out
 from vocabopt.text.readers import ReadOptions
@@ -51,9 +52,9 @@ class HeldOut:
             raise OptionError(f"held-out share {self.share}: must be at least 0 and below 1 (0.05 holds out 5 %).")
 
     @classmethod
-    def of_sweep(cls, sweep: Mapping[str, Any]) -> "HeldOut":
+    def of_sweep(cls, sweep: SweepRecord) -> "HeldOut":
         """That of the sweep whose sweep.json this is."""
-        return cls(share=sweep["options"]["heldout"], seed=sweep["options"]["seed"])
+        return cls(share=sweep.options.heldout, seed=sweep.options.seed)
 
     def picks(self, block: Documents) -> NDArray[np.bool_]:
         """Which documents of a block are held out, bool [n_documents]."""

@@ -12,7 +12,7 @@ from trainer.options import DEFAULT_CONTEXT
 from vocabopt.errors import ModelSpecError, OptionError
 from vocabopt.merging.extension import read_extension
 from vocabopt.model.spec import ModelSpec, load_model_spec
-from vocabopt.run_files import read_sweep
+from vocabopt.run_directory import read_sweep
 from vocabopt.tokenizer import load_base
 
 #: Model type of a preset by its name's first part, and what its config says besides the widths.
@@ -100,7 +100,7 @@ def read_vocabulary(spec: ModelSpec, *, run: Path | None, tokenizer: Path | None
         if (merged / "extension.json").is_file():
             return _of_extension(spec, merged)
         sweep = read_sweep(run)
-        return _rows(spec, sweep["base"]["n_tokens"], sweep["choice"]["n_added"], f"the choice of {run}")
+        return _rows(spec, sweep.base.n_tokens, sweep.choice.n_added, f"the choice of {run}")
     if tokenizer is not None:
         if (tokenizer / "extension.json").is_file():
             return _of_extension(spec, tokenizer)

@@ -18,7 +18,8 @@ from vocabopt.folder import FORMAT_VERSION, check_own_folder, digest, read_json,
 from vocabopt.merging.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.pipeline import run_sweep
-from vocabopt.run_files import read_curve, read_sweep
+from vocabopt.records import SweepRecord
+from vocabopt.run_directory import read_curve, read_sweep
 from vocabopt.text.corpus import fingerprint, named_set
 from vocabopt.text.readers import ReadOptions, read_blocks
 from vocabopt.versions import versions
@@ -48,7 +49,7 @@ def compare(options: CompareOptions, console: Console) -> dict[str, Any]:
     texts = {arm: text_of(arm, options, split, console) for arm in ARMS}
     # All the text first: it decides the script and the size for the others.
     sweeps = {ALL: _sweep(ALL, texts[ALL], held, options, None, console)}
-    scripts = tuple(sweeps[ALL]["scripts"])
+    scripts = sweeps[ALL].scripts
     sweeps |= {arm: _sweep(arm, texts[arm], held, options, scripts, console) for arm in ARMS if arm != ALL}
     size = _size(options, sweeps)
     arms = []
@@ -102,7 +103,7 @@ def _sweep(
     options: CompareOptions,
     scripts: tuple[str, ...] | None,
     console: Console,
-) -> dict[str, Any]:
+) -> SweepRecord:
     run = options.out / "runs" / arm
     if not (run / "run.json").is_file() or not (run / "report.html").is_file():
         script = "auto" if scripts is None else ",".join(scripts) or "none"
@@ -123,16 +124,16 @@ def _sweep(
     return read_sweep(run)
 
 
-def _size(options: CompareOptions, sweeps: dict[str, dict[str, Any]]) -> int:
+def _size(options: CompareOptions, sweeps: dict[str, SweepRecord]) -> int:
     """Added tokens of every arm: as asked for, or the choice on all the text, as far as every arm's curve goes."""
-    ends = {arm: sweep["exhausted_at"] or sweep["max_added"] for arm, sweep in sweeps.items()}
+    ends = {arm: sweep.exhausted_at or sweep.max_added for arm, sweep in sweeps.items()}
     shortest = min(ends, key=lambda arm: ends[arm])
     if options.size is not None and options.size > ends[shortest]:
         raise OptionError(
             f"--size {options.size}: the text of arm {shortest} runs dry at {ends[shortest]:,} added tokens. Give a "
             "smaller size or a larger --budget."
         )
-    size = options.size or min(int(sweeps[ALL]["choice"]["n_added"]), ends[shortest])
+    size = options.size or min(sweeps[ALL].choice.n_added, ends[shortest])
     if not size:
         raise OptionError("The sweep of all the text recommends no added tokens: name a --size.")
     return size
@@ -147,16 +148,16 @@ def _amount(text: Path) -> dict[str, int]:
     return {"n_documents": n_documents, "n_bytes": n_bytes}
 
 
-def _curve(run: Path, sweep: dict[str, Any], held: dict[str, str], size: int) -> dict[str, Any]:
+def _curve(run: Path, sweep: SweepRecord, held: dict[str, str], size: int) -> dict[str, Any]:
     """Tokens of each held-out set at the base, at the compared size, and at sizes that a figure needs."""
     curve = read_curve(run, sweep)
     sizes = sorted({size, *np.geomspace(1, len(curve), _N_SIZES).round().astype(int).tolist()})
-    base = {name: sweep["sets"][name]["n_tokens_base"] for name in held}
+    base = {name: sweep.sets[name].n_tokens_base for name in held}
     tokens = {name: curve[f"n_tokens_{name}"].gather([n - 1 for n in sizes]).to_list() for name in held}
     return {
         "sizes": [0, *sizes],
         "n_tokens": {name: [base[name], *tokens[name]] for name in held},
-        "n_bytes": {name: sweep["sets"][name]["n_bytes"] for name in held},
+        "n_bytes": {name: sweep.sets[name].n_bytes for name in held},
     }
 
 

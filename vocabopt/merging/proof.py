@@ -16,8 +16,7 @@ from vocabopt.growth.grow import protected_chunks
 from vocabopt.growth.proof_sample import PROOF_PARQUET, read_proof_sample
 from vocabopt.growth.recount import changed_chunks, recount
 from vocabopt.merging.extension import Addition
-from vocabopt.run_directory import read_counts
-from vocabopt.run_files import read_run
+from vocabopt.run_directory import read_counts, read_run
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.tokenizer.model_check import Difference, differences, foreign_tokens
@@ -94,7 +93,7 @@ def prove(
         RunDirectoryError: the counts of the run or its documents are not there, or not whole.
         PromiseError: a count, a document or a protected chunk differs.
     """
-    inputs_sha256 = read_run(run_dir)["inputs_sha256"]
+    inputs_sha256 = read_run(run_dir).inputs_sha256
     counts = read_counts(run_dir, inputs_sha256)
     if counts is None:
         raise RunDirectoryError(

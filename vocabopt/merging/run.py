@@ -12,7 +12,8 @@ from vocabopt.growth.proof_sample import read_proof_sample
 from vocabopt.merging.export import merged_base, merged_files
 from vocabopt.merging.extension import Addition, Method, Scores, extension_bytes, extension_record, grown
 from vocabopt.merging.proof import check_ids, prove, prove_model
-from vocabopt.run_files import read_curve, read_run, read_sweep, read_union_record
+from vocabopt.records import SweepRecord
+from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union_record
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
@@ -58,13 +59,12 @@ def merge_run(
             f"--out {out}: is the run directory itself. Name a folder of its own, for example {out / 'tokenizer'}."
         )
     sweep = read_sweep(run_dir)
-    scripts = tuple(sweep["scripts"])
-    protected = sorted(name for name, stats in sweep["sets"].items() if stats["role"] == "protected")
+    protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
     with console.step("load"):
         base = _base_of(sweep, run_dir, expected_base)
         addition: Addition
         promised: dict[str, int] | None
-        if (method or sweep.get("method", "grow")) == "union":
+        if (method or sweep.method) == "union":
             addition, promised = _union_of(run_dir, base, n_added), None
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
@@ -77,19 +77,19 @@ def merge_run(
             base,
             merged,
             files["tokenizer.json"],
-            scripts=scripts,
+            scripts=sweep.scripts,
             promised=promised,
-            cross_spaces=bool(sweep["options"].get("cross_spaces")),
+            cross_spaces=sweep.options.cross_spaces,
         )
-        sample = read_proof_sample(run_dir, read_run(run_dir)["inputs_sha256"])
+        sample = read_proof_sample(run_dir, read_run(run_dir).inputs_sha256)
         _prove_forms(base, merged, addition, files, sample.texts if sample else (), console)
     with console.step("write"):
         record = extension_record(
             base,
             addition,
-            scripts=scripts,
+            scripts=sweep.scripts,
             protected_sets=protected if addition.method == "grow" else (),
-            base_n_rows=int(sweep["base"]["n_rows"]),
+            base_n_rows=sweep.base.n_rows,
             pad_to=pad_to,
             counts=proof.token_counts,
             proof=proof.as_record(),
@@ -128,55 +128,55 @@ def merge_vocabulary(
         return _write(base, addition, record, files, out)
 
 
-def _base_of(sweep: Mapping[str, Any], run_dir: Path, expected: Tokenizer | None) -> Tokenizer:
+def _base_of(sweep: SweepRecord, run_dir: Path, expected: Tokenizer | None) -> Tokenizer:
     """The base of a sweep, loaded again, and still the same."""
-    recorded = sweep["base"]
-    if expected is not None and expected.sha256 != recorded["sha256"]:
+    recorded = sweep.base
+    if expected is not None and expected.sha256 != recorded.sha256:
         raise RunDirectoryError(
-            f"{run_dir}: is a sweep of {recorded['name']} ({recorded['source']}), not of {expected.source}. Leave "
+            f"{run_dir}: is a sweep of {recorded.name} ({recorded.source}), not of {expected.source}. Leave "
             "--base out, or name the folder of a sweep of that base."
         )
-    base = expected or load_base(recorded["source"], pattern=recorded.get("pattern"), specials=recorded.get("specials"))
-    if base.sha256 != recorded["sha256"]:
+    base = expected or load_base(recorded.source, pattern=recorded.pattern, specials=recorded.specials)
+    if base.sha256 != recorded.sha256:
         raise RunDirectoryError(
-            f"{recorded['source']}: changed since the sweep in {run_dir} (sha256 {base.sha256[:12]}..., then "
-            f"{recorded['sha256'][:12]}...). Sweep again, or restore the base."
+            f"{recorded.source}: changed since the sweep in {run_dir} (sha256 {base.sha256[:12]}..., then "
+            f"{recorded.sha256[:12]}...). Sweep again, or restore the base."
         )
     return base
 
 
 def _curve_of(
-    sweep: Mapping[str, Any], run_dir: Path, base: Tokenizer, n_added: int | None
+    sweep: SweepRecord, run_dir: Path, base: Tokenizer, n_added: int | None
 ) -> tuple[Addition, dict[str, int]]:
     curve = read_curve(run_dir, sweep)
     if n_added is None:
-        n_added = int(sweep["choice"]["n_added"])
+        n_added = sweep.choice.n_added
     if not 0 <= n_added <= len(curve):
-        end = ("it ends" if sweep["exhausted_at"] is None else "the text ran dry") + f" at {len(curve):,}"
+        end = ("it ends" if sweep.exhausted_at is None else "the text ran dry") + f" at {len(curve):,}"
         raise OptionError(
             f"--size {n_added}: outside the curve of {run_dir}: {end}. Choose 0 to {len(curve):,}, or sweep again "
             "with more text or a larger --max-added."
         )
     if n_added == 0:
-        promised = {name: int(stats["n_tokens_base"]) for name, stats in sweep["sets"].items()}
+        promised = {name: text_set.n_tokens_base for name, text_set in sweep.sets.items()}
     else:
-        promised = {name: int(curve[f"n_tokens_{name}"][n_added - 1]) for name in sweep["sets"]}
+        promised = {name: int(curve[f"n_tokens_{name}"][n_added - 1]) for name in sweep.sets}
     return grown(base, curve, n_added), promised
 
 
 def _union_of(run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
     union = read_union_record(run_dir)
-    vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union["sha256"])
-    n_added = union["choice"]["n_added"] if n_added is None else n_added
+    vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union.sha256)
+    n_added = union.choice.n_added if n_added is None else n_added
     if n_added is None:
-        raise OptionError(f"--method union: {union['choice']['reason']} Name a number of new rows with --size.")
-    if not vocabulary.is_bpe and n_added != union["points"][0]["n_added"]:
+        raise OptionError(f"--method union: {union.choice.reason} Name a number of new rows with --size.")
+    if not vocabulary.is_bpe and n_added != union.points[0].n_added:
         raise OptionError(
             f"--size {n_added}: the union of {run_dir} is with a vocabulary that is not BPE, so it has one size: "
-            f"{union['points'][0]['n_added']:,} new rows."
+            f"{union.points[0].n_added:,} new rows."
         )
     pieces = vocabulary.with_rows(base, n_added, place=str(run_dir)) if vocabulary.is_bpe else vocabulary.pieces
-    return union_addition(base, pieces, scores=union["scores"], place=str(run_dir / UNION_MODEL))
+    return union_addition(base, pieces, scores=union.scores, place=str(run_dir / UNION_MODEL))
 
 
 def _prove_forms(
