@@ -36,7 +36,8 @@ test: $(INSTALLED_DEV) ## Run the tests that take seconds: for every save
 	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS))
 
 test-all: $(INSTALLED_DEV) ## Run these and the slow ones: killed runs, several processes, every command on real bases
-	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not browser' $(ARGS))
+	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS))
+	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'slow and not browser' $(ARGS))
 
 test-browser: $(INSTALLED_BROWSER) ## Run the tests that need Chromium: VOCABOPT_CHROMIUM, or chromium on PATH
 	$(strip $(BIN)/python -m pytest -m browser tests/browser $(ARGS))

@@ -89,9 +89,10 @@ def test_functions_stay_functions_whatever_is_imported() -> None:
 @pytest.mark.parametrize("name", ["sweep", "choose", "verify", "analyze", "prepare", "merge"])
 def test_options_are_those_of_the_command(name: str) -> None:
     of_name = main.commands[name]
-    context = of_name.make_context(name, [], resilient_parsing=True)
+    parent = main.make_context("vocabopt", [], resilient_parsing=True)
+    context = of_name.make_context(name, [], parent, resilient_parsing=True)
     flags = [parameter.opts[0] for parameter in of_name.get_params(context)]
-    of_command = {flag.removeprefix("--") for flag in flags if flag.startswith("-")}
+    of_command = {flag.removeprefix("--") for flag in flags if flag.startswith("--")}
     if name == "merge":
         assert of_command - {"pattern", "specials", "vocab", "scores", "base", "quiet", "help"} == {
             parameter.replace("_", "-") for parameter in inspect.signature(vocabopt.merge).parameters

@@ -364,7 +364,7 @@ def test_a_rank_file_s_special_tokens_that_changed_since_the_sweep_are_noticed(
             r"--vocab x\.model: no SentencePiece \.model could be read",
         ),
         (["--base", "mistral-7b-v1", "--vocab", "x.model", "--size", "5"], r"--size 5: is for a sweep's folder"),
-        (["RUN", "--pad-to", "0"], r"--pad-to.*0 is not in the range"),
+        (["RUN", "--pad-to", "0"], r"--pad-to 0: must be at least 1"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(

@@ -353,7 +353,7 @@ def test_the_help_names_every_step() -> None:
 
 
 def test_what_the_documentation_shows_of_every_step_can_be_written(tmp_path: Path) -> None:
-    page = (Path(__file__).parent.parent / "docs" / "prepare.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "prepare-steps.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```toml\n\[(\w+)\]\n(.*?)```", page.partition("<!-- steps:start -->")[2], re.DOTALL)
     given = {"perplexity": 'model = "m.arpa"\nmax_perplexity = 90', "select": 'budget = "1MB"'}
     given["decontaminate"] = 'benchmarks = { kobest = "kobest/*.jsonl" }'

@@ -126,7 +126,7 @@ def test_finnish_grows_without_a_guard_and_no_protected_english_changes(
     run.assert_exact(
         {**split_heldout(finnish), "en": protected}, [sizes[0], sizes[1], sizes[len(sizes) // 2], sizes[-1]]
     )
-    assert run.sweep["scripts"] == []
+    assert list(run.sweep["scripts"]) == []
     assert run.sweep["n_blocked"] > 0
     assert len(run.curve) > 5_000
     assert run.count("train", len(run.curve)) < 0.7 * run.count("train", 0)
