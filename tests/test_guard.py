@@ -12,7 +12,7 @@ from command_line import vocabopt
 from helpers import CORPUS, lines_of
 
 from vocabopt.console import Console
-from vocabopt.growth.guard import guard_of
+from vocabopt.growth.counts import guard_of
 from vocabopt.run_directory import read_sweep
 from vocabopt.tokenizer import load_tokenizer
 from vocabopt.verification import VerifyOptions, verify

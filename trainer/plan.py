@@ -116,10 +116,6 @@ class Stage:
         if not (self.embeddings or self.head or self.blocks != "none" or self.other):
             raise PlanError(f"stage {self.name!r}: trains nothing. Name embeddings, head, blocks or other.")
 
-    @property
-    def trains_new_rows_only(self) -> bool:
-        return "new" in (self.embeddings, self.head)
-
 
 _BLOCKS_ARE = f"must be one of {', '.join(BLOCK_WORDS)}, or numbers from 1, or from -1 for the last, as [1, 2, -1]"
 

@@ -24,10 +24,9 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError
 from vocabopt.folder import write_json_atomic, write_parquet_atomic
-from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks
+from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
 from vocabopt.growth.document_proof import prove_base
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
-from vocabopt.growth.guard import guard_of
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
 from vocabopt.growth.segment import Segmentation, segment
 from vocabopt.options import SweepOptions

@@ -11,10 +11,9 @@ from vocabopt.choice.complexity import EmbeddingTable, size_curve, table_of_base
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError
 from vocabopt.folder import check_own_folder, digest, write_parquet_atomic
-from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words
+from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words, guard_of
 from vocabopt.growth.document_proof import prove_base
 from vocabopt.growth.grow import GrowthOptions, grow
-from vocabopt.growth.guard import guard_of
 from vocabopt.growth.proof_sample import ProofSample, Sample
 from vocabopt.growth.segment import segment
 from vocabopt.options import SensitivityOptions

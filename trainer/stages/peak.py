@@ -1,6 +1,7 @@
 """The highest memory of a stage."""
 
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -22,21 +23,23 @@ def tensors_in(result: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(part)
 
 
-class StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class StorageWatch(TorchDispatchMode, ABC):  # type: ignore[no-untyped-call]
     """Sees every operation while it is entered, and each storage when it appears and when it goes.
 
-    A subclass says what follows: `came` returns a mark that `went` gets back.
+    A subclass says what follows.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._alive: dict[int, Any] = {}
 
+    @abstractmethod
     def came(self, n_bytes: int) -> Any:
-        raise NotImplementedError
+        """A storage appears. Returns a mark that `went` gets back."""
 
+    @abstractmethod
     def went(self, n_bytes: int, mark: Any) -> None:
-        raise NotImplementedError
+        """That storage goes."""
 
     def ran(self, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """An operation of torch has run."""

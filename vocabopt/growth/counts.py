@@ -1,6 +1,6 @@
 """Count unique chunks, per text set and per fold of the documents, from streamed blocks of text."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.growth.proof_sample import ProofSample
+from vocabopt.records import Guard
 from vocabopt.text.documents import Documents as Documents
 from vocabopt.text.documents import Samples, is_held_out
+from vocabopt.text.scripts import MIN_SCRIPT_SHARE, find_target_scripts, scripts_of_counts
 from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.added_tokens import AddedTokens, Opened, open_documents
@@ -284,3 +286,27 @@ def char_counts(counts: ChunkCounts, weight: NDArray[np.int64]) -> dict[str, int
     # Of one layout, since numba compiles its functions anew for a column of a table.
     totals = kernel.count_code_points(counts.text, counts.ends, np.ascontiguousarray(weight))
     return {chr(code_point): int(totals[code_point]) for code_point in np.flatnonzero(totals)}
+
+
+def guard_of(
+    scripts: Sequence[str] | None,
+    char_counts: Mapping[str, int],
+    protected_sets: Sequence[str],
+    min_script_share: float = MIN_SCRIPT_SHARE,
+) -> Guard:
+    """The guard of a text.
+
+    Args:
+        scripts: those that were asked for; None to find them in the text.
+        char_counts: how often each character occurs in the text that is learned from.
+        protected_sets: names of the texts that must tokenise as before.
+        min_script_share: of the letters, from which on a writing system is found (`find_target_scripts`).
+    """
+    found = find_target_scripts(char_counts, min_script_share) if scripts is None else scripts
+    return Guard(
+        scripts=tuple(found),
+        scripts_from="text" if scripts is None else "option",
+        min_script_share=min_script_share,
+        n_letters=dict(scripts_of_counts(char_counts)),
+        protected_sets=tuple(protected_sets),
+    )

@@ -17,7 +17,7 @@ from vocabopt.errors import PromiseError, quoted
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.growth.counts import ChunkCounts, count_opened
 from vocabopt.growth.proof_sample import Sample
-from vocabopt.records import DocumentProof as DocumentProof
+from vocabopt.records import DocumentProof
 from vocabopt.text.documents import bytes_of_texts
 from vocabopt.tokenizer import Base
 from vocabopt.tokenizer.added_tokens import AddedTokens, open_documents

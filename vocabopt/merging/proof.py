@@ -11,11 +11,12 @@ import tokenizers
 
 from vocabopt.errors import PromiseError, RunDirectoryError
 from vocabopt.growth.counts import ChunkCounts
-from vocabopt.growth.document_proof import DocumentProof, count_documents, missing_chunk, prove_documents
+from vocabopt.growth.document_proof import count_documents, missing_chunk, prove_documents
 from vocabopt.growth.grow import protected_chunks
 from vocabopt.growth.proof_sample import PROOF_PARQUET, read_proof_sample
 from vocabopt.growth.recount import changed_chunks, recount
 from vocabopt.merging.extension import Addition
+from vocabopt.records import DocumentProof
 from vocabopt.run_directory import read_counts, read_run
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.hard_strings import hard_strings
