@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tokenizers import Tokenizer
+import tokenizers
 
 from bench.texts import ROOT, BenchError, data_folder
 from vocabopt.console import Console
@@ -28,7 +28,7 @@ from vocabopt.errors import VocaboptError
 from vocabopt.merging.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.pipeline import run_sweep
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.verification import VerifyOptions, verify
 from vocabopt.verification.summary import summary
 
@@ -182,7 +182,7 @@ def measure(name: str, path: Path, paths: dict[str, Path], work: Path) -> Result
     }
     tokenizers = {
         0: _plain(base),
-        **{size: Tokenizer.from_file(str(work / str(size) / "tokenizer.json")) for size in SIZES[1:]},
+        **{size: tokenizers.Tokenizer.from_file(str(work / str(size) / "tokenizer.json")) for size in SIZES[1:]},
     }
     ids = {
         size: {other: _ids(tokenizer, documents[other]) for other in documents}
@@ -212,17 +212,19 @@ def measure(name: str, path: Path, paths: dict[str, Path], work: Path) -> Result
     )
 
 
-def _plain(base: Base) -> Tokenizer:
+def _plain(base: Tokenizer) -> tokenizers.Tokenizer:
     """The publisher's tokenizer.json where there is one; else the one that stands for the publisher's file."""
     source = Path(base.source)
     file = source / "tokenizer.json" if source.is_dir() else source
-    tokenizer = Tokenizer.from_file(str(file)) if file.name == "tokenizer.json" and file.is_file() else base.full
+    tokenizer = (
+        tokenizers.Tokenizer.from_file(str(file)) if file.name == "tokenizer.json" and file.is_file() else base.full
+    )
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
-def _ids(tokenizer: Tokenizer, documents: Sequence[str]) -> list[list[int]]:
+def _ids(tokenizer: tokenizers.Tokenizer, documents: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(documents), add_special_tokens=False)]
 
 

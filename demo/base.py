@@ -33,7 +33,7 @@ from vocabopt.folder import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.versions import versions
 
 #: Raised when the same text and options give another base.
@@ -161,7 +161,7 @@ def _json_line(document: str) -> str:
     return json.dumps({"text": document}, ensure_ascii=False) + "\n"
 
 
-def _text_record(text: DemoText, base: Base, n_tokens: int) -> dict[str, Any]:
+def _text_record(text: DemoText, base: Tokenizer, n_tokens: int) -> dict[str, Any]:
     return {
         "sha256": text.sha256,
         "n_documents": len(text.training),

@@ -15,7 +15,7 @@ from demo.options import DemoOptions, Family
 from vocabopt.errors import OptionError
 from vocabopt.merging.export import merged_files
 from vocabopt.merging.extension import Addition
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,7 +57,7 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> bytes:
     return model.getvalue()
 
 
-def base_of_model(data: bytes) -> Base:
+def base_of_model(data: bytes) -> Tokenizer:
     """The base tokenizer that a SentencePiece model file makes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokenizer.model"
@@ -65,7 +65,7 @@ def base_of_model(data: bytes) -> Base:
         return load_base(str(path))
 
 
-def tokenizer_files(base: Base) -> dict[str, bytes]:
+def tokenizer_files(base: Tokenizer) -> dict[str, bytes]:
     """tokenizer.json, tokenizer_config.json and tokenizer.model, as a merge writes them, with nothing added."""
     return merged_files(base, _NOTHING, base)
 

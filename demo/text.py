@@ -11,7 +11,7 @@ from demo.options import DemoOptions
 from vocabopt.errors import CorpusError
 from vocabopt.text.corpus import named_set
 from vocabopt.text.documents import content_hashes, documents_of_sets, is_held_out
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 #: Documents encoded at a time.
 _ENCODED_DOCUMENTS = 4_096
@@ -66,7 +66,7 @@ class Encoded:
         return len(self.ids)
 
 
-def encode(base: Base, documents: Sequence[str], *, start: int, end: int) -> Encoded:
+def encode(base: Tokenizer, documents: Sequence[str], *, start: int, end: int) -> Encoded:
     """[start] ids [end] of every document, one after the other."""
     parts: list[NDArray[np.int32]] = []
     for first in range(0, len(documents), _ENCODED_DOCUMENTS):

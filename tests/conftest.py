@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import tokenizers
 from command_line import vocabopt
 from helpers import (
     CORPUS,
@@ -26,14 +27,13 @@ from helpers import (
 )
 from hypothesis import settings
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from vocabopt.console import Console
 from vocabopt.merging.run import merge_run
 from vocabopt.options import SweepOptions
 from vocabopt.pipeline import run_sweep
 from vocabopt.records import json_of
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 
 # The browser's tests run beside the others on the same cores: torch's threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -104,7 +104,7 @@ class Run:
     """A finished sweep: its folder, its base, what sweep.json holds, and the curve."""
 
     out: Path
-    base: Base
+    base: Tokenizer
     sweep: dict[str, Any]
     curve: pl.DataFrame
     _token_counts: dict[int, dict[str, NDArray[np.int64]]] = field(default_factory=dict, repr=False)
@@ -116,9 +116,9 @@ class Run:
             merge_run(self.out, folder, n_added=n_added)
         return folder
 
-    def tokenizer(self, n_added: int) -> Tokenizer:
+    def tokenizer(self, n_added: int) -> tokenizers.Tokenizer:
         """The exported tokenizer of this size, as the `tokenizers` library loads it."""
-        return Tokenizer.from_file(str(self.exported(n_added) / "tokenizer.json"))
+        return tokenizers.Tokenizer.from_file(str(self.exported(n_added) / "tokenizer.json"))
 
     def sizes(self) -> list[int]:
         """Those of the sweep's grid that the curve reaches; 0 and the curve's end among them."""
@@ -126,7 +126,7 @@ class Run:
             {point["n_added"] for point in self.sweep["points"]} & set(range(len(self.curve))) | {len(self.curve)}
         )
 
-    def at(self, n_added: int) -> Tokenizer:
+    def at(self, n_added: int) -> tokenizers.Tokenizer:
         """At the curve's end what merge wrote; before it what merge would write, without its own proof each time."""
         return self.tokenizer(n_added) if n_added == len(self.curve) else merged(self.base, self.curve, n_added)
 
@@ -196,22 +196,22 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mistral() -> Base:
+def mistral() -> Tokenizer:
     return load_base("mistral-7b-v1")
 
 
 @pytest.fixture(scope="session")
-def llama_like(folders: Path) -> Base:
+def llama_like(folders: Path) -> Tokenizer:
     return load_base(str(folders / "llama-like"))
 
 
 @pytest.fixture(scope="session")
-def gpt2_like(folders: Path) -> Base:
+def gpt2_like(folders: Path) -> Tokenizer:
     return load_base(str(folders / "gpt2-like"))
 
 
 @pytest.fixture(scope="session")
-def qwen2_like(folders: Path) -> Base:
+def qwen2_like(folders: Path) -> Tokenizer:
     return load_base(str(folders / "qwen2-like"))
 
 
@@ -317,10 +317,10 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def gpt2(data: Path) -> Base:
+def gpt2(data: Path) -> Tokenizer:
     return load_base(str(data / "tok_gpt2" / "tokenizer.json"))
 
 
 @pytest.fixture(scope="session")
-def llama2(data: Path) -> Base:
+def llama2(data: Path) -> Tokenizer:
     return load_base(str(data / "tok_llama2" / "tokenizer.model"))

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import regex
 import sentencepiece
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from vocabopt.growth.chunk_kernel import scan_documents
 from vocabopt.growth.counts import ChunkCounts, Documents, SetStats, count_chunks
@@ -22,7 +23,7 @@ from vocabopt.growth.segment import Segmentation, segment
 from vocabopt.merging.export import merged_tokenizer_json
 from vocabopt.merging.extension import grown as grown_addition
 from vocabopt.text.sets import HELDOUT, TRAIN
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import refine
 from vocabopt.tokenizer.families import char_of_byte
 
@@ -54,7 +55,7 @@ def train_byte_level(lines: Sequence[str], vocab_size: int, *, llama3: bool = Fa
     GPT-2 has its special token in the model's vocabulary; Llama 3 and Qwen have theirs outside it, after the last id.
     """
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] if llama3 else ["<|endoftext|>"]
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if llama3:
         tokenizer.normalizer = normalizers.NFC()
@@ -95,7 +96,7 @@ def train_sentencepiece(lines: Sequence[str], vocab_size: int, **options: Any) -
 def toy_sentencepiece(characters: str, *pieces: str) -> dict[str, Any]:
     """tokenizer.json of Llama 2's kind that knows these characters, and `pieces` to which no merge leads."""
     names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *characters, *pieces]
-    tokenizer = Tokenizer(
+    tokenizer = tokenizers.Tokenizer(
         models.BPE({name: i for i, name in enumerate(names)}, [], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     )
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -107,7 +108,7 @@ def toy_sentencepiece(characters: str, *pieces: str) -> dict[str, Any]:
     return value
 
 
-def base_of(value: dict[str, Any] | bytes, name: str = "small") -> Base:
+def base_of(value: dict[str, Any] | bytes, name: str = "small") -> Tokenizer:
     """The base that a tokenizer.json, or the bytes of a .model, makes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name / ("tokenizer.model" if isinstance(value, bytes) else "tokenizer.json")
@@ -123,14 +124,14 @@ def base_of(value: dict[str, Any] | bytes, name: str = "small") -> Base:
 class Counted:
     """Documents by set name, counted and encoded with a base, through the real pipeline without files."""
 
-    base: Base
+    base: Tokenizer
     counts: ChunkCounts
     segmentation: Segmentation
 
     @classmethod
     def of(
         cls,
-        base: Base,
+        base: Tokenizer,
         documents: Mapping[str, Sequence[str]],
         *,
         protected: Sequence[str] = (),
@@ -157,7 +158,7 @@ class Counted:
 
 
 def grow_documents(
-    base: Base,
+    base: Tokenizer,
     documents: Mapping[str, Sequence[str]],
     *,
     protected: Sequence[str] = (),
@@ -176,17 +177,17 @@ def _block_of(name: str, texts: Sequence[str]) -> Documents:
     return Documents(name, data, np.concatenate([[0], ends[:-1] + 1]), ends)
 
 
-def merged(base: Base, curve: pl.DataFrame, n_added: int) -> Tokenizer:
+def merged(base: Tokenizer, curve: pl.DataFrame, n_added: int) -> tokenizers.Tokenizer:
     """The tokenizer with the first `n_added` tokens, as `vocabopt merge` writes it."""
-    return Tokenizer.from_str(json.dumps(merged_tokenizer_json(base, grown_addition(base, curve, n_added))))
+    return tokenizers.Tokenizer.from_str(json.dumps(merged_tokenizer_json(base, grown_addition(base, curve, n_added))))
 
 
-def all_ids(tokenizer: Tokenizer, documents: Iterable[str]) -> list[list[int]]:
+def all_ids(tokenizer: tokenizers.Tokenizer, documents: Iterable[str]) -> list[list[int]]:
     encodings = tokenizer.encode_batch_fast(list(documents), add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
 
 
-def n_tokens(tokenizer: Tokenizer, documents: Iterable[str]) -> int:
+def n_tokens(tokenizer: tokenizers.Tokenizer, documents: Iterable[str]) -> int:
     """What promise P1 compares a curve's count with: whole documents, encoded."""
     texts = list(documents)
     batches = (texts[i : i + 4_096] for i in range(0, len(texts), 4_096))
@@ -205,7 +206,7 @@ def split_heldout(texts: Sequence[str], share: float = 0.05, seed: int = 0) -> d
     }
 
 
-def without_bytes(base: Base, missing: Sequence[int]) -> dict[str, Any]:
+def without_bytes(base: Tokenizer, missing: Sequence[int]) -> dict[str, Any]:
     """tokenizer.json of a byte-level base that has no piece with these bytes; other pieces keep their ids."""
     value = copy.deepcopy(dict(base.tokenizer_json))
     lost = {char_of_byte()[byte] for byte in missing}

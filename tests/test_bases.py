@@ -31,7 +31,7 @@ from vocabopt.choice.complexity import embedding_table, table_of_base
 from vocabopt.errors import BaseTokenizerError, ModelSpecError
 from vocabopt.run_directory import read_sweep
 from vocabopt.text import notices
-from vocabopt.tokenizer import Base, load_base, load_tokenizer
+from vocabopt.tokenizer import Tokenizer, load_base, load_tokenizer
 from vocabopt.wording import sweep_notes
 
 # --- Exactness against sentencepiece ---------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def model_file(name: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "data" / name
 
 
-def differing(base: Base, original: sentencepiece.SentencePieceProcessor, documents: list[str]) -> list[str]:
+def differing(base: Tokenizer, original: sentencepiece.SentencePieceProcessor, documents: list[str]) -> list[str]:
     """Documents without special-token strings that the base encodes otherwise than sentencepiece."""
     plain = [text for text in documents if not any(content in text for content in base.added_contents)]
     assert len(plain) > 0.5 * len(documents)
@@ -84,7 +84,7 @@ def code_lines(n_lines: int) -> list[str]:
 
 
 @pytest.fixture(scope="module", params=["tokenizer.model.v1", "mistral_instruct_tokenizer_240323.model.v3", "small"])
-def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Base, Any]:
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Any]:
     """A base loaded from a .model file, and sentencepiece with the same file."""
     path = tmp_path_factory.mktemp("original") / "tokenizer.model"
     if request.param == "small":
@@ -94,11 +94,13 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return load_base(str(path)), sentencepiece.SentencePieceProcessor(model_file=str(path))
 
 
-def test_a_base_from_a_model_file_encodes_the_sample_corpus_as_sentencepiece_does(original: tuple[Base, Any]) -> None:
+def test_a_base_from_a_model_file_encodes_the_sample_corpus_as_sentencepiece_does(
+    original: tuple[Tokenizer, Any],
+) -> None:
     assert differing(*original, lines_of("ko") + lines_of("en")) == []
 
 
-def test_a_base_from_a_model_file_encodes_code_as_sentencepiece_does(original: tuple[Base, Any]) -> None:
+def test_a_base_from_a_model_file_encodes_code_as_sentencepiece_does(original: tuple[Tokenizer, Any]) -> None:
     lines = code_lines(5_000)
     assert differing(*original, lines + ["\n".join(lines[i : i + 40]) for i in range(0, len(lines), 40)]) == []
 
@@ -107,13 +109,13 @@ def test_a_base_from_a_model_file_encodes_code_as_sentencepiece_does(original: t
 @given(texts=st.lists(any_text, min_size=20, max_size=40))
 @pytest.mark.slow
 def test_a_base_from_a_model_file_encodes_any_text_as_sentencepiece_does(
-    original: tuple[Base, Any], texts: list[str]
+    original: tuple[Tokenizer, Any], texts: list[str]
 ) -> None:
     assert differing(*original, texts + [f" {text}" for text in texts]) == []
 
 
 @pytest.mark.data
-def test_llama_2_encodes_as_sentencepiece_does(llama2: Base, data: Path) -> None:
+def test_llama_2_encodes_as_sentencepiece_does(llama2: Tokenizer, data: Path) -> None:
     original = sentencepiece.SentencePieceProcessor(model_file=str(data / "tok_llama2" / "tokenizer.model"))
     spaces = ["".join(" " * (seed * k % 17) + "x" for k in range(1, 9)) for seed in range(1, 200)]
     assert differing(llama2, original, lines_of("ko") + lines_of("en") + code_lines(5_000) + spaces) == []
@@ -200,13 +202,13 @@ def test_a_vocabulary_is_that_of_the_library(name: str, tmp_path: Path, request:
     assert base.n_tokens == base.full.get_vocab_size(with_added_tokens=True)
 
 
-def test_byte_fallback_that_lacks_a_byte_is_refused(llama_like: Base, tmp_path: Path) -> None:
+def test_byte_fallback_that_lacks_a_byte_is_refused(llama_like: Tokenizer, tmp_path: Path) -> None:
     value = copy.deepcopy(dict(llama_like.tokenizer_json))
     value["model"]["vocab"]["instead"] = value["model"]["vocab"].pop("<0xEA>")
     assert "nor has byte fallback" in refusal(written(tmp_path / "tokenizer.json", value))
 
 
-def test_a_byte_level_base_that_would_tear_characters_is_refused(gpt2_like: Base, tmp_path: Path) -> None:
+def test_a_byte_level_base_that_would_tear_characters_is_refused(gpt2_like: Tokenizer, tmp_path: Path) -> None:
     value = without_bytes(gpt2_like, [0x01, 0x9F])
     told = refusal(written(tmp_path / "tokenizer.json", value))
     assert "lacks 2 of the 243 bytes of UTF-8 text, 1 of them inside characters (9F, ...)" in told
@@ -217,7 +219,9 @@ def test_a_byte_level_base_that_would_tear_characters_is_refused(gpt2_like: Base
 
 
 @pytest.mark.parametrize("kind", ["Metaspace", "ByteLevel"])
-def test_a_step_after_byte_level_that_does_more_than_cut_is_refused(kind: str, gpt2_like: Base, tmp_path: Path) -> None:
+def test_a_step_after_byte_level_that_does_more_than_cut_is_refused(
+    kind: str, gpt2_like: Tokenizer, tmp_path: Path
+) -> None:
     first = dict(gpt2_like.tokenizer_json["pre_tokenizer"])
     step = first if kind == "ByteLevel" else {"type": kind, "replacement": "_", "prepend_scheme": "never"}
     value = {**gpt2_like.tokenizer_json, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [first, step]}}
@@ -285,7 +289,7 @@ def test_real_tokenizers_of_other_kinds_are_refused(data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_a_model_file_and_the_built_in_base_are_one_base(mistral: Base, tmp_path: Path) -> None:
+def test_a_folder_a_model_file_and_the_built_in_base_are_one_base(mistral: Tokenizer, tmp_path: Path) -> None:
     folder = tmp_path / "Mistral-7B-v0.1"
     folder.mkdir()
     (folder / "tokenizer.model").write_bytes(model_file("tokenizer.model.v1").read_bytes())
@@ -318,14 +322,14 @@ def test_a_folder_brings_its_template_its_config_and_its_padding_rows(folders: P
     assert table.n_rows(N_PADDING_ROWS + 1) == 2_000 + N_PADDING_ROWS + 1
 
 
-def test_merges_may_be_written_as_strings(gpt2_like: Base) -> None:
+def test_merges_may_be_written_as_strings(gpt2_like: Tokenizer) -> None:
     value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
     value["model"]["merges"] = [" ".join(pair) for pair in value["model"]["merges"]]
     assert base_of(value).tokenizer_json == gpt2_like.tokenizer_json
 
 
 def test_pieces_and_their_bytes_are_told_apart_and_back(
-    mistral: Base, gpt2_like: Base, llama_like: Base, qwen2_like: Base
+    mistral: Tokenizer, gpt2_like: Tokenizer, llama_like: Tokenizer, qwen2_like: Tokenizer
 ) -> None:
     for base in (mistral, gpt2_like, llama_like, qwen2_like):
         pieces = {piece: i for piece, i in base.tokenizer_json["model"]["vocab"].items() if base.pieces[i]}
@@ -345,7 +349,7 @@ def test_pieces_and_their_bytes_are_told_apart_and_back(
     ids=["gemma", "metaspace-always", "metaspace-first", "metaspace-never"],
 )
 def test_other_ways_to_write_spaces_are_counted_as_they_encode(
-    normalizer: str | None, pre_tokenizer: dict[str, Any], prefix: str, llama_like: Base
+    normalizer: str | None, pre_tokenizer: dict[str, Any], prefix: str, llama_like: Tokenizer
 ) -> None:
     settings_of = {"Split": {"invert": False}, "Metaspace": {"replacement": "▁", "split": False}}
     value = {
@@ -408,7 +412,9 @@ def test_added_tokens_are_counted_as_they_encode(
 
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
 @pytest.mark.parametrize("add_prefix_space", [False, True])
-def test_normal_forms_are_counted_as_they_encode_or_refused(form: str, add_prefix_space: bool, gpt2_like: Base) -> None:
+def test_normal_forms_are_counted_as_they_encode_or_refused(
+    form: str, add_prefix_space: bool, gpt2_like: Tokenizer
+) -> None:
     value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
     value["normalizer"] = {"type": form}
     value["pre_tokenizer"]["add_prefix_space"] = add_prefix_space
@@ -430,7 +436,7 @@ def test_normal_forms_are_counted_as_they_encode_or_refused(form: str, add_prefi
         assert n_tokens(merged(base, grown.curve, size), documents) == grown.curve["n_tokens_train"][size - 1]
 
 
-def test_a_nested_pre_tokenizer_is_split_like_a_flat_one(gpt2_like: Base) -> None:
+def test_a_nested_pre_tokenizer_is_split_like_a_flat_one(gpt2_like: Tokenizer) -> None:
     value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
     split = {"type": "Split", "pattern": {"Regex": "\\p{N}{1,3}"}, "behavior": "Isolated", "invert": False}
     to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -443,7 +449,7 @@ def test_a_nested_pre_tokenizer_is_split_like_a_flat_one(gpt2_like: Base) -> Non
     assert n_tokens(tokenizer, documents) == grown.curve["n_tokens_train"][-1]
 
 
-def test_two_pieces_with_one_id_are_refused(gpt2_like: Base, tmp_path: Path) -> None:
+def test_two_pieces_with_one_id_are_refused(gpt2_like: Tokenizer, tmp_path: Path) -> None:
     value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
     value["model"]["vocab"]["Ġof"] = value["model"]["vocab"]["Ġthe"]
     assert re.search(
@@ -473,7 +479,9 @@ def test_a_file_beside_tokenizer_json_that_is_another_tokenizer_is_left_alone(fo
     assert load_base(str(tmp_path)).originals == ()
 
 
-def test_an_added_token_that_is_a_whole_word_only_and_no_piece_is_refused(llama_like: Base, tmp_path: Path) -> None:
+def test_an_added_token_that_is_a_whole_word_only_and_no_piece_is_refused(
+    llama_like: Tokenizer, tmp_path: Path
+) -> None:
     value = copy.deepcopy(dict(llama_like.tokenizer_json))
     value["added_tokens"].append({"id": llama_like.n_tokens, **added("☃", single_word=True)})
     told = refusal(written(tmp_path / "tokenizer.json", value))
@@ -556,7 +564,9 @@ def test_a_broken_config_beside_a_tokenizer_is_told(folders: Path, tmp_path: Pat
 # --- Byte-level vocabularies that lack bytes, hold foreign pieces, or cut bytes ---------------------------------------
 
 
-def assert_counted_as_encoded(base: Base, documents: Sequence[str], *, sizes: Sequence[int] = (1, 20)) -> pl.DataFrame:
+def assert_counted_as_encoded(
+    base: Tokenizer, documents: Sequence[str], *, sizes: Sequence[int] = (1, 20)
+) -> pl.DataFrame:
     """P1 against `tokenizers` on whole documents, at a few sizes and the last; returns the curve."""
     curve = grow_documents(base, {"train": documents}).curve
     for size in (*sizes, len(curve)):
@@ -576,7 +586,7 @@ LOSING = [
 ] * 3
 
 
-def test_bytes_that_occur_in_no_text_are_not_missed(gpt2_like: Base) -> None:
+def test_bytes_that_occur_in_no_text_are_not_missed(gpt2_like: Tokenizer) -> None:
     """GPT-NeoX, Pythia, OLMo 1, MPT, StarCoder and Refact have no tokens for them."""
     base = base_of(without_bytes(gpt2_like, NEVER_IN_TEXT))
     assert base.missing_bytes == b""
@@ -588,7 +598,7 @@ def test_bytes_that_occur_in_no_text_are_not_missed(gpt2_like: Base) -> None:
 @pytest.mark.parametrize("unknown", [None, "<unk>", "<|endoftext|>"])
 @pytest.mark.parametrize("fuse", [False, True])
 def test_what_the_base_has_no_token_for_is_counted_as_it_encodes(
-    unknown: str | None, fuse: bool, gpt2_like: Base
+    unknown: str | None, fuse: bool, gpt2_like: Tokenizer
 ) -> None:
     """SmolLM2 lacks six control characters, F1 and F2: `tokenizers` drops them, or gives an unknown token."""
     value = without_bytes(gpt2_like, [0x01, 0x04, 0xF1, 0xF2, *NEVER_IN_TEXT])
@@ -607,7 +617,7 @@ def test_what_the_base_has_no_token_for_is_counted_as_it_encodes(
 
 
 def test_lost_characters_are_counted_in_each_set_and_shown(
-    gpt2_like: Base, tmp_path: Path, run_on: Callable[..., Run]
+    gpt2_like: Tokenizer, tmp_path: Path, run_on: Callable[..., Run]
 ) -> None:
     base = written(tmp_path / "tokenizer.json", without_bytes(gpt2_like, [0x01, 0x04, 0xF1]))
     (tmp_path / "ko.txt").write_text("\n".join([*lines_of("ko")[:100], *LOSING]), encoding="utf-8")
@@ -629,7 +639,7 @@ def test_lost_characters_are_counted_in_each_set_and_shown(
     run.exported(len(run.curve))
 
 
-def test_pieces_that_are_no_bytes_are_kept_and_never_reached(gpt2_like: Base, tmp_path: Path) -> None:
+def test_pieces_that_are_no_bytes_are_kept_and_never_reached(gpt2_like: Tokenizer, tmp_path: Path) -> None:
     """Command-R holds 1,403 emoji and joiners that are not spelled in bytes."""
     value = copy.deepcopy(dict(gpt2_like.tokenizer_json))
     foreign = {"\u200d": 2_000, "‼": 2_001, "가": 2_002, "가나": 2_003, "👨\u200d": 2_004}
@@ -656,7 +666,9 @@ FALCON = [
 
 
 @pytest.mark.parametrize("missing", [[], [0x01, 0x04, 0xF1]], ids=["whole", "losing"])
-def test_cuts_after_byte_level_are_counted_as_they_encode(missing: list[int], gpt2_like: Base, tmp_path: Path) -> None:
+def test_cuts_after_byte_level_are_counted_as_they_encode(
+    missing: list[int], gpt2_like: Tokenizer, tmp_path: Path
+) -> None:
     """Falcon cuts at digits after ByteLevel, where the characters that stand for B2, B3, B9 and BC to BE are digits."""
     value = without_bytes(gpt2_like, missing)
     value["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": FALCON}

@@ -10,7 +10,7 @@ from report_data import fake_run, records_of
 from vocabopt.choice.complexity import EmbeddingTable, embedding_table, grid, parse_sizes, points, ratio
 from vocabopt.errors import OptionError
 from vocabopt.model.spec import PRESETS, ModelSpec
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 PAPER_GRID = (0, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000, 36_000, 40_000)
 
@@ -20,9 +20,9 @@ def table(n_tokens: int, n_rows: int | None = None, model: str | None = None) ->
     return EmbeddingTable(base_n_tokens=n_tokens, base_n_rows=n_tokens if n_rows is None else n_rows, model=spec)
 
 
-def base(n_tokens: int, model_n_rows: int | None = None) -> Base:
+def base(n_tokens: int, model_n_rows: int | None = None) -> Tokenizer:
     """What `embedding_table` asks of a base."""
-    return cast(Base, SimpleNamespace(name="some-base", n_tokens=n_tokens, model_n_rows=model_n_rows))
+    return cast(Tokenizer, SimpleNamespace(name="some-base", n_tokens=n_tokens, model_n_rows=model_n_rows))
 
 
 # --- Ratios ----------------------------------------------------------------------------------------------------------

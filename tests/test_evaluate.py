@@ -5,12 +5,13 @@ import math
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from evaluation import KINDS, POSITIONS, bits, nats_alone, one_thread, tiny_model, tokenizer_in  # noqa: F401
 from helpers import lines_of, without_bytes
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import models
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 import trainer.evaluate.score as losses_module
@@ -18,7 +19,7 @@ from trainer.document_ends import document_ends
 from trainer.evaluate import TextScore, loss_note, score_text
 from trainer.evaluate.score import TokenLosses, Window, batches_of, windows_of
 from vocabopt.errors import ModelError, OptionError
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N_ROWS = 2_048
@@ -46,7 +47,7 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, **options:
 
 def test_a_score_is_that_of_each_document_alone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """Long documents in windows, each opened by the start token; encoded by the tokenizers library."""
-    library = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    library = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     nats, n_tokens = 0.0, 0
     for document in DOCUMENTS:
         ids = library.encode(document, add_special_tokens=False).ids
@@ -99,9 +100,9 @@ def test_bits_per_byte_see_what_the_loss_per_token_hides() -> None:
     """Both guess among eight rows, 3 bits a token; the one that needs twice the tokens needs twice the bits."""
     words = {"<s>": 0, "ab": 1, "cd": 2, "a": 3, "b": 4, "c": 5, "d": 6}
     long = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.BPE(words, [("a", "b"), ("c", "d")])), bos_token="<s>"
+        tokenizer_object=tokenizers.Tokenizer(models.BPE(words, [("a", "b"), ("c", "d")])), bos_token="<s>"
     )
-    short = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(words, [])), bos_token="<s>")
+    short = PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(models.BPE(words, [])), bos_token="<s>")
     model = tiny_model("gpt2", 8, tie_word_embeddings=False)
     model.get_output_embeddings().weight.data.zero_()
     of_long, of_short = (
@@ -197,7 +198,7 @@ def test_progress_goes_by_bytes_and_ends_at_all_of_them(tokenizer: PreTrainedTok
 
 
 def test_unknown_tokens_are_counted() -> None:
-    words = Tokenizer(models.BPE({"<unk>": 0, "<s>": 1, "a": 2}, [], unk_token="<unk>"))
+    words = tokenizers.Tokenizer(models.BPE({"<unk>": 0, "<s>": 1, "a": 2}, [], unk_token="<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", bos_token="<s>")
     found = score_text(tiny_model("llama", 8), tokenizer, ["aza", "zz"], context_tokens=8, batch_size=1)
     assert (found.n_tokens, found.n_unknown_tokens, found.n_lost_chars) == (5, 3, 0)
@@ -205,14 +206,14 @@ def test_unknown_tokens_are_counted() -> None:
 
 @pytest.mark.parametrize(("unknown", "n_unknown"), [(None, 0), ("<|unknown|>", 4), ("<|endoftext|>", 0)])
 def test_characters_that_a_byte_level_tokenizer_lacks_are_counted(
-    unknown: str | None, n_unknown: int, gpt2_like: Base
+    unknown: str | None, n_unknown: int, gpt2_like: Tokenizer
 ) -> None:
     """With an unknown token or without, and where that is the end token; an added token that holds one is none."""
     value = without_bytes(gpt2_like, [0x01, 0xF1])
     value["model"] |= {"unk_token": unknown, "fuse_unk": False}
     if unknown == "<|unknown|>":
         value["model"]["vocab"][unknown] = max(value["model"]["vocab"].values()) + 1
-    own = Tokenizer.from_str(json.dumps(value))
+    own = tokenizers.Tokenizer.from_str(json.dumps(value))
     own.add_tokens(["<\x01>"])
     more = {} if unknown is None else {"unk_token": unknown}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|endoftext|>", **more)

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 from command_line import vocabopt
 from evaluation import nats_alone, one_thread, tiny_model  # noqa: F401
-from tokenizers import Tokenizer, models
+from tokenizers import models
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from trainer.evaluate.run import load_tokenizer
 from trainer.evaluate.tasks import TASKS, Item, chosen_tasks, read_items
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: the extra eval")
 pytestmark = [pytest.mark.data, pytest.mark.usefixtures("one_thread", "no_network")]
@@ -59,7 +60,9 @@ def model(folder: Path) -> PreTrainedModel:
 # --- The direct computation: nothing of trainer/ or lm-eval ----------------------------------------------------------
 
 
-def nats_of_choices(model: PreTrainedModel, library: Tokenizer, prompt: str, choices: Sequence[str]) -> list[float]:
+def nats_of_choices(
+    model: PreTrainedModel, library: tokenizers.Tokenizer, prompt: str, choices: Sequence[str]
+) -> list[float]:
     """Negative log-likelihood of each choice behind the prompt; white space between the two is the choice's."""
     head = prompt.rstrip()
     start, *before = library.encode(head).ids
@@ -118,7 +121,7 @@ def test_lm_evals_numbers_are_those_of_a_direct_computation(
     lm = language_model(model, load_tokenizer(str(folder)), batch_size=8)
     score = run_task(lm, task, read_items(task, task_folders).items, limit=N_ITEMS, advance=told.append)
 
-    library = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    library = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     asked = [ASKED[name](record) for record in records(data, name)]
     costs = [nats_of_choices(model, library, prompt, choices) for prompt, choices in asked]
     expected = direct(costs, [choices for _, choices in asked], [record["label"] for record in records(data, name)])
@@ -132,7 +135,7 @@ def test_lm_evals_numbers_are_those_of_a_direct_computation(
         assert score.stderrs["acc_norm"] == pytest.approx(expected["acc_norm_stderr"])
 
 
-def test_single_log_likelihoods_too_under_a_real_tokenizer_of_32_000(data: Path, llama2: Base) -> None:
+def test_single_log_likelihoods_too_under_a_real_tokenizer_of_32_000(data: Path, llama2: Tokenizer) -> None:
     """Llama 2's; both answers of BoolQ with the two spaces before them."""
     from trainer.evaluate.harness import language_model
 
@@ -147,7 +150,7 @@ def test_single_log_likelihoods_too_under_a_real_tokenizer_of_32_000(data: Path,
         for i, choice in enumerate(choices)
     ]
     found = [answer for answer, _ in lm.loglikelihood(requests, disable_tqdm=True)]
-    expected = nats_of_choices(model, Tokenizer.from_str(library.to_str()), prompt, choices)
+    expected = nats_of_choices(model, tokenizers.Tokenizer.from_str(library.to_str()), prompt, choices)
     assert found == pytest.approx([-nats for nats in expected], rel=1e-4)
     assert tokenizer.pad_token is None  # lm-eval gave one to its copy
 
@@ -243,7 +246,7 @@ def test_choices_that_a_tokenizer_joins_with_their_prompt_are_counted() -> None:
     from trainer.evaluate.harness import language_model, run_task
 
     words = {"<s>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4, " ": 5, "b ": 6}
-    text = Tokenizer(models.BPE(words, [("b", " ")]))
+    text = tokenizers.Tokenizer(models.BPE(words, [("b", " ")]))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=text, bos_token="<s>", eos_token="</s>")
     lm = language_model(tiny_model("llama", 8), tokenizer, batch_size=1)
     items = [Item(context="ab", choices=("c", "a"), label=0), Item(context="ba", choices=("c", "bc"), label=1)]

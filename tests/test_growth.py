@@ -31,7 +31,7 @@ from tokenizers import pre_tokenizers
 from vocabopt.growth import grow as growth
 from vocabopt.growth.grow import Growth
 from vocabopt.growth.reference import ReferenceGrowth
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 
 def rows_of(grown: Growth) -> list[tuple[str, int]]:
@@ -122,7 +122,7 @@ def test_with_a_script_guard_protected_text_that_quotes_the_target_forbids_nothi
     assert grown.curve["n_tokens_en"].to_list() == [10, 9]
 
 
-def test_without_a_guard_a_latin_language_grows_and_no_protected_document_changes(gpt2_like: Base) -> None:
+def test_without_a_guard_a_latin_language_grows_and_no_protected_document_changes(gpt2_like: Tokenizer) -> None:
     finnish = ["hyvää huomenta kaikille", "hyvää yötä", "kaikki ihmiset syntyvät vapaina", "yöllä kaikki nukkuvat"] * 3
     english = lines_of("en")[:200]
     grown = grow_documents(gpt2_like, {"train": finnish, "en": english}, protected=["en"], scripts=())
@@ -173,7 +173,7 @@ VARIANTS = _variants()
 
 
 @cache
-def variant(name: str, extra: tuple[str, ...] = ()) -> Base:
+def variant(name: str, extra: tuple[str, ...] = ()) -> Tokenizer:
     """A base, with pieces appended to which none of its merges leads, as in bases extended by union."""
     value = copy.deepcopy(VARIANTS[name])
     vocab = value["model"]["vocab"]
@@ -231,7 +231,7 @@ extra_pieces = st.lists(
 )
 
 
-def assert_same_growth(base: Base, texts: Mapping[str, Sequence[str]], min_saving: int, **options: Any) -> Growth:
+def assert_same_growth(base: Tokenizer, texts: Mapping[str, Sequence[str]], min_saving: int, **options: Any) -> Growth:
     """The engine's rows, savings, openings, counts, use and entropy are those of the reference, after every row."""
     grown = grow_documents(base, texts, min_saving=min_saving, **options)
     reference = ReferenceGrowth(base, texts, **{"scripts": HANGUL, **options})
@@ -352,7 +352,7 @@ def test_the_folds_add_up_to_the_curve_at_their_sizes(run: Run) -> None:
         assert sums[f"n_tokens_{name}"].to_list() == [counts[size] for size in sizes]
 
 
-def test_mistral_extended_by_union_opens_its_unreachable_pieces_and_stays_exact(mistral: Base) -> None:
+def test_mistral_extended_by_union_opens_its_unreachable_pieces_and_stays_exact(mistral: Tokenizer) -> None:
     value = copy.deepcopy(dict(mistral.tokenizer_json))
     vocab, lines = value["model"]["vocab"], lines_of("ko")
     words = Counter(word for line in lines for word in line.split())

@@ -17,12 +17,12 @@ import polars as pl
 import pytest
 import sentencepiece
 import tiktoken
+import tokenizers
 from command_line import assert_refused, command_of, process, vocabopt, written
 from conftest import Run
 from helpers import CORPUS, all_ids, base_of, grow_documents, lines_of, toy_sentencepiece, train_sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from test_bases import model_file
-from tokenizers import Tokenizer
 
 from vocabopt.errors import PromiseError
 from vocabopt.folder import FORMAT_VERSION
@@ -30,14 +30,14 @@ from vocabopt.merging import proof
 from vocabopt.merging.export import merged_tokenizer_json, tokenizer_config
 from vocabopt.merging.extension import grown
 from vocabopt.merging.run import merge_run
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.tokenizer.sentencepiece_model import scores_below
 
 RunOn = Callable[..., Run]
 
 
-def ranks_of(base: Base) -> dict[bytes, int]:
+def ranks_of(base: Tokenizer) -> dict[bytes, int]:
     """A rank file's content from a small byte-level base: its tokens in the order of their ids."""
     tokens = [base.pieces[i] for i in range(base.n_tokens) if base.pieces[i]]
     # The bytes first, in their order, as Tekken has them.
@@ -46,7 +46,7 @@ def ranks_of(base: Base) -> dict[bytes, int]:
 
 
 @pytest.fixture(scope="module")
-def rank_base(qwen2_like: Base, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def rank_base(qwen2_like: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A small tiktoken base: the file, and the options that say what it leaves out."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "small.tiktoken").write_bytes(rank_file(ranks_of(qwen2_like)))
@@ -55,7 +55,7 @@ def rank_base(qwen2_like: Base, tmp_path_factory: pytest.TempPathFactory) -> lis
 
 
 @pytest.fixture(scope="module")
-def tekken_base(qwen2_like: Base, tmp_path_factory: pytest.TempPathFactory) -> str:
+def tekken_base(qwen2_like: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small Tekken file in the form of the package's own: special ids first, and more ranks than it uses."""
     document = json.loads(model_file("tekken_240911.json").read_bytes())
     ranks = ranks_of(qwen2_like)
@@ -86,7 +86,10 @@ def test_merge_writes_the_choice_and_the_proof_and_says_how_to_load_it(swept: Pa
     assert f"AutoTokenizer.from_pretrained('{tmp_path / 'tokenizer'}')" in result.stdout
     assert "FAIL" not in result.stdout
     assert result.stdout.count("PASS") > 8
-    assert Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json")).get_vocab_size() == 32_000 + n_added
+    assert (
+        tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json")).get_vocab_size()
+        == 32_000 + n_added
+    )
     assert json.loads((tmp_path / "tokenizer" / "verify.json").read_text("utf-8"))["passed"] is True
 
 
@@ -118,7 +121,7 @@ def test_quiet_merge_prints_nothing(swept: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 300, -1], ids=["none", "one", "some", "all"])
 def test_tokenizer_model_gives_the_ids_of_tokenizer_json(
-    mistral: Base, size: int, run_of: Callable[[str], Run]
+    mistral: Tokenizer, size: int, run_of: Callable[[str], Run]
 ) -> None:
     run = run_of("mistral-7b-v1")
     size = len(run.curve) if size < 0 else size
@@ -244,7 +247,7 @@ def test_padding_is_recorded_and_makes_no_token(swept: Path, tmp_path: Path) -> 
     assert result.exit_code == 0
     record = json.loads((tmp_path / "tokenizer" / "extension.json").read_bytes())
     assert (record["n_tokens"], record["pad_to"], record["n_rows_padded"]) == (32_005, 128, 32_128)
-    assert Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json")).get_vocab_size() == 32_005
+    assert tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json")).get_vocab_size() == 32_005
 
 
 def test_a_curve_whose_counts_are_wrong_is_not_merged(swept: Path, tmp_path: Path) -> None:
@@ -264,7 +267,7 @@ def test_a_curve_whose_counts_are_wrong_is_not_merged(swept: Path, tmp_path: Pat
     assert not (tmp_path / "tokenizer").exists()
 
 
-def test_a_merge_that_moved_an_id_of_the_base_would_be_found(mistral: Base) -> None:
+def test_a_merge_that_moved_an_id_of_the_base_would_be_found(mistral: Tokenizer) -> None:
     value = copy.deepcopy(dict(mistral.tokenizer_json))
     vocab = value["model"]["vocab"]
     vocab["▁the"], vocab["▁of"] = vocab["▁of"], vocab["▁the"]

@@ -27,23 +27,23 @@ from vocabopt.report.playground_pattern import (
     parts_for_one,
     points,
 )
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 
 EVERY_POINT = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
 @pytest.fixture(scope="module")
-def curve(mistral: Base) -> pl.DataFrame:
+def curve(mistral: Tokenizer) -> pl.DataFrame:
     return grow_documents(mistral, {"train": lines_of("ko")}, max_added=2_000).curve
 
 
-def with_pattern(base: Base, pattern: str) -> Base:
+def with_pattern(base: Tokenizer, pattern: str) -> Tokenizer:
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     return with_step(base, split)
 
 
-def with_step(base: Base, step: dict[str, Any]) -> Base:
+def with_step(base: Tokenizer, step: dict[str, Any]) -> Tokenizer:
     to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     pre_tokenizer = {"type": "Sequence", "pretokenizers": [step, to_bytes]}
     return base_of({**base.tokenizer_json, "pre_tokenizer": pre_tokenizer})
@@ -52,11 +52,13 @@ def with_step(base: Base, step: dict[str, Any]) -> Base:
 # --- The pack --------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_base_and_curve_give_the_same_bytes(mistral: Base, curve: pl.DataFrame) -> None:
+def test_the_same_base_and_curve_give_the_same_bytes(mistral: Tokenizer, curve: pl.DataFrame) -> None:
     assert pack_tokenizer(mistral, curve) == pack_tokenizer(mistral, curve)
 
 
-def test_a_base_of_32_000_tokens_and_2_000_added_weigh_less_than_200_kb(mistral: Base, curve: pl.DataFrame) -> None:
+def test_a_base_of_32_000_tokens_and_2_000_added_weigh_less_than_200_kb(
+    mistral: Tokenizer, curve: pl.DataFrame
+) -> None:
     start = time.perf_counter()
     pack = pack_tokenizer(mistral, curve)
     assert time.perf_counter() - start < 3
@@ -75,7 +77,7 @@ def test_the_largest_bases_leave_room_in_a_page_of_4_mb(data: Any, name: str) ->
     assert len(pack_tokenizer(base, curve)) < 900_000
 
 
-def test_tokens_and_merges_of_every_size_are_in_it(mistral: Base, curve: pl.DataFrame) -> None:
+def test_tokens_and_merges_of_every_size_are_in_it(mistral: Tokenizer, curve: pl.DataFrame) -> None:
     """Read back, as the page reads it: the vocabulary and merges of the largest size, and how many each row brings."""
     data = gzip.decompress(pack_tokenizer(mistral, curve))
     line, _, rest = data.partition(b"\n")
@@ -137,7 +139,7 @@ ENDS = r"\A[A-Z가-힣]+(?=\s)|[\s\S]{2}(?=\z)|[\s\S]"
 
 
 @pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN, QWEN_PATTERN, O200K_PATTERN, TEKKEN_PATTERN, ENDS])
-def test_a_pattern_over_symbols_splits_as_the_library_splits(gpt2_like: Base, pattern: str) -> None:
+def test_a_pattern_over_symbols_splits_as_the_library_splits(gpt2_like: Tokenizer, pattern: str) -> None:
     """Symbols are letters, and what is left of a pattern means the same to Python: so no browser is needed here."""
     node = parse(pattern)
     ones: list[One] = list(dict.fromkeys(parts_for_one(node)))
@@ -186,7 +188,7 @@ def test_a_pattern_that_could_mean_something_else_is_refused(pattern: str) -> No
         parse(pattern)
 
 
-def test_the_error_names_the_pattern_and_the_place(gpt2_like: Base) -> None:
+def test_the_error_names_the_pattern_and_the_place(gpt2_like: Tokenizer) -> None:
     base = with_pattern(gpt2_like, r"\p{L}+\b|\s")
     with pytest.raises(
         PlaygroundError, match=r"The split pattern '.*' holds \\b at character 6, which the page cannot"
@@ -194,7 +196,7 @@ def test_the_error_names_the_pattern_and_the_place(gpt2_like: Base) -> None:
         pack_tokenizer(base, pl.DataFrame(schema=NO_ROWS))
 
 
-def test_a_step_that_the_page_does_not_know_is_refused_by_its_name(gpt2_like: Base) -> None:
+def test_a_step_that_the_page_does_not_know_is_refused_by_its_name(gpt2_like: Tokenizer) -> None:
     base = with_step(gpt2_like, {"type": "UnicodeScripts"})
     with pytest.raises(PlaygroundError, match="The pre-tokenizer has a step UnicodeScripts, which the page"):
         pack_tokenizer(base, pl.DataFrame(schema=NO_ROWS))

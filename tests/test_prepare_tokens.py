@@ -9,12 +9,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+import tokenizers
 from helpers import base_of, lines_of, train_byte_level
 from settings_generated import FLAGS
-from tokenizers import Tokenizer
 
 from vocabopt.preparation.tokens import TokenCounter
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 pytest.importorskip("gigatoken")
 
@@ -62,12 +62,12 @@ def test_rare_documents_are_counted_as_tokenizer_json_has_them(
     texts = [*lines_of("ko")[:7], *odd, *lines_of("ko")[7:200]]
     counter = TokenCounter.load(str(path), None, None)
     found = counter.count(pl.Series(texts))
-    encodings = Tokenizer.from_file(str(path)).encode_batch(texts, add_special_tokens=False)
+    encodings = tokenizers.Tokenizer.from_file(str(path)).encode_batch(texts, add_special_tokens=False)
     assert found.tolist() == [len(encoding.ids) for encoding in encodings]
     # Of the others the fast encoder still counts.
     assert (counter.fast is not None) == is_fast
 
 
 def test_no_text_has_no_tokens(trained: dict[str, Any]) -> None:
-    base: Base = base_of(trained)
+    base: Tokenizer = base_of(trained)
     assert TokenCounter(base, None).count(pl.Series([], dtype=pl.String)).tolist() == []

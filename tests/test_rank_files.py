@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tiktoken
 import tiktoken_ext.openai_public
+import tokenizers
 from command_line import assert_refused, vocabopt
 from conftest import Run
 from helpers import all_ids, grow_documents, lines_of, merged, n_tokens
@@ -17,12 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_bases import code_lines, model_file, refusal
 from test_promises import any_text
-from tokenizers import Tokenizer
 
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.merging.export import extended_original
 from vocabopt.merging.extension import grown
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.families import byte_of_char
 from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, QWEN35_PATTERN, QWEN_PATTERN
 from vocabopt.tokenizer.published import KNOWN
@@ -96,7 +96,7 @@ def test_any_ranks_encode_as_tiktoken_does_where_merges_can_reach_them(text: str
     }
     if reachable != {*tokens}:
         return
-    tokenizer = Tokenizer.from_str(json.dumps(byte_level_json(ranks, {}, pattern=CL100K_PATTERN)))
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(byte_level_json(ranks, {}, pattern=CL100K_PATTERN)))
     assert tokenizer.encode(text, add_special_tokens=False).ids == encoding.encode_ordinary(text)
 
 
@@ -329,7 +329,7 @@ def test_what_is_known_of_openai_s_files_is_what_tiktoken_has(name: str, monkeyp
 
 @pytest.mark.slow
 def test_a_sweep_remembers_how_its_rank_file_was_completed(
-    tmp_path: Path, qwen2_like: Base, run_on: Callable[..., Run]
+    tmp_path: Path, qwen2_like: Tokenizer, run_on: Callable[..., Run]
 ) -> None:
     tokens = [qwen2_like.pieces[i] for i in range(qwen2_like.n_tokens) if qwen2_like.pieces[i]]
     path = written(tmp_path / "mine.tiktoken", {token: i for i, token in enumerate(tokens)})
@@ -372,7 +372,7 @@ def test_a_tekken_file_whose_sizes_do_not_fit_is_refused(tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module", params=["tok_llama3/tokenizer.model", "tok_qwen/qwen.tiktoken"])
-def real(request: pytest.FixtureRequest, data: Path) -> tuple[Base, tiktoken.Encoding]:
+def real(request: pytest.FixtureRequest, data: Path) -> tuple[Tokenizer, tiktoken.Encoding]:
     """A base of the development data, and tiktoken with the same ranks and what is known of them."""
     base = load_base(str(data / request.param))
     known = KNOWN["llama3" if "llama3" in request.param else "qwen"]
@@ -384,7 +384,7 @@ def real(request: pytest.FixtureRequest, data: Path) -> tuple[Base, tiktoken.Enc
 
 
 @pytest.mark.data
-def test_real_rank_files_encode_as_tiktoken_does(real: tuple[Base, tiktoken.Encoding]) -> None:
+def test_real_rank_files_encode_as_tiktoken_does(real: tuple[Tokenizer, tiktoken.Encoding]) -> None:
     base, encoding = real
     assert base.n_tokens == encoding.n_vocab
     texts = [text for text in tekken_texts() if not any(content in text for content in base.added_contents)]
@@ -396,7 +396,7 @@ def test_real_rank_files_encode_as_tiktoken_does(real: tuple[Base, tiktoken.Enco
 @pytest.mark.data
 @settings(max_examples=150)
 @given(text=any_text)
-def test_real_rank_files_encode_any_text_as_tiktoken_does(real: tuple[Base, tiktoken.Encoding], text: str) -> None:
+def test_real_rank_files_encode_any_text_as_tiktoken_does(real: tuple[Tokenizer, tiktoken.Encoding], text: str) -> None:
     base, encoding = real
     if any(content in text for content in base.added_contents):
         return

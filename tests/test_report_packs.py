@@ -21,7 +21,7 @@ from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, leb
 from vocabopt.report.page import rebuild_report, write_report
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 
 class Reader:
@@ -94,7 +94,7 @@ def read_tokens(packed: bytes) -> list[dict[str, Any]]:
 def test_tokens_pack_says_what_each_token_replaced(run: Any) -> None:
     """On real curves of every kind of base: the parts are those that the ids name."""
     view = View(read_sweep(run.out), run.curve, read_run(run.out))
-    base: Base = run.base
+    base: Tokenizer = run.base
     texts = [*base.pieces, *run.curve["bytes"]]
     for token, row in zip(read_tokens(tokens_pack(view, base).data), run.curve.to_dicts(), strict=True):
         assert token["bytes"] == row["bytes"]
@@ -198,7 +198,7 @@ def test_a_page_too_large_without_its_tokens_comes_without_the_curve_too(
     assert 'id="table-points"' in page
 
 
-def test_a_base_that_the_playground_cannot_repeat_is_told(run_dir: Path, mistral: Base) -> None:
+def test_a_base_that_the_playground_cannot_repeat_is_told(run_dir: Path, mistral: Tokenizer) -> None:
     strange = replace(mistral, tokenizer_json={**mistral.tokenizer_json, "normalizer": {"type": "Nmt"}})
     sweep = read_sweep(run_dir)
     curve = read_curve(run_dir, sweep)

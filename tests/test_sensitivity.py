@@ -12,7 +12,7 @@ from helpers import CORPUS, merged, n_tokens, split_heldout
 
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.sensitivity import TOGETHER
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 TALK = ("chat", "dialogue", "interview", "review")
 PROSE = ("encyclopedia", "law", "news", "manual")
@@ -71,7 +71,7 @@ def test_all_together_is_the_sweep_of_both_files(
 
 
 def test_costs_are_the_tokens_that_the_merged_tokenizers_give(
-    texts: dict[str, Path], measured: tuple[dict[str, Any], Path], mistral: Base
+    texts: dict[str, Path], measured: tuple[dict[str, Any], Path], mistral: Tokenizer
 ) -> None:
     record, out = measured
     names = [corpus["name"] for corpus in record["corpora"]]

@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import tokenizers
 from command_line import vocabopt
 from conftest import ROOT, sweep
 from helpers import CORPUS, HANGUL, Counted, base_of, lines_of, merged, n_tokens, toy_sentencepiece, train_byte_level
@@ -32,7 +33,6 @@ from settings_generated import (
     small_byte_level,
     with_settings,
 )
-from tokenizers import Tokenizer
 
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, PromiseError, RunDirectoryError, VocaboptError
@@ -48,7 +48,7 @@ from vocabopt.options import SweepOptions
 from vocabopt.pipeline import run_sweep
 from vocabopt.run_directory import read_sweep
 from vocabopt.text.documents import bytes_of_texts, content_hashes
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens
 from vocabopt.verification import VerifyOptions, verify
 from vocabopt.wording import sweep_notes
@@ -71,7 +71,7 @@ def mistral_model() -> dict[str, Any]:
     return first_merges(model, 1_200, ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))])
 
 
-def unbatched(tokenizer: Tokenizer) -> Tokenizer:
+def unbatched(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """Without what belongs to batches: the library itself would cut and pad texts."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -90,7 +90,9 @@ def check(value: Mapping[str, Any], documents: list[str]) -> str:
     promised = {size: growth.curve["n_tokens_train"][size - 1] for size in {min(1, n_rows), n_rows} - {0}}
     promised[0] = counted.n_tokens_base()["train"]
     for size, n in promised.items():
-        tokenizer = unbatched(merged(base, growth.curve, size) if size else Tokenizer.from_str(json.dumps(dict(value))))
+        tokenizer = unbatched(
+            merged(base, growth.curve, size) if size else tokenizers.Tokenizer.from_str(json.dumps(dict(value)))
+        )
         assert n == n_tokens(tokenizer, documents), (size, with_settings(value))
     return "exact"
 
@@ -243,7 +245,7 @@ def test_two_added_tokens_that_are_one_text_to_the_normaliser_are_refused() -> N
     for i, content in enumerate(("caf\u00e9", "cafe\u0301")):
         token = {**dict.fromkeys(FLAGS, False), "normalized": True, "rstrip": bool(i)}
         value["added_tokens"].append({"id": 600 + i, "content": content, **token})
-    ids = {tuple(Tokenizer.from_str(json.dumps(value)).encode("caf\u00e9").ids) for _ in range(40)}
+    ids = {tuple(tokenizers.Tokenizer.from_str(json.dumps(value)).encode("caf\u00e9").ids) for _ in range(40)}
     assert len(ids) == 2
     with pytest.raises(BaseTokenizerError, match=r"are one text to its normaliser, and .* by chance"):
         base_of(value)
@@ -279,7 +281,7 @@ def test_padding_and_truncation_take_part_in_no_count(tmp_path: Path) -> None:
 # --- Text that a piece of the base keeps together ---------------------------------------------------------------------
 
 
-def gemma_like() -> Base:
+def gemma_like() -> Tokenizer:
     """A base with Gemma's `>▁</`, the one piece that crosses a space, and its runs of newlines."""
     pieces = ["\n", "\n\n", "\n\n\n", "</", "▁</", ">▁</"]
     value = toy_sentencepiece("<>/abdivp\n", *pieces)
@@ -497,7 +499,7 @@ def test_a_union_is_proved_on_whole_documents(tmp_path: Path) -> None:
     merge_run(run.out, tmp_path / "union")
     proof = json.loads((tmp_path / "union" / "extension.json").read_text(encoding="utf-8"))["proof"]
     texts = pl.read_parquet(run.out / PROOF_PARQUET)["text"].to_list()
-    tokenizer = Tokenizer.from_file(str(tmp_path / "union" / "tokenizer.json"))
+    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "union" / "tokenizer.json"))
     assert proof["n_tokens_promised"] is None
     assert proof["documents"]["n_tokens"] == n_tokens(tokenizer, texts)
     assert set(texts) == {line for line in lines_of("ko") if line.strip()}

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from command_line import written
 from helpers import lines_of, without_bytes
 from stages import tiny_llama
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerLegacy, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from trainer.data import (
@@ -34,7 +35,7 @@ from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.folder import read_json
 from vocabopt.text.readers import ReadOptions
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 SYLLABLES = "가나다라마바사"
 
@@ -49,7 +50,7 @@ def plan_of(path: Path, stage_shares: Sequence[float] = (1.0,), **options: Any) 
 def syllables() -> PreTrainedTokenizerBase:
     """One token a syllable: 가 is 2, 나 3 ...; <s> is 0 and </s> 1."""
     vocab = {token: i for i, token in enumerate(["<s>", "</s>", *SYLLABLES])}
-    tokenizer = Tokenizer(models.BPE(vocab, []))
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab, []))
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
@@ -144,7 +145,7 @@ def test_a_repeated_document_is_there_as_often_as_the_budget_repeats_it(
 def test_ids_take_two_bytes_where_they_fit(packed: PackedText, korean: Path, tmp_path: Path) -> None:
     assert packed.dtype == "uint16"
     vocab = {token: i for i, token in enumerate(["</s>", *pre_tokenizers.ByteLevel.alphabet()])} | {"x": 70_000}
-    tokenizer = Tokenizer(models.BPE(vocab, []))
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     large = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
@@ -185,7 +186,7 @@ def _without_last_merge(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokeniz
     value = json.loads(tokenizer.backend_tokenizer.to_str())
     value["model"]["merges"].pop()
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(value)),
+        tokenizer_object=tokenizers.Tokenizer.from_str(json.dumps(value)),
         eos_token=tokenizer.eos_token,
         bos_token=tokenizer.bos_token,
     )
@@ -380,7 +381,7 @@ def ids_of(tokenizer: PreTrainedTokenizerBase) -> tuple[int | None, int | None]:
 
 def test_a_tokenizer_without_an_end_packs_documents_that_nothing_closes(tmp_path: Path) -> None:
     """They are kept apart all the same: positions restart, and nothing is predicted across a border."""
-    own = Tokenizer(models.BPE({"가": 0, "나": 1}, []))
+    own = tokenizers.Tokenizer(models.BPE({"가": 0, "나": 1}, []))
     own.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=own)
     plan = plan_of(written(tmp_path / "a.txt", "가나\n나나나\n"))
@@ -402,7 +403,7 @@ def test_a_tokenizer_that_encodes_in_python_is_refused(tmp_path: Path) -> None:
 def test_a_tokenizer_that_does_not_know_a_character_is_refused(tmp_path: Path) -> None:
     """In the last of many documents: all are looked at."""
     model = models.BPE({"</s>": 0, "<unk>": 1, "가": 2}, [], unk_token="<unk>")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="</s>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(model), eos_token="</s>")
     plan = plan_of(written(tmp_path / "a.txt", "가\n" * 50 + "가뷁\n"))
     with pytest.raises(BaseTokenizerError, match=r"characters it does not know as <unk>.*begins '가뷁'.*byte fallback"):
         pack_stage(plan, 0, tokenizer, context_tokens=4, folder=tmp_path / "out")
@@ -421,7 +422,7 @@ def test_a_tokenizer_that_does_not_know_a_character_is_refused(tmp_path: Path) -
     ids=["spaces", "ends"],
 )
 def test_a_tokenizer_that_drops_text_is_refused(change: Any, match: str, tmp_path: Path) -> None:
-    tokenizer = Tokenizer(models.BPE({"</s>": 0, "가": 1, "나": 2, " ": 3}, []))
+    tokenizer = tokenizers.Tokenizer(models.BPE({"</s>": 0, "가": 1, "나": 2, " ": 3}, []))
     tokenizer.decoder = decoders.Fuse()
     change(tokenizer)
     text = "가 나  \n" * 3 if "  " in match else "가 나\n" * 3
@@ -446,14 +447,14 @@ def test_tokenizers_that_keep_their_text_pass(name: str, folders: Path, tmp_path
 @pytest.mark.parametrize("unknown", [None, "<|unknown|>", "<|endoftext|>"])
 @pytest.mark.parametrize("place", [0, 9], ids=["first", "last"])
 def test_characters_without_a_token_are_counted_wherever_they_stand(
-    place: int, unknown: str | None, gpt2_like: Base, tmp_path: Path
+    place: int, unknown: str | None, gpt2_like: Tokenizer, tmp_path: Path
 ) -> None:
     """As a sweep counts them: bytes 01 and F1 are missing, as SmolLM2 lacks them."""
     value = without_bytes(gpt2_like, [0x01, 0xF1])
     value["model"] |= {"unk_token": unknown, "fuse_unk": False}
     if unknown == "<|unknown|>":
         value["model"]["vocab"][unknown] = max(value["model"]["vocab"].values()) + 1
-    own = Tokenizer.from_str(json.dumps(value))
+    own = tokenizers.Tokenizer.from_str(json.dumps(value))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|endoftext|>")
     lines = [f"한글 {number}" for number in range(10)]
     lines[place] = "a\x01b\x01 \U00041234가"
@@ -468,9 +469,9 @@ def test_characters_without_a_token_are_counted_wherever_they_stand(
         assert "\U00041234" not in kept
 
 
-def test_a_tokenizer_that_tears_characters_is_refused(gpt2_like: Base, tmp_path: Path) -> None:
+def test_a_tokenizer_that_tears_characters_is_refused(gpt2_like: Tokenizer, tmp_path: Path) -> None:
     """Byte 9F stands inside characters, so what is left of them is no text; a sweep takes no such base either."""
-    own = Tokenizer.from_str(json.dumps(without_bytes(gpt2_like, [0x01, 0x9F])))
+    own = tokenizers.Tokenizer.from_str(json.dumps(without_bytes(gpt2_like, [0x01, 0x9F])))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|endoftext|>")
     plan = plan_of(written(tmp_path / "a.txt", "가\n" * 20 + "럟 가\x01\n"))
     with pytest.raises(BaseTokenizerError, match=r"the bytes 01 9F, some of which .* tears 2 characters, .* '럟 가"):

@@ -11,15 +11,15 @@ from typing import Any
 import polars as pl
 import pytest
 import sentencepiece
+import tokenizers
 from command_line import assert_refused, vocabopt
 from conftest import Run
 from helpers import CORPUS, all_ids, has_hangul, lines_of, n_tokens, split_heldout, train_sentencepiece
-from tokenizers import Tokenizer
 
 from vocabopt.folder import read_json
 from vocabopt.merging.run import merge_run, merge_vocabulary
 from vocabopt.run_directory import read_counts
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.sentencepiece_model import read_model
 from vocabopt.union.train import SETTINGS, train
 from vocabopt.union.vocabulary import read_vocabulary
@@ -102,7 +102,7 @@ def test_prefixes_of_real_korean_are_trainings_too(data: Path, tmp_path: Path) -
         assert trained_on_lines(lines, size)[vocabulary.n_other :] == vocabulary.at(size)
 
 
-def test_every_number_of_new_rows_has_a_vocabulary(out: Path, mistral: Base) -> None:
+def test_every_number_of_new_rows_has_a_vocabulary(out: Path, mistral: Tokenizer) -> None:
     vocabulary = read_vocabulary(out / "union.model")
     held = mistral.tokenizer_json["model"]["vocab"]
     first = sum(len(piece) == 1 and piece not in held for piece in vocabulary.pieces)
@@ -115,7 +115,7 @@ def test_every_number_of_new_rows_has_a_vocabulary(out: Path, mistral: Base) -> 
 # --- The table -------------------------------------------------------------------------------------------------------
 
 
-def test_the_table_adds_up(union: dict[str, Any], mistral: Base, out: Path) -> None:
+def test_the_table_adds_up(union: dict[str, Any], mistral: Tokenizer, out: Path) -> None:
     assert [point["vocab_size"] for point in union["points"]] == [*SIZES]
     vocabulary, held = read_vocabulary(out / "union.model"), mistral.tokenizer_json["model"]["vocab"]
     for point in union["points"]:
@@ -130,7 +130,7 @@ def test_tokens_are_those_of_whole_documents_with_the_merged_tokenizer(
     documents = {**split_heldout(lines_of("ko")), "en": lines_of("en")}
     for point in union["points"]:
         folder = folders_of_sizes[point["vocab_size"]]
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
         for name in SET_NAMES:
             assert point["sets"][name]["n_tokens"] == n_tokens(tokenizer, documents[name])
@@ -138,7 +138,7 @@ def test_tokens_are_those_of_whole_documents_with_the_merged_tokenizer(
 
 
 def test_rows_of_no_use_are_counted_by_sentencepiece(
-    union: dict[str, Any], folders_of_sizes: dict[int, Path], mistral: Base
+    union: dict[str, Any], folders_of_sizes: dict[int, Path], mistral: Tokenizer
 ) -> None:
     heldout = split_heldout(lines_of("ko"))["heldout"]
     before = without_prefix_of_base(mistral)
@@ -157,19 +157,19 @@ def test_rows_of_no_use_are_counted_by_sentencepiece(
         assert point["n_base_broken"] == sum(old == [i] != new_ids for i, old, new_ids in both) == 0
 
 
-def without_prefix_of_base(base: Base) -> sentencepiece.SentencePieceProcessor:
+def without_prefix_of_base(base: Tokenizer) -> sentencepiece.SentencePieceProcessor:
     model = read_model(base.originals[0].data)
     model.normalizer_spec.add_dummy_prefix = False
     return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
 def test_changed_lines_are_counted_line_by_line(
-    union: dict[str, Any], folders_of_sizes: dict[int, Path], mistral: Base
+    union: dict[str, Any], folders_of_sizes: dict[int, Path], mistral: Tokenizer
 ) -> None:
     english = [line for line in lines_of("en") if not has_hangul(line)]
     before = all_ids(mistral.full, english)
     for point in union["points"]:
-        tokenizer = Tokenizer.from_file(str(folders_of_sizes[point["vocab_size"]] / "tokenizer.json"))
+        tokenizer = tokenizers.Tokenizer.from_file(str(folders_of_sizes[point["vocab_size"]] / "tokenizer.json"))
         n_changed = sum(a != b for a, b in zip(before, all_ids(tokenizer, english), strict=True))
         assert point["protected"] == {"en": {"n_documents": len(english), "n_changed": n_changed}}
         assert n_changed > 0
@@ -267,7 +267,7 @@ def test_union_works_on_a_byte_level_base(folders: Path, chinese_habit: Path, tm
     assert vocabopt("sweep", CORPUS, *options, "--out", tmp_path / "run").exit_code == 0
     point = json.loads((tmp_path / "run" / "union.json").read_text("utf-8"))["points"][0]
     merge_run(tmp_path / "run", tmp_path / "merged", method="union")
-    tokenizer = Tokenizer.from_file(str(tmp_path / "merged" / "tokenizer.json"))
+    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "merged" / "tokenizer.json"))
     for name, lines in {**split_heldout(lines_of("ko")), "en": lines_of("en")}.items():
         assert point["sets"][name]["n_tokens"] == n_tokens(tokenizer, lines)
     record = json.loads((tmp_path / "merged" / "extension.json").read_text("utf-8"))

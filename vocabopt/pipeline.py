@@ -49,7 +49,7 @@ from vocabopt.text.documents import Samples, documents_of_sets, read_samples, te
 from vocabopt.text.prepared import PREPARE_JSON, prepare_record
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import refine
 from vocabopt.union.run import Measure, check_vocabulary, run_union
 from vocabopt.versions import versions
@@ -146,7 +146,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
 
 
 def _measure(
-    base: Base,
+    base: Tokenizer,
     table: EmbeddingTable,
     counts: ChunkCounts,
     weights: NDArray[np.int64],
@@ -175,7 +175,7 @@ def _choose(swept: Swept, growth: Growth, out: Path) -> tuple[SweepRecord, Union
     return sweep, union
 
 
-def _prepare_growth(base: Base) -> None:
+def _prepare_growth(base: Tokenizer) -> None:
     """What the steps after the counting need and do not need the counts for."""
     warm_up()
     _ = base.chunk_tokenizer, base.fast_chunk_tokenizer
@@ -192,7 +192,7 @@ def _find_text(options: SweepOptions) -> tuple[Files, ...]:
 
 
 def _count(
-    run: RunRecord, base: Base, text_sets: tuple[Files, ...], options: SweepOptions, console: Console
+    run: RunRecord, base: Tokenizer, text_sets: tuple[Files, ...], options: SweepOptions, console: Console
 ) -> tuple[ChunkCounts, Sample, bool]:
     """Counts of unique chunks, the documents to prove them on, and whether both are those of an earlier run on the
     same inputs."""
@@ -254,7 +254,7 @@ def _no_text(sets: Mapping[str, SetStats], train: Files, options: SweepOptions) 
 
 
 def _grow(
-    base: Base,
+    base: Tokenizer,
     counts: ChunkCounts,
     weights: NDArray[np.int64],
     text_sets: tuple[Files, ...],
@@ -294,7 +294,7 @@ def _grow(
 
 
 def _swept(
-    base: Base,
+    base: Tokenizer,
     table: EmbeddingTable,
     counts: ChunkCounts,
     growth: Growth,

@@ -42,7 +42,7 @@ from vocabopt.text.corpus import TextSet, fingerprint, tell_same_content
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.text.utf8 import printable
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.union import UNION_JSON
 
 RUN_JSON, SWEEP_JSON = "run.json", "sweep.json"
@@ -54,7 +54,7 @@ _AGAIN = Swept.NEXT_STEP
 S = TypeVar("S", bound=Swept)
 
 
-def take_run_directory(options: SweepOptions, base: Base, text_sets: tuple[TextSet, ...]) -> RunRecord:
+def take_run_directory(options: SweepOptions, base: Tokenizer, text_sets: tuple[TextSet, ...]) -> RunRecord:
     """Take an empty folder, or that of an earlier run on the same inputs; run.json then says what went in.
 
     Raises:

@@ -23,7 +23,7 @@ from vocabopt.text.corpus import corpus_set, fingerprint, n_stored_bytes, tell_s
 from vocabopt.text.documents import documents_of_sets
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import refine
 from vocabopt.versions import versions
 from vocabopt.wording import guard_sentences
@@ -115,7 +115,7 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> Sensitivit
     return record
 
 
-def _identity(options: SensitivityOptions, base: Base, text_sets: tuple[Files, ...]) -> str:
+def _identity(options: SensitivityOptions, base: Tokenizer, text_sets: tuple[Files, ...]) -> str:
     """A hash of what must be the same for a folder to be taken again: text, base and how the text is read."""
     fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
     tell_same_content(text_sets, fingerprints)
@@ -125,7 +125,7 @@ def _identity(options: SensitivityOptions, base: Base, text_sets: tuple[Files, .
 
 
 def _count(
-    text_sets: tuple[Files, ...], base: Base, options: SensitivityOptions, console: Console
+    text_sets: tuple[Files, ...], base: Tokenizer, options: SensitivityOptions, console: Console
 ) -> tuple[ChunkCounts, Sample]:
     """All corpora in one pass, each with a held-out set of its own; and the documents to prove the counts on."""
     proof_sample = ProofSample(options.seed)
@@ -164,7 +164,7 @@ def _sets_for(name: str, options: SensitivityOptions) -> dict[str, tuple[str, li
 
 def _grow(
     name: str,
-    base: Base,
+    base: Tokenizer,
     table: EmbeddingTable,
     counts: ChunkCounts,
     scripts: tuple[str, ...],

@@ -10,7 +10,7 @@ from helpers import base_of, merged
 
 from browser.conftest import Opened
 from vocabopt.report.playground import pack_tokenizer
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 PAGE = """<!doctype html><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'">
@@ -44,7 +44,7 @@ class Engine:
     def __init__(self, opened: Opened) -> None:
         self.opened, self.page = opened, opened.page
 
-    def load(self, base: Base, curve: pl.DataFrame | None = None) -> None:
+    def load(self, base: Tokenizer, curve: pl.DataFrame | None = None) -> None:
         pack = pack_tokenizer(base, pl.DataFrame(schema=NO_ROWS) if curve is None else curve)
         self.page.evaluate(LOAD, base64.b64encode(pack).decode())
 
@@ -86,7 +86,7 @@ def filled(block: tuple[int, int], template: str) -> str:
     return "".join(template.replace("{}", char(code)).replace("{next}", char(code + 1)) for code in codes)
 
 
-def assert_same_ids(engine: Engine, base: Base, curve: pl.DataFrame, texts: Sequence[str], size: int) -> None:
+def assert_same_ids(engine: Engine, base: Tokenizer, curve: pl.DataFrame, texts: Sequence[str], size: int) -> None:
     """The page gives the ids of the tokenizer that merge writes for this size."""
     encodings = merged(base, curve, size).encode_batch_fast(list(texts), add_special_tokens=False)
     compared = zip(texts, engine.encode(texts, size), encodings, strict=True)
@@ -94,12 +94,12 @@ def assert_same_ids(engine: Engine, base: Base, curve: pl.DataFrame, texts: Sequ
     assert differing == [], (size, len(differing))
 
 
-def changed(base: Base, **parts: Any) -> Base:
+def changed(base: Tokenizer, **parts: Any) -> Tokenizer:
     """The base with other parts of tokenizer.json: normalizer, pre_tokenizer, added_tokens."""
     return base_of({**base.tokenizer_json, **parts})
 
 
-def split_base(base: Base, *steps: Mapping[str, Any], normalizer: Mapping[str, Any] | None = None) -> Base:
+def split_base(base: Tokenizer, *steps: Mapping[str, Any], normalizer: Mapping[str, Any] | None = None) -> Tokenizer:
     """A byte-level base with other steps before ByteLevel; a string is a pattern."""
     to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     return changed(base, normalizer=normalizer, pre_tokenizer={"type": "Sequence", "pretokenizers": [*steps, to_bytes]})

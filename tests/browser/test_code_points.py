@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+import tokenizers
 from helpers import LLAMA3_PATTERN, grow_documents, lines_of, merged
-from tokenizers import Tokenizer
 
 from browser.engine import BLOCKS, Engine, changed, filled, split_base, split_step
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 
 pytestmark = pytest.mark.browser
@@ -47,7 +47,7 @@ PATTERNS = {
 }
 
 
-def splits_of_the_library(tokenizer: Tokenizer, text: str) -> tuple[list[int], str]:
+def splits_of_the_library(tokenizer: tokenizers.Tokenizer, text: str) -> tuple[list[int], str]:
     """Lengths of the pre-tokens in UTF-16, and the pre-tokens in a row."""
     if tokenizer.normalizer is not None:
         text = tokenizer.normalizer.normalize_str(text)
@@ -58,7 +58,7 @@ def splits_of_the_library(tokenizer: Tokenizer, text: str) -> tuple[list[int], s
     return (until[ends] - until[starts]).tolist(), "".join(text[start:end] for _, (start, end) in pieces)
 
 
-def assert_same_splits(engine: Engine, base: Base, block: tuple[int, int], template: str) -> None:
+def assert_same_splits(engine: Engine, base: Tokenizer, block: tuple[int, int], template: str) -> None:
     text = engine.fill(block, template)
     lengths, together = splits_of_the_library(base.full, text)
     found, joined = engine.words_of_filled()
@@ -68,7 +68,7 @@ def assert_same_splits(engine: Engine, base: Base, block: tuple[int, int], templ
 
 
 @pytest.mark.parametrize("name", ["gpt2", "cl100k", "o200k", "deepseek", "sets", "digits", "one-sign"])
-def test_every_code_point_is_split_as_the_library_does(engine: Engine, qwen2_like: Base, name: str) -> None:
+def test_every_code_point_is_split_as_the_library_does(engine: Engine, qwen2_like: Tokenizer, name: str) -> None:
     base = split_base(qwen2_like, *PATTERNS[name])
     engine.load(base)
     for block in BLOCKS:
@@ -76,14 +76,16 @@ def test_every_code_point_is_split_as_the_library_does(engine: Engine, qwen2_lik
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_characters_among_others_are_split_as_the_library_does(engine: Engine, qwen2_like: Base, name: str) -> None:
+def test_characters_among_others_are_split_as_the_library_does(
+    engine: Engine, qwen2_like: Tokenizer, name: str
+) -> None:
     base = split_base(qwen2_like, *PATTERNS[name], normalizer={"type": "NFC"})
     engine.load(base)
     for first in (*range(0, 0x3400, 0x400), *range(0xA000, 0xB000, 0x400), 0xF800, *range(0x10000, 0x20000, 0x1000)):
         assert_same_splits(engine, base, (first, first + 0x400), "{}b '{}{next}2\n{}\r\n\t {}{} 's{}.\u3000{}")
 
 
-def test_every_code_point_alone_is_one_word_or_nothing(engine: Engine, qwen2_like: Base) -> None:
+def test_every_code_point_alone_is_one_word_or_nothing(engine: Engine, qwen2_like: Tokenizer) -> None:
     """That it is encoded at all: as its own bytes, whatever its class."""
     base = split_base(qwen2_like, split_step(LLAMA3_PATTERN))
     engine.load(base)
@@ -99,7 +101,7 @@ def test_every_code_point_alone_is_one_word_or_nothing(engine: Engine, qwen2_lik
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
-def test_every_code_point_is_normalised_as_the_library_does(engine: Engine, gpt2_like: Base, form: str) -> None:
+def test_every_code_point_is_normalised_as_the_library_does(engine: Engine, gpt2_like: Tokenizer, form: str) -> None:
     """Marks of low and high classes around it, letters that compose, the next code point."""
     to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     base = changed(gpt2_like, normalizer={"type": form}, pre_tokenizer=to_bytes)
@@ -112,7 +114,7 @@ def test_every_code_point_is_normalised_as_the_library_does(engine: Engine, gpt2
 
 
 def test_every_code_point_has_the_ids_of_the_library_in_a_base_with_byte_fallback(
-    engine: Engine, mistral: Base
+    engine: Engine, mistral: Tokenizer
 ) -> None:
     curve = grow_documents(mistral, {"train": lines_of("ko")}, max_added=1_000).curve
     engine.load(mistral, curve)
@@ -123,7 +125,7 @@ def test_every_code_point_has_the_ids_of_the_library_in_a_base_with_byte_fallbac
             assert engine.encode_filled(size) == tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def test_every_code_point_beside_an_added_token_with_flags(engine: Engine, qwen2_like: Base) -> None:
+def test_every_code_point_beside_an_added_token_with_flags(engine: Engine, qwen2_like: Tokenizer) -> None:
     vocab = qwen2_like.tokenizer_json["model"]["vocab"]
     token = {"special": False, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False}
     words = [piece for piece in vocab if len(piece) > 1 and piece.isascii() and piece.isalpha()][:2]

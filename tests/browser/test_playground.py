@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from browser.engine import Engine, assert_same_ids, changed
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.hard_strings import hard_strings
 
 pytestmark = pytest.mark.browser
@@ -38,7 +38,7 @@ def random_text(source: random.Random) -> str:
     return "".join(char for char in text if not 0xD800 <= ord(char) < 0xE000)
 
 
-def strings(base: Base) -> list[str]:
+def strings(base: Tokenizer) -> list[str]:
     """More than 1,000: hard ones, the sample corpus, added tokens inside text, and random Unicode."""
     source = random.Random(4)
     added = [content for content in base.added_contents for _ in range(8)][:60]
@@ -111,13 +111,13 @@ def test_pieces_that_a_new_one_opens_come_with_it(engine: Engine) -> None:
         assert_same_ids(engine, base, curve, texts, size)
 
 
-def test_each_half_of_a_surrogate_pair_alone_is_the_replacement_character(engine: Engine, gpt2_like: Base) -> None:
+def test_each_half_of_a_surrogate_pair_alone_is_the_replacement_character(engine: Engine, gpt2_like: Tokenizer) -> None:
     engine.load(gpt2_like)
     script = "tokenizer.encode('a\\ud83d b\\ude00\\ud83d\\ude00', 0)"
     assert engine.page.evaluate(script) == engine.encode(["a\ufffd b\ufffd😀"])[0]
 
 
-def test_a_size_that_is_not_there_is_refused(engine: Engine, gpt2_like: Base) -> None:
+def test_a_size_that_is_not_there_is_refused(engine: Engine, gpt2_like: Tokenizer) -> None:
     engine.load(gpt2_like)
     message = "() => { try { tokenizer.encode('a', 1) } catch (error) { return error.message } }"
     assert engine.page.evaluate(message) == "size 1: not in 0..0"
@@ -164,7 +164,9 @@ def around(source: random.Random, tokens: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_added_tokens_and_prefixes_of_sentencepiece_pipelines(engine: Engine, llama_like: Base, pipeline: str) -> None:
+def test_added_tokens_and_prefixes_of_sentencepiece_pipelines(
+    engine: Engine, llama_like: Tokenizer, pipeline: str
+) -> None:
     n = llama_like.n_tokens
     tokens = [
         *llama_like.tokenizer_json["added_tokens"],
@@ -182,7 +184,7 @@ def test_added_tokens_and_prefixes_of_sentencepiece_pipelines(engine: Engine, ll
         assert_same_ids(engine, base, curve, texts + strings(base), size)
 
 
-def test_added_tokens_of_byte_level_pipelines(engine: Engine, qwen2_like: Base) -> None:
+def test_added_tokens_of_byte_level_pipelines(engine: Engine, qwen2_like: Tokenizer) -> None:
     n = qwen2_like.n_tokens
     vocab = qwen2_like.tokenizer_json["model"]["vocab"]
     words = [piece for piece in vocab if len(piece) > 1 and piece.isascii() and piece.isalpha()]

@@ -24,7 +24,7 @@ from vocabopt.growth.proof_sample import ProofSample
 from vocabopt.text.corpus import TextSet
 from vocabopt.text.documents import documents_of_sets
 from vocabopt.text.readers import ReadOptions
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 
 Ints = NDArray[np.int64]
@@ -140,7 +140,7 @@ class _Tally:
 
 
 def _count_chunks(
-    base: Base,
+    base: Tokenizer,
     blocks: Iterator[Documents],
     tally: _Tally,
     advance: Callable[[int], None],

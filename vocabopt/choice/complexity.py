@@ -26,7 +26,7 @@ from vocabopt.records import Point, SetTokens, Swept, TextSet
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 if TYPE_CHECKING:
-    from vocabopt.tokenizer import Base
+    from vocabopt.tokenizer import Tokenizer
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -142,7 +142,7 @@ def _too_few_rows(model: ModelSpec, base_name: str, base_n_tokens: int) -> str |
     return f"its embedding has {model.n_rows:,} rows, but the base {base_name} has {base_n_tokens:,} tokens"
 
 
-def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: bool) -> EmbeddingTable:
+def embedding_table(base: "Tokenizer", model: ModelSpec | None, *, model_is_chosen: bool) -> EmbeddingTable:
     """The table of this base in this model.
 
     Raises:
@@ -161,7 +161,7 @@ def embedding_table(base: "Base", model: ModelSpec | None, *, model_is_chosen: b
     return EmbeddingTable(base_n_tokens=base.n_tokens, base_n_rows=n_rows, model=model)
 
 
-def table_of_base(base: "Base", model: str | None) -> EmbeddingTable:
+def table_of_base(base: "Tokenizer", model: str | None) -> EmbeddingTable:
     """The table of the model named, else of the base's own config.json, else of its preset, else of the base alone.
 
     Raises:

@@ -17,7 +17,7 @@ from vocabopt.text.documents import Documents as Documents
 from vocabopt.text.documents import Samples, is_held_out
 from vocabopt.text.scripts import MIN_SCRIPT_SHARE, find_target_scripts, scripts_of_counts
 from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.added_tokens import AddedTokens, Opened, open_documents
 from vocabopt.tokenizer.chunks import Cuts, cuts_of
 
@@ -139,7 +139,7 @@ def _enlarged(store: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
 def count_chunks(
     blocks: Iterable[Documents],
     sets: dict[str, SetStats],
-    base: Base,
+    base: Tokenizer,
     *,
     heldout_share: float,
     seed: int,
@@ -207,7 +207,7 @@ class _Preparer:
     def __init__(
         self,
         sets: dict[str, SetStats],
-        base: Base,
+        base: Tokenizer,
         heldout_of: Mapping[str, str],
         heldout_share: float,
         seed: int,

@@ -12,7 +12,7 @@ from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.segment import Segmentation
 from vocabopt.growth.symbols import Symbols
 from vocabopt.text.sets import N_FOLDS
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 
 @njit(cache=True)
@@ -64,7 +64,7 @@ class Trace:
     """From the kernel's events to the rows of the curve."""
 
     def __init__(
-        self, base: Base, segmentation: Segmentation, symbols: Symbols, events: NDArray[np.int64], n_rows: int
+        self, base: Tokenizer, segmentation: Segmentation, symbols: Symbols, events: NDArray[np.int64], n_rows: int
     ) -> None:
         self.symbols, self.events, self.n_rows = symbols, events, n_rows
         n_sets = segmentation.token_counts.shape[0]
@@ -78,7 +78,7 @@ class Trace:
         self.entropy_bits = np.zeros((n_rows + 1, n_sets))
         _follow_usage(events, n_rows, units, symbols.first_closed, counts, self.n_used, self.entropy_bits)
 
-    def curve_frame(self, base: Base, names: list[str], base_tokens: dict[str, int]) -> pl.DataFrame:
+    def curve_frame(self, base: Tokenizer, names: list[str], base_tokens: dict[str, int]) -> pl.DataFrame:
         """One row per added token.
 
         rank (1 ..., so id = n_tokens of the base + rank - 1), piece (as tokenizer.json spells it), bytes, kind (char:
@@ -118,7 +118,7 @@ class Trace:
             columns[f"entropy_bits_{name}"] = entropies.fill_nan(None)
         return pl.DataFrame(columns)
 
-    def _ids(self, base: Base, made: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _ids(self, base: Tokenizer, made: NDArray[np.int64]) -> NDArray[np.int64]:
         """Symbol -> token id, for base tokens and for the rows made."""
         ids = np.full(len(self.symbols.table), -1, np.int64)
         ids[1 : base.n_tokens + 1] = np.arange(base.n_tokens)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import tokenizers
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from vocabopt.errors import PromiseError, quoted
 from vocabopt.growth import chunk_kernel as kernel
@@ -19,7 +19,7 @@ from vocabopt.growth.counts import ChunkCounts, count_opened
 from vocabopt.growth.proof_sample import Sample
 from vocabopt.records import DocumentProof
 from vocabopt.text.documents import bytes_of_texts
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.added_tokens import AddedTokens, open_documents
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches, cuts_of, refine
 from vocabopt.tokenizer.model_check import check_text
@@ -37,7 +37,7 @@ class CountedDocuments:
     n_added: NDArray[np.int64]
 
 
-def count_documents(base: Base, sample: Sample, *, cross_spaces: bool) -> CountedDocuments:
+def count_documents(base: Tokenizer, sample: Sample, *, cross_spaces: bool) -> CountedDocuments:
     """Count the chunks of each document as a sweep does."""
     data, starts, ends = bytes_of_texts(pl.Series(sample.texts, dtype=pl.String))
     added = AddedTokens(base)
@@ -48,7 +48,7 @@ def count_documents(base: Base, sample: Sample, *, cross_spaces: bool) -> Counte
 
 
 def prove_documents(
-    tokenizer: Tokenizer, base: Base, counted: CountedDocuments, sample: Sample, *, what: str
+    tokenizer: tokenizers.Tokenizer, base: Tokenizer, counted: CountedDocuments, sample: Sample, *, what: str
 ) -> DocumentProof:
     """Encode the documents whole, and compare each with what its chunks give.
 
@@ -83,7 +83,9 @@ def prove_documents(
     )
 
 
-def prove_base(base: Base, sample: Sample, *, cross_spaces: bool = False, tell: Callable[[str], None]) -> DocumentProof:
+def prove_base(
+    base: Tokenizer, sample: Sample, *, cross_spaces: bool = False, tell: Callable[[str], None]
+) -> DocumentProof:
     """Prove on documents that counting in chunks is exact with a base: before anything is made of the counts.
 
     Args:
@@ -111,7 +113,7 @@ def missing_chunk(counted: CountedDocuments, sample: Sample, counts: ChunkCounts
     return None if not len(missing) else str(missing[0])
 
 
-def _tokens_by_chunks(base: Base, counted: CountedDocuments) -> NDArray[np.int64]:
+def _tokens_by_chunks(base: Tokenizer, counted: CountedDocuments) -> NDArray[np.int64]:
     """Tokens of each document: those of its chunks, and its added tokens."""
     chunks = refine(base, counted.chunks) if base.family == "byte-level-bpe" else counted.chunks
     encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer, chunks)

@@ -17,7 +17,7 @@ from vocabopt.growth.segment import Segmentation
 from vocabopt.growth.symbols import Symbols, crossings_of
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.text.sets import N_FOLDS
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 #: The threshold below which candidates are not even stored falls by this factor from index to index. Measured on
 #: 117 MB of Korean (reports/LOG.md).
@@ -76,12 +76,12 @@ def protected_chunks(
     weights: NDArray[np.int64],
     set_indices: list[int],
     scripts: tuple[str, ...],
-    cut: Base | None = None,
+    cut: Tokenizer | None = None,
 ) -> NDArray[np.bool_]:
     """Chunks of the protected sets; with a script guard only those without characters of the target script.
 
     Args:
-        cut: the base, where chunks are spelled bytes that may be parts of characters (`Base.cuts_bytes`).
+        cut: the base, where chunks are spelled bytes that may be parts of characters (`Tokenizer.cuts_bytes`).
     """
     protected: NDArray[np.bool_] = np.any(weights[:, set_indices] > 0, axis=1)
     if scripts and protected.any():
@@ -97,7 +97,7 @@ def protected_chunks(
 
 
 def grow(
-    base: Base,
+    base: Tokenizer,
     counts: ChunkCounts,
     segmentation: Segmentation,
     weights: NDArray[np.int64],

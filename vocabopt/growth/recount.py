@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.growth.counts import ChunkCounts
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 
 
@@ -46,7 +46,7 @@ class Recount:
 
 
 def recount(
-    tokenizer: Base, counts: ChunkCounts, weights: NDArray[np.int64], encoder: Encoder | None = None
+    tokenizer: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64], encoder: Encoder | None = None
 ) -> Recount:
     """Encode every unique chunk and add its tokens up, times `weights` [n_chunks, n_sets].
 
@@ -68,7 +68,7 @@ def recount(
     return Recount(token_counts=token_counts, encoder=encoder.name)
 
 
-def changed_chunks(before: Base, after: Base, counts: ChunkCounts, chosen: NDArray[np.int64]) -> list[str]:
+def changed_chunks(before: Tokenizer, after: Tokenizer, counts: ChunkCounts, chosen: NDArray[np.int64]) -> list[str]:
     """The chunks, of those `chosen` by number, that the two tokenizers encode differently."""
     if not len(chosen):
         return []

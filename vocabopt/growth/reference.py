@@ -12,7 +12,7 @@ from math import log2
 
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.text.sets import TRAIN
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 Pair = tuple[bytes, bytes]
 
@@ -35,7 +35,7 @@ class Chunk:
     n_of_set: Counter[str] = field(default_factory=Counter)
 
 
-def cut(base: Base, text: str) -> tuple[list[tuple[bytes, ...]], int]:
+def cut(base: Tokenizer, text: str) -> tuple[list[tuple[bytes, ...]], int]:
     """The chunks of a document as symbols, and how many added tokens stand between them."""
     encoding = base.full.encode(text, add_special_tokens=False)
     chunks: list[list[bytes]] = [[]]
@@ -90,7 +90,7 @@ class ReferenceGrowth:
 
     def __init__(
         self,
-        base: Base,
+        base: Tokenizer,
         documents: Mapping[str, Sequence[str]],
         *,
         protected: Sequence[str] = (),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vocabopt.compiled import njit
 from vocabopt.growth.counts import ChunkCounts, SetStats
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 from vocabopt.tokenizer.families import char_of_byte
 
@@ -73,7 +73,7 @@ def _fill_slots(ids, ends, first_chunk, byte_values, weights, slots, n_slots, cl
     return n_slots
 
 
-def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segmentation:
+def segment(base: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segmentation:
     """Encode every unique chunk with the base tokenizer.
 
     Which library encodes: `ChunkEncoder`.
@@ -107,7 +107,7 @@ def segment(base: Base, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segm
     )
 
 
-def lost_chars(base: Base, counts: ChunkCounts) -> NDArray[np.int64]:
+def lost_chars(base: Tokenizer, counts: ChunkCounts) -> NDArray[np.int64]:
     """How many characters of each chunk [n_chunks] the base has no token for; chunks as `base.chunk_tokenizer` takes
     them.
 

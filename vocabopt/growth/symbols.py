@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vocabopt.compiled import njit
 from vocabopt.growth import kernel as kernel
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 
 class Symbols:
@@ -17,7 +17,7 @@ class Symbols:
 
     def __init__(
         self,
-        base: Base,
+        base: Tokenizer,
         closed: NDArray[np.int32],
         scripts: tuple[str, ...],
         *,
@@ -49,7 +49,7 @@ class Symbols:
         _fill_hashes(table, self.text, self.n_symbols)
         self.table = table
 
-    def _mark(self, table: NDArray[np.int64], base: Base, scripts: tuple[str, ...]) -> None:
+    def _mark(self, table: NDArray[np.int64], base: Tokenizer, scripts: tuple[str, ...]) -> None:
         """OK, INSIDE and TAIL of the symbols there are."""
         for symbol, text in enumerate(self.texts):
             if not text:
@@ -70,7 +70,7 @@ class Symbols:
                 state = int(guard.next_state[state, byte])
             table[symbol, kernel.TAIL] = state
 
-    def allows(self, base: Base, text: bytes, scripts: tuple[str, ...]) -> bool:
+    def allows(self, base: Tokenizer, text: bytes, scripts: tuple[str, ...]) -> bool:
         """Whether the guard would let `text` be a piece."""
         if not scripts:
             return True
@@ -78,7 +78,7 @@ class Symbols:
             return contains_target(text.decode(), scripts)
         return piece_is_guarded(text, byte_guard(scripts))
 
-    def reserved(self, base: Base, scripts: tuple[str, ...]) -> NDArray[np.int64]:
+    def reserved(self, base: Tokenizer, scripts: tuple[str, ...]) -> NDArray[np.int64]:
         """Spellings that no new piece may take: [n, 2] of hash and the symbol that stands for it already (0: none).
 
         A piece that the base's own merges reach is never spelled by two neighbours: wherever its bytes stand between
@@ -108,7 +108,7 @@ class Symbols:
             rows[row] = _hash_of(np.frombuffer(text, np.uint8)), symbol
         return rows[np.argsort(rows[:, 0], kind="stable")]
 
-    def _allows_any(self, base: Base, text: bytes, scripts: tuple[str, ...]) -> bool:
+    def _allows_any(self, base: Tokenizer, text: bytes, scripts: tuple[str, ...]) -> bool:
         return bool(text) and self.allows(base, text, scripts)
 
 
@@ -117,7 +117,7 @@ _TEXT, _SPACE, _NEWLINE, _OTHER_WHITE = 0, 1, 2, 3
 _KIND_OF_BYTE = {ord(" "): _SPACE, ord("\n"): _NEWLINE} | dict.fromkeys(b"\t\x0b\x0c\r", _OTHER_WHITE)
 
 
-def crossings_of(base: Base, *, cross_spaces: bool) -> NDArray[np.bool_]:
+def crossings_of(base: Tokenizer, *, cross_spaces: bool) -> NDArray[np.bool_]:
     """Which ends no new piece may join, bool [4, 4]: those between which text is cut into chunks (documents.py).
 
     A piece that crosses such a place could only be learned where a piece of the base keeps the text together, and would
@@ -136,7 +136,7 @@ def crossings_of(base: Base, *, cross_spaces: bool) -> NDArray[np.bool_]:
     return crossings
 
 
-def _crossing(base: Base, text: bytes) -> int:
+def _crossing(base: Tokenizer, text: bytes) -> int:
     """CROSSING of a symbol there is: its ends, and whether it crosses by itself."""
     if not text:
         return 0
@@ -145,7 +145,7 @@ def _crossing(base: Base, text: bytes) -> int:
     return kinds[0] | kinds[1] << kernel.CROSSING_LAST_SHIFT | (kernel.CROSSING_INSIDE if crosses else 0)
 
 
-def _guard_arrays(base: Base, scripts: tuple[str, ...]) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+def _guard_arrays(base: Tokenizer, scripts: tuple[str, ...]) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     """The byte guard's tables; one state that accepts nothing where bytes are not what is guarded."""
     if base.family == "sentencepiece-bpe" or not scripts:
         return np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)

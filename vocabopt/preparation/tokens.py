@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vocabopt.failures import encoded
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.text.documents import bytes_of_texts
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.added_tokens import AddedTokens
 from vocabopt.tokenizer.tokenizer_json import fast_tokenizer, without_batch_settings
 
@@ -28,7 +28,7 @@ _BATCH_DOCUMENTS = 10_000
 class TokenCounter:
     """Counts tokens of documents, special tokens of the base in the text included, none added."""
 
-    base: Base
+    base: Tokenizer
     fast: Any
 
     @classmethod

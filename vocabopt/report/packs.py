@@ -20,7 +20,7 @@ from vocabopt.choice.complexity import occurrences
 from vocabopt.records import json_of
 from vocabopt.report.text import plain
 from vocabopt.report.view import View
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 
 # --- Integers in few bytes --------------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ def _integers(curve: pl.DataFrame, column: str) -> Integers:
     return curve.get_column(column).cast(pl.Int64).to_numpy()
 
 
-def tokens_pack(view: View, base: Base | None) -> Pack:
+def tokens_pack(view: View, base: Tokenizer | None) -> Pack:
     """Every added token: its text, how often it came, and where its two parts meet.
 
     Columns: length of the text kept, bytes left out, kind, count, length of the left part + 1 (0: not known), and the
@@ -138,7 +138,7 @@ def tokens_pack(view: View, base: Base | None) -> Pack:
     return pack("tokens", {"n": curve.height, "kinds": KINDS}, columns)
 
 
-def left_lengths(curve: pl.DataFrame, lengths: Integers, base: Base | None) -> Integers:
+def left_lengths(curve: pl.DataFrame, lengths: Integers, base: Tokenizer | None) -> Integers:
     """Bytes of each token's left part; -1 where the base, which alone knows its own pieces, is not at hand."""
     if base is None:
         return np.full(len(lengths), -1, np.int64)
@@ -148,7 +148,7 @@ def left_lengths(curve: pl.DataFrame, lengths: Integers, base: Base | None) -> I
     return np.where(is_known, by_id[np.where(is_known, left, 0)], -1)
 
 
-def _piece_lengths(base: Base) -> Integers:
+def _piece_lengths(base: Tokenizer) -> Integers:
     """Bytes of text each token of the base stands for; a byte piece stands for one."""
     byte_values = base.byte_values
     return np.array([1 if byte_values[i] >= 0 else len(text) for i, text in enumerate(base.pieces)], np.int64)

@@ -31,7 +31,7 @@ from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union
 from vocabopt.tables import PlainTable
 from vocabopt.text.documents import read_samples
 from vocabopt.text.utf8 import encoded_for_display
-from vocabopt.tokenizer import Base, load_base
+from vocabopt.tokenizer import Tokenizer, load_base
 
 FOLDER = Path(__file__).parent
 N_INPUTS_SHOWN = 500
@@ -58,7 +58,7 @@ def write_report(
     *,
     samples: Mapping[str, Sequence[str]] | None = None,
     verify: VerifyRecord | None = None,
-    base: Base | None = None,
+    base: Tokenizer | None = None,
     adapt: AdaptRecord | None = None,
     analysis: AnalysisRecord | None = None,
     prepare: PrepareRecord | None = None,
@@ -119,7 +119,7 @@ def rebuild_report(run_dir: Path) -> Path:
     )
 
 
-def _base_of(record: BaseRecord) -> tuple[Base | None, str | None]:
+def _base_of(record: BaseRecord) -> tuple[Tokenizer | None, str | None]:
     """The base of the sweep, loaded again; or None, and for the reader of the page why."""
     try:
         base = load_base(record.source, pattern=record.pattern, specials=record.specials)
@@ -141,7 +141,7 @@ def build_page(
     pictures: Sequence[Picture],
     *,
     samples: Mapping[str, Sequence[str]] | None,
-    base: Base | None,
+    base: Tokenizer | None,
     base_problem: str | None,
 ) -> str:
     """The page as one string: of at most 4 MB, or without any of the data that its scripts read."""
@@ -158,7 +158,7 @@ def build_page(
 
 
 def _packs(
-    view: View, samples: Mapping[str, Sequence[str]] | None, base: Base | None, base_problem: str | None
+    view: View, samples: Mapping[str, Sequence[str]] | None, base: Tokenizer | None, base_problem: str | None
 ) -> tuple[dict[str, Pack], dict[str, str]]:
     """The page's data by name; and by name what there is no data of, with the reason."""
     packs = {"curve": curve_pack(view)}

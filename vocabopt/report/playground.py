@@ -29,8 +29,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import tokenizers
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models
+from tokenizers import models
 
 from vocabopt.errors import PlaygroundError
 from vocabopt.merging.extension import merges_by_row
@@ -50,7 +51,7 @@ from vocabopt.report.playground_pattern import (
     word_characters,
 )
 from vocabopt.text.utf8 import json_bytes
-from vocabopt.tokenizer import Base
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.families import byte_of_char, steps_of
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 
@@ -69,7 +70,7 @@ class _Separator(One):
         return split_off_by(self.source)
 
 
-def describe(base: Base) -> dict[str, Any]:
+def describe(base: Tokenizer) -> dict[str, Any]:
     """The pipeline of a base: `normalizer` and `pre_tokenizer` (steps), `classes` and `active` (runs of code points),
     `added` (tokens taken out of the text) and what those with flags need: `spaces`, `words` (runs).
 
@@ -152,11 +153,11 @@ def _split(node: Node, behavior: str, *, invert: bool = False) -> dict[str, Any]
     return {"kind": "split", "pattern": node, "behavior": behavior, "invert": invert}
 
 
-def _added_tokens(base: Base) -> list[dict[str, Any]]:
+def _added_tokens(base: Tokenizer) -> list[dict[str, Any]]:
     """Added tokens: `text` is what is looked for, in normalised text where `normalized`; of equal ones the first."""
-    plain = json.loads(Tokenizer(models.BPE()).to_str())
+    plain = json.loads(tokenizers.Tokenizer(models.BPE()).to_str())
     own = base.tokenizer_json.get("normalizer")
-    normalizer = Tokenizer.from_str(json.dumps({**plain, "normalizer": own})).normalizer
+    normalizer = tokenizers.Tokenizer.from_str(json.dumps({**plain, "normalizer": own})).normalizer
     tokens = []
     for token in base.tokenizer_json.get("added_tokens", []):
         if not token["content"]:
@@ -183,7 +184,7 @@ def engine_script() -> str:
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
 
 
-def pack_tokenizer(base: Base, curve: pl.DataFrame) -> bytes:
+def pack_tokenizer(base: Tokenizer, curve: pl.DataFrame) -> bytes:
     """What assets/tokenizer.js loads: every tokenizer that `vocabopt merge --size k` writes, 0 <= k <= len(curve), but
     for truncation and padding.
 
@@ -242,7 +243,7 @@ def _last_of_each(merges: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(reversed(pairs)))[::-1]
 
 
-def _byte_ids(base: Base) -> list[int]:
+def _byte_ids(base: Tokenizer) -> list[int]:
     """Byte -> its token. An ASCII character that is a piece itself may have no other; some bytes are in no text."""
     ids = {byte: index for index, byte in enumerate(base.byte_values) if byte >= 0}
     vocab = base.tokenizer_json["model"]["vocab"]

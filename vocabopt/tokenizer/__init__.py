@@ -3,7 +3,4 @@
 from vocabopt.tokenizer.load import load_base, load_tokenizer
 from vocabopt.tokenizer.tokenizer import Form, Tokenizer
 
-#: A tokenizer that `load_base` gave: one that can grow.
-Base = Tokenizer
-
-__all__ = ["Base", "Form", "Tokenizer", "load_base", "load_tokenizer"]
+__all__ = ["Form", "Tokenizer", "load_base", "load_tokenizer"]

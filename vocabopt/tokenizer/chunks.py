@@ -126,7 +126,7 @@ def opening_of(base: Tokenizer, *, is_first: bool) -> int:
 
 def split_pretokens(base: Tokenizer, chunks: list[str]) -> Iterator[list[str]]:
     """Cut chunks of text into the (normalised) pre-tokens of a byte-level base: as text, or where cuts may fall inside
-    characters (`Base.cuts_bytes`) as tokenizer.json spells their bytes.
+    characters (`Tokenizer.cuts_bytes`) as tokenizer.json spells their bytes.
     """
     normalizer, splitter = base.full.normalizer, _splitter(base)
     for chunk in chunks:
