@@ -162,7 +162,7 @@ def test_pad_to_of_merge_pads_the_tables(folders: Path, llama_model: Path, llama
     assert vocabopt("merge", tmp_path / "run", "--size", N_ADDED, "--pad-to", 128, "--out", padded).exit_code == 0
     assert load_base(str(base)).n_tokens == 2_000
     done = run_init(InitOptions(model=str(llama_model), tokenizer=padded, out=tmp_path / "out"))
-    assert done.record["n_rows"] == 2_176
+    assert done.n_rows == 2_176
     groups = {(group.kind, group.made_by): group.n_rows for group in done.log.tables[0].groups}
     assert groups["padding", "mean of all base rows"] == 2_176 - 2_150
 
@@ -196,7 +196,7 @@ def test_the_same_command_finishes_what_a_killed_run_left(
     whole = contents(tmp_path / "out")
     (tmp_path / "out" / "config.json").unlink()
     written(tmp_path / "out" / "model-00001-of-00099.safetensors", b"old")
-    written(tmp_path / "out" / ".partial" / "model-00001-of-00077.safetensors", b"half")
+    written(tmp_path / "out" / ".model.partial" / "model-00001-of-00077.safetensors", b"half")
     with pytest.raises(ModelError, match=r"out: holds no config\.json"):
         load_model(tmp_path / "out")
     run_init(options)

@@ -1,15 +1,17 @@
 """Rows for new tokens: which method makes them, from what, and the model's folder before and after."""
 
 from trainer.init.extension import Extension, read_extension
-from trainer.init.methods import INIT_METHODS, InitMethod
 from trainer.init.models import dtype_of, link_model, load_model, place_model, save_model
-from trainer.init.tables import InitLog, RowGroup, TableLog, init_model, log_table
+from trainer.init.record import InitLog, InitRecord, RowGroup, TableLog, log_table
+from trainer.init.tables import init_model
+from trainer.options import INIT_METHODS, InitMethod
 
 __all__ = [
     "INIT_METHODS",
     "Extension",
     "InitLog",
     "InitMethod",
+    "InitRecord",
     "RowGroup",
     "TableLog",
     "dtype_of",

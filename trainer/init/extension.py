@@ -88,9 +88,6 @@ class Extension:
                 )
 
 
-_N_EXAMPLES = 3
-
-
 def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     """What a merged tokenizer adds to the tokenizer of a model.
 
@@ -113,9 +110,20 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     folder = model_folder(model)
     record = read_record(tokenizer) if path.is_file() else None
     merged = load_tokenizer(str(tokenizer))
-    own = _own(folder, record)
+    own = None
+    if has_tokenizer(folder):
+        base = {} if record is None else record["base"]
+        own = load_tokenizer(str(folder), pattern=base.get("pattern"), specials=base.get("specials"))
     if own is not None:
-        _check_extends(merged, own, tokenizer, folder)
+        changed = [(piece, index) for piece, index in own.vocab.items() if merged.vocab.get(piece) != index]
+        if changed:
+            shown = ", ".join(
+                f"{piece!r} is {index} and becomes {merged.vocab.get(piece)}" for piece, index in changed[:3]
+            )
+            raise ModelError(
+                f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
+                f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
+            )
     if record is not None:
         _check_record(record, merged, own, path, folder)
         return _of_record(record, merged, tokenizer)
@@ -127,50 +135,27 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     return _worked_out(merged, own, tokenizer, folder)
 
 
-def _own(folder: Path, record: Mapping[str, Any] | None) -> Tokenizer | None:
-    """The model's own tokenizer; None where its folder holds none."""
-    if not has_tokenizer(folder):
-        return None
-    base = {} if record is None else record["base"]
-    return load_tokenizer(str(folder), pattern=base.get("pattern"), specials=base.get("specials"))
-
-
-def _check_extends(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path) -> None:
-    changed = [(piece, index) for piece, index in own.vocab.items() if merged.vocab.get(piece) != index]
-    if changed:
-        shown = ", ".join(
-            f"{piece!r} is {index} and becomes {merged.vocab.get(piece)}" for piece, index in changed[:_N_EXAMPLES]
-        )
-        raise ModelError(
-            f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
-            f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
-        )
-
-
-# --- From extension.json ----------------------------------------------------------------------------------------------
-
-
 def _check_record(
     record: Mapping[str, Any], merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path
 ) -> None:
+    """Refuse an extension.json of another base or of another tokenizer than the one beside it."""
     first, end = int(record["first_id"]), int(record["n_tokens"])
     if own is not None and own.n_tokens != first:
         raise ModelError(
             f"{path}: field first_id: new ids begin at {first:,}; the tokenizer of {folder} has {own.n_tokens:,} "
             f"tokens. It was merged into another tokenizer: merge again with --base {folder}."
         )
+    mixed = "Files of two merges are mixed: merge again into a folder of its own."
     if merged.n_tokens != end:
         raise ModelError(
-            f"{path}: field n_tokens: says {end:,}; the tokenizer beside it has {merged.n_tokens:,}. Files of two "
-            "merges are mixed: merge again into a folder of its own."
+            f"{path}: field n_tokens: says {end:,}; the tokenizer beside it has {merged.n_tokens:,}. {mixed}"
         )
-    unlike = [token for token in record["tokens"] if merged.spelling.get(token["id"]) != token["piece"]]
-    if unlike:
-        raise ModelError(
-            f"{path}: field tokens: {unlike[0]['id']} is {unlike[0]['piece']!r}; the tokenizer beside it says "
-            f"{merged.spelling.get(unlike[0]['id'])!r}. Files of two merges are mixed: merge again into a folder of "
-            "its own."
-        )
+    for token in record["tokens"]:
+        if (spelled := merged.spelling.get(token["id"])) != token["piece"]:
+            raise ModelError(
+                f"{path}: field tokens: {token['id']} is {token['piece']!r}; the tokenizer beside it says {spelled!r}. "
+                f"{mixed}"
+            )
 
 
 def _of_record(record: Mapping[str, Any], merged: Tokenizer, tokenizer: Path) -> Extension:
@@ -182,14 +167,11 @@ def _of_record(record: Mapping[str, Any], merged: Tokenizer, tokenizer: Path) ->
         new_ids=[token["id"] for token in tokens],
         base_ids=[token["base_ids"] for token in tokens],
         texts=[bytes.fromhex(token["bytes"]) for token in tokens],
-        base_tokens=_as_ids(index for index in merged.spelling if index < record["first_id"]),
+        base_tokens=[index for index in merged.spelling if index < record["first_id"]],
         n_rows=int(record["n_rows_padded"]),
         scripts=None if scripts is None else tuple(scripts),
         source=EXTENSION_JSON,
     )
-
-
-# --- From the bytes of the tokens -------------------------------------------------------------------------------------
 
 
 def _worked_out(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path) -> Extension:
@@ -201,14 +183,18 @@ def _worked_out(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path
         )
     new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
     texts = [_text(merged, index) for index in new_ids]
-    base_ids = own.by_merges.encode([_spelled(own, text) for text in texts])
+    # Text as the merges of the tokenizer read it.
+    if own.is_byte_level:
+        spelled = ["".join(char_of_byte()[byte] for byte in text) for text in texts]
+    else:
+        spelled = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
     return _extension(
         merged,
         tokenizer,
         new_ids=new_ids,
-        base_ids=base_ids,
+        base_ids=own.by_merges.encode(spelled),
         texts=texts,
-        base_tokens=_as_ids(own.spelling),
+        base_tokens=list(own.spelling),
         n_rows=None,
         scripts=None,
         source="bytes",
@@ -222,16 +208,6 @@ def _text(side: Tokenizer, index: int) -> bytes:
     piece = side.spelling[index]
     is_byte = index not in side.added and piece.startswith("<0x")
     return bytes([int(piece[3:5], 16)]) if is_byte else piece.encode()
-
-
-def _spelled(side: Tokenizer, text: bytes) -> str:
-    """Text as the merges of a tokenizer read it."""
-    if side.is_byte_level:
-        return "".join(char_of_byte()[byte] for byte in text)
-    return text.decode(errors="replace").replace(" ", SPACE_SYMBOL)
-
-
-# --- Both -------------------------------------------------------------------------------------------------------------
 
 
 def _extension(
@@ -248,11 +224,9 @@ def _extension(
 ) -> Extension:
     if scripts is None:
         scripts = find_target_scripts(Counter("".join(text.decode(errors="ignore") for text in texts)))
-    script_ids = [
-        index
-        for index in base_tokens
-        if scripts and index in merged.texts and contains_target(merged.texts[index].decode(errors="ignore"), scripts)
-    ]
+    ordered = sorted(base_tokens)
+    whole = range(ordered[0], ordered[-1] + 1)
+    base_tokens = whole if len(whole) == len(ordered) else tuple(ordered)
     known = set(merged.spelling)
     return Extension(
         new_ids=tuple(new_ids),
@@ -264,14 +238,13 @@ def _extension(
         n_rows=n_rows,
         base_tokens=base_tokens,
         scripts=scripts,
-        script_ids=tuple(script_ids),
+        script_ids=tuple(
+            index
+            for index in base_tokens
+            if scripts
+            and index in merged.texts
+            and contains_target(merged.texts[index].decode(errors="ignore"), scripts)
+        ),
         place=str(tokenizer),
         source=source,
     )
-
-
-def _as_ids(ids: Any) -> Sequence[int]:
-    """In order; as a range where there is no hole."""
-    ordered = sorted(ids)
-    whole = range(ordered[0], ordered[-1] + 1)
-    return whole if len(whole) == len(ordered) else tuple(ordered)

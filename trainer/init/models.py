@@ -6,7 +6,7 @@ Where config.json and the weights differ, the weights are believed, or the model
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from vocabopt.errors import ModelError, RunDirectoryError, TrainingError
 from vocabopt.failures import hub_reason
 from vocabopt.folder import share, sync
 from vocabopt.merging.extension import EXTENSION_JSON
-from vocabopt.model.weights import StoredTables, stored_tables
+from vocabopt.model.weights import stored_tables
 from vocabopt.tokenizer.load import COMPANION_FILES, TEMPLATE_FOLDER, files_with_tokenizer
 
 if TYPE_CHECKING:
@@ -61,10 +61,16 @@ def checked_config(folder: Path) -> CheckedConfig:
     tables = stored_tables(folder)
     if tables is None:
         return CheckedConfig(config=config, dtype=None, notes=())
-    _check(config, tables, folder)
+    text = config.get_text_config()
+    # Blocks that predict further tokens (DeepSeek V3) lie behind the model's own.
+    counts_blocks = not getattr(text, "num_nextn_predict_layers", None)
+    n_blocks = getattr(text, "num_hidden_layers", None) if counts_blocks else None
+    if (wrong := tables.contradiction(n_rows=int(text.vocab_size), n_blocks=n_blocks)) is not None:
+        raise ModelError(f"{folder}: {wrong}")
     notes = []
-    if is_said_tied(config) and tables.is_untied():
-        untie(config)
+    if getattr(config, "tie_word_embeddings", False) and tables.is_untied():
+        # A model of several parts has a config of its text.
+        config.tie_word_embeddings = text.tie_word_embeddings = False
         assert tables.output is not None, "an untied model has one"
         notes.append(
             f"{folder}: config.json says tie_word_embeddings true; the weights hold an output table of their own "
@@ -74,18 +80,10 @@ def checked_config(folder: Path) -> CheckedConfig:
     dtype, said = _DTYPES.get(tables.dtype), getattr(config, "dtype", None)
     if dtype is not None and isinstance(said, torch.dtype) and dtype != said:
         notes.append(
-            f"{folder}: config.json says {_name(said)}; the weights are {_name(dtype)}. The weights are believed."
+            f"{folder}: config.json says {dtype_name(said)}; the weights are {dtype_name(dtype)}. The weights are "
+            "believed."
         )
     return CheckedConfig(config=config, dtype=dtype, notes=tuple(notes))
-
-
-def _check(config: PreTrainedConfig, tables: StoredTables, folder: Path) -> None:
-    text = config.get_text_config()
-    # Blocks that predict further tokens (DeepSeek V3) lie behind the model's own.
-    counts_blocks = not getattr(text, "num_nextn_predict_layers", None)
-    n_blocks = getattr(text, "num_hidden_layers", None) if counts_blocks else None
-    if (wrong := tables.contradiction(n_rows=int(text.vocab_size), n_blocks=n_blocks)) is not None:
-        raise ModelError(f"{folder}: {wrong}")
 
 
 def refuse_quantized(config: PreTrainedConfig, folder: Path) -> None:
@@ -104,17 +102,7 @@ def refuse_quantized(config: PreTrainedConfig, folder: Path) -> None:
         )
 
 
-def is_said_tied(config: PreTrainedConfig) -> bool:
-    return bool(getattr(config, "tie_word_embeddings", False))
-
-
-def untie(config: PreTrainedConfig) -> None:
-    """In the config and, for a model of several parts, in that of its text."""
-    config.tie_word_embeddings = False
-    config.get_text_config().tie_word_embeddings = False
-
-
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
@@ -198,8 +186,11 @@ def load_model(path: str | Path, *, dtype: "DtypeName | torch.dtype" = "auto") -
             )
     except Exception as error:
         if is_out_of_memory(error):
+            from trainer.memory.build import outline_of
+
+            n_params = outline_of(config).n_params
             raise TrainingError(
-                f"{folder}: out of memory while the model is loaded. {of_weights(_n_params(config), _HALVED)}"
+                f"{folder}: out of memory while the model is loaded. {of_weights(n_params, _HALVED)}"
             ) from error
         raise ModelError(f"{folder}: transformers cannot load it ({first_line(error)}). Fetch it again.") from error
     model: PreTrainedModel = loaded[0]
@@ -211,7 +202,15 @@ def load_model(path: str | Path, *, dtype: "DtypeName | torch.dtype" = "auto") -
             "Correct the config, or fetch the weights that belong to it."
         )
     _check_keys(model, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), folder)
-    _check_tying(model, folder)
+    # Where weights are no safetensors, or name their tables otherwise, transformers alone has compared them.
+    inputs: Any = model.get_input_embeddings()
+    outputs: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    says_tied = getattr(model.config, "tie_word_embeddings", False)
+    if says_tied and outputs is not None and outputs.weight is not inputs.weight:
+        raise ModelError(
+            f"{folder}: config.json says tie_word_embeddings true; the weights hold an output table of their own, "
+            "which differs from the input table. Write false there."
+        )
     return model
 
 
@@ -237,17 +236,6 @@ def _check_keys(model: "PreTrainedModel", missing: list[str], unexpected: list[s
         )
 
 
-def _check_tying(model: "PreTrainedModel", folder: Path) -> None:
-    """Where weights are no safetensors, or name their tables otherwise, transformers alone has compared them."""
-    inputs: Any = model.get_input_embeddings()
-    outputs: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    if is_said_tied(model.config) and outputs is not None and outputs.weight is not inputs.weight:
-        raise ModelError(
-            f"{folder}: config.json says tie_word_embeddings true; the weights hold an output table of their own, "
-            "which differs from the input table. Write false there."
-        )
-
-
 def place_model(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":
     """The model, moved to a device in place.
 
@@ -265,12 +253,6 @@ def dtype_of(path: str | Path) -> torch.dtype:
     checked = checked_config(model_folder(path))
     said = getattr(checked.config, "dtype", None)
     return checked.dtype or (said if isinstance(said, torch.dtype) else torch.float32)
-
-
-def _n_params(config: Any) -> int:
-    from trainer.memory.build import outline_of
-
-    return outline_of(config).n_params
 
 
 #: What halves the weights, in the words of the commands that load a model.
@@ -297,9 +279,8 @@ def first_line(error: BaseException) -> str:
     return str(text).strip().splitlines()[0].rstrip(".")
 
 
-#: Bytes of a file of weights: what the hub's own models have.
-#: A folder inside the target, where a model lies until it is whole.
-PARTIAL = ".partial"
+#: A folder inside the target, where a model lies until it is whole; one of the names of `folder.is_own`.
+_PARTIAL = ".model.partial"
 
 
 def save_model(
@@ -337,28 +318,21 @@ def link_model(source: Path, folder: Path, *, files: Mapping[str, bytes] | None 
     """
 
     def write(partial: Path) -> None:
-        for path in sorted(source.iterdir()):
-            if path.is_file():
-                _place(path, partial / path.name)
+        for path in sorted(path for path in source.iterdir() if path.is_file()):
+            target = partial / path.name
+            # Weights take no room twice. The others are copied: whoever edits one must not change the source's.
+            if path.suffix == ".safetensors":
+                with suppress(OSError):  # another file system, or one without links
+                    target.hardlink_to(path)
+            if not target.exists():
+                shutil.copyfile(path, target)
 
     _write(folder, write, files or {}, 0)
 
 
-def _place(source: Path, target: Path) -> None:
-    """Weights take no room twice. The others are copied: whoever edits one must not change the source's."""
-    if source.suffix == ".safetensors":
-        try:
-            target.hardlink_to(source)
-        except OSError:
-            pass  # another file system, or one without links
-        else:
-            return
-    shutil.copyfile(source, target)
-
-
 def _write(folder: Path, write: Callable[[Path], None], files: Mapping[str, bytes], n_bytes: int) -> None:
     """Let `write` fill a folder, add files that it has not written itself, and move it all into place."""
-    partial = folder / PARTIAL
+    partial = folder / _PARTIAL
     try:
         partial.mkdir(parents=True, exist_ok=True)
         # Left by a run that was killed: shards of another number would travel along.

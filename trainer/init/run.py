@@ -1,13 +1,9 @@
 """`vocabopt init`: a model's folder and a merged tokenizer in, a folder of the model that speaks the new tokens out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trainer.init.extension import read_extension
 from trainer.init.models import (
-    PARTIAL,
     checked_config,
     load_model,
     model_folder,
@@ -15,28 +11,22 @@ from trainer.init.models import (
     save_model,
     tokenizer_files,
 )
-from trainer.init.tables import InitLog, init_model
+from trainer.init.record import INIT_JSON, InitRecord
+from trainer.init.tables import init_model
 from trainer.options import InitOptions
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
-from vocabopt.fields import check_fields
-from vocabopt.folder import FORMAT_VERSION, check_writable, entries, read_json
+from vocabopt.folder import check_own_folder
+from vocabopt.records import json_of, read_record
 from vocabopt.text.utf8 import json_bytes
 from vocabopt.versions import versions
 
-INIT_JSON = "init.json"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Initialised:
-    """record: what init.json holds."""
-
-    log: InitLog
-    record: Mapping[str, Any]
-
-
-def run_init(options: InitOptions, console: Console | None = None) -> Initialised:
+def run_init(options: InitOptions, console: Console | None = None) -> InitRecord:
     """Initialise a model's new rows and write it with its tokenizer, config.json last.
+
+    Returns:
+        What init.json holds.
 
     Raises:
         ModelError: the model cannot be loaded, or the tokenizer does not extend its own.
@@ -45,6 +35,7 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
     """
     console = console or Console(quiet=True)
     folder = model_folder(options.model)
+    command = options.as_command(folder)
     _check_out(options, folder)
     checked = checked_config(folder)
     refuse_quantized(checked.config, folder)
@@ -59,24 +50,22 @@ def run_init(options: InitOptions, console: Console | None = None) -> Initialise
         model = load_model(folder, dtype=options.dtype)
     with console.step(f"make {len(extension.new_ids):,} rows"):
         log = init_model(model, extension, method=options.method, match_norm=options.match_norm, seed=options.seed)
-    record = {
-        "format_version": FORMAT_VERSION,
-        "command": options.as_command(folder),
-        "n_added": len(extension.new_ids),
-        "n_tokens": extension.n_tokens,
-        "n_rows": log.tables[0].n_rows,
-        "n_params": sum(parameter.numel() for parameter in model.parameters()),
-        "extension_from": extension.source,
-        "scripts": list(extension.scripts),
-        "model_notes": list(checked.notes),
-        "log": log.as_record(),
-        "versions": versions("torch", "transformers", "safetensors"),
-    }
-    files = tokenizer_files(options.tokenizer)
-    files[INIT_JSON] = json_bytes(record) + b"\n"
+    record = InitRecord(
+        command=command,
+        n_added=len(extension.new_ids),
+        n_tokens=extension.n_tokens,
+        n_rows=log.tables[0].n_rows,
+        n_params=sum(parameter.numel() for parameter in model.parameters()),
+        extension_from=extension.source,
+        scripts=extension.scripts,
+        model_notes=checked.notes,
+        log=log,
+        versions=versions("torch", "transformers", "safetensors"),
+    )
+    files = {**tokenizer_files(options.tokenizer), INIT_JSON: json_bytes(json_of(record)) + b"\n"}
     with console.step("write"):
         save_model(model, options.out, max_shard_size=options.max_shard_bytes, files=files)
-    return Initialised(log=log, record=record)
+    return record
 
 
 def _check_out(options: InitOptions, folder: Path) -> None:
@@ -85,19 +74,9 @@ def _check_out(options: InitOptions, folder: Path) -> None:
     for what, taken in (("model", folder), ("tokenizer", options.tokenizer)):
         if out.resolve() == taken.resolve():
             raise RunDirectoryError(f"--out {out}: is the {what}'s own folder. Name a folder of its own.")
-    check_writable(out)
-    found = [name for name in entries(out) if name != PARTIAL]
-    if not found:
+    if not check_own_folder(out, INIT_JSON):
         return
-    if INIT_JSON not in found:
-        raise RunDirectoryError(
-            f"{out}: is not empty and holds no {INIT_JSON} (found {', '.join(found[:3])}). Choose a new or empty "
-            "folder with --out."
-        )
-    path, next_step = out / INIT_JSON, "Choose another folder with --out."
-    record = read_json(path, next_step=next_step)
-    check_fields(record, {"command?": {}}, path, next_step)
-    done = record.get("command") or {}
+    done = read_record(out / INIT_JSON, InitRecord).command
     command = options.as_command(folder)
     if unlike := [name for name in command if done.get(name) != command[name]]:
         raise RunDirectoryError(

@@ -29,9 +29,10 @@ def init(values: Values, output: Output) -> None:
       vocabopt init ./gpt2 --tokenizer my-tokenizer --method weighted --match-norm --out initialised
     """
     require_trainer("vocabopt init")
+    from trainer.init.record import log_table
     from trainer.init.run import run_init
-    from trainer.init.tables import log_table
     from trainer.options import InitOptions
+    from vocabopt.records import json_of
 
     options = InitOptions(**values)
     hold(options.out)
@@ -39,11 +40,11 @@ def init(values: Values, output: Output) -> None:
 
     def tables(width: int) -> Iterator[Any]:
         yield log_table(done.log).for_terminal(width)
-        yield from (*done.record["model_notes"], *done.log.notes)
-        yield f"{options.out}: {done.record['n_params']:,} parameters, {done.record['n_rows']:,} rows."
+        yield from (*done.model_notes, *done.log.notes)
+        yield f"{options.out}: {done.n_params:,} parameters, {done.n_rows:,} rows."
         yield how_to_load(options.out, "AutoModelForCausalLM")
 
-    output.show(done.record, tables)
+    output.show(json_of(done), tables)
 
 
 @command("trainer.options:PlanOptions", prints="the figures", quiet=False)
