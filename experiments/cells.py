@@ -18,6 +18,7 @@ from trainer.init.models import tokenizer_files
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
 from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
+from vocabopt.records import json_of
 
 #: What all cells of a folder were made with.
 SETTING_JSON = "setting.json"
@@ -87,7 +88,7 @@ def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> None:
     work.mkdir(parents=True)
     model = _random_model(setting.model, work / "random", cell.seed) if cell.kind == "scratch" else setting.model
     budget = parse_budget(setting.budget)
-    record = adapt(
+    done = adapt(
         AdaptOptions(
             model=str(model),
             run=setting.run,
@@ -111,7 +112,8 @@ def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> None:
             report_to=(),
         ),
         console,
-    ).as_json()
+    )
+    record = json_of(done)
     arms = {"scratch" if cell.kind == "scratch" else "adapted": record} if cell.kind != "control" else {}
     if record["control"] is not None:
         arms["control"] = record["control"]

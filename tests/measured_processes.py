@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from trainer.document_ends import document_ends
 from trainer.processes import join_processes
 from vocabopt.console import Console
 from vocabopt.folder import write_json_atomic
+from vocabopt.records import json_of
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -35,9 +35,9 @@ if __name__ == "__main__":
         console=Console(quiet=True),
     )
     model = tiny_llama()
-    found: dict[str, Any] = {"measured": asdict(measure("once", model, tokenizer)["text"])}
+    found: dict[str, Any] = {"measured": json_of(measure("once", model, tokenizer)["text"])}
     passes: list[object] = []
     model.register_forward_hook(lambda *given: passes.append(given))
-    found |= {"kept": asdict(measure("twice", model, tokenizer)["text"]), "n_passes": len(passes)}
+    found |= {"kept": json_of(measure("twice", model, tokenizer)["text"]), "n_passes": len(passes)}
     write_json_atomic(out / f"{rank}.json", found)
     torch.distributed.destroy_process_group()

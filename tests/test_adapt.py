@@ -350,8 +350,9 @@ def test_a_batch_is_whole_blocks_whatever_the_micro_batch(
     from trainer.adaptation import AdaptOptions
     from trainer.adaptation.inputs import settings_for
     from trainer.data import PackedText
+    from trainer.data.packing import PackedSource
 
-    sources = {"ko": {"n_documents": 1, "n_bytes": 1_000, "n_tokens": 300}}
+    sources = {"ko": PackedSource(n_documents=1, n_bytes=1_000, n_tokens=300, n_lost_chars=0)}
     packed = PackedText(folder=Path(), context_tokens=32, end_id=2, dtype="uint16", n_tokens=300, sources=sources,
                         fingerprint="")  # fmt: skip
     options = AdaptOptions(

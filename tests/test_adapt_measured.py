@@ -31,6 +31,7 @@ from trainer.stages.settings import StepBatch
 from vocabopt.console import Advance, Console, Unit
 from vocabopt.errors import ForgettingError, RunDirectoryError
 from vocabopt.folder import write_json_atomic
+from vocabopt.records import write_record
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +155,7 @@ def test_the_page_shows_a_run_that_was_measured_first_and_last(
     running = msgspec.structs.replace(record, status="running", stages=record.stages[:1], after={}, weights=None)
     run = shutil.copytree(run_dir, tmp_path / "run")
     for shown in (record, running):
-        write_json_atomic(run / "adapt.json", shown.as_json())
+        write_record(run / "adapt.json", shown)
         result = vocabopt("report", run)
         assert result.exit_code == 0, result.output
         assert "The model, adapted" in (run / "report.html").read_text(encoding="utf-8")

@@ -97,7 +97,7 @@ def test_the_text_once_is_every_document_once_over_all_stages(two: tuple[Path, P
     plan = plan_of(two[0])
     texts = [text for stage in range(3) for text in texts_of(plan, stage, two[:1])[0]]
     assert Counter(texts) == Counter(lines_in(two[0]))
-    assert plan.as_record()["passes"] == 1
+    assert plan.in_numbers().passes == 1
 
 
 @pytest.mark.parametrize("budget_bytes", [None, 20_000, 150_000])
@@ -111,10 +111,10 @@ def test_every_slice_has_its_share_of_the_bytes_to_one_document_in_every_source(
         found = [n_bytes(texts) for texts in texts_of(plan, stage, two)]
         for part, share in zip(found, (0.8, 0.2), strict=True):
             assert abs(part - in_all * share * stage_share) <= longest
-        assert list(plan.n_bytes(stage).values()) == found
-    record = plan.as_record()
-    assert record["n_bytes"] == sum(sum(plan.n_bytes(stage).values()) for stage in range(3))
-    assert record["sources"]["en"]["n_bytes"] / record["n_bytes"] == pytest.approx(0.2, abs=longest / record["n_bytes"])
+        assert np.diff(plan.bounds_bytes)[:, stage].tolist() == found
+    whole = plan.in_numbers()
+    assert whole.n_bytes == sum(n_bytes(texts) for stage in range(3) for texts in texts_of(plan, stage, two))
+    assert whole.sources["en"].n_bytes / whole.n_bytes == pytest.approx(0.2, abs=longest / whole.n_bytes)
 
 
 def test_a_budget_beyond_the_text_repeats_it_in_passes_each_in_its_own_order(two: tuple[Path, Path]) -> None:
@@ -125,7 +125,7 @@ def test_a_budget_beyond_the_text_repeats_it_in_passes_each_in_its_own_order(two
     assert first != second
     assert n_bytes(third) == pytest.approx(n_bytes(lines) / 2, rel=0.01)
     assert max(Counter(third).values()) == max(Counter(lines).values())
-    assert plan.as_record()["passes"] == pytest.approx(2.5, abs=0.01)
+    assert plan.in_numbers().passes == pytest.approx(2.5, abs=0.01)
 
 
 def test_a_slice_across_the_end_of_a_pass_takes_the_rest_of_one_and_the_beginning_of_the_next(
@@ -206,8 +206,8 @@ def test_what_a_sweep_held_out_is_not_trained_on(swept: Path) -> None:
     split = split_heldout(lines_in(NEWS))
     plan = plan_of(NEWS, held_out=held_out, stage_shares=(1.0,))
     assert Counter(texts_of(plan, 0, [NEWS])[0]) == Counter(split[TRAIN])
-    assert plan.as_record()["n_documents"] == sweep["sets"][TRAIN]["n_documents"]
-    assert plan.as_record()["n_bytes"] == sweep["sets"][TRAIN]["n_bytes"]
+    assert plan.in_numbers().n_documents == sweep["sets"][TRAIN]["n_documents"]
+    assert plan.in_numbers().n_bytes == sweep["sets"][TRAIN]["n_bytes"]
     left_out = list(held_out_documents(named_set("ko", str(NEWS), "eval"), ReadOptions(), held_out))
     assert left_out == split[HELDOUT]
     assert len(left_out) == sweep["sets"][HELDOUT]["n_documents"] == plan.sources[0].n_held_out > 0
@@ -258,15 +258,12 @@ def test_a_budget_in_tokens_is_met_by_the_packed_text(
 ) -> None:
     sources = scan_text(sources_of(two[0], f"en={two[1]}:0.3"))
     tokenizer = tokenizers_["llama-like"]
-    amount, samples = budget_in_bytes(parse_budget("40ktok"), sources, tokenizer)
+    amount = budget_in_bytes(parse_budget("40ktok"), sources, tokenizer)
     plan = cut_text(sources, budget_bytes=amount, stage_shares=(1.0,), seed=0)
     packed = pack_stage(plan, 0, tokenizer, context_tokens=128, folder=tmp_path)
     assert packed.n_tokens == pytest.approx(40_000, rel=0.03)
-    assert {name: sample.n_documents for name, sample in samples.items()} == {
-        "ko": len(set(lines_in(two[0]))),
-        "en": len(set(lines_in(two[1]))),
-    }
-    assert budget_in_bytes(parse_budget("70kB"), sources, tokenizer) == (70_000, {})
+    assert [len(source.sample) for source in sources] == [len(set(lines_in(path))) for path in two]
+    assert budget_in_bytes(parse_budget("70kB"), sources, tokenizer) == 70_000
 
 
 def test_the_sample_of_a_long_text_is_bounded_and_does_not_depend_on_its_order(tmp_path: Path) -> None:

@@ -20,10 +20,12 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerLegacy, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from trainer.data import (
+    Exposure,
     PackedText,
     TextPlan,
     cut_text,
     exposure,
+    occurrences,
     pack_stage,
     scan_text,
     target_and_replays,
@@ -34,6 +36,7 @@ from trainer.stages import StageSettings, run_stage
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.folder import read_json
+from vocabopt.records import json_of
 from vocabopt.text.readers import ReadOptions
 from vocabopt.tokenizer import Tokenizer
 
@@ -107,7 +110,7 @@ def test_blocks_hold_the_tokenizers_ids_of_every_document_between_its_two_ends(
     stops = [*packed.starts[1:].tolist(), packed.n_tokens]
     documents = [tuple(stream[start:stop]) for start, stop in zip(packed.starts.tolist(), stops, strict=True)]
     assert Counter(documents) == Counter((end, *ids, end) for ids in encoded)
-    assert packed.sources["ko"] == {
+    assert json_of(packed.sources["ko"]) == {
         "n_documents": len(lines),
         "n_bytes": sum(len(line.encode()) for line in lines),
         "n_tokens": sum(len(ids) + 2 for ids in encoded),
@@ -254,11 +257,11 @@ def test_exposure_is_how_often_each_new_token_stands_in_the_text_of_all_stages(
     )
     new_ids = [*range(1_500, 2_000), 400, 5_000]
     seen = exposure(stages, new_ids)
-    assert seen.counts.tolist() == [found[token] for token in new_ids]
+    assert occurrences(stages, new_ids).tolist() == [found[token] for token in new_ids]
     in_order = sorted(found[token] for token in new_ids)
     assert (seen.n_new, seen.n_unseen) == (502, in_order.count(0))
     assert (seen.median, seen.p10) == (in_order[250], in_order[50])
-    assert exposure(stages, []).as_record() == {"n_new": 0, "n_unseen": 0, "median": None, "p10": None}
+    assert exposure(stages, []) == Exposure(n_new=0, n_unseen=0, median=None, p10=None)
 
 
 # --- Which text a block is --------------------------------------------------------------------------------------------
@@ -460,7 +463,7 @@ def test_characters_without_a_token_are_counted_wherever_they_stand(
     lines[place] = "a\x01b\x01 \U00041234가"
     plan = plan_of(written(tmp_path / "a.txt", "\n".join(lines)))
     packed = pack_stage(plan, 0, tokenizer, context_tokens=8, folder=tmp_path / "out")
-    assert packed.sources["ko"]["n_lost_chars"] == 3
+    assert packed.sources["ko"].n_lost_chars == 3
     if unknown is None:
         encoded = own.encode_batch(lines, add_special_tokens=False)
         kept = "".join(own.decode(encoding.ids) for encoding in encoded)

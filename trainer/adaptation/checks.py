@@ -8,14 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from transformers import PreTrainedConfig
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from trainer.adaptation.record import ADAPT_JSON, AdaptRecord
+from trainer.adaptation.record import ADAPT_JSON, AdaptRecord, OptionsRecord
 from trainer.init import Extension, read_extension
-from trainer.init.models import checked_config, model_folder, refuse_quantized
+from trainer.init.models import checked_config, has_tokenizer, model_folder, refuse_quantized
 from trainer.layout import layout_of
 from trainer.memory.build import build
 from trainer.memory.target import checked_context
@@ -25,9 +24,9 @@ from trainer.processes import join_processes, n_processes, pick_device
 from trainer.stages import Precision
 from trainer.stages.freeze import add_adapters
 from vocabopt.console import Console
-from vocabopt.errors import OptionError, PlanError, RunDirectoryError
-from vocabopt.fields import NUMBER, check_fields, or_null
-from vocabopt.folder import FORMAT_VERSION, check_own_folder, check_writable, digest, read_json, write_json_atomic
+from vocabopt.errors import ModelError, OptionError, PlanError, RunDirectoryError
+from vocabopt.folder import check_own_folder, check_writable, digest
+from vocabopt.records import read_record, write_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +66,19 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
     checked = checked_config(model)
     config = checked.config
     refuse_quantized(config, model)
-    options = with_context(options, config, console)
+    # As many tokens as the model has positions, 1,024 at most, where none are asked for.
+    context = checked_context(options.context_tokens, config, options.model)
+    if options.context_tokens is None and context < DEFAULT_CONTEXT:
+        console.note(f"--context: {context} tokens, which are all positions of {options.model}.")
+    options = replace(options, context_tokens=context)
     plan = plan_of(options)
     _check_plan(plan, options, config)
     extension = _extension(options, model)
+    if not has_tokenizer(model) and not (model / "vocab.json").is_file():
+        raise ModelError(
+            f"{model}: holds no tokenizer (tokenizer.json), and the base is measured with its own. Put the tokenizer's "
+            "files beside the weights, or give a MODEL that has them."
+        )
     device = join_processes(cpu=pick_device(options.device).type == "cpu")
     return Checked(
         options=options,
@@ -82,7 +90,7 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
         precision=_precision(options, device),
         device=device,
         files={
-            "model": weights_identity(model),
+            "model": _weights_identity(model),
             "tokenizer": hashlib.sha256((options.tokenizer_dir / "tokenizer.json").read_bytes()).hexdigest(),
         },
     )
@@ -107,14 +115,6 @@ def _check_installation(options: AdaptOptions) -> None:
         )
 
 
-def with_context(options: AdaptOptions, config: PreTrainedConfig, console: Console) -> AdaptOptions:
-    """The options with --context: as given, or as many tokens as the model has positions, 1,024 at most."""
-    context = checked_context(options.context_tokens, config, options.model)
-    if options.context_tokens is None and context < DEFAULT_CONTEXT:
-        console.note(f"--context: {context} tokens, which are all positions of {options.model}.")
-    return replace(options, context_tokens=context)
-
-
 def _check_plan(plan: Plan, options: AdaptOptions, config: PreTrainedConfig) -> None:
     """Whether the model has the blocks and layers that the plan names."""
     n_blocks = int(config.get_text_config().num_hidden_layers)
@@ -136,10 +136,9 @@ def _check_plan(plan: Plan, options: AdaptOptions, config: PreTrainedConfig) -> 
 def _extension(options: AdaptOptions, model: Path) -> Extension:
     """What the merged tokenizer added, if it is of the size that was asked for."""
     folder = options.tokenizer_dir
+    size = "" if options.size is None else f" --size {options.size}"
     if not (folder / "tokenizer.json").is_file():
-        merge = (
-            "vocabopt merge DIR --out TOK" if options.run is None else f"vocabopt merge {options.run}{_size(options)}"
-        )
+        merge = "vocabopt merge DIR --out TOK" if options.run is None else f"vocabopt merge {options.run}{size}"
         raise OptionError(f"{folder}: holds no merged tokenizer yet (no tokenizer.json). Run `{merge}` first.")
     extension = read_extension(folder, model)
     n_added = len(extension.new_ids)
@@ -148,13 +147,9 @@ def _extension(options: AdaptOptions, model: Path) -> Extension:
     if options.size is not None and options.size != n_added:
         raise OptionError(
             f"--size {options.size}: is not merged yet: {folder} has {n_added:,} added tokens. Run "
-            f"`vocabopt merge {options.run or 'DIR'}{_size(options)} --out TOK` and name it with --tokenizer TOK."
+            f"`vocabopt merge {options.run or 'DIR'}{size} --out TOK` and name it with --tokenizer TOK."
         )
     return extension
-
-
-def _size(options: AdaptOptions) -> str:
-    return "" if options.size is None else f" --size {options.size}"
 
 
 def plan_of(options: AdaptOptions) -> Plan:
@@ -179,19 +174,20 @@ def _precision(options: AdaptOptions, device: torch.device) -> Precision:
     return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
 
 
-def weights_identity(folder: Path) -> str:
+def _weights_identity(folder: Path) -> str:
     """Of the model's folder: its config, and of its weights names, sizes and beginnings; whole they are too large."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    config = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-    return digest([config, *[[path.name, path.stat().st_size, _beginning(path)] for path in files]])
+    parts: list[Any] = [hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()]
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
+        with path.open("rb") as file:
+            parts.append([path.name, path.stat().st_size, hashlib.sha256(file.read(1 << 20)).hexdigest()])
+    return digest(parts)
 
 
-def _beginning(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.sha256(file.read(1 << 20)).hexdigest()
+# --- Whose folder it is -----------------------------------------------------------------------------------------------
 
 
-_MARKER = "options.json"
+def _marker(options: AdaptOptions) -> Path:
+    return options.out / "stages" / "options.json"
 
 
 def check_folder(
@@ -215,7 +211,14 @@ def check_folder(
                 "--out."
             )
         _check_same(options, identity)
-        return _finished(options)
+        path = options.out / ADAPT_JSON
+        if not (path.is_file() and (options.out / "model" / "config.json").is_file()):
+            return None
+        record = read_record(path, AdaptRecord)
+        # Both may be given to a finished run: another arm to train, another gate to pass.
+        asks_more = options.control and record.control is None
+        asks_more = asks_more or options.max_forgetting != record.gate.max_forgetting
+        return record if record.status == "finished" and not asks_more else None
     if resume:
         console.note(f"{options.out}: holds no adaptation to go on with; this one starts.")
     if options.run is not None and options.out.resolve() == options.run.resolve():
@@ -234,58 +237,34 @@ def take_folder(options: AdaptOptions, identity: Mapping[str, Any]) -> None:
     if _is_begun(options):
         _check_same(options, identity)
     else:
-        record = {"format_version": FORMAT_VERSION, "options": options.as_record(), "inputs": dict(identity)}
-        write_json_atomic(options.out / "stages" / _MARKER, record)
+        write_record(_marker(options), OptionsRecord(options=options.as_record(), inputs=dict(identity)))
 
 
 def _is_begun(options: AdaptOptions) -> bool:
     """Whether anything was computed. A run that failed before left nothing to lose: its folder may be taken anew."""
     stages = options.out / "stages"
     computed = [*stages.glob("0-init/start.json"), *stages.glob("*/stage.json")]
-    return (stages / _MARKER).is_file() and bool(computed)
-
-
-def _finished(options: AdaptOptions) -> AdaptRecord | None:
-    path = options.out / ADAPT_JSON
-    if not (path.is_file() and (options.out / "model" / "config.json").is_file()):
-        return None
-    next_step = "Remove it: --resume writes it anew from the finished stages."
-    found = read_json(path, next_step=next_step)
-    check_fields(found, {"status": str, "options": {"max_forgetting": or_null(NUMBER)}}, path, next_step)
-    try:
-        record = msgspec.convert(found, AdaptRecord)
-    except msgspec.ValidationError as error:
-        raise RunDirectoryError(f"{path}: {error}. {next_step}") from error
-    # Both may be given to a finished run: another arm to train, another gate to pass.
-    asks_more = options.control and record.control is None
-    asks_more = asks_more or options.max_forgetting != record.options["max_forgetting"]
-    return record if record.status == "finished" and not asks_more else None
+    return _marker(options).is_file() and bool(computed)
 
 
 def _check_same(options: AdaptOptions, identity: Mapping[str, Any]) -> None:
-    path, next_step = options.out / "stages" / _MARKER, "Choose another folder with --out."
-    earlier = read_json(path, next_step=next_step)
-    check_fields(earlier, {"options": {}, "inputs": {}}, path, next_step)
-    if (change := changed_option(earlier["options"], options.as_record(), IDLE_OPTIONS)) is not None:
-        raise _another(options, change)
-    for name, value in json.loads(json.dumps(dict(identity))).items():
-        before = earlier["inputs"].get(name)
-        if before != value:
-            raise _another(options, _change_of(name, before, value, options))
-
-
-def _another(options: AdaptOptions, what: str) -> RunDirectoryError:
-    return RunDirectoryError(
-        f"{options.out}: --resume with {what}. Give what the run was started with, or choose another folder with --out."
-    )
-
-
-def _change_of(name: str, before: Any, now: Any, options: AdaptOptions) -> str:
-    if name == "plan":
-        return f"another --plan {options.plan}: {'; '.join(_plan_changes(before, now))}"
-    if name == "precision":
-        return f"another --precision: {before} then, {now} now"
-    return f"another {name}: its content changed (hash {str(before)[:12]} then, {str(now)[:12]} now)"
+    earlier = read_record(_marker(options), OptionsRecord)
+    change = changed_option(earlier.options, options.as_record(), IDLE_OPTIONS)
+    for name, now in json.loads(json.dumps(dict(identity))).items():
+        before: Any = earlier.inputs.get(name)
+        if change is not None or before == now:
+            continue
+        if name == "plan":
+            change = f"another --plan {options.plan}: {'; '.join(_plan_changes(before, now))}"
+        elif name == "precision":
+            change = f"another --precision: {before} then, {now} now"
+        else:
+            change = f"another {name}: its content changed (hash {str(before)[:12]} then, {str(now)[:12]} now)"
+    if change is not None:
+        raise RunDirectoryError(
+            f"{options.out}: --resume with {change}. Give what the run was started with, or choose another folder with "
+            "--out."
+        )
 
 
 def _plan_changes(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:

@@ -1,22 +1,18 @@
 """The text of an adaptation, read once: what each stage trains on, what is measured, how large a step is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
-from trainer.adaptation.arm import ArmRun
 from trainer.adaptation.checks import Checked
-from trainer.adaptation.measurements import EvalText, Measurements, eval_text
+from trainer.adaptation.measurements import EvalText, eval_text
 from trainer.data import (
     HeldOut,
     PackedText,
     TextPlan,
-    TokenSample,
     budget_in_bytes,
     cut_text,
     hashes_of_documents,
@@ -27,7 +23,6 @@ from trainer.data import (
 )
 from trainer.document_ends import NONE, DocumentEnds, document_ends
 from trainer.evaluate.run import load_tokenizer
-from trainer.init import Extension
 from trainer.options import AdaptOptions
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
@@ -40,8 +35,6 @@ from vocabopt.text.corpus import named_set, tell_shared
 from vocabopt.text.documents import texts_of
 
 DEFAULT_HELDOUT = 0.05
-#: Windows measured at once.
-EVAL_BATCH = 8
 #: Up to here repeated text is nearly as good as new text (Muennighoff et al., arXiv 2305.16264).
 MOST_PASSES = 4
 
@@ -50,12 +43,10 @@ MOST_PASSES = 4
 class Inputs(Checked):
     """All inputs: what `check_early` found, every stage's text, the texts to measure on.
 
-    budget_sample: what a budget in tokens was turned into bytes by. ends: what opens and closes documents, for every
-    arm: the ids of base and merged tokenizer are the same.
+    ends: what opens and closes documents, for every arm: the ids of base and merged tokenizer are the same.
     """
 
     text: TextPlan
-    budget_sample: Mapping[str, TokenSample]
     evals: tuple[EvalText, ...]
     heldout: HeldOut
     ends: DocumentEnds
@@ -86,17 +77,15 @@ class Inputs(Checked):
     @property
     def warnings(self) -> list[str]:
         """What a user should know before the hours of training, in sentences."""
-        sources = self.text.as_record()["sources"]
-        often = {name: source["passes"] for name, source in sources.items() if source["passes"] > MOST_PASSES}
-        return [
-            *self.model_notes,
-            *(
-                f"{name}: its {sources[name]['n_bytes'] / passes:,.0f} bytes are read {passes:,.0f} times over. Up to "
-                f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
-                "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
-                for name, passes in often.items()
-            ),
+        sources = self.text.in_numbers().sources
+        often = [
+            f"{name}: its {source.n_bytes / source.passes:,.0f} bytes are read {source.passes:,.0f} times over. Up to "
+            f"{MOST_PASSES} passes are nearly as good as new text, more add little (Muennighoff et al., arXiv "
+            "2305.16264). Give more text, or train on less (--budget; --steps of a probe)."
+            for name, source in sources.items()
+            if source.passes > MOST_PASSES
         ]
+        return [*self.model_notes, *often]
 
     def resolved(self) -> dict[str, Any]:
         """Options that were left open, as they were taken."""
@@ -108,29 +97,6 @@ class Inputs(Checked):
             "document_end": self.ends.end or NONE,
         }
 
-    def arm_run(self, options: AdaptOptions, *, resume: bool, console: Console, measured: Path) -> ArmRun:
-        """What the arms of the comparison share. measured: the folder of what was measured."""
-        return ArmRun(
-            text=self.text,
-            settings_of=lambda packed: settings_for(options, self.precision, packed),
-            scores=Measurements(
-                folder=measured,
-                texts=self.evals,
-                context_tokens=options.context,
-                batch_size=min(EVAL_BATCH, options.micro_batch),
-                ends=self.ends,
-                console=console,
-            ),
-            context_tokens=options.context,
-            eval_every=options.eval_every,
-            keep_stages=options.keep_stages,
-            ends=self.ends,
-            resume=resume,
-            console=console,
-            dtype=self.dtype,
-            device=self.device,
-        )
-
 
 def read_inputs(checked: Checked, console: Console) -> Inputs:
     """Read the text, and check everything that is said of it.
@@ -138,78 +104,49 @@ def read_inputs(checked: Checked, console: Console) -> Inputs:
     Raises:
         OptionError, CorpusError, RunDirectoryError: what cannot be used.
     """
-    options = checked.options
-    heldout = _held_out(options)
-    sources = target_and_replays(_target(options), options.replays, options.read_options())
-    named = {name: named_set(name, path, "eval", options.read_options()) for name, path in options.evals.items()}
+    options, read_options = checked.options, checked.options.read_options()
+    # As the sweep held them out, so that what the sizes were measured on is never trained on.
+    swept = None if options.run is None else HeldOut.of_sweep(read_sweep(options.run))
+    share = options.heldout if options.heldout is not None else (DEFAULT_HELDOUT if swept is None else swept.share)
+    heldout = HeldOut(share=share, seed=0 if swept is None else swept.seed)
+    (target,) = options.texts.items()
+    sources = target_and_replays(target, options.replays, read_options)
+    named = {name: named_set(name, path, "eval", read_options) for name, path in options.evals.items()}
     tell_shared([*(source.text_set for source in sources), *named.values()])
-    exclude = hashes_of_documents((text_set, options.read_options()) for text_set in named.values())
+    exclude = hashes_of_documents((text_set, read_options) for text_set in named.values())
     scanned = scan_text(sources, held_out=heldout, exclude=exclude, console=console)
     tokenizer = load_tokenizer(str(options.tokenizer_dir))
     ends = document_ends(tokenizer, options.document_start, options.document_end)
     console.note(" ".join([ends.in_words(), *ends.notes]))
-    budget, sample = _budget(options, scanned, tokenizer, ends)
-    text = cut_text(scanned, budget_bytes=budget, stage_shares=checked.plan.shares(), seed=options.seed)
-    held_out = {
-        source.name: held_out_documents(source.text_set, source.options, heldout)
-        for source in sources
-        if heldout.share > 0
-    }
-    given = {
-        name: chain.from_iterable(block.to_list() for block in texts_of(text_set, options.read_options()))
-        for name, text_set in named.items()
-    }
+    budget = None
+    if options.budget is not None:
+        budget = budget_in_bytes(parse_budget(options.budget), scanned, tokenizer, ends)
+    documents: dict[str, Iterable[str]] = {}
+    if share > 0:
+        documents |= {source.name: held_out_documents(source.text_set, source.options, heldout) for source in sources}
+    for name, text_set in named.items():
+        documents[name] = chain.from_iterable(block.to_list() for block in texts_of(text_set, read_options))
+    if not documents:
+        raise OptionError("Nothing to measure on. Give --eval NAME=PATH, or hold documents out with --heldout 0.05.")
     return Inputs(
         **vars(checked),
-        text=text,
-        budget_sample=sample,
-        evals=_evals(options, checked.extension, heldout, {**held_out, **given}),
+        text=cut_text(scanned, budget_bytes=budget, stage_shares=checked.plan.shares(), seed=options.seed),
+        evals=tuple(
+            eval_text(
+                name,
+                of_text,
+                scripts=checked.extension.scripts,
+                is_base=name in options.base_evals or name in options.replays,
+                max_bytes=options.max_eval_bytes,
+                place=f"--eval {name}={options.evals[name]}"
+                if name in options.evals
+                else f"{name}, of which --heldout {share:g} is held out",
+            )
+            for name, of_text in documents.items()
+        ),
         heldout=heldout,
         ends=ends,
     )
-
-
-def _target(options: AdaptOptions) -> tuple[str, str]:
-    (target,) = options.texts.items()
-    return target
-
-
-def _held_out(options: AdaptOptions) -> HeldOut:
-    """As the sweep held them out, so that what the sizes were measured on is never trained on."""
-    swept = None if options.run is None else HeldOut.of_sweep(read_sweep(options.run))
-    share = options.heldout if options.heldout is not None else (DEFAULT_HELDOUT if swept is None else swept.share)
-    return HeldOut(share=share, seed=0 if swept is None else swept.seed)
-
-
-def _budget(
-    options: AdaptOptions, scanned: Any, tokenizer: PreTrainedTokenizerBase, ends: DocumentEnds
-) -> tuple[int | None, Mapping[str, TokenSample]]:
-    return (
-        (None, {})
-        if options.budget is None
-        else budget_in_bytes(parse_budget(options.budget), scanned, tokenizer, ends)
-    )
-
-
-def _evals(
-    options: AdaptOptions, extension: Extension, heldout: HeldOut, texts: Mapping[str, Iterable[str]]
-) -> tuple[EvalText, ...]:
-    found = tuple(
-        eval_text(
-            name,
-            documents,
-            scripts=extension.scripts,
-            is_base=name in options.base_evals or name in options.replays,
-            max_bytes=options.max_eval_bytes,
-            place=f"--eval {name}={options.evals[name]}"
-            if name in options.evals
-            else f"{name}, of which --heldout {heldout.share:g} is held out",
-        )
-        for name, documents in texts.items()
-    )
-    if not found:
-        raise OptionError("Nothing to measure on. Give --eval NAME=PATH, or hold documents out with --heldout 0.05.")
-    return found
 
 
 def step_batch(options: AdaptOptions, packed: PackedText) -> StepBatch:
@@ -223,6 +160,13 @@ def step_batch(options: AdaptOptions, packed: PackedText) -> StepBatch:
     )
 
 
+#: Options of a stage that are those of the adaptation.
+_SAME = (
+    "gradient_checkpointing", "compile", "optimizer", "fused_loss", "shard", "max_grad_norm", "save_every_steps",
+    "log_every_steps", "seed", "report_to", "threads",
+)  # fmt: skip
+
+
 def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText) -> StageSettings:
     """The settings of a stage."""
     batch = step_batch(options, packed)
@@ -231,16 +175,6 @@ def settings_for(options: AdaptOptions, precision: Precision, packed: PackedText
         batch_tokens=batch.n_tokens,
         micro_batch=batch.micro_batch,
         precision=precision,
-        gradient_checkpointing=options.gradient_checkpointing,
-        compile=options.compile,
-        optimizer=options.optimizer,
-        fused_loss=options.fused_loss,
-        shard=options.shard,
-        max_grad_norm=options.max_grad_norm,
-        save_every_steps=options.save_every_steps,
-        log_every_steps=options.log_every_steps,
-        seed=options.seed,
-        report_to=options.report_to,
         cpu=options.device == "cpu",
-        threads=options.threads,
+        **{name: getattr(options, name) for name in _SAME},
     )

@@ -1,19 +1,20 @@
-"""adapt.json as one typed record: what was done, what it cost, what was gained and forgotten."""
+"""The files of an adaptation as typed records: adapt.json, what was done and what it cost, and those of its stages."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import msgspec
-
+from trainer.data import Exposure, TrainingText
 from trainer.document_ends import DocumentEnds
-from trainer.evaluate import Role
-from trainer.stages import CurvePoint
-from vocabopt.folder import FORMAT_VERSION
+from trainer.evaluate import Role, TextScore
+from trainer.init import InitLog
+from trainer.stages import StageRun
+from vocabopt.records import FileRecord, Record
 
 ADAPT_JSON = "adapt.json"
 
 
-class TextRecord(msgspec.Struct, frozen=True, kw_only=True):
+class TextRecord(Record, frozen=True, kw_only=True):
     """A text that is measured. n_tokens_before, n_tokens_after: under the base and the merged tokenizer."""
 
     role: Role
@@ -23,23 +24,16 @@ class TextRecord(msgspec.Struct, frozen=True, kw_only=True):
     n_tokens_after: int
 
 
-class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished stage: what `StageRun` says, what it trained, and bits per byte after it (empty: not measured)."""
+@dataclass(frozen=True, kw_only=True)
+class StageRecord(StageRun):
+    """A finished stage: what its folder says, what it trained, and bits per byte after it (empty: not measured)."""
 
-    name: str
-    n_trainable: int
-    n_steps: int
-    tokens: int
-    bytes: int
-    seconds: float
-    peak_bytes: int | None
-    curve: tuple[CurvePoint, ...]
     learning_rate: float
     trains: str
     bits_per_byte: dict[str, float]
 
 
-class SampleRecord(msgspec.Struct, frozen=True, kw_only=True):
+class SampleRecord(Record, frozen=True, kw_only=True):
     """How the base model continues a prompt, and how the adapted one (or the control) does."""
 
     prompt: str
@@ -47,7 +41,7 @@ class SampleRecord(msgspec.Struct, frozen=True, kw_only=True):
     after: str
 
 
-class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ControlRecord(Record, frozen=True, kw_only=True):
     """The original tokenizer and model on the same text and plan."""
 
     plan: str
@@ -57,7 +51,7 @@ class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[SampleRecord, ...] = ()
 
 
-class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
+class GateRecord(Record, frozen=True, kw_only=True):
     """worst: the largest relative rise in bits per byte on `texts` after any stage; None where not measured."""
 
     max_forgetting: float | None
@@ -65,16 +59,7 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
     worst: float | None
 
 
-class ExposureRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How often new tokens occur in the training text; a tenth of them occurs at most `p10` times."""
-
-    n_new: int
-    n_unseen: int
-    median: int | None
-    p10: int | None
-
-
-class WeightsRecord(msgspec.Struct, frozen=True, kw_only=True):
+class WeightsRecord(Record, frozen=True, kw_only=True):
     """Types of the base's weights, in training, and in OUT/model; bits per byte of weights that were rounded at the
     end, None where they were not."""
 
@@ -84,24 +69,19 @@ class WeightsRecord(msgspec.Struct, frozen=True, kw_only=True):
     bits_per_byte: dict[str, float] | None
 
 
-class PeakRecord(msgspec.Struct, frozen=True, kw_only=True):
+class PeakRecord(Record, frozen=True, kw_only=True):
     """The highest memory of training every parameter at once, and where the number is from."""
 
     peak_bytes: int
     source: str
 
 
-class AdaptRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What adapt.json holds, complete at any time for what is done so far.
+class AdaptRecord(FileRecord, frozen=True, kw_only=True):
+    """adapt.json, complete at any time for what is done so far."""
 
-    status: "running", "finished", or "stopped: " and why.
-    options: as given, and as they were taken where they were left open. device: in words.
-    training_text, init_log: as `TextPlan` and `InitLog` record themselves.
-    before, initialised, after: text -> bits per byte of the base, after initialisation, and after the last stage.
-    weights: of OUT/model; None until it is written. full_training: None where it cannot be predicted.
-    """
+    NEXT_STEP: ClassVar[str] = "Remove it: --resume writes it anew from the finished stages."
 
-    format_version: int = FORMAT_VERSION
+    #: "running", "finished", or "stopped: " and why.
     status: str
     n_added: int
     plan: str
@@ -109,15 +89,18 @@ class AdaptRecord(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     tokenizer: str
     out: str
+    #: As given, and as they were taken where they were left open.
     options: dict[str, Any]
-    versions: dict[str, Any]
+    versions: dict[str, str]
+    #: In words.
     device: str
     n_params: int
     texts: dict[str, TextRecord]
     document_ends: DocumentEnds
-    training_text: dict[str, Any]
-    exposure: ExposureRecord
-    init_log: dict[str, Any]
+    training_text: TrainingText
+    exposure: Exposure
+    init_log: InitLog
+    #: Text -> bits per byte of the base, after initialisation, and after the last stage.
     before: dict[str, float]
     initialised: dict[str, float]
     stages: tuple[StageRecord, ...] = ()
@@ -125,13 +108,52 @@ class AdaptRecord(msgspec.Struct, frozen=True, kw_only=True):
     gate: GateRecord
     samples: tuple[SampleRecord, ...] = ()
     control: ControlRecord | None = None
+    #: None where it cannot be predicted.
     full_training: PeakRecord | None
+    #: Of OUT/model; None until it is written.
     weights: WeightsRecord | None = None
     warnings: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        record: dict[str, Any] = msgspec.to_builtins(self)
-        return record
+
+class OptionsRecord(FileRecord, frozen=True, kw_only=True):
+    """stages/options.json: what must be the same for the run to be gone on with."""
+
+    NEXT_STEP: ClassVar[str] = "Choose another folder with --out."
+
+    options: dict[str, Any]
+    inputs: dict[str, Any]
+
+
+class StartRecord(FileRecord, frozen=True, kw_only=True):
+    """stages/0-init/start.json, next to the model with its new rows."""
+
+    NEXT_STEP: ClassVar[str] = "Remove it and the model beside it: both are made again."
+
+    #: Text -> bits per byte of the base with its own tokenizer, and after initialisation (empty: not measured).
+    before: dict[str, float]
+    initialised: dict[str, float]
+    n_tokens_before: dict[str, int]
+    n_tokens_after: dict[str, int]
+    #: Prompt -> what the base writes.
+    continued: dict[str, str]
+    init_log: InitLog
+    n_params: int
+
+
+class ScoresRecord(FileRecord, frozen=True, kw_only=True):
+    """scores.json of a stage."""
+
+    NEXT_STEP: ClassVar[str] = "Remove it: it is measured again."
+
+    bits_per_byte: dict[str, float]
+
+
+class MeasuredRecord(FileRecord, frozen=True, kw_only=True):
+    """A file of stages/measured: the scores of one model."""
+
+    NEXT_STEP: ClassVar[str] = "Remove it: it is measured again."
+
+    texts: dict[str, TextScore]
 
 
 def bits_after(stages: tuple[StageRecord, ...], otherwise: Mapping[str, float]) -> dict[str, float]:

@@ -8,23 +8,24 @@ from typing import Any
 import msgspec
 import torch
 
-from trainer.adaptation.arm import Arm, ArmRun, pack_arm, run_arm
+from trainer.adaptation.arm import Arm, Run, pack_arm, run_arm
 from trainer.adaptation.checks import check_early, check_folder, take_folder
 from trainer.adaptation.finish import finish_weights, is_rounded, write_card
 from trainer.adaptation.inputs import Inputs, read_inputs, step_batch
+from trainer.adaptation.measurements import Measurements
 from trainer.adaptation.record import (
     ADAPT_JSON,
     AdaptRecord,
     ControlRecord,
-    ExposureRecord,
     GateRecord,
     PeakRecord,
     StageRecord,
+    StartRecord,
     TextRecord,
     bits_after,
 )
-from trainer.adaptation.start import Start, initialise, initialised_model
-from trainer.data import Exposure, PackedText, exposure
+from trainer.adaptation.start import initialise, initialised_model, samples
+from trainer.data import PackedText, exposure
 from trainer.evaluate import Gate
 from trainer.memory import predict_stage
 from trainer.memory.build import outline_of
@@ -38,8 +39,11 @@ from trainer.stages import StageSettings, is_finished
 from trainer.stages.checkpoints import check_room
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
-from vocabopt.folder import write_json_atomic
+from vocabopt.records import write_record
 from vocabopt.versions import versions
+
+#: Windows measured at once.
+_EVAL_BATCH = 8
 
 
 def adapt(
@@ -71,6 +75,19 @@ def adapt(
         return finished
     inputs = read_inputs(checked, console)
     take_folder(options, inputs.identity())
+    run = Run(
+        inputs=inputs,
+        scores=Measurements(
+            folder=measured or options.out / "stages" / "measured",
+            texts=inputs.evals,
+            context_tokens=options.context,
+            batch_size=min(_EVAL_BATCH, options.micro_batch),
+            ends=inputs.ends,
+            console=console,
+        ),
+        resume=resume,
+        console=console,
+    )
     arm = Arm(
         folder=options.out,
         start=initialised_model(options),
@@ -78,26 +95,27 @@ def adapt(
         plan=inputs.plan,
         new_ids=inputs.extension.new_ids,
     )
-    run = inputs.arm_run(
-        options, resume=resume, console=console, measured=measured or options.out / "stages" / "measured"
+    control = Arm(
+        folder=options.out / "control",
+        start=inputs.model,
+        tokenizer=inputs.model,
+        plan=inputs.plan.with_own_tokenizer(),
+        new_ids=(),
     )
     packed = pack_arm(arm, run)
-    warnings = [*inputs.warnings, *_batch_notes(options, packed), *_loss_notes(packed)]
-    if options.eval_every == "end" and options.max_forgetting is not None:
-        warnings.append(_GATE_AT_END)
+    warnings = [*inputs.warnings, *_notes(options, packed)]
     for warning in warnings:
         console.note(warning)
-    check_room_of_run(inputs, [arm, *([_control_arm(options, inputs)] if options.control else [])])
-    start = initialise(options, inputs, run)
+    _check_room(inputs, [arm, control] if options.control else [arm])
+    start = initialise(run)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
-    full = full_training(inputs, run.settings_of(packed[0]))
-    record = _first_record(options, inputs, start, exposure(packed, arm.new_ids), full, warnings)
+    record = _first_record(run, start, arm, packed, warnings)
 
     def write(**changes: Any) -> None:
         nonlocal record
         record = msgspec.structs.replace(record, **changes)
         if is_main():
-            write_json_atomic(options.out / ADAPT_JSON, record.as_json())
+            write_record(options.out / ADAPT_JSON, record)
 
     def on_stage(stages: tuple[StageRecord, ...]) -> None:
         worst = _worst(gate, start.before, stages)
@@ -115,9 +133,9 @@ def adapt(
 
     write()
     run_arm(arm, run, packed, on_stage)
-    write(samples=start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, console))
+    write(samples=samples(start.continued, arm, run))
     if options.control:
-        _train_control(options, inputs, start, run, lambda control: write(control=control))
+        _train_control(control, run, start, lambda found: write(control=found))
     weights = finish_weights(options.out / "model", inputs.model, arm, run)
     finished = msgspec.structs.replace(record, status="finished", weights=weights)
     main_only(lambda: write_card(options.out / "model", finished))
@@ -126,67 +144,43 @@ def adapt(
     return record
 
 
-_GATE_AT_END = "--max-forgetting: is judged after the last stage only, since --eval-every end measures no other one."
-
-
-def _batch_notes(options: AdaptOptions, packed: Sequence[PackedText]) -> list[str]:
-    """What a step takes where it is not what was asked for; a note for all stages appears once."""
-    notes = [note for text in packed for note in step_batch(options, text).notes(options.batch)]
-    return list(dict.fromkeys(notes))
-
-
-def _loss_notes(packed: Sequence[PackedText]) -> list[str]:
-    """What the tokenizer has no token for, over all stages."""
+def _notes(options: AdaptOptions, packed: Sequence[PackedText]) -> list[str]:
+    """What a step takes where it is not what was asked for, what the tokenizer has no token for, and a late gate."""
+    # A note for all stages appears once.
+    told = list(dict.fromkeys(note for text in packed for note in step_batch(options, text).notes(options.batch)))
     lost: Counter[str] = Counter()
     for text in packed:
-        lost.update({name: source["n_lost_chars"] for name, source in text.sources.items()})
-    counted = ", ".join(f"{name} {n:,}" for name, n in lost.items() if n)
-    if not counted:
-        return []
-    sentence = "Characters of the training text that the tokenizer has no token for"
-    return [f"{sentence}: {counted}. They are left out or become its unknown token."]
+        lost.update({name: source.n_lost_chars for name, source in text.sources.items()})
+    if counted := ", ".join(f"{name} {n:,}" for name, n in lost.items() if n):
+        told.append(
+            f"Characters of the training text that the tokenizer has no token for: {counted}. They are left out or "
+            "become its unknown token."
+        )
+    if options.eval_every == "end" and options.max_forgetting is not None:
+        told.append(
+            "--max-forgetting: is judged after the last stage only, since --eval-every end measures no other one."
+        )
+    return told
 
 
-def _train_control(
-    options: AdaptOptions, inputs: Inputs, start: Start, run: ArmRun, write: Callable[[ControlRecord], None]
-) -> None:
+def _train_control(control: Arm, run: Run, start: StartRecord, write: Callable[[ControlRecord], None]) -> None:
     """The original tokenizer and model on the same text and plan, written after each stage."""
-    arm = _control_arm(options, inputs)
-    before = dict(start.before)
-    record = ControlRecord(plan=arm.plan.name, before=before, stages=(), after=before)
+    record = ControlRecord(plan=control.plan.name, before=start.before, stages=(), after=start.before)
 
     def on_stage(stages: tuple[StageRecord, ...]) -> None:
         nonlocal record
-        record = msgspec.structs.replace(record, stages=stages, after=bits_after(stages, before))
+        record = msgspec.structs.replace(record, stages=stages, after=bits_after(stages, start.before))
         write(record)
 
-    run_arm(arm, run, pack_arm(arm, run), on_stage)
-    samples = start.continued_by(run.load(arm.last_model), arm.tokenizer, options, run.ends, run.console)
-    write(msgspec.structs.replace(record, samples=samples))
-
-
-def _control_arm(options: AdaptOptions, inputs: Inputs) -> Arm:
-    return Arm(
-        folder=options.out / "control",
-        start=inputs.model,
-        tokenizer=inputs.model,
-        plan=inputs.plan.with_own_tokenizer(),
-        new_ids=(),
-    )
-
-
-_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "safetensors")
+    run_arm(control, run, pack_arm(control, run), on_stage)
+    write(msgspec.structs.replace(record, samples=samples(start.continued, control, run)))
 
 
 def _first_record(
-    options: AdaptOptions,
-    inputs: Inputs,
-    start: Start,
-    seen: Exposure,
-    full: PeakRecord | None,
-    warnings: Sequence[str],
+    run: Run, start: StartRecord, arm: Arm, packed: Sequence[PackedText], warnings: Sequence[str]
 ) -> AdaptRecord:
-    """What adapt.json holds before the first stage. seen: how often each new token occurs in the training text."""
+    """What adapt.json holds before the first stage."""
+    inputs, options = run.inputs, run.inputs.options
     return AdaptRecord(
         status="running",
         n_added=len(inputs.extension.new_ids),
@@ -196,7 +190,7 @@ def _first_record(
         tokenizer=str(options.tokenizer_dir),
         out=str(options.out),
         options={**options.as_record(), **inputs.resolved(), "stages": inputs.plan.as_record()["stages"]},
-        versions=versions(*_LIBRARIES),
+        versions=versions("torch", "transformers", "accelerate", "peft", "safetensors"),
         device=inputs.device_name,
         n_params=start.n_params,
         texts={
@@ -210,14 +204,14 @@ def _first_record(
             for text in inputs.evals
         },
         document_ends=inputs.ends,
-        training_text=inputs.text.as_record(),
-        exposure=ExposureRecord(n_new=seen.n_new, n_unseen=seen.n_unseen, median=seen.median, p10=seen.p10),
-        init_log=dict(start.init_log),
-        before=dict(start.before),
-        initialised=dict(start.initialised),
-        after=dict(start.initialised),
+        training_text=inputs.text.in_numbers(),
+        exposure=exposure(packed, arm.new_ids),
+        init_log=start.init_log,
+        before=start.before,
+        initialised=start.initialised,
+        after=start.initialised,
         gate=GateRecord(max_forgetting=options.max_forgetting, texts=inputs.base_texts, worst=None),
-        full_training=full,
+        full_training=_full_training(inputs, run.settings(packed[0])),
         warnings=tuple(warnings),
     )
 
@@ -228,7 +222,7 @@ def _worst(gate: Gate, before: Mapping[str, float], stages: Sequence[StageRecord
     return round(max(rises), 6) if rises else None
 
 
-def check_room_of_run(inputs: Inputs, arms: Sequence[Arm]) -> None:
+def _check_room(inputs: Inputs, arms: Sequence[Arm]) -> None:
     """Room for the models that are not written yet: at the start of the first arm, after every stage, at the end.
 
     Checkpoints are left out: a stage looks for their room before it starts.
@@ -262,7 +256,7 @@ def check_room_of_run(inputs: Inputs, arms: Sequence[Arm]) -> None:
     check_room(arms[0].folder, highest_bytes(written), what)
 
 
-def full_training(inputs: Inputs, settings: StageSettings) -> PeakRecord | None:
+def _full_training(inputs: Inputs, settings: StageSettings) -> PeakRecord | None:
     """Peak memory of plan full with the same settings, as `vocabopt plan` predicts it for one process.
 
     None for a model that cannot be predicted (mixtures of experts), or where weights are sharded over processes.

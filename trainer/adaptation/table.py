@@ -4,54 +4,44 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from trainer.adaptation.record import AdaptRecord, ControlRecord, StageRecord
+from trainer.adaptation.record import AdaptRecord, StageRecord
 from vocabopt.amounts import shown_bytes
 from vocabopt.tables import DASH, PlainTable, shown
 
 
-def texts_of(record: AdaptRecord) -> list[str]:
-    """The evaluation texts, in the order they were given."""
-    return list(record.texts)
-
-
 def stages_table(record: AdaptRecord, width: int) -> Table:
     """Stage by stage: what trained, on how much text, at what cost, and bits per byte after it."""
-    names = texts_of(record)
-    headers = [
-        "",
-        "trainable",
-        "text",
-        "tokens",
-        "seconds",
-        "peak\nmemory",
-        *(f"bits/byte\n{name}" for name in names),
-    ]
+    names = list(record.texts)
+
+    def row(label: str, scores: Mapping[str, float], stage: StageRecord | None = None) -> list[str]:
+        cells = [""] * 5
+        if stage is not None:
+            cells = [
+                f"{stage.n_trainable:,}",
+                shown_bytes(stage.bytes),
+                f"{stage.tokens:,}",
+                f"{stage.seconds:.1f}",
+                DASH if stage.peak_bytes is None else shown_bytes(stage.peak_bytes),
+            ]
+        return [label, *cells, *(shown(scores.get(name), ".4f") for name in names)]
+
     rows = [
-        _scores_row("base model", record.before, names),
-        _scores_row(f"rows by {record.init}", record.initialised, names),
-        *(_stage_row(stage, names) for stage in record.stages),
+        row("base model", record.before),
+        row(f"rows by {record.init}", record.initialised),
+        *(row(stage.name, stage.bits_per_byte, stage) for stage in record.stages),
     ]
     bold = frozenset((len(rows) - 1,)) if record.stages else frozenset()
     if control := record.control:
-        rows += [_stage_row(stage, names, prefix="control: ") for stage in control.stages]
-    caption = f"{record.n_added:,} tokens added, plan {record.plan}; bits per byte compare across tokenizers"
-    return PlainTable(caption=caption, headers=headers, rows=rows, bold=bold).for_terminal(width)
-
-
-def _scores_row(label: str, scores: Mapping[str, float], names: list[str]) -> list[str]:
-    return [label, "", "", "", "", "", *(shown(scores.get(name), ".4f") for name in names)]
-
-
-def _stage_row(stage: StageRecord, names: list[str], prefix: str = "") -> list[str]:
-    return [
-        prefix + stage.name,
-        f"{stage.n_trainable:,}",
-        shown_bytes(stage.bytes),
-        f"{stage.tokens:,}",
-        f"{stage.seconds:.1f}",
-        DASH if stage.peak_bytes is None else shown_bytes(stage.peak_bytes),
-        *(shown(stage.bits_per_byte.get(name), ".4f") for name in names),
-    ]
+        rows += [row(f"control: {stage.name}", stage.bits_per_byte, stage) for stage in control.stages]
+    return PlainTable(
+        caption=f"{record.n_added:,} tokens added, plan {record.plan}; bits per byte compare across tokenizers",
+        headers=(
+            *("", "trainable", "text", "tokens", "seconds", "peak\nmemory"),
+            *(f"bits/byte\n{name}" for name in names),
+        ),
+        rows=rows,
+        bold=bold,
+    ).for_terminal(width)
 
 
 def gained(record: AdaptRecord, name: str) -> str:
@@ -60,10 +50,6 @@ def gained(record: AdaptRecord, name: str) -> str:
     if before is None or after is None:
         return f"{shown(before, '.3f')} -> {shown(after, '.3f')} bits per byte"
     return f"{before:.3f} -> {after:.3f} bits per byte ({after / before - 1:+.1%})"
-
-
-def _n_steps(arm: AdaptRecord | ControlRecord) -> str:
-    return f"{sum(stage.n_steps for stage in arm.stages):,}"
 
 
 def notes(record: AdaptRecord) -> list[str]:
@@ -79,9 +65,10 @@ def notes(record: AdaptRecord) -> list[str]:
             ours, theirs = record.after.get(name), control.after.get(name)
             if ours is not None and theirs is not None:
                 who = "the adapted model" if ours < theirs else "the control"
+                n_steps, n_control_steps = (sum(stage.n_steps for stage in arm.stages) for arm in (record, control))
                 told.append(
                     f"{name}: {who} has fewer bits per byte (adapted {ours:.4f}, control with the original tokenizer "
-                    f"{theirs:.4f}, same text and plan; {_n_steps(record)} and {_n_steps(control)} steps)."
+                    f"{theirs:.4f}, same text and plan; {n_steps:,} and {n_control_steps:,} steps)."
                 )
     exposure = record.exposure
     told.append(

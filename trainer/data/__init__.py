@@ -18,9 +18,9 @@ from trainer.data.documents import (
     scan_text,
     target_and_replays,
 )
-from trainer.data.encoder import DocumentEncoder, TokenSample, budget_in_bytes
-from trainer.data.packing import Exposure, PackedText, exposure, pack_stage
-from trainer.data.text_plan import TextPlan, cut_text
+from trainer.data.encoder import DocumentEncoder, budget_in_bytes
+from trainer.data.packing import Exposure, PackedText, exposure, occurrences, pack_stage
+from trainer.data.text_plan import TextPlan, TrainingText, cut_text
 
 __all__ = [
     "Budget",
@@ -31,12 +31,13 @@ __all__ = [
     "ScannedSource",
     "TextPlan",
     "TextSource",
-    "TokenSample",
+    "TrainingText",
     "budget_in_bytes",
     "cut_text",
     "exposure",
     "hashes_of_documents",
     "held_out_documents",
+    "occurrences",
     "pack_stage",
     "parse_budget",
     "scan_text",

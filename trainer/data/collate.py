@@ -8,8 +8,10 @@ mask.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import torch
 from torch.utils.data import Dataset
 
@@ -35,8 +37,7 @@ class PackedDataset(Dataset[dict[str, torch.Tensor]]):
 
     def __reduce__(self) -> tuple[type["PackedDataset"], tuple[PackedText, int]]:
         # Workers open the files themselves: a pickled memory map would be a copy of the whole text.
-        fields = {name: getattr(self.packed, name) for name in ("folder", *PackedText.fields())}
-        return PackedDataset, (PackedText(**fields), self.seed)
+        return PackedDataset, (msgspec.structs.replace(self.packed, origin=None), self.seed)
 
 
 Item: TypeAlias = Mapping[str, torch.Tensor]
@@ -59,7 +60,7 @@ def collator_of(model: "PreTrainedModel") -> Collator:
     # torch's attention takes a mask of booleans; the eager implementation adds numbers to the scores.
     of_weights = next(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
     for dtype in (torch.bool, of_weights):
-        masked = _Masked(dtype)
+        masked = partial(_masked, dtype=dtype)
         if _keeps_apart(model, masked):
             return masked
     raise ModelError(
@@ -73,20 +74,15 @@ def _batch(items: Sequence[Item]) -> dict[str, Any]:
     return {**batch, "use_cache": False}
 
 
-class _Masked:
-    """Adds attention_mask [B, 1, T, T]: causal, and inside a document."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-
-    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
-        batch = _batch(items)
-        # A document begins wherever the position is 0.
-        document = (batch["position_ids"] == 0).cumsum(-1)  # its number in the row, [B, T]
-        mask = (document[:, None, :, None] == document[:, None, None, :]).tril()  # [B, 1, T, T]
-        if self.dtype is not torch.bool:
-            mask = torch.zeros(mask.shape, dtype=self.dtype).masked_fill(~mask, torch.finfo(self.dtype).min)
-        return {**batch, "attention_mask": mask}
+def _masked(items: Sequence[Item], dtype: torch.dtype) -> dict[str, Any]:
+    """With attention_mask [B, 1, T, T]: causal, and inside a document."""
+    batch = _batch(items)
+    # A document begins wherever the position is 0.
+    document = (batch["position_ids"] == 0).cumsum(-1)  # its number in the row, [B, T]
+    mask = (document[:, None, :, None] == document[:, None, None, :]).tril()  # [B, 1, T, T]
+    if dtype is not torch.bool:
+        mask = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+    return {**batch, "attention_mask": mask}
 
 
 def _keeps_apart(model: "PreTrainedModel", collate: Collator) -> bool:

@@ -5,7 +5,7 @@ of lines in them, and not on any tokenizer.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -38,6 +38,10 @@ class TextSource:
     text_set: TextSet
     share: float
     options: ReadOptions
+
+    def blocks(self) -> Iterator[Documents]:
+        """The documents in their own order, in blocks, some of which may be empty."""
+        return documents_of_sets((self.text_set,), self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,31 +106,25 @@ def target_and_replays(
     assert left > 1e-9, "checked with the options"
     name, path = target
     assert name not in replays, "checked with the options"
-    found = [(name, _found(name, path, options, f"--text {name}={path}"), left)]
-    for other, (where, share) in replays.items():
-        found.append((other, _found(other, where, options, f"--replay {other}={where}:{share:g}"), share))
-    return tuple(
-        TextSource(name=name, text_set=text_set, share=share, options=options) for name, text_set, share in found
-    )
-
-
-def _found(name: str, path: str, options: ReadOptions, place: str) -> TextSet:
-    if path == STDIN:
-        raise OptionError(f"{place}: standard input can be read once, and training text is read twice. Save it first.")
-    try:
-        return corpus_set(name, path, options)
-    except CorpusError as error:
-        raise CorpusError(f"{place}: {error}") from error
-
-
-def document_blocks(text_set: TextSet, options: ReadOptions) -> Iterator[Documents]:
-    """The documents of a text set in its own order, in blocks, some of which may be empty."""
-    return documents_of_sets((text_set,), options)
+    wanted = [(name, path, left, f"--text {name}={path}")]
+    wanted += [(name, path, share, f"--replay {name}={path}:{share:g}") for name, (path, share) in replays.items()]
+    found = []
+    for name, path, share, place in wanted:
+        if path == STDIN:
+            raise OptionError(
+                f"{place}: standard input can be read once, and training text is read twice. Save it first."
+            )
+        try:
+            text_set = corpus_set(name, path, options)
+        except CorpusError as error:
+            raise CorpusError(f"{place}: {error}") from error
+        found.append(TextSource(name=name, text_set=text_set, share=share, options=options))
+    return tuple(found)
 
 
 def held_out_documents(text_set: TextSet, options: ReadOptions, held_out: HeldOut) -> Iterator[str]:
     """The documents of a text set that are held out: text to evaluate on."""
-    for block in document_blocks(text_set, options):
+    for block in documents_of_sets((text_set,), options):
         for i in np.flatnonzero(held_out.picks(block)) if len(block.starts) else ():
             yield block.data[block.starts[i] : block.ends[i]].decode()
 
@@ -136,7 +134,7 @@ def hashes_of_documents(text_sets: Iterable[tuple[TextSet, ReadOptions]]) -> NDA
     found = [
         content_hashes(block.data, block.starts, block.ends)
         for text_set, options in text_sets
-        for block in document_blocks(text_set, options)
+        for block in documents_of_sets((text_set,), options)
         if len(block.starts)
     ]
     return np.unique(np.concatenate(found)) if found else np.zeros(0, np.uint64)
@@ -213,17 +211,9 @@ class _Sample:
 
     def offer(self, block: Documents, hashes: NDArray[np.uint64], usable: NDArray[np.bool_]) -> None:
         keys = mixed(hashes, "sample")
-        candidates = np.flatnonzero(usable & (keys < self._below))
-        distinct, first = np.unique(keys[candidates], return_index=True)
-        documents = candidates[first]
-        sizes = np.minimum(block.ends[documents] - block.starts[documents], _SAMPLE_DOCUMENT_BYTES)
-        enough = int(np.searchsorted(np.cumsum(sizes), SAMPLE_BYTES)) + 1
-        for key, document, size in zip(distinct[:enough].tolist(), documents[:enough], sizes[:enough], strict=True):
-            start = int(block.starts[document])
-            self._kept[key] = block.data[start : start + int(size)]
-        self._trim()
-
-    def _trim(self) -> None:
+        for i in np.flatnonzero(usable & (keys < self._below)).tolist():
+            start = int(block.starts[i])
+            self._kept[int(keys[i])] = block.data[start : min(int(block.ends[i]), start + _SAMPLE_DOCUMENT_BYTES)]
         n_bytes, kept = 0, {}
         for key in sorted(self._kept):
             kept[key] = self._kept[key]
@@ -258,66 +248,62 @@ def scan_text(
     total = n_stored_bytes([source.text_set for source in sources])
     with console.step("read text", total, "bytes") as advance:
         found: list[ScannedSource] = []
-        n_read = 0
+        n_before = 0
+
+        def advance_from_before(n_bytes: int) -> None:
+            advance(n_before + n_bytes)
+
         for source in sources:
-            scan = _Scan(source, held_out, exclude)
-            for block in document_blocks(source.text_set, source.options):
-                scan.add(block)
-                n_read += block.n_stored_bytes
-                advance(n_read)
-            found.append(scan.finish())
+            scanned, n_read = _scan(source, held_out, exclude, advance_from_before)
+            found.append(scanned)
+            n_before += n_read
     return tuple(found)
 
 
-class _Scan:
-    """Gathers what pass one learns of a source, block by block."""
-
-    def __init__(self, source: TextSource, held_out: HeldOut | None, exclude: NDArray[np.uint64] | None) -> None:
-        self.source, self.held_out, self.exclude = source, held_out, exclude
-        self.hashes: list[NDArray[np.uint64]] = []
-        self.sizes: list[NDArray[np.uint32]] = []
-        self.usable: list[NDArray[np.bool_]] = []
-        self.n_held_out = self.n_excluded = self.n_blank = self.n_skipped = 0
-        self.sample = _Sample()
-
-    def add(self, block: Documents) -> None:
-        self.n_blank += block.n_blank
-        self.n_skipped += block.n_skipped
-        if not len(block.starts):
-            return
-        hashes = content_hashes(block.data, block.starts, block.ends)
-        usable = np.ones(len(hashes), bool)
-        if self.held_out is not None:
-            usable &= ~self.held_out.picks(block)
-            self.n_held_out += int(len(usable) - usable.sum())
-        if self.exclude is not None and len(self.exclude):
-            places = np.minimum(np.searchsorted(self.exclude, hashes), len(self.exclude) - 1)
-            equal = usable & (self.exclude[places] == hashes)
-            self.n_excluded += int(equal.sum())
-            usable &= ~equal
-        self.hashes.append(hashes)
-        self.sizes.append((block.ends - block.starts).astype(np.uint32))
-        self.usable.append(usable)
-        self.sample.offer(block, hashes, usable)
-
-    def finish(self) -> ScannedSource:
-        if not any(usable.any() for usable in self.usable):
-            raise CorpusError(self._nothing_left())
-        return ScannedSource(
-            source=self.source,
-            hashes=np.concatenate(self.hashes),
-            sizes=np.concatenate(self.sizes),
-            usable=np.concatenate(self.usable),
-            n_held_out=self.n_held_out,
-            n_excluded=self.n_excluded,
-            sample=self.sample.texts(),
-        )
-
-    def _nothing_left(self) -> str:
-        files = self.source.text_set.files
+def _scan(
+    source: TextSource,
+    held_out: HeldOut | None,
+    exclude: NDArray[np.uint64] | None,
+    advance: Callable[[int], None],
+) -> tuple[ScannedSource, int]:
+    """What pass one learns of a source, and the stored bytes that it read."""
+    hashes, sizes, usable = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint32)], [np.zeros(0, bool)]
+    n_held_out = n_excluded = n_blank = n_skipped = n_read = 0
+    sample = _Sample()
+    for block in source.blocks():
+        n_blank += block.n_blank
+        n_skipped += block.n_skipped
+        if len(block.starts):
+            of_block = content_hashes(block.data, block.starts, block.ends)
+            kept = np.ones(len(of_block), bool)
+            if held_out is not None:
+                kept &= ~held_out.picks(block)
+                n_held_out += int(len(kept) - kept.sum())
+            if exclude is not None and len(exclude):
+                places = np.minimum(np.searchsorted(exclude, of_block), len(exclude) - 1)
+                equal = kept & (exclude[places] == of_block)
+                n_excluded += int(equal.sum())
+                kept &= ~equal
+            hashes.append(of_block)
+            sizes.append((block.ends - block.starts).astype(np.uint32))
+            usable.append(kept)
+            sample.offer(block, of_block, kept)
+        n_read += block.n_stored_bytes
+        advance(n_read)
+    scanned = ScannedSource(
+        source=source,
+        hashes=np.concatenate(hashes),
+        sizes=np.concatenate(sizes),
+        usable=np.concatenate(usable),
+        n_held_out=n_held_out,
+        n_excluded=n_excluded,
+        sample=sample.texts(),
+    )
+    if not scanned.n_usable:
+        files = source.text_set.files
         listed = ", ".join(file.url for file in files[:3]) + (", ..." if len(files) > 3 else "")
-        return (
-            f"{self.source.name}: no document of {listed} is left to train on: {self.n_held_out:,} held out, "
-            f"{self.n_excluded:,} equal to evaluation text, {self.n_skipped:,} unreadable, {self.n_blank:,} blank. "
-            "Give more text."
+        raise CorpusError(
+            f"{source.name}: no document of {listed} is left to train on: {n_held_out:,} held out, "
+            f"{n_excluded:,} equal to evaluation text, {n_skipped:,} unreadable, {n_blank:,} blank. Give more text."
         )
+    return scanned, n_read

@@ -1,11 +1,11 @@
 """Documents to token ids, each opened and closed; and a check that the tokenizer keeps the text."""
 
 import hashlib
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 #: Documents of each batch that are decoded again, and how much of each.
 _N_CHECKED, _CHECKED_CHARS = 4, 10_000
 _NORMAL_FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")  # what normalisers of some bases do to text
-
-
-def _name(tokenizer: "PreTrainedTokenizerBase") -> str:
-    return str(tokenizer.name_or_path or type(tokenizer).__name__)
 
 
 @dataclass(frozen=True)
@@ -53,11 +49,11 @@ class DocumentEncoder:
         Raises:
             BaseTokenizerError: it is not one of the `tokenizers` library.
         """
-        ends = ends or document_ends(tokenizer)
+        name = str(tokenizer.name_or_path or type(tokenizer).__name__)
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise BaseTokenizerError(
-                f"{_name(tokenizer)}: is a {type(tokenizer).__name__}, which encodes in Python. Use a folder with a "
+                f"{name}: is a {type(tokenizer).__name__}, which encodes in Python. Use a folder with a "
                 "tokenizer.json, as `vocabopt merge` writes one."
             )
         # A copy: transformers leaves truncation and padding of its last call set in its own.
@@ -65,7 +61,7 @@ class DocumentEncoder:
         own.no_truncation()
         own.no_padding()
         sha256 = hashlib.sha256(own.to_str().encode()).hexdigest()
-        return cls(_name(tokenizer), own, ends, sha256, LostCharacters.of(own))
+        return cls(name, own, ends or document_ends(tokenizer), sha256, LostCharacters.of(own))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -120,7 +116,9 @@ class DocumentEncoder:
         text = self.lost.without(text)
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         decoded = self.tokenizer.decode(ids, skip_special_tokens=False)
-        if not _spells(decoded, text):
+        # But for one space that a dummy prefix hides at the beginning, and for a Unicode normal form.
+        back, given = decoded.removeprefix(" "), text.removeprefix(" ")
+        if back != given and all(normalize(form, back) != normalize(form, given) for form in _NORMAL_FORMS):
             at = next((i for i, (a, b) in enumerate(zip(decoded, text, strict=False)) if a != b), len(decoded))
             around = slice(max(0, at - 10), at + 20)
             raise BaseTokenizerError(
@@ -129,51 +127,26 @@ class DocumentEncoder:
             )
 
 
-def _spells(decoded: str, text: str) -> bool:
-    """Equal, but for one space that a dummy prefix hides at the beginning, and for a Unicode normal form."""
-    decoded, text = decoded.removeprefix(" "), text.removeprefix(" ")
-    return decoded == text or any(
-        unicodedata.normalize(form, decoded) == unicodedata.normalize(form, text) for form in _NORMAL_FORMS
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenSample:
-    """A sample of a source, encoded; start and end tokens count."""
-
-    share: float
-    n_documents: int
-    n_bytes: int
-    n_tokens: int
-
-
 def budget_in_bytes(
     budget: Budget,
     sources: Sequence[ScannedSource],
     tokenizer: "PreTrainedTokenizerBase",
     ends: DocumentEnds | None = None,
-) -> tuple[int, dict[str, TokenSample]]:
-    """A budget in bytes, and what its tokens were measured on (nothing, for one in bytes).
+) -> int:
+    """A budget in bytes.
 
-    Tokens become bytes by the tokens per byte of the sources' samples, each weighted with its share of the bytes. Both
-    arms of a comparison must read the same bytes: call this with the merged tokenizer and use the result for both.
+    Tokens (those of start and end count) become bytes by the tokens per byte of the sources' samples, each weighted
+    with its share of the bytes. Both arms of a comparison must read the same bytes: call this with the merged tokenizer
+    and use the result for both.
 
     Raises:
         BaseTokenizerError: the tokenizer cannot encode documents.
     """
     if budget.unit == "bytes":
-        return budget.amount, {}
+        return budget.amount
     encoder = DocumentEncoder.of(tokenizer, ends)
-    samples = {source.name: _sampled(source, encoder) for source in sources}
-    tokens_per_byte = sum(sample.share * sample.n_tokens / sample.n_bytes for sample in samples.values())
-    return round(budget.amount / tokens_per_byte), samples
-
-
-def _sampled(source: ScannedSource, encoder: DocumentEncoder) -> TokenSample:
-    ids, _, _ = encoder.encode(source.sample)
-    return TokenSample(
-        share=source.source.share,
-        n_documents=len(source.sample),
-        n_bytes=sum(len(text.encode()) for text in source.sample),
-        n_tokens=len(ids),
-    )
+    tokens_per_byte = 0.0
+    for source in sources:
+        ids, _, _ = encoder.encode(source.sample)
+        tokens_per_byte += source.source.share * len(ids) / sum(len(text.encode()) for text in source.sample)
+    return round(budget.amount / tokens_per_byte)

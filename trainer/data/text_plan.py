@@ -6,7 +6,6 @@ budget lasts. Stages take slices of it one after the other; a document is in one
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xxhash
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from trainer.data.documents import ScannedSource
 from vocabopt.errors import OptionError
 from vocabopt.folder import digest
+from vocabopt.records import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,26 @@ class StageText:
         return digest([(name, xxhash.xxh3_128_hexdigest(data)) for name, data in hashes])
 
 
+class SourceText(Record, frozen=True, kw_only=True):
+    """What of a source is trained on. share: of the bytes; passes: over its text."""
+
+    n_bytes: int
+    n_documents: int
+    share: float
+    passes: float
+    n_held_out: int
+    n_excluded: int
+
+
+class TrainingText(Record, frozen=True, kw_only=True):
+    """A text plan in numbers, as adapt.json holds it. passes: over the target."""
+
+    n_bytes: int
+    n_documents: int
+    passes: float
+    sources: dict[str, SourceText]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextPlan:
     """The training text of all stages.
@@ -68,34 +88,34 @@ class TextPlan:
 
     def stage(self, stage: int) -> StageText:
         """The text of a stage, from 0."""
-        parts = zip(self.sources, self.bounds[:, stage].tolist(), self.bounds[:, stage + 1].tolist(), strict=True)
-        documents = tuple(_slice(source, self.seed, start, stop) for source, start, stop in parts)
-        return StageText(sources=self.sources, documents=documents)
+        documents = []
+        for source, bounds in zip(self.sources, self.bounds.tolist(), strict=True):
+            start, stop, n = bounds[stage], bounds[stage + 1], source.n_usable
+            passes = [
+                source.order(self.seed, n_pass)[max(0, start - n_pass * n) : stop - n_pass * n]
+                for n_pass in range(start // n, -(-stop // n))
+            ]
+            documents.append(np.concatenate([np.zeros(0, np.int64), *passes]))
+        return StageText(sources=self.sources, documents=tuple(documents))
 
-    def n_bytes(self, stage: int) -> dict[str, int]:
-        """Bytes of a stage's text by source."""
-        sizes = (self.bounds_bytes[:, stage + 1] - self.bounds_bytes[:, stage]).tolist()
-        return {source.name: size for source, size in zip(self.sources, sizes, strict=True)}
-
-    def as_record(self) -> dict[str, Any]:
-        """What adapt.json says of the training text; passes are those over the target."""
+    def in_numbers(self) -> TrainingText:
         n_documents, n_bytes = self.bounds[:, -1].tolist(), self.bounds_bytes[:, -1].tolist()
-        return {
-            "n_bytes": sum(n_bytes),
-            "n_documents": sum(n_documents),
-            "passes": n_bytes[0] / self.sources[0].n_usable_bytes,
-            "sources": {
-                source.name: {
-                    "n_bytes": n_bytes[i],
-                    "n_documents": n_documents[i],
-                    "share": source.source.share,
-                    "passes": n_bytes[i] / source.n_usable_bytes,
-                    "n_held_out": source.n_held_out,
-                    "n_excluded": source.n_excluded,
-                }
+        return TrainingText(
+            n_bytes=sum(n_bytes),
+            n_documents=sum(n_documents),
+            passes=n_bytes[0] / self.sources[0].n_usable_bytes,
+            sources={
+                source.name: SourceText(
+                    n_bytes=n_bytes[i],
+                    n_documents=n_documents[i],
+                    share=source.source.share,
+                    passes=n_bytes[i] / source.n_usable_bytes,
+                    n_held_out=source.n_held_out,
+                    n_excluded=source.n_excluded,
+                )
                 for i, source in enumerate(self.sources)
             },
-        }
+        )
 
 
 def cut_text(
@@ -158,15 +178,6 @@ def _cuts(source: ScannedSource, seed: int, places: Sequence[int]) -> list[tuple
         nearest = after if ends[n_pass][after] == rest else nearest
         cuts.append((n_pass * source.n_usable + nearest, n_pass * n_total + int(ends[n_pass][nearest])))
     return cuts
-
-
-def _slice(source: ScannedSource, seed: int, start: int, stop: int) -> NDArray[np.int64]:
-    n = source.n_usable
-    passes = [
-        source.order(seed, n_pass)[max(0, start - n_pass * n) : stop - n_pass * n]
-        for n_pass in range(start // n, -(-stop // n))
-    ]
-    return np.concatenate([np.zeros(0, np.int64), *passes])
 
 
 def _check_slices(plan: TextPlan, per_source: Sequence[int]) -> None:

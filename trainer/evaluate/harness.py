@@ -10,13 +10,13 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from trainer.evaluate.record import TaskResult
 from trainer.evaluate.tasks import Item, Task
 from vocabopt.errors import OptionError, how_to_install
 
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 _SPLIT = "items"
 #: What lm-eval and its libraries read when they are imported.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskScore:
-    """metrics, stderrs: by lm-eval's name of the metric; None where lm-eval gives no standard error.
-
-    n_joined: choices of which the tokenizer joins the beginning with the end of the prompt into one token; lm-eval
-    cannot score that token's part of the choice, so that another tokenizer is asked for more.
-    """
-
-    n_items: int
-    metrics: Mapping[str, float]
-    stderrs: Mapping[str, float | None]
-    n_joined: int
 
 
 def require_lm_eval() -> None:
@@ -74,13 +60,15 @@ def run_task(
     task: Task,
     items: Sequence[Item],
     *,
+    source: str | None = None,
     limit: int | None = None,
     advance: Callable[[int], None] | None = None,
-) -> TaskScore:
+) -> TaskResult:
     """Ask the model every item, as lm-eval does: without examples, the most likely choice is its answer.
 
     Args:
         lm: what `language_model` gave.
+        source: the file that the items are from.
         limit: only the first so many items.
         advance: called with the number of choices scored so far.
     """
@@ -90,10 +78,16 @@ def run_task(
         lm.set_cache_hook(_Answers(advance))
         loaded = {task.name: _loaded(task, asked)}
         results = evaluate(lm=lm, task_dict=loaded, log_samples=False)["results"][task.name]
-    return TaskScore(
+    # lm-eval writes "N/A" where it knows no standard error.
+    errors = {name: results.get(f"{name}_stderr,none") for name in task.metrics}
+    return TaskResult(
+        source=source,
         n_items=len(asked),
         metrics={name: float(results[f"{name},none"]) for name in task.metrics},
-        stderrs={name: _number(results.get(f"{name}_stderr,none")) for name in task.metrics},
+        stderrs={
+            name: float(error) if isinstance(error, int | float) and math.isfinite(error) else None
+            for name, error in errors.items()
+        },
         n_joined=sum(_is_joined(lm, item.context, choice) for item in asked for choice in item.choices),
     )
 
@@ -113,7 +107,6 @@ def _loaded(task: Task, items: Sequence[Item]) -> Any:
     data = import_module("datasets").Dataset.from_list(
         [{"context": item.context, "choices": list(item.choices), "label": item.label} for item in items]
     )
-    aggregations = {"f1": macro_f1}
     config = {
         "task": task.name,
         "custom_dataset": lambda **_: {_SPLIT: data},
@@ -125,7 +118,7 @@ def _loaded(task: Task, items: Sequence[Item]) -> Any:
         "doc_to_target": "label",
         "num_fewshot": 0,
         "metric_list": [
-            {"metric": name, "aggregation": aggregations.get(name, "mean"), "higher_is_better": True}
+            {"metric": name, "aggregation": macro_f1 if name == "f1" else "mean", "higher_is_better": True}
             for name in task.metrics
         ],
     }
@@ -140,11 +133,6 @@ def _is_joined(lm: Any, context: str, choice: str) -> bool:
     before = lm.tok_encode(context.rstrip())
     together = lm.tok_encode(f"{context} {choice}")
     return bool(together[: len(before)] != before)
-
-
-def _number(value: Any) -> float | None:
-    """lm-eval writes "N/A" where it knows none."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 class _Answers:

@@ -11,7 +11,6 @@ Shapes: B windows, T positions, P scored positions of a batch, V rows of the out
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +21,7 @@ from trainer.document_ends import DocumentEnds, document_ends
 from trainer.lost_characters import LostCharacters
 from trainer.out_of_memory import is_out_of_memory
 from vocabopt.errors import ModelError, OptionError
+from vocabopt.records import Record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -63,26 +63,22 @@ def batches_of(windows: Iterable[Window], batch_tokens: int) -> Iterator[list[Wi
 
     A window that is longer than that is a batch of its own. All windows come, in another order.
     """
-    gathered: list[Window] = []
-    n_gathered = 0
-    for window in windows:
-        gathered.append(window)
-        n_gathered += len(window.ids)
-        if n_gathered >= _SORTED_BATCHES * batch_tokens:
-            yield from _sorted_batches(gathered, batch_tokens)
-            gathered, n_gathered = [], 0
-    yield from _sorted_batches(gathered, batch_tokens)
-
-
-def _sorted_batches(windows: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
-    batch: list[Window] = []
-    # The longest first: what does not fit into memory fails at once.
-    for window in sorted(windows, key=lambda window: -len(window.ids)):
-        if batch and (len(batch) + 1) * len(batch[0].ids) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(window)
-    if batch:
+    left = iter(windows)
+    while True:
+        gathered: list[Window] = []
+        n_gathered = 0
+        while n_gathered < _SORTED_BATCHES * batch_tokens and (window := next(left, None)) is not None:
+            gathered.append(window)
+            n_gathered += len(window.ids)
+        if not gathered:
+            return
+        batch: list[Window] = []
+        # The longest first: what does not fit into memory fails at once.
+        for window in sorted(gathered, key=lambda window: -len(window.ids)):
+            if batch and (len(batch) + 1) * len(batch[0].ids) > batch_tokens:
+                yield batch
+                batch = []
+            batch.append(window)
         yield batch
 
 
@@ -107,7 +103,7 @@ class TokenLosses:
     def __call__(self, input_BT: Tensor, target_BT: Tensor, is_scored_BT: Tensor) -> Tensor:
         """Losses [P] in float32, in the order of `is_scored_BT`. Logits are float32 before the softmax, always."""
         if self._head is not None:
-            hidden_PD = _body(self._model, input_BT)[is_scored_BT]
+            hidden_PD = _forward(self._model.base_model, input_BT).last_hidden_state[is_scored_BT]
             target_P = target_BT[is_scored_BT]
             step = max(1, _LOGIT_BYTES // (4 * self._n_rows))
             parts = zip(torch.split(hidden_PD, step), torch.split(target_P, step), strict=True)
@@ -116,7 +112,7 @@ class TokenLosses:
         losses = []
         for rows in range(0, len(input_BT), step):
             part = slice(rows, rows + step)
-            logits_PV = _logits(self._model, input_BT[part])[is_scored_BT[part]]
+            logits_PV = _forward(self._model, input_BT[part]).logits[is_scored_BT[part]]
             losses.append(_cross_entropy(logits_PV, target_BT[part][is_scored_BT[part]]))
         return torch.cat(losses)
 
@@ -125,20 +121,10 @@ def _cross_entropy(logits_PV: Tensor, target_P: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits_PV.float(), target_P, reduction="none")
 
 
-def _arguments(input_BT: Tensor) -> dict[str, Any]:
+def _forward(part: Any, input_BT: Tensor) -> Any:
     # Padding stands behind all that is scored, where causal attention does not look, so every position may count as
     # text: a mask would cost the fast attention, and none at all a warning about padding.
-    return {"input_ids": input_BT, "attention_mask": torch.ones_like(input_BT), "use_cache": False}
-
-
-def _logits(model: "PreTrainedModel", input_BT: Tensor) -> Tensor:
-    logits: Tensor = model(**_arguments(input_BT)).logits
-    return logits
-
-
-def _body(model: "PreTrainedModel", input_BT: Tensor) -> Tensor:
-    hidden: Tensor = model.base_model(**_arguments(input_BT)).last_hidden_state
-    return hidden
+    return part(input_ids=input_BT, attention_mask=torch.ones_like(input_BT), use_cache=False)
 
 
 def n_rows_of(model: "PreTrainedModel") -> int:
@@ -154,19 +140,18 @@ def _separate_head(model: "PreTrainedModel") -> Callable[[Tensor], Tensor] | Non
         return None
     ids = torch.arange(_PROBE_TOKENS, device=model.device)[None]
     try:
-        apart = head(_body(model, ids))
+        apart = head(_forward(model.base_model, ids).last_hidden_state)
     except (AttributeError, TypeError):  # a body of another shape than transformers' own
         return None
     # Logits within rounding of one another, but not by a factor or a cap.
-    return head if torch.allclose(apart, _logits(model, ids), rtol=1e-3, atol=1e-5) else None
+    return head if torch.allclose(apart, _forward(model, ids).logits, rtol=1e-3, atol=1e-5) else None
 
 
 #: Documents encoded at a time.
 _ENCODED_DOCUMENTS = 256
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextScore:
+class TextScore(Record, frozen=True, kw_only=True):
     """What a text costs under a model. Scores of parts of a text add up with +.
 
     n_tokens: all of them predicted; the start token of a window and the end of a document are not among them.
@@ -196,14 +181,8 @@ class TextScore:
         return self.nll_nats / self.n_tokens
 
     def __add__(self, other: "TextScore") -> "TextScore":
-        return TextScore(
-            n_documents=self.n_documents + other.n_documents,
-            n_bytes=self.n_bytes + other.n_bytes,
-            n_tokens=self.n_tokens + other.n_tokens,
-            nll_nats=self.nll_nats + other.nll_nats,
-            n_unknown_tokens=self.n_unknown_tokens + other.n_unknown_tokens,
-            n_lost_chars=self.n_lost_chars + other.n_lost_chars,
-        )
+        fields = self.__struct_fields__
+        return TextScore(**{name: getattr(self, name) + getattr(other, name) for name in fields})
 
 
 def loss_note(name: str, *, n_unknown_tokens: int, n_lost_chars: int) -> str | None:
@@ -255,7 +234,7 @@ def score_text(
     reader = _Reader(model, tokenizer, documents, context_tokens, stride)
     start = (ends or document_ends(tokenizer)).start_id
     nll_nats, n_scored = 0.0, 0
-    with _measuring(model), _memory(model, context_tokens, batch_size):
+    with _measuring(model, context_tokens, batch_size):
         losses = TokenLosses(model)
         for batch in batches_of(reader.windows(), batch_size * (context_tokens - 1)):
             # float64, on the CPU: some devices have none.
@@ -367,22 +346,14 @@ def _tensors(batch: list[Window], start: int | None, device: torch.device) -> tu
 
 
 @contextmanager
-def _measuring(model: "PreTrainedModel") -> Iterator[None]:
-    """No dropout and no gradients; the model is left as it was."""
+def _measuring(model: "PreTrainedModel", context_tokens: int, batch_size: int) -> Iterator[None]:
+    """No dropout and no gradients; the model is left as it was. Raises OptionError: no memory."""
     was_training = model.training
     model.train(False)
     try:
         # Not inference_mode: what a model keeps from there, it could not train with.
         with torch.no_grad():
             yield
-    finally:
-        model.train(was_training)
-
-
-@contextmanager
-def _memory(model: "PreTrainedModel", context_tokens: int, batch_size: int) -> Iterator[None]:
-    try:
-        yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -392,3 +363,5 @@ def _memory(model: "PreTrainedModel", context_tokens: int, batch_size: int) -> I
             f"--batch {batch_size}: {batch_size} windows of {context_tokens:,} tokens do not fit into the memory of "
             f"{model.device}. Try {fewer}."
         ) from error
+    finally:
+        model.train(was_training)

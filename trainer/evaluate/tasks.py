@@ -18,17 +18,15 @@ tokenizer spells two spaces and a syllable is a part of what is compared.
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.text.storage import chunks, file_format
 from vocabopt.text.utf8 import read_utf8
-
-Record: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,83 +42,67 @@ class Item:
 class Task:
     """A benchmark of items with a choice to make.
 
-    files: names without the ending, the first that is there is read. fields: what a record must hold. metrics: of
-    lm-eval: acc (the most likely choice), acc_norm (per character), f1 (macro).
+    files: names without the ending, the first that is there is read. fields: what a record must hold; context and
+    choices take them in. metrics: of lm-eval: acc (the most likely choice), acc_norm (per character), f1 (macro).
     """
 
     name: str
     group: str
     files: Sequence[str]
     fields: Mapping[str, type]
-    item: Callable[[Record], Item]
+    context: str
+    choices: Sequence[str]
     metrics: Sequence[str]
 
 
 KOBEST = "kobest"
 _YES_NO = ("아니오", "예")
+#: COPA's questions, which are words in its prompts.
 _CONNECTORS = {"원인": " 왜냐하면", "결과": " 그래서"}
 
 
-def _boolq(record: Record) -> Item:
-    context = f"{record['paragraph']} 질문: {record['question']} 답변: "
-    return Item(context=context, choices=_YES_NO, label=record["label"])
-
-
-def _copa(record: Record) -> Item:
-    choices = (record["alternative_1"], record["alternative_2"])
-    context = f"{record['premise']} {_CONNECTORS[record['question'].strip()]}"
-    return Item(context=context, choices=choices, label=record["label"])
-
-
-def _wic(record: Record) -> Item:
-    context = (
-        f"문장1: {record['context_1']} 문장2: {record['context_2']} 두 문장에서 {record['word']}가 같은 뜻으로 쓰였나?"
-    )
-    return Item(context=context, choices=_YES_NO, label=record["label"])
-
-
-def _hellaswag(record: Record) -> Item:
-    choices = tuple(record[f"ending_{number}"] for number in range(1, 5))
-    return Item(context=f"문장: {record['context']}", choices=choices, label=record["label"])
-
-
-def _sentineg(record: Record) -> Item:
-    return Item(context=f"문장: {record['sentence']} 긍부정:", choices=("부정", "긍정"), label=record["label"])
-
-
-def _piqa(record: Record) -> Item:
-    choices = (record["sol1"], record["sol2"])
-    return Item(context=f"Question: {record['goal']}\nAnswer:", choices=choices, label=record["label"])
-
-
-def _blimp(record: Record) -> Item:
-    return Item(context="", choices=(record["sentence_good"], record["sentence_bad"]), label=0)
-
-
-def _kobest(name: str, texts: Sequence[str], item: Callable[[Record], Item], *more: str) -> Task:
+def _kobest(name: str, texts: Sequence[str], context: str, choices: Sequence[str], *more: str) -> Task:
     return Task(
         name=f"{KOBEST}_{name}",
         group=KOBEST,
         # The published test set where it is there, as lm-eval has it.
         files=(f"{name}_test", f"{name}_validation"),
         fields={**dict.fromkeys(texts, str), "label": int},
-        item=item,
+        context=context,
+        choices=choices,
         metrics=("acc", *more, "f1"),
     )
 
 
 _TASKS = (
-    _kobest("boolq", ("paragraph", "question"), _boolq),
-    _kobest("copa", ("premise", "question", "alternative_1", "alternative_2"), _copa),
-    _kobest("wic", ("word", "context_1", "context_2"), _wic),
-    _kobest("hellaswag", ("context", *(f"ending_{n}" for n in range(1, 5))), _hellaswag, "acc_norm"),
-    _kobest("sentineg", ("sentence",), _sentineg),
+    _kobest("boolq", ("paragraph", "question"), "{paragraph} 질문: {question} 답변: ", _YES_NO),
+    _kobest(
+        "copa",
+        ("premise", "question", "alternative_1", "alternative_2"),
+        "{premise} {connector}",
+        ("{alternative_1}", "{alternative_2}"),
+    ),
+    _kobest(
+        "wic",
+        ("word", "context_1", "context_2"),
+        "문장1: {context_1} 문장2: {context_2} 두 문장에서 {word}가 같은 뜻으로 쓰였나?",
+        _YES_NO,
+    ),
+    _kobest(
+        "hellaswag",
+        ("context", *(f"ending_{n}" for n in range(1, 5))),
+        "문장: {context}",
+        ("{ending_1}", "{ending_2}", "{ending_3}", "{ending_4}"),
+        "acc_norm",
+    ),
+    _kobest("sentineg", ("sentence",), "문장: {sentence} 긍부정:", ("부정", "긍정")),
     Task(
         name="piqa",
         group="piqa",
         files=("valid",),
         fields={"goal": str, "sol1": str, "sol2": str, "label": int},
-        item=_piqa,
+        context="Question: {goal}\nAnswer:",
+        choices=("{sol1}", "{sol2}"),
         metrics=("acc", "acc_norm"),
     ),
     Task(
@@ -128,7 +110,8 @@ _TASKS = (
         group="blimp",
         files=("BLiMP",),
         fields={"sentence_good": str, "sentence_bad": str},
-        item=_blimp,
+        context="",
+        choices=("{sentence_good}", "{sentence_bad}"),
         metrics=("acc",),
     ),
 )
@@ -183,7 +166,7 @@ def read_items(task: Task, folders: Sequence[Path]) -> TaskItems:
     elif task.name == "piqa":
         records = _labelled(path)
     else:
-        records = _records(str(path), _read(path))
+        records = _records_of(path)
     items = [_item(task, place, record) for place, record in records]
     if not items:
         raise CorpusError(f"{path}: holds no items of {task.name}. Fetch it again.")
@@ -192,22 +175,16 @@ def read_items(task: Task, folders: Sequence[Path]) -> TaskItems:
 
 def _find(task: Task, folders: Sequence[Path]) -> Path:
     if task.name == "blimp":
-        names = ["BLiMP.zip", "data"]
+        names, told = ["BLiMP.zip", "data"], "BLiMP.zip or data"
     else:
         names = [f"{name}{ending}" for name in task.files for ending in _ENDINGS]
+        told = " or ".join(f"{name}.jsonl" for name in task.files) + " (or .jsonl.gz)"
     for name in names:
         for folder in folders:
             if (folder / name).exists():
                 return folder / name
     looked = ", ".join(str(folder) for folder in folders)
-    stems = " or ".join(names if task.name == "blimp" else [f"{name}.jsonl" for name in task.files])
-    packed = "" if task.name == "blimp" else " (or .jsonl.gz)"
-    raise OptionError(f"--tasks-data {looked}: no {stems}{packed}, which {task.name} is read from. Put it there.")
-
-
-def _read(path: Path) -> bytes:
-    """Raises CorpusError: the file cannot be read, or is cut short."""
-    return b"".join(data for data, _ in chunks(str(path), file_format(path.name)[1], 1 << 20))
+    raise OptionError(f"--tasks-data {looked}: no {told}, which {task.name} is read from. Put it there.")
 
 
 def _records(path: str, data: bytes) -> Iterator[tuple[_Place, dict[str, Any]]]:
@@ -226,12 +203,18 @@ def _records(path: str, data: bytes) -> Iterator[tuple[_Place, dict[str, Any]]]:
         yield _Place(path, number), record
 
 
+def _records_of(path: Path) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    """Those of a file by its ending. Raises CorpusError: it cannot be read, or is cut short."""
+    packed = file_format(path.name)[1]
+    yield from _records(str(path), b"".join(data for data, _ in chunks(str(path), packed, 1 << 20)))
+
+
 def _labelled(path: Path) -> Iterator[tuple[_Place, dict[str, Any]]]:
     """PIQA has its labels in a file of their own, a line each."""
     labels = path.parent / _LABELS
     if not labels.is_file():
         raise OptionError(f"--tasks-data {path.parent}: no {_LABELS}, which piqa is read from. Put it there.")
-    rows = list(_records(str(path), _read(path)))
+    rows = list(_records_of(path))
     given = read_utf8(labels).split()
     if len(rows) != len(given) or set(given) - {"0", "1"}:
         raise CorpusError(
@@ -268,10 +251,18 @@ def _item(task: Task, place: _Place, record: dict[str, Any]) -> Item:
                 f"{place.path}, line {place.line}: field {name!r} is not {what}; {task.name} needs "
                 f"{', '.join(task.fields)}, as lm-eval's data has them."
             )
-    try:
-        item = task.item(record)
-    except KeyError as error:  # COPA asks for cause or effect and nothing else
-        raise CorpusError(f"{place.path}, line {place.line}: {task.name} does not know the value {error}.") from error
+    values = record
+    if "{connector}" in task.context:
+        # COPA asks for cause or effect and nothing else.
+        if (question := record["question"].strip()) not in _CONNECTORS:
+            raise CorpusError(f"{place.path}, line {place.line}: {task.name} does not know the value {question!r}.")
+        values = {**record, "connector": _CONNECTORS[question]}
+    item = Item(
+        context=task.context.format_map(values),
+        choices=tuple(choice.format_map(values) for choice in task.choices),
+        # Of two sentences of BLiMP the first is the good one.
+        label=record["label"] if "label" in task.fields else 0,
+    )
     if not 0 <= item.label < len(item.choices) or not all(item.choices):
         raise CorpusError(
             f"{place.path}, line {place.line}: label {item.label} is none of {len(item.choices)} choices, or one of "

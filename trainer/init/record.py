@@ -68,7 +68,7 @@ class InitRecord(FileRecord, frozen=True, kw_only=True):
     scripts: tuple[str, ...]
     model_notes: tuple[str, ...]
     log: InitLog
-    versions: dict[str, str | None]
+    versions: dict[str, str]
 
 
 def log_table(log: InitLog) -> PlainTable:

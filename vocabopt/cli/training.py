@@ -117,6 +117,7 @@ def adapt(values: Values, output: Output, *, resume: bool) -> None:
     from trainer.adaptation.table import notes, stages_table
     from trainer.options import AdaptOptions
     from trainer.processes import is_main
+    from vocabopt.records import json_of
 
     if (out := values["out"] or values["run"]) is None:
         raise OptionError("No folder to write to. Name one with --out.")
@@ -133,7 +134,7 @@ def adapt(values: Values, output: Output, *, resume: bool) -> None:
         if page is not None:
             yield f"Report: {page}"
 
-    shown.show(record.as_json() if shown.as_json else None, tables)
+    shown.show(json_of(record) if shown.as_json else None, tables)
 
 
 def _report_again(out: Path) -> Path | None:
@@ -157,16 +158,18 @@ def eval_command(values: Values, output: Output, *, out: Path | None) -> None:
       vocabopt eval ./adapted/model --tasks kobest --tasks-data ./kobest --out after.json
     """
     require_trainer("vocabopt eval")
-    from trainer.evaluate.run import all_tables, evaluate, notes
+    from trainer.evaluate.record import all_tables, notes
+    from trainer.evaluate.run import evaluate
     from trainer.measuring_options import EvalOptions
-    from vocabopt.folder import check_writable, write_json_atomic
+    from vocabopt.folder import check_writable
+    from vocabopt.records import json_of, write_record
 
     if out is not None:
         hold_file(out)
         check_writable(out.parent)
     record = evaluate(EvalOptions(**values), output.console())
     if out is not None:
-        write_json_atomic(out, record)
+        write_record(out, record)
 
     def tables(width: int) -> Iterator[Any]:
         for table in all_tables(record):
@@ -175,7 +178,7 @@ def eval_command(values: Values, output: Output, *, out: Path | None) -> None:
         if out is not None:
             yield f"Written: {out}"
 
-    output.show(record, tables)
+    output.show(json_of(record), tables)
 
 
 def compare_parts(steps: "tuple[Step, ...]", values: Values, output: Output) -> None:
@@ -184,6 +187,7 @@ def compare_parts(steps: "tuple[Step, ...]", values: Values, output: Output) -> 
     from trainer.measuring_options import CompareOptions
     from trainer.selection import compare
     from trainer.selection.table import compare_tables, sentence
+    from vocabopt.records import json_of
 
     for name, example in (("model", "./small-model"), ("budget", "20MB")):
         if values[name] is None:
@@ -194,4 +198,4 @@ def compare_parts(steps: "tuple[Step, ...]", values: Values, output: Output) -> 
         yield from (table.for_terminal(width) for table in compare_tables(record))
         yield from (sentence(record), f"Report: {values['out'] / 'compare.html'}")
 
-    output.show(record, tables)
+    output.show(json_of(record), tables)
