@@ -10,9 +10,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import xxhash
@@ -20,20 +20,13 @@ import xxhash
 from demo.model import base_of_model, build_model, tokenizer_files, train_tokenizer
 from demo.options import DemoOptions
 from demo.text import DemoText, batches, encode
-from demo.train import train_base
+from demo.train import DemoPoint, train_base
 from trainer.evaluate import continuations, pick_prompts
 from trainer.init.models import save_model
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
-from vocabopt.folder import (
-    FORMAT_VERSION,
-    check_own_folder,
-    digest,
-    read_json,
-    write_bytes_atomic,
-    write_json_atomic,
-)
-from vocabopt.tokenizer import Tokenizer
+from vocabopt.folder import check_own_folder, digest, write_bytes_atomic
+from vocabopt.records import FileRecord, Record, read_record, write_record
 from vocabopt.versions import versions
 
 #: Raised when the same text and options give another base.
@@ -43,18 +36,54 @@ HELD_OUT = "heldout.jsonl"
 _SAMPLE_TOKENS = 24
 
 
+class StartedRecord(FileRecord, frozen=True, kw_only=True):
+    """demo.json before the base is finished."""
+
+    NEXT_STEP: ClassVar[str] = "Choose another folder with --out."
+
+    status: str
+    identity: str
+
+
+class DemoTextRecord(Record, frozen=True, kw_only=True):
+    sha256: str
+    n_documents: int
+    n_bytes: int
+    n_tokens: int
+    n_heldout_documents: int
+    n_heldout_bytes: int
+
+
+class DemoSample(Record, frozen=True, kw_only=True):
+    prompt: str
+    after: str
+
+
+class DemoRecord(StartedRecord, frozen=True, kw_only=True):
+    options: dict[str, Any]
+    text: DemoTextRecord
+    n_params: int
+    n_tokens: int
+    curve: tuple[DemoPoint, ...]
+    #: Over the text that is learned from.
+    passes: float
+    samples: tuple[DemoSample, ...]
+    seconds: dict[str, float]
+    versions: dict[str, str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoBase:
     """A finished base: its folder, what demo.json holds, and whether it was there already."""
 
     folder: Path
-    record: Mapping[str, Any]
+    record: DemoRecord
     was_there: bool
 
     @property
     def bits_per_byte(self) -> float:
         """Of held-out text, after the last step."""
-        return float(self.record["curve"][-1]["bits_per_byte"])
+        return self.record.curve[-1].bits_per_byte
 
 
 def identity(text: DemoText, options: DemoOptions) -> str:
@@ -72,13 +101,19 @@ def make_base(text: DemoText, options: DemoOptions, out: Path, console: Console 
     """
     console = console or Console(quiet=True)
     key = identity(text, options)
-    if (there := _finished(out, key)) is not None:
-        return DemoBase(folder=out, record=there, was_there=True)
-    started = {"format_version": FORMAT_VERSION, "status": "running", "identity": key}
-    write_json_atomic(out / DEMO_JSON, started)
+    if check_own_folder(out, DEMO_JSON):
+        # What a run that was killed left is made anew.
+        there = read_record(out / DEMO_JSON, StartedRecord)
+        if there.status == "finished" and there.identity != key:
+            raise RunDirectoryError(
+                f"{out}: holds a base made from other text, options or code. Choose another folder with --out."
+            )
+        if there.status == "finished":
+            return DemoBase(folder=out, record=read_record(out / DEMO_JSON, DemoRecord), was_there=True)
+    write_record(out / DEMO_JSON, StartedRecord(status="running", identity=key))
     with _threads(options.threads):
-        record = {**started, **_make(text, options, out, console), "status": "finished"}
-    write_json_atomic(out / DEMO_JSON, record)
+        record = _make(text, options, out, key, console)
+    write_record(out / DEMO_JSON, record)
     return DemoBase(folder=out, record=record, was_there=False)
 
 
@@ -92,21 +127,7 @@ def _threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _finished(out: Path, key: str) -> dict[str, Any] | None:
-    """demo.json of this base where `out` holds it; None for an empty folder, or what a run that was killed left."""
-    if not check_own_folder(out, DEMO_JSON):
-        return None
-    record = read_json(out / DEMO_JSON, next_step="Choose another folder with --out.")
-    if record["status"] != "finished":
-        return None
-    if record["identity"] != key:
-        raise RunDirectoryError(
-            f"{out}: holds a base made from other text, options or code. Choose another folder with --out."
-        )
-    return record
-
-
-def _make(text: DemoText, options: DemoOptions, out: Path, console: Console) -> dict[str, Any]:
+def _make(text: DemoText, options: DemoOptions, out: Path, key: str, console: Console) -> DemoRecord:
     begin = time.perf_counter()
     with console.step("train tokenizer"):
         base = base_of_model(train_tokenizer(text.training, options.vocab_size))
@@ -117,23 +138,32 @@ def _make(text: DemoText, options: DemoOptions, out: Path, console: Console) -> 
     tokenizer = load_tokenizer(files)
     model = build_model(options, n_tokens=base.n_tokens, special_ids={"bos_token_id": start, "eos_token_id": end})
     source = batches(encoded, n_blocks=options.batch, context_tokens=options.context_tokens, seed=options.seed)
-    measured = _some(text.held_out, options.eval_bytes)
-    points = train_base(model, tokenizer, source, measured, options, console)
+    points = train_base(model, tokenizer, source, _some(text.held_out, options.eval_bytes), options, console)
     prompts = pick_prompts(text.held_out, n=3)
     written = continuations(model, tokenizer, prompts, n_tokens=_SAMPLE_TOKENS)
-    write_bytes_atomic(out / HELD_OUT, "".join(_json_line(document) for document in text.held_out).encode())
+    lines = (json.dumps({"text": document}, ensure_ascii=False) + "\n" for document in text.held_out)
+    write_bytes_atomic(out / HELD_OUT, "".join(lines).encode())
     save_model(model, out, files=files)
-    return {
-        "options": options.as_record(),
-        "text": _text_record(text, base, encoded.n_tokens),
-        "n_params": sum(parameter.numel() for parameter in model.parameters()),
-        "n_tokens": base.n_tokens,
-        "curve": [asdict(point) for point in points],
-        "passes": points[-1].tokens / encoded.n_tokens,
-        "samples": [{"prompt": prompt, "after": more} for prompt, more in zip(prompts, written, strict=True)],
-        "seconds": {**console.seconds, "all": round(time.perf_counter() - begin, 3)},
-        "versions": versions("torch", "transformers"),
-    }
+    return DemoRecord(
+        status="finished",
+        identity=key,
+        options=options.as_record(),
+        text=DemoTextRecord(
+            sha256=text.sha256,
+            n_documents=len(text.training),
+            n_bytes=sum(len(document.encode()) for document in text.training),
+            n_tokens=encoded.n_tokens,
+            n_heldout_documents=len(text.held_out),
+            n_heldout_bytes=sum(len(document.encode()) for document in text.held_out),
+        ),
+        n_params=sum(parameter.numel() for parameter in model.parameters()),
+        n_tokens=base.n_tokens,
+        curve=points,
+        passes=points[-1].tokens / encoded.n_tokens,
+        samples=tuple(DemoSample(prompt=prompt, after=after) for prompt, after in zip(prompts, written, strict=True)),
+        seconds={**console.seconds, "all": round(time.perf_counter() - begin, 3)},
+        versions=versions("torch", "transformers"),
+    )
 
 
 def load_tokenizer(files: Mapping[str, bytes]) -> Any:
@@ -157,32 +187,16 @@ def _some(documents: Sequence[str], n_bytes: int) -> list[str]:
     return taken
 
 
-def _json_line(document: str) -> str:
-    return json.dumps({"text": document}, ensure_ascii=False) + "\n"
-
-
-def _text_record(text: DemoText, base: Tokenizer, n_tokens: int) -> dict[str, Any]:
-    return {
-        "sha256": text.sha256,
-        "n_documents": len(text.training),
-        "n_bytes": text.n_training_bytes,
-        "n_tokens": n_tokens,
-        "n_heldout_documents": len(text.held_out),
-        "n_heldout_bytes": sum(len(document.encode()) for document in text.held_out),
-    }
-
-
 def notes(base: DemoBase) -> list[str]:
     """Lines for the terminal: what it is, what it knows, what it writes."""
-    record = base.record
-    text, curve = record["text"], record["curve"]
-    best = min(point["bits_per_byte"] for point in curve)
-    made = "there already" if base.was_there else f"made in {record['seconds']['all']:.0f} s"
-    family, n_documents, n_bytes = record["options"]["family"], text["n_heldout_documents"], text["n_heldout_bytes"]
+    record, text = base.record, base.record.text
+    best = min(point.bits_per_byte for point in record.curve)
+    made = "there already" if base.was_there else f"made in {record.seconds['all']:.0f} s"
+    family, n_documents, n_bytes = record.options["family"], text.n_heldout_documents, text.n_heldout_bytes
     measured = f"Bits per byte on {n_documents:,} held-out documents ({n_bytes:,} bytes)"
-    lines = [
-        f"{base.folder}: {family}, {record['n_params']:,} parameters, {record['n_tokens']:,} tokens, {made}.",
-        f"Learned {text['n_bytes']:,} bytes ({text['n_tokens']:,} tokens) {record['passes']:.1f} times.",
+    return [
+        f"{base.folder}: {family}, {record.n_params:,} parameters, {record.n_tokens:,} tokens, {made}.",
+        f"Learned {text.n_bytes:,} bytes ({text.n_tokens:,} tokens) {record.passes:.1f} times.",
         f"{measured}: {base.bits_per_byte:.3f}; best on the way {best:.3f}.",
+        *(f"  {sample.prompt} | {sample.after.strip()}" for sample in record.samples),
     ]
-    return lines + [f"  {sample['prompt']} | {sample['after'].strip()}" for sample in record["samples"]]

@@ -4,14 +4,14 @@ fallback, as the paper's base SOLAR and its kin have it.
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sentencepiece
 import torch
 
-from demo.options import DemoOptions, Family
+from demo.options import DemoOptions
 from vocabopt.errors import OptionError
 from vocabopt.merging.export import merged_files
 from vocabopt.merging.extension import Addition
@@ -87,7 +87,7 @@ def build_model(options: DemoOptions, *, n_tokens: int, special_ids: Mapping[str
         options.family.replace("-", "_"),
         vocab_size=n_tokens,
         tie_word_embeddings=options.tied,
-        **_SHAPES[options.family](options),
+        **_shape(options),
         **special_ids,
     )
     torch.manual_seed(options.seed)
@@ -95,48 +95,26 @@ def build_model(options: DemoOptions, *, n_tokens: int, special_ids: Mapping[str
     return model
 
 
-def _llama(options: DemoOptions) -> dict[str, Any]:
-    # Three matrices of 8/3 of the width hold what two of four times the width do.
-    mlp_width = max(1, round(options.width * 8 / 3 / _MLP_MULTIPLE)) * _MLP_MULTIPLE
-    return {
-        "hidden_size": options.width,
-        "intermediate_size": mlp_width,
-        "num_hidden_layers": options.n_blocks,
-        "num_attention_heads": options.n_heads,
-        "num_key_value_heads": options.n_heads,
-        "max_position_embeddings": options.context_tokens,
-    }
-
-
-def _neox(options: DemoOptions) -> dict[str, Any]:
-    return {
+def _shape(options: DemoOptions) -> dict[str, Any]:
+    """The config's fields, by the names of the family."""
+    if options.family == "gpt2":
+        # Dropout is ours alone, see `drop_in_training`.
+        no_dropout = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.0)
+        names = ("n_embd", "n_layer", "n_head", "n_positions")
+        values = (options.width, options.n_blocks, options.n_heads, options.context_tokens)
+        return {**dict(zip(names, values, strict=True)), **no_dropout}
+    shape = {
         "hidden_size": options.width,
         "intermediate_size": 4 * options.width,
         "num_hidden_layers": options.n_blocks,
         "num_attention_heads": options.n_heads,
         "max_position_embeddings": options.context_tokens,
     }
-
-
-def _gpt2(options: DemoOptions) -> dict[str, Any]:
-    return {
-        "n_embd": options.width,
-        "n_layer": options.n_blocks,
-        "n_head": options.n_heads,
-        "n_positions": options.context_tokens,
-        # Ours alone, see `drop_in_training`.
-        "embd_pdrop": 0.0,
-        "resid_pdrop": 0.0,
-        "attn_pdrop": 0.0,
-    }
-
-
-_SHAPES: Mapping[Family, Callable[[DemoOptions], dict[str, Any]]] = {
-    "llama": _llama,
-    "qwen2": _llama,
-    "gpt2": _gpt2,
-    "gpt-neox": _neox,
-}
+    if options.family in ("llama", "qwen2"):
+        # Three matrices of 8/3 of the width hold what two of four times the width do.
+        shape["intermediate_size"] = max(1, round(options.width * 8 / 3 / _MLP_MULTIPLE)) * _MLP_MULTIPLE
+        shape["num_key_value_heads"] = options.n_heads
+    return shape
 
 
 def drop_in_training(model: "PreTrainedModel", share: float) -> list[torch.utils.hooks.RemovableHandle]:

@@ -26,10 +26,6 @@ class DemoText:
     held_out: tuple[str, ...]
     sha256: str
 
-    @property
-    def n_training_bytes(self) -> int:
-        return sum(len(document.encode()) for document in self.training)
-
 
 def read_text(options: DemoOptions) -> DemoText:
     """Read the text and hold out of it what a sweep with this share and seed would, by content.
@@ -92,35 +88,26 @@ class Batch:
 def batches(text: Encoded, *, n_blocks: int, context_tokens: int, seed: int) -> Iterator[Batch]:
     """Blocks of text without end: every pass takes all documents, each in an order of its own."""
     size = n_blocks * context_tokens
+    lengths = np.diff(text.ends, prepend=0)
     ids, is_start = np.empty(0, np.int32), np.empty(0, bool)
     n_pass = 0
     while True:
         while len(ids) < size:
-            more, starts = _one_pass(text, np.random.default_rng((seed, n_pass)))
-            ids, is_start = np.concatenate([ids, more]), np.concatenate([is_start, starts])
+            # All documents in a random order, and where each begins.
+            order = np.random.default_rng((seed, n_pass)).permutation(len(text.ends))
+            firsts = np.cumsum(lengths[order]) - lengths[order]
+            source = np.repeat((text.ends - lengths)[order] - firsts, lengths[order]) + np.arange(text.n_tokens)
+            starts = np.zeros(text.n_tokens, bool)
+            starts[firsts] = True
+            ids, is_start = np.concatenate([ids, text.ids[source]]), np.concatenate([is_start, starts])
             n_pass += 1
-        yield _batch(ids[:size], is_start[:size], context_tokens)
+        blocks = ids[:size].reshape(-1, context_tokens).astype(np.int64)
+        begins = is_start[:size].reshape(-1, context_tokens).copy()
+        begins[:, 0] = True
+        places = np.arange(context_tokens)[None]
+        yield Batch(
+            ids=blocks,
+            positions=places - np.maximum.accumulate(np.where(begins, places, 0), axis=1),
+            labels=np.where(begins, IGNORED, blocks),
+        )
         ids, is_start = ids[size:], is_start[size:]
-
-
-def _one_pass(text: Encoded, generator: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """All documents in a random order, and where each begins."""
-    order = generator.permutation(len(text.ends))
-    lengths = np.diff(text.ends, prepend=0)
-    firsts = np.cumsum(lengths[order]) - lengths[order]
-    source = np.repeat((text.ends - lengths)[order] - firsts, lengths[order]) + np.arange(text.n_tokens)
-    is_start = np.zeros(text.n_tokens, bool)
-    is_start[firsts] = True
-    return text.ids[source], is_start
-
-
-def _batch(ids: NDArray[np.int32], is_start: NDArray[np.bool_], context_tokens: int) -> Batch:
-    blocks = ids.reshape(-1, context_tokens).astype(np.int64)
-    starts = is_start.reshape(-1, context_tokens).copy()
-    starts[:, 0] = True
-    places = np.arange(context_tokens)[None]
-    return Batch(
-        ids=blocks,
-        positions=places - np.maximum.accumulate(np.where(starts, places, 0), axis=1),
-        labels=np.where(starts, IGNORED, blocks),
-    )

@@ -7,8 +7,6 @@ on the Trainer (trainer/stages).
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +18,7 @@ from trainer.evaluate import score_text
 from trainer.processes import pick_device
 from vocabopt.console import Console
 from vocabopt.errors import TrainingError
+from vocabopt.records import Record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,8 +31,7 @@ _MAX_GRAD_NORM = 1.0
 _EVAL_BATCH = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class DemoPoint:
+class DemoPoint(Record, frozen=True, kw_only=True):
     """A measurement. loss: nats per predicted token, the mean since the last one; bits_per_byte: of held-out text."""
 
     step: int
@@ -56,9 +54,13 @@ def train_base(
         OptionError: there is no such device. TrainingError: a loss is not a number, or no memory.
     """
     device = pick_device(options.device)
-    _to(model, device)
+    torch.nn.Module.to(model, device)
     drops = drop_in_training(model, options.dropout)
-    optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate, betas=_BETAS)
+    # Norms and biases are not pulled towards 0.
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=_BETAS)
     points: list[DemoPoint] = []
     step_tokens = options.batch * options.context_tokens
     # Dropout's own numbers, whatever drew before.
@@ -69,16 +71,25 @@ def train_base(
         for step in range(1, options.steps + 1):
             for group in optimizer.param_groups:
                 group["lr"] = options.learning_rate * rate_factor(step, options.steps)
-            losses.append(_step(model, next(batches), optimizer, _autocast(options, device)))
+            losses.append(_step(model, next(batches), optimizer, in_16_bits=options.precision != "fp32"))
             advance(step * step_tokens)
             if step % options.eval_every == 0 or step == options.steps:
                 loss = float(torch.stack(losses).mean())
-                _check(loss, step, options)
                 losses = []
-                points.append(_measure(model, tokenizer, held_out, options, step=step, loss=loss))
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"the loss before step {step:,} is not a number. Try a --learning-rate below "
+                        f"{options.learning_rate}."
+                    )
+                score = score_text(
+                    model, tokenizer, held_out, context_tokens=options.context_tokens, batch_size=_EVAL_BATCH
+                )
+                points.append(
+                    DemoPoint(step=step, tokens=step * step_tokens, loss=loss, bits_per_byte=score.bits_per_byte)
+                )
     for drop in drops:
         drop.remove()
-    _to(model, torch.device("cpu"))
+    torch.nn.Module.to(model, torch.device("cpu"))
     return tuple(points)
 
 
@@ -92,14 +103,14 @@ def rate_factor(step: int, n_steps: int) -> float:
 
 
 def _step(
-    model: "PreTrainedModel", batch: Batch, optimizer: torch.optim.Optimizer, autocast: AbstractContextManager[object]
+    model: "PreTrainedModel", batch: Batch, optimizer: torch.optim.Optimizer, *, in_16_bits: bool
 ) -> torch.Tensor:
     """One step of the optimizer; the loss in nats per predicted token, still on the device."""
     ids, positions, labels = (
         torch.from_numpy(part).to(model.device) for part in (batch.ids, batch.positions, batch.labels)
     )
     try:
-        with autocast:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=in_16_bits):
             loss = model(input_ids=ids, position_ids=positions, labels=labels, use_cache=False).loss
         loss.backward()
     except torch.OutOfMemoryError as error:
@@ -112,45 +123,3 @@ def _step(
     optimizer.zero_grad()
     detached: torch.Tensor = loss.detach()
     return detached
-
-
-def _check(loss: float, step: int, options: DemoOptions) -> None:
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss before step {step:,} is not a number. Try a --learning-rate below {options.learning_rate}."
-        )
-
-
-def _measure(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    held_out: Sequence[str],
-    options: DemoOptions,
-    *,
-    step: int,
-    loss: float,
-) -> DemoPoint:
-    score = score_text(model, tokenizer, held_out, context_tokens=options.context_tokens, batch_size=_EVAL_BATCH)
-    return DemoPoint(
-        step=step,
-        tokens=step * options.batch * options.context_tokens,
-        loss=loss,
-        bits_per_byte=score.bits_per_byte,
-    )
-
-
-def _groups(model: "PreTrainedModel", weight_decay: float) -> list[dict[str, object]]:
-    """Norms and biases are not pulled towards 0."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
-def _autocast(options: DemoOptions, device: torch.device) -> AbstractContextManager[object]:
-    if options.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
-
-
-def _to(model: "PreTrainedModel", device: torch.device) -> None:
-    torch.nn.Module.to(model, device)

@@ -335,6 +335,20 @@ def test_a_tokenizer_of_another_base_is_refused(llama: Path, folders: Path, run_
     refused(other, run_dir, tmp_path / "out", "does not extend the tokenizer of", "--plan", "full")
 
 
+def test_a_model_without_a_tokenizer_is_told_before_the_text_is_read(
+    llama: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    """extension.json says what the new tokens are made of; the base is measured with its own tokenizer all the same."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((llama / name).read_bytes())
+    result = vocabopt("adapt", bare, "--run", run_dir, *OPTIONS, "--out", tmp_path / "out")
+    assert_refused(result, r"bare: holds no tokenizer .* beside the weights, or give a MODEL that", tmp_path / "out")
+    assert "read text" not in result.stderr
+    assert "--tokenizer" not in result.stderr
+
+
 def test_a_run_that_was_not_merged_is_refused(llama: Path, swept: Path, tmp_path: Path) -> None:
     result = vocabopt("adapt", llama, "--run", swept, *OPTIONS, "--out", tmp_path / "out")
     assert_refused(result, r"holds no merged tokenizer yet.*Run `vocabopt merge", tmp_path / "out")

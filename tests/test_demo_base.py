@@ -103,14 +103,14 @@ def test_bits_per_byte_are_those_of_the_weights_on_text_that_was_held_out(base: 
             nats += float(torch.nn.functional.cross_entropy(logits, torch.tensor(window), reduction="sum"))
     bits_per_byte = nats / np.log(2) / sum(len(document.encode()) for document in held_out)
     assert base.bits_per_byte == pytest.approx(bits_per_byte, rel=1e-5)
-    assert base.record["text"]["n_heldout_documents"] == len(held_out)
+    assert base.record.text.n_heldout_documents == len(held_out)
 
 
 def test_it_learns(base: DemoBase) -> None:
     """A model that knows nothing spends log2(500) bits a token; each measurement is better than the one before."""
-    tokens_per_byte = base.record["text"]["n_tokens"] / base.record["text"]["n_bytes"]
-    curve = [point["bits_per_byte"] for point in base.record["curve"]]
-    assert [point["step"] for point in base.record["curve"]] == [30, 60]
+    tokens_per_byte = base.record.text.n_tokens / base.record.text.n_bytes
+    curve = [point.bits_per_byte for point in base.record.curve]
+    assert [point.step for point in base.record.curve] == [30, 60]
     assert curve[1] < curve[0] < np.log2(500) * tokens_per_byte
     assert any("held-out documents" in note for note in notes(base))
 
@@ -129,7 +129,7 @@ def test_the_same_text_and_options_make_the_same_bytes(base: DemoBase, tmp_path:
     assert not again.was_there
     assert first.keys() == second.keys()
     assert {name for name in first if first[name] != second[name]} <= {"demo.json"}
-    assert base.record["curve"] == again.record["curve"]
+    assert base.record.curve == again.record.curve
 
 
 def test_a_base_that_is_there_is_taken_and_another_one_refused(base: DemoBase) -> None:

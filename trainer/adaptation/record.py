@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from trainer.data import Exposure, TrainingText
 from trainer.document_ends import DocumentEnds
-from trainer.evaluate import Role, TextScore
+from trainer.evaluate import Gate, Role, TextScore
 from trainer.init import InitLog
 from trainer.stages import StageRun
 from vocabopt.records import FileRecord, Record
@@ -49,14 +49,6 @@ class ControlRecord(Record, frozen=True, kw_only=True):
     stages: tuple[StageRecord, ...]
     after: dict[str, float]
     samples: tuple[SampleRecord, ...] = ()
-
-
-class GateRecord(Record, frozen=True, kw_only=True):
-    """worst: the largest relative rise in bits per byte on `texts` after any stage; None where not measured."""
-
-    max_forgetting: float | None
-    texts: tuple[str, ...]
-    worst: float | None
 
 
 class WeightsRecord(Record, frozen=True, kw_only=True):
@@ -105,7 +97,7 @@ class AdaptRecord(FileRecord, frozen=True, kw_only=True):
     initialised: dict[str, float]
     stages: tuple[StageRecord, ...] = ()
     after: dict[str, float]
-    gate: GateRecord
+    gate: Gate
     samples: tuple[SampleRecord, ...] = ()
     control: ControlRecord | None = None
     #: None where it cannot be predicted.

@@ -7,26 +7,28 @@ from typing import Any
 
 import msgspec
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from trainer.adaptation.arm import Arm, Run, pack_arm, run_arm
 from trainer.adaptation.checks import check_early, check_folder, take_folder
 from trainer.adaptation.finish import finish_weights, is_rounded, write_card
 from trainer.adaptation.inputs import Inputs, read_inputs, step_batch
-from trainer.adaptation.measurements import Measurements
+from trainer.adaptation.measurements import EvalText, Measurements, bits_per_byte
 from trainer.adaptation.record import (
     ADAPT_JSON,
     AdaptRecord,
     ControlRecord,
-    GateRecord,
     PeakRecord,
+    SampleRecord,
     StageRecord,
     StartRecord,
     TextRecord,
     bits_after,
 )
-from trainer.adaptation.start import initialise, initialised_model, samples
 from trainer.data import PackedText, exposure
-from trainer.evaluate import Gate
+from trainer.evaluate import Gate, continuations, pick_prompts
+from trainer.evaluate.run import load_tokenizer, n_reloaded_otherwise
+from trainer.init import init_model, save_model
 from trainer.memory import predict_stage
 from trainer.memory.build import outline_of
 from trainer.memory.machine import Written, highest_bytes, of_arm
@@ -34,12 +36,12 @@ from trainer.memory.remedies import step_settings
 from trainer.memory.target import with_rows
 from trainer.options import AdaptOptions
 from trainer.plan import named_plan
-from trainer.processes import is_main, main_only, n_processes
+from trainer.processes import from_main, is_main, main_only, n_processes
 from trainer.stages import StageSettings, is_finished
 from trainer.stages.checkpoints import check_room
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
-from vocabopt.records import write_record
+from vocabopt.records import read_record, write_record
 from vocabopt.versions import versions
 
 #: Windows measured at once.
@@ -90,7 +92,7 @@ def adapt(
     )
     arm = Arm(
         folder=options.out,
-        start=initialised_model(options),
+        start=_initialised_model(options),
         tokenizer=options.tokenizer_dir,
         plan=inputs.plan,
         new_ids=inputs.extension.new_ids,
@@ -107,9 +109,9 @@ def adapt(
     for warning in warnings:
         console.note(warning)
     _check_room(inputs, [arm, control] if options.control else [arm])
-    start = initialise(run)
+    start = _initialise(run)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
-    record = _first_record(run, start, arm, packed, warnings)
+    record = _first_record(run, start, arm, packed, gate, warnings)
 
     def write(**changes: Any) -> None:
         nonlocal record
@@ -118,12 +120,10 @@ def adapt(
             write_record(options.out / ADAPT_JSON, record)
 
     def on_stage(stages: tuple[StageRecord, ...]) -> None:
-        worst = _worst(gate, start.before, stages)
-        write(
-            stages=stages,
-            after=bits_after(stages, start.initialised),
-            gate=msgspec.structs.replace(record.gate, worst=worst),
-        )
+        rises = [found[0] for stage in stages if (found := gate.rise(start.before, stage.bits_per_byte)) is not None]
+        worst = round(max(rises), 6) if rises else None
+        judged = msgspec.structs.replace(gate, worst=worst)
+        write(stages=stages, after=bits_after(stages, start.initialised), gate=judged)
         last, folder = stages[-1], arm.stage_folder(len(stages)) / "model"
         try:
             gate.check(start.before, last.bits_per_byte, stage=last.name, folder=folder)
@@ -133,7 +133,7 @@ def adapt(
 
     write()
     run_arm(arm, run, packed, on_stage)
-    write(samples=samples(start.continued, arm, run))
+    write(samples=_samples(start.continued, arm, run))
     if options.control:
         _train_control(control, run, start, lambda found: write(control=found))
     weights = finish_weights(options.out / "model", inputs.model, arm, run)
@@ -142,6 +142,94 @@ def adapt(
     # Last: where adapt.json says that it is finished, the model is there.
     write(status="finished", weights=weights)
     return record
+
+
+# --- Where it starts --------------------------------------------------------------------------------------------------
+
+
+def _initialised_model(options: AdaptOptions) -> Path:
+    """Where the model with its new rows is, once `initialise` made it."""
+    return options.out / "stages" / "0-init" / "model"
+
+
+def _initialise(run: Run) -> StartRecord:
+    """Measure the base, make the new rows, measure again, and write the model; or take what an earlier run left."""
+    path = _initialised_model(run.inputs.options).with_name("start.json")
+    if not from_main(path.is_file):
+        _make_start(run, path)
+    return read_record(path, StartRecord)
+
+
+def _make_start(run: Run, path: Path) -> None:
+    inputs, options, console = run.inputs, run.inputs.options, run.console
+    model = run.load(inputs.model)
+    base_tokenizer = _tokenizer(inputs.model, console)
+    tokenizer = _tokenizer(options.tokenizer_dir, console)
+    before = run.scores("the base model", model, base_tokenizer)
+    # Beginnings of documents of the first target text.
+    target = next((text for text in inputs.evals if text.role == "target"), inputs.evals[0])
+    prompts = pick_prompts(target.documents, n=options.n_samples, seed=options.seed)
+    continued = []
+    if prompts:
+        with console.step("sample"):
+            continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens, ends=inputs.ends)
+    with console.step(f"initialise {len(inputs.extension.new_ids):,} rows"):
+        log = init_model(model, inputs.extension, method=options.init, match_norm=options.match_norm, seed=options.seed)
+    measures = options.eval_every == "stage"
+    start = StartRecord(
+        before=bits_per_byte(before),
+        initialised=bits_per_byte(run.scores("after initialisation", model, tokenizer)) if measures else {},
+        n_tokens_before={name: score.n_tokens for name, score in before.items()},
+        n_tokens_after={text.name: _n_tokens(tokenizer, text) for text in inputs.evals},
+        continued=dict(zip(prompts, continued, strict=True)),
+        init_log=log,
+        n_params=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+    def write() -> None:
+        save_model(model, _initialised_model(options))
+        # Last: its presence means that the model is whole.
+        write_record(path, start)
+
+    main_only(write)
+
+
+def _tokenizer(folder: Path, console: Console) -> PreTrainedTokenizerBase:
+    """As transformers loads it; the console says where that differs from its tokenizer.json."""
+    tokenizer = load_tokenizer(str(folder))
+    if n_otherwise := n_reloaded_otherwise(str(folder), tokenizer):
+        console.note(
+            f"{folder}: transformers builds this tokenizer anew and gives other ids than its tokenizer.json on "
+            f"{n_otherwise:,} of the built-in lines. What is measured and trained on here is what transformers gives."
+        )
+    return tokenizer
+
+
+def _n_tokens(tokenizer: PreTrainedTokenizerBase, text: EvalText) -> int:
+    encoded = tokenizer(list(text.documents), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return sum(map(len, encoded["input_ids"]))
+
+
+def _samples(continued: Mapping[str, str], arm: Arm, run: Run) -> tuple[SampleRecord, ...]:
+    """Prompts as the base continued them, continued by an arm's last model."""
+    if not continued:
+        return ()
+    model = run.load(arm.last_model)
+    with run.console.step("sample"):
+        after = continuations(
+            model,
+            load_tokenizer(str(arm.tokenizer)),
+            list(continued),
+            n_tokens=run.inputs.options.sample_tokens,
+            ends=run.inputs.ends,
+        )
+    return tuple(
+        SampleRecord(prompt=prompt, before=before, after=now)
+        for (prompt, before), now in zip(continued.items(), after, strict=True)
+    )
+
+
+# --- What it says of itself -------------------------------------------------------------------------------------------
 
 
 def _notes(options: AdaptOptions, packed: Sequence[PackedText]) -> list[str]:
@@ -173,11 +261,11 @@ def _train_control(control: Arm, run: Run, start: StartRecord, write: Callable[[
         write(record)
 
     run_arm(control, run, pack_arm(control, run), on_stage)
-    write(msgspec.structs.replace(record, samples=samples(start.continued, control, run)))
+    write(msgspec.structs.replace(record, samples=_samples(start.continued, control, run)))
 
 
 def _first_record(
-    run: Run, start: StartRecord, arm: Arm, packed: Sequence[PackedText], warnings: Sequence[str]
+    run: Run, start: StartRecord, arm: Arm, packed: Sequence[PackedText], gate: Gate, warnings: Sequence[str]
 ) -> AdaptRecord:
     """What adapt.json holds before the first stage."""
     inputs, options = run.inputs, run.inputs.options
@@ -210,16 +298,10 @@ def _first_record(
         before=start.before,
         initialised=start.initialised,
         after=start.initialised,
-        gate=GateRecord(max_forgetting=options.max_forgetting, texts=inputs.base_texts, worst=None),
+        gate=gate,
         full_training=_full_training(inputs, run.settings(packed[0])),
         warnings=tuple(warnings),
     )
-
-
-def _worst(gate: Gate, before: Mapping[str, float], stages: Sequence[StageRecord]) -> float | None:
-    """The largest relative rise in bits per byte on base-language text after any stage; None where not measured."""
-    rises = [found[1] for stage in stages if (found := gate.worst(before, stage.bits_per_byte)) is not None]
-    return round(max(rises), 6) if rises else None
 
 
 def _check_room(inputs: Inputs, arms: Sequence[Arm]) -> None:

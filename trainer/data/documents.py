@@ -155,24 +155,19 @@ def mixed(values: NDArray[np.uint64], purpose: str) -> NDArray[np.uint64]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScannedSource:
+class ScannedSource(TextSource):
     """What is known of a source after pass one; D documents, in the order in which they are read.
 
     hashes: uint64 [D], of the content. sizes: uint32 [D], bytes of UTF-8. usable: bool [D], neither held out nor
     excluded. sample: some usable documents, long ones cut, for measuring a tokenizer.
     """
 
-    source: TextSource
     hashes: NDArray[np.uint64]
     sizes: NDArray[np.uint32]
     usable: NDArray[np.bool_]
     n_held_out: int
     n_excluded: int
     sample: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return self.source.name
 
     @property
     def n_usable(self) -> int:
@@ -291,7 +286,7 @@ def _scan(
         n_read += block.n_stored_bytes
         advance(n_read)
     scanned = ScannedSource(
-        source=source,
+        **vars(source),
         hashes=np.concatenate(hashes),
         sizes=np.concatenate(sizes),
         usable=np.concatenate(usable),

@@ -148,5 +148,5 @@ def budget_in_bytes(
     tokens_per_byte = 0.0
     for source in sources:
         ids, _, _ = encoder.encode(source.sample)
-        tokens_per_byte += source.source.share * len(ids) / sum(len(text.encode()) for text in source.sample)
+        tokens_per_byte += source.share * len(ids) / sum(len(text.encode()) for text in source.sample)
     return round(budget.amount / tokens_per_byte)

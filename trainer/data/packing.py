@@ -174,9 +174,9 @@ def _found(source: ScannedSource, places: set[int]) -> Mapping[int, str]:
     found: dict[int, str] = {}
     place = -1
     try:
-        for file in source.source.text_set.files:
+        for file in source.text_set.files:
             number = 0
-            for block in read_blocks(file, source.source.options):
+            for block in read_blocks(file, source.options):
                 for text in block.documents:
                     number += 1
                     place += 1
@@ -374,11 +374,11 @@ def _batches(source: ScannedSource, wanted: NDArray[np.int64]) -> Iterator[tuple
     Raises:
         CorpusError: the text is not what pass one read.
     """
-    files = ", ".join(file.url for file in source.source.text_set.files[:3])
+    files = ", ".join(file.url for file in source.text_set.files[:3])
     changed = f"{source.name}: the text of {files} changed while it was prepared. Leave it as it is, and start again."
     texts: list[str] = []
     n_bytes = n_read = 0
-    for block in source.source.blocks():
+    for block in source.blocks():
         stop = n_read + len(block.starts)
         if len(block.starts):
             hashes = content_hashes(block.data, block.starts, block.ends)

@@ -108,7 +108,7 @@ class TextPlan:
                 source.name: SourceText(
                     n_bytes=n_bytes[i],
                     n_documents=n_documents[i],
-                    share=source.source.share,
+                    share=source.share,
                     passes=n_bytes[i] / source.n_usable_bytes,
                     n_held_out=source.n_held_out,
                     n_excluded=source.n_excluded,
@@ -135,7 +135,7 @@ def cut_text(
         OptionError: the budget is 0, or too small for a document of the target in each stage, or for one of another
             source in all.
     """
-    shares = [source.source.share for source in sources]
+    shares = [source.share for source in sources]
     assert abs(sum(shares) - 1) < 1e-6, "the target's share is what the others leave"
     assert abs(sum(stage_shares) - 1) < 1e-6
     if budget_bytes is not None and budget_bytes < 1:
@@ -157,7 +157,27 @@ def cut_text(
         bounds=np.array([[n_documents for n_documents, _ in of_source] for of_source in cuts]),
         bounds_bytes=np.array([[n_bytes for _, n_bytes in of_source] for of_source in cuts]),
     )
-    _check_slices(plan, per_source)
+    for source, bounds, n_bytes in zip(sources, plan.bounds, per_source, strict=True):
+        average = f"{source.n_usable_bytes / source.n_usable:,.0f} bytes on average"
+        empty = np.flatnonzero(np.diff(bounds) == 0).tolist()
+        if source is not sources[0]:
+            if bounds[-1] == 0:
+                raise OptionError(
+                    f"{source.name}: its share {source.share:g} of the training text is {n_bytes:,} bytes, which is no "
+                    f"whole document (they are {average}). Raise its share or --budget, or give shorter documents."
+                )
+        elif empty and source.n_usable < plan.n_stages:
+            n = source.n_usable
+            raise OptionError(
+                f"{source.name}: has {n} document{'s' if n > 1 else ''} to train on, and a stage takes whole ones: "
+                f"{plan.n_stages} stages need more. Give text of more lines (files, with --unit file), or a plan of "
+                "fewer stages (--plan full)."
+            )
+        elif empty:
+            raise OptionError(
+                f"{source.name}: stage {empty[0] + 1} is to have {stage_shares[empty[0]]:.1%} of {n_bytes:,} bytes, "
+                f"which is no whole document (they are {average}). Raise --budget, or give more or shorter documents."
+            )
     return plan
 
 
@@ -175,32 +195,5 @@ def _cuts(source: ScannedSource, seed: int, places: Sequence[int]) -> list[tuple
         after = int(np.searchsorted(ends[n_pass], rest))  # the first document's end that is there or later
         before = max(0, after - 1)
         nearest = after if ends[n_pass][after] - rest < rest - ends[n_pass][before] else before
-        nearest = after if ends[n_pass][after] == rest else nearest
         cuts.append((n_pass * source.n_usable + nearest, n_pass * n_total + int(ends[n_pass][nearest])))
     return cuts
-
-
-def _check_slices(plan: TextPlan, per_source: Sequence[int]) -> None:
-    target, *others = zip(plan.sources, plan.bounds, per_source, strict=True)
-    source, bounds, n_bytes = target
-    if source.n_usable < plan.n_stages and (np.diff(bounds) == 0).any():
-        n = source.n_usable
-        raise OptionError(
-            f"{source.name}: has {n} document{'s' if n > 1 else ''} to train on, and a stage takes whole ones: "
-            f"{plan.n_stages} stages need more. Give text of more lines (files, with --unit file), or a plan of fewer "
-            "stages (--plan full)."
-        )
-    for stage, share in enumerate(plan.stage_shares):
-        if bounds[stage] == bounds[stage + 1]:
-            raise OptionError(
-                f"{source.name}: stage {stage + 1} is to have {share:.1%} of {n_bytes:,} bytes, which is no whole "
-                f"document (they are {source.n_usable_bytes / source.n_usable:,.0f} bytes on average). Raise --budget, "
-                "or give more or shorter documents."
-            )
-    for source, bounds, n_bytes in others:
-        if bounds[-1] == 0:
-            raise OptionError(
-                f"{source.name}: its share {source.source.share:g} of the training text is {n_bytes:,} bytes, which is "
-                f"no whole document (they are {source.n_usable_bytes / source.n_usable:,.0f} bytes on average). Raise "
-                "its share or --budget, or give shorter documents."
-            )

@@ -1,11 +1,11 @@
 """What was forgotten: which texts are of the base's language, and when a stage forgot too much of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vocabopt.errors import ForgettingError, OptionError
+from vocabopt.records import Record
 from vocabopt.text.scripts import dominant_script
 
 Role: TypeAlias = Literal["target", "base"]
@@ -27,29 +27,27 @@ def role_of_text(documents: Iterable[str], target_scripts: Sequence[str] | None)
     """
     if not target_scripts:
         return "target"
-    parts: list[str] = []
-    n_chars = 0
+    text = ""
     for document in documents:
-        parts.append(document[: _JUDGED_CHARS - n_chars])
-        n_chars += len(parts[-1])
-        if n_chars >= _JUDGED_CHARS:
+        text += document[: _JUDGED_CHARS - len(text)]
+        if len(text) >= _JUDGED_CHARS:
             break
-    return "target" if dominant_script("".join(parts)) in target_scripts else "base"
+    return "target" if dominant_script(text) in target_scripts else "base"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gate:
+class Gate(Record, frozen=True, kw_only=True):
     """How much of the base's language a stage may have forgotten.
-
-    max_forgetting: largest relative rise in bits per byte allowed, 0.1 for 10 %; None allows any. texts: names of the
-    base-language texts that it is measured on.
 
     Raises:
         OptionError: the share is below 0 or not a number; or there is no text to measure it on.
     """
 
+    #: The largest relative rise in bits per byte allowed, 0.1 for 10 %; None allows any.
     max_forgetting: float | None
+    #: Names of the base-language texts that it is measured on.
     texts: tuple[str, ...]
+    #: The largest rise after any stage; None where not measured.
+    worst: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_forgetting is None:
@@ -62,8 +60,8 @@ class Gate:
                 "--eval en=PATH; where the script does not tell that it is one, with --base-eval en as well."
             )
 
-    def worst(self, before: Mapping[str, float | None], after: Mapping[str, float | None]) -> tuple[str, float] | None:
-        """The text whose bits per byte rose most, and by what share; below 0 where even it got better.
+    def rise(self, before: Mapping[str, float | None], after: Mapping[str, float | None]) -> tuple[float, str] | None:
+        """By what share bits per byte rose most, and on which text; below 0 where even that got better.
 
         None where no text was measured both times.
         """
@@ -72,10 +70,7 @@ class Gate:
             for name in self.texts
             if (then := before.get(name)) is not None and (now := after.get(name)) is not None and then > 0
         ]
-        if not rises:
-            return None
-        rise, name = max(rises, key=lambda found: found[0])
-        return name, rise
+        return max(rises, key=lambda found: found[0]) if rises else None
 
     def check(
         self, before: Mapping[str, float | None], after: Mapping[str, float | None], *, stage: str, folder: Path
@@ -89,10 +84,10 @@ class Gate:
         Raises:
             ForgettingError: it is above `max_forgetting`.
         """
-        found = self.worst(before, after)
+        found = self.rise(before, after)
         if found is None:
             return None
-        name, rise = found
+        rise, name = found
         if self.max_forgetting is not None and rise > self.max_forgetting:
             raise ForgettingError(
                 f"stage {stage}: forgot more than --max-forgetting {self.max_forgetting:g} allows. Bits per byte on "

@@ -231,12 +231,13 @@ def score_text(
         ModelError: the tokenizer has more tokens than the model has rows; or losses are not numbers.
     """
     check_context(model, context_tokens, stride)
-    reader = _Reader(model, tokenizer, documents, context_tokens, stride)
+    reader = _Reader(model, tokenizer)
+    windows = reader.windows(documents, context_tokens, stride)
     start = (ends or document_ends(tokenizer)).start_id
     nll_nats, n_scored = 0.0, 0
     with _measuring(model, context_tokens, batch_size):
         losses = TokenLosses(model)
-        for batch in batches_of(reader.windows(), batch_size * (context_tokens - 1)):
+        for batch in batches_of(windows, batch_size * (context_tokens - 1)):
             # float64, on the CPU: some devices have none.
             nll_nats += float(losses(*_tensors(batch, start, model.device)).cpu().double().sum())
             if start is None:
@@ -285,44 +286,32 @@ def check_context(model: "PreTrainedModel", context_tokens: int, stride: int | N
 class _Reader:
     """Windows of all documents, and what was read so far."""
 
-    def __init__(
-        self,
-        model: "PreTrainedModel",
-        tokenizer: "PreTrainedTokenizerBase",
-        documents: Iterable[str],
-        context_tokens: int,
-        stride: int | None,
-    ) -> None:
+    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         self.n_documents = self.n_bytes = self.n_tokens = self.n_unknown_tokens = self.n_lost_chars = 0
-        self._tokenizer, self._documents = tokenizer, documents
-        self._context_tokens, self._stride = context_tokens, stride
-        self._n_rows = n_rows_of(model)
+        self._tokenizer, self._n_rows = tokenizer, n_rows_of(model)
         unknown = tokenizer.unk_token_id
         # GPT-2 names its end token as the unknown one, and needs none.
         self._unknown = None if unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unknown
         backend = getattr(tokenizer, "backend_tokenizer", None)
         self._lost = LostCharacters() if backend is None else LostCharacters.of(backend)
 
-    def windows(self) -> Iterator[Window]:
-        documents = iter(self._documents)
-        while block := list(islice(documents, _ENCODED_DOCUMENTS)):
+    def windows(self, documents: Iterable[str], context_tokens: int, stride: int | None) -> Iterator[Window]:
+        left = iter(documents)
+        while block := list(islice(left, _ENCODED_DOCUMENTS)):
             encoded = self._tokenizer(block, add_special_tokens=False, return_attention_mask=False, verbose=False)
             for document, ids in zip(block, encoded["input_ids"], strict=True):
-                self._count(document, ids)
-                yield from windows_of(ids, self._context_tokens, self._stride)
-
-    def _count(self, document: str, ids: list[int]) -> None:
-        self.n_documents += 1
-        self.n_bytes += len(document.encode())
-        self.n_tokens += len(ids)
-        if self._unknown is not None:
-            self.n_unknown_tokens += ids.count(self._unknown)
-        self.n_lost_chars += self._lost.count(document)
-        if max(ids, default=0) >= self._n_rows:
-            raise ModelError(
-                f"{self._tokenizer.name_or_path or 'the tokenizer'}: gives the id {max(ids):,}, and the model has "
-                f"{self._n_rows:,} rows. Score it with its own tokenizer, or make its rows with vocabopt init."
-            )
+                self.n_documents += 1
+                self.n_bytes += len(document.encode())
+                self.n_tokens += len(ids)
+                self.n_unknown_tokens += 0 if self._unknown is None else ids.count(self._unknown)
+                self.n_lost_chars += self._lost.count(document)
+                if max(ids, default=0) >= self._n_rows:
+                    raise ModelError(
+                        f"{self._tokenizer.name_or_path or 'the tokenizer'}: gives the id {max(ids):,}, and the model "
+                        f"has {self._n_rows:,} rows. Score it with its own tokenizer, or make its rows with vocabopt "
+                        "init."
+                    )
+                yield from windows_of(ids, context_tokens, stride)
 
 
 def _tensors(batch: list[Window], start: int | None, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -124,15 +124,57 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
                 f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
                 f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
             )
+    rows: Sequence[int]
     if record is not None:
         _check_record(record, merged, own, path, folder)
-        return _of_record(record, merged, tokenizer)
-    if own is None:
-        raise ModelError(
-            f"{tokenizer}: has no {EXTENSION_JSON}, and {folder} no tokenizer to work out from what the new tokens "
-            "replace. Put the model's own tokenizer beside its weights."
-        )
-    return _worked_out(merged, own, tokenizer, folder)
+        new_ids = [token["id"] for token in record["tokens"]]
+        base_ids = [token["base_ids"] for token in record["tokens"]]
+        texts = [bytes.fromhex(token["bytes"]) for token in record["tokens"]]
+        rows = sorted(index for index in merged.spelling if index < record["first_id"])
+        n_rows, guard = int(record["n_rows_padded"]), record.get("scripts")
+    else:
+        if own is None:
+            raise ModelError(
+                f"{tokenizer}: has no {EXTENSION_JSON}, and {folder} no tokenizer to work out from what the new tokens "
+                "replace. Put the model's own tokenizer beside its weights."
+            )
+        if own.by_merges is None:
+            raise ModelError(
+                f"{folder}: its tokenizer is no BPE, so what new tokens replace cannot be worked out from their bytes. "
+                f"Merge with vocabopt, which writes {EXTENSION_JSON}."
+            )
+        # Every token that the model's own tokenizer lacks is new; its bytes are encoded by the merges of that alone.
+        new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
+        texts = [_text(merged, index) for index in new_ids]
+        if own.is_byte_level:
+            spelled = ["".join(char_of_byte()[byte] for byte in text) for text in texts]
+        else:
+            spelled = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
+        base_ids = own.by_merges.encode(spelled)
+        rows = sorted(own.spelling)
+        n_rows, guard = None, None
+    scripts = None if guard is None else tuple(guard)
+    if scripts is None:
+        scripts = find_target_scripts(Counter("".join(text.decode(errors="ignore") for text in texts)))
+    without_hole = range(rows[0], rows[-1] + 1)
+    base_tokens = without_hole if len(without_hole) == len(rows) else tuple(rows)
+    base_texts = ((index, merged.texts.get(index, b"").decode(errors="ignore")) for index in base_tokens)
+    return Extension(
+        new_ids=tuple(new_ids),
+        base_ids=tuple(map(tuple, base_ids)),
+        # An id that is no token fails the check against the model's tables, which can name it.
+        base_n_bytes=tuple(
+            tuple(len(_text(merged, i)) if i in merged.spelling else 0 for i in ids) for ids in base_ids
+        ),
+        texts=tuple(texts),
+        n_tokens=merged.n_tokens,
+        n_rows=n_rows,
+        base_tokens=base_tokens,
+        scripts=scripts,
+        script_ids=tuple(index for index, text in base_texts if scripts and contains_target(text, scripts)),
+        place=str(tokenizer),
+        source="bytes" if record is None else EXTENSION_JSON,
+    )
 
 
 def _check_record(
@@ -158,49 +200,6 @@ def _check_record(
             )
 
 
-def _of_record(record: Mapping[str, Any], merged: Tokenizer, tokenizer: Path) -> Extension:
-    tokens = record["tokens"]
-    scripts = record.get("scripts")
-    return _extension(
-        merged,
-        tokenizer,
-        new_ids=[token["id"] for token in tokens],
-        base_ids=[token["base_ids"] for token in tokens],
-        texts=[bytes.fromhex(token["bytes"]) for token in tokens],
-        base_tokens=[index for index in merged.spelling if index < record["first_id"]],
-        n_rows=int(record["n_rows_padded"]),
-        scripts=None if scripts is None else tuple(scripts),
-        source=EXTENSION_JSON,
-    )
-
-
-def _worked_out(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path) -> Extension:
-    """Every token that the model's own tokenizer lacks is new; its bytes are encoded by the merges of that alone."""
-    if own.by_merges is None:
-        raise ModelError(
-            f"{folder}: its tokenizer is no BPE, so what new tokens replace cannot be worked out from their bytes. "
-            f"Merge with vocabopt, which writes {EXTENSION_JSON}."
-        )
-    new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
-    texts = [_text(merged, index) for index in new_ids]
-    # Text as the merges of the tokenizer read it.
-    if own.is_byte_level:
-        spelled = ["".join(char_of_byte()[byte] for byte in text) for text in texts]
-    else:
-        spelled = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
-    return _extension(
-        merged,
-        tokenizer,
-        new_ids=new_ids,
-        base_ids=own.by_merges.encode(spelled),
-        texts=texts,
-        base_tokens=list(own.spelling),
-        n_rows=None,
-        scripts=None,
-        source="bytes",
-    )
-
-
 def _text(side: Tokenizer, index: int) -> bytes:
     """The bytes of text that a token stands for: those of an added token are its content, of a byte piece its byte."""
     if index in side.texts:
@@ -208,43 +207,3 @@ def _text(side: Tokenizer, index: int) -> bytes:
     piece = side.spelling[index]
     is_byte = index not in side.added and piece.startswith("<0x")
     return bytes([int(piece[3:5], 16)]) if is_byte else piece.encode()
-
-
-def _extension(
-    merged: Tokenizer,
-    tokenizer: Path,
-    *,
-    new_ids: Sequence[int],
-    base_ids: Sequence[Sequence[int]],
-    texts: Sequence[bytes],
-    base_tokens: Sequence[int],
-    n_rows: int | None,
-    scripts: tuple[str, ...] | None,
-    source: str,
-) -> Extension:
-    if scripts is None:
-        scripts = find_target_scripts(Counter("".join(text.decode(errors="ignore") for text in texts)))
-    ordered = sorted(base_tokens)
-    whole = range(ordered[0], ordered[-1] + 1)
-    base_tokens = whole if len(whole) == len(ordered) else tuple(ordered)
-    known = set(merged.spelling)
-    return Extension(
-        new_ids=tuple(new_ids),
-        base_ids=tuple(map(tuple, base_ids)),
-        # An id that is no token fails the check against the model's tables, which can name it.
-        base_n_bytes=tuple(tuple(len(_text(merged, i)) if i in known else 0 for i in ids) for ids in base_ids),
-        texts=tuple(texts),
-        n_tokens=merged.n_tokens,
-        n_rows=n_rows,
-        base_tokens=base_tokens,
-        scripts=scripts,
-        script_ids=tuple(
-            index
-            for index in base_tokens
-            if scripts
-            and index in merged.texts
-            and contains_target(merged.texts[index].decode(errors="ignore"), scripts)
-        ),
-        place=str(tokenizer),
-        source=source,
-    )

@@ -123,9 +123,18 @@ def _sweep(
 ) -> SweepRecord:
     run = options.out / "runs" / arm
     if not (run / "run.json").is_file() or not (run / "report.html").is_file():
-        same = {"model": options.model, "base": options.model, "max_added": options.max_added, "seed": options.seed}
-        own = SweepOptions(paths=(str(text),), out=run, evals=held, scripts=script, heldout=0.0, **same)
-        run_sweep(own, console)
+        of_arm = SweepOptions(
+            paths=(str(text),),
+            out=run,
+            base=options.model,
+            model=options.model,
+            evals=held,
+            scripts=script,
+            heldout=0.0,
+            max_added=options.max_added,
+            seed=options.seed,
+        )
+        run_sweep(of_arm, console)
     return read_sweep(run)
 
 
