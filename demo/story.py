@@ -68,19 +68,6 @@ def demo_story(corpus: str | None, size: int | None, out: Path | None, adapt: Se
     )
 
 
-def real_story(model: str, corpus: str | None, size: int | None, out: Path | None, adapt: Sequence[str]) -> Story:
-    """The same with a model and text of the user's.
-
-    Raises:
-        OptionError: no text is named.
-    """
-    from vocabopt.options import default_out
-
-    if corpus is None:
-        raise OptionError(f"--model {model}: no text to adapt it to. Name it: make adapt MODEL={model} CORPUS=PATH.")
-    return Story(model=model, corpus=corpus, out=out or default_out((corpus,), model), size=size, adapt=tuple(adapt))
-
-
 def tell(story: Story) -> int:
     """Sweep, merge, adapt, which writes the report: the exit code of the first command that fails, else 0."""
     name = _name_of_text(story.corpus)
@@ -96,7 +83,12 @@ def tell(story: Story) -> int:
     text = ["--text", f"{name}={story.corpus}"]
     if code := _command("adapt", story.model, "--run", out, "--size", size, *text, *story.adapt, *resume):
         return code
-    show(story.out / "report.html")
+    page = (story.out / "report.html").resolve()
+    click.echo(f"\nThe story: {page}")
+    # Opened where there is a screen to open it on.
+    has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if has_screen and sys.stdout.isatty():
+        webbrowser.open(page.as_uri())
     return 0
 
 
@@ -150,14 +142,6 @@ def _tell(command: Sequence[str]) -> None:
     click.echo(f"\n$ {shlex.join(command)}")
 
 
-def show(page: Path) -> None:
-    """Say where the page is, and open it where there is a screen to open it on."""
-    click.echo(f"\nThe story: {page.resolve()}")
-    has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
-    if has_screen and sys.stdout.isatty():
-        webbrowser.open(page.resolve().as_uri())
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
 @click.option("--model", metavar="MODEL", help="Model to adapt.  [default: a small English one, trained here first]")
 @click.option("--corpus", metavar="PATH", help=f"Text to adapt it to.  [default without --model: {DEMO_CORPUS}]")
@@ -170,8 +154,18 @@ def main(model: str | None, corpus: str | None, size: int | None, out: Path | No
     Without --model a small English base is trained on corpus/en first; nothing is downloaded. Each step is a command,
     printed before it runs; what is done already is not done again.
     """
+    from vocabopt.options import default_out
+
     try:
-        story = real_story(model, corpus, size, out, adapt) if model else demo_story(corpus, size, out, adapt)
+        if model is None:
+            story = demo_story(corpus, size, out, adapt)
+        elif corpus is None:
+            raise OptionError(
+                f"--model {model}: no text to adapt it to. Name it: make adapt MODEL={model} CORPUS=PATH."
+            )
+        else:
+            out = out or default_out((corpus,), model)
+            story = Story(model=model, corpus=corpus, out=out, size=size, adapt=adapt)
         code = tell(story)
     except VocaboptError as error:
         click.echo(f"Error: {error}", err=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import polars as pl
 
@@ -20,11 +20,9 @@ from vocabopt.records import Count, FileRecord, Record, read_record, write_recor
 from vocabopt.text.documents import bytes_of_texts, content_hashes, is_held_out
 from vocabopt.text.utf8 import printable
 
-Selection = Literal["random", "length", "perplexity", "diversity"]
-#: The parts of the text, all of `budget` bytes but the last. The first four are the paper's.
-SELECTIONS: tuple[Selection, ...] = ("random", "length", "perplexity", "diversity")
 NONE, CLEANED, ALL = "none", "cleaned", "all"
-ARMS = (*SELECTIONS, NONE, CLEANED, ALL)
+#: The parts of the text, all of `budget` bytes but the last. The first four are the paper's.
+ARMS = ("random", "length", "perplexity", "diversity", NONE, CLEANED, ALL)
 
 _FILES_OF_A_PATH = 10_000  # numbers of files in train/ that a path has to itself
 _KEPT_NAMES = ("train", "heldout", "text")  # of the sets of a sweep
@@ -40,19 +38,10 @@ class TextSize(Record, frozen=True, kw_only=True):
 
 
 class SplitRecord(FileRecord, frozen=True, kw_only=True):
-    """text/split.json."""
+    """text/split.json. sets: each held-out set, and what is left ("train"). left: its bytes, by the name of a path."""
 
-    NEXT_STEP: ClassVar[str] = "Remove its folder's folder and compare again."
-
-    #: Of each held-out set, and of what is left ("train").
     sets: dict[str, TextSize]
-    #: Bytes of what is left, by path.
     left: dict[str, Count]
-    paths: dict[str, str]
-
-
-class Done(FileRecord, frozen=True, kw_only=True):
-    """done.json of a text: it is whole."""
 
 
 def split_text(options: CompareOptions, console: Console) -> SplitRecord:
@@ -100,8 +89,7 @@ def split_text(options: CompareOptions, console: Console) -> SplitRecord:
             f"--budget {options.budget}: the text has {train.n_bytes:,} bytes beside what is held out, and nothing is "
             "left to select. Give more text or a smaller budget."
         )
-    by_path = {name: size.n_bytes for name, size in left.items()}
-    split = SplitRecord(sets={"train": train, **held}, left=by_path, paths=names)
+    split = SplitRecord(sets={"train": train, **held}, left={name: size.n_bytes for name, size in left.items()})
     write_record(marker, split)
     return split
 
@@ -113,13 +101,9 @@ def text_of(arm: str, options: CompareOptions, split: SplitRecord, console: Cons
         return train
     if arm == NONE:
         return _beginnings(options, split, train)
-    steps: list[Step] = []
-    by: Selection = "random"
+    steps: list[Step] = [*options.steps] if arm == CLEANED else []
+    by: Any = "random" if arm == CLEANED else arm
     reference = None
-    if arm == CLEANED:
-        steps += options.steps
-    else:
-        by = next(selection for selection in SELECTIONS if selection == arm)
     if arm == "perplexity":
         # By default a random part of the text itself is what perplexity is measured by.
         sample = Select(by="random", share=_REFERENCE_SHARE, seed=options.seed + 1)
@@ -142,7 +126,7 @@ def _beginnings(options: CompareOptions, split: SplitRecord, train: Path) -> Pat
     reading = _prepare_options(options, str(train), out)
     paths = [int(Path(file.url).name[:6]) // _FILES_OF_A_PATH for file in find_text(reading).files]
     share = options.budget_bytes / split.sets["train"].n_bytes
-    left = [int(share * split.left[name]) for name in split.paths]
+    left = [int(share * n_bytes) for n_bytes in split.left.values()]
     for shard in _shards(options, str(train)):
         kept = []
         for source, text in shard.documents.select("source", "text").iter_rows():
@@ -151,7 +135,7 @@ def _beginnings(options: CompareOptions, split: SplitRecord, train: Path) -> Pat
                 kept.append(text)
         numbers = [f"{shard.number}:{i}" for i in range(len(kept))]
         Work(out, "jsonl.zst").write_output("clean", shard.number, pl.DataFrame({"id": numbers, "text": kept}))
-    write_record(out / "done.json", Done())
+    write_record(out / "done.json", FileRecord())
     return out / "clean"
 
 

@@ -57,7 +57,7 @@ def compare(options: CompareOptions, console: Console) -> CompareRecord:
         )
     split = split_text(options, console)
     folder = options.out / "text"
-    held = {name: str(folder / "heldout" / name) for name in split.paths}
+    held = {name: str(folder / "heldout" / name) for name in split.left}
     held |= {name: str(folder / "evals" / name) for name in options.evals}
     texts = {arm: text_of(arm, options, split, console) for arm in ARMS}
     # All the text first: it decides the script and the size for the others.
