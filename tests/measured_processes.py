@@ -10,7 +10,8 @@ from stages import CONTEXT, tiny_llama
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from trainer.adaptation.measurements import EvalText, Measurements
+from trainer.adaptation.arm import Measurements
+from trainer.adaptation.inputs import EvalText
 from trainer.document_ends import document_ends
 from trainer.processes import join_processes
 from vocabopt.console import Console

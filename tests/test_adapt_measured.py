@@ -22,9 +22,8 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from trainer.adaptation import AdaptOptions, adapt
-from trainer.adaptation.finish import model_card
 from trainer.adaptation.record import AdaptRecord
-from trainer.adaptation.table import notes, stages_table
+from trainer.adaptation.table import model_card, notes, stages_table
 from trainer.memory.machine import highest_bytes, of_arm
 from trainer.memory.plan_report import PlanOptions, plan_report
 from trainer.stages.settings import StepBatch

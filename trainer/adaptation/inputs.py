@@ -1,14 +1,15 @@
 """The text of an adaptation, read once: what each stage trains on, what is measured, how large a step is."""
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
 import torch
+import xxhash
 
 from trainer.adaptation.checks import Checked
-from trainer.adaptation.measurements import EvalText, eval_text
 from trainer.data import (
     HeldOut,
     PackedText,
@@ -22,13 +23,14 @@ from trainer.data import (
     target_and_replays,
 )
 from trainer.document_ends import NONE, DocumentEnds, document_ends
+from trainer.evaluate import Role, role_of_text
 from trainer.evaluate.run import load_tokenizer
 from trainer.options import AdaptOptions
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
 from trainer.stages.settings import StepBatch
 from vocabopt.console import Console
-from vocabopt.errors import OptionError
+from vocabopt.errors import CorpusError, OptionError
 from vocabopt.folder import digest
 from vocabopt.run_directory import read_sweep
 from vocabopt.text.corpus import named_set, tell_shared
@@ -37,6 +39,49 @@ from vocabopt.text.documents import texts_of
 DEFAULT_HELDOUT = 0.05
 #: Up to here repeated text is nearly as good as new text (Muennighoff et al., arXiv 2305.16264).
 MOST_PASSES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalText:
+    """Documents that are measured, never trained on. role: of the target language, or of the base's."""
+
+    name: str
+    role: Role
+    documents: tuple[str, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(len(document.encode()) for document in self.documents)
+
+
+def _eval_text(
+    name: str, documents: Iterable[str], *, scripts: Sequence[str] | None, is_base: bool, max_bytes: int, place: str
+) -> EvalText:
+    """A text of at most `max_bytes`, its documents picked by content, so that the order of files does not matter.
+
+    Args:
+        scripts: of the target; None or empty where the script does not tell the languages apart.
+        is_base: named to be of the base language; otherwise the script decides.
+        place: where the documents are, for messages.
+
+    Raises:
+        CorpusError: there are no documents.
+    """
+    # Those with the lowest content hashes that fit together, at least one; repeated ones stay.
+    kept: list[tuple[int, int, str]] = []  # a heap, the highest hash on top (negated)
+    n_bytes = 0
+    for number, document in enumerate(documents):
+        heapq.heappush(kept, (-xxhash.xxh3_64_intdigest(document.encode()), -number, document))
+        n_bytes += len(document.encode())
+        while len(kept) > 1 and n_bytes > max_bytes:
+            n_bytes -= len(heapq.heappop(kept)[2].encode())
+    if not kept:
+        raise CorpusError(
+            f"{place}: no documents to measure on. Give text of more documents, or name one to measure on with --eval "
+            "NAME=PATH and hold none out (--heldout 0)."
+        )
+    texts = tuple(text for _, _, text in sorted(kept, reverse=True))
+    return EvalText(name=name, role="base" if is_base else role_of_text(texts, scripts), documents=texts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +177,7 @@ def read_inputs(checked: Checked, console: Console) -> Inputs:
         **vars(checked),
         text=cut_text(scanned, budget_bytes=budget, stage_shares=checked.plan.shares(), seed=options.seed),
         evals=tuple(
-            eval_text(
+            _eval_text(
                 name,
                 of_text,
                 scripts=checked.extension.scripts,

@@ -9,11 +9,9 @@ import msgspec
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from trainer.adaptation.arm import Arm, Run, pack_arm, run_arm
+from trainer.adaptation.arm import Arm, Measurements, Run, bits_per_byte, pack_arm, run_arm
 from trainer.adaptation.checks import check_early, check_folder, take_folder
-from trainer.adaptation.finish import finish_weights, is_rounded, write_card
-from trainer.adaptation.inputs import Inputs, read_inputs, step_batch
-from trainer.adaptation.measurements import EvalText, Measurements, bits_per_byte
+from trainer.adaptation.inputs import EvalText, Inputs, read_inputs, step_batch
 from trainer.adaptation.record import (
     ADAPT_JSON,
     AdaptRecord,
@@ -23,12 +21,15 @@ from trainer.adaptation.record import (
     StageRecord,
     StartRecord,
     TextRecord,
+    WeightsRecord,
     bits_after,
 )
+from trainer.adaptation.table import model_card
 from trainer.data import PackedText, exposure
 from trainer.evaluate import Gate, continuations, pick_prompts
 from trainer.evaluate.run import load_tokenizer, n_reloaded_otherwise
-from trainer.init import init_model, save_model
+from trainer.init import dtype_of, init_model, link_model, load_model, save_model
+from trainer.init.models import dtype_name
 from trainer.memory import predict_stage
 from trainer.memory.build import outline_of
 from trainer.memory.machine import Written, highest_bytes, of_arm
@@ -41,9 +42,11 @@ from trainer.stages import StageSettings, is_finished
 from trainer.stages.checkpoints import check_room
 from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
+from vocabopt.folder import is_own, write_bytes_atomic
 from vocabopt.records import read_record, write_record
 from vocabopt.versions import versions
 
+_CARD = "README.md"
 #: Windows measured at once.
 _EVAL_BATCH = 8
 
@@ -136,9 +139,9 @@ def adapt(
     write(samples=_samples(start.continued, arm, run))
     if options.control:
         _train_control(control, run, start, lambda found: write(control=found))
-    weights = finish_weights(options.out / "model", inputs.model, arm, run)
+    weights = _finish_weights(options.out / "model", arm, run)
     finished = msgspec.structs.replace(record, status="finished", weights=weights)
-    main_only(lambda: write_card(options.out / "model", finished))
+    main_only(lambda: write_bytes_atomic(options.out / "model" / _CARD, model_card(finished).encode()))
     # Last: where adapt.json says that it is finished, the model is there.
     write(status="finished", weights=weights)
     return record
@@ -227,6 +230,42 @@ def _samples(continued: Mapping[str, str], arm: Arm, run: Run) -> tuple[SampleRe
         SampleRecord(prompt=prompt, before=before, after=now)
         for (prompt, before), now in zip(continued.items(), after, strict=True)
     )
+
+
+# --- Where it ends ----------------------------------------------------------------------------------------------------
+
+
+def _is_rounded(inputs: Inputs) -> bool:
+    """Whether weights that trained in 32 bits are finished in the 16 of their base."""
+    return inputs.dtype == "float32" and dtype_of(inputs.model) in (torch.bfloat16, torch.float16)
+
+
+def _finish_weights(folder: Path, arm: Arm, run: Run) -> WeightsRecord:
+    """OUT/model without its card: the last stage's weights with the merged tokenizer's files, byte for byte.
+
+    Weights that trained in 32 bits are rounded to the base's type where that has 16, as a base in bf16 is published and
+    served, and measured again; the last stage's folder keeps all bits.
+    """
+    rounds, of_base = _is_rounded(run.inputs), dtype_of(run.inputs.model)
+    files = {
+        str(path.relative_to(arm.tokenizer)): path.read_bytes()
+        for path in sorted(arm.tokenizer.rglob("*"))
+        if path.is_file() and path.name != _CARD and not is_own(path.name)
+    }
+
+    def write() -> None:
+        if rounds:
+            save_model(load_model(arm.last_model, dtype=of_base), folder, files=files)
+        else:
+            link_model(arm.last_model, folder, files=files)
+
+    main_only(write)
+    scores = None
+    if rounds:
+        scores = bits_per_byte(run.scores("the rounded weights", run.load(folder), load_tokenizer(str(folder))))
+    trained = run.inputs.dtype
+    saved = dtype_name(of_base) if rounds else trained
+    return WeightsRecord(base=dtype_name(of_base), trained=trained, saved=saved, bits_per_byte=scores)
 
 
 # --- What it says of itself -------------------------------------------------------------------------------------------
@@ -332,7 +371,7 @@ def _check_room(inputs: Inputs, arms: Sequence[Arm]) -> None:
             frees_start=inputs.device.type != "cpu" and (is_first or n_left < len(arm.plan.stages)),
         )
     # What is not rounded is a link.
-    if is_rounded(getattr(torch, inputs.dtype), inputs.model):
+    if _is_rounded(inputs):
         written.append(Written(n_bytes=2 * sizes[0]))
     what = f"the {len(written)} whole models that are to be written (--keep-stages {inputs.options.keep_stages}) take"
     check_room(arms[0].folder, highest_bytes(written), what)

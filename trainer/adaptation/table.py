@@ -1,6 +1,7 @@
-"""The result of an adaptation on a terminal."""
+"""The result of an adaptation: on a terminal, and as the model card (README.md of the finished model)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from rich.table import Table
 
@@ -77,3 +78,136 @@ def notes(record: AdaptRecord) -> list[str]:
     )
     told.append(f"Model: {record.out}/model")
     return told
+
+
+# --- The model card ---------------------------------------------------------------------------------------------------
+
+
+def model_card(record: AdaptRecord) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads; every number is one of adapt.json."""
+    name, weights, control = Path(record.model).name, record.weights, record.control
+    assert weights is not None, "the card is written after the weights"
+    # What the figures are of, where the weights here are not bit for bit those that were measured.
+    rounded = f"Weights are {weights.saved}."
+    if weights.bits_per_byte is not None:
+        found = "; ".join(f"{text} {bits:.4f}" for text, bits in weights.bits_per_byte.items())
+        rounded = (
+            f"The figures are of the trained weights, {weights.trained}. Those in this folder are rounded to "
+            f"{weights.saved}, the type of the base. Bits per byte after rounding: {found}."
+        )
+    measured = _table(
+        {
+            "text": "---",
+            "language": "---",
+            "bytes": "---:",
+            "tokens per byte, base": "---:",
+            "here": "---:",
+            "base -> here": "---",
+            **({"control, original tokenizer": "---:"} if control else {}),
+        },
+        (
+            (
+                text_name,
+                text.role,
+                f"{text.n_bytes:,}",
+                f"{text.n_tokens_before / text.n_bytes:.4f}",
+                f"{text.n_tokens_after / text.n_bytes:.4f}",
+                gained(record, text_name),
+                *((shown(control.after.get(text_name), ".4f"),) if control else ()),
+            )
+            for text_name, text in record.texts.items()
+        ),
+    )
+    numbers = (
+        "trainable parameters",
+        "tokens",
+        "bytes",
+        "seconds",
+        *(f"bits per byte, {text}" for text in record.texts),
+    )
+    stages = _table(
+        {"stage": "---", **dict.fromkeys(numbers, "---:")},
+        (
+            (
+                stage.name,
+                f"{stage.n_trainable:,}",
+                f"{stage.tokens:,}",
+                f"{stage.bytes:,}",
+                f"{stage.seconds:.0f}",
+                *(shown(stage.bits_per_byte.get(text), ".4f") for text in record.texts),
+            )
+            for stage in record.stages
+        ),
+    )
+    return f"""\
+---
+base_model: {name}
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+- vocabopt
+- vocabulary-extension
+- continual-pretraining
+---
+
+# {name} with {record.n_added:,} added tokens
+
+Made by vocabopt {record.versions["vocabopt"]} from `{name}`: the tokenizer gained {record.n_added:,} \
+tokens by real merges behind the base's own, so text of other scripts tokenises as before. New rows were \
+initialised by `{record.init}`, then trained in stages (plan `{record.plan}`) on \
+{shown_bytes(record.training_text.n_bytes)} of text.
+
+## Measured
+
+On documents held out of training. Bits per byte do not depend on the tokenizer; lower is better.
+
+{measured}
+
+{rounded}
+
+## Training
+
+{stages}
+
+## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+```
+
+## Limits
+
+{_limits(record)}
+"""
+
+
+def _table(headers: Mapping[str, str], rows: Iterable[Iterable[str]]) -> str:
+    """headers: to which side each column leans."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, headers.values(), *rows))
+
+
+def _limits(record: AdaptRecord) -> str:
+    exposure, ends = record.exposure, record.document_ends
+    unseen = f"Of {exposure.n_new:,} new rows {exposure.n_unseen:,} were never seen in training"
+    told = [f"{unseen}; the median was seen {exposure.median:,} times."]
+    base = [name for name, text in record.texts.items() if text.role == "base"]
+    if base:
+        told.append("On base-language text: " + "; ".join(f"{name} {gained(record, name)}" for name in base) + ".")
+    else:
+        told.append("Forgetting of the base language was not measured.")
+    if record.control is None:
+        told.append(
+            "No control (the original tokenizer on the same text) was trained, so what the new tokens are worth in "
+            "quality is not known; what they save in tokens is above."
+        )
+    start, end = ("nothing" if token is None else f"`{token}`" for token in (ends.start, ends.end))
+    told += record.warnings
+    told.append(
+        f"Documents of the training text were opened by {start} and closed by {end}; figures are of documents opened "
+        "so."
+    )
+    told.append("The licence is that of the base model and of the training text.")
+    return "\n".join(told)
