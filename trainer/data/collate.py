@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from trainer.data.packing import PackedText
+from trainer.init.models import eval_mode
 from vocabopt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -97,17 +98,13 @@ def _keeps_apart(model: "PreTrainedModel", collate: Collator) -> bool:
     other[:, :_FIRST] = (other[:, :_FIRST] + 1 + n_rows // 2) % n_rows
     positions = torch.cat([torch.arange(_FIRST), torch.arange(_SECOND)])
     device = next(model.parameters()).device
-    was_training = model.training
-    model.train(False)
     try:
         logits = []
-        for rows in (ids, other):
-            batch = collate([{"input_ids": row, "position_ids": positions} for row in rows])
-            batch = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
-            with torch.no_grad():
+        with eval_mode(model):
+            for rows in (ids, other):
+                batch = collate([{"input_ids": row, "position_ids": positions} for row in rows])
+                batch = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
                 logits.append(model(**batch).logits[:, _FIRST:].float())
     except (TypeError, ValueError, RuntimeError, IndexError):
         return False  # it does not take such a batch
-    finally:
-        model.train(was_training)
     return bool((logits[0] - logits[1]).abs().max() <= 1e-6 * logits[0].std())

@@ -9,6 +9,7 @@ import xxhash
 
 from trainer.document_ends import DocumentEnds, document_ends
 from trainer.evaluate.score import positions_of
+from trainer.init.models import eval_mode
 from trainer.out_of_memory import memory_guard
 
 if TYPE_CHECKING:
@@ -31,16 +32,13 @@ def pick_prompts(documents: Iterable[str], *, n: int = 5, seed: int = 0) -> list
         for document in documents
         if len(document.strip()) > PROMPT_CHARS
     }
-    # More than needed: some may begin alike.
-    chosen = [_beginning(hashed[key]) for key in heapq.nsmallest(4 * n, hashed)]
-    return list(dict.fromkeys(chosen))[:n]
-
-
-def _beginning(document: str) -> str:
-    head = document.strip()[: PROMPT_CHARS + 1]
-    # A space as the 41st character ends a whole word of the 40 before it.
-    cut = head.rfind(" ")
-    return head[:cut].rstrip() if cut > 0 else head[:PROMPT_CHARS]
+    beginnings = []
+    for key in heapq.nsmallest(4 * n, hashed):  # more than needed: some may begin alike
+        head = hashed[key].strip()[: PROMPT_CHARS + 1]
+        # A space as the 41st character ends a whole word of the 40 before it.
+        cut = head.rfind(" ")
+        beginnings.append(head[:cut].rstrip() if cut > 0 else head[:PROMPT_CHARS])
+    return list(dict.fromkeys(beginnings))[:n]
 
 
 @memory_guard("samples are written", lambda: "Leave them out (--samples 0), or use --precision bf16.")
@@ -65,13 +63,8 @@ def continuations(
         The text after each prompt; its last character may be incomplete, which shows as U+FFFD.
     """
     ends = ends or document_ends(tokenizer)
-    was_training = model.training
-    model.train(False)
-    try:
-        with torch.no_grad():
-            return [_continued(model, tokenizer, prompt, n_tokens, ends) for prompt in prompts]
-    finally:
-        model.train(was_training)
+    with eval_mode(model):
+        return [_continued(model, tokenizer, prompt, n_tokens, ends) for prompt in prompts]
 
 
 def _continued(
@@ -93,18 +86,11 @@ def _continued(
         # A model without a cache reads all of it each time.
         cache = getattr(answer, "past_key_values", None)
         given.append(token)
-    return _decoded_inside(tokenizer, written)
-
-
-def _decoded_inside(tokenizer: "PreTrainedTokenizerBase", ids: list[int]) -> str:
-    """The text of `ids` as it stands inside a text: decoded alone, the first token would lose its space.
-
-    Not behind the prompt's own ids: where those end in byte tokens and broken ones follow, decoders with byte fallback
-    give up both.
-    """
+    # Decoded alone, the first token would lose its space. Not behind the prompt's own ids: where those end in byte
+    # tokens and broken ones follow, decoders with byte fallback give up both.
     anchor = tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]
     head, whole = (
         str(tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        for part in (anchor, anchor + ids)
+        for part in (anchor, anchor + written)
     )
     return whole.removeprefix(head)

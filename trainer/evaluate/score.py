@@ -10,7 +10,6 @@ Shapes: B windows, T positions, P scored positions of a batch, V rows of the out
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from trainer.document_ends import DocumentEnds, document_ends
+from trainer.init.models import dtype_name, eval_mode
 from trainer.lost_characters import LostCharacters
 from trainer.out_of_memory import is_out_of_memory
 from vocabopt.errors import ModelError, OptionError
@@ -235,20 +235,30 @@ def score_text(
     windows = reader.windows(documents, context_tokens, stride)
     start = (ends or document_ends(tokenizer)).start_id
     nll_nats, n_scored = 0.0, 0
-    with _measuring(model, context_tokens, batch_size):
-        losses = TokenLosses(model)
-        for batch in batches_of(windows, batch_size * (context_tokens - 1)):
-            # float64, on the CPU: some devices have none.
-            nll_nats += float(losses(*_tensors(batch, start, model.device)).cpu().double().sum())
-            if start is None:
-                nll_nats += math.log(len(tokenizer)) * sum(window.n_scored == len(window.ids) for window in batch)
-            n_scored += sum(window.n_scored for window in batch)
-            if advance is not None:
-                advance(reader.n_bytes * n_scored // reader.n_tokens)
+    try:
+        with eval_mode(model):
+            losses = TokenLosses(model)
+            for batch in batches_of(windows, batch_size * (context_tokens - 1)):
+                # float64, on the CPU: some devices have none.
+                nll_nats += float(losses(*_tensors(batch, start, model.device)).cpu().double().sum())
+                if start is None:
+                    nll_nats += math.log(len(tokenizer)) * sum(window.n_scored == len(window.ids) for window in batch)
+                n_scored += sum(window.n_scored for window in batch)
+                if advance is not None:
+                    advance(reader.n_bytes * n_scored // reader.n_tokens)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        smaller = "a smaller --batch (in adapt: --micro-batch)"
+        fewer = smaller if batch_size > 1 else "a smaller --context, or --precision bf16"
+        raise OptionError(
+            f"--batch {batch_size}: {batch_size} windows of {context_tokens:,} tokens do not fit into the memory of "
+            f"{model.device}. Try {fewer}."
+        ) from error
     if not math.isfinite(nll_nats):
         raise ModelError(
             f"{type(model).__name__}: its losses are not numbers ({nll_nats}); its weights are broken, or too large "
-            f"for {str(model.dtype).removeprefix('torch.')}. Try --precision fp32, or an earlier checkpoint."
+            f"for {dtype_name(model.dtype)}. Try --precision fp32, or an earlier checkpoint."
         )
     return TextScore(
         n_documents=reader.n_documents,
@@ -332,25 +342,3 @@ def _tensors(batch: list[Window], start: int | None, device: torch.device) -> tu
     places = torch.arange(width)[None]
     is_scored = (places >= begins) & (places < ends)
     return input_BT, target_BT, is_scored.to(device)
-
-
-@contextmanager
-def _measuring(model: "PreTrainedModel", context_tokens: int, batch_size: int) -> Iterator[None]:
-    """No dropout and no gradients; the model is left as it was. Raises OptionError: no memory."""
-    was_training = model.training
-    model.train(False)
-    try:
-        # Not inference_mode: what a model keeps from there, it could not train with.
-        with torch.no_grad():
-            yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        smaller = "a smaller --batch (in adapt: --micro-batch)"
-        fewer = smaller if batch_size > 1 else "a smaller --context, or --precision bf16"
-        raise OptionError(
-            f"--batch {batch_size}: {batch_size} windows of {context_tokens:,} tokens do not fit into the memory of "
-            f"{model.device}. Try {fewer}."
-        ) from error
-    finally:
-        model.train(was_training)

@@ -248,6 +248,19 @@ def place_model(model: "PreTrainedModel", device: torch.device) -> "PreTrainedMo
     return model
 
 
+@contextmanager
+def eval_mode(model: "PreTrainedModel") -> Iterator[None]:
+    """No dropout and no gradients; the model is left as it was."""
+    was_training = model.training
+    model.train(False)
+    try:
+        # Not inference_mode: what a model keeps from there, it could not train with.
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
 def dtype_of(path: str | Path) -> torch.dtype:
     """What a model's weights are in: most of them, else what config.json says."""
     checked = checked_config(model_folder(path))
