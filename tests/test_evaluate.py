@@ -221,7 +221,7 @@ def test_characters_that_a_byte_level_tokenizer_lacks_are_counted(
     model = tiny_model("llama", 2_100)
     found = score_text(model, tokenizer, documents, context_tokens=32, batch_size=2)
     assert (found.n_lost_chars, found.n_unknown_tokens) == (4, n_unknown)
-    note = loss_note("ko", n_unknown_tokens=found.n_unknown_tokens, n_lost_chars=found.n_lost_chars)
+    note = loss_note("ko", found)
     assert note is not None
     assert note.startswith("ko: the tokenizer has no token for 4 of its characters: they are lost")
     assert (found + found).n_lost_chars == 8

@@ -67,8 +67,7 @@ class Measurements:
         if kept is None:
             main_only(lambda: write_record(path, MeasuredRecord(texts=scores)))
         for name, score in scores.items():
-            losses = {"n_unknown_tokens": score.n_unknown_tokens, "n_lost_chars": score.n_lost_chars}
-            if (note := loss_note(name, **losses)) is not None:
+            if (note := loss_note(name, score)) is not None:
                 # Every model of a run loses about the same of it.
                 tell(f"lost in {name}", note)
         return scores

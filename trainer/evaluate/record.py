@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.evaluate.score import loss_note
+from trainer.evaluate.score import TextScore, loss_note
 from trainer.evaluate.tasks import KOBEST
 from vocabopt.records import FileRecord, Record
 from vocabopt.report.text import plain
@@ -14,15 +14,9 @@ _NAME_LIMIT = 60
 _NOTE_LIMIT = 500
 
 
-class TextResult(Record, frozen=True, kw_only=True):
-    """A `TextScore` with its ratios."""
+class TextResult(TextScore, frozen=True, kw_only=True):
+    """With its ratios, as they are stored for who reads the file."""
 
-    n_documents: int
-    n_bytes: int
-    n_tokens: int
-    n_unknown_tokens: int
-    n_lost_chars: int
-    nll_nats: float
     tokens_per_byte: float
     bits_per_byte: float
     nats_per_token: float
@@ -129,8 +123,7 @@ def notes(record: EvalRecord) -> list[str]:
             "numbers are of its ids; vocabopt verify shows where they differ."
         )
     for name, text in record.texts.items():
-        losses = {"n_unknown_tokens": text.n_unknown_tokens, "n_lost_chars": text.n_lost_chars}
-        said += filter(None, [loss_note(plain(name, _NAME_LIMIT), **losses)])
+        said += filter(None, [loss_note(plain(name, _NAME_LIMIT), text)])
     said += [
         f"{name}: the tokenizer joins {task.n_joined:,} choices with the end of their prompts, so that a part of "
         "them is not scored. Compare such numbers with care."

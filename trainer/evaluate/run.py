@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 from tokenizers import Tokenizer
 
@@ -121,7 +122,7 @@ def evaluate(options: EvalOptions, console: Console) -> EvalRecord:
                 advance=advance,
             )
         ratios = {ratio: getattr(score, ratio) for ratio in ("tokens_per_byte", "bits_per_byte", "nats_per_token")}
-        results[name] = TextResult(**{field: getattr(score, field) for field in score.__struct_fields__}, **ratios)
+        results[name] = TextResult(**msgspec.structs.asdict(score), **ratios)
     return EvalRecord(
         model=options.model,
         tokenizer=tokenizer_folder,

@@ -185,17 +185,17 @@ class TextScore(Record, frozen=True, kw_only=True):
         return TextScore(**{name: getattr(self, name) + getattr(other, name) for name in fields})
 
 
-def loss_note(name: str, *, n_unknown_tokens: int, n_lost_chars: int) -> str | None:
+def loss_note(name: str, score: TextScore) -> str | None:
     """What a text cost too little for; None where all of it was scored."""
-    if n_lost_chars:
+    if score.n_lost_chars:
         return (
-            f"{name}: the tokenizer has no token for {n_lost_chars:,} of its characters: they are lost and cost too "
-            "little, so its bits per byte are too low."
+            f"{name}: the tokenizer has no token for {score.n_lost_chars:,} of its characters: they are lost and cost "
+            "too little, so its bits per byte are too low."
         )
-    if n_unknown_tokens:
+    if score.n_unknown_tokens:
         return (
-            f"{name}: {n_unknown_tokens:,} tokens are unknown ones: that text is lost and cost too little, so its bits "
-            "per byte are too low."
+            f"{name}: {score.n_unknown_tokens:,} tokens are unknown ones: that text is lost and cost too little, so "
+            "its bits per byte are too low."
         )
     return None
 

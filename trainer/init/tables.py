@@ -14,7 +14,7 @@ Memory: a chunk of new rows in float32 at a time, never a second table.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trainer.init.extension import MIN_NORM_ROWS, Extension
 from trainer.init.record import InitLog, NormLog, RowGroup, TableLog
-from trainer.layout import layout_of
+from trainer.layout import ModelLayout, layout_of
 from trainer.options import InitMethod
 from trainer.out_of_memory import memory_guard
 from vocabopt.errors import ModelError
@@ -151,13 +151,7 @@ def init_model(
         n_new=len(tokens),
         tables=tuple(logs),
         notes=tuple(
-            _notes(
-                extension,
-                [target.rule for target in targets if target.parameter],
-                method,
-                match_norm,
-                is_tied=layout.is_tied,
-            )
+            _notes(extension, method, match_norm, {target.rule for target in targets if target.parameter}, layout)
         ),
     )
 
@@ -306,11 +300,11 @@ def _row_group(table_VD: Tensor, ids: Sequence[int], kind: Literal["base", "new"
 
 
 def _notes(
-    extension: Extension, rules: Sequence[Rule], method: InitMethod, match_norm: bool, *, is_tied: bool
+    extension: Extension, method: InitMethod, match_norm: bool, rules: Set[Rule], layout: ModelLayout
 ) -> Iterator[str]:
     """Args: rules: of the tables that the model has."""
     at_norm = "base-ids-at-norm" in rules
-    if is_tied:
+    if layout.is_tied:
         input_rule, output_rule = _RULES[method]
         if input_rule != output_rule:
             yield (
