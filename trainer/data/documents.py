@@ -256,10 +256,7 @@ def scan_text(
 
 
 def _scan(
-    source: TextSource,
-    held_out: HeldOut | None,
-    exclude: NDArray[np.uint64] | None,
-    advance: Callable[[int], None],
+    source: TextSource, held_out: HeldOut | None, exclude: NDArray[np.uint64] | None, advance: Callable[[int], None]
 ) -> tuple[ScannedSource, int]:
     """What pass one learns of a source, and the stored bytes that it read."""
     hashes, sizes, usable = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint32)], [np.zeros(0, bool)]

@@ -3,14 +3,7 @@
 from pathlib import Path
 
 from trainer.init.extension import read_extension
-from trainer.init.models import (
-    checked_config,
-    load_model,
-    model_folder,
-    refuse_quantized,
-    save_model,
-    tokenizer_files,
-)
+from trainer.init.models import checked_config, load_model, model_folder, refuse_quantized, save_model, tokenizer_files
 from trainer.init.record import INIT_JSON, InitRecord
 from trainer.init.tables import init_model
 from trainer.options import InitOptions
