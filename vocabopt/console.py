@@ -24,8 +24,8 @@ from rich.progress import (
 from rich.text import Text
 
 from vocabopt.amounts import shown_bytes
+from vocabopt.errors import listen
 from vocabopt.signals import end_if_stopped
-from vocabopt.text import notices
 
 Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]
 _PLAIN_EVERY_SECONDS = 5.0
@@ -42,7 +42,7 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        notices.silence() if quiet else notices.listen(self.note)
+        listen(None if quiet else self.note)
         self.rich = RichConsole(stderr=True)
         self.seconds: dict[str, float] = {}
 

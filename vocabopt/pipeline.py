@@ -25,10 +25,10 @@ from vocabopt.console import Console
 from vocabopt.errors import CorpusError
 from vocabopt.folder import write_json_atomic, write_parquet_atomic
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
-from vocabopt.growth.document_proof import prove_base
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
+from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
-from vocabopt.growth.segment import Segmentation, segment
+from vocabopt.growth.symbols import Segmentation, segment
 from vocabopt.options import SweepOptions
 from vocabopt.records import (
     BaseRecord,
@@ -46,7 +46,7 @@ from vocabopt.run_directory import RUN_JSON, SWEEP_JSON, read_counts, read_union
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
-from vocabopt.text.prepared import PREPARE_JSON, prepare_record
+from vocabopt.text.finding import PREPARE_JSON, prepare_record
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer, load_base

@@ -17,10 +17,9 @@ from trainer.document_ends import DocumentEnds
 from trainer.evaluate import Role, TextScore, loss_note, role_of_text, score_text
 from trainer.processes import from_main, main_only, n_processes
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError
+from vocabopt.errors import CorpusError, tell
 from vocabopt.fields import COUNT, NUMBER, Shape, check_fields
 from vocabopt.folder import FORMAT_VERSION, digest, read_json, write_json_atomic
-from vocabopt.text.notices import tell
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocabopt.errors import ModelError, ModelSpecError
+from vocabopt.errors import ModelError, ModelSpecError, tell
 from vocabopt.failures import refusal
 from vocabopt.model.architecture import Architecture, read_architecture
 from vocabopt.model.weights import StoredTables, stored_tables
-from vocabopt.text.notices import tell
 from vocabopt.text.utf8 import json_value, read_utf8
 
 

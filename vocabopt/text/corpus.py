@@ -7,12 +7,11 @@ from typing import Literal, TypeAlias
 
 import xxhash
 
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, tell
 from vocabopt.text.finding import Found, expanded, find, identity
-from vocabopt.text.languages import language_of
-from vocabopt.text.notices import tell
 from vocabopt.text.readers import ReadOptions, read_blocks
-from vocabopt.text.scripts import dominant_script
+from vocabopt.text.scripts import dominant_script, language_of
+from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.text.storage import open_stored, reading, remote
 
 Role: TypeAlias = Literal["train", "protected", "eval"]
@@ -20,7 +19,6 @@ Role: TypeAlias = Literal["train", "protected", "eval"]
 ONLY_SET = "text"  # the name of the set when no folder names a language
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_RESERVED_NAMES = ("train", "heldout")
 # Where file systems keep what changes with a file's content, the surest first.
 _REMOTE_IDENTITY = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 _N_SAMPLE_FILES = 4
@@ -144,7 +142,7 @@ def _text_set(name: str, role: Role, found: Sequence[Found]) -> TextSet:
 def _check_name(name: str, option: str, sets: Mapping[str, TextSet]) -> None:
     if not _NAME.fullmatch(name):
         raise OptionError(f"{option}: a name is made of A-Z a-z 0-9 _ . - and begins with a letter or digit")
-    if name in _RESERVED_NAMES:
+    if name in (TRAIN, HELDOUT):
         raise OptionError(f"{option}: the name {name} is kept for a part of the target; choose another")
     if name in sets:
         raise OptionError(f"{option}: there is a text set {name} already; choose another name")
