@@ -22,7 +22,7 @@ nobody listens, nothing is printed.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 #: What --base takes, in help and in messages.
 BASES = (
@@ -77,6 +77,11 @@ class ForgettingError(PromiseError): ...
 def quoted(text: str, limit: int) -> str:
     """Text as a message shows it: in quotes, on one line; of a longer one its beginning, and how long it is."""
     return repr(text) if len(text) <= limit else f"{text[:limit]!r}... ({len(text):,} characters)"
+
+
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """Names as a message shows them: the first of them, and dots where there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def how_to_install(extra: str) -> str:

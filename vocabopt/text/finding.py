@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from vocabopt.amounts import counted
-from vocabopt.errors import CorpusError, tell
+from vocabopt.errors import CorpusError, first_of, tell
 from vocabopt.folder import read_json
 from vocabopt.text.storage import STDIN, file_format, reading, remote
 
@@ -32,7 +32,6 @@ _MAY_HOLD_TEXT = re.compile(
     re.IGNORECASE,
 )
 _CHAIN = re.compile(r"((?:[a-z0-9]+::)*)(.*?)((?:::.*)?)", re.DOTALL)  # simplecache::, zip://folder, ::archive.zip
-_N_SHOWN = 3
 
 CLEAN, REMOVED, WORK = "clean", "removed", "work"
 PREPARE_JSON, OPTIONS_JSON = "prepare.json", "options.json"
@@ -164,7 +163,7 @@ class _Walk:
     def tell_left_out(self) -> None:
         """Name files that may hold text and are not taken."""
         if n := len(self.left_out):
-            shown = ", ".join(sorted(self.left_out)[:_N_SHOWN]) + (", ..." if n > _N_SHOWN else "")
+            shown = first_of(sorted(self.left_out))
             left_out = f"{counted(n, 'file')} that may hold text {'is' if n == 1 else 'are'} left out"
             tell(
                 f"left out of {self.root}",

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 import polars as pl
 
-from vocabopt.errors import CorpusError, DamagedFileError
+from vocabopt.errors import CorpusError, DamagedFileError, first_of
 from vocabopt.options import ReadOptions
 
 #: Decompressed bytes, and how many stored bytes are read by then; of the last ones there are none.
@@ -108,7 +108,7 @@ class Source:
 
     def no_column(self, names: Sequence[str]) -> CorpusError:
         """What to say of a file whose records have other columns."""
-        listed = ", ".join(names[:_SHOWN_COLUMNS]) + (", ..." if len(names) > _SHOWN_COLUMNS else "")
+        listed = first_of(names, _SHOWN_COLUMNS)
         return CorpusError(f"{self.url}: no column {self.column!r}; name the text with --column: {listed}")
 
     def watching(self, chunks: Chunks) -> Chunks:

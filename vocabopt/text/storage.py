@@ -16,8 +16,7 @@ from typing import IO, Any, cast
 import zstandard
 
 from vocabopt.errors import CorpusError, DamagedFileError, OptionError, VocaboptError, how_to_install
-from vocabopt.failures import is_failure, is_panic, refusal
-from vocabopt.signals import end_if_stopped
+from vocabopt.failures import end_if_stopped, is_failure, is_panic, refusal
 from vocabopt.text.utf8 import printable
 
 STDIN = "-"
