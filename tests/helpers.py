@@ -19,7 +19,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from vocabopt.growth.chunk_kernel import scan_documents
 from vocabopt.growth.counts import ChunkCounts, Documents, SetStats, count_chunks
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks
-from vocabopt.growth.segment import Segmentation, segment
+from vocabopt.growth.symbols import Segmentation, segment
 from vocabopt.merging.export import merged_tokenizer_json
 from vocabopt.merging.extension import grown as grown_addition
 from vocabopt.text.sets import HELDOUT, TRAIN

@@ -28,9 +28,8 @@ from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
 from vocabopt.choice.complexity import embedding_table, table_of_base
-from vocabopt.errors import BaseTokenizerError, ModelSpecError
+from vocabopt.errors import BaseTokenizerError, ModelSpecError, listen
 from vocabopt.run_directory import read_sweep
-from vocabopt.text import notices
 from vocabopt.tokenizer import Tokenizer, load_base, load_tokenizer
 from vocabopt.wording import sweep_notes
 
@@ -547,9 +546,9 @@ def test_a_config_that_is_not_used_is_told_with_its_reason(
     (tmp_path / "tokenizer.json").write_bytes((folders / "gpt2-like" / "tokenizer.json").read_bytes())
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     told: list[str] = []
-    notices.listen(told.append)
+    listen(told.append)
     table = table_of_base(load_base(str(tmp_path)), None)
-    notices.silence()
+    listen(None)
     assert table.model is None
     assert [bool(re.search(reason or "", sentence)) for sentence in told] == ([] if reason is None else [True]), told
 

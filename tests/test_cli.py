@@ -30,7 +30,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from vocabopt import console
 from vocabopt.cli import main
 from vocabopt.folder import FORMAT_VERSION
-from vocabopt.growth import chunk_kernel, curve, proof_kernel, segment, symbols
+from vocabopt.growth import chunk_kernel, proof_kernel, symbols
+from vocabopt.growth import grow as growth
 from vocabopt.growth import kernel as growth_kernel
 from vocabopt.option_fields import specs
 
@@ -503,7 +504,7 @@ def test_after_the_warm_up_a_sweep_compiles_nothing(tmp_path: Path) -> None:
         assert process("sweep", CORPUS, "--out", tmp_path / "out", "--quiet", env=environment).returncode == 0
         assert {path.name for path in (tmp_path / "cache").rglob("*.nbc")} == compiled
     # Also those that only gigabytes of text call.
-    modules = (chunk_kernel, curve, growth_kernel, proof_kernel, segment, symbols)
+    modules = (chunk_kernel, growth, growth_kernel, proof_kernel, symbols)
     kernels = {
         f"{module.__name__.rpartition('.')[2]}.{name}-"
         for module in modules

@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 from command_line import assert_refused, vocabopt, written
 
-from vocabopt.errors import CorpusError, OptionError
-from vocabopt.text import notices
+from vocabopt.errors import CorpusError, OptionError, listen
 from vocabopt.text.corpus import corpus_set, find_text_sets, fingerprint, named_set, tell_same_content
 from vocabopt.text.finding import expanded, find
 from vocabopt.text.readers import ReadOptions, read_blocks
@@ -22,9 +21,9 @@ KOREAN = "나는 학교에 갔다.\n"
 @pytest.fixture
 def told() -> Iterator[list[str]]:
     sentences: list[str] = []
-    notices.listen(sentences.append)
+    listen(sentences.append)
     yield sentences
-    notices.silence()
+    listen(None)
 
 
 def train(path: Path | str) -> list[str]:

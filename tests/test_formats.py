@@ -19,8 +19,7 @@ from vocabopt.cli import main
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.text import storage
 from vocabopt.text.corpus import TextFile
-from vocabopt.text.formats import json_kind
-from vocabopt.text.readers import Block, ReadOptions, read_blocks, read_records
+from vocabopt.text.readers import Block, ReadOptions, json_kind, read_blocks, read_records
 
 TEXTS = ["나는 학교에\n갔다.", 'He said "yes", then went.', "tab\there", "", "a\u2028b", "가\r\n나", "\U0001f600"]
 WANTED = [text for text in TEXTS if text]

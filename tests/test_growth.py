@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import Run
+from growth_reference import ReferenceGrowth
 from helpers import (
     HANGUL,
     all_ids,
@@ -30,7 +31,6 @@ from tokenizers import pre_tokenizers
 
 from vocabopt.growth import grow as growth
 from vocabopt.growth.grow import Growth
-from vocabopt.growth.reference import ReferenceGrowth
 from vocabopt.tokenizer import Tokenizer
 
 

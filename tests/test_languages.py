@@ -2,8 +2,7 @@
 
 import pytest
 
-from vocabopt.text.languages import _CODE_OF, language_of, scripts_of_language
-from vocabopt.text.scripts import parse_scripts
+from vocabopt.text.scripts import _CODE_OF, language_of, parse_scripts, scripts_of_language
 
 
 @pytest.mark.parametrize(

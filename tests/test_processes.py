@@ -185,10 +185,8 @@ READS = """
 import signal, sys
 from pathlib import Path
 from vocabopt.folder import read_parquet
-from vocabopt.signals import hear_signals
 from vocabopt.errors import VocaboptError
-from vocabopt.failures import is_failure
-from vocabopt.signals import Stopped
+from vocabopt.failures import Stopped, hear_signals, is_failure
 from vocabopt.text.storage import chunks
 hear_signals()
 for is_stopped in (False, True):

@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import without_root
 
-from vocabopt.errors import CorpusError, OptionError
-from vocabopt.text import lines, notices, storage
+from vocabopt.errors import CorpusError, OptionError, listen
+from vocabopt.text import lines, storage
 from vocabopt.text.corpus import TextFile
 from vocabopt.text.readers import Block, ReadOptions, read_blocks
 from vocabopt.text.storage import file_format
@@ -451,12 +451,12 @@ def test_a_byte_order_mark_is_dropped_at_the_beginning_and_nowhere_else(
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_byte_order_mark_is_told_once(tmp_path: Path, encoding: str) -> None:
     told: list[str] = []
-    notices.listen(told.append)
+    listen(told.append)
     try:
         for name in ("a.txt", "b.txt"):
             documents_of(written(tmp_path / name, "\ufeff가\n"), ReadOptions(encoding=encoding))
     finally:
-        notices.silence()
+        listen(None)
     assert len(told) == 1
     assert re.search(r"a.txt: begins with a byte order mark", told[0])
 

@@ -37,10 +37,9 @@ from settings_generated import (
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, PromiseError, RunDirectoryError, VocaboptError
 from vocabopt.growth.chunk_kernel import BARE
-from vocabopt.growth.document_proof import count_documents, prove_documents
 from vocabopt.growth.grow import GrowthOptions
+from vocabopt.growth.proof import count_documents, prove_documents, recount
 from vocabopt.growth.proof_sample import EXCERPT_BYTES, PROOF_PARQUET, SAMPLE_BYTES, WHOLE_BYTES, ProofSample, Sample
-from vocabopt.growth.recount import recount
 from vocabopt.merging.export import merged_base
 from vocabopt.merging.extension import grown
 from vocabopt.merging.run import merge_run

@@ -16,7 +16,7 @@ from vocabopt.errors import OptionError
 from vocabopt.text.utf8 import printable
 
 #: Folders of compiled functions: numba keeps its cache beside them where it can.
-_KERNELS = tuple(Path(__file__).parent / name for name in ("growth", "prepare", "prepare/steps"))
+_KERNELS = ("growth", "preparation", "preparation/steps")
 _COMPILED = "NUMBA_CACHE_DIR"
 
 
@@ -35,7 +35,8 @@ def use_caches() -> str | None:
         # What is there can still be read: models and tokenizers that an administrator put there.
         os.environ.setdefault("HF_HOME", str(hub))
     compiled = os.environ.get(_COMPILED)
-    keeps_compiled = _is_writable([Path(compiled)] if compiled else _caches_of_kernels())
+    beside = [Path(__file__).parent / name / "__pycache__" for name in _KERNELS]
+    keeps_compiled = _is_writable([Path(compiled)] if compiled else beside)
     keeps_compiled = keeps_compiled or (home_is_usable and not compiled)
     if home_is_usable and keeps_compiled:
         return None
@@ -45,17 +46,15 @@ def use_caches() -> str | None:
         os.environ.setdefault("MPLCONFIGDIR", str(place / "matplotlib"))
     if not keeps_compiled:
         os.environ[_COMPILED] = str(place / "numba")
-    why = f"{_COMPILED}={compiled} cannot be written" if compiled and not keeps_compiled else _why(home)
+    why = "There is no home folder (HOME)" if home is None else f"{printable(home)}: cannot be written"
+    if compiled and not keeps_compiled:
+        why = f"{_COMPILED}={compiled} cannot be written"
     kept = "downloads and fonts" if keeps_compiled else "compiled code, which takes a minute to make,"
     name = _COMPILED if compiled and not keeps_compiled else "XDG_CACHE_HOME"
     return (
         f"{why}: {kept} may be lost with the temporary folder {printable(place)}. To keep them, set {name} to a folder "
         "that can be written."
     )
-
-
-def _why(home: Path | None) -> str:
-    return "There is no home folder (HOME)" if home is None else f"{printable(home)}: cannot be written"
 
 
 def _home() -> Path | None:
@@ -65,10 +64,6 @@ def _home() -> Path | None:
     home = os.path.expanduser("~")
     # Without HOME, and with a user whom the system does not know, it stays as it is.
     return Path(home) / ".cache" if os.path.isabs(home) else None
-
-
-def _caches_of_kernels() -> list[Path]:
-    return [folder / "__pycache__" for folder in _KERNELS]
 
 
 def _is_writable(folders: Sequence[Path]) -> bool:

@@ -24,8 +24,8 @@ from rich.progress import (
 from rich.text import Text
 
 from vocabopt.amounts import shown_bytes
-from vocabopt.signals import end_if_stopped
-from vocabopt.text import notices
+from vocabopt.errors import listen
+from vocabopt.failures import end_if_stopped
 
 Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards"]
 _PLAIN_EVERY_SECONDS = 5.0
@@ -42,7 +42,7 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        notices.silence() if quiet else notices.listen(self.note)
+        listen(None if quiet else self.note)
         self.rich = RichConsole(stderr=True)
         self.seconds: dict[str, float] = {}
 
@@ -59,7 +59,9 @@ class Console:
             if self.quiet:
                 yield lambda done, note="": None
             elif self.rich.is_terminal:
-                with self._bar() as bar:
+                name_and_bar = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+                speed = _RateColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
+                with Progress(*name_and_bar, *speed, console=self.rich) as bar:
                     task = bar.add_task(name, total=total, completed=before, unit=unit, note="")
                     yield lambda done, note="": bar.update(task, completed=done, **({"note": note} if note else {}))
                     if total is not None:
@@ -74,19 +76,6 @@ class Console:
         """Something to know that is no result and no error."""
         if not self.quiet:
             print(sentence, file=sys.stderr, flush=True)
-
-    def _bar(self) -> Progress:
-        return Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            _RateColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.rich,
-        )
 
 
 class _RateColumn(ProgressColumn):

@@ -1,4 +1,4 @@
-"""Failures that are not the user's text or options, in our words: refusals of the system, panics, bugs.
+"""What ends a command and is no fault of the user's text or options: refusals of the system, panics, bugs, signals.
 
 The command line asks `refusal` of every error that nobody expected, and whoever writes files asks it too: so a folder
 that may not be entered, a full disk or a link that leads to itself reads the same everywhere. What is left is a fault
@@ -6,17 +6,20 @@ of vocabopt (`unexpected`).
 """
 
 import errno
+import functools
 import os
 import re
+import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from vocabopt import __version__
 from vocabopt.errors import BaseTokenizerError, quoted
-from vocabopt.signals import end_if_stopped, heard
 from vocabopt.text.utf8 import printable
 
 if TYPE_CHECKING:
@@ -72,9 +75,13 @@ def refusal(
             named = path if path is not None else getattr(link, "filename", None)
             if named is None and (loop := _LINK_LOOP.match(str(link))):
                 named = loop[1]
-            shown = " ".join(str(link).split())[:_N_SHOWN] if named is None else printable(_text(named))
-            reason, next_step = _reason(link, number), _NEXT_STEP.get(number, "Name another place, or try again.")
-            return f"{shown}. {next_step}" if named is None else f"{shown}: {what} ({reason}). {next_step}"
+            next_step = _NEXT_STEP.get(number, "Name another place, or try again.")
+            if named is None:
+                return f"{_on_one_line(link)}. {next_step}"
+            shown = printable(os.fsdecode(named) if isinstance(named, str | bytes | os.PathLike) else f"file {named}")
+            # The error's own words where Python has raised it: ours for a pipe are better than the kernel's.
+            reason = link.strerror if isinstance(link, OSError) and link.strerror else os.strerror(number)
+            return f"{shown}: {what} ({reason}). {next_step}"
         if (said := _other(link)) is not None:
             return said if path is None else f"{printable(path)}: {what}. {said}"
     return None
@@ -91,7 +98,7 @@ def hub_reason(error: Exception) -> str:
         return "HF_HUB_OFFLINE is set, and this machine has no copy of the files. Unset it, or check the id."
     if kinds & {"LocalEntryNotFoundError", "ConnectionError", "ConnectError", "TimeoutException"}:
         return "it cannot be reached, and this machine has no copy of the files. Check the network and the id."
-    told = " ".join(str(error).split())[:_N_SHOWN].rstrip(".") or type(error).__name__
+    told = _on_one_line(error).rstrip(".") or type(error).__name__
     return f"{told}. Check the id and the network."
 
 
@@ -116,34 +123,22 @@ def _number(error: BaseException) -> int | None:
     return errno.ENOSPC if _TORCH_WRITER.search(str(error)) else None
 
 
-def _reason(error: BaseException, number: int) -> str:
-    """The error's own words where Python has raised it: ours for a pipe are better than the kernel's."""
-    return error.strerror if isinstance(error, OSError) and error.strerror else os.strerror(number)
-
-
 def _other(error: BaseException) -> str | None:
     """What has no number: memory, names that a library does not take, servers."""
     if isinstance(error, MemoryError):
         return "There is not enough memory. Free some, use less text at once, or use a machine with more."
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
-        value = error.object[:_N_SHOWN]
-        return f"{printable(value) if _is_name(value) else repr(value)}: is not UTF-8. Rename it, or write it in UTF-8."
+        shown = repr(error.object[:_N_SHOWN])
+        with suppress(UnicodeEncodeError):  # it came from bytes of the system (a name, an argument): those can be shown
+            shown = printable(error.object[:_N_SHOWN])
+        return f"{shown}: is not UTF-8. Rename it, or write it in UTF-8."
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _NETWORK:
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:_N_SHOWN] or 'no more is known'}"
+        return f"{type(error).__name__}: {_on_one_line(error) or 'no more is known'}"
     return None
 
 
-def _text(name: object) -> str:
-    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else f"file {name}"
-
-
-def _is_name(text: str) -> bool:
-    """Whether it came from bytes of the system (a name, an argument): then those can be shown."""
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
+def _on_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:_N_SHOWN]
 
 
 # --- Panics: how a library written in Rust fails where its authors saw no failure. They are no `Exception` of Python's,
@@ -230,8 +225,95 @@ def unexpected(error: BaseException) -> str:
         kept = f"with {file.name}, which says where"
     except OSError:
         kept = f"with what {TRACEBACK}=1 in front of the command shows"
-    message = " ".join(str(error).split())[:_N_SHOWN]
     return (
-        f"{type(error).__name__}: {message or 'no more is known'}. This is a fault of vocabopt, not of what you gave "
-        f"it. Please report it {kept}. Finished files are kept."
+        f"{type(error).__name__}: {_on_one_line(error) or 'no more is known'}. This is a fault of vocabopt, not of "
+        f"what you gave it. Please report it {kept}. Finished files are kept."
     )
+
+
+# --- Signals: Ctrl-C, SIGTERM and a closed terminal end a command in the same way: once, with time to clean up.
+#
+# Libraries in Rust and C call Python inside (numpy's import, a callback), and what a signal raises there comes out as a
+# panic, as an error of the file being read, or not at all. So a signal once heard is remembered, and whoever takes an
+# error for a finding asks `end_if_stopped` first.
+
+SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None]
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the command to end. exit_code: 128 and the signal's number, as shells have it (Ctrl-C: 130)."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
+#: The first signal that was heard.
+_heard: list[int] = []
+
+
+def heard() -> Stopped | None:
+    """What the first signal raises; None while there was none."""
+    return Stopped(_heard[0]) if _heard else None
+
+
+def end_if_stopped(error: BaseException | None = None) -> None:
+    """End here if a signal came: between two steps of work, or before `error` is taken for something else.
+
+    What ends things itself (Ctrl-C, an exit, a generator that is closed) is left to its caller.
+
+    Raises:
+        Stopped: a signal was heard.
+    """
+    ends = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+    if not ends and (stop := heard()) is not None:
+        raise stop from error
+
+
+class _Hearing:
+    """The first signal is raised, the second says that cleaning is under way, the third ends the process at once.
+
+    Programs that start others often hand a signal on that the terminal has sent to all of them: two are one.
+    """
+
+    n_heard = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        _heard.append(number)
+        self.n_heard += 1
+        if self.n_heard == 1:
+            raise Stopped(number)
+        if self.n_heard > 2:
+            os._exit(128 + number)
+
+    def again(self, unraisable: Any) -> None:
+        """Python drops what is raised inside a destructor or a callback; a signal must not be lost there."""
+        if isinstance(unraisable.exc_value, Stopped):
+            self.n_heard = 0
+            signal.raise_signal(unraisable.exc_value.exit_code - 128)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+
+def waiting_hears(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Let Ctrl-C end a command's waits and reads (a pipe, workers), which polars, once imported, has begun anew."""
+
+    @functools.wraps(callback)
+    def run(*arguments: Any, **options: Any) -> Any:
+        import polars
+
+        # Its first call asks Python for numpy; what a signal raises there would come out as a panic.
+        polars.Series([0]).to_numpy()
+        if hasattr(signal, "siginterrupt"):
+            signal.siginterrupt(signal.SIGINT, True)
+        return callback(*arguments, **options)
+
+    return run
+
+
+def hear_signals() -> None:
+    """Turn signals into `Stopped` from now on; those that the caller ignores (nohup) stay ignored."""
+    hearing = _Hearing()
+    sys.unraisablehook = hearing.again
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, hearing)

@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,8 +27,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.failures import is_panic, refusal
-from vocabopt.signals import end_if_stopped
+from vocabopt.failures import end_if_stopped, is_panic, refusal
 from vocabopt.text.utf8 import json_bytes, json_value, printable, read_utf8
 
 #: Of every JSON file that a command leaves; another version's file is refused.
@@ -44,29 +44,36 @@ _held: set[str] = set()
 # --- Files, whole or not at all ---------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tell what the system refuses while `path` is written."""
+    try:
+        yield
+    except BaseException as error:
+        if (refused := refusal(error, path, what="cannot be written")) is not None:
+            raise RunDirectoryError(refused) from error
+        raise
+
+
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write through a temporary file in the same folder, fsync, rename: readers see all of it or nothing.
 
     Raises:
         RunDirectoryError: the folder cannot be made or written.
     """
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    except OSError as error:
-        raise RunDirectoryError(refusal(error, path, what="cannot be written")) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        share(Path(temporary))
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if (refused := refusal(error, path, what="cannot be written")) is not None:
-            raise RunDirectoryError(refused) from error
-        raise
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            share(Path(temporary))
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def share(path: Path) -> None:
@@ -205,11 +212,8 @@ def check_writable(directory: Path) -> None:
         RunDirectoryError: `directory` is a file, cannot be made, or cannot be written to.
     """
     make_folder(directory)
-    try:
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise RunDirectoryError(refusal(error, directory, what="cannot be written")) from error
+    with _writing(directory), tempfile.TemporaryFile(dir=directory):
+        pass
 
 
 def check_own_folder(
@@ -262,17 +266,11 @@ def make_folder(folder: Path) -> list[Path]:
     Raises:
         RunDirectoryError: it is a file, or cannot be made.
     """
-    try:
+    with _writing(folder):
         if folder.exists() and not folder.is_dir():
             raise RunDirectoryError(f"{printable(folder)}: is a file, not a folder. Choose another folder with --out.")
-        made = []
-        for path in (folder, *folder.parents):
-            if path.exists():
-                break
-            made.append(path)
+        made = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirectoryError(refusal(error, folder, what="cannot be written")) from error
     return made
 
 
@@ -303,15 +301,21 @@ def _is_locked(folder: Path, name: str) -> bool:
     path = folder / f".{name}.lock"
     if not path.exists():
         return False
-    lock = FileLock(path, timeout=0)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            lock.acquire()
+        _acquired(path).release()
     except (Timeout, OSError):
         return True
-    lock.release()
     return False
+
+
+def _acquired(path: Path) -> FileLock:
+    """A lock, held. Raises Timeout: another process holds it; OSError."""
+    lock = FileLock(path, timeout=0)
+    with warnings.catch_warnings():
+        # A file system without locks: a marker file then stands for one, as well as it can.
+        warnings.simplefilter("ignore")
+        lock.acquire()
+    return lock
 
 
 # --- One run at a time ------------------------------------------------------------------------------------------------
@@ -363,13 +367,9 @@ def _lock(what: Path, folder: Path, name: str, command: str) -> Iterator[bool]:
         yield False
         return
     path, holder = folder / f".{name}.lock", folder / f".{name}.holder.json"
-    lock = FileLock(path, timeout=0)
     was_held = os.path.lexists(holder)
     try:
-        with warnings.catch_warnings():
-            # A file system without locks: a marker file then stands for one, as well as it can.
-            warnings.simplefilter("ignore")
-            lock.acquire()
+        lock = _acquired(path)
     except Timeout as error:
         raise RunDirectoryError(
             f"{printable(what)}: is in use by {_who(holder)}. Wait until it ends, or choose another place with --out."
@@ -379,7 +379,9 @@ def _lock(what: Path, folder: Path, name: str, command: str) -> Iterator[bool]:
     try:
         _held.add(key)
         with suppress(OSError):  # without it the message says less
-            holder.write_text(json.dumps(_self(command)), encoding="utf-8")
+            since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+            told = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+            holder.write_text(json.dumps(told), encoding="utf-8")
         yield was_held
     finally:
         _held.discard(key)
@@ -388,15 +390,6 @@ def _lock(what: Path, folder: Path, name: str, command: str) -> Iterator[bool]:
             with suppress(OSError):
                 own.unlink(missing_ok=True)
         lock.release()
-
-
-def _self(command: str) -> dict[str, Any]:
-    return {
-        "command": command,
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-    }
 
 
 def _who(holder: Path) -> str:

@@ -36,13 +36,13 @@ class Spec:
     """
 
     flag: str | None
-    help: str
-    metavar: str | None
-    check: Check | None
-    daily: bool
-    section: str
-    default_text: str | None
-    parse: Callable[[Any, str], Any] | None
+    help: str = ""
+    metavar: str | None = None
+    check: Check | None = None
+    daily: bool = False
+    section: str = ""
+    default_text: str | None = None
+    parse: Callable[[Any, str], Any] | None = None
 
 
 def option(
@@ -72,8 +72,7 @@ def option(
 
 def argument(default: Any = MISSING, *, metavar: str, parse: Callable[[Any, str], Any] | None = None) -> Any:
     """A field that is an argument of the command; a tuple takes any number of them."""
-    spec = Spec(flag=None, help="", metavar=metavar, check=None, daily=True, section="", default_text=None, parse=parse)
-    return _field(default, spec)
+    return _field(default, Spec(flag=None, metavar=metavar, daily=True, parse=parse))
 
 
 def _field(default: Any, spec: Spec) -> Any:

@@ -5,7 +5,7 @@ ReadOptions, RankFileOptions and LearningOptions hold what several commands shar
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -54,10 +54,10 @@ class TextOptions(Options):
         "holds something else."
     )
 
-
     def read_options(self) -> "ReadOptions":
         """The part that says how text is read."""
-        return ReadOptions(unit=self.unit, column=self.column, encoding=self.encoding, format=self.format)
+        names = (given.name for given in fields(ReadOptions))
+        return ReadOptions(**{name: getattr(self, name) for name in names if hasattr(self, name)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +67,6 @@ class ReadingOptions(TextOptions):
     on_error: Literal["fail", "skip"] = option(
         "fail", section=_READING, help="What to do with a record that cannot be read."
     )
-
-    def read_options(self) -> "ReadOptions":
-        """The part that says how text is read."""
-        return ReadOptions(
-            unit=self.unit, column=self.column, encoding=self.encoding, on_error=self.on_error, format=self.format
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,14 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,21 +20,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.choice.choose import decided
-from vocabopt.choice.complexity import EmbeddingTable, grid, parse_sizes, points, size_curve, table_of_base
+from vocabopt.choice.complexity import grid, parse_sizes, points, size_curve, table_of_base
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError
+from vocabopt.errors import CorpusError, first_of
 from vocabopt.folder import write_json_atomic, write_parquet_atomic
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
-from vocabopt.growth.document_proof import prove_base
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
+from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
-from vocabopt.growth.segment import Segmentation, segment
+from vocabopt.growth.symbols import Segmentation, segment
 from vocabopt.options import SweepOptions
 from vocabopt.records import (
     BaseRecord,
-    DocumentProof,
-    Guard,
     RunRecord,
     SweepRecord,
     Swept,
@@ -46,7 +45,7 @@ from vocabopt.run_directory import RUN_JSON, SWEEP_JSON, read_counts, read_union
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
-from vocabopt.text.prepared import PREPARE_JSON, prepare_record
+from vocabopt.text.finding import PREPARE_JSON, prepare_record
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer, load_base
@@ -75,12 +74,16 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
     # A size that is asked for is grown, also beyond --max-added; with the union it is that of the other vocabulary.
     given, options = options, replace(options, max_added=max((options.max_added, *(sizes or ()))))
+    out, read = options.out, options.read_options()
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     if options.vocab is not None:
         check_vocabulary(base, Path(options.vocab), options.scores)
     table = table_of_base(base, options.model)
-    text_sets = _find_text(options)
+    text_sets = find_text_sets(
+        options.paths, target=options.target, evals=options.evals, protects=options.protects, options=read
+    )
     run = take_run_directory(options, base, text_sets)
+    protected = {text_set.name: text_set for text_set in text_sets if text_set.role == "protected"}
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
         warming = background.submit(_prepare_growth, base)
         counts, sample, reused = _count(run, base, text_sets, options, console)
@@ -88,34 +91,61 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         with console.step("prove"):
             # Before the long work: a base whose documents are not what their chunks say is refused at once.
             proof = prove_base(base, sample, cross_spaces=options.cross_spaces, tell=console.note)
-        guard = _guard(scripts, counts, weights, text_sets, options)
+        guard = guard_of(scripts, char_counts(counts, weights[:, 0]), [*protected], options.min_script_share)
         for sentence in guard_sentences(guard):
             console.note(sentence)
         warming.result()
-        # Growing takes one core; another has time for what is needed later.
-        later: list[Callable[[], object]] = [partial(import_module, "vocabopt.report.page")]
-        if not reused:
-            later.insert(0, partial(save_counts, options.out, counts, weights, run.inputs_sha256))
-        growth, segmentation = _grow(
-            base, counts, weights, text_sets, guard.scripts, options, console, background, later
+        growing = _encode(base, counts, weights, [*protected], guard.scripts, console)
+        segmentation = growing[1]
+        growth_options = GrowthOptions(
+            scripts=guard.scripts,
+            max_added=options.max_added,
+            min_saving=options.min_saving,
+            cross_spaces=options.cross_spaces,
         )
+        with console.step("grow", options.max_added, "tokens") as advance:
+            # Growing takes one core; another has time for what is needed later.
+            later: list[Future[Any]] = []
+            if not reused:
+                later.append(background.submit(save_counts, out, counts, weights, run.inputs_sha256))
+            later.append(background.submit(import_module, "vocabopt.report.page"))
+            growth = grow(base, *growing, growth_options, advance)
+            for job in later:
+                job.result()
     with console.step("write"):
-        write_parquet_atomic(options.out / "curve.parquet", growth.curve)
-        write_parquet_atomic(options.out / "folds.parquet", growth.folds)
-        curve_sha256 = hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest()
-    swept = _swept(base, table, counts, growth, segmentation, guard, proof, sizes, curve_sha256, given, options)
-    sweep, union = _choose(swept, growth, options.out)
+        write_parquet_atomic(out / "curve.parquet", growth.curve)
+        write_parquet_atomic(out / "folds.parquet", growth.folds)
+    sets = {name: TextSet(**stats) for name, stats in growth.set_records(counts.sets, segmentation).items()}
+    n_tokens = size_curve(growth.curve, sets, growth.exhausted_at).n_tokens
+    swept = Swept(
+        method=options.method,
+        base=BaseRecord(**base.as_record(), n_rows=table.base_n_rows),
+        model=table.model,
+        scripts=guard.scripts,
+        guard=guard,
+        sets=sets,
+        points=points(grid(sizes, growth.exhausted_at, options.max_added), n_tokens, table),
+        max_added=options.max_added,
+        exhausted_at=growth.exhausted_at,
+        n_blocked=growth.n_blocked,
+        options=given,
+        curve_sha256=hashlib.sha256((out / "curve.parquet").read_bytes()).hexdigest(),
+        proof=proof,
+    )
+    sweep, union = _choose(swept, growth, out)
     if options.method == "union":
-        run_union(
-            _measure(base, table, counts, weights, segmentation, guard.scripts, text_sets, options),
-            options.out,
-            sizes=sizes,
-            vocab=options.vocab,
-            scores=options.scores,
-            console=console,
+        measure = Measure(
+            base=base,
+            counts=counts,
+            weights=weights,
+            base_tokens=segmentation.base_tokens(counts.sets),
+            scripts=guard.scripts,
+            table=table,
+            protected={name: partial(texts_of, text_set, read) for name, text_set in protected.items()},
         )
+        run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
         # The same size on the axis of the vocabulary just measured.
-        sweep, union = _choose(swept, growth, options.out)
+        sweep, union = _choose(swept, growth, out)
 
     def finished() -> RunRecord:
         """run.json with what the run cost until now."""
@@ -136,59 +166,19 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     from vocabopt.report.page import write_report
 
     with console.step("report"):
-        samples, prepared = read_samples(options.out), prepare_record(file.url for file in text_sets[0].files)
+        samples, prepared = read_samples(out), prepare_record(file.url for file in text_sets[0].files)
         if prepared is not None:
-            write_json_atomic(options.out / PREPARE_JSON, prepared)
-        prepare = None if prepared is None else read_optional(options.out / PREPARE_JSON, PrepareRecord)
-        write_report(options.out, sweep, growth.curve, finished(), union, samples=samples, base=base, prepare=prepare)
-    write_record(options.out / RUN_JSON, finished())
+            write_json_atomic(out / PREPARE_JSON, prepared)
+        prepare = None if prepared is None else read_optional(out / PREPARE_JSON, PrepareRecord)
+        write_report(out, sweep, growth.curve, finished(), union, samples=samples, base=base, prepare=prepare)
+    write_record(out / RUN_JSON, finished())
     return SweepResult(record=sweep, curve=growth.curve, union=union if options.method == "union" else None)
-
-
-def _measure(
-    base: Tokenizer,
-    table: EmbeddingTable,
-    counts: ChunkCounts,
-    weights: NDArray[np.int64],
-    segmentation: Segmentation,
-    scripts: tuple[str, ...],
-    text_sets: tuple[Files, ...],
-    options: SweepOptions,
-) -> Measure:
-    protected = [text_set for text_set in text_sets if text_set.role == "protected"]
-    return Measure(
-        base=base,
-        counts=counts,
-        weights=weights,
-        base_tokens=segmentation.base_tokens(counts.sets),
-        scripts=scripts,
-        table=table,
-        protected={text_set.name: partial(texts_of, text_set, options.read_options()) for text_set in protected},
-    )
-
-
-def _choose(swept: Swept, growth: Growth, out: Path) -> tuple[SweepRecord, UnionRecord | None]:
-    """Write sweep.json with the choice; a union measured in this folder before gives the paper's axis."""
-    union = read_union(out, swept.scripts, swept.base.n_rows)
-    sweep = decided(swept, growth.curve, growth.folds, ChoiceOptions(seed=swept.options.seed), union)
-    write_record(out / SWEEP_JSON, sweep)
-    return sweep, union
 
 
 def _prepare_growth(base: Tokenizer) -> None:
     """What the steps after the counting need and do not need the counts for."""
     warm_up()
     _ = base.chunk_tokenizer, base.fast_chunk_tokenizer
-
-
-def _find_text(options: SweepOptions) -> tuple[Files, ...]:
-    return find_text_sets(
-        options.paths,
-        target=options.target,
-        evals=options.evals,
-        protects=options.protects,
-        options=options.read_options(),
-    )
 
 
 def _count(
@@ -217,29 +207,16 @@ def _count(
             cross_spaces=options.cross_spaces,
         )
     if not counts.sets[TRAIN].n_documents:
-        raise CorpusError(_no_text(counts.sets, train, options))
+        raise CorpusError(_no_text(counts.sets, train))
     samples.save(options.out)
     sample = proof_sample.sample()
     save_proof_sample(options.out, sample, run.inputs_sha256)
     return counts, sample, False
 
 
-def _guard(
-    scripts: tuple[str, ...] | None,
-    counts: ChunkCounts,
-    weights: NDArray[np.int64],
-    text_sets: tuple[Files, ...],
-    options: SweepOptions,
-) -> Guard:
-    """What guards other text: the scripts asked for, or those of the training text, and the protected texts."""
-    protected = [text_set.name for text_set in text_sets if text_set.role == "protected"]
-    train = list(counts.sets).index(TRAIN)
-    return guard_of(scripts, char_counts(counts, weights[:, train]), protected, options.min_script_share)
-
-
-def _no_text(sets: Mapping[str, SetStats], train: Files, options: SweepOptions) -> str:
+def _no_text(sets: Mapping[str, SetStats], train: Files) -> str:
     stats = sets[TRAIN]
-    files = ", ".join(file.url for file in train.files[:3]) + (", ..." if len(train.files) > 3 else "")
+    files = first_of([file.url for file in train.files])
     if sets[HELDOUT].n_documents:
         return (
             f"{files}: all {sets[HELDOUT].n_documents:,} documents were held out, none is left to learn from. "
@@ -253,74 +230,34 @@ def _no_text(sets: Mapping[str, SetStats], train: Files, options: SweepOptions) 
     return f"{files}: only blank lines ({stats.n_blank:,}); nothing to learn from. Name files that hold text."
 
 
-def _grow(
+def _encode(
     base: Tokenizer,
     counts: ChunkCounts,
     weights: NDArray[np.int64],
-    text_sets: tuple[Files, ...],
+    protected_sets: list[str],
     scripts: tuple[str, ...],
-    options: SweepOptions,
     console: Console,
-    background: Executor,
-    later: list[Callable[[], object]],
-) -> tuple[Growth, Segmentation]:
-    names = list(counts.sets)
-    protected_sets = [names.index(text_set.name) for text_set in text_sets if text_set.role == "protected"]
+) -> tuple[ChunkCounts, Segmentation, NDArray[np.int64], NDArray[np.bool_]]:
+    """What the growth pass works on, as `grow` takes it: units that merges never leave, and which are protected."""
     if base.family == "byte-level-bpe":
         with console.step("split", counts.n_chunks, "chunks") as advance:
             counts = refine(base, counts, advance)
             weights = counts.weights()
+    places = {name: list(counts.sets).index(name) for name in protected_sets}
     with console.step("encode"):
         segmentation = segment(base, counts, weights)
         cut = base if base.cuts_bytes else None
-        protected = protected_chunks(counts, weights, protected_sets, scripts, cut)
-    open_counts = {
-        names[i]: (int(weights[~protected, i].sum()), int(weights[:, i].sum())) for i in protected_sets if scripts
-    }
-    if (limit := limit_sentence(scripts, open_counts)) is not None:
-        console.note(limit)
-    growth_options = GrowthOptions(
-        scripts=scripts,
-        max_added=options.max_added,
-        min_saving=options.min_saving,
-        cross_spaces=options.cross_spaces,
-    )
-    with console.step("grow", options.max_added, "tokens") as advance:
-        jobs = [background.submit(job) for job in later]
-        growth = grow(base, counts, segmentation, weights, protected, growth_options, advance)
-        for job in jobs:
-            job.result()
-    return growth, segmentation
+        protected = protected_chunks(counts, weights, [*places.values()], scripts, cut)
+    if scripts:
+        held = {name: (int(weights[~protected, i].sum()), int(weights[:, i].sum())) for name, i in places.items()}
+        if (limit := limit_sentence(scripts, held)) is not None:
+            console.note(limit)
+    return counts, segmentation, weights, protected
 
 
-def _swept(
-    base: Tokenizer,
-    table: EmbeddingTable,
-    counts: ChunkCounts,
-    growth: Growth,
-    segmentation: Segmentation,
-    guard: Guard,
-    proof: DocumentProof,
-    sizes: tuple[int, ...] | None,
-    curve_sha256: str,
-    given: SweepOptions,
-    options: SweepOptions,
-) -> Swept:
-    """sweep.json but for its choice. given: the options as they were asked for."""
-    sets = {name: TextSet(**stats) for name, stats in growth.set_records(counts.sets, segmentation).items()}
-    n_tokens = size_curve(growth.curve, sets, growth.exhausted_at).n_tokens
-    return Swept(
-        method=options.method,
-        base=BaseRecord(**base.as_record(), n_rows=table.base_n_rows),
-        model=table.model,
-        scripts=guard.scripts,
-        guard=guard,
-        sets=sets,
-        points=points(grid(sizes, growth.exhausted_at, options.max_added), n_tokens, table),
-        max_added=options.max_added,
-        exhausted_at=growth.exhausted_at,
-        n_blocked=growth.n_blocked,
-        options=given,
-        curve_sha256=curve_sha256,
-        proof=proof,
-    )
+def _choose(swept: Swept, growth: Growth, out: Path) -> tuple[SweepRecord, UnionRecord | None]:
+    """Write sweep.json with the choice; a union measured in this folder before gives the paper's axis."""
+    union = read_union(out, swept.scripts, swept.base.n_rows)
+    sweep = decided(swept, growth.curve, growth.folds, ChoiceOptions(seed=swept.options.seed), union)
+    write_record(out / SWEEP_JSON, sweep)
+    return sweep, union

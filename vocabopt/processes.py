@@ -11,10 +11,10 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from vocabopt.failures import SIGNALS
+
 #: How soon a process notices that its parent is gone. What it writes is whole or not there, so it may end anywhere.
 _LOOK_EVERY_SECONDS = 0.5
-#: A terminal, or whoever ends a group of processes, sends these to all of them.
-_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None]
 
 
 @contextmanager
@@ -23,7 +23,8 @@ def signals_blocked() -> Iterator[None]:
 
     For `ProcessPoolExecutor(...)`, which starts a helper of its own. Workers of a `WorkerContext` need no more.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    # A terminal, or whoever ends a group of processes, sends these to all of them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:

@@ -121,36 +121,30 @@ def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
             return None
         frame, folds = read_parquet(path, next_step=""), read_parquet(folds_path, next_step="")
         sets = {name: SetStats(**given) for name, given in json.loads(metadata["sets"]).items()}
-        return _counts_of(frame, folds, sets)
+        texts = frame["chunk"]
+        chunk, group, n = (folds[name].cast(pl.Int64).to_numpy() for name in ("chunk", "group", "n"))
+        if texts.null_count() or not len(texts) or not len(folds) or folds.null_count().sum_horizontal().item():
+            return None
+        # Copies, since numba compiles its functions anew for arrays that are read-only.
+        text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8).copy()
+        ends = np.flatnonzero(text == 0)
+        # Compiled code follows the numbers without looking, so each is checked: are the files of one another?
+        in_order = chunk[0] >= 0 and chunk[-1] < len(texts) and not (np.diff(chunk) < 0).any()
+        is_group = group.min() >= 0 and group.max() < len(sets) * N_FOLDS
+        if not in_order or not is_group or len(ends) != len(texts) or n.min() < 1:
+            return None
+        counts = ChunkCounts(
+            sets=sets,
+            text=text,
+            ends=ends,
+            offsets=np.concatenate([[0], np.cumsum(np.bincount(chunk, minlength=len(texts)))]),
+            groups=group.astype(np.int32),
+            counts=n.copy(),
+        )
+        stored = frame.select(f"n_{name}" for name in sets).to_numpy()
+        return counts if np.array_equal(counts.weights(), stored) else None
     except (RunDirectoryError, pl.exceptions.PolarsError, ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _counts_of(frame: pl.DataFrame, folds: pl.DataFrame, sets: dict[str, SetStats]) -> ChunkCounts | None:
-    """The counts that the two files hold; None where the files are not of one another.
-
-    Compiled code follows the numbers without looking, so each is checked here.
-    """
-    texts, n_groups = frame["chunk"], len(sets) * N_FOLDS
-    chunk, group, n = (folds[name].cast(pl.Int64).to_numpy() for name in ("chunk", "group", "n"))
-    if texts.null_count() or not len(texts) or not len(folds) or folds.null_count().sum_horizontal().item():
-        return None
-    # Copies, since numba compiles its functions anew for arrays that are read-only.
-    text = np.frombuffer((texts.str.join("\0").item() + "\0").encode(), np.uint8).copy()
-    ends = np.flatnonzero(text == 0)
-    in_order = chunk[0] >= 0 and chunk[-1] < len(texts) and not (np.diff(chunk) < 0).any()
-    if not in_order or len(ends) != len(texts) or n.min() < 1 or group.min() < 0 or group.max() >= n_groups:
-        return None
-    counts = ChunkCounts(
-        sets=sets,
-        text=text,
-        ends=ends,
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(chunk, minlength=len(texts)))]),
-        groups=group.astype(np.int32),
-        counts=n.copy(),
-    )
-    stored = frame.select(f"n_{name}" for name in sets).to_numpy()
-    return counts if np.array_equal(counts.weights(), stored) else None
 
 
 # --- What a finished sweep left ---------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from vocabopt.console import Console
 from vocabopt.errors import CorpusError
 from vocabopt.folder import check_own_folder, digest, write_parquet_atomic
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, count_words, guard_of
-from vocabopt.growth.document_proof import prove_base
 from vocabopt.growth.grow import GrowthOptions, grow
+from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample, Sample
-from vocabopt.growth.segment import segment
+from vocabopt.growth.symbols import segment
 from vocabopt.options import SensitivityOptions
 from vocabopt.records import BaseRecord, Corpus, SensitivityRecord, TextSet, write_record
 from vocabopt.text.corpus import TextSet as Files

@@ -45,7 +45,7 @@ class Masked:
 
 
 #: A line of progress, which comes every five seconds of a step.
-_PROGRESS = re.compile(r"^[^:\n]+: .*(?:\d/s|s left).*\n", re.MULTILINE)
+_PROGRESS = re.compile(r"^[^:\n]+: .*(?:, [\d.,]+ [^,\n]+/s(?:, .*)?|s left.*)\n", re.MULTILINE)
 
 
 def masked_output(text: str, name: str) -> Masked:

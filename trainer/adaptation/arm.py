@@ -30,9 +30,9 @@ from trainer.plan import Plan, Stage
 from trainer.processes import from_main, main_first, main_only, n_processes
 from trainer.stages import StageSettings, check_size, finished_run, read_run, run_stage
 from vocabopt.console import Console
+from vocabopt.errors import tell
 from vocabopt.folder import digest
 from vocabopt.records import read_record, write_record
-from vocabopt.text.notices import tell
 
 
 def bits_per_byte(scores: Mapping[str, TextScore]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from vocabopt.analysis.subjects import Spans, Subject
 from vocabopt.analysis.vocabulary import Vocabulary
 from vocabopt.analysis.words import tokens_of_words, words_of
 from vocabopt.growth.counts import Documents, SetStats, count_chunks
-from vocabopt.growth.document_proof import prove_base
+from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample
 from vocabopt.text.corpus import TextSet
 from vocabopt.text.documents import documents_of_sets

@@ -13,8 +13,7 @@ from vocabopt.cli.output import flush, open_streams
 from vocabopt.cli.running import ARGUMENTS, GOES_ON_BY, refuse_repeated
 from vocabopt.cli.training import adapt, eval_command, init, plan, probe
 from vocabopt.errors import VocaboptError
-from vocabopt.failures import is_failure, refusal, unexpected
-from vocabopt.signals import end_if_stopped, hear_signals, heard, waiting_hears
+from vocabopt.failures import end_if_stopped, hear_signals, heard, is_failure, refusal, unexpected, waiting_hears
 
 _INTERRUPTED = "Interrupted. Finished files are kept; nothing half-written is left."
 

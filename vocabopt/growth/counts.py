@@ -201,25 +201,20 @@ def _ahead(blocks: Iterable[T]) -> Iterator[T]:
             yield block
 
 
+@dataclass
 class _Preparer:
     """Turns blocks into what the kernel takes: documents grouped, added tokens taken out. Keeps the statistics."""
 
-    def __init__(
-        self,
-        sets: dict[str, SetStats],
-        base: Tokenizer,
-        heldout_of: Mapping[str, str],
-        heldout_share: float,
-        seed: int,
-        samples: Samples | None,
-        proof_sample: ProofSample | None,
-    ) -> None:
-        self.heldout_of = heldout_of
-        self.sets, self.names, self.base, self.samples = sets, list(sets), base, samples
-        self.heldout_share = heldout_share
-        self.seed = np.uint64(seed)
-        self.added, self.proof_sample = AddedTokens(base), proof_sample
-        self.suspicious = self.added.suspicious
+    sets: dict[str, SetStats]
+    base: Tokenizer
+    heldout_of: Mapping[str, str]
+    heldout_share: float
+    seed: int
+    samples: Samples | None
+    proof_sample: ProofSample | None
+
+    def __post_init__(self) -> None:
+        self.added, self.names = AddedTokens(self.base), list(self.sets)
 
     def __call__(self, block: Documents) -> tuple[Any, ...] | None:
         data, starts, ends = np.frombuffer(block.data, np.uint8), block.starts, block.ends
@@ -228,7 +223,9 @@ class _Preparer:
         stats.n_skipped += block.n_skipped
         if not len(starts):
             return None
-        hashes, n_chars, suspects = kernel.scan_documents(data, starts, ends, self.seed, self.suspicious)
+        hashes, n_chars, suspects = kernel.scan_documents(
+            data, starts, ends, np.uint64(self.seed), self.added.suspicious
+        )
         set_index = np.full(len(starts), self.names.index(block.text_set))
         if heldout := self.heldout_of.get(block.text_set):
             set_index[is_held_out(hashes, self.heldout_share)] = self.names.index(heldout)
@@ -248,14 +245,9 @@ class _Preparer:
         for document in np.flatnonzero(opened.n_added):
             self.sets[self.names[set_index[document]]].n_special_tokens += int(opened.n_added[document])
             if self.proof_sample is not None:
-                self._offer_added(self.proof_sample, block.data[starts[document] : ends[document]])
+                # It stands for each of its added tokens, by what is beside it.
+                self.proof_sample.offer_named(self.added.features, block.data[starts[document] : ends[document]])
         return opened.for_kernel()
-
-    def _offer_added(self, sample: ProofSample, document: bytes) -> None:
-        """A document with added tokens stands for each of them, by what is beside it."""
-        texts = sample.excerpts_of(document)
-        for text in texts:
-            sample.offer_named(self.added.features(text.decode()), text, is_excerpt=len(texts) > 1)
 
 
 def _join(shares: list[tuple[NDArray[Any], ...]], sets: dict[str, SetStats]) -> ChunkCounts:

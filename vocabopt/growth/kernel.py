@@ -110,22 +110,15 @@ def _room(store, n_rows):  # type: ignore[no-untyped-def]
     """`store`, or a copy at least twice as long when it has fewer than `n_rows` rows."""
     if n_rows <= store.shape[0]:
         return store
-    larger = np.empty((max(2 * store.shape[0], n_rows), store.shape[1]), store.dtype)
-    for i in range(store.shape[0]):
-        for j in range(store.shape[1]):
-            larger[i, j] = store[i, j]
+    larger = np.empty((max(2 * store.shape[0], n_rows), *store.shape[1:]), store.dtype)
+    larger[: store.shape[0]] = store
     return larger
 
 
 @_inner
-def _room_1d(store, n):  # type: ignore[no-untyped-def]
-    """The same for a store of one dimension."""
-    if n <= store.size:
-        return store
-    larger = np.empty(max(2 * store.size, n), store.dtype)
-    for i in range(store.size):
-        larger[i] = store[i]
-    return larger
+def _after(slots, place):  # type: ignore[no-untyped-def]
+    """The place behind the symbol at `place`."""
+    return place - slots[place + 1, 0] if slots[place + 1, 0] < 0 else place + 1
 
 
 @_inner
@@ -167,6 +160,21 @@ def _reserved(left, right, symbols, reserved):  # type: ignore[no-untyped-def]
 
 
 @_inner
+def _enter(left, right, bound, counted_at, candidates, sizes):  # type: ignore[no-untyped-def]
+    """A new candidate, as yet without places; returns its number."""
+    candidate = sizes[N_CANDIDATES]
+    sizes[N_CANDIDATES] += 1
+    candidates[candidate, LEFT] = left
+    candidates[candidate, RIGHT] = right
+    candidates[candidate, BOUND] = bound
+    candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
+    candidates[candidate, N_PLACES] = 0
+    candidates[candidate, COUNTED_AT] = counted_at
+    candidates[candidate, IS_BLOCKED] = 0
+    return candidate
+
+
+@_inner
 def _collect(  # type: ignore[no-untyped-def]
     fixed, fixed_is_left, near, begin, end, at, threshold, candidates, places, sizes, dense, symbols, text, rules
 ):
@@ -190,18 +198,10 @@ def _collect(  # type: ignore[no-untyped-def]
             if bound < FREE and _crosses(left, right, symbols, crossings):
                 bound = 0
             if bound >= threshold and _is_allowed(left, right, symbols, text, guard_next, guard_accepts):
-                candidate = sizes[N_CANDIDATES]
-                sizes[N_CANDIDATES] += 1
-                candidates[candidate, LEFT] = left
-                candidates[candidate, RIGHT] = right
-                candidates[candidate, BOUND] = bound
-                candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
-                candidates[candidate, N_PLACES] = 0
-                candidates[candidate, IS_BLOCKED] = 0
                 # l == r may overlap itself and is counted when its turn comes; so is all that protection may forbid.
-                candidates[candidate, COUNTED_AT] = -1 if other == fixed or flags[RECOUNT_ALL] else at
+                counted_at = -1 if other == fixed or flags[RECOUNT_ALL] else at
+                dense[other, CANDIDATE] = _enter(left, right, bound, counted_at, candidates, sizes) + 1
                 sizes[N_PLACES_USED] += dense[other, N_NEAR]
-                dense[other, CANDIDATE] = candidate + 1
             dense[other, SUM] = 0
             dense[other, N_NEAR] = 0
         candidate = dense[other, CANDIDATE] - 1
@@ -229,7 +229,7 @@ def _compact(slots, symbols, is_open):  # type: ignore[no-untyped-def]
             slots[kept, 1] = slots[place, 1]
             kept += 1
             may_change |= symbols[symbol, OK] != 0 or symbols[symbol, TAIL] != 0
-            place += -slots[place + 1, 0] if slots[place + 1, 0] < 0 else 1
+            place = _after(slots, place)
         if not may_change or (kept - begin == 2 and is_open[slots[begin + 1, 0]]):
             kept = begin
     slots[kept, 0] = 0
@@ -275,7 +275,7 @@ def _index(  # type: ignore[no-untyped-def]
                 begin[symbol + 1] += begin[symbol]
             fill = begin.copy()
             near = _room(near, begin[n_symbols] + 1)
-    places = _room_1d(places, begin[n_symbols] + 1)
+    places = _room(places, begin[n_symbols] + 1)
     for left in range(1, n_symbols):
         first, last = begin[left], begin[left + 1]
         if first == last:
@@ -286,15 +286,9 @@ def _index(  # type: ignore[no-untyped-def]
                 left, YES, near, first, last, at, threshold, candidates, places, sizes, dense, symbols, text, rules
             )
         else:
-            candidate = sizes[N_CANDIDATES]
-            sizes[N_CANDIDATES] += 1
-            candidates[candidate, LEFT] = left
-            candidates[candidate, RIGHT] = 0
-            candidates[candidate, BOUND] = frequency[left]
-            candidates[candidate, FIRST_PLACE] = sizes[N_PLACES_USED]
+            counted_at = -1 if rules[3][RECOUNT_ALL] else at
+            candidate = _enter(left, NO, frequency[left], counted_at, candidates, sizes)
             candidates[candidate, N_PLACES] = last - first
-            candidates[candidate, IS_BLOCKED] = 0
-            candidates[candidate, COUNTED_AT] = -1 if rules[3][RECOUNT_ALL] else at
             for i in range(first, last):
                 places[sizes[N_PLACES_USED]] = near[i, PLACE]
                 sizes[N_PLACES_USED] += 1
@@ -325,7 +319,7 @@ def _recount(candidate, candidates, places, sizes, slots, weights, protected):  
         if slots[place, 0] != left:
             continue
         if right != 0:
-            after = place - slots[place + 1, 0] if slots[place + 1, 0] < 0 else place + 1
+            after = _after(slots, place)
             if slots[after, 0] != right:
                 continue
             places[kept] = place
@@ -361,11 +355,11 @@ def _apply(candidate, new, saving, candidates, places, sizes, slots, weights, ne
         place = places[i]
         if slots[place, 0] != left:
             continue
-        after = place - slots[place + 1, 0] if slots[place + 1, 0] < 0 else place + 1
+        after = _after(slots, place)
         if right != 0:
             if slots[after, 0] != right:
                 continue
-            end = after - slots[after + 1, 0] if slots[after + 1, 0] < 0 else after + 1
+            end = _after(slots, after)
             slots[after, 0] = -1
             slots[place, 0] = new
             slots[place + 1, 0] = place - end
@@ -439,28 +433,9 @@ def _add_to_folds(weights, changed, n_changed, folds, row):  # type: ignore[no-u
 
 @njit(cache=True, nogil=True)
 def grow(  # type: ignore[no-untyped-def]
-    slots,
-    weights,
-    protected,
-    has_protected,
-    symbols,
-    is_open,
-    n_symbols,
-    text,
-    n_text,
-    reserved,
-    guard,
-    crossings,
-    max_added,
-    min_saving,
-    divisor,
-    fold_sizes,
-    n_groups,
-    folds,
-    near,
-    places,
-    progress,
-):
+    slots, weights, protected, has_protected, symbols, is_open, n_symbols, text, n_text, reserved, guard, crossings,
+    max_added, min_saving, divisor, fold_sizes, n_groups, folds, near, places, progress
+):  # fmt: skip
     """Add up to `max_added` tokens, best saving first.
 
     slots: int32 [n_slots, 2], changed.
@@ -508,7 +483,7 @@ def grow(  # type: ignore[no-untyped-def]
             slots, weights, n_symbols, n_events, threshold,
             candidates, places, sizes, near, dense, symbols, is_open, text, rules
         )  # fmt: skip
-        heap = _room_1d(heap, sizes[N_CANDIDATES])
+        heap = _room(heap, sizes[N_CANDIDATES])
         for candidate in range(sizes[N_CANDIDATES]):
             _push(heap, n_heap, candidate, candidates, symbols, text)
             n_heap += 1
@@ -557,7 +532,7 @@ def grow(  # type: ignore[no-untyped-def]
                     new = n_symbols
                     size = symbols[left, TEXT_END] - symbols[left, TEXT_START]
                     size += symbols[right, TEXT_END] - symbols[right, TEXT_START]
-                    text = _room_1d(text, n_text + size)
+                    text = _room(text, n_text + size)
                     n_text = _make_symbol(left, right, new, n_text, symbols, text, guard[0])
                     is_open[new] = True
                     n_symbols += 1
@@ -584,7 +559,7 @@ def grow(  # type: ignore[no-untyped-def]
             n_events += 1
             n_new = n_left + right_end - right_begin
             candidates = _room(candidates, sizes[N_CANDIDATES] + n_new)
-            places = _room_1d(places, sizes[N_PLACES_USED] + n_new)
+            places = _room(places, sizes[N_PLACES_USED] + n_new)
             first = sizes[N_CANDIDATES]
             _collect(
                 new, NO, near, NO, n_left, n_events, threshold,
@@ -594,7 +569,7 @@ def grow(  # type: ignore[no-untyped-def]
                 new, YES, near, right_begin, right_end, n_events, threshold,
                 candidates, places, sizes, dense, symbols, text, rules
             )  # fmt: skip
-            heap = _room_1d(heap, n_heap + sizes[N_CANDIDATES] - first)
+            heap = _room(heap, n_heap + sizes[N_CANDIDATES] - first)
             for candidate in range(first, sizes[N_CANDIDATES]):
                 _push(heap, n_heap, candidate, candidates, symbols, text)
                 n_heap += 1

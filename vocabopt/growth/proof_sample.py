@@ -9,7 +9,7 @@ is at most WHOLE_BYTES: only of whole documents are the chunks those that were c
 """
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,18 +102,16 @@ class ProofSample:
         if len(self._by_feature) > 2 * self._n_by_feature_kept + 10_000:
             self._forget_beaten()
 
-    def offer_named(self, features: Sequence[str], document: bytes, *, is_excerpt: bool) -> None:
-        """A document (or excerpt of one) with features that only names tell."""
-        size, content_hash = len(document), int(self._hash_of(document))
-        for feature in features:
-            if (size, content_hash) < self._named.get(feature, (_NOTHING, 0)):
-                self._named[feature] = size, content_hash
-                self._by_feature[content_hash] = document
-                self._excerpts |= {content_hash} if is_excerpt else set()
-
-    def excerpts_of(self, document: bytes) -> list[bytes]:
-        """The document, or where it is longer than one may be its excerpts."""
-        return [document[start:end] for start, end in _excerpts(document, 0, len(document))]
+    def offer_named(self, features_of: Callable[[str], Sequence[str]], document: bytes) -> None:
+        """A document, in excerpts where it is longer than one may be, with features that only names tell."""
+        excerpts = [document[start:end] for start, end in _excerpts(document, 0, len(document))]
+        for text in excerpts:
+            content_hash = int(content_hashes(text, np.zeros(1, np.int64), np.array([len(text)]), self._seed)[0])
+            for feature in features_of(text.decode()):
+                if (len(text), content_hash) < self._named.get(feature, (_NOTHING, 0)):
+                    self._named[feature] = len(text), content_hash
+                    self._by_feature[content_hash] = text
+                    self._excerpts |= {content_hash} if len(excerpts) > 1 else set()
 
     def sample(self) -> Sample:
         """What was picked, in the order of content hashes."""
@@ -181,10 +179,6 @@ class ProofSample:
             np.concatenate([hashes[keep], cut_hashes]),
             set(cut_hashes.tolist()),
         )
-
-    def _hash_of(self, document: bytes) -> np.uint64:
-        zero, end = np.zeros(1, np.int64), np.array([len(document)], np.int64)
-        return np.uint64(content_hashes(document, zero, end, self._seed)[0])
 
     def _prune_picked(self) -> None:
         """Keep those of the smallest hashes that fit."""

@@ -11,10 +11,9 @@ import tokenizers
 
 from vocabopt.errors import PromiseError, RunDirectoryError
 from vocabopt.growth.counts import ChunkCounts
-from vocabopt.growth.document_proof import count_documents, missing_chunk, prove_documents
 from vocabopt.growth.grow import protected_chunks
+from vocabopt.growth.proof import changed_chunks, count_documents, missing_chunk, prove_documents, recount
 from vocabopt.growth.proof_sample import PROOF_PARQUET, read_proof_sample
-from vocabopt.growth.recount import changed_chunks, recount
 from vocabopt.merging.extension import Addition
 from vocabopt.records import DocumentProof
 from vocabopt.run_directory import read_counts, read_run

@@ -1,15 +1,13 @@
 """The model whose embedding parameters are counted: a preset, or what its config.json says."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocabopt.errors import ModelError, ModelSpecError
+from vocabopt.errors import ModelError, ModelSpecError, tell
 from vocabopt.failures import refusal
 from vocabopt.model.architecture import Architecture, read_architecture
 from vocabopt.model.weights import StoredTables, stored_tables
-from vocabopt.text.notices import tell
 from vocabopt.text.utf8 import json_value, read_utf8
 
 
@@ -27,14 +25,6 @@ class ModelSpec:
     def n_embedding_params(self, n_rows: int) -> int:
         """Embedding parameters with `n_rows` rows: input table, and output table unless it is the same one."""
         return n_rows * self.hidden_size * (1 if self.tied_embeddings else 2)
-
-
-def spec_of_record(record: Mapping[str, Any] | None) -> ModelSpec | None:
-    """What sweep.json holds of a model, as a spec again."""
-    if record is None:
-        return None
-    architecture = record.get("architecture")
-    return ModelSpec(**{**record, "architecture": Architecture(**architecture) if architecture else None})
 
 
 def _preset(name: str, n_rows: int, *, tied: bool, **architecture: int) -> ModelSpec:

@@ -21,7 +21,7 @@ from vocabopt.preparation.step import CorpusStep, NeedsPreparing, Step, segments
 from vocabopt.preparation.work import FilesRead, Prepared, ShardCounts, StoredSketches, Work, record_of
 from vocabopt.preparation.workers import Pass, Submit, peak_memory_bytes, pool
 from vocabopt.text.corpus import TextFile, TextSet, fingerprint, n_stored_bytes, named_set
-from vocabopt.text.prepared import OPTIONS_JSON, PREPARE_JSON, WORK
+from vocabopt.text.finding import OPTIONS_JSON, PREPARE_JSON, WORK
 from vocabopt.text.utf8 import printable
 from vocabopt.versions import versions
 

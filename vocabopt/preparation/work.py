@@ -32,7 +32,7 @@ from vocabopt.preparation.funnel import Count, StepCount, StepNumbers
 from vocabopt.preparation.options import OutputFormat
 from vocabopt.preparation.reading import FileReport
 from vocabopt.preparation.step import Sketch
-from vocabopt.text.prepared import CLEAN, REMOVED, WORK
+from vocabopt.text.finding import CLEAN, REMOVED, WORK
 
 _ZSTD_LEVEL = 3
 R = TypeVar("R", bound=msgspec.Struct)

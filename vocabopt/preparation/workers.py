@@ -28,7 +28,7 @@ from vocabopt.preparation.step import CorpusStep, DocumentStep, Outcome, Step
 from vocabopt.preparation.tokens import TokenCounter
 from vocabopt.preparation.work import ShardCounts, Work
 from vocabopt.processes import WorkerContext, signals_blocked
-from vocabopt.text.prepared import CLEAN, REMOVED
+from vocabopt.text.finding import CLEAN, REMOVED
 
 
 def split_paragraphs(documents: pl.DataFrame) -> pl.DataFrame:

@@ -3,16 +3,16 @@
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal, TypeAlias
 
 import xxhash
 
-from vocabopt.errors import OptionError
+from vocabopt.errors import OptionError, first_of, tell
 from vocabopt.text.finding import Found, expanded, find, identity
-from vocabopt.text.languages import language_of
-from vocabopt.text.notices import tell
 from vocabopt.text.readers import ReadOptions, read_blocks
-from vocabopt.text.scripts import dominant_script
+from vocabopt.text.scripts import dominant_script, language_of
+from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.text.storage import open_stored, reading, remote
 
 Role: TypeAlias = Literal["train", "protected", "eval"]
@@ -20,12 +20,10 @@ Role: TypeAlias = Literal["train", "protected", "eval"]
 ONLY_SET = "text"  # the name of the set when no folder names a language
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_RESERVED_NAMES = ("train", "heldout")
 # Where file systems keep what changes with a file's content, the surest first.
 _REMOTE_IDENTITY = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 _N_SAMPLE_FILES = 4
 _N_SAMPLE_FOLDERS = 20  # of which the script is looked at
-_N_SHOWN = 3  # files named in a notice
 _SAMPLE_BYTES = 64 << 10  # per file; characters are cut at the same number
 
 
@@ -144,7 +142,7 @@ def _text_set(name: str, role: Role, found: Sequence[Found]) -> TextSet:
 def _check_name(name: str, option: str, sets: Mapping[str, TextSet]) -> None:
     if not _NAME.fullmatch(name):
         raise OptionError(f"{option}: a name is made of A-Z a-z 0-9 _ . - and begins with a letter or digit")
-    if name in _RESERVED_NAMES:
+    if name in (TRAIN, HELDOUT):
         raise OptionError(f"{option}: the name {name} is kept for a part of the target; choose another")
     if name in sets:
         raise OptionError(f"{option}: there is a text set {name} already; choose another name")
@@ -205,22 +203,18 @@ def _tell_joined(path: str, found: Sequence[Found], options: ReadOptions) -> Non
 
     Some text of the first files of the first sub-folders is looked at; of remote folders none.
     """
-    folders: dict[str, list[Found]] = {}
+    first: dict[str, Found] = {}
     for file in found:
         if file.folder and "://" not in file.url:
-            folders.setdefault(file.folder, []).append(file)
-    if len(folders) < 2:
+            first.setdefault(file.folder, file)
+    if len(first) < 2:
         return
     scripts: dict[str, list[str]] = {}
-    for name, files in [*folders.items()][:_N_SAMPLE_FOLDERS]:
-        script = dominant_script(_sample(_text_set(ONLY_SET, "eval", files[:1]).files, options))
-        if script is not None:
-            scripts.setdefault(script, []).append(name)
+    for folder, file in islice(first.items(), _N_SAMPLE_FOLDERS):
+        if script := dominant_script(_sample(_text_set(ONLY_SET, "eval", [file]).files, options)):
+            scripts.setdefault(script, []).append(folder)
     if len(scripts) > 1:
-        listed = "; ".join(
-            f"{script}: {', '.join(names[:_N_SHOWN])}{', ...' if len(names) > _N_SHOWN else ''}"
-            for script, names in scripts.items()
-        )
+        listed = "; ".join(f"{script}: {first_of(folders)}" for script, folders in scripts.items())
         tell(
             f"joined {path}",
             f"{path}: its sub-folders are not named by languages, so all are the one text set {ONLY_SET}, though "
@@ -268,12 +262,12 @@ def tell_same_content(text_sets: Sequence[TextSet], fingerprints: Mapping[str, s
                 again.setdefault((owner.name, text_set.name), []).append(f"{file.url} is {known.url}")
     sets = {text_set.name: text_set for text_set in text_sets}
     for (one, other), pairs in again.items():
-        shown = f"({', '.join(pairs[:_N_SHOWN])}{', ...' if len(pairs) > _N_SHOWN else ''})"
+        shown = f"{len(pairs):,} ({first_of(pairs)}). "
         if one == other:
-            follows = "Their documents are counted as often as they occur: leave the copies out to count them once."
-            sentence = f"Text set {one}: files with the content of another one: {len(pairs):,} {shown}. {follows}"
+            sentence = f"Text set {one}: files with the content of another one: {shown}Their documents are counted as "
+            sentence += "often as they occur: leave the copies out to count them once."
         else:
-            sentence = f"Text set {other}: files with the content of a file of the set {one}: {len(pairs):,} {shown}. "
+            sentence = f"Text set {other}: files with the content of a file of the set {one}: {shown}"
             sentence += _what_follows(sets[one], sets[other])
         tell(f"same content {one} {other}", sentence)
 

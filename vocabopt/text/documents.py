@@ -20,6 +20,12 @@ from vocabopt.text.readers import Block, ReadOptions, read_blocks
 from vocabopt.text.sets import TRAIN
 
 _NOTHING_SUSPICIOUS = np.zeros(1 << 16, bool)
+#: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
+_COUNTED_BYTES = 16 << 20
+SAMPLES_JSON = "samples.json"
+N_SAMPLES = 5
+#: A sentence or two: shorter documents say little, longer ones are cut.
+MIN_CHARS, MAX_CHARS = 20, 160
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,6 @@ def is_held_out(hashes: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
     return (hashes & np.uint64(0xFFFFFFFF)) < np.uint64(round(share * 2**32))
 
 
-#: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
-_COUNTED_BYTES = 16 << 20
-
-
 def documents_of_sets(text_sets: tuple[TextSet, ...], options: ReadOptions) -> Iterator[Documents]:
     """Blocks of documents of all sets, joined by NUL, which no document holds."""
     for text_set in text_sets:
@@ -96,12 +98,6 @@ def texts_of(text_set: TextSet, options: ReadOptions) -> Iterator[pl.Series]:
         yield from (block.documents for block in read_blocks(file, options))
 
 
-SAMPLES_JSON = "samples.json"
-N_SAMPLES = 5
-#: A sentence or two: shorter documents say little, longer ones are cut.
-MIN_CHARS, MAX_CHARS = 20, 160
-
-
 class Samples:
     """Keeps, per text set, the documents that come first by (fits, content hash), in whatever order they come."""
 
@@ -119,11 +115,13 @@ class Samples:
     ) -> None:
         """Documents of one set: data[starts[i]:ends[i]], UTF-8."""
         kept = self._kept[name]
+        is_short, is_long = n_chars < MIN_CHARS, n_chars > MAX_CHARS
         # Neither too short nor too long; where there are few of those, cut ones; then short ones.
-        for rank, fits in enumerate(
-            ((n_chars >= MIN_CHARS) & (n_chars <= MAX_CHARS), n_chars > MAX_CHARS, n_chars < MIN_CHARS)
-        ):
-            of_rank = np.flatnonzero(fits & (hashes <= self._bound(name, rank)))
+        for rank, fits in enumerate((~is_short & ~is_long, is_long, is_short)):
+            # Above the last hash that is kept none of this rank is: most need not be looked at again.
+            last = sorted(kept)[N_SAMPLES - 1 :][:1]
+            bound = last[0][1] if last and last[0][0] == rank else 2**64 - 1
+            of_rank = np.flatnonzero(fits & (hashes <= np.uint64(bound)))
             distinct, first = np.unique(hashes[of_rank], return_index=True)
             for content_hash, i in zip(distinct[:N_SAMPLES].tolist(), of_rank[first[:N_SAMPLES]], strict=True):
                 # Four bytes a character at most: enough of a long document.
@@ -131,11 +129,6 @@ class Samples:
             if sum(key[0] <= rank for key in kept) >= N_SAMPLES:
                 break
         self._kept[name] = {key: kept[key] for key in sorted(kept)[:N_SAMPLES]}
-
-    def _bound(self, name: str, rank: int) -> np.uint64:
-        """The hash that a document of this rank must not be above to be kept: most need not be looked at again."""
-        last = sorted(self._kept[name])[N_SAMPLES - 1 :][:1]
-        return np.uint64(last[0][1] if last and last[0][0] == rank else 2**64 - 1)
 
     def texts(self) -> dict[str, list[str]]:
         """The documents kept, by set; a long one ends at a space, where it has one, with an ellipsis."""

@@ -1,7 +1,10 @@
 """Finding files of text: what a path, a pattern or a folder gives.
 
 A folder gives its text files at any depth. Linked folders are followed, each folder is entered once, and the results
-of a run that lie among the text are no text.
+of a run that lie among the text are no text. Of a folder that `vocabopt prepare` left the clean text is taken:
+
+OUT/clean/         the text; OUT/removed/ is never read as text
+OUT/prepare.json   the funnel; there when the preparation is whole
 """
 
 import fnmatch
@@ -9,14 +12,14 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from vocabopt.amounts import counted
-from vocabopt.errors import CorpusError
-from vocabopt.text.notices import tell
-from vocabopt.text.prepared import CLEAN, clean_folder, is_prepared, result_in
+from vocabopt.errors import CorpusError, first_of, tell
+from vocabopt.folder import read_json
 from vocabopt.text.storage import STDIN, file_format, reading, remote
 
 #: What a folder gives. Tables and .json lie beside text as often as they hold it: they are read where they are named.
@@ -29,7 +32,12 @@ _MAY_HOLD_TEXT = re.compile(
     re.IGNORECASE,
 )
 _CHAIN = re.compile(r"((?:[a-z0-9]+::)*)(.*?)((?:::.*)?)", re.DOTALL)  # simplecache::, zip://folder, ::archive.zip
-_N_SHOWN = 3
+
+CLEAN, REMOVED, WORK = "clean", "removed", "work"
+PREPARE_JSON, OPTIONS_JSON = "prepare.json", "options.json"
+#: Files that a command leaves in the folder of its results, which all begin with the version of their format.
+_MARKERS = ("run.json", "sensitivity.json", "analyze.json", "compare.json", "adapt.json", "probe.json", PREPARE_JSON)
+_BEGINNING = re.compile(rb'\s*\{\s*"format_version":')
 
 
 class Found(NamedTuple):
@@ -105,15 +113,21 @@ def find(path: str, text_format: str = "auto") -> list[Found]:
 
 @dataclass
 class _Walk:
-    """One folder's files. formats: those that are taken."""
+    """One folder's files: path inside the folder, and size. formats: those that are taken."""
 
     root: str
     formats: Sequence[str]
     left_out: list[str] = field(default_factory=list)
 
     def local_files(self) -> Iterator[tuple[str, int | None]]:
-        """Path inside the root and size of every text file."""
-        for folder, names in self._folders():
+        for folder, folders, names in folders_below(self.root, _is_hidden):
+            marker = result_in(folder) if folder != self.root else None
+            if marker is not None:
+                is_prepared = CLEAN in folders and PREPARE_JSON in names
+                folders[:] = [CLEAN] if is_prepared else []
+                if not is_prepared:
+                    tell(f"results {folder}", f"{folder}: holds the results of a run ({marker}), no text; left out.")
+                continue
             for name in filter(self._is_text, names):
                 path = os.path.join(folder, name)
                 status = _stat(path)
@@ -125,19 +139,7 @@ class _Walk:
                     raise CorpusError(f"{path}: is no file; to read a pipe, use - and standard input")
                 yield os.path.relpath(path, self.root), status.st_size
 
-    def _folders(self) -> Iterator[tuple[str, list[str]]]:
-        """Every folder with its files, but the results of runs."""
-        for folder, folders, names in folders_below(self.root, _is_hidden):
-            if folder != self.root and is_prepared(folder):
-                folders[:] = [CLEAN]
-            elif folder != self.root and (marker := result_in(folder)) is not None:
-                tell(f"results {folder}", f"{folder}: holds the results of a run ({marker}), no text; left out.")
-                folders.clear()
-            else:
-                yield folder, names
-
     def remote_files(self) -> Iterator[tuple[str, int | None]]:
-        """Path inside the root and size of every text file of a remote folder."""
         filesystem, start = remote(self.root)
         root = None  # as the file system spells it, which need not be as the URL does
         for folder, folders, files in filesystem.walk(start, detail=True, on_error="raise"):
@@ -161,7 +163,7 @@ class _Walk:
     def tell_left_out(self) -> None:
         """Name files that may hold text and are not taken."""
         if n := len(self.left_out):
-            shown = ", ".join(sorted(self.left_out)[:_N_SHOWN]) + (", ..." if n > _N_SHOWN else "")
+            shown = first_of(sorted(self.left_out))
             left_out = f"{counted(n, 'file')} that may hold text {'is' if n == 1 else 'are'} left out"
             tell(
                 f"left out of {self.root}",
@@ -277,3 +279,52 @@ def _dead_link(path: str) -> str:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith((".", "_"))
+
+
+# --- Folders of results -----------------------------------------------------------------------------------------------
+
+
+def result_in(folder: str) -> str | None:
+    """The name of the file that marks a folder as the results of a run of ours; None where there is none."""
+    for name in _MARKERS:
+        path = os.path.join(folder, name)
+        try:
+            with open(path, "rb") as file:
+                if _BEGINNING.match(file.read(100)):
+                    return name
+        except OSError:
+            continue
+    return None
+
+
+def clean_folder(path: str) -> str:
+    """The clean text of a prepared folder; any other path is its own.
+
+    Raises:
+        CorpusError: the preparation is not finished.
+    """
+    folder = Path(path)
+    if "://" in path or not folder.is_dir():
+        return path
+    if (folder / PREPARE_JSON).is_file() and (folder / CLEAN).is_dir():
+        return str(folder / CLEAN)
+    if (folder / PREPARE_JSON).is_file() and (folder / OPTIONS_JSON).is_file():
+        raise CorpusError(
+            f"{path}: holds a preparation whose {CLEAN}/ is gone. Prepare the text again, into a new folder."
+        )
+    if (folder / WORK).is_dir() and (folder / OPTIONS_JSON).is_file():
+        raise CorpusError(f"{path}: holds a preparation that is not finished. Run `vocabopt prepare` again to go on.")
+    return path
+
+
+def prepare_record(urls: Iterable[str]) -> dict[str, Any] | None:
+    """What prepare.json says of the text in these files; None where they were not prepared, or not all together.
+
+    Raises:
+        RunDirectoryError: it is broken.
+    """
+    folders = {Path(url).parent for url in urls if "://" not in url}
+    if len(folders) != 1 or (folder := folders.pop()).name != CLEAN:
+        return None
+    path = folder.parent / PREPARE_JSON
+    return read_json(path, next_step="Run `vocabopt prepare` again.") if path.is_file() else None

@@ -3,34 +3,24 @@
 import codecs
 import csv
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import polars as pl
 
 from vocabopt.errors import CorpusError
-from vocabopt.options import ReadOptions
-from vocabopt.text.formats import JSON_DECODER, skip_space, stops_inside
-from vocabopt.text.lines import (
-    OR_SKIP,
-    Block,
-    Damage,
-    RawLines,
-    Unreadable,
-    checked_text,
-    clean_text,
-    no_column,
-    not_decodable,
-    text_column,
-    text_of,
-    unreadable_of,
-)
+from vocabopt.text.lines import NUL, OR_SKIP, Block, Chunks, Lines, Source, Unreadable, clean_text, text_of
 
 #: The number of a record, or of its line; and the record: an object, a text, or a BrokenRecordError.
 Record: TypeAlias = tuple[int, Any]
 
 _MAX_FIELD_CHARS = (1 << 31) - 1
+_SPACE = re.compile(r"[ \t\r\n]*")
+#: Longer than any literal or escape of JSON.
+_MARGIN_CHARS = 32
+JSON_DECODER = json.JSONDecoder()
 
 
 class BrokenRecordError(ValueError):
@@ -42,75 +32,85 @@ class BrokenRecordError(ValueError):
 
 
 @dataclass
-class _Tally:
-    """What a file has given: to tell one broken record from a file that holds none.
+class _Texts:
+    """The texts of a file's records: tells one broken record from a file that holds none.
 
-    objects_only: a record that is a string is none, as on a line of JSON lines.
+    objects_only: a record that is a string is none, as on a line of JSON lines. names: of the fields of the first
+    record without the column.
     """
 
-    url: str
-    options: ReadOptions
+    source: Source
     objects_only: bool = False
     n_texts: int = 0
     n_broken: int = 0
-    names: list[str] = field(default_factory=list)  # of the fields of the first record without the column
-    first: str = ""
+    names: list[str] = field(default_factory=list)
+    first_broken: str = ""
 
     def text(self, record: Any) -> str | None:
-        """The text of a record; ValueError says why it has none."""
-        column = text_column(self.options)
+        """The text of a record, None for null; ValueError says why it has none."""
+        column, where = self.source.column, ""
         if isinstance(record, str) and not self.objects_only:
-            text = checked_text(record)
+            text: object = record
         elif not isinstance(record, dict):
             raise ValueError("broken record (not a JSON object)")
         elif column not in record:
             self.names = self.names or list(record)
             raise ValueError(f"broken record (no {column!r})")
         else:
-            text = checked_text(record[column], column)
+            text, where = record[column], f"{column!r} is "
+        if text is not None:
+            if not isinstance(text, str):
+                raise ValueError(f"broken record ({where}{type(text).__name__}, not text)")
+            if "\0" in text:
+                raise ValueError(NUL)
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                half = "a lone surrogate, which is half a character, or bytes of another encoding"
+                raise ValueError(half) from error
         self.n_texts += 1
         return text
 
     def broken(self, place: str, error: Exception) -> None:
         """Refuse, or count what is left out."""
-        if self.options.on_error == "fail":
+        if not self.source.skips:
             if self.names and not self.n_texts:
-                raise no_column(self.url, self.options, self.names) from error
-            raise CorpusError(f"{self.url}, {place}: {error}; mend it, {OR_SKIP}") from error
+                raise self.source.no_column(self.names) from error
+            raise CorpusError(f"{self.source.url}, {place}: {error}; mend it, {OR_SKIP}") from error
         self.n_broken += 1
-        self.first = self.first or f"{place}: {error}"
+        self.first_broken = self.first_broken or f"{place}: {error}"
 
-    def finish(self, damage: Damage) -> None:
+    def finish(self) -> None:
         """Refuse a file of which nothing could be read: that is no matter of single records."""
-        if self.n_broken and not self.n_texts and damage.reason is None:
+        if self.n_broken and not self.n_texts and self.source.damage is None:
             if self.names:
-                raise no_column(self.url, self.options, self.names)
+                raise self.source.no_column(self.names)
             raise CorpusError(
-                f"{self.url}: none of its {self.n_broken:,} records can be read ({self.first}); is it of this format? "
-                "Name another with --format"
+                f"{self.source.url}: none of its {self.n_broken:,} records can be read ({self.first_broken}); is it of "
+                "this format? Name another with --format"
             )
 
 
-def json_line_blocks(raws: Iterator[RawLines], url: str, options: ReadOptions, damage: Damage) -> Iterator[Block]:
+def json_line_blocks(raws: Iterator[Lines], source: Source) -> Iterator[Block]:
     """A JSON object on each line."""
-    tally = _Tally(url, options, objects_only=True)
+    found = _Texts(source, objects_only=True)
     n_lines = 0
     for raw in raws:
-        text, unreadable, n_recoded = clean_text(raw, n_lines, url, options, whole=False)
+        lines, unreadable = clean_text(raw, n_lines, source)
         first = n_lines + 1
         texts: list[str | None] = []
-        for line in text.item().split("\n")[:-1]:
+        for line in lines.item().split("\n")[:-1]:
             n_lines += 1
             texts.append(None)
             if not line.strip():
                 continue
             try:
-                texts[-1] = tally.text(json_value(line))
+                texts[-1] = found.text(json_value(line))
             except (ValueError, RecursionError) as error:
-                tally.broken(f"line {n_lines}", error)
-                unreadable.append(unreadable_of(n_lines, line.encode(), str(error)))
-        yield Block.of(pl.Series(texts, dtype=pl.String), unreadable, raw.n_stored_bytes, first, n_recoded)
-    tally.finish(damage)
+                found.broken(f"line {n_lines}", error)
+                unreadable.append(Unreadable.of(n_lines, line.encode(), str(error)))
+        yield source.block(pl.Series(texts, dtype=pl.String), unreadable, first)
+    found.finish()
 
 
 def json_value(line: str) -> Any:
@@ -121,78 +121,59 @@ def json_value(line: str) -> Any:
         raise ValueError(f"broken JSON ({error.msg}, column {error.colno})") from error
 
 
+def stops_inside(error: json.JSONDecodeError, text: str) -> bool:
+    """Whether JSON may be whole when the text goes on: nothing far from its end is wrong."""
+    return error.msg.startswith("Unterminated string") or error.pos > len(text) - _MARGIN_CHARS
+
+
+def skip_space(text: str, position: int) -> int:
+    """The position behind white space of JSON."""
+    found = _SPACE.match(text, position)
+    return position if found is None else found.end()
+
+
 # --- Records over several lines --------------------------------------------------------------------------------------
 
 
-@dataclass
-class Stream:
-    """Text as records are read from it. n_stored: stored bytes read so far. n_recoded: lines in the fallback."""
-
-    url: str
-    options: ReadOptions
-    damage: Damage
-    n_stored: int = 0
-    n_recoded: int = 0
-
-    def lines(self, raws: Iterator[RawLines]) -> Iterator[str]:
-        """Lines with their ends."""
-        for raw in raws:
-            text, n_recoded = text_of(raw, self.url, self.options)
-            self.n_recoded += n_recoded
-            self.n_stored += raw.n_stored_bytes
-            *ended, last = text.split("\n")
-            yield from (f"{line}\n" for line in ended)
-            if last:
-                yield last
-
-    def pieces(self, chunks: Iterator[tuple[bytes, int]], offset: int) -> Iterator[str]:
-        """Text in pieces that may end anywhere but inside a character."""
-        n_read = offset
-        errors = "surrogateescape" if self.options.on_error == "skip" else "strict"
-        decoder = codecs.getincrementaldecoder("utf-8")(errors)
-        for data, self.n_stored in chunks:
-            n_read += len(data)
-            try:
-                yield decoder.decode(data, not data)
-            except UnicodeDecodeError as error:
-                raise not_decodable(error, n_read - len(error.object), self.url, self.options) from error
+def lines_of(raws: Iterator[Lines], source: Source) -> Iterator[str]:
+    """Lines with their ends."""
+    for raw in raws:
+        *ended, last = text_of(raw, source).split("\n")
+        yield from (f"{line}\n" for line in ended)
+        if last:
+            yield last
 
 
 def record_blocks(
-    records: Iterator[Record], stream: Stream, block_bytes: int, *, word: str = "record"
+    records: Iterator[Record], source: Source, block_bytes: int, *, word: str = "record"
 ) -> Iterator[Block]:
     """Blocks of the texts of records."""
-    tally = _Tally(stream.url, stream.options)
+    found = _Texts(source)
     texts: list[str | None] = []
     unreadable: list[Unreadable] = []
-    n_chars = n_told = n_records = n_recoded = 0
+    n_chars = n_records = 0
     for place, record in records:
         n_records += 1
         texts.append(None)
         try:
             if isinstance(record, BrokenRecordError):
                 raise record
-            texts[-1] = tally.text(record)
+            texts[-1] = found.text(record)
         except ValueError as error:
-            tally.broken(f"{word} {place}", error)
+            found.broken(f"{word} {place}", error)
             shown = record.text if isinstance(record, BrokenRecordError) else json.dumps(record, ensure_ascii=False)
-            unreadable.append(unreadable_of(n_records, shown[:1000].encode(errors="replace"), str(error)))
+            unreadable.append(Unreadable.of(n_records, shown[:1000].encode(errors="replace"), str(error)))
         n_chars += len(texts[-1] or "") + 1
         if n_chars >= block_bytes:
-            column = pl.Series(texts, dtype=pl.String)
-            first = n_records - len(texts) + 1
-            yield Block.of(column, unreadable, stream.n_stored - n_told, first, stream.n_recoded - n_recoded)
+            yield source.block(pl.Series(texts, dtype=pl.String), unreadable, n_records - len(texts) + 1)
             texts, unreadable, n_chars = [], [], 0
-            n_told, n_recoded = stream.n_stored, stream.n_recoded
-    column = pl.Series(texts, dtype=pl.String)
-    first = n_records - len(texts) + 1
-    yield Block.of(column, unreadable, stream.n_stored - n_told, first, stream.n_recoded - n_recoded)
-    tally.finish(stream.damage)
+    yield source.block(pl.Series(texts, dtype=pl.String), unreadable, n_records - len(texts) + 1)
+    found.finish()
 
 
-def json_records(pieces: Iterator[str], stream: Stream) -> Iterator[Record]:
-    """The elements of a JSON array, or JSON values one after another."""
-    values = _Values(pieces, stream.url)
+def json_records(chunks: Chunks, offset: int, source: Source) -> Iterator[Record]:
+    """The elements of a JSON array, or JSON values one after another. offset: of the first byte in the text."""
+    values = _Values(chunks, offset, source)
     is_array = values.take("[")
     number = 0
     while True:
@@ -200,39 +181,41 @@ def json_records(pieces: Iterator[str], stream: Stream) -> Iterator[Record]:
             break
         if values.at_end():
             if is_array:
-                values.stop("the array is not closed", stream)
+                values.stop("the array is not closed")
             return
         if is_array and number and not values.take(","):
-            values.stop(f"no comma behind record {number}", stream)
+            values.stop(f"no comma behind record {number}")
             return
         number += 1
         try:
             yield number, values.value()
         except ValueError as error:
-            values.stop(f"record {number}: {error}", stream)
+            values.stop(f"record {number}: {error}")
             return
     if not values.at_end():
-        values.stop("text behind the end of the array", stream)
+        values.stop("text behind the end of the array")
 
 
 class _Values:
     """Reads JSON values from pieces of text, holding no more than one value and one piece."""
 
-    def __init__(self, pieces: Iterator[str], url: str) -> None:
-        self.pieces, self.url = pieces, url
-        self.text, self.position, self.ended = "", 0, False
+    def __init__(self, chunks: Chunks, offset: int, source: Source) -> None:
+        self.chunks, self.n_read, self.source = chunks, offset, source
+        self.decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape" if source.skips else "strict")
+        self.text, self.position = "", 0
 
     def _more(self, n_chars: int = 1) -> bool:
         """Read on, by so many characters at least where there are; whether there were any."""
         found: list[str] = []
         n_found = 0
-        while n_found < n_chars and not self.ended:
-            piece = next(self.pieces, None)
-            if piece is None:
-                self.ended = True
-            else:
-                found.append(piece)
-                n_found += len(piece)
+        while n_found < n_chars and (chunk := next(self.chunks, None)) is not None:
+            data, self.source.n_stored = chunk
+            self.n_read += len(data)
+            try:
+                found.append(self.decoder.decode(data, not data))
+            except UnicodeDecodeError as error:
+                raise self.source.not_decodable(error, self.n_read - len(error.object)) from error
+            n_found += len(found[-1])
         self.text = self.text[self.position :] + "".join(found)
         self.position = 0
         return n_found > 0
@@ -272,15 +255,13 @@ class _Values:
                 self.position = end
                 return value
 
-    def stop(self, reason: str, stream: Stream) -> None:
-        """Behind broken syntax nothing more can be told apart: refuse, or end there."""
-        told = f"{self.url}: broken JSON ({reason}), and what comes behind it cannot be read; mend the file"
-        if stream.options.on_error == "fail":
-            raise CorpusError(told)
-        stream.damage.reason = stream.damage.reason or told
+    def stop(self, reason: str) -> None:
+        """Behind broken syntax nothing more can be told apart."""
+        place = f"{self.source.url}: broken JSON ({reason})"
+        self.source.end(f"{place}, and what comes behind it cannot be read; mend the file")
 
 
-def table_records(lines: Iterator[str], separator: str, stream: Stream, column: str | None) -> Iterator[Record]:
+def table_records(lines: Iterator[str], separator: str, source: Source, column: str | None) -> Iterator[Record]:
     """The rows of CSV or TSV with a head line, quoted with ", as objects; with the one column, or all for None.
 
     Raises:
@@ -288,11 +269,14 @@ def table_records(lines: Iterator[str], separator: str, stream: Stream, column: 
     """
     csv.field_size_limit(_MAX_FIELD_CHARS)  # Python's own limit is 128 KiB, less than a long document
     reader = csv.reader(lines, delimiter=separator, strict=True)
-    names = _head(reader, stream)
+    try:
+        names = next(reader, None)
+    except csv.Error as error:
+        raise CorpusError(f"{source.url}, line 1: the head line is broken ({error}); mend it") from error
     if names is None:
         return
     if column is not None and column not in names:
-        raise no_column(stream.url, stream.options, names)
+        raise source.no_column(names)
     places = {name: i for i, name in enumerate(names) if column in (None, name)}
     while True:
         line = reader.line_num + 1
@@ -300,10 +284,7 @@ def table_records(lines: Iterator[str], separator: str, stream: Stream, column: 
             row = next(reader, None)
         except csv.Error as error:
             if "unexpected end of data" in str(error):
-                told = f"{stream.url}, line {line}: a quote is opened there and never closed; mend the file"
-                if stream.options.on_error == "fail":
-                    raise CorpusError(told) from error
-                stream.damage.reason = stream.damage.reason or told
+                source.end(f"{source.url}, line {line}: a quote is opened there and never closed; mend the file")
                 return
             yield line, BrokenRecordError(f"broken row ({error})", "")
             continue
@@ -316,10 +297,3 @@ def table_records(lines: Iterator[str], separator: str, stream: Stream, column: 
             yield line, BrokenRecordError(f"broken row ({len(row)} fields, the head line has {len(names)})", shown)
         else:
             yield line, {name: row[i] for name, i in places.items()}
-
-
-def _head(reader: Any, stream: Stream) -> Sequence[str] | None:
-    try:
-        return next(reader, None)
-    except csv.Error as error:
-        raise CorpusError(f"{stream.url}, line 1: the head line is broken ({error}); mend it") from error

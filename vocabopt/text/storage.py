@@ -16,20 +16,11 @@ from typing import IO, Any, cast
 import zstandard
 
 from vocabopt.errors import CorpusError, DamagedFileError, OptionError, VocaboptError, how_to_install
-from vocabopt.failures import is_failure, is_panic, refusal
-from vocabopt.signals import end_if_stopped
+from vocabopt.failures import end_if_stopped, is_failure, is_panic, refusal
 from vocabopt.text.utf8 import printable
 
 STDIN = "-"
-_FORMATS = {
-    "txt": "text",
-    "jsonl": "jsonl",
-    "ndjson": "jsonl",
-    "json": "json",
-    "csv": "csv",
-    "tsv": "tsv",
-    "parquet": "parquet",
-}
+_FORMATS = {"txt": "text", "ndjson": "jsonl"} | {kind: kind for kind in ("jsonl", "json", "csv", "tsv", "parquet")}
 _GZ_STEP_BYTES = 1 << 17
 _ZST_BEGINS = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)  # a frame, or one to be skipped
 _ZST_STEP_BYTES = 1 << 14  # small, because a few bytes of zstd can unpack to 128 KiB
@@ -137,25 +128,23 @@ def chunks(url: str, packed: str, n_bytes: int) -> Iterator[tuple[bytes, int]]:
 def _unpacked_gz(stored: IO[bytes], n_bytes: int) -> Iterator[tuple[bytes, int]]:
     """All members of a gzip file, in small steps, since a step that meets damage gives nothing."""
     stream = gzip.GzipFile(fileobj=stored)
-    pieces: list[bytes] = []
-    n_gathered = 0
-    is_begun = False
+    gathered = bytearray()
+    n_read = 0
+    failure: Exception | None = None
     try:
         while data := stream.read1(min(n_bytes, _GZ_STEP_BYTES)):
-            pieces.append(data)
-            is_begun = True
-            n_gathered += len(data)
-            if n_gathered >= n_bytes:
-                yield b"".join(pieces), stored.tell()
-                pieces, n_gathered = [], 0
+            gathered += data
+            n_read += len(data)
+            if len(gathered) >= n_bytes:
+                yield bytes(gathered), stored.tell()
+                gathered.clear()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        if pieces:
-            yield b"".join(pieces), stored.tell()
-        if not is_begun and str(error).startswith("Not a gzipped file"):
-            raise _NotCompressedError("gzip") from error
-        raise
-    if pieces:
-        yield b"".join(pieces), stored.tell()
+        is_other = not n_read and str(error).startswith("Not a gzipped file")
+        failure = _NotCompressedError("gzip") if is_other else error
+    if gathered:
+        yield bytes(gathered), stored.tell()
+    if failure is not None:
+        raise failure
 
 
 def _unpacked_zst(stored: IO[bytes]) -> Iterator[tuple[bytes, int]]:

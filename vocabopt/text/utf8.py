@@ -9,11 +9,10 @@ import json
 import os
 import select
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vocabopt.text.notices import tell
+from vocabopt.errors import tell
 
 #: The name of the error handler below, for files and streams.
 SHOWN = "vocabopt.shown"
@@ -54,12 +53,10 @@ def json_bytes(value: Any, *, indent: int | None = 1, **options: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=indent, **options).encode("utf-8", "backslashreplace")
 
 
-#: For the first byte, and between two: who writes may have to compute.
-PATIENCE_SECONDS = 60.0
-
-
-def read_whole(path: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> bytes:
+def read_whole(path: Path, *, patience_seconds: float = 60.0) -> bytes:
     """The content of a file; of a pipe what is written to it until its writer closes it.
+
+    patience_seconds: for the first byte, and between two: who writes may have to compute.
 
     Raises:
         OSError: it cannot be read. TimeoutError, which is one: nobody writes to the pipe.
@@ -95,29 +92,6 @@ def without_mark(data: bytes, place: object) -> bytes:
         "files it is left out too, without another word.",
     )
     return data[len(MARK) :]
-
-
-def chunks_without_mark(chunks: Iterator[tuple[bytes, int]], place: object) -> Iterator[tuple[bytes, int]]:
-    """The same of a file read in chunks, each with its number of stored bytes; the last chunk is empty."""
-    head, n_stored, is_end = b"", 0, False
-    while len(head) < len(MARK) and not is_end:
-        data, n_stored = next(chunks)
-        head, is_end = head + data, not data
-    if head := without_mark(head, place):
-        yield head, n_stored
-    if is_end:
-        yield b"", n_stored
-    yield from chunks
-
-
-def is_utf8(encoding: str) -> bool:
-    """Whether this codec of Python is UTF-8, read here with a byte order mark or without one."""
-    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-
-
-def needs_mark(encoding: str) -> bool:
-    """Whether this codec of Python reads the byte order from the mark: it takes the mark off, and a second is text."""
-    return codecs.lookup(encoding).name in ("utf-16", "utf-32")
 
 
 def read_bytes(path: Path) -> bytes:

@@ -21,7 +21,7 @@ from vocabopt.errors import OptionError
 from vocabopt.folder import FORMAT_VERSION, write_bytes_atomic, write_json_atomic
 from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.grow import protected_chunks
-from vocabopt.growth.recount import recount
+from vocabopt.growth.proof import recount
 from vocabopt.merging.export import extended_original, merged_base
 from vocabopt.merging.extension import Addition, Scores
 from vocabopt.text.scripts import contains_target

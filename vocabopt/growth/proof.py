@@ -1,12 +1,16 @@
-"""The proof on whole documents: what a tokenizer.json makes of them, beside what their chunks say.
+"""Proofs that share nothing with the growth pass: text encoded with the finished tokenizer, beside what was counted.
 
-On one side stand the documents as they were read, encoded by the `tokenizers` library with the very tokenizer.json that
-is written (its settings for batches apart). On the other side stands the way of counting: added tokens taken out, text
-cut into chunks, chunks encoded one by one.
+On whole documents: on one side they are encoded as they were read, by the `tokenizers` library with the very
+tokenizer.json that is written (its settings for batches apart). On the other side stands the way of counting: added
+tokens taken out, text cut into chunks, chunks encoded one by one.
+
+On the counts of a curve (P1): the unique chunks of a run, encoded again. The growth pass never encodes with the
+tokenizers it makes; here their own encoder does, so that a fault in the pass or in the export shows as a difference.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -60,7 +64,13 @@ def prove_documents(
     Raises:
         PromiseError: a document differs; the message names the first.
     """
-    promised = _tokens_by_chunks(base, counted)
+    # Tokens of each document: those of its chunks, and its added tokens.
+    chunks = refine(base, counted.chunks) if base.family == "byte-level-bpe" else counted.chunks
+    encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer, chunks)
+    lengths = [np.diff(encoder.encode(data)[1], prepend=0) for data in batches(chunks)]
+    per_chunk = np.concatenate([np.zeros(0, np.int64), *lengths])
+    per_entry = np.repeat(per_chunk, np.diff(chunks.offsets)) * chunks.counts
+    promised = np.bincount(chunks.groups, per_entry, len(counted.n_added)).astype(np.int64) + counted.n_added
     encodings = tokenizer.encode_batch_fast(list(sample.texts), add_special_tokens=False)
     found = np.fromiter(map(len, encodings), np.int64, len(sample.texts))
     if len(different := np.flatnonzero(found != promised)):
@@ -107,18 +117,77 @@ def missing_chunk(counted: CountedDocuments, sample: Sample, counts: ChunkCounts
     chunks = counted.chunks
     chunk_of_entry = np.repeat(np.arange(chunks.n_chunks), np.diff(chunks.offsets))
     is_whole = ~np.array(sample.is_excerpt, bool)
-    whole = np.unique(chunk_of_entry[is_whole[chunks.groups]])
-    texts = chunks.texts().gather(whole)
+    texts = chunks.texts().gather(np.unique(chunk_of_entry[is_whole[chunks.groups]]))
     missing = texts.filter(~texts.is_in(counts.texts().implode()))
     return None if not len(missing) else str(missing[0])
 
 
-def _tokens_by_chunks(base: Tokenizer, counted: CountedDocuments) -> NDArray[np.int64]:
-    """Tokens of each document: those of its chunks, and its added tokens."""
-    chunks = refine(base, counted.chunks) if base.family == "byte-level-bpe" else counted.chunks
-    encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer, chunks)
-    lengths = [np.diff(encoder.encode(data)[1], prepend=0) for data in batches(chunks)]
-    n_tokens = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
-    per_entry = np.repeat(n_tokens, np.diff(chunks.offsets)) * chunks.counts
-    totals = np.bincount(chunks.groups, weights=per_entry, minlength=len(counted.n_added)).astype(np.int64)
-    return totals + counted.n_added
+# --- Counting again --------------------------------------------------------------------------------------------------
+
+
+class Encoder(Protocol):
+    """What encodes runs of chunks, as `ChunkEncoder` does."""
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recount:
+    """Tokens of a tokenizer on counted text.
+
+    token_counts: int64 [n_sets, n_tokens], how often each id occurs, special tokens inside the text left out.
+    encoder: which library encoded.
+    """
+
+    token_counts: NDArray[np.int64]
+    encoder: str
+
+    def n_tokens(self, counts: ChunkCounts) -> dict[str, int]:
+        """Tokens of each text set, special tokens inside the text included."""
+        totals = self.token_counts.sum(axis=1)
+        return {
+            name: int(total) + stats.n_special_tokens
+            for (name, stats), total in zip(counts.sets.items(), totals, strict=True)
+        }
+
+
+def recount(
+    tokenizer: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64], encoder: Encoder | None = None
+) -> Recount:
+    """Encode every unique chunk and add its tokens up, times `weights` [n_chunks, n_sets].
+
+    Args:
+        encoder: what encodes; None for the tokenizer's own (`ChunkEncoder`).
+    """
+    token_counts = np.zeros((weights.shape[1], tokenizer.n_tokens), np.int64)
+    if encoder is None:
+        encoder = ChunkEncoder.of(tokenizer.whole_chunk_tokenizer, tokenizer.fast_chunk_tokenizer, counts)
+    first = 0
+    for data in batches(counts):
+        ids, ends = encoder.encode(data)
+        lengths = np.diff(ends, prepend=0)
+        for text_set in range(weights.shape[1]):
+            weight = np.repeat(weights[first : first + len(ends), text_set], lengths)
+            # Exact: the sums stay far below 2^53.
+            token_counts[text_set] += np.bincount(ids, weight, minlength=tokenizer.n_tokens).astype(np.int64)
+        first += len(ends)
+    return Recount(token_counts=token_counts, encoder=encoder.name)
+
+
+def changed_chunks(before: Tokenizer, after: Tokenizer, counts: ChunkCounts, chosen: NDArray[np.int64]) -> list[str]:
+    """The chunks, of those `chosen` by number, that the two tokenizers encode differently."""
+    if not len(chosen):
+        return []
+    texts = counts.texts().gather(chosen)
+    data = texts.str.join("\0").cast(pl.Binary).item()
+    (old, old_ends), (new, new_ends) = (
+        ChunkEncoder.of(base.whole_chunk_tokenizer, base.fast_chunk_tokenizer, counts).encode(data)
+        for base in (before, after)
+    )
+    if np.array_equal(old, new) and np.array_equal(old_ends, new_ends):
+        return []
+    rows = zip(texts.to_list(), np.split(old, old_ends[:-1]), np.split(new, new_ends[:-1]), strict=True)
+    return [text for text, a, b in rows if not np.array_equal(a, b)]

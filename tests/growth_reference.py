@@ -1,0 +1,175 @@
+"""The growth pass in plain Python: slow, and short enough to be read. The compiled pass (kernel.py) must equal it.
+
+Text is a list of chunks, each a row of symbols: pieces of the base as bytes, and characters that the base spells in
+byte pieces as a tuple of these. One row of the embedding is added at a time: the two neighbours, or the spelled
+character, that save most tokens of the training text. Ties go to the smaller bytes. After every addition all is counted
+again.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import log2
+
+from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.text.sets import TRAIN
+from vocabopt.tokenizer import Tokenizer
+
+Symbol = bytes | tuple[bytes, ...]
+#: What becomes one symbol: two pieces, or one spelled character.
+Parts = tuple[Symbol, ...]
+
+
+def bytes_of(parts: Sequence[Symbol]) -> bytes:
+    return b"".join(part if isinstance(part, bytes) else b"".join(part) for part in parts)
+
+
+def cut(base: Tokenizer, text: str) -> tuple[list[Parts], int]:
+    """The chunks of a document as symbols, and how many added tokens stand between them."""
+    encoding = base.full.encode(text, add_special_tokens=False)
+    chunks: list[list[Symbol]] = [[]]
+    pending, before, n_added = b"", None, 0
+    for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+        symbol: Symbol = base.pieces[token]
+        if token in base.added_ids:
+            n_added += 1
+            chunks.append([])
+            continue
+        if base.family == "byte-level-bpe":
+            is_cut, before = word != before, word
+        else:
+            if base.byte_values[token] >= 0:
+                pending += bytes([base.byte_values[token]])
+                try:
+                    pending.decode()
+                except UnicodeDecodeError:
+                    continue
+                symbol, pending = tuple(bytes([byte]) for byte in pending), b""
+            text_of_it, last = bytes_of([symbol]), bytes_of(chunks[-1][-1:])
+            is_cut = b"\n" in (text_of_it, last) or (text_of_it[:1] == b" " and last[-1:] not in (b"", b" "))
+        if is_cut:
+            chunks.append([])
+        chunks[-1].append(symbol)
+    return [tuple(chunk) for chunk in chunks if chunk], n_added
+
+
+def occurrences(symbols: Sequence[Symbol]) -> Iterator[tuple[int, Parts]]:
+    """What might become one symbol in a row of symbols, and where, leftmost first: aaa holds one pair of a and a."""
+    free_from = 0
+    for i, left in enumerate(symbols):
+        if isinstance(left, tuple):
+            yield i, (left,)
+        elif i + 1 < len(symbols) and isinstance(right := symbols[i + 1], bytes) and (left != right or i >= free_from):
+            yield i, (left, right)
+            free_from = i + 2 if left == right else 0
+
+
+class ReferenceGrowth:
+    """Growth, one row at a time.
+
+    rows: the rows added, as (piece, tokens saved). opened: per row, the base's own pieces that it made reachable.
+    blocked: pieces that would have been a row but for the protected text.
+    """
+
+    def __init__(
+        self,
+        base: Tokenizer,
+        documents: Mapping[str, Sequence[str]],
+        *,
+        protected: Sequence[str] = (),
+        scripts: tuple[str, ...],
+    ) -> None:
+        self.base, self.scripts = base, scripts
+        self.n_added_tokens: Counter[str] = Counter()
+        n_of_sets: dict[Parts, Counter[str]] = {}
+        for name, texts in documents.items():
+            for text in texts:
+                chunks, n_added = cut(base, text)
+                self.n_added_tokens[name] += n_added
+                for symbols in chunks:
+                    n_of_sets.setdefault(symbols, Counter())[name] += 1
+        #: Each chunk as the tokens added so far leave it, and how often it stands in each text set.
+        self.chunks: list[tuple[list[Symbol], Counter[str]]] = [(list(chunk), n) for chunk, n in n_of_sets.items()]
+        self.protected = [
+            symbols
+            for symbols, n_of_set in self.chunks
+            if any(n_of_set[name] for name in protected)
+            and not (scripts and contains_target(bytes_of(symbols).decode(), scripts))
+        ]
+        self.of_base = set(filter(None, base.pieces))
+        self.taken = self.of_base | {text.encode() for text in base.added_contents}
+        self.rows: list[tuple[bytes, int]] = []
+        self.opened: list[list[bytes]] = []
+        self.grown: set[Symbol] = set()
+        self.blocked: set[bytes] = set()
+
+    def allows(self, piece: bytes) -> bool:
+        if self.base.family == "byte-level-bpe":
+            starts_inside = 0x80 <= piece[0] < 0xC0
+            return not starts_inside and (not self.scripts or piece_is_guarded(piece, byte_guard(self.scripts)))
+        return not self.scripts or contains_target(piece.decode(), self.scripts)
+
+    def candidates(self) -> dict[bytes, tuple[int, Parts]]:
+        """Piece -> tokens of the training text saved, and its parts."""
+        found: dict[bytes, tuple[int, Parts]] = {}
+        for symbols, n_of_set in self.chunks:
+            for _, parts in occurrences(symbols):
+                saving, others = found.get(piece := bytes_of(parts), (0, parts))
+                assert parts == others, "a string has one split at any time"
+                each = len(parts) - 1 or len(piece) - 1
+                found[piece] = saving + each * n_of_set[TRAIN], parts
+        return {piece: candidate for piece, candidate in found.items() if self.allows(piece)}
+
+    def changes_protected(self, wanted: Parts) -> bool:
+        return any(parts == wanted for symbols in self.protected for _, parts in occurrences(symbols))
+
+    def step(self, min_saving: int = 2) -> bool:
+        """Add the best row and open what it opens; False when nothing saves enough."""
+        candidates = {piece: found for piece, found in self.candidates().items() if piece not in self.taken}
+        for piece, (saving, parts) in sorted(candidates.items(), key=lambda item: (-item[1][0], item[0])):
+            if saving < min_saving:
+                return False
+            if self.changes_protected(parts):
+                self.blocked.add(piece)
+                continue
+            self.rows.append((piece, saving))
+            self.opened.append([])
+            self.taken.add(piece)
+            self.apply(piece, parts)
+            # Grown symbols and their neighbours that spell a piece of the base become it, by their bytes.
+            while ways := {
+                piece: parts
+                for piece, (_, parts) in self.candidates().items()
+                if len(parts) == 2 and piece in self.of_base and self.grown.intersection(parts)
+                if not self.changes_protected(parts)
+            }:
+                self.opened[-1].append(min(ways))
+                self.apply(min(ways), ways[min(ways)])
+            return True
+        return False
+
+    def apply(self, piece: bytes, wanted: Parts) -> None:
+        self.grown.add(piece)
+        for symbols, _ in self.chunks:
+            for i, parts in reversed([*occurrences(symbols)]):
+                if parts == wanted:
+                    symbols[i : i + len(parts)] = [piece]
+
+    def uses(self, name: str) -> Counter[tuple[bool, bytes]]:
+        """How often each token stands in the text of a set; (True, byte) is a byte piece of a spelled character."""
+        counts: Counter[tuple[bool, bytes]] = Counter()
+        for symbols, n_of_set in self.chunks:
+            for symbol in symbols if n_of_set[name] else ():
+                for token in symbol if isinstance(symbol, tuple) else [symbol]:
+                    counts[isinstance(symbol, tuple), token] += n_of_set[name]
+        return counts
+
+    def n_tokens(self, name: str) -> int:
+        return self.uses(name).total() + self.n_added_tokens[name]
+
+    def n_used(self, name: str) -> int:
+        uses = self.uses(name)
+        return sum((False, piece) in uses for piece, _ in self.rows)
+
+    def entropy_bits(self, name: str) -> float | None:
+        counts = self.uses(name)
+        return -sum(n / counts.total() * log2(n / counts.total()) for n in counts.values()) if counts else None
