@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
 from vocabopt.folder import read_json
+from vocabopt.records import read_record, write_record
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer import load_tokenizer
 from vocabopt.tokenizer.families import byte_of_char
@@ -26,7 +27,7 @@ from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT, hard_strings
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model
-from vocabopt.verification import Check, Report, VerifyOptions, verify, write_report
+from vocabopt.verification import Check, Report, VerifyOptions, verify
 from vocabopt.verification.checks import N_EXAMPLES
 from vocabopt.verification.checks_settings import SETTINGS
 from vocabopt.verification.checks_templates import TEMPLATES, chat_templates
@@ -43,7 +44,6 @@ from vocabopt.verification.checks_vocabulary import (
 )
 from vocabopt.verification.pair import Pair, make_pair
 from vocabopt.verification.report import failures, report_table
-from vocabopt.verification.summary import summary
 from vocabopt.verification.text import plain_lines
 
 Json = dict[str, Any]
@@ -168,7 +168,7 @@ def test_a_grown_tokenizer_passes_every_check(run: Run) -> None:
 def test_without_target_text_scaffold_is_not_checked(folders: Path, grown: dict[str, Path], no_reload: None) -> None:
     check = verified(folders / "llama-like", grown["llama-like"]).check(REACHABILITY)
     assert check.status == "pass"
-    assert "scaffold: not checked" in summary(check)
+    assert "scaffold: not checked" in check.summary
     assert "n_scaffold" not in check.counts
 
 
@@ -184,8 +184,8 @@ def test_two_verifications_find_the_same(folders: Path, spoil: Callable[..., Pat
         value["model"]["merges"].reverse()
 
     folder = spoil(shuffled)
-    first, second = (verified(folders / "llama-like", folder).as_record() for _ in range(2))
-    assert first["checks"] == second["checks"]
+    first, second = (verified(folders / "llama-like", folder) for _ in range(2))
+    assert first.checks == second.checks
 
 
 # --- What is spoilt, and where it shows -------------------------------------------------------------------------------
@@ -493,7 +493,7 @@ def test_a_rank_file_is_read_by_tiktoken(
     assert {FORMS, OTHER_TEXT} <= failed(report)
     monkeypatch.setitem(sys.modules, "tiktoken", None)
     check = verified(base, folder, **options).check(FORMS)
-    assert (check.status, summary(check)) == ("not_checked", "tiktoken not checked: pip install tiktoken")
+    assert (check.status, check.summary) == ("not_checked", "tiktoken not checked: pip install tiktoken")
 
 
 def test_a_config_that_makes_transformers_rebuild_the_tokenizer(
@@ -515,7 +515,7 @@ def test_without_transformers_the_reload_is_not_checked(folders: Path, grown: di
     report = verified(folders / "llama-like", grown["llama-like"])
     check = report.check(RELOAD)
     assert (check.status, report.passed) == ("not_checked", True)
-    assert "python -m pip install -c constraints.txt -e '.[verify]'" in summary(check)
+    assert "python -m pip install -c constraints.txt -e '.[verify]'" in check.summary
 
 
 def test_llama_cpp_may_see_target_text_change_and_no_other(folders: Path, spoil: Callable[..., Path]) -> None:
@@ -531,7 +531,7 @@ def test_llama_cpp_may_see_target_text_change_and_no_other(folders: Path, spoil:
     folder = spoil(add, "qwen2-like")
     check = verified(folders / "qwen2-like", folder, scripts="Cyrillic,Hangul").check(LLAMA_CPP)
     assert check.status == "warn"
-    assert "get_vocab_base_pre" in summary(check)
+    assert "get_vocab_base_pre" in check.summary
     assert LLAMA_CPP in failed(verified(folders / "qwen2-like", folder, scripts="Hangul"))
 
 
@@ -632,9 +632,9 @@ def test_scripts_of_extension_json_are_checked(folders: Path, spoil: Callable[..
 def test_verify_json_holds_what_was_checked(folders: Path, spoil: Callable[..., Path], tmp_path: Path) -> None:
     folder = spoil(lambda value: value["model"]["merges"].pop())
     report = verified(folders / "llama-like", folder, texts={"en": str(CORPUS / "en")})
-    write_report(report, tmp_path / "verify.json")
+    write_record(tmp_path / "verify.json", report)
     record = read_json(tmp_path / "verify.json", next_step="")
-    assert record == json.loads(json.dumps(report.as_record()))
+    assert read_record(tmp_path / "verify.json", Report) == report
     assert record["passed"] is False
     assert record["base"]["source"] == str(folders / "llama-like")
     assert record["new"]["sha256"]
@@ -649,7 +649,7 @@ def test_verify_json_holds_what_was_checked(folders: Path, spoil: Callable[..., 
     assert record["seconds"]["total"] > 0
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(RunDirectoryError, match="cannot be written"):
-        write_report(report, tmp_path / "file" / "verify.json")
+        write_record(tmp_path / "file" / "verify.json", report)
 
 
 def test_the_table_shows_each_check_and_examples_of_each_failure(folders: Path, spoil: Callable[..., Path]) -> None:

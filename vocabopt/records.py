@@ -409,7 +409,6 @@ class UnionChoice(Record, frozen=True, kw_only=True):
     n_added: Count | None
     window: tuple[Count, Count]
     set: str
-    reason: str
 
 
 class UnionRecord(FileRecord, frozen=True, kw_only=True):

@@ -1,14 +1,14 @@
 """What a merged tokenizer adds to a model's own: read from extension.json, or worked out from its tokens' bytes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainer.init.models import has_tokenizer, model_folder
 from vocabopt.errors import ModelError
-from vocabopt.merging.extension import EXTENSION_JSON
+from vocabopt.merging.extension import EXTENSION_JSON, ExtensionRecord
 from vocabopt.merging.extension import read_extension as read_record
 from vocabopt.text.scripts import contains_target, find_target_scripts
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
@@ -127,12 +127,12 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     return _worked_out(merged, own, tokenizer, folder)
 
 
-def _own(folder: Path, record: Mapping[str, Any] | None) -> Tokenizer | None:
+def _own(folder: Path, record: ExtensionRecord | None) -> Tokenizer | None:
     """The model's own tokenizer; None where its folder holds none."""
     if not has_tokenizer(folder):
         return None
-    base = {} if record is None else record["base"]
-    return load_tokenizer(str(folder), pattern=base.get("pattern"), specials=base.get("specials"))
+    pattern, specials = (None, None) if record is None else (record.base.pattern, record.base.specials)
+    return load_tokenizer(str(folder), pattern=pattern, specials=specials)
 
 
 def _check_extends(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: Path) -> None:
@@ -150,10 +150,8 @@ def _check_extends(merged: Tokenizer, own: Tokenizer, tokenizer: Path, folder: P
 # --- From extension.json ----------------------------------------------------------------------------------------------
 
 
-def _check_record(
-    record: Mapping[str, Any], merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path
-) -> None:
-    first, end = int(record["first_id"]), int(record["n_tokens"])
+def _check_record(record: ExtensionRecord, merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path) -> None:
+    first, end = record.first_id, record.n_tokens
     if own is not None and own.n_tokens != first:
         raise ModelError(
             f"{path}: field first_id: new ids begin at {first:,}; the tokenizer of {folder} has {own.n_tokens:,} "
@@ -164,27 +162,26 @@ def _check_record(
             f"{path}: field n_tokens: says {end:,}; the tokenizer beside it has {merged.n_tokens:,}. Files of two "
             "merges are mixed: merge again into a folder of its own."
         )
-    unlike = [token for token in record["tokens"] if merged.spelling.get(token["id"]) != token["piece"]]
+    unlike = [token for token in record.tokens if merged.spelling.get(token.id) != token.piece]
     if unlike:
         raise ModelError(
-            f"{path}: field tokens: {unlike[0]['id']} is {unlike[0]['piece']!r}; the tokenizer beside it says "
-            f"{merged.spelling.get(unlike[0]['id'])!r}. Files of two merges are mixed: merge again into a folder of "
+            f"{path}: field tokens: {unlike[0].id} is {unlike[0].piece!r}; the tokenizer beside it says "
+            f"{merged.spelling.get(unlike[0].id)!r}. Files of two merges are mixed: merge again into a folder of "
             "its own."
         )
 
 
-def _of_record(record: Mapping[str, Any], merged: Tokenizer, tokenizer: Path) -> Extension:
-    tokens = record["tokens"]
-    scripts = record.get("scripts")
+def _of_record(record: ExtensionRecord, merged: Tokenizer, tokenizer: Path) -> Extension:
+    tokens = record.tokens
     return _extension(
         merged,
         tokenizer,
-        new_ids=[token["id"] for token in tokens],
-        base_ids=[token["base_ids"] for token in tokens],
-        texts=[bytes.fromhex(token["bytes"]) for token in tokens],
-        base_tokens=_as_ids(index for index in merged.spelling if index < record["first_id"]),
-        n_rows=int(record["n_rows_padded"]),
-        scripts=None if scripts is None else tuple(scripts),
+        new_ids=[token.id for token in tokens],
+        base_ids=[token.base_ids for token in tokens],
+        texts=[bytes.fromhex(token.bytes) for token in tokens],
+        base_tokens=_as_ids(index for index in merged.spelling if index < record.first_id),
+        n_rows=record.n_rows_padded,
+        scripts=record.scripts,
         source=EXTENSION_JSON,
     )
 

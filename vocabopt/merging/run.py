@@ -1,22 +1,30 @@
 """`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
-from vocabopt.folder import check_writable, write_bytes_atomic
-from vocabopt.growth.proof_sample import read_proof_sample
+from vocabopt.folder import write_files
 from vocabopt.merging.export import merged_base, merged_files
-from vocabopt.merging.extension import Addition, Method, Scores, extension_bytes, extension_record, grown
-from vocabopt.merging.proof import check_ids, prove, prove_model
+from vocabopt.merging.extension import (
+    EXTENSION_JSON,
+    Addition,
+    ExtensionRecord,
+    Method,
+    Scores,
+    extension_bytes,
+    extension_record,
+    grown,
+)
+from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
 from vocabopt.records import SweepRecord
-from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union_record
+from vocabopt.run_directory import read_curve, read_sweep, read_union_record
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
+from vocabopt.wording import union_reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +33,7 @@ class Merged:
 
     base: Tokenizer
     addition: Addition
-    record: Mapping[str, Any]
+    record: ExtensionRecord
     files: tuple[str, ...]
 
 
@@ -59,31 +67,33 @@ def merge_run(
             f"--out {out}: is the run directory itself. Name a folder of its own, for example {out / 'tokenizer'}."
         )
     sweep = read_sweep(run_dir)
-    protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
     with console.step("load"):
         base = _base_of(sweep, run_dir, expected_base)
         addition: Addition
         promised: dict[str, int] | None
         if (method or sweep.method) == "union":
-            addition, promised = _union_of(run_dir, base, n_added), None
+            addition, promised = _union_of(sweep, run_dir, base, n_added), None
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
     with console.step("prove"):
         files = merged_files(base, addition, merged)
-        proof = prove(
-            run_dir,
+        counts, sample = counted_text(run_dir)
+        proof, token_counts = prove(
             base,
             merged,
             files["tokenizer.json"],
+            counts,
+            sample,
             scripts=sweep.scripts,
             promised=promised,
             cross_spaces=sweep.options.cross_spaces,
         )
-        sample = read_proof_sample(run_dir, read_run(run_dir).inputs_sha256)
-        _prove_forms(base, merged, addition, files, sample.texts if sample else (), console)
+        if difference := prove_model(base, merged, addition, files, sample.texts):
+            console.note(difference)
     with console.step("write"):
+        protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
         record = extension_record(
             base,
             addition,
@@ -91,8 +101,8 @@ def merge_run(
             protected_sets=protected if addition.method == "grow" else (),
             base_n_rows=sweep.base.n_rows,
             pad_to=pad_to,
-            counts=proof.token_counts,
-            proof=proof.as_record(),
+            counts=token_counts,
+            proof=proof,
         )
         return _write(base, addition, record, files, out)
 
@@ -124,7 +134,8 @@ def merge_vocabulary(
             base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
         )
         files = merged_files(base, addition, merged)
-        _prove_forms(base, merged, addition, files, (), console)
+        if difference := prove_model(base, merged, addition, files, ()):
+            console.note(difference)
         return _write(base, addition, record, files, out)
 
 
@@ -164,12 +175,12 @@ def _curve_of(
     return grown(base, curve, n_added), promised
 
 
-def _union_of(run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
+def _union_of(sweep: SweepRecord, run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
     union = read_union_record(run_dir)
     vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union.sha256)
     n_added = union.choice.n_added if n_added is None else n_added
     if n_added is None:
-        raise OptionError(f"--method union: {union.choice.reason} Name a number of new rows with --size.")
+        raise OptionError(f"--method union: {union_reason(sweep, union)} Name a number of new rows with --size.")
     if not vocabulary.is_bpe and n_added != union.points[0].n_added:
         raise OptionError(
             f"--size {n_added}: the union of {run_dir} is with a vocabulary that is not BPE, so it has one size: "
@@ -179,26 +190,11 @@ def _union_of(run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
     return union_addition(base, pieces, scores=union.scores, place=str(run_dir / UNION_MODEL))
 
 
-def _prove_forms(
-    base: Tokenizer,
-    merged: Tokenizer,
-    addition: Addition,
-    files: Mapping[str, bytes],
-    texts: Iterable[str],
-    console: Console,
-) -> None:
-    """The two forms of a base with a tokenizer.model are one tokenizer, or differ where the base's do: that is said."""
-    # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
-    if base.sentencepiece_model is not None and addition.scores != "zero":
-        model = files[next(form.file_name for form in base.originals if form.kind == "tokenizer.model")]
-        if difference := prove_model(base, merged, addition, model, texts):
-            console.note(difference)
-
-
 def _write(
-    base: Tokenizer, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path
+    base: Tokenizer, addition: Addition, record: ExtensionRecord, files: Mapping[str, bytes], out: Path
 ) -> Merged:
-    """Write the folder, tokenizer.json last: its presence means that all is there. Without it nothing new stays.
+    """Write the folder, tokenizer.json last: its presence means that all is there, and without it AutoTokenizer may
+    take half a folder for another tokenizer.
 
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
@@ -206,23 +202,6 @@ def _write(
     source = Path(base.source)
     if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
         raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
-    files = {"extension.json": extension_bytes(record), **files}
-    for name, data in files.items():
-        existing = out / name
-        if existing.is_file() and existing.read_bytes() != data:
-            raise RunDirectoryError(
-                f"{existing}: is there already and differs. Choose another folder with --out, or remove that one."
-            )
-    check_writable(out)
-    new = [out / name for name in files if not (out / name).exists()]
-    try:
-        for name, data in files.items():
-            write_bytes_atomic(out / name, data)
-    except BaseException:
-        # A folder without tokenizer.json is half of one, which AutoTokenizer may take for another tokenizer.
-        for path in new if not (out / "tokenizer.json").exists() else ():
-            path.unlink(missing_ok=True)
-            if path.parent != out and not any(path.parent.iterdir()):
-                path.parent.rmdir()
-        raise
+    files = {EXTENSION_JSON: extension_bytes(record), **files}
+    write_files(out, files)
     return Merged(base=base, addition=addition, record=record, files=tuple(files))

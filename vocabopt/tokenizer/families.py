@@ -34,6 +34,14 @@ def byte_of_char() -> dict[str, int]:
     return {char: byte for byte, char in enumerate(char_of_byte())}
 
 
+def decoded(data: bytes) -> str | None:
+    """Bytes as text; None for those that begin or end inside a character."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def missing_bytes(vocab: Mapping[str, int]) -> bytes:
     """Bytes of UTF-8 text for which a byte-level vocabulary has no token."""
     return bytes(byte for byte, char in enumerate(char_of_byte()) if char not in vocab and byte not in _NEVER_IN_UTF8)

@@ -18,6 +18,7 @@ from typing import Any
 
 import tokenizers
 
+from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer.encoders import (
     Encoder,
     JsonEncoder,
@@ -27,7 +28,7 @@ from vocabopt.tokenizer.encoders import (
     encoder_of,
     without_prefix,
 )
-from vocabopt.tokenizer.families import Family, Prefix, byte_of_char, char_of_byte, missing_bytes, steps_of
+from vocabopt.tokenizer.families import Family, Prefix, byte_of_char, char_of_byte, decoded, missing_bytes, steps_of
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, frozen_ids, read_model
 from vocabopt.tokenizer.tokenizer_json import (
     added_token,
@@ -119,6 +120,14 @@ class Tokenizer:
         path = None if self.folder is None else self.folder.resolve() / "config.json"
         return path if path is not None and path.is_file() else None
 
+    def config(self, name: str) -> dict[str, Any]:
+        """What a JSON file of the folder says of the tokenizer; nothing where it is not there or no JSON object."""
+        try:
+            value = json_value(self.companions.get(name, b"{}"))
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
     # --- Vocabulary ---------------------------------------------------------------------------------------------------
 
     @functools.cached_property
@@ -179,6 +188,16 @@ class Tokenizer:
             and not (prefix and piece.startswith(prefix))
             and (self.is_byte_level or not _BYTE_PIECE.fullmatch(piece))
         }
+
+    @functools.cached_property
+    def whole_texts(self) -> Mapping[int, str]:
+        """The same as text, of pieces that are whole characters."""
+        return {index: text for index, data in self.texts.items() if (text := decoded(data))}
+
+    @functools.cached_property
+    def cut_ids(self) -> list[int]:
+        """Pieces that begin or end inside a character."""
+        return [index for index, data in self.texts.items() if data and index not in self.whole_texts]
 
     def text_of(self, piece: str) -> bytes:
         """The bytes of text that a piece of the model stands for; a piece that is no spelling of bytes is itself."""

@@ -138,7 +138,6 @@ def union_addition(base: Tokenizer, pieces: Sequence[str], *, scores: Scores, pl
         texts=[text for _, text in kept],
         merges=None,
         scores=scores,
-        details=[{"rank": rank} for rank in range(1, len(kept) + 1)],
     )
 
 

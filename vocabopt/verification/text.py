@@ -12,7 +12,7 @@ import polars as pl
 
 from vocabopt.console import Console
 from vocabopt.options import VerifyOptions
-from vocabopt.text.corpus import n_stored_bytes, named_set
+from vocabopt.text.corpus import TextSet, n_stored_bytes, named_set
 from vocabopt.text.readers import read_blocks
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer.encoders import Ids, Kind
@@ -35,34 +35,22 @@ class Lines:
     n_stored_bytes: int = 0
 
 
-class Texts:
-    """What there is to read. Raises CorpusError where a path is missing or holds no text."""
+def sets_of(options: VerifyOptions) -> list[TextSet]:
+    """What --text and --protect name. Raises CorpusError where a path is missing or holds no text."""
+    read = options.read_options()
+    texts = [named_set(name, path, "eval", read) for name, path in options.texts.items()]
+    return texts + [named_set(name, path, "protected", read) for name, path in options.protects.items()]
 
-    def __init__(self, options: VerifyOptions) -> None:
-        self._read = read = options.read_options()
-        named: list[tuple[Role, str, str]] = [("text", name, path) for name, path in options.texts.items()]
-        named += [("protect", name, path) for name, path in options.protects.items()]
-        self._sets = [
-            (role, named_set(name, path, "protected" if role == "protect" else "eval", read))
-            for role, name, path in named
-        ]
 
-    @property
-    def n_bytes(self) -> int | None:
-        """Stored bytes of all files; None where a size is not known."""
-        return n_stored_bytes([text_set for _, text_set in self._sets])
-
-    def __iter__(self) -> Iterator[Lines]:
-        yield Lines(role="hard", name=BUILT_IN, documents=list(hard_strings()))
-        yield Lines(role="hard", name=PLAIN, documents=list(plain_lines()))
-        for role, file in ((role, file) for role, text_set in self._sets for file in text_set.files):
-            for block in read_blocks(file, self._read, block_bytes=_BLOCK_BYTES):
-                yield Lines(
-                    role=role,
-                    name=f"--{role} {file.text_set}",
-                    documents=block.documents.to_list(),
-                    n_stored_bytes=block.n_stored_bytes,
-                )
+def _read(sets: list[TextSet], options: VerifyOptions) -> Iterator[Lines]:
+    yield Lines(role="hard", name=BUILT_IN, documents=list(hard_strings()))
+    yield Lines(role="hard", name=PLAIN, documents=list(plain_lines()))
+    for text_set in sets:
+        role: Role = "protect" if text_set.role == "protected" else "text"
+        for file in text_set.files:
+            for block in read_blocks(file, options.read_options(), block_bytes=_BLOCK_BYTES):
+                name, n_bytes = f"--{role} {file.text_set}", block.n_stored_bytes
+                yield Lines(role=role, name=name, documents=block.documents.to_list(), n_stored_bytes=n_bytes)
 
 
 # --- The pass ---------------------------------------------------------------------------------------------------------
@@ -100,16 +88,13 @@ class Observer(Protocol):
     def see(self, batch: Batch) -> None: ...
 
 
-def read_through(pair: Pair, texts: Texts, observers: Iterable[Observer], console: Console) -> None:
-    """Show all text to the observers.
-
-    Raises:
-        CorpusError: a document cannot be read.
-    """
-    observers = tuple(observers)
-    with console.step("encode", texts.n_bytes or None, "bytes") as advance:
+def read_through(
+    pair: Pair, sets: list[TextSet], options: VerifyOptions, observers: Iterable[Observer], console: Console
+) -> None:
+    """Show all text to the observers. Raises CorpusError where a document cannot be read."""
+    with console.step("encode", n_stored_bytes(sets) or None, "bytes") as advance:
         n_bytes = 0
-        for lines in texts:
+        for lines in _read(sets, options):
             batch = batch_of(pair, lines)
             for observer in observers:
                 observer.see(batch)
@@ -122,24 +107,18 @@ def batch_of(pair: Pair, lines: Lines) -> Batch:
     texts = lines.documents
     # Where nothing is new, no text is what new tokens are for.
     scripts = pair.scripts if pair.new_ids else ()
-    before, after = pair.base.encoders, pair.new.encoders
+    before, after, names = pair.base.encoders, pair.new.encoders, pair.special_strings
     kinds = [kind for kind in before if kind in after] or list(before)[:1]
+    holds = pl.Series(texts, dtype=pl.String).str.contains_any(names).to_list() if names else [False] * len(texts)
     return Batch(
         role=lines.role,
         name=lines.name,
         documents=texts,
-        is_target=[contains_target(text, scripts) for text in texts] if scripts else [False] * len(texts),
-        has_special=_hold_any(texts, pair.special_strings),
+        is_target=[bool(scripts) and contains_target(text, scripts) for text in texts],
+        has_special=holds,
         base={kind: before[kind].encode(texts) for kind in kinds},
         new={kind: encoder.encode(texts) for kind, encoder in after.items()},
     )
-
-
-def _hold_any(texts: list[str], strings: list[str]) -> list[bool]:
-    """Which of the texts hold one of the strings."""
-    if not strings:
-        return [False] * len(texts)
-    return pl.Series(texts, dtype=pl.String).str.contains_any(strings).to_list()
 
 
 # --- Plain English and code -------------------------------------------------------------------------------------------
