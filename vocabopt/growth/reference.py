@@ -41,7 +41,7 @@ def cut(base: Tokenizer, text: str) -> tuple[list[tuple[bytes, ...]], int]:
     chunks: list[list[bytes]] = [[]]
     pending, before, n_added = b"", None, 0
     for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
-        if token in base.added_ids:
+        if token in base.added:
             n_added += 1
             chunks.append([])
             continue

@@ -14,6 +14,7 @@ from vocabopt.growth.grow import protected_chunks
 from vocabopt.growth.proof_sample import PROOF_PARQUET, Sample, read_proof_sample
 from vocabopt.growth.recount import changed_chunks, recount
 from vocabopt.merging.extension import Addition, Proof
+from vocabopt.records import SweepRecord
 from vocabopt.run_directory import read_counts, read_run
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.hard_strings import hard_strings
@@ -60,15 +61,13 @@ def counted_text(run_dir: Path) -> tuple[ChunkCounts, Sample]:
 
 
 def prove(
+    sweep: SweepRecord,
     base: Tokenizer,
     merged: Tokenizer,
     tokenizer_json: bytes,
     counts: ChunkCounts,
     sample: Sample,
-    *,
-    scripts: tuple[str, ...],
     promised: Mapping[str, int] | None,
-    cross_spaces: bool,
 ) -> tuple[Proof, dict[str, list[int]]]:
     """Encode the text of a run with the merged tokenizer: its counts must be those promised (P1), and protected chunks
     must not change (P3).
@@ -79,7 +78,6 @@ def prove(
     Args:
         tokenizer_json: the file as it will be written.
         promised: tokens per text set; None where the sweep promised none, and then protected chunks may change.
-        cross_spaces: as the text was counted.
 
     Returns:
         What was proved; and per text set how often each new token occurs in it.
@@ -87,7 +85,7 @@ def prove(
     Raises:
         PromiseError: a count, a document or a protected chunk differs.
     """
-    documents = count_documents(base, sample, cross_spaces=cross_spaces)
+    documents = count_documents(base, sample, cross_spaces=sweep.options.cross_spaces)
     if (missing := missing_chunk(documents, sample, counts)) is not None:
         raise PromiseError(f"{base.name}: the part {missing!r} of a document is not in the counted text. {_REPORT}")
     # What will be written, to the byte, but without what it says of batches.
@@ -101,7 +99,7 @@ def prove(
     if promised is not None and found != promised:
         raise PromiseError(f"{base.name}: the sweep counted {promised}, the merged tokenizer gives {found}. {_REPORT}")
     protected_sets = [i for i, stats in enumerate(counts.sets.values()) if stats.role == "protected"]
-    protected = np.flatnonzero(protected_chunks(counts, weights, protected_sets, scripts))
+    protected = np.flatnonzero(protected_chunks(counts, weights, protected_sets, sweep.scripts))
     changed = changed_chunks(base, merged, counts, protected)
     if promised is not None and changed:
         raise PromiseError(f"{base.name}: {len(changed):,} protected chunks changed, {changed[:3]}. {_REPORT}")

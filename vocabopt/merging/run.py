@@ -1,7 +1,7 @@
 """`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vocabopt.console import Console
@@ -27,14 +27,14 @@ from vocabopt.union.vocabulary import read_vocabulary, union_addition
 from vocabopt.wording import union_reason
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Merged:
-    """What a merge wrote: `record` is extension.json, `files` the names in the folder."""
+    """What a merge wrote: `record` is extension.json, `files` the content of each file, by its name in the folder."""
 
     base: Tokenizer
     addition: Addition
     record: ExtensionRecord
-    files: tuple[str, ...]
+    files: Mapping[str, bytes]
 
 
 def merge_run(
@@ -80,31 +80,19 @@ def merge_run(
     with console.step("prove"):
         files = merged_files(base, addition, merged)
         counts, sample = counted_text(run_dir)
-        proof, token_counts = prove(
-            base,
-            merged,
-            files["tokenizer.json"],
-            counts,
-            sample,
-            scripts=sweep.scripts,
-            promised=promised,
-            cross_spaces=sweep.options.cross_spaces,
-        )
-        if difference := prove_model(base, merged, addition, files, sample.texts):
-            console.note(difference)
-    with console.step("write"):
-        protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
-        record = extension_record(
-            base,
-            addition,
-            scripts=sweep.scripts,
-            protected_sets=protected if addition.method == "grow" else (),
-            base_n_rows=sweep.base.n_rows,
-            pad_to=pad_to,
-            counts=token_counts,
-            proof=proof,
-        )
-        return _write(base, addition, record, files, out)
+        proof, token_counts = prove(sweep, base, merged, files["tokenizer.json"], counts, sample, promised)
+    protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
+    record = extension_record(
+        base,
+        addition,
+        scripts=sweep.scripts,
+        protected_sets=protected if addition.method == "grow" else (),
+        base_n_rows=sweep.base.n_rows,
+        pad_to=pad_to,
+        counts=token_counts,
+        proof=proof,
+    )
+    return _write(merged, Merged(base, addition, record, files), sample.texts, out, console)
 
 
 def merge_vocabulary(
@@ -128,15 +116,10 @@ def merge_vocabulary(
             raise OptionError(f"--vocab {vocabulary}: {base.name} has all of its pieces already; nothing to add.")
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
-    with console.step("write"):
-        n_rows = max(base.model_n_rows or 0, base.n_tokens)
-        record = extension_record(
-            base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
-        )
-        files = merged_files(base, addition, merged)
-        if difference := prove_model(base, merged, addition, files, ()):
-            console.note(difference)
-        return _write(base, addition, record, files, out)
+    n_rows = max(base.model_n_rows or 0, base.n_tokens)
+    record = extension_record(base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None)
+    files = merged_files(base, addition, merged)
+    return _write(merged, Merged(base, addition, record, files), (), out, console)
 
 
 def _base_of(sweep: SweepRecord, run_dir: Path, expected: Tokenizer | None) -> Tokenizer:
@@ -190,18 +173,20 @@ def _union_of(sweep: SweepRecord, run_dir: Path, base: Tokenizer, n_added: int |
     return union_addition(base, pieces, scores=union.scores, place=str(run_dir / UNION_MODEL))
 
 
-def _write(
-    base: Tokenizer, addition: Addition, record: ExtensionRecord, files: Mapping[str, bytes], out: Path
-) -> Merged:
-    """Write the folder, tokenizer.json last: its presence means that all is there, and without it AutoTokenizer may
-    take half a folder for another tokenizer.
+def _write(merged: Tokenizer, made: Merged, texts: Iterable[str], out: Path, console: Console) -> Merged:
+    """Prove the forms alike and write the folder, tokenizer.json last: without it AutoTokenizer may take half a folder
+    for another tokenizer.
 
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
     """
-    source = Path(base.source)
-    if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
-        raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
-    files = {EXTENSION_JSON: extension_bytes(record), **files}
-    write_files(out, files)
-    return Merged(base=base, addition=addition, record=record, files=tuple(files))
+    base = made.base
+    with console.step("write"):
+        if difference := prove_model(base, merged, made.addition, made.files, texts):
+            console.note(difference)
+        source = Path(base.source)
+        if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
+            raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
+        files = {EXTENSION_JSON: extension_bytes(made.record), **made.files}
+        write_files(out, files)
+        return replace(made, files=files)

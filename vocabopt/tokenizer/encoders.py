@@ -101,42 +101,43 @@ class TekkenEncoder:
         return [self.tekkenizer.decode(row) for row in rows]
 
 
-class MissingLibrary(Exception):  # noqa: N818 - no error of the user's
-    """The library of a form is not installed; its name is the argument."""
+#: The library of a form that is not always installed, and its package.
+_LIBRARIES: Mapping[Kind, tuple[str, str]] = {
+    "tiktoken": ("tiktoken", "tiktoken"),
+    "tekken.json": ("mistral_common.tokens.tokenizers.tekken", "mistral-common"),
+}
+
+
+def missing_package(kind: Kind) -> str | None:
+    """The package that would read a form, where it is not installed."""
+    library, package = _LIBRARIES.get(kind, (None, None))
+    try:
+        if library is not None:
+            importlib.import_module(library)
+    except ImportError:
+        return package
+    return None
 
 
 def encoder_of(kind: Kind, data: bytes, tokenizer_json: Mapping[str, Any]) -> Encoder:
-    """The encoder of a form other than tokenizer.json.
+    """The encoder of a form other than tokenizer.json, whose library is installed.
 
     Args:
         tokenizer_json: of the same tokenizer; a rank file leaves its split pattern and normaliser to it.
-
-    Raises:
-        MissingLibrary: tiktoken or mistral_common is not installed.
     """
     if kind == "tokenizer.model":
         return ModelEncoder.of(data)
+    library: Any = importlib.import_module(_LIBRARIES[kind][0])
     if kind == "tekken.json":
-        tekken = _library("mistral_common.tokens.tokenizers.tekken", "mistral-common")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tekken.json"
             path.write_bytes(data)
-            return TekkenEncoder(tekken.Tekkenizer.from_file(path))
-    tiktoken = _library("tiktoken", "tiktoken")
-    normalizer = tokenizer_json.get("normalizer")
+            return TekkenEncoder(library.Tekkenizer.from_file(path))
+    ranks, pattern = parse_ranks(data, kind), split_pattern(tokenizer_json)
     return RankEncoder(
-        tiktoken.Encoding(
-            "verify", pat_str=split_pattern(tokenizer_json), mergeable_ranks=parse_ranks(data, kind), special_tokens={}
-        ),
-        None if normalizer is None else _with_empty_model(tokenizer_json).normalizer,
+        library.Encoding("verify", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}),
+        _with_empty_model(tokenizer_json).normalizer if tokenizer_json.get("normalizer") is not None else None,
     )
-
-
-def _library(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingLibrary(package) from error
 
 
 def split_pattern(tokenizer_json: Mapping[str, Any]) -> str:

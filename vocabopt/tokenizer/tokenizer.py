@@ -23,9 +23,9 @@ from vocabopt.tokenizer.encoders import (
     Encoder,
     JsonEncoder,
     Kind,
-    MissingLibrary,
     ModelEncoder,
     encoder_of,
+    missing_package,
     without_prefix,
 )
 from vocabopt.tokenizer.families import Family, Prefix, byte_of_char, char_of_byte, decoded, missing_bytes, steps_of
@@ -166,10 +166,6 @@ class Tokenizer:
         return tuple(token["content"] for token in self.added_tokens)
 
     @functools.cached_property
-    def added_ids(self) -> frozenset[int]:
-        return frozenset(self.added)
-
-    @functools.cached_property
     def is_byte_level(self) -> bool:
         """Whether pieces spell bytes in GPT-2's printable alphabet."""
         if self.family is not None:
@@ -223,28 +219,20 @@ class Tokenizer:
         assert self.encodes_as_json
         return counting_tokenizer(self.tokenizer_json)
 
-    @property
-    def encoders(self) -> Mapping[Kind, Encoder]:
-        """What encodes, by form; forms whose library is missing are in `missing`."""
-        return self._encoders_and_missing[0]
-
-    @property
+    @functools.cached_property
     def missing(self) -> Mapping[Kind, str]:
         """Forms that cannot be used, and the package that would read them."""
-        return self._encoders_and_missing[1]
+        return {kind: package for kind in self.forms if (package := missing_package(kind)) is not None}
 
     @functools.cached_property
-    def _encoders_and_missing(self) -> tuple[dict[Kind, Encoder], dict[Kind, str]]:
+    def encoders(self) -> Mapping[Kind, Encoder]:
+        """What encodes, by form."""
         encoders: dict[Kind, Encoder] = {}
         if self.encodes_as_json:
             encoders["tokenizer.json"] = JsonEncoder(self.full, self.source)
-        missing: dict[Kind, str] = {}
-        for kind, data in self.forms.items():
-            try:
-                encoders[kind] = encoder_of(kind, data, self.tokenizer_json)
-            except MissingLibrary as error:
-                missing[kind] = str(error)
-        return encoders, missing
+        for kind in (kind for kind in self.forms if kind not in self.missing):
+            encoders[kind] = encoder_of(kind, self.forms[kind], self.tokenizer_json)
+        return encoders
 
     @functools.cached_property
     def bare(self) -> Mapping[Kind, Encoder]:
@@ -349,19 +337,13 @@ class Tokenizer:
         """
         spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
         to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-        is_sentencepiece = self.family == "sentencepiece-bpe"
-        model = self.tokenizer_json["model"]
-        vocab = model["vocab"]
+        is_sentencepiece, model = self.family == "sentencepiece-bpe", self.tokenizer_json["model"]
+        # Inside a chunk nothing is put before the text, so that here added tokens do what the pre-tokenizer does.
+        symbols = [added_token(model["vocab"][symbol], symbol, special=False) for symbol in self.isolated]
+        is_normalized = SPACE_SYMBOL in "".join(self.isolated)
         return {
             **without_batch_settings(self.tokenizer_json),
-            # Inside a chunk nothing is put before the text, so that here added tokens do what the pre-tokenizer does.
-            "added_tokens": [
-                {
-                    **added_token(vocab[symbol], symbol, special=False),
-                    "normalized": SPACE_SYMBOL in "".join(self.isolated),
-                }
-                for symbol in self.isolated
-            ],
+            "added_tokens": [{**symbol, "normalized": is_normalized} for symbol in symbols],
             "model": {**model, "ignore_merges": False} if self.isolated else model,
             "normalizer": spaces if is_sentencepiece else None,
             "pre_tokenizer": None if is_sentencepiece or self.cuts_bytes else to_bytes,

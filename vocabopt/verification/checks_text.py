@@ -92,18 +92,15 @@ class OtherTextPass:
         if self.left:
             notes.append(self._left(is_protected=judged["n_lines"] > 0))
         notes += [f"{n:,} with added tokens not judged in {name}" for name, n in self.n_names.items() if n]
-        # The user's text says more than the built-in lines, which were read first, the plain ones last.
-        return self.found.check(OTHER_TEXT, "; ".join(notes), counts, status=self._status(judged), last_first=True)
-
-    def _status(self, judged: Tally) -> Status:
-        """Plain English that changes is a warning also where other text was protected, which then was too little."""
-        if judged["n_changed"]:
-            return "fail"
+        status: Status = "fail" if judged["n_changed"] else "pass" if judged["n_lines"] else "not_checked"
+        # Plain English that changes is a warning also where other text was protected, which then was too little.
         is_plain_changed = PLAIN in self.left and self.left[PLAIN]["n_changed"] > 0
-        if self.left and (is_plain_changed or not (judged["n_lines"] or self._protected())):
-            return "warn"
-        return "pass" if judged["n_lines"] else "not_checked"
+        if self.left and status != "fail" and (is_plain_changed or not (judged["n_lines"] or self._protected)):
+            status = "warn"
+        # The user's text says more than the built-in lines, which were read first, the plain ones last.
+        return self.found.check(OTHER_TEXT, "; ".join(notes), counts, status=status, last_first=True)
 
+    @property
     def _protected(self) -> tuple[str, ...]:
         """Names of the texts that the sweep protected, as extension.json has them; not the texts themselves."""
         return self.pair.extension.protected_sets if self.pair.extension is not None else ()
@@ -117,7 +114,7 @@ class OtherTextPass:
         unknown = "without a target script verify cannot tell which text the new tokens are for"
         if is_protected:
             return f"{unknown}, so these lines are not judged, {changed}"
-        if protected := self._protected():
+        if protected := self._protected:
             options = " ".join(f"--protect {name}=PATH" for name in protected)
             return (
                 f"not judged, {changed}; {unknown}; the sweep protected {', '.join(protected)}: give verify {options} "
@@ -238,7 +235,9 @@ class FormsPass:
     def _compare_base(self, batch: Batch) -> None:
         base = self.pair.base
         texts = [batch.documents[i] for i in self._rows(batch, "tokenizer.model", base)]
-        pairs = zip(texts, _as_text(base, texts), base.encoders["tokenizer.model"].encode(texts), strict=True)
+        pairs = zip(
+            texts, ids_with_names_as_text(base.full, texts), base.encoders["tokenizer.model"].encode(texts), strict=True
+        )
         different = [(text, difference(base, one, base, other)) for text, one, other in pairs if one != other]
         self.n_of_loading += len(different)
         before = "as it was loaded: {} | tokenizer.model: {}"
@@ -289,9 +288,11 @@ class FormsPass:
     ) -> Mapping[int, list[int]]:
         """What the first form gives, names of special tokens taken as text."""
         first = self.kinds[0]
-        named = [i for i in rows if batch.has_special[i]] if first == "tokenizer.json" else []
-        as_text = zip(named, _as_text(tokenizer, [batch.documents[i] for i in named]), strict=True)
-        return {i: ids[first][i] for i in rows} | dict(as_text)
+        found = {i: ids[first][i] for i in rows}
+        if named := [i for i in rows if first == "tokenizer.json" and batch.has_special[i]]:
+            as_text = ids_with_names_as_text(tokenizer.full, [batch.documents[i] for i in named])
+            found |= dict(zip(named, as_text, strict=True))
+        return found
 
     def _new(self, ids: list[int]) -> list[int]:
         return [index for index in ids if index >= self.pair.base.n_tokens]
@@ -321,8 +322,3 @@ class FormsPass:
         if not self.found.wrong:
             status = "not_checked" if not self.tallies else "warn" if missing else None
         return self.found.check(FORMS, "; ".join(notes), counts, status=status)
-
-
-def _as_text(tokenizer: Tokenizer, texts: list[str]) -> Ids:
-    """What tokenizer.json gives where names of special tokens are text."""
-    return ids_with_names_as_text(tokenizer.full, texts)

@@ -9,7 +9,7 @@ import re
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,10 @@ _LINES = "lines"
 N_RELOADED_BYTES = 500_000
 
 
+#: A folder -> the tokenizer of transformers in it. Raises whatever transformers raises.
+Load = Callable[[Any], Any]
+
+
 @dataclass
 class ReloadPass:
     """Keeps the documents to compare: all built-in ones, the first `N_RELOADED_BYTES` of --text and of --protect."""
@@ -70,19 +74,18 @@ class ReloadPass:
             what = "a file, not a folder" if new.folder is None else "a folder without tokenizer.json"
             return not_checked(RELOAD, f"{new.name} is {what}")
         found = Findings()
-        with quiet():
-            auto = auto_tokenizer()
-            if auto is None:
+        with _transformers() as load:
+            if load is None:
                 return not_checked(RELOAD, f"transformers is not installed. {how_to_install('verify')}")
             try:
-                wrong = _loaded_twice(auto, folder, new.full, self.documents)
+                wrong = _loaded_twice(load, folder, new.full, self.documents)
             except UnicodeEncodeError as error:
                 reason = f"transformers can neither open nor save what is not UTF-8: {error.object[:80]!r}"
                 return not_checked(RELOAD, reason)
             except Exception as error:  # loading fails in a hundred ways, each of them a finding
                 reason = f"cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
                 return found.check(RELOAD, reason, {}, status="fail")
-            as_well = self._base_as_well(auto) if wrong else set()
+            as_well = self._base_as_well(load) if wrong else set()
         for how, line, expected, ids in wrong:
             own, loaded = difference(new, expected, new, ids)
             row = (f"{how}: {shown(line)}", f"tokenizer.json: {own}", f"transformers: {loaded}")
@@ -95,12 +98,12 @@ class ReloadPass:
             summary += f" ({self.n_left:,} lines {limit} not compared)"
         return found.check(RELOAD, summary, {**counts, "n_base_as_well": found.n_doubtful})
 
-    def _base_as_well(self, auto: Any) -> set[str]:
+    def _base_as_well(self, load: Load) -> set[str]:
         """Lines on which the base itself, loaded by transformers, does not give the ids of its tokenizer.json."""
         if (folder := _folder_of(self.pair.base)) is None:
             return set()
         try:
-            return {line for _, line, _, _ in _loaded_twice(auto, folder, self.pair.base.full, self.documents)}
+            return {line for _, line, _, _ in _loaded_twice(load, folder, self.pair.base.full, self.documents)}
         except Exception:  # as above; then the base excuses nothing
             return set()
 
@@ -112,35 +115,20 @@ def _folder_of(tokenizer: Tokenizer) -> Path | None:
     return folder if is_there else None
 
 
-def auto_tokenizer() -> Any | None:
-    """AutoTokenizer; None where transformers is not installed."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        return None
-    return AutoTokenizer
-
-
-def load(auto: Any, folder: Path) -> Any:
-    """A folder's tokenizer as AutoTokenizer, `auto`, makes it. Raises whatever transformers raises."""
-    # Code that a folder brings along is not run; asked for nothing, transformers would ask the user.
-    return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-
-
 def _loaded_twice(
-    auto: Any, folder: Path, tokenizer: tokenizers.Tokenizer, documents: Sequence[str]
+    load: Load, folder: Path, tokenizer: tokenizers.Tokenizer, documents: Sequence[str]
 ) -> list[tuple[str, str, list[int], list[int]]]:
     """Documents that transformers encodes otherwise: how, the document, ids of tokenizer.json, ids found."""
     texts = list(documents)
     wrong: dict[str, tuple[str, str, list[int], list[int]]] = {}
     with tempfile.TemporaryDirectory() as again:
-        loaded = load(auto, folder)
+        loaded = load(folder)
         loaded.save_pretrained(again)
         expected = {
             special: [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
             for special in (False, True)
         }
-        for how, each in (("loaded", loaded), ("saved and loaded", load(auto, Path(again)))):
+        for how, each in (("loaded", loaded), ("saved and loaded", load(Path(again)))):
             for special in (False, True):
                 found = each(texts, add_special_tokens=special)["input_ids"]
                 for line, a, b in zip(texts, expected[special], found, strict=True):
@@ -150,23 +138,33 @@ def _loaded_twice(
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings, no logging and no progress from transformers, which speaks when it is imported."""
+def _transformers() -> Iterator[Load | None]:
+    """What loads a folder as AutoTokenizer does; None where transformers is not installed.
+
+    No warnings, no logging and no progress meanwhile: it speaks when it is imported.
+    """
     variable = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
-    before = os.environ.get(variable)
+    before, disabled = os.environ.get(variable), logging.root.manager.disable
     os.environ[variable] = "1"
-    disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            yield _auto_tokenizer()
     finally:
         logging.disable(disabled)
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
+        del os.environ[variable]
+        os.environ.update({} if before is None else {variable: before})
+
+
+def _auto_tokenizer() -> Load | None:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        return None
+    # Code that a folder brings along is not run; asked for nothing, transformers would ask the user.
+    options = {"local_files_only": True, "trust_remote_code": False}
+    return lambda folder: AutoTokenizer.from_pretrained(str(folder), **options)
 
 
 # --- As loaded --------------------------------------------------------------------------------------------------------
@@ -178,19 +176,20 @@ def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
     Args:
         documents: those on which BASE, as it is loaded, is compared with its own tokenizer.json.
     """
-    base, new = pair.base, pair.new
-    if base.folder is None or new.folder is None:
-        lone = base if base.folder is None else new
-        return not_checked(LOADED, f"{lone.source}: no folder for transformers to load")
-    found = Findings()
-    with quiet():
-        auto = auto_tokenizer()
-        if auto is None:
+    base, found, loaded = pair.base, Findings(), []
+    for side in (pair.base, pair.new):
+        if side.folder is None:
+            return not_checked(LOADED, f"{side.source}: no folder for transformers to load")
+    with _transformers() as load:
+        if load is None:
             return not_checked(LOADED, "transformers is not installed")
-        before, after = (_loaded_or_why(auto, folder) for folder in (base.folder, new.folder))
-        for tokenizer, value in ((base, before), (new, after)):
-            if isinstance(value, str):
-                return not_checked(LOADED, f"{tokenizer.source} cannot be loaded ({value})")
+        for side in (pair.base, pair.new):
+            try:
+                loaded.append(load(side.folder))
+            except Exception as error:  # loading fails in a hundred ways
+                reason = f"{side.source} cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
+                return not_checked(LOADED, reason)
+        before, after = loaded
         _compare_facts(pair, before, after, found)
         n_prompts = _compare_prompts(pair, before, after, found)
         _compare_with_own_files(base, before, documents, found)
@@ -206,13 +205,6 @@ def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
         notes = [f"settings, special tokens and {n_prompts:,} chat prompts as {type(before).__name__} has them"]
     counts = {"n_prompts": n_prompts, "n_different": found.n_wrong}
     return found.check(LOADED, "; ".join(notes), counts | {"n_lines_base_departs": found.doubtful.get(_LINES, 0)})
-
-
-def _loaded_or_why(auto: Any, folder: Path) -> Any:
-    try:
-        return load(auto, folder)
-    except Exception as error:  # loading fails in a hundred ways
-        return f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def _compare_facts(pair: Pair, before: Any, after: Any, found: Findings) -> None:
