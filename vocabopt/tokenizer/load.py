@@ -179,10 +179,13 @@ def _load_file(
     common: dict[str, Any] = {"name": name, "source": source, "folder": folder}
     others: list[Path] = []
     if folder is not None:
-        common |= {"companions": _companions(folder), "model_n_rows": _model_n_rows(folder / "config.json")}
+        templates = [f"{TEMPLATE_FOLDER}/{file.name}" for file in sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))]
+        names = [name for name in (*COMPANION_FILES, *templates) if (folder / name).is_file()]
+        common["companions"] = {name: read_tokenizer_file(folder / name) for name in names}
+        common["model_n_rows"] = _model_n_rows(folder / "config.json")
         others = [other for other in files_with_tokenizer(folder) if other != path]
     try:
-        written, value, names, left_out = _content_of(data, path, name, pattern, specials)
+        written, value, special_names, left_out = _content_of(data, path, name, pattern, specials)
         added = _added_tokens_of(folder) if folder is not None and path.name == "tokenizer.model" else {}
         for token in added.values():
             _give_token(value, token, path)
@@ -197,7 +200,7 @@ def _load_file(
             written=written,
             tokenizer_json=value,
             files=_forms(path, data, written, others, value),
-            special_names=names,
+            special_names=special_names,
             pattern=pattern,
             specials=str(Path(specials).resolve()) if specials and Path(specials).is_file() else specials,
             family=family,
@@ -282,12 +285,6 @@ def _what_encodes(data: bytes, path: Path, refused: BaseTokenizerError) -> tuple
 # --- Other files of a folder ------------------------------------------------------------------------------------------
 
 
-def _companions(folder: Path) -> dict[str, bytes]:
-    templates = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
-    names = [*COMPANION_FILES, *(f"{TEMPLATE_FOLDER}/{template.name}" for template in templates)]
-    return {name: read_tokenizer_file(folder / name) for name in names if (folder / name).is_file()}
-
-
 def _model_n_rows(config: Path) -> int | None:
     """Rows of the embedding table as the model's own config.json states them (padding included), if it is there."""
     try:
@@ -341,10 +338,9 @@ def _forms(
     Args:
         tokenizer_json: what the other forms must agree with to be written again; None where none is.
     """
-    forms = []
+    found: list[tuple[Path, Kind, bytes, bool]] = []
     if written != "tokenizer.json":
-        name = _file_name(path, written)
-        forms = [Form(kind=written, file_name=name, data=data, has_same_ids=tokenizer_json is not None)]
+        found.append((path, written, data, tokenizer_json is not None))
     for other in others:
         content = read_tokenizer_file(other)
         kind: Kind = "tiktoken" if is_rank_file(content) else "tokenizer.model"
@@ -356,14 +352,13 @@ def _forms(
             except BaseTokenizerError:
                 continue
         is_judged = written == "tokenizer.json" and tokenizer_json is not None
-        has_same_ids = is_judged and _has_ids(kind, content, other, tokenizer_json or {})
-        forms.append(Form(kind=kind, file_name=_file_name(other, kind), data=content, has_same_ids=has_same_ids))
-    return tuple(forms)
-
-
-def _file_name(path: Path, kind: Kind) -> str:
-    """What a form is called in the folder of a merged tokenizer."""
-    return kind if kind != "tiktoken" else path.name if path.suffix == ".tiktoken" else "tokenizer.tiktoken"
+        found.append((other, kind, content, is_judged and _has_ids(kind, content, other, tokenizer_json or {})))
+    # What a form is called in the folder of a merged tokenizer.
+    ranks = {file: file.name if file.suffix == ".tiktoken" else "tokenizer.tiktoken" for file, *_ in found}
+    return tuple(
+        Form(kind=kind, file_name=ranks[file] if kind == "tiktoken" else kind, data=content, has_same_ids=has_same_ids)
+        for file, kind, content, has_same_ids in found
+    )
 
 
 def _has_ids(kind: Kind, data: bytes, path: Path, tokenizer_json: Mapping[str, Any]) -> bool:
@@ -382,12 +377,9 @@ def _has_ids(kind: Kind, data: bytes, path: Path, tokenizer_json: Mapping[str, A
         return False
     known = {token["content"]: token["id"] for token in tokenizer_json.get("added_tokens", [])}
     known |= tokenizer_json["model"]["vocab"]
-    return bool(ids) and all(
-        known.get(piece) == index or known.get(_byte_itself(piece)) == index for piece, index in ids.items()
-    )
-
-
-def _byte_itself(piece: str) -> str | None:
-    """The ASCII character of a byte piece: some published tokenizer.json files name it so (Gemma 1: a tab)."""
-    is_ascii = re.fullmatch("<0x[0-7][0-9A-F]>", piece)
-    return chr(int(piece[3:5], 16)) if is_ascii else None
+    for piece, index in ids.items():
+        # Some published tokenizer.json files name a byte piece by its ASCII character (Gemma 1: a tab).
+        itself = chr(int(piece[3:5], 16)) if re.fullmatch("<0x[0-7][0-9A-F]>", piece) else piece
+        if index not in (known.get(piece), known.get(itself)):
+            return False
+    return bool(ids)

@@ -39,16 +39,18 @@ def settings(pair: Pair) -> Check:
     forms: list[Kind] = []
     if pair.base.encodes_as_json and pair.new.encodes_as_json:
         forms.append("tokenizer.json")
-        before, after = pair.base.tokenizer_json, pair.new.tokenizer_json
-        _compare_parts(pair, before, after, found)
-        _compare_merges(pair, before["model"], after["model"], found)
+        _compare_parts(pair, pair.base.tokenizer_json, pair.new.tokenizer_json, found)
+        _compare_merges(pair, pair.base.tokenizer_json["model"], pair.new.tokenizer_json["model"], found)
     for kind in (kind for kind in pair.base.forms if kind in pair.new.forms):
         forms.append(kind)
         old, new = pair.base.forms[kind], pair.new.forms[kind]
         if kind == "tokenizer.model":
             _compare_models(pair, read_model(old), read_model(new), found)
         elif kind == "tiktoken":
-            _compare_ranks(parse_ranks(old, kind), parse_ranks(new, kind), found)
+            before, after = parse_ranks(old, kind), parse_ranks(new, kind)
+            changed = [token for token, rank in before.items() if after.get(token) != rank]
+            found.add("ranks changed", [(f"rank file: {t!r}", before[t], after.get(t, "no rank")) for t in changed])
+            found.compared["n_ranks_changed"] = len(changed)
         else:
             _compare_tekken(json.loads(old), json.loads(new), found)
     if not forms:
@@ -183,12 +185,6 @@ def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> No
 def _short(value: Any) -> Any:
     """A field as it can be shown: tables of a normaliser by their hash."""
     return f"{len(value):,} bytes, sha256 {hashlib.sha256(value).hexdigest()}" if isinstance(value, bytes) else value
-
-
-def _compare_ranks(before: Mapping[bytes, int], after: Mapping[bytes, int], found: _Findings) -> None:
-    changed = [token for token, rank in before.items() if after.get(token) != rank]
-    found.add("ranks changed", [(f"rank file: {t!r}", before[t], after.get(t, "no rank")) for t in changed])
-    found.compared["n_ranks_changed"] = len(changed)
 
 
 def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
