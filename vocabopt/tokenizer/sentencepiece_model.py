@@ -249,22 +249,12 @@ def mergeable(model: Any) -> dict[str, float]:
     return {piece: score for piece, score in scores.items() if not holds_symbol(piece)}
 
 
-def frozen_ids(model: Any) -> frozenset[int]:
-    """Pieces of text that take part in no merge."""
-    return frozenset(index for index, piece in enumerate(model.pieces) if piece.type in (USER_DEFINED, UNUSED))
-
-
 # --- Its pieces, and a model with more of them ------------------------------------------------------------------------
 
 
 def is_bpe(model: Any) -> bool:
     """Is the model's encoder BPE?"""
     return bool(model.trainer_spec.model_type == _BPE)
-
-
-def normal_pieces(model: Any) -> list[str]:
-    """The pieces that text is made of, in the order of their ids; no control, unknown, byte or user-defined ones."""
-    return [piece.piece for piece in model.pieces if piece.type == NORMAL]
 
 
 def extended_model(

@@ -29,7 +29,7 @@ from vocabopt.tokenizer.encoders import (
     without_prefix,
 )
 from vocabopt.tokenizer.families import Family, Prefix, byte_of_char, char_of_byte, decoded, missing_bytes, steps_of
-from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, frozen_ids, read_model
+from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, UNUSED, USER_DEFINED, read_model
 from vocabopt.tokenizer.tokenizer_json import (
     added_token,
     counting_tokenizer,
@@ -267,9 +267,9 @@ class Tokenizer:
     @functools.cached_property
     def frozen_ids(self) -> frozenset[int]:
         """Tokens that no merge may take, as sentencepiece merges them with nothing: user-defined and unused pieces."""
-        isolated = frozenset(self.tokenizer_json["model"]["vocab"][symbol] for symbol in self.isolated)
-        data = self.sentencepiece_model
-        return isolated if data is None else isolated | frozen_ids(read_model(data))
+        isolated = {self.tokenizer_json["model"]["vocab"][symbol] for symbol in self.isolated}
+        pieces = [] if self.sentencepiece_model is None else read_model(self.sentencepiece_model).pieces
+        return frozenset(isolated.union(i for i, piece in enumerate(pieces) if piece.type in (USER_DEFINED, UNUSED)))
 
     @functools.cached_property
     def isolated(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
 from vocabopt.merging.extension import Addition, Scores
 from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import Tokenizer
-from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model
+from vocabopt.tokenizer.sentencepiece_model import NORMAL, SPACE_SYMBOL, is_bpe, parse_any_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def read_vocabulary(path: Path, *, sha256: str | None = None) -> Vocabulary:
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise RunDirectoryError(f"{path}: is not the vocabulary that union.json was made from. {_AGAIN}")
-    pieces = normal_pieces(model)
+    pieces = [piece.piece for piece in model.pieces if piece.type == NORMAL]
     return Vocabulary(pieces=pieces, n_other=len(model.pieces) - len(pieces), is_bpe=is_bpe(model), sha256=found)
 
 
