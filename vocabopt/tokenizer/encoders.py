@@ -16,7 +16,7 @@ from vocabopt.tokenizer.families import steps_of
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.ranks import parse_ranks
 from vocabopt.tokenizer.sentencepiece_model import processor_of, read_model
-from vocabopt.tokenizer.tokenizer_json import counting_tokenizer
+from vocabopt.tokenizer.tokenizer_json import counting_tokenizer, without_model
 
 #: A form of a tokenizer, by the name of its file.
 Kind = Literal["tokenizer.json", "tokenizer.model", "tiktoken", "tekken.json"]
@@ -136,7 +136,7 @@ def encoder_of(kind: Kind, data: bytes, tokenizer_json: Mapping[str, Any]) -> En
     ranks, pattern = parse_ranks(data, kind), split_pattern(tokenizer_json)
     return RankEncoder(
         library.Encoding("verify", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}),
-        _with_empty_model(tokenizer_json).normalizer if tokenizer_json.get("normalizer") is not None else None,
+        without_model(tokenizer_json).normalizer if tokenizer_json.get("normalizer") is not None else None,
     )
 
 
@@ -150,13 +150,8 @@ def split_pattern(tokenizer_json: Mapping[str, Any]) -> str:
 
 def canonical_parts(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
     """Normaliser, pre-tokenizer, post-processor and decoder as the library writes them, whoever wrote the file."""
-    value = json.loads(_with_empty_model(tokenizer_json).to_str())
+    value = json.loads(without_model(tokenizer_json).to_str())
     return {part: value.get(part) for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
-
-
-def _with_empty_model(tokenizer_json: Mapping[str, Any]) -> Tokenizer:
-    model = {"type": "BPE", "vocab": {}, "merges": []}
-    return counting_tokenizer(tokenizer_json, added_tokens=[], model=model)
 
 
 def without_prefix(tokenizer_json: Mapping[str, Any], source: str) -> JsonEncoder:

@@ -12,10 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import tokenizers
-
 from vocabopt.errors import BASES, BaseTokenizerError, OptionError
-from vocabopt.failures import hub_reason, is_failure, refusal
+from vocabopt.failures import hub_reason, refusal
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.text.utf8 import json_value, read_utf8, without_mark
 from vocabopt.tokenizer.encoders import Kind
@@ -41,9 +39,9 @@ from vocabopt.tokenizer.sentencepiece_model import (
 from vocabopt.tokenizer.tokenizer import Form, Tokenizer
 from vocabopt.tokenizer.tokenizer_json import (
     added_token,
-    check_readable,
     parse_json,
     parse_tokenizer_json,
+    read_by_library,
     refuse_added_tokens,
     refuse_shared_ids,
 )
@@ -245,7 +243,13 @@ def _content_of(
         normalizer, regex = family.normalizer, family.pattern
         value = byte_level_json(ranks, family.specials, pattern=regex, normalizer=normalizer, bos=bos)
         if regex not in PATTERNS_CUT_AT_SPACES:
-            check_readable(value, f"{path} with the pattern {regex!r}")
+            try:
+                read_by_library(json.dumps(value))
+            except ValueError as error:
+                raise BaseTokenizerError(
+                    f"{path} with the pattern {regex!r}: makes no tokenizer that the tokenizers library can read "
+                    f"({error})."
+                ) from error
         left_out = [regex, dict(family.specials), normalizer, family.begins_with_bos]
         return "tiktoken", value, family.names, left_out
     model = parse_model(data, str(path))
@@ -273,10 +277,8 @@ def _what_encodes(data: bytes, path: Path, refused: BaseTokenizerError) -> tuple
         except BaseTokenizerError:
             raise refused from None
     try:
-        value: dict[str, Any] = json.loads(tokenizers.Tokenizer.from_str(data.decode()).to_str())
-    except BaseException as error:  # tokenizers raises bare Exception, or panics
-        if not is_failure(error):
-            raise
+        value: dict[str, Any] = json.loads(read_by_library(data.decode()).to_str())
+    except ValueError:
         raise refused from None
     refuse_shared_ids(json.loads(data)["model"]["vocab"], path)
     return "tokenizer.json", value

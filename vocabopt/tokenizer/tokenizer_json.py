@@ -128,7 +128,7 @@ def refuse_added_tokens(value: Mapping[str, Any], path: Path) -> None:
     text, and a merged vocabulary, which holds all added tokens so that they keep their ids, could give it there.
     """
     vocab = value["model"].get("vocab", {})
-    normalizer = counting_tokenizer(value, added_tokens=[], model=bpe_model({}, [])).normalizer
+    normalizer = without_model(value).normalizer
     found: dict[tuple[bool, str], str] = {}
     for token in value.get("added_tokens", []):
         content, is_normalized = token["content"], bool(token["normalized"])
@@ -157,14 +157,27 @@ def parse_json(data: bytes, path: Path) -> Any:
 def parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
     try:
         # The library's own reader is the judge, and turns old string-form merges into pairs.
-        value: dict[str, Any] = json.loads(Tokenizer.from_str(data.decode()).to_str())
+        value: dict[str, Any] = json.loads(read_by_library(data.decode()).to_str())
         stored = json_value(data)["model"]["vocab"]
-    except BaseException as error:  # tokenizers raises bare Exception, or panics
-        if not is_failure(error):
-            raise
+    except (ValueError, TypeError, KeyError) as error:
         raise _unreadable(path, error) from error
     refuse_shared_ids(stored, path)
     return value
+
+
+def read_by_library(text: str) -> Tokenizer:
+    """What the library makes of a tokenizer.json. Raises ValueError, whatever the library raises."""
+    try:
+        return Tokenizer.from_str(text)
+    except BaseException as error:  # bare Exception, or a panic
+        if not is_failure(error):
+            raise
+        raise ValueError(str(error)) from error
+
+
+def without_model(tokenizer_json: Mapping[str, Any], **parts: Any) -> Tokenizer:
+    """The normaliser, pre-tokenizer, post-processor and decoder alone, as the library has them."""
+    return counting_tokenizer({**tokenizer_json, **parts}, added_tokens=[], model=bpe_model({}, []))
 
 
 def refuse_shared_ids(vocab: Any, path: Path) -> None:
@@ -176,17 +189,6 @@ def refuse_shared_ids(vocab: Any, path: Path) -> None:
             f"{path}: {n} pieces have the id {index} ({', '.join(map(repr, pieces[:3]))}), and the tokenizers library "
             "keeps one of them by chance. Give each piece an id of its own."
         )
-
-
-def check_readable(value: dict[str, Any], place: str) -> None:
-    try:
-        Tokenizer.from_str(json.dumps(value))
-    except BaseException as error:  # tokenizers raises bare Exception, or panics
-        if not is_failure(error):
-            raise
-        raise BaseTokenizerError(
-            f"{place}: makes no tokenizer that the tokenizers library can read ({error})."
-        ) from error
 
 
 def _unreadable(path: Path, error: BaseException) -> BaseTokenizerError:

@@ -141,14 +141,6 @@ def _choice(points: Sequence[UnionPoint], measure: "Measure") -> UnionChoice:
 # --- One size ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Encoders:
-    """What encodes with a tokenizer: chunks, and single pieces, as they stand; documents with the dummy prefix."""
-
-    chunks: Encoder
-    documents: Encoder
-
-
 @dataclass(frozen=True)
 class _ScoredRuns:
     """Runs of chunks by sentencepiece, as `ChunkEncoder` encodes them."""
@@ -162,23 +154,22 @@ class _ScoredRuns:
         return np.fromiter((index for row in rows for index in row), np.int64), ends
 
 
-def _encoders_of(base: Tokenizer, merged: Tokenizer, addition: Addition) -> list[_Encoders]:
-    """What encodes with the base, and with the addition merged in: sentencepiece itself where scores are tied.
+#: What encodes with the base, and with the addition merged in.
+Both = tuple[Encoder, Encoder]
 
-    With tied scores sentencepiece merges the leftmost pair, whichever piece it makes, and no tokenizer.json does.
+
+def _encoders_of(base: Tokenizer, merged: Tokenizer, addition: Addition) -> tuple[Both, Both]:
+    """What encodes chunks, and single pieces, as they stand; and documents with the dummy prefix.
+
+    With tied scores sentencepiece, which merges the leftmost pair, whichever piece it makes: no tokenizer.json does.
     """
     if addition.scores == "zero":
         form = next(form for form in base.originals if form.kind == "tokenizer.model")
-        models = (form.data, extended_original(base, form, addition))
-        return [
-            _Encoders(chunks=ModelEncoder.of(data, prefix=False), documents=ModelEncoder.of(data)) for data in models
-        ]
-    return [
-        _Encoders(
-            chunks=JsonEncoder(one.whole_chunk_tokenizer, one.source), documents=JsonEncoder(one.full, one.source)
-        )
-        for one in (base, merged)
-    ]
+        old, new = form.data, extended_original(base, form, addition)
+        chunks = ModelEncoder.of(old, prefix=False), ModelEncoder.of(new, prefix=False)
+        return chunks, (ModelEncoder.of(old), ModelEncoder.of(new))
+    whole = (JsonEncoder(one.whole_chunk_tokenizer, one.source) for one in (base, merged))
+    return (next(whole), next(whole)), (JsonEncoder(base.full, base.source), JsonEncoder(merged.full, merged.source))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,13 +193,13 @@ class Measure:
         pieces = vocabulary.at(size) if vocabulary.is_bpe else list(vocabulary.pieces)
         addition = union_addition(self.base, pieces, scores=scores, place=f"the vocabulary of {size:,} pieces")
         merged = merged_base(self.base, addition)
-        before, after = _encoders_of(self.base, merged, addition)
-        counted = recount(merged, self.counts, self.weights, _ScoredRuns(after.chunks) if scores == "zero" else None)
+        chunks, documents = _encoders_of(self.base, merged, addition)
+        counted = recount(merged, self.counts, self.weights, _ScoredRuns(chunks[1]) if scores == "zero" else None)
         heldout, first = list(self.counts.sets).index(HELDOUT), self.base.n_tokens
         n_tokens = counted.n_tokens(self.counts)
-        own = enumerate(after.chunks.encode([text.decode() for text in addition.texts]), first)
+        own = enumerate(chunks[1].encode([text.decode() for text in addition.texts]), first)
         of_base = {index: text for index, data in enumerate(self.base.pieces) if (text := decoded(data))}
-        both = zip(of_base, *(side.chunks.encode([*of_base.values()]) for side in (before, after)), strict=True)
+        both = zip(of_base, *(side.encode([*of_base.values()]) for side in chunks), strict=True)
         return UnionPoint(
             vocab_size=size,
             n_overlap=len(pieces) - addition.n_added,
@@ -218,12 +209,12 @@ class Measure:
             n_unreachable=sum(ids != [index] for index, ids in own),
             n_unused=int((counted.token_counts[heldout, first:] == 0).sum()) if n_tokens[HELDOUT] else None,
             n_base_broken=sum(old == [index] != new for index, old, new in both),
-            protected=self._protected(before, after),
+            protected=self._protected(chunks, documents),
             encoder=counted.encoder,
             sets={name: SetTokens(n_tokens=n) for name, n in n_tokens.items()},
         )
 
-    def _protected(self, before: _Encoders, after: _Encoders) -> dict[str, Changed]:
+    def _protected(self, chunks: Both, documents: Both) -> dict[str, Changed]:
         """Documents of the protected sets that changed.
 
         A document changes when a chunk of it does; so only those that hold the text of a changed chunk are encoded.
@@ -233,12 +224,12 @@ class Measure:
         if not chosen:
             return {}
         mask = protected_chunks(self.counts, self.weights, chosen, self.scripts)
-        chunks = self.counts.texts().filter(mask).to_list()
-        both = zip(chunks, before.chunks.encode(chunks), after.chunks.encode(chunks), strict=True)
-        changed = sorted({chunk.strip(" ") for chunk, old, new in both if old != new})
-        return {name: self._changed_documents(name, changed, before, after) for name in self.protected}
+        texts = self.counts.texts().filter(mask).to_list()
+        both = zip(texts, *(side.encode(texts) for side in chunks), strict=True)
+        changed = sorted({text.strip(" ") for text, old, new in both if old != new})
+        return {name: self._changed_documents(name, changed, documents) for name in self.protected}
 
-    def _changed_documents(self, name: str, changed: list[str], before: _Encoders, after: _Encoders) -> Changed:
+    def _changed_documents(self, name: str, changed: list[str], documents: Both) -> Changed:
         n_documents = n_changed = 0
         for block in self.protected[name]():
             judged = block
@@ -250,6 +241,5 @@ class Measure:
             if changed:  # polars refuses an empty list
                 suspects |= judged.str.contains_any(changed)
             texts = judged.filter(suspects).to_list() if "" not in changed else judged.to_list()
-            pairs = zip(before.documents.encode(texts), after.documents.encode(texts), strict=True)
-            n_changed += sum(old != new for old, new in pairs)
+            n_changed += sum(old != new for old, new in zip(*(side.encode(texts) for side in documents), strict=True))
         return Changed(n_documents=n_documents, n_changed=n_changed)
