@@ -62,12 +62,10 @@ class ModelEncoder:
         return cls(processor_of(data))
 
     def encode(self, texts: Sequence[str]) -> Ids:
-        rows: Ids = self.processor.encode(list(texts), num_threads=-1)
-        return rows
+        return list(self.processor.encode(list(texts), num_threads=-1))
 
     def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
-        texts: list[str] = self.processor.decode(rows)
-        return texts
+        return list(self.processor.decode(rows))
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,10 @@ class RankEncoder:
     def encode(self, texts: Sequence[str]) -> Ids:
         if self.normalizer is not None:
             texts = [self.normalizer.normalize_str(text) for text in texts]
-        rows: Ids = self.encoding.encode_ordinary_batch(list(texts))
-        return rows
+        return list(self.encoding.encode_ordinary_batch(list(texts)))
 
     def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
-        texts: list[str] = self.encoding.decode_batch(rows)
-        return texts
+        return list(self.encoding.decode_batch(rows))
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,7 @@ class Tokenizer:
     @property
     def added_tokens(self) -> list[dict[str, Any]]:
         """Special and other added tokens as tokenizer.json lists them, with their flags."""
-        tokens: list[dict[str, Any]] = self.tokenizer_json.get("added_tokens", [])
-        return tokens
+        return list(self.tokenizer_json.get("added_tokens", []))
 
     @functools.cached_property
     def added(self) -> Mapping[int, Mapping[str, Any]]:
