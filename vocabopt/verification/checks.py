@@ -28,9 +28,13 @@ def not_checked(name: str, reason: str) -> Check:
 
 
 class Findings:
-    """What differs, by kind, with examples. wrong: certainly; doubtful: perhaps only written in another way."""
+    """What differs, by kind, with examples. wrong: certainly; doubtful: perhaps only written in another way.
+
+    counts: what was compared, by the names that verify.json has for it.
+    """
 
     def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
         self.wrong: dict[str, int] = {}
         self.doubtful: dict[str, int] = {}
         self._examples: dict[tuple[bool, str], list[Example]] = {}
@@ -71,6 +75,7 @@ class Findings:
         """What was found.
 
         Args:
+            counts: more of them.
             status: None for what the differences say.
             last_first: examples of the kinds that were found last come first; certain ones before others in any case.
         """
@@ -81,7 +86,7 @@ class Findings:
             name=name,
             status=status or ("fail" if self.wrong else "warn" if self.doubtful else "pass"),
             summary=summary,
-            counts=dict(counts),
+            counts={**self.counts, **counts},
             examples=tuple(islice((example for example in rows if example is not None), N_EXAMPLES)),
         )
 

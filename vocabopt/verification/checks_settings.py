@@ -35,7 +35,7 @@ Merge = tuple[str, str]
 
 def settings(pair: Pair) -> Check:
     """Normaliser, pre-tokenizer, decoder, post-processor, truncation, the model's flags; the base's merges in order."""
-    found = _Findings()
+    found = Findings()
     forms: list[Kind] = []
     if pair.base.encodes_as_json and pair.new.encodes_as_json:
         forms.append("tokenizer.json")
@@ -50,7 +50,7 @@ def settings(pair: Pair) -> Check:
             before, after = parse_ranks(old, kind), parse_ranks(new, kind)
             changed = [token for token, rank in before.items() if after.get(token) != rank]
             found.add("ranks changed", [(f"rank file: {t!r}", before[t], after.get(t, "no rank")) for t in changed])
-            found.compared["n_ranks_changed"] = len(changed)
+            found.counts["n_ranks_changed"] = len(changed)
         else:
             _compare_tekken(json.loads(old), json.loads(new), found)
     if not forms:
@@ -59,44 +59,35 @@ def settings(pair: Pair) -> Check:
     notes = [f"{n:,} {kind}" for kind, n in found.wrong.items()]
     perhaps = "perhaps only written in another way: the checks on text judge"
     notes += [f"{n:,} {kind}, {perhaps}" for kind, n in found.doubtful.items()]
-    counts = {**found.compared, "n_different": found.n_wrong, "n_written_otherwise": found.n_doubtful}
+    counts = {"n_different": found.n_wrong, "n_written_otherwise": found.n_doubtful}
     return found.check(SETTINGS, "; ".join(notes) or ", ".join(forms), counts)
 
 
-class _Findings(Findings):
-    """compared: sizes of what was compared, by the names that verify.json has for them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.compared: dict[str, int] = {}
-
-    def setting(self, what: str, base: Any, new: Any, *, certain: bool) -> None:
-        """Note a setting that has changed; values are shown as JSON has them."""
-        if base == new:
-            return
-        if not (isinstance(base, list) and isinstance(new, list)):
-            base, new = (
-                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-                for value in (base, new)
-            )
-        self.add("settings changed", [(what, base, new)], certain=certain)
+def _note(found: Findings, what: str, base: Any, new: Any, *, certain: bool = True) -> None:
+    """Note a setting that has changed; values are shown as JSON has them."""
+    if base == new:
+        return
+    if not (isinstance(base, list) and isinstance(new, list)):
+        values = (base, new)
+        base, new = (v if isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str) for v in values)
+    found.add("settings changed", [(what, base, new)], certain=certain)
 
 
-def _compare_parts(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+def _compare_parts(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: Findings) -> None:
     same = pair.has_same_writing
     old, new = canonical_parts(before), canonical_parts(after)
     for part in (*old, "truncation", "padding"):
-        found.setting(part, old.get(part, before.get(part)), new.get(part, after.get(part)), certain=same)
+        _note(found, part, old.get(part, before.get(part)), new.get(part, after.get(part)), certain=same)
     old, new = before["model"], after["model"]
-    found.setting("model", old.get("type"), new.get("type"), certain=True)
+    _note(found, "model", old.get("type"), new.get("type"))
     for flag in (*_ALWAYS, *_USUALLY):
-        found.setting(flag, old.get(flag) or None, new.get(flag) or None, certain=same or flag in _ALWAYS)
+        _note(found, flag, old.get(flag) or None, new.get(flag) or None, certain=same or flag in _ALWAYS)
 
 
 # --- Merges of tokenizer.json ----------------------------------------------------------------------------------------
 
 
-def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: Findings) -> None:
     """The base's merges are all there, in their order, and no new merge can take their parts away first."""
     if before.get("type") != "BPE" or after.get("type") != "BPE":
         return
@@ -120,8 +111,8 @@ def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, A
     where = f", before the base's last ({last:,})"
     rows = [(f"merge {a!r} + {b!r}", "no such merge", f"merge {rank[a, b]:,}{where}") for a, b in ahead]
     found.add("new merges without target characters come before base merges", rows, certain=same)
-    found.compared |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
-    found.compared |= {"n_merges_moved": len(moved), "n_new_merges_ahead": len(ahead)}
+    found.counts |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
+    found.counts |= {"n_merges_moved": len(moved), "n_new_merges_ahead": len(ahead)}
 
 
 def _ahead(pair: Pair, known: set[Merge], rank: Mapping[Merge, int], last: int) -> list[Merge]:
@@ -157,12 +148,12 @@ def _is_target(pair: Pair, piece: str) -> bool:
 # --- The publisher's forms -------------------------------------------------------------------------------------------
 
 
-def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> None:
+def _compare_models(pair: Pair, before: Any, after: Any, found: Findings) -> None:
     """The pieces of a .model begin with the base's, and new ones that other text can hold score below all of them."""
     for spec, names in _MODEL_FIELDS.items():
         for name in names:
             old, new = (_short(getattr(getattr(model, spec), name)) for model in (before, after))
-            found.setting(f"tokenizer.model: {name}", old, new, certain=True)
+            _note(found, f"tokenizer.model: {name}", old, new)
     n = len(before.pieces)
     was, now = ([(piece.piece, piece.type, piece.score) for piece in model.pieces[:n]] for model in (before, after))
     changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue=None)) if a != b]
@@ -178,8 +169,8 @@ def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> No
         "new pieces of tokenizer.model without target characters do not score below the base's",
         [(f"tokenizer.model: {p.piece!r}", f"lowest score {lowest:g}", f"score {p.score:g}") for p in harmful],
     )
-    found.compared |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
-    found.compared |= {"n_model_pieces_not_below_without_target": len(harmful)}
+    found.counts |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
+    found.counts |= {"n_model_pieces_not_below_without_target": len(harmful)}
 
 
 def _short(value: Any) -> Any:
@@ -187,12 +178,12 @@ def _short(value: Any) -> Any:
     return f"{len(value):,} bytes, sha256 {hashlib.sha256(value).hexdigest()}" if isinstance(value, bytes) else value
 
 
-def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: Findings) -> None:
     old, new = ({**value["config"], "special_tokens": value.get("special_tokens")} for value in (before, after))
     for name in ("pattern", "default_num_special_tokens", "version", "special_tokens"):
-        found.setting(f"tekken.json: {name}", old.get(name), new.get(name), certain=True)
+        _note(found, f"tekken.json: {name}", old.get(name), new.get(name))
     n_used = old["default_vocab_size"] - old["default_num_special_tokens"]
     was, now = ([entry["token_bytes"] for entry in value["vocab"][:n_used]] for value in (before, after))
     changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue="no token")) if a != b]
     found.add("ranks changed", [(f"tekken.json: rank {i} (base64)", a, b) for i, a, b in changed])
-    found.compared["n_ranks_changed"] = len(changed)
+    found.counts["n_ranks_changed"] = len(changed)

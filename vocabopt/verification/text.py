@@ -27,16 +27,6 @@ Role = Literal["hard", "text", "protect"]
 _BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lines:
-    """Some documents. name: of the text, as it was given. n_stored_bytes: of the file that they come from."""
-
-    role: Role
-    name: str
-    documents: list[str]
-    n_stored_bytes: int = 0
-
-
 def sets_of(options: VerifyOptions) -> list[TextSet]:
     """What --text and --protect name. Raises CorpusError where a path is missing or holds no text."""
     read = options.read_options()
@@ -44,15 +34,15 @@ def sets_of(options: VerifyOptions) -> list[TextSet]:
     return texts + [named_set(name, path, "protected", read) for name, path in options.protects.items()]
 
 
-def _read(sets: list[TextSet], options: VerifyOptions) -> Iterator[Lines]:
-    yield Lines(role="hard", name=BUILT_IN, documents=list(hard_strings()))
-    yield Lines(role="hard", name=PLAIN, documents=list(plain_lines()))
+def _read(sets: list[TextSet], options: VerifyOptions) -> Iterator[tuple[Role, str, list[str], int]]:
+    """Role and name of a text, some of its documents, and the stored bytes of the file that they come from."""
+    yield "hard", BUILT_IN, list(hard_strings()), 0
+    yield "hard", PLAIN, list(plain_lines()), 0
     for text_set in sets:
         role: Role = "protect" if text_set.role == "protected" else "text"
         for file in text_set.files:
             for block in read_blocks(file, options.read_options(), block_bytes=_BLOCK_BYTES):
-                name, n_bytes = f"--{role} {file.text_set}", block.n_stored_bytes
-                yield Lines(role=role, name=name, documents=block.documents.to_list(), n_stored_bytes=n_bytes)
+                yield role, f"--{role} {file.text_set}", block.documents.to_list(), block.n_stored_bytes
 
 
 # --- The pass ---------------------------------------------------------------------------------------------------------
@@ -96,25 +86,24 @@ def read_through(
     """Show all text to the observers. Raises CorpusError where a document cannot be read."""
     with console.step("encode", n_stored_bytes(sets) or None, "bytes") as advance:
         n_bytes = 0
-        for lines in _read(sets, options):
-            batch = batch_of(pair, lines)
+        for role, name, documents, n_more in _read(sets, options):
+            batch = batch_of(pair, role, name, documents)
             for observer in observers:
                 observer.see(batch)
-            n_bytes += lines.n_stored_bytes
+            n_bytes += n_more
             advance(n_bytes)
 
 
-def batch_of(pair: Pair, lines: Lines) -> Batch:
+def batch_of(pair: Pair, role: Role, name: str, texts: list[str]) -> Batch:
     """Encode some documents in every form."""
-    texts = lines.documents
     # Where nothing is new, no text is what new tokens are for.
     scripts = pair.scripts if pair.new_ids else ()
     before, after, names = pair.base.encoders, pair.new.encoders, pair.special_strings
     kinds = [kind for kind in before if kind in after] or list(before)[:1]
     holds = pl.Series(texts, dtype=pl.String).str.contains_any(names).to_list() if names else [False] * len(texts)
     return Batch(
-        role=lines.role,
-        name=lines.name,
+        role=role,
+        name=name,
         documents=texts,
         is_target=[bool(scripts) and contains_target(text, scripts) for text in texts],
         has_special=holds,
