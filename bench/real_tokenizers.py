@@ -30,7 +30,6 @@ from vocabopt.options import SweepOptions
 from vocabopt.pipeline import run_sweep
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.verification import VerifyOptions, verify
-from vocabopt.verification.summary import summary
 
 SIZES = (0, 1_000, 4_000)
 #: Bytes of each text: an encyclopedia and reviews in Korean, an encyclopedia in English, Python's own library.
@@ -207,7 +206,7 @@ def measure(name: str, path: Path, paths: dict[str, Path], work: Path) -> Result
             for other, chosen in untouched.items()
         },
         verdict=report.verdict.upper(),
-        failures=[f"{check.name}: {summary(check)}" for check in report.checks if check.status in ("fail", "warn")],
+        failures=[f"{check.name}: {check.summary}" for check in report.checks if check.status in ("fail", "warn")],
         seconds=time.perf_counter() - start,
     )
 

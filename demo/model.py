@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Any] = {
     "max_sentence_length": 1 << 30,
     "minloglevel": 2,
 }
-_NOTHING = Addition(method="grow", pieces=(), texts=(), merges=(), details=())
+_NOTHING = Addition(method="grow", pieces=(), texts=(), merges=())
 
 
 def train_tokenizer(documents: Iterable[str], vocab_size: int) -> bytes:

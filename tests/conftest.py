@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +29,7 @@ from helpers import (
 )
 from hypothesis import settings
 from numpy.typing import NDArray
+from verification import N_ADDED, Json, small_ranks
 
 from vocabopt.console import Console
 from vocabopt.merging.run import merge_run
@@ -34,6 +37,8 @@ from vocabopt.options import SweepOptions
 from vocabopt.pipeline import run_sweep
 from vocabopt.records import json_of
 from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.tokenizer.patterns import GPT2_PATTERN
+from vocabopt.tokenizer.ranks import rank_file
 
 # The browser's tests run beside the others on the same cores: torch's threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -324,3 +329,43 @@ def gpt2(data: Path) -> Tokenizer:
 @pytest.fixture(scope="session")
 def llama2(data: Path) -> Tokenizer:
     return load_base(str(data / "tok_llama2" / "tokenizer.model"))
+
+
+# --- Verification ---
+
+
+@pytest.fixture(scope="session")
+def grown(run_of: Callable[[str], Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Merged tokenizers with 300 new tokens, by the name of their base; two bases are in forms of their publishers."""
+    root = tmp_path_factory.mktemp("grown")
+    (root / "tokenizer.model").write_bytes(train_sentencepiece(lines_of("en"), 1_000))
+    (root / "small.tiktoken").write_bytes(rank_file(small_ranks(lines_of("en"))))
+    told = {"pattern": GPT2_PATTERN, "specials": "none"}
+    runs = {
+        "llama-like": run_of("llama-like"),
+        "qwen2-like": run_of("qwen2-like"),
+        "model-like": sweep(root / "model", str(root / "tokenizer.model"), CORPUS),
+        "ranks-like": sweep(root / "ranks", str(root / "small.tiktoken"), CORPUS, **told),
+    }
+    return {name: run.exported(N_ADDED) for name, run in runs.items()}
+
+
+@pytest.fixture
+def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if transformers were not installed: it takes most of the time of verifying a small tokenizer."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+
+
+@pytest.fixture
+def spoil(grown: dict[str, Path], tmp_path: Path, no_reload: None) -> Callable[..., Path]:
+    """Copy a merged tokenizer and change its tokenizer.json: spoil(change, name of the base)."""
+
+    def make(change: Callable[[Json], None] = lambda value: None, name: str = "llama-like") -> Path:
+        folder = tmp_path / "spoilt"
+        shutil.copytree(grown[name], folder, dirs_exist_ok=True)
+        value = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+        change(value)
+        (folder / "tokenizer.json").write_text(json.dumps(value), "utf-8")
+        return folder
+
+    return make

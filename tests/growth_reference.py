@@ -30,7 +30,7 @@ def cut(base: Tokenizer, text: str) -> tuple[list[Parts], int]:
     pending, before, n_added = b"", None, 0
     for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
         symbol: Symbol = base.pieces[token]
-        if token in base.added_ids:
+        if token in base.added:
             n_added += 1
             chunks.append([])
             continue

@@ -14,7 +14,6 @@ from test_promises_data import first, records, write_records
 
 from vocabopt.console import Console
 from vocabopt.verification import VerifyOptions, verify
-from vocabopt.verification.summary import summary
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 N_ADDED = 10_000
@@ -69,6 +68,6 @@ def test_verify_passes_on_every_kind_of_base(grown: Run, documents: tuple[Path, 
         pytest.skip("Llama 3 stands for rank files here: verify of 150,000 tokens takes half a minute")
     texts = {language: str(documents[0] / language) for language in ("ko", "en")}
     report = verify(grown.base.source, str(grown.exported(N_ADDED)), VerifyOptions(texts=texts), Console(quiet=True))
-    assert [(check.name, summary(check)) for check in report.checks if check.status in ("fail", "warn")] == []
+    assert [(check.name, check.summary) for check in report.checks if check.status in ("fail", "warn")] == []
     # A lone file has no chat template.
     assert sum(check.status == "pass" for check in report.checks) == 11

@@ -22,7 +22,7 @@ from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model, t
 from vocabopt.verification import VerifyOptions, verify
 from vocabopt.verification.checks_text import FORMS, FormsPass
 from vocabopt.verification.pair import Pair
-from vocabopt.verification.text import Lines, batch_of
+from vocabopt.verification.text import batch_of
 
 LINES = [*lines_of("en")[:300], *lines_of("ko")[:60], "a  b   c    d  123 \n 45"]
 #: User-defined symbols of published models, and worse.
@@ -265,7 +265,7 @@ def test_a_tokenizer_model_alone_excuses_nothing(tmp_path: Path, run_on: Callabl
     base, new = load_tokenizer(str(tmp_path / "base")), load_tokenizer(str(run.exported(50)))
     for side, is_right in ((base, True), (without_last_merges(base), False)):
         forms = FormsPass(Pair(base=side, new=new, scripts=("Hangul",), scripts_from="test"))
-        forms.see(batch_of(forms.pair, Lines(role="text", name="en", documents=lines_of("en")[:50])))
+        forms.see(batch_of(forms.pair, "text", "en", lines_of("en")[:50]))
         assert forms.check().status == ("pass" if is_right else "fail")
         assert (forms.check().counts["n_of_loading"] > 0) is not is_right
 

@@ -379,7 +379,7 @@ UNION = UnionRecord(
             (40_000, 3_933, 36_064, 0.3644),
         )
     ),
-    choice=UnionChoice(vocab_size=None, n_added=None, window=(8_000, 40_000), set="heldout", reason=""),
+    choice=UnionChoice(vocab_size=None, n_added=None, window=(8_000, 40_000), set="heldout"),
 )  # fmt: skip
 
 

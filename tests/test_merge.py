@@ -504,7 +504,7 @@ def test_rows_of_a_chosen_model_are_those_of_the_extension(model_folder: Path, t
     options = ("--base", model_folder, "--model", tmp_path / "config.json", "--quiet", "--out", run)
     assert vocabopt("sweep", text, *options).exit_code == 0
     record = merge_run(run, tmp_path / "t", n_added=20, pad_to=64).record
-    assert (record["n_tokens"], record["n_rows"], record["n_rows_padded"]) == (620, 900, 960)
+    assert (record.n_tokens, record.n_rows, record.n_rows_padded) == (620, 900, 960)
 
 
 def test_truncation_of_the_base_is_kept_and_cuts_no_count(folders: Path, tmp_path: Path, run_on: RunOn) -> None:

@@ -184,7 +184,7 @@ def test_p2_the_files_beside_the_tokenizer_travel_unchanged(run: Run) -> None:
 def test_p2_special_tokens_outside_the_vocabulary_keep_their_ids(folders: Path) -> None:
     """The base that the tests above take for this really is of that kind."""
     base = load_base(str(folders / "qwen2-like"))
-    assert base.added_ids == {1_997, 1_998, 1_999}
+    assert base.added.keys() == {1_997, 1_998, 1_999}
     assert not set(base.added_contents) & set(base.tokenizer_json["model"]["vocab"])
 
 

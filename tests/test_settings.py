@@ -174,7 +174,7 @@ def split_by_offsets(self: AddedTokens, text: str) -> tuple[list[tuple[str, int]
     position, n_added = 0, 0
     encoding = base.full.encode(text, add_special_tokens=False)
     for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-        if token in base.added_ids:
+        if token in base.added:
             n_added += 1
             if start > position:
                 parts.append((text[position:start], BARE))

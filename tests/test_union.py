@@ -193,7 +193,10 @@ def test_the_terminal_and_the_report_show_the_union_beside_the_curve(out: Path, 
             f"{point['sets']['heldout']['n_tokens'] / base:.4f}",
             grown,
         ]
-    assert union["choice"]["reason"] in printed
+    choice = union["choice"]
+    size = f"Union: a vocabulary of {choice['vocab_size']:,} pieces, the knee over 1,600..4,000 pieces"
+    assert size in " ".join(printed.split())
+    assert f"so {choice['n_added']:,} rows are new" in " ".join(printed.split())
     assert 'id="table-union"' in page
 
 

@@ -31,7 +31,6 @@ from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.verification import Check
 from vocabopt.verification.checks_transformers import LOADED, as_loaded
 from vocabopt.verification.pair import make_pair
-from vocabopt.verification.summary import summary
 from vocabopt.verification.text import plain_lines
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
@@ -53,7 +52,6 @@ def merge(folder: Path, out: Path) -> Path:
         pieces=[left + right],
         texts=[b"\xea\xb0" if base.family == "byte-level-bpe" else " 이".encode()],
         merges=[(left, right)],
-        details=[{}],
     )
     for name, data in merged_files(base, addition, merged_base(base, addition)).items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -208,8 +206,8 @@ def test_a_base_that_is_loaded_otherwise_than_its_files_say_is_told_with_an_exam
     pair = make_pair(load_tokenizer(str(base)), load_tokenizer(str(new)), "Hangul")
     check = as_loaded(pair, [line, "Hello"])
     assert (check.status, check.counts["n_different"], check.counts["n_lines_base_departs"]) == ("warn", 0, 1)
-    assert re.search(r"\d ids of chat prompts, 1 lines: transformers loads the base's folder otherwise", summary(check))
-    assert "the new folder follows the files, as it should" in summary(check)
+    assert re.search(r"\d ids of chat prompts, 1 lines: transformers loads the base's folder otherwise", check.summary)
+    assert "the new folder follows the files, as it should" in check.summary
     example = next(example for example in check.examples if example.what == repr(line))
     assert (example.base[:9], example.new[:18]) == ("as loaded", "its tokenizer.json")
 
@@ -235,7 +233,7 @@ def test_of_long_lists_of_special_tokens_only_what_differs_is_shown(
 def test_a_lone_file_has_no_folder_to_load(folders: Path) -> None:
     file = folders / "llama-like" / "tokenizer.json"
     check = as_loaded(make_pair(load_tokenizer(str(folders / "llama-like")), load_tokenizer(str(file)), "Hangul"), ())
-    assert (check.status, summary(check)) == ("not_checked", f"{file}: no folder for transformers to load")
+    assert (check.status, check.summary) == ("not_checked", f"{file}: no folder for transformers to load")
 
 
 # --- The table of classes --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ exits, or changes threads, seeds or logging. Every error is a `VocaboptError`. `
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from os import PathLike
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from vocabopt.records import Choice as ChoiceRecord
     from vocabopt.records import SweepRecord
-    from vocabopt.verification.report import Report
+    from vocabopt.verification import Report
 
 PathArgument: TypeAlias = str | PathLike[str]
 Progress: TypeAlias = Callable[[str, int, int | None], object]
@@ -179,9 +179,7 @@ class Verification:
         """A row per check: `check`, `status` (pass, fail, warn, not_checked), `summary`, `n_examples`."""
         import polars as pl
 
-        from vocabopt.verification.summary import summary
-
-        rows = [(check.name, check.status, summary(check), len(check.examples)) for check in self.report.checks]
+        rows = [(check.name, check.status, check.summary, len(check.examples)) for check in self.report.checks]
         return pl.DataFrame(rows, schema=["check", "status", "summary", "n_examples"], orient="row")
 
     def _repr_html_(self) -> str:
@@ -355,7 +353,8 @@ def merge(
         RunDirectoryError, OptionError: no finished sweep; a size outside the curve; a folder that holds another one.
     """
     from vocabopt.merging.run import merge_run
-    from vocabopt.verification import VerifyOptions, write_report
+    from vocabopt.records import json_of, write_record
+    from vocabopt.verification import VerifyOptions
     from vocabopt.verification import verify as compare
 
     if method not in (None, "grow", "union"):
@@ -365,10 +364,10 @@ def merge(
     with folder_lock(folder, "vocabopt.merge"):
         made = merge_run(sweep.out, folder, n_added=size, method=method, pad_to=pad_to, console=console)  # type: ignore[arg-type]
         base = made.base
-        report = compare(base.source, str(folder), VerifyOptions(pattern=base.pattern, specials=base.specials), console)
-        report = replace(report, proof=made.record["proof"])
-        write_report(report, folder / "verify.json")
-    return Merged(folder, made.addition.n_added, made.record, Verification(report))
+        options = VerifyOptions(pattern=base.pattern, specials=base.specials)
+        report = compare(base.source, str(folder), options, console, proof=made.record.proof)
+        write_record(folder / "verify.json", report)
+    return Merged(folder, made.addition.n_added, json_of(made.record), Verification(report))
 
 
 def verify(

@@ -17,7 +17,7 @@ import socket
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -214,6 +214,32 @@ def check_writable(directory: Path) -> None:
     make_folder(directory)
     with _writing(directory), tempfile.TemporaryFile(dir=directory):
         pass
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of one result, by their path in the folder, in order: the last one says that all is there.
+
+    Other files may lie there, and the same ones. Without the last one nothing new stays.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written to, or holds another file of one of the names.
+    """
+    for name, data in files.items():
+        if (folder / name).is_file() and (folder / name).read_bytes() != data:
+            raise RunDirectoryError(
+                f"{folder / name}: is there already and differs. Choose another folder with --out, or remove that one."
+            )
+    check_writable(folder)
+    new = [folder / name for name in files if not (folder / name).exists()]
+    try:
+        for name, data in files.items():
+            write_bytes_atomic(folder / name, data)
+    except BaseException:
+        for path in new if not (folder / list(files)[-1]).exists() else ():
+            path.unlink(missing_ok=True)
+            if path.parent != folder and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        raise
 
 
 def check_own_folder(

@@ -9,6 +9,8 @@ is null. A field that a reader does not know is ignored.
     samples.json      SamplesRecord      a few short documents of each text set
     union.json        UnionRecord        what a vocabulary trained apart gives, at each of its sizes
     sensitivity.json  SensitivityRecord  several corpora side by side
+
+extension.json is a record of merging/extension.py, verify.json one of verification/record.py.
 """
 
 import json
@@ -147,10 +149,6 @@ class DocumentProof(Record, frozen=True, kw_only=True):
     #: Characters, runs of white space and added tokens that the text has; and those that the documents have.
     n_features: Count
     n_features_held: Count
-
-    def as_record(self) -> dict[str, Any]:
-        """As extension.json holds it."""
-        return json_of(self)
 
 
 # --- The choice -------------------------------------------------------------------------------------------------------
@@ -409,7 +407,6 @@ class UnionChoice(Record, frozen=True, kw_only=True):
     n_added: Count | None
     window: tuple[Count, Count]
     set: str
-    reason: str
 
 
 class UnionRecord(FileRecord, frozen=True, kw_only=True):

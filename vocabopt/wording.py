@@ -167,6 +167,23 @@ def proved_documents(proof: DocumentProof) -> str:
     return f"{whole} and {counted(proof.n_excerpts, 'part')} of longer ones" if proof.n_excerpts else whole
 
 
+def union_reason(sweep: SweepRecord, union: UnionRecord) -> str:
+    """The union's size in one sentence: which, why, and what it does."""
+    choice, text = union.choice, text_of(union.choice.set)
+    (first, last), n_sizes = choice.window, len(union.points)
+    if choice.vocab_size is None:
+        of_sizes = f"{n_sizes} vocabularies of {first:,}..{last:,} pieces"
+        return f"The union has no size to choose: the {text} input ratio has no knee over {of_sizes}."
+    point = next(point for point in union.points if point.vocab_size == choice.vocab_size)
+    why = "the only size measured" if n_sizes == 1 else f"the knee over {first:,}..{last:,} pieces"
+    ratio = sweep.sets[choice.set].ratio_input(point.sets[choice.set].n_tokens)
+    outcome = "" if ratio is None else f", and {text} text takes {ratio:.1%} of the base's tokens"
+    return (
+        f"Union: a vocabulary of {point.vocab_size:,} pieces, {why}; the base has {point.n_overlap:,} of them, so "
+        f"{point.n_added:,} rows are new{outcome}."
+    )
+
+
 def union_notes(union: UnionRecord) -> list[str]:
     """What belongs under the table of the union."""
     protected = union.points[0].protected

@@ -94,7 +94,7 @@ def test_each_id_is_told_as_the_base_and_the_curve_have_it(engine: Engine, run: 
         assert rank == max(0, index - base.n_tokens + 1)
         if index >= base.n_tokens:
             assert bytes(numbers) == curve["bytes"][rank - 1]
-        elif index in base.added_ids:
+        elif index in base.added:
             assert bytes(numbers).decode() == piece
         else:
             byte = base.byte_values[index]

@@ -1,14 +1,13 @@
 """What a merged tokenizer adds to a model's own: read from extension.json, or worked out from its tokens' bytes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from trainer.init.models import has_tokenizer, model_folder
 from vocabopt.errors import ModelError
-from vocabopt.merging.extension import EXTENSION_JSON
+from vocabopt.merging.extension import EXTENSION_JSON, ExtensionRecord
 from vocabopt.merging.extension import read_extension as read_record
 from vocabopt.text.scripts import contains_target, find_target_scripts
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
@@ -112,8 +111,8 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     merged = load_tokenizer(str(tokenizer))
     own = None
     if has_tokenizer(folder):
-        base = {} if record is None else record["base"]
-        own = load_tokenizer(str(folder), pattern=base.get("pattern"), specials=base.get("specials"))
+        pattern, specials = (None, None) if record is None else (record.base.pattern, record.base.specials)
+        own = load_tokenizer(str(folder), pattern=pattern, specials=specials)
     if own is not None:
         changed = [(piece, index) for piece, index in own.vocab.items() if merged.vocab.get(piece) != index]
         if changed:
@@ -127,11 +126,11 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     rows: Sequence[int]
     if record is not None:
         _check_record(record, merged, own, path, folder)
-        new_ids = [token["id"] for token in record["tokens"]]
-        base_ids = [token["base_ids"] for token in record["tokens"]]
-        texts = [bytes.fromhex(token["bytes"]) for token in record["tokens"]]
-        rows = sorted(index for index in merged.spelling if index < record["first_id"])
-        n_rows, guard = int(record["n_rows_padded"]), record.get("scripts")
+        new_ids = [token.id for token in record.tokens]
+        base_ids = [token.base_ids for token in record.tokens]
+        texts = [bytes.fromhex(token.bytes) for token in record.tokens]
+        rows = sorted(index for index in merged.spelling if index < record.first_id)
+        n_rows, scripts = record.n_rows_padded, record.scripts
     else:
         if own is None:
             raise ModelError(
@@ -150,10 +149,9 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
             spelled = ["".join(char_of_byte()[byte] for byte in text) for text in texts]
         else:
             spelled = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
-        base_ids = own.by_merges.encode(spelled)
+        base_ids = [tuple(ids) for ids in own.by_merges.encode(spelled)]
         rows = sorted(own.spelling)
-        n_rows, guard = None, None
-    scripts = None if guard is None else tuple(guard)
+        n_rows, scripts = None, None
     if scripts is None:
         scripts = find_target_scripts(Counter("".join(text.decode(errors="ignore") for text in texts)))
     without_hole = range(rows[0], rows[-1] + 1)
@@ -161,7 +159,7 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     base_texts = ((index, merged.texts.get(index, b"").decode(errors="ignore")) for index in base_tokens)
     return Extension(
         new_ids=tuple(new_ids),
-        base_ids=tuple(map(tuple, base_ids)),
+        base_ids=tuple(base_ids),
         # An id that is no token fails the check against the model's tables, which can name it.
         base_n_bytes=tuple(
             tuple(len(_text(merged, i)) if i in merged.spelling else 0 for i in ids) for ids in base_ids
@@ -177,11 +175,9 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     )
 
 
-def _check_record(
-    record: Mapping[str, Any], merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path
-) -> None:
+def _check_record(record: ExtensionRecord, merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path) -> None:
     """Refuse an extension.json of another base or of another tokenizer than the one beside it."""
-    first, end = int(record["first_id"]), int(record["n_tokens"])
+    first, end = record.first_id, record.n_tokens
     if own is not None and own.n_tokens != first:
         raise ModelError(
             f"{path}: field first_id: new ids begin at {first:,}; the tokenizer of {folder} has {own.n_tokens:,} "
@@ -192,10 +188,10 @@ def _check_record(
         raise ModelError(
             f"{path}: field n_tokens: says {end:,}; the tokenizer beside it has {merged.n_tokens:,}. {mixed}"
         )
-    for token in record["tokens"]:
-        if (spelled := merged.spelling.get(token["id"])) != token["piece"]:
+    for token in record.tokens:
+        if (spelled := merged.spelling.get(token.id)) != token.piece:
             raise ModelError(
-                f"{path}: field tokens: {token['id']} is {token['piece']!r}; the tokenizer beside it says {spelled!r}. "
+                f"{path}: field tokens: {token.id} is {token.piece!r}; the tokenizer beside it says {spelled!r}. "
                 f"{mixed}"
             )
 

@@ -114,8 +114,8 @@ def read_vocabulary(spec: ModelSpec, *, run: Path | None, tokenizer: Path | None
 
 def _of_extension(spec: ModelSpec, folder: Path) -> Vocabulary:
     record = read_extension(folder, next_step="Run `vocabopt merge` again.")
-    n_added, pad_to = record["n_added"], record.get("pad_to") or 1
-    found = _rows(spec, record["n_tokens"] - n_added, n_added, str(folder))
+    n_added, pad_to = record.n_added, record.pad_to or 1
+    found = _rows(spec, record.n_tokens - n_added, n_added, str(folder))
     return Vocabulary(n_rows=-(-found.n_rows // pad_to) * pad_to, n_added=n_added, source=found.source)
 
 

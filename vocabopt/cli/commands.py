@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,14 +127,14 @@ def sweep(values: Values, output: Output) -> None:
 
 def _sweep_tables(result: "SweepResult", out: Path, width: int) -> Iterator[Any]:
     from vocabopt.tables import sweep_table, union_table
-    from vocabopt.wording import reason, sweep_notes, union_notes
+    from vocabopt.wording import reason, sweep_notes, union_notes, union_reason
 
     sweep, union = result.record, result.union
     yield sweep_table(sweep, width=width)
     yield from (*sweep_notes(sweep), reason(sweep))
     if union is not None:
         yield union_table(sweep, union, result.curve, width=width)
-        yield from (*union_notes(union), union.choice.reason)
+        yield from (*union_notes(union), union_reason(sweep, union))
     yield f"Report: {out / 'report.html'}"
 
 
@@ -230,22 +229,24 @@ def merge(values: Values, output: Output) -> None:
       vocabopt merge --base ./Llama-2-7b --vocab chinese_sp.model --out joined
     """
     from vocabopt.options import MergeOptions
-    from vocabopt.verification import VerifyOptions, verify, write_report
+    from vocabopt.records import write_record
+    from vocabopt.verification import VerifyOptions, verify
 
     options, console = MergeOptions(**values), output.console()
     out = options.out or (options.run_dir or Path()) / "tokenizer"
     hold(out)
     merged = _merged(options, out, console)
     base = merged.base
+    told = VerifyOptions(pattern=base.pattern, specials=base.specials)
     try:
-        checked = verify(base.source, str(out), VerifyOptions(pattern=base.pattern, specials=base.specials), console)
+        checked = verify(base.source, str(out), told, console, proof=merged.record.proof)
     except KeyboardInterrupt:
         click.echo(
             f"{printable(out)}: is written, but not verified: run `vocabopt verify {base.source} {printable(out)}`.",
             err=True,
         )
         raise
-    write_report(replace(checked, proof=merged.record["proof"]), out / "verify.json")
+    write_record(out / "verify.json", checked)
     if not output.quiet:
         print_tables(lambda width: _merge_tables(options, out, merged, checked))
     if not checked.passed and merged.addition.method == "grow":
@@ -271,17 +272,16 @@ def _merged(options: "MergeOptions", out: Path, console: "Console") -> "Merged":
 
 
 def _merge_tables(options: "MergeOptions", out: Path, merged: "Merged", checked: "Report") -> Iterator[Any]:
-    from vocabopt.records import DocumentProof
     from vocabopt.wording import proof_note
 
     yield from _verify_tables(checked)
     if options.run_dir is not None and (check := _check_of_protected(options.run_dir, out, merged)) is not None:
         yield f"Not checked above: the text that the sweep protected. Check it with: {check}"
-    proof, n_added = merged.record["proof"], merged.addition.n_added
+    proof, n_added = merged.record.proof, merged.addition.n_added
     if proof is None:
         yield "No text was counted, so no count is promised or proved."
     else:
-        yield proof_note(DocumentProof(**proof["documents"]))
+        yield proof_note(proof.documents)
     added = f"with {counted(n_added, 'added token')}" if n_added else "itself, since no token was to be added"
     yield f"{printable(out)}: {merged.base.name} {added}: {', '.join(merged.files)}."
     yield how_to_load(out, "AutoTokenizer")
@@ -293,13 +293,13 @@ def _check_of_protected(run_dir: Path, out: Path, merged: "Merged") -> str | Non
     """The command that checks the sweep's protected text, which the table lacks where there is no target script."""
     from vocabopt.run_directory import protected_paths
 
-    if merged.record["scripts"] or not merged.record["protected_sets"]:
+    if merged.record.scripts or not merged.record.protected_sets:
         return None
     base = merged.base
     words = ["vocabopt", "verify", base.source, str(out)]
     for option, value in (("--pattern", base.pattern), ("--specials", base.specials)):
         words += [] if value is None else [option, value]
-    for name, path in protected_paths(run_dir, merged.record["protected_sets"]).items():
+    for name, path in protected_paths(run_dir, merged.record.protected_sets).items():
         words += ["--protect", f"{name}={path}"]
     return shlex.join(words)
 
@@ -322,17 +322,18 @@ def verify(values: Values, output: Output, *, base: str, new: str, out: Path | N
       vocabopt verify mistral-7b-v1 my-tokenizer
       vocabopt verify ./Llama-2-7b ./my-tokenizer --text ko=korean.txt --text en=english.txt
     """
-    from vocabopt.verification import VerifyOptions, write_report
+    from vocabopt.records import json_of, write_record
+    from vocabopt.verification import VerifyOptions
     from vocabopt.verification import verify as compare
 
     target = out or (Path(new) / "verify.json" if Path(new).is_dir() else None)
     if target is not None:
         hold_file(target, is_named=out is not None)
     checked = compare(base, new, VerifyOptions(**values), output.console())
-    output.show(checked.as_record() if output.as_json else None, lambda width: _verify_tables(checked))
+    output.show(json_of(checked) if output.as_json else None, lambda width: _verify_tables(checked))
     if target is not None:
         # After the table, so that what was found is not lost where nothing can be written.
-        write_report(checked, target)
+        write_record(target, checked)
         if not (output.as_json or output.quiet):
             click.echo(f"Written: {target}")
     if not checked.passed:

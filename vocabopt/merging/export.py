@@ -51,26 +51,20 @@ def merged_tokenizer_json(base: Tokenizer, addition: Addition) -> dict[str, Any]
     for token in base.added_tokens:
         vocab.setdefault(token["content"], token["id"])
     vocab |= {piece: base.n_tokens + i for i, piece in enumerate(addition.pieces)}
-    if addition.merges is not None:
-        merges = [list(pair) for pair in (*model["merges"], *addition.merges)]
-    else:
-        merges = [list(pair) for pair in _merges_of_every_split(base, addition)]
-    return {**base.tokenizer_json, "model": {**model, "vocab": vocab, "merges": merges}}
+    old = [(left, right) for left, right in model["merges"]]
+    merges = _merges_of_every_split(base, addition, old) if addition.merges is None else [*old, *addition.merges]
+    return {**base.tokenizer_json, "model": {**model, "vocab": vocab, "merges": [list(pair) for pair in merges]}}
 
 
-def _merges_of_every_split(base: Tokenizer, addition: Addition) -> list[tuple[str, str]]:
+def _merges_of_every_split(base: Tokenizer, addition: Addition, merges: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Merges where any two pieces that spell a third become it, as sentencepiece and tiktoken have it.
 
     With the publisher's file at hand its own rules order all of them, if they are the base's merges; otherwise those
     stay first.
     """
-    merges = [(left, right) for left, right in base.tokenizer_json["model"]["merges"]]
     form = next(iter(base.originals), None)
-    if form is not None and form.kind == "tokenizer.model" and merges_of(read_model(form.data)) == merges:
-        return merges_of(read_model(extended_original(base, form, addition)))
-    if form is not None and form.kind != "tokenizer.model" and _merges_of_ranks(ranks := _ranks(form)) == merges:
-        last = max(ranks.values())
-        return _merges_of_ranks(ranks | {text: last + 1 + i for i, text in enumerate(addition.texts)})
+    if form is not None and _merges_of(form, form.data) == merges:
+        return _merges_of(form, extended_original(base, form, addition))
     known = {*base.tokenizer_json["model"]["vocab"], *addition.pieces}
     for piece in addition.pieces:
         cuts = ((piece[:cut], piece[cut:]) for cut in range(len(piece) - 1, 0, -1))
@@ -78,14 +72,15 @@ def _merges_of_every_split(base: Tokenizer, addition: Addition) -> list[tuple[st
     return merges
 
 
-def _merges_of_ranks(ranks: Mapping[bytes, int]) -> list[tuple[str, str]]:
+def _merges_of(form: Form, data: bytes) -> list[tuple[str, str]]:
+    """The merges, as tokenizer.json spells them, of a publisher's file of the kind of `form`."""
+    if form.kind == "tokenizer.model":
+        return merges_of(read_model(data))
+    if form.kind == "tiktoken":
+        ranks: Mapping[bytes, int] = parse_ranks(data, form.file_name)
+    else:
+        ranks = parse_tekken(json.loads(data), form.file_name).ranks
     return [(spelled(left), spelled(right)) for left, right in merges_of_ranks(ranks)]
-
-
-def _ranks(original: Form) -> dict[bytes, int]:
-    if original.kind == "tiktoken":
-        return parse_ranks(original.data, original.file_name)
-    return dict(parse_tekken(json.loads(original.data), original.file_name).ranks)
 
 
 def extended_original(base: Tokenizer, original: Form, addition: Addition) -> bytes:
@@ -94,22 +89,18 @@ def extended_original(base: Tokenizer, original: Form, addition: Addition) -> by
     Raises:
         BaseTokenizerError: it does not hold the base's tokens, so no form of it could have those ids.
     """
+    first_id = base.n_tokens
     if original.kind == "tokenizer.model":
-        return extended_model(
-            original.data,
-            addition.pieces,
-            first_id=base.n_tokens,
-            added_tokens=base.added_tokens,
-            zero=addition.scores == "zero",
-        )
+        zero, added = addition.scores == "zero", base.added_tokens
+        return extended_model(original.data, addition.pieces, first_id=first_id, added_tokens=added, zero=zero)
     if original.kind == "tiktoken":
         ranks = parse_ranks(original.data, original.file_name)
-        return rank_file(ranks | {text: base.n_tokens + i for i, text in enumerate(addition.texts)})
+        return rank_file(ranks | {text: first_id + i for i, text in enumerate(addition.texts)})
     tekken = parse_tekken(json.loads(original.data), original.file_name)
-    if len(tekken.ranks) + len(tekken.specials) != base.n_tokens:
+    if (n_tokens := len(tekken.ranks) + len(tekken.specials)) != first_id:
         raise BaseTokenizerError(
-            f"{base.source}: its tekken.json has {len(tekken.ranks) + len(tekken.specials):,} tokens, its "
-            f"tokenizer.json {base.n_tokens:,}. Remove the one that is not the model's from the folder."
+            f"{base.source}: its tekken.json has {n_tokens:,} tokens, its tokenizer.json {first_id:,}. Remove the one "
+            "that is not the model's from the folder."
         )
     return tekken.extended(addition.texts)
 
@@ -183,13 +174,9 @@ PADS_LEFT = frozenset({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer",
 _CLASS_OF_MODEL_TYPE: Mapping[str, str] = {
     "gpt2": "GPT2Tokenizer",
     "gpt_neox": "GPTNeoXTokenizer",
-    "qwen2": "Qwen2Tokenizer",
-    "qwen3": "Qwen2Tokenizer",
-    "gemma": "GemmaTokenizer",
-    "gemma2": "GemmaTokenizer",
-    "gemma3": "GemmaTokenizer",
-    "gemma3_text": "GemmaTokenizer",
     "cohere": "CohereTokenizer",
+    **dict.fromkeys(("qwen2", "qwen3"), "Qwen2Tokenizer"),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3", "gemma3_text"), "GemmaTokenizer"),
 }
 #: What a class hands to a model. PreTrainedTokenizerFast of transformers 4 adds token_type_ids, which models refuse.
 _INPUTS = ["input_ids", "attention_mask"]

@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from vocabopt.errors import OptionError, RunDirectoryError
-from vocabopt.fields import COUNT, Kind, Shape, check_fields
-from vocabopt.folder import FORMAT_VERSION, read_json
+from vocabopt.records import Count, DocumentProof, FileRecord, Record, json_of, read_record
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.tokenizer import Tokenizer
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 Method = Literal["grow", "union"]
 Scores = Literal["unique", "zero"]
 
+EXTENSION_JSON = "extension.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Addition:
@@ -30,8 +33,8 @@ class Addition:
 
     pieces: as tokenizer.json spells them; the first gets the id `base.n_tokens`. texts: the bytes they stand for.
     merges: behind the base's own, in this order; None where every split of a piece into two pieces is one (union).
-    scores: what tokenizer.model is given: "unique" ones below all of the base's, or "zero". details: for each piece
-    what extension.json says beside its counts (kind, parts).
+    scores: what tokenizer.model is given: "unique" ones below all of the base's, or "zero". kinds, parts: of each
+    piece, as curve.parquet has them; empty where it was not grown.
     """
 
     method: Method
@@ -39,7 +42,8 @@ class Addition:
     texts: Sequence[bytes]
     merges: Sequence[tuple[str, str]] | None
     scores: Scores = "unique"
-    details: Sequence[Mapping[str, Any]]
+    kinds: Sequence[str] = ()
+    parts: Sequence[tuple[int, int] | None] = ()
 
     @property
     def n_added(self) -> int:
@@ -49,16 +53,13 @@ class Addition:
 def grown(base: Tokenizer, curve: "pl.DataFrame", n_added: int) -> Addition:
     """The first `n_added` rows of a growth curve: one merge a piece, and those that open pieces of the base."""
     rows = curve.head(n_added)
-    columns = rows.select("rank", "kind", "left", "right").iter_rows()
     return Addition(
         method="grow",
         pieces=rows["piece"].to_list(),
         texts=rows["bytes"].to_list(),
         merges=[pair for merges in merges_by_row(base, rows) for pair in merges],
-        details=[
-            {"rank": rank, "kind": kind, "parts": [left, right] if left >= 0 else None}
-            for rank, kind, left, right in columns
-        ],
+        kinds=rows["kind"].to_list(),
+        parts=[(left, right) if left >= 0 else None for left, right in rows.select("left", "right").iter_rows()],
     )
 
 
@@ -80,10 +81,70 @@ def merges_by_row(base: Tokenizer, rows: "pl.DataFrame") -> list[list[tuple[str,
 # --- extension.json ---------------------------------------------------------------------------------------------------
 
 
-def base_ids(base: Tokenizer, addition: Addition) -> list[list[int]]:
-    """For each new piece the base's own encoding of its bytes, without a dummy prefix."""
-    encodings = base.merging_tokenizer.encode_batch_fast(list(addition.pieces), add_special_tokens=False)
-    return [encoding.ids for encoding in encodings]
+class ExtendedBase(Record, frozen=True, kw_only=True):
+    """The base, and how to load it again: what sweep.json says of it, but for the rows of its table."""
+
+    name: str
+    family: str | None = None
+    source: str
+    pattern: str | None = None
+    specials: str | None = None
+    sha256: str
+    n_tokens: Count
+
+
+class Proof(Record, frozen=True, kw_only=True):
+    """What was proved of a merged tokenizer on the counted text."""
+
+    #: The library that encoded it.
+    encoder: str
+    #: Tokens per text set; and what the sweep counted, null where it promised nothing.
+    n_tokens: dict[str, Count]
+    n_tokens_promised: dict[str, Count] | None
+    #: Unique chunks that must not change, and those that did.
+    n_protected_chunks: Count
+    n_changed_chunks: Count
+    documents: DocumentProof
+
+
+class NewToken(Record, frozen=True, kw_only=True):
+    """A new token. bytes: in hexadecimal. base_ids: the base's own encoding of them. counts: in each text set.
+
+    rank, kind, parts: as in curve.parquet; kind and parts are null where it was not grown.
+    """
+
+    id: Count
+    piece: str
+    bytes: str
+    base_ids: tuple[Count, ...]
+    rank: Count | None = None
+    kind: str | None = None
+    parts: tuple[Count, Count] | None = None
+    counts: dict[str, Count] = msgspec.field(default_factory=dict)
+
+
+class ExtensionRecord(FileRecord, frozen=True, kw_only=True):
+    """extension.json."""
+
+    method: Method
+    scores: Scores
+    base: ExtendedBase
+    #: The guard's; null where none was set.
+    scripts: tuple[str, ...] | None = None
+    #: Names of the texts that no merge may change.
+    protected_sets: tuple[str, ...] = ()
+    n_added: Count
+    first_id: Count
+    n_tokens: Count
+    #: Of the model's table, padding included.
+    n_rows: Count
+    #: Rows of the model's table are to be a multiple of this: recorded, not a token.
+    pad_to: Count | None = None
+    n_rows_padded: Count
+    n_unused: dict[str, Count] = msgspec.field(default_factory=dict)
+    #: Null where no text was counted.
+    proof: Proof | None = None
+    tokens: tuple[NewToken, ...]
 
 
 def extension_record(
@@ -95,110 +156,77 @@ def extension_record(
     base_n_rows: int,
     pad_to: int | None,
     counts: Mapping[str, list[int]],
-    proof: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+    proof: Proof | None,
+) -> ExtensionRecord:
     """What extension.json holds.
 
     Args:
-        scripts: the guard's; None where none was set.
-        protected_sets: names of the texts that no merge may change.
         base_n_rows: rows of the model's table before, padding included.
-        pad_to: rows of the model's table are to be a multiple of this; recorded, not a token.
         counts: text set -> how often each new token occurs in it; empty where no text was counted.
-        proof: what was checked on the counted text (`run.prove`); None where no text was counted.
     """
-    n_tokens = base.n_tokens + addition.n_added
-    n_rows = max(base_n_rows, n_tokens)
+    n_rows = max(base_n_rows, base.n_tokens + addition.n_added)
+    # The base's own encoding of each piece, without a dummy prefix.
+    encodings = base.merging_tokenizer.encode_batch_fast(list(addition.pieces), add_special_tokens=False)
     tokens = [
-        {
-            "id": base.n_tokens + i,
-            "piece": piece,
-            "bytes": text.hex(),
-            "base_ids": replaced,
-            **detail,
-            "counts": {name: column[i] for name, column in counts.items()},
-        }
-        for i, (piece, text, replaced, detail) in enumerate(
-            zip(addition.pieces, addition.texts, base_ids(base, addition), addition.details, strict=True)
+        NewToken(
+            id=base.n_tokens + i,
+            piece=piece,
+            bytes=text.hex(),
+            base_ids=tuple(encoding.ids),
+            rank=i + 1,
+            kind=addition.kinds[i] if addition.kinds else None,
+            parts=addition.parts[i] if addition.parts else None,
+            counts={name: column[i] for name, column in counts.items()},
         )
+        for i, (piece, text, encoding) in enumerate(zip(addition.pieces, addition.texts, encodings, strict=True))
     ]
-    return {
-        "format_version": FORMAT_VERSION,
-        "method": addition.method,
-        "scores": addition.scores,
-        "base": base.as_record(),
-        "scripts": None if scripts is None else list(scripts),
-        "protected_sets": list(protected_sets),
-        "n_added": addition.n_added,
-        "first_id": base.n_tokens,
-        "n_tokens": n_tokens,
-        "n_rows": n_rows,
-        "pad_to": pad_to,
-        "n_rows_padded": n_rows if pad_to is None else -(-n_rows // pad_to) * pad_to,
-        "n_unused": {name: sum(count == 0 for count in column) for name, column in counts.items()},
-        "proof": proof,
-        "tokens": tokens,
-    }
+    return ExtensionRecord(
+        method=addition.method,
+        scores=addition.scores,
+        base=ExtendedBase(**base.as_record()),
+        scripts=scripts,
+        protected_sets=tuple(protected_sets),
+        n_added=addition.n_added,
+        first_id=base.n_tokens,
+        n_tokens=base.n_tokens + addition.n_added,
+        n_rows=n_rows,
+        pad_to=pad_to,
+        n_rows_padded=n_rows if pad_to is None else -(-n_rows // pad_to) * pad_to,
+        n_unused={name: sum(count == 0 for count in column) for name, column in counts.items()},
+        proof=proof,
+        tokens=tuple(tokens),
+    )
 
 
-def extension_bytes(record: Mapping[str, Any]) -> bytes:
+def extension_bytes(record: ExtensionRecord) -> bytes:
     """The file: readable, and a line a token."""
-    head = json.dumps({key: value for key, value in record.items() if key != "tokens"}, ensure_ascii=False, indent=1)
-    lines = ",\n".join(f"  {json.dumps(token, ensure_ascii=False)}" for token in record["tokens"])
+    fields = json_of(record)
+    tokens = fields.pop("tokens")
+    head = json.dumps(fields, ensure_ascii=False, indent=1)
+    lines = ",\n".join(f"  {json.dumps(token, ensure_ascii=False)}" for token in tokens)
     return f'{head[:-2]},\n "tokens": [\n{lines}\n ]\n}}\n'.encode("utf-8", "backslashreplace")
 
 
-EXTENSION_JSON = "extension.json"
-_TOKEN: Shape = {
-    "id": COUNT,
-    "piece": str,
-    "bytes": Kind((str,), "bytes in hexadecimal", lambda value: re.fullmatch("([0-9a-f]{2})+", value) is not None),
-    "base_ids": [COUNT],
-    "rank?": COUNT,
-    "kind?": str,
-    "parts?": [COUNT],
-    "counts?": {"*": COUNT},
-}
-_EXTENSION: Shape = {
-    "method": str,
-    "scores": str,
-    "base": {"name": str, "source": str, "sha256": str, "n_tokens": COUNT},
-    "scripts?": [str],
-    "protected_sets?": [str],
-    "n_added": COUNT,
-    "first_id": COUNT,
-    "n_tokens": COUNT,
-    "n_rows": COUNT,
-    "pad_to?": COUNT,
-    "n_rows_padded": COUNT,
-    "n_unused?": {"*": COUNT},
-    "proof?": {},
-    "tokens": [_TOKEN],
-}
-
-
-def read_extension(folder: Path, *, next_step: str = "Merge again.") -> dict[str, Any]:
+def read_extension(folder: Path, *, next_step: str = "Merge again.") -> ExtensionRecord:
     """extension.json of a merged tokenizer's folder.
 
     Raises:
         RunDirectoryError: it is not there, broken, or its fields are missing, of another kind, or not of one another.
     """
     path = folder / EXTENSION_JSON
-    record = read_json(path, next_step=next_step)
-    check_fields(record, _EXTENSION, path, next_step)
-    if record.get("scripts") is not None:
-        try:
-            parse_scripts(",".join(record["scripts"]) or "none")
-        except OptionError as error:
-            raise RunDirectoryError(f"{path}: field scripts: {error} {next_step}") from error
-    first, n_added = record["first_id"], record["n_added"]
-    if record["n_tokens"] != first + n_added:
+    record = read_record(path, ExtensionRecord, next_step=next_step)
+    try:
+        parse_scripts(",".join(record.scripts or ()) or "none")
+    except OptionError as error:
+        raise RunDirectoryError(f"{path}: field scripts: {error} {next_step}") from error
+    for i, token in enumerate(record.tokens):
+        if not re.fullmatch("([0-9a-f]{2})+", token.bytes):
+            raise RunDirectoryError(f"{path}: field tokens.{i}.bytes is not bytes in hexadecimal. {next_step}")
+    first, end = record.first_id, record.first_id + record.n_added
+    if record.n_tokens != end:
         raise RunDirectoryError(
-            f"{path}: field n_tokens is {record['n_tokens']:,}, not first_id and n_added together "
-            f"({first + n_added:,}). {next_step}"
+            f"{path}: field n_tokens is {record.n_tokens:,}, not first_id and n_added together ({end:,}). {next_step}"
         )
-    if [token["id"] for token in record["tokens"]] != list(range(first, first + n_added)):
-        raise RunDirectoryError(
-            f"{path}: field tokens: their ids are not {first:,} to {first + n_added - 1:,}. {next_step}"
-        )
+    if [token.id for token in record.tokens] != list(range(first, end)):
+        raise RunDirectoryError(f"{path}: field tokens: their ids are not {first:,} to {end - 1:,}. {next_step}")
     return record

@@ -1,10 +1,8 @@
 """What is proved of a merged tokenizer before a file of it is written: on its ids, and on the text that was counted."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tokenizers
@@ -13,40 +11,15 @@ from vocabopt.errors import PromiseError, RunDirectoryError
 from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.grow import protected_chunks
 from vocabopt.growth.proof import changed_chunks, count_documents, missing_chunk, prove_documents, recount
-from vocabopt.growth.proof_sample import PROOF_PARQUET, read_proof_sample
-from vocabopt.merging.extension import Addition
-from vocabopt.records import DocumentProof
+from vocabopt.growth.proof_sample import PROOF_PARQUET, Sample, read_proof_sample
+from vocabopt.merging.extension import Addition, Proof
+from vocabopt.records import SweepRecord
 from vocabopt.run_directory import read_counts, read_run
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.tokenizer.model_check import Difference, differences, foreign_tokens
 
 _REPORT = "Nothing was written; please report this with the base."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """What was proved of a merged tokenizer on the counted text.
-
-    encoder: the library that encoded it.
-    n_tokens: tokens per text set; n_tokens_promised: what the sweep counted, None where it promised nothing.
-    n_protected_chunks, n_changed_chunks: unique chunks that must not change, and those that did.
-    documents: the proof on whole documents.
-    token_counts: per text set how often each new token occurs in it.
-    """
-
-    encoder: str
-    n_tokens: Mapping[str, int]
-    n_tokens_promised: Mapping[str, int] | None
-    n_protected_chunks: int
-    n_changed_chunks: int
-    documents: DocumentProof
-    token_counts: Mapping[str, list[int]]
-
-    def as_record(self) -> dict[str, Any]:
-        """What extension.json holds; the counts stand there with each token."""
-        names = ("encoder", "n_tokens", "n_tokens_promised", "n_protected_chunks", "n_changed_chunks")
-        return {**{name: getattr(self, name) for name in names}, "documents": self.documents.as_record()}
 
 
 def check_ids(base: Tokenizer, merged: Tokenizer, n_added: int) -> None:
@@ -65,16 +38,36 @@ def check_ids(base: Tokenizer, merged: Tokenizer, n_added: int) -> None:
         )
 
 
+def counted_text(run_dir: Path) -> tuple[ChunkCounts, Sample]:
+    """The counts of a run, and the whole documents that it kept.
+
+    Raises:
+        RunDirectoryError: they are not there, or not whole.
+    """
+    inputs_sha256 = read_run(run_dir).inputs_sha256
+    if (counts := read_counts(run_dir, inputs_sha256)) is None:
+        raise RunDirectoryError(
+            f"{run_dir / 'counts.parquet'}: is missing, broken or of another run, so nothing could be proved of the "
+            "merged tokenizer. Sweep again into this folder."
+        )
+    if (sample := read_proof_sample(run_dir, inputs_sha256)) is None:
+        raise RunDirectoryError(
+            f"{run_dir / PROOF_PARQUET}: is missing, broken or of another run (earlier versions kept none), so that "
+            "the counts could not be proved on whole documents. Sweep again into this folder, or, where an earlier "
+            "version made it, into a new one."
+        )
+    return counts, sample
+
+
 def prove(
-    run_dir: Path,
+    sweep: SweepRecord,
     base: Tokenizer,
     merged: Tokenizer,
     tokenizer_json: bytes,
-    *,
-    scripts: tuple[str, ...],
+    counts: ChunkCounts,
+    sample: Sample,
     promised: Mapping[str, int] | None,
-    cross_spaces: bool,
-) -> Proof:
+) -> tuple[Proof, dict[str, list[int]]]:
     """Encode the text of a run with the merged tokenizer: its counts must be those promised (P1), and protected chunks
     must not change (P3).
 
@@ -84,106 +77,80 @@ def prove(
     Args:
         tokenizer_json: the file as it will be written.
         promised: tokens per text set; None where the sweep promised none, and then protected chunks may change.
-        cross_spaces: as the text was counted.
 
     Returns:
-        What was proved, and how often each new token occurs.
+        What was proved; and per text set how often each new token occurs in it.
 
     Raises:
-        RunDirectoryError: the counts of the run or its documents are not there, or not whole.
         PromiseError: a count, a document or a protected chunk differs.
     """
-    inputs_sha256 = read_run(run_dir).inputs_sha256
-    counts = read_counts(run_dir, inputs_sha256)
-    if counts is None:
-        raise RunDirectoryError(
-            f"{run_dir / 'counts.parquet'}: is missing, broken or of another run, so nothing could be proved of the "
-            "merged tokenizer. Sweep again into this folder."
-        )
-    documents = _prove_documents(
-        run_dir, inputs_sha256, base, merged, counts, tokenizer_json, cross_spaces=cross_spaces
-    )
+    documents = count_documents(base, sample, cross_spaces=sweep.options.cross_spaces)
+    if (missing := missing_chunk(documents, sample, counts)) is not None:
+        raise PromiseError(f"{base.name}: the part {missing!r} of a document is not in the counted text. {_REPORT}")
+    # What will be written, to the byte, but without what it says of batches.
+    tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json.decode())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    proved = prove_documents(tokenizer, merged, documents, sample, what=f"{base.name} with added tokens")
     weights = counts.weights()
     counted = recount(merged, counts, weights)
     found = counted.n_tokens(counts)
     if promised is not None and found != promised:
         raise PromiseError(f"{base.name}: the sweep counted {promised}, the merged tokenizer gives {found}. {_REPORT}")
     protected_sets = [i for i, stats in enumerate(counts.sets.values()) if stats.role == "protected"]
-    protected = np.flatnonzero(protected_chunks(counts, weights, protected_sets, scripts))
+    protected = np.flatnonzero(protected_chunks(counts, weights, protected_sets, sweep.scripts))
     changed = changed_chunks(base, merged, counts, protected)
     if promised is not None and changed:
         raise PromiseError(f"{base.name}: {len(changed):,} protected chunks changed, {changed[:3]}. {_REPORT}")
     new = counted.token_counts[:, base.n_tokens :]
-    return Proof(
+    proof = Proof(
         encoder=counted.encoder,
         n_tokens=found,
         n_tokens_promised=None if promised is None else dict(promised),
         n_protected_chunks=len(protected),
         n_changed_chunks=len(changed),
-        documents=documents,
-        token_counts={name: new[i].tolist() for i, name in enumerate(counts.sets)},
+        documents=proved,
     )
-
-
-def _prove_documents(
-    run_dir: Path,
-    inputs_sha256: str,
-    base: Tokenizer,
-    merged: Tokenizer,
-    counts: ChunkCounts,
-    tokenizer_json: bytes,
-    *,
-    cross_spaces: bool,
-) -> DocumentProof:
-    """The proof on whole documents: those that the sweep kept, which the counted text must hold."""
-    sample = read_proof_sample(run_dir, inputs_sha256)
-    if sample is None:
-        raise RunDirectoryError(
-            f"{run_dir / PROOF_PARQUET}: is missing, broken or of another run (earlier versions kept none), so that "
-            "the counts could not be proved on whole documents. Sweep again into this folder, or, where an earlier "
-            "version made it, into a new one."
-        )
-    counted = count_documents(base, sample, cross_spaces=cross_spaces)
-    if (missing := missing_chunk(counted, sample, counts)) is not None:
-        raise PromiseError(f"{base.name}: the part {missing!r} of a document is not in the counted text. {_REPORT}")
-    # What will be written, to the byte, but without what it says of batches.
-    tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json.decode())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return prove_documents(tokenizer, merged, counted, sample, what=f"{base.name} with added tokens")
-
-
-# --- tokenizer.model --------------------------------------------------------------------------------------------------
+    return proof, {name: new[i].tolist() for i, name in enumerate(counts.sets)}
 
 
 def prove_model(
-    base: Tokenizer, merged: Tokenizer, addition: Addition, model: bytes, texts: Iterable[str]
+    base: Tokenizer, merged: Tokenizer, addition: Addition, files: Mapping[str, bytes], texts: Iterable[str]
 ) -> str | None:
     """P6: compare the merged model and tokenizer.json on the built-in hard text, the new pieces' own text, and `texts`.
 
     Where the base's two files differ themselves, the merged ones may, on the same text and by none of the new tokens.
+    Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
 
     Args:
-        model: the merged tokenizer.model.
+        files: of the merged tokenizer.
 
     Returns:
-        A sentence on such text, with an example; None where there is none.
+        A sentence on such text, with an example; None where there is none, or no model.
 
     Raises:
         PromiseError: another text is encoded otherwise.
     """
+    if base.sentencepiece_model is None or addition.scores == "zero":
+        return None
+    model = files[next(form.file_name for form in base.originals if form.kind == "tokenizer.model")]
     own = (text.decode(errors="ignore") for text in addition.texts)
     foreign = foreign_tokens(base)
     judged = [text for text in chain(hard_strings(), own, texts) if not any(token in text for token in foreign)]
     found = [*differences(merged.full, model, judged)]
-    excused = {} if base.written == "tokenizer.model" else _of_base(base, [difference.text for difference in found])
+    excused: dict[str, Difference] = {}
+    next_step = "please report this with the base"
+    if base.written != "tokenizer.model":
+        of_base = differences(base.full, base.sentencepiece_model, [difference.text for difference in found])
+        excused = {difference.text: difference for difference in of_base}
+        next_step = "pass the base's tokenizer.json alone, which is what is grown, or its tokenizer.model alone"
     new = {*addition.pieces}
     for difference in found:
         one, other = ([piece for piece in side if piece in new] for side in (difference.by_model, difference.by_json))
         if difference.text not in excused or one != other:
             raise PromiseError(
                 f"{base.name} with {addition.n_added:,} added tokens: its tokenizer.model is not its tokenizer.json: "
-                f"{difference.sentence()}. Nothing was written; {_next_step(base)}."
+                f"{difference.sentence()}. Nothing was written; {next_step}."
             )
     if not found:
         return None
@@ -192,14 +159,3 @@ def prove_model(
         f"merged ones differ as well, on {len(found):,} of {len(judged):,} texts, by no new token. What is counted is "
         "tokenizer.json."
     )
-
-
-def _next_step(base: Tokenizer) -> str:
-    if base.written == "tokenizer.model":
-        return "please report this with the base"
-    return "pass the base's tokenizer.json alone, which is what is grown, or its tokenizer.model alone"
-
-
-def _of_base(base: Tokenizer, texts: list[str]) -> dict[str, Difference]:
-    assert base.sentencepiece_model is not None
-    return {found.text: found for found in differences(base.full, base.sentencepiece_model, texts)}

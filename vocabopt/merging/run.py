@@ -1,32 +1,40 @@
 """`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
-from vocabopt.folder import check_writable, write_bytes_atomic
-from vocabopt.growth.proof_sample import read_proof_sample
+from vocabopt.folder import write_files
 from vocabopt.merging.export import merged_base, merged_files
-from vocabopt.merging.extension import Addition, Method, Scores, extension_bytes, extension_record, grown
-from vocabopt.merging.proof import check_ids, prove, prove_model
+from vocabopt.merging.extension import (
+    EXTENSION_JSON,
+    Addition,
+    ExtensionRecord,
+    Method,
+    Scores,
+    extension_bytes,
+    extension_record,
+    grown,
+)
+from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
 from vocabopt.records import SweepRecord
-from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union_record
+from vocabopt.run_directory import read_curve, read_sweep, read_union_record
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
+from vocabopt.wording import union_reason
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Merged:
-    """What a merge wrote: `record` is extension.json, `files` the names in the folder."""
+    """What a merge wrote: `record` is extension.json, `files` the content of each file, by its name in the folder."""
 
     base: Tokenizer
     addition: Addition
-    record: Mapping[str, Any]
-    files: tuple[str, ...]
+    record: ExtensionRecord
+    files: Mapping[str, bytes]
 
 
 def merge_run(
@@ -59,42 +67,32 @@ def merge_run(
             f"--out {out}: is the run directory itself. Name a folder of its own, for example {out / 'tokenizer'}."
         )
     sweep = read_sweep(run_dir)
-    protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
     with console.step("load"):
         base = _base_of(sweep, run_dir, expected_base)
         addition: Addition
         promised: dict[str, int] | None
         if (method or sweep.method) == "union":
-            addition, promised = _union_of(run_dir, base, n_added), None
+            addition, promised = _union_of(sweep, run_dir, base, n_added), None
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
     with console.step("prove"):
         files = merged_files(base, addition, merged)
-        proof = prove(
-            run_dir,
-            base,
-            merged,
-            files["tokenizer.json"],
-            scripts=sweep.scripts,
-            promised=promised,
-            cross_spaces=sweep.options.cross_spaces,
-        )
-        sample = read_proof_sample(run_dir, read_run(run_dir).inputs_sha256)
-        _prove_forms(base, merged, addition, files, sample.texts if sample else (), console)
-    with console.step("write"):
-        record = extension_record(
-            base,
-            addition,
-            scripts=sweep.scripts,
-            protected_sets=protected if addition.method == "grow" else (),
-            base_n_rows=sweep.base.n_rows,
-            pad_to=pad_to,
-            counts=proof.token_counts,
-            proof=proof.as_record(),
-        )
-        return _write(base, addition, record, files, out)
+        counts, sample = counted_text(run_dir)
+        proof, token_counts = prove(sweep, base, merged, files["tokenizer.json"], counts, sample, promised)
+    protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
+    record = extension_record(
+        base,
+        addition,
+        scripts=sweep.scripts,
+        protected_sets=protected if addition.method == "grow" else (),
+        base_n_rows=sweep.base.n_rows,
+        pad_to=pad_to,
+        counts=token_counts,
+        proof=proof,
+    )
+    return _write(merged, Merged(base, addition, record, files), sample.texts, out, console)
 
 
 def merge_vocabulary(
@@ -118,14 +116,10 @@ def merge_vocabulary(
             raise OptionError(f"--vocab {vocabulary}: {base.name} has all of its pieces already; nothing to add.")
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
-    with console.step("write"):
-        n_rows = max(base.model_n_rows or 0, base.n_tokens)
-        record = extension_record(
-            base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None
-        )
-        files = merged_files(base, addition, merged)
-        _prove_forms(base, merged, addition, files, (), console)
-        return _write(base, addition, record, files, out)
+    n_rows = max(base.model_n_rows or 0, base.n_tokens)
+    record = extension_record(base, addition, scripts=None, base_n_rows=n_rows, pad_to=pad_to, counts={}, proof=None)
+    files = merged_files(base, addition, merged)
+    return _write(merged, Merged(base, addition, record, files), (), out, console)
 
 
 def _base_of(sweep: SweepRecord, run_dir: Path, expected: Tokenizer | None) -> Tokenizer:
@@ -164,12 +158,12 @@ def _curve_of(
     return grown(base, curve, n_added), promised
 
 
-def _union_of(run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
+def _union_of(sweep: SweepRecord, run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
     union = read_union_record(run_dir)
     vocabulary = read_vocabulary(run_dir / UNION_MODEL, sha256=union.sha256)
     n_added = union.choice.n_added if n_added is None else n_added
     if n_added is None:
-        raise OptionError(f"--method union: {union.choice.reason} Name a number of new rows with --size.")
+        raise OptionError(f"--method union: {union_reason(sweep, union)} Name a number of new rows with --size.")
     if not vocabulary.is_bpe and n_added != union.points[0].n_added:
         raise OptionError(
             f"--size {n_added}: the union of {run_dir} is with a vocabulary that is not BPE, so it has one size: "
@@ -179,50 +173,20 @@ def _union_of(run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:
     return union_addition(base, pieces, scores=union.scores, place=str(run_dir / UNION_MODEL))
 
 
-def _prove_forms(
-    base: Tokenizer,
-    merged: Tokenizer,
-    addition: Addition,
-    files: Mapping[str, bytes],
-    texts: Iterable[str],
-    console: Console,
-) -> None:
-    """The two forms of a base with a tokenizer.model are one tokenizer, or differ where the base's do: that is said."""
-    # Pieces with the score 0 are the publishers' way, which the two forms take differently: verify counts where.
-    if base.sentencepiece_model is not None and addition.scores != "zero":
-        model = files[next(form.file_name for form in base.originals if form.kind == "tokenizer.model")]
-        if difference := prove_model(base, merged, addition, model, texts):
-            console.note(difference)
-
-
-def _write(
-    base: Tokenizer, addition: Addition, record: Mapping[str, Any], files: Mapping[str, bytes], out: Path
-) -> Merged:
-    """Write the folder, tokenizer.json last: its presence means that all is there. Without it nothing new stays.
+def _write(merged: Tokenizer, made: Merged, texts: Iterable[str], out: Path, console: Console) -> Merged:
+    """Prove the forms alike and write the folder, tokenizer.json last: without it AutoTokenizer may take half a folder
+    for another tokenizer.
 
     Raises:
         RunDirectoryError: `out` cannot be written, or holds another tokenizer.
     """
-    source = Path(base.source)
-    if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
-        raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
-    files = {"extension.json": extension_bytes(record), **files}
-    for name, data in files.items():
-        existing = out / name
-        if existing.is_file() and existing.read_bytes() != data:
-            raise RunDirectoryError(
-                f"{existing}: is there already and differs. Choose another folder with --out, or remove that one."
-            )
-    check_writable(out)
-    new = [out / name for name in files if not (out / name).exists()]
-    try:
-        for name, data in files.items():
-            write_bytes_atomic(out / name, data)
-    except BaseException:
-        # A folder without tokenizer.json is half of one, which AutoTokenizer may take for another tokenizer.
-        for path in new if not (out / "tokenizer.json").exists() else ():
-            path.unlink(missing_ok=True)
-            if path.parent != out and not any(path.parent.iterdir()):
-                path.parent.rmdir()
-        raise
-    return Merged(base=base, addition=addition, record=record, files=tuple(files))
+    base = made.base
+    with console.step("write"):
+        if difference := prove_model(base, merged, made.addition, made.files, texts):
+            console.note(difference)
+        source = Path(base.source)
+        if source.exists() and out.resolve() in (source.resolve(), source.resolve().parent):
+            raise RunDirectoryError(f"--out {out}: is the folder of the base itself. Name a folder of its own.")
+        files = {EXTENSION_JSON: extension_bytes(made.record), **made.files}
+        write_files(out, files)
+        return replace(made, files=files)

@@ -31,7 +31,7 @@ from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.tokenizer.families import steps_of
 from vocabopt.tokenizer.patterns import GPT2_PATTERN, PATTERNS_CUT_AT_SPACES
 from vocabopt.tokenizer.tokenizer import Tokenizer
-from vocabopt.tokenizer.tokenizer_json import bpe_model, counting_tokenizer, split_step
+from vocabopt.tokenizer.tokenizer_json import split_step, without_model
 
 if TYPE_CHECKING:
     from vocabopt.growth.counts import ChunkCounts
@@ -140,10 +140,9 @@ def _splitter(base: Tokenizer) -> tokenizers.pre_tokenizers.PreTokenizer:
     splits = [{**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step for step in steps]
     if not base.cuts_bytes and splits.pop().get("use_regex", True):
         splits.append(split_step(GPT2_PATTERN))
-    pre_tokenizer: tokenizers.pre_tokenizers.PreTokenizer = counting_tokenizer(
-        base.chunk_json, pre_tokenizer={"type": "Sequence", "pretokenizers": splits}, model=bpe_model({}, [])
-    ).pre_tokenizer
-    return pre_tokenizer
+    sequence = {"type": "Sequence", "pretokenizers": splits}
+    made: tokenizers.pre_tokenizers.PreTokenizer = without_model(base.chunk_json, pre_tokenizer=sequence).pre_tokenizer
+    return made
 
 
 def refine(

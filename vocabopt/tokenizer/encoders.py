@@ -16,7 +16,7 @@ from vocabopt.tokenizer.families import steps_of
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.ranks import parse_ranks
 from vocabopt.tokenizer.sentencepiece_model import processor_of, read_model
-from vocabopt.tokenizer.tokenizer_json import counting_tokenizer
+from vocabopt.tokenizer.tokenizer_json import counting_tokenizer, without_model
 
 #: A form of a tokenizer, by the name of its file.
 Kind = Literal["tokenizer.json", "tokenizer.model", "tiktoken", "tekken.json"]
@@ -62,12 +62,10 @@ class ModelEncoder:
         return cls(processor_of(data))
 
     def encode(self, texts: Sequence[str]) -> Ids:
-        rows: Ids = self.processor.encode(list(texts), num_threads=-1)
-        return rows
+        return list(self.processor.encode(list(texts), num_threads=-1))
 
     def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
-        texts: list[str] = self.processor.decode(rows)
-        return texts
+        return list(self.processor.decode(rows))
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,10 @@ class RankEncoder:
     def encode(self, texts: Sequence[str]) -> Ids:
         if self.normalizer is not None:
             texts = [self.normalizer.normalize_str(text) for text in texts]
-        rows: Ids = self.encoding.encode_ordinary_batch(list(texts))
-        return rows
+        return list(self.encoding.encode_ordinary_batch(list(texts)))
 
     def decode(self, rows: Ids, *, skip_special: bool) -> list[str]:
-        texts: list[str] = self.encoding.decode_batch(rows)
-        return texts
+        return list(self.encoding.decode_batch(rows))
 
 
 @dataclass(frozen=True)
@@ -101,42 +97,43 @@ class TekkenEncoder:
         return [self.tekkenizer.decode(row) for row in rows]
 
 
-class MissingLibrary(Exception):  # noqa: N818 - no error of the user's
-    """The library of a form is not installed; its name is the argument."""
+#: The library of a form that is not always installed, and its package.
+_LIBRARIES: Mapping[Kind, tuple[str, str]] = {
+    "tiktoken": ("tiktoken", "tiktoken"),
+    "tekken.json": ("mistral_common.tokens.tokenizers.tekken", "mistral-common"),
+}
+
+
+def missing_package(kind: Kind) -> str | None:
+    """The package that would read a form, where it is not installed."""
+    library, package = _LIBRARIES.get(kind, (None, None))
+    try:
+        if library is not None:
+            importlib.import_module(library)
+    except ImportError:
+        return package
+    return None
 
 
 def encoder_of(kind: Kind, data: bytes, tokenizer_json: Mapping[str, Any]) -> Encoder:
-    """The encoder of a form other than tokenizer.json.
+    """The encoder of a form other than tokenizer.json, whose library is installed.
 
     Args:
         tokenizer_json: of the same tokenizer; a rank file leaves its split pattern and normaliser to it.
-
-    Raises:
-        MissingLibrary: tiktoken or mistral_common is not installed.
     """
     if kind == "tokenizer.model":
         return ModelEncoder.of(data)
+    library: Any = importlib.import_module(_LIBRARIES[kind][0])
     if kind == "tekken.json":
-        tekken = _library("mistral_common.tokens.tokenizers.tekken", "mistral-common")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tekken.json"
             path.write_bytes(data)
-            return TekkenEncoder(tekken.Tekkenizer.from_file(path))
-    tiktoken = _library("tiktoken", "tiktoken")
-    normalizer = tokenizer_json.get("normalizer")
+            return TekkenEncoder(library.Tekkenizer.from_file(path))
+    ranks, pattern = parse_ranks(data, kind), split_pattern(tokenizer_json)
     return RankEncoder(
-        tiktoken.Encoding(
-            "verify", pat_str=split_pattern(tokenizer_json), mergeable_ranks=parse_ranks(data, kind), special_tokens={}
-        ),
-        None if normalizer is None else _with_empty_model(tokenizer_json).normalizer,
+        library.Encoding("verify", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}),
+        without_model(tokenizer_json).normalizer if tokenizer_json.get("normalizer") is not None else None,
     )
-
-
-def _library(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingLibrary(package) from error
 
 
 def split_pattern(tokenizer_json: Mapping[str, Any]) -> str:
@@ -149,13 +146,8 @@ def split_pattern(tokenizer_json: Mapping[str, Any]) -> str:
 
 def canonical_parts(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
     """Normaliser, pre-tokenizer, post-processor and decoder as the library writes them, whoever wrote the file."""
-    value = json.loads(_with_empty_model(tokenizer_json).to_str())
+    value = json.loads(without_model(tokenizer_json).to_str())
     return {part: value.get(part) for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
-
-
-def _with_empty_model(tokenizer_json: Mapping[str, Any]) -> Tokenizer:
-    model = {"type": "BPE", "vocab": {}, "merges": []}
-    return counting_tokenizer(tokenizer_json, added_tokens=[], model=model)
 
 
 def without_prefix(tokenizer_json: Mapping[str, Any], source: str) -> JsonEncoder:

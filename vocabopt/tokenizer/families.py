@@ -34,6 +34,14 @@ def byte_of_char() -> dict[str, int]:
     return {char: byte for byte, char in enumerate(char_of_byte())}
 
 
+def decoded(data: bytes) -> str | None:
+    """Bytes as text; None for those that begin or end inside a character."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def missing_bytes(vocab: Mapping[str, int]) -> bytes:
     """Bytes of UTF-8 text for which a byte-level vocabulary has no token."""
     return bytes(byte for byte, char in enumerate(char_of_byte()) if char not in vocab and byte not in _NEVER_IN_UTF8)
@@ -79,7 +87,19 @@ def _recognise_byte_level(
                 f"{place}: its normaliser has a step {step['type']}; byte-level bases are supported with Unicode "
                 "normal forms (NFC, NFD, NFKC, NFKD) only."
             )
-    _check_missing_bytes(value["model"], place)
+    model, missing = value["model"], missing_bytes(value["model"]["vocab"])
+    # Where a byte that begins a character is missing, that character is lost and no other: pieces grown from whole
+    # text never match what is left of it. A continuation byte stands in the middle of many characters.
+    if inside := [byte for byte in missing if byte in _CONTINUATION_BYTES]:
+        raise BaseTokenizerError(
+            f"{place}: its vocabulary lacks {len(missing)} of the 243 bytes of UTF-8 text, {len(inside)} of them "
+            f"inside characters ({inside[0]:02X}, ...), so characters would be torn. Pass another base."
+        )
+    if missing and model.get("byte_fallback"):
+        raise BaseTokenizerError(
+            f"{place}: its byte-level BPE lacks the bytes {missing.hex(' ').upper()} and has byte_fallback set, which "
+            "is not supported. Pass another base."
+        )
     add_prefix: bool = steps[at].get("add_prefix_space", False)
     normal_forms = {step["type"] for step in steps_of(value.get("normalizer"), "normalizers")}
     if add_prefix and normal_forms & {"NFKC", "NFKD"}:
@@ -94,41 +114,13 @@ def _recognise_byte_level(
     return "byte-level-bpe", ("always" if add_prefix else "never"), True
 
 
-def _check_missing_bytes(model: Mapping[str, Any], place: str) -> None:
-    """Refuse a vocabulary without bytes whose loss changes how the rest of the text is spelled.
-
-    Where a byte that begins a character is missing, that character is lost and no other: pieces grown from whole text
-    never match what is left of it. A continuation byte stands in the middle of many characters.
-    """
-    missing = missing_bytes(model["vocab"])
-    inside = [byte for byte in missing if byte in _CONTINUATION_BYTES]
-    if inside:
-        raise BaseTokenizerError(
-            f"{place}: its vocabulary lacks {len(missing)} of the 243 bytes of UTF-8 text, {len(inside)} of them "
-            f"inside characters ({inside[0]:02X}, ...), so characters would be torn. Pass another base."
-        )
-    if missing and model.get("byte_fallback"):
-        raise BaseTokenizerError(
-            f"{place}: its byte-level BPE lacks the bytes {missing.hex(' ').upper()} and has byte_fallback set, which "
-            "is not supported. Pass another base."
-        )
-
-
-def _missing_byte_pieces(vocab: Mapping[str, int]) -> list[str]:
-    """Byte pieces that some text needs: not those of an ASCII character that is itself a piece (Gemma 1: a tab)."""
-    pieces = {byte: f"<0x{byte:02X}>" for byte in range(256)}
-    return [
-        piece
-        for byte, piece in pieces.items()
-        if piece not in vocab and not (byte < 0x80 and chr(byte) in vocab) and byte not in _NEVER_IN_UTF8
-    ]
-
-
 def _recognise_sentencepiece(
     value: Mapping[str, Any], steps: list[dict[str, Any]], place: str
 ) -> tuple[Family, Prefix, bool]:
-    model = value["model"]
-    missing = _missing_byte_pieces(model["vocab"])
+    model, vocab = value["model"], value["model"]["vocab"]
+    # Of the byte pieces that some text needs: not those of an ASCII character that is itself a piece (Gemma 1: a tab).
+    needed = (byte for byte in range(256) if byte not in _NEVER_IN_UTF8 and not (byte < 0x80 and chr(byte) in vocab))
+    missing = [piece for piece in (f"<0x{byte:02X}>" for byte in needed) if piece not in vocab]
     if not model.get("byte_fallback") or missing:
         lacks = f" for all bytes (it lacks {missing[0]})" if model.get("byte_fallback") else ""
         raise BaseTokenizerError(

@@ -86,15 +86,7 @@ def hard_strings() -> tuple[str, ...]:
     parts = (*_SPACES, *_SYMBOLS, *_EMOJI, *_WORDS, *_LOOK_ALIKES, *_LANGUAGES)
     inside = (f"x{part}y {part} z" for part in parts)
     neighbours = ("".join(parts[i : i + 6]) for i in range(0, len(parts), 3))
-    strings = (*parts, *_CODE, *_RUNS, LLAMA_CPP_TEXT, *inside, *neighbours, *_edge_strings())
-    return tuple(dict.fromkeys(strings))
-
-
-def _edge_strings() -> list[str]:
-    """Runs of 16 characters of the ranges, as a word, and each character behind a space."""
-    strings = []
-    for first, last in _EDGES:
-        for start in range(first, last, 16):
-            characters = [chr(code) for code in range(start, min(start + 16, last)) if not 0xD800 <= code < 0xE000]
-            strings += ["".join(characters), " ".join(characters)]
-    return strings
+    # Of the edges runs of 16 characters, as a word, and each character behind a space.
+    starts = ((i, min(i + 16, last)) for first, last in _EDGES for i in range(first, last, 16))
+    edges = (separator.join(map(chr, range(*run))) for run in starts for separator in ("", " "))
+    return tuple(dict.fromkeys((*parts, *_CODE, *_RUNS, LLAMA_CPP_TEXT, *inside, *neighbours, *edges)))

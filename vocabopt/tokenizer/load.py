@@ -8,15 +8,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import tokenizers
-
 from vocabopt.errors import BASES, BaseTokenizerError, OptionError
-from vocabopt.failures import hub_reason, is_failure, refusal
+from vocabopt.failures import hub_reason, refusal
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.text.utf8 import json_value, read_utf8, without_mark
 from vocabopt.tokenizer.encoders import Kind
@@ -42,12 +39,11 @@ from vocabopt.tokenizer.sentencepiece_model import (
 from vocabopt.tokenizer.tokenizer import Form, Tokenizer
 from vocabopt.tokenizer.tokenizer_json import (
     added_token,
-    check_readable,
     parse_json,
     parse_tokenizer_json,
+    read_by_library,
+    refuse_added_tokens,
     refuse_shared_ids,
-    refuse_tokens_that_look_alike,
-    refuse_words_that_are_tokens,
 )
 
 #: What a folder's tokenizer is read from, the first that is there; then any rank file named *.tiktoken.
@@ -173,61 +169,51 @@ def read_tokenizer_file(path: Path) -> bytes:
 # --- What it says ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Content:
-    """What a file says: its form, its tokenizer.json, special tokens by their names, what a rank file leaves out."""
-
-    written: Kind
-    tokenizer_json: dict[str, Any]
-    names: Mapping[str, str] = field(default_factory=dict)
-    left_out: Any = None
-
-
 def _load_file(
     path: Path, *, name: str, source: str, pattern: str | None, specials: str | None, folder: Path | None = None
 ) -> Tokenizer:
     """The tokenizer in the file at `path`; the other files of `folder` may hold the same in another form."""
     data = read_tokenizer_file(path)
-    sha256 = hashlib.sha256(data)
-    common = functools.partial(
-        Tokenizer,
-        name=name,
-        source=source,
-        folder=folder,
-        companions={} if folder is None else _companions(folder),
-        model_n_rows=None if folder is None else _model_n_rows(folder / "config.json"),
-    )
-    others = [] if folder is None else [other for other in files_with_tokenizer(folder) if other != path]
+    common: dict[str, Any] = {"name": name, "source": source, "folder": folder}
+    others: list[Path] = []
+    if folder is not None:
+        templates = [f"{TEMPLATE_FOLDER}/{file.name}" for file in sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))]
+        names = [name for name in (*COMPANION_FILES, *templates) if (folder / name).is_file()]
+        common["companions"] = {name: read_tokenizer_file(folder / name) for name in names}
+        common["model_n_rows"] = _model_n_rows(folder / "config.json")
+        others = [other for other in files_with_tokenizer(folder) if other != path]
     try:
-        content = _content_of(data, path, name, pattern, specials)
+        written, value, special_names, left_out = _content_of(data, path, name, pattern, specials)
         added = _added_tokens_of(folder) if folder is not None and path.name == "tokenizer.model" else {}
         for token in added.values():
-            _give_token(content.tokenizer_json, token, path)
-        refuse_words_that_are_tokens(content.tokenizer_json, path)
-        refuse_tokens_that_look_alike(content.tokenizer_json, path)
-        family, prefix, prefix_unless_space = recognise(content.tokenizer_json, str(path))
-        if content.left_out or added:
-            sha256.update(json.dumps([content.left_out, added], sort_keys=True).encode())
-        tokenizer = common(
+            _give_token(value, token, path)
+        refuse_added_tokens(value, path)
+        family, prefix, prefix_unless_space = recognise(value, str(path))
+        sha256 = hashlib.sha256(data)
+        if left_out or added:
+            sha256.update(json.dumps([left_out, added], sort_keys=True).encode())
+        tokenizer = Tokenizer(
+            **common,
             sha256=sha256.hexdigest(),
-            written=content.written,
-            tokenizer_json=content.tokenizer_json,
-            files=_forms(path, data, content.written, others, content.tokenizer_json),
-            special_names=content.names,
+            written=written,
+            tokenizer_json=value,
+            files=_forms(path, data, written, others, value),
+            special_names=special_names,
             pattern=pattern,
             specials=str(Path(specials).resolve()) if specials and Path(specials).is_file() else specials,
             family=family,
             prefix=prefix,
             prefix_unless_space=prefix_unless_space,
         )
-        if content.written == "tokenizer.model":
+        if written == "tokenizer.model":
             check_model(tokenizer, str(path))
     except BaseTokenizerError as refused:
-        written, tokenizer_json = _what_encodes(data, path, refused)
-        tokenizer = common(
+        written, value = _what_encodes(data, path, refused)
+        tokenizer = Tokenizer(
+            **common,
             sha256=hashlib.sha256(data).hexdigest(),
             written=written,
-            tokenizer_json=tokenizer_json,
+            tokenizer_json=value,
             encodes_as_json=written == "tokenizer.json",
             files=_forms(path, data, written, others, None),
             refusal=str(refused),
@@ -235,35 +221,39 @@ def _load_file(
     return tokenizer
 
 
-def _content_of(data: bytes, path: Path, name: str, pattern: str | None, specials: str | None) -> _Content:
-    """What kind of file this is, its content says, not its name."""
+def _content_of(
+    data: bytes, path: Path, name: str, pattern: str | None, specials: str | None
+) -> tuple[Kind, dict[str, Any], Mapping[str, str], Any]:
+    """What a file says, by its content and not by its name: its form, its tokenizer.json, special tokens by their
+    names, and what a rank file leaves out."""
     if data.startswith(b"#version"):
         raise _half(path, "a list of merges")
     if data.lstrip()[:1] == b"{":
         value = parse_json(data, path)
         if is_tekken(value):
             tekken = parse_tekken(value, str(path))
-            return _Content(written="tekken.json", tokenizer_json=tekken.tokenizer_json(), names=tekken.names())
+            return "tekken.json", tekken.tokenizer_json(), tekken.names(), None
         if isinstance(value, dict) and value and all(type(index) is int for index in value.values()):
             raise _half(path, "a list of pieces with their ids")
-        return _Content(written="tokenizer.json", tokenizer_json=parse_tokenizer_json(data, path))
+        return "tokenizer.json", parse_tokenizer_json(data, path), {}, None
     if is_rank_file(data):
         ranks = parse_ranks(data, str(path))
         family = complete(path, ranks, pattern, specials, name=name)
-        tokenizer_json = byte_level_json(
-            ranks,
-            family.specials,
-            pattern=family.pattern,
-            normalizer=family.normalizer,
-            bos=family.names.get("bos_token") if family.begins_with_bos else None,
-        )
-        if family.pattern not in PATTERNS_CUT_AT_SPACES:
-            check_readable(tokenizer_json, f"{path} with the pattern {family.pattern!r}")
-        left_out = [family.pattern, dict(family.specials), family.normalizer, family.begins_with_bos]
-        return _Content(written="tiktoken", tokenizer_json=tokenizer_json, names=family.names, left_out=left_out)
+        bos = family.names.get("bos_token") if family.begins_with_bos else None
+        normalizer, regex = family.normalizer, family.pattern
+        value = byte_level_json(ranks, family.specials, pattern=regex, normalizer=normalizer, bos=bos)
+        if regex not in PATTERNS_CUT_AT_SPACES:
+            try:
+                read_by_library(json.dumps(value))
+            except ValueError as error:
+                raise BaseTokenizerError(
+                    f"{path} with the pattern {regex!r}: makes no tokenizer that the tokenizers library can read "
+                    f"({error})."
+                ) from error
+        left_out = [regex, dict(family.specials), normalizer, family.begins_with_bos]
+        return "tiktoken", value, family.names, left_out
     model = parse_model(data, str(path))
-    names = special_token_names(model)
-    return _Content(written="tokenizer.model", tokenizer_json=to_tokenizer_json(model), names=names)
+    return "tokenizer.model", to_tokenizer_json(model), special_token_names(model), None
 
 
 def _half(path: Path, what: str) -> BaseTokenizerError:
@@ -279,30 +269,22 @@ def _what_encodes(data: bytes, path: Path, refused: BaseTokenizerError) -> tuple
     Raises:
         BaseTokenizerError: it cannot encode: `refused`; or two of its pieces have one id.
     """
-    if data.lstrip()[:1] == b"{":
-        try:
-            value: dict[str, Any] = json.loads(tokenizers.Tokenizer.from_str(data.decode()).to_str())
-        except BaseException as error:  # tokenizers raises bare Exception, or panics
-            if not is_failure(error):
-                raise
-            raise refused from None
-        refuse_shared_ids(json.loads(data)["model"]["vocab"], path)
-        return "tokenizer.json", value
     if is_rank_file(data):
         raise refused
+    if data.lstrip()[:1] != b"{":
+        try:
+            return "tokenizer.model", to_tokenizer_json(parse_any_model(data, str(path)))
+        except BaseTokenizerError:
+            raise refused from None
     try:
-        return "tokenizer.model", to_tokenizer_json(parse_any_model(data, str(path)))
-    except BaseTokenizerError:
+        value: dict[str, Any] = json.loads(read_by_library(data.decode()).to_str())
+    except ValueError:
         raise refused from None
+    refuse_shared_ids(json.loads(data)["model"]["vocab"], path)
+    return "tokenizer.json", value
 
 
 # --- Other files of a folder ------------------------------------------------------------------------------------------
-
-
-def _companions(folder: Path) -> dict[str, bytes]:
-    templates = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
-    names = [*COMPANION_FILES, *(f"{TEMPLATE_FOLDER}/{template.name}" for template in templates)]
-    return {name: read_tokenizer_file(folder / name) for name in names if (folder / name).is_file()}
 
 
 def _model_n_rows(config: Path) -> int | None:
@@ -337,7 +319,7 @@ def _added_tokens_of(folder: Path) -> dict[str, dict[str, Any]]:
 def _give_token(value: dict[str, Any], token: dict[str, Any], path: Path) -> None:
     """Give tokenizer.json a token that the folder adds to its tokenizer.model."""
     vocab, content, index = value["model"]["vocab"], token["content"], token["id"]
-    taken = {i: piece for piece, i in vocab.items()}.get(index)
+    taken = next((piece for piece, i in vocab.items() if i == index), None)
     if vocab.get(content, index) != index or (taken not in (None, content)):
         raise BaseTokenizerError(
             f"{path}: the folder adds {content!r} with the id {index}, which the model gives to {taken!r} "
@@ -358,60 +340,48 @@ def _forms(
     Args:
         tokenizer_json: what the other forms must agree with to be written again; None where none is.
     """
-    forms = []
+    found: list[tuple[Path, Kind, bytes, bool]] = []
     if written != "tokenizer.json":
-        name = _file_name(path, written)
-        forms = [Form(kind=written, file_name=name, data=data, has_same_ids=tokenizer_json is not None)]
+        found.append((path, written, data, tokenizer_json is not None))
     for other in others:
         content = read_tokenizer_file(other)
-        kind: Kind
+        kind: Kind = "tiktoken" if is_rank_file(content) else "tokenizer.model"
         if other.name == "tekken.json":
             kind = "tekken.json"
-        elif is_rank_file(content):
-            kind = "tiktoken"
-        else:
-            kind = "tokenizer.model"
+        elif kind == "tokenizer.model":
             try:
                 parse_any_model(content, str(other))
             except BaseTokenizerError:
                 continue
         is_judged = written == "tokenizer.json" and tokenizer_json is not None
-        has_same_ids = is_judged and _has_ids(kind, content, other, tokenizer_json or {})
-        forms.append(Form(kind=kind, file_name=_file_name(other, kind), data=content, has_same_ids=has_same_ids))
-    return tuple(forms)
-
-
-def _file_name(path: Path, kind: Kind) -> str:
-    """What a form is called in the folder of a merged tokenizer."""
-    return kind if kind != "tiktoken" else path.name if path.suffix == ".tiktoken" else "tokenizer.tiktoken"
+        found.append((other, kind, content, is_judged and _has_ids(kind, content, other, tokenizer_json or {})))
+    # What a form is called in the folder of a merged tokenizer.
+    ranks = {file: file.name if file.suffix == ".tiktoken" else "tokenizer.tiktoken" for file, *_ in found}
+    return tuple(
+        Form(kind=kind, file_name=ranks[file] if kind == "tiktoken" else kind, data=content, has_same_ids=has_same_ids)
+        for file, kind, content, has_same_ids in found
+    )
 
 
 def _has_ids(kind: Kind, data: bytes, path: Path, tokenizer_json: Mapping[str, Any]) -> bool:
     """Whether all tokens of a publisher's file have the ids of tokenizer.json; of a .model whatever its scores."""
+    ids: dict[str, int] = {}
     try:
-        ids = _ids_of(kind, data, path)
+        if kind == "tekken.json":
+            tekken = parse_tekken(parse_json(data, path), str(path))
+            n_special = len(tekken.specials)
+            ids = {spelled(token): n_special + rank for token, rank in tekken.ranks.items()} | dict(tekken.specials)
+        elif kind == "tiktoken":
+            ids = {spelled(token): rank for token, rank in parse_ranks(data, str(path)).items()}
+        elif is_bpe(model := parse_any_model(data, str(path))):
+            ids = {piece.piece: index for index, piece in enumerate(model.pieces)}
     except BaseTokenizerError:
         return False
     known = {token["content"]: token["id"] for token in tokenizer_json.get("added_tokens", [])}
     known |= tokenizer_json["model"]["vocab"]
-    return bool(ids) and all(
-        known.get(piece) == index or known.get(_byte_itself(piece)) == index for piece, index in ids.items()
-    )
-
-
-def _byte_itself(piece: str) -> str | None:
-    """The ASCII character of a byte piece: some published tokenizer.json files name it so (Gemma 1: a tab)."""
-    is_ascii = re.fullmatch("<0x[0-7][0-9A-F]>", piece)
-    return chr(int(piece[3:5], 16)) if is_ascii else None
-
-
-def _ids_of(kind: Kind, data: bytes, path: Path) -> dict[str, int]:
-    """The pieces of a publisher's file as tokenizer.json spells them, with ids; none of a model that is no BPE."""
-    if kind == "tekken.json":
-        tekken = parse_tekken(parse_json(data, path), str(path))
-        n_special = len(tekken.specials)
-        return {spelled(token): n_special + rank for token, rank in tekken.ranks.items()} | dict(tekken.specials)
-    if kind == "tiktoken":
-        return {spelled(token): rank for token, rank in parse_ranks(data, str(path)).items()}
-    model = parse_any_model(data, str(path))
-    return {piece.piece: index for index, piece in enumerate(model.pieces)} if is_bpe(model) else {}
+    for piece, index in ids.items():
+        # Some published tokenizer.json files name a byte piece by its ASCII character (Gemma 1: a tab).
+        itself = chr(int(piece[3:5], 16)) if re.fullmatch("<0x[0-7][0-9A-F]>", piece) else piece
+        if index not in (known.get(piece), known.get(itself)):
+            return False
+    return bool(ids)

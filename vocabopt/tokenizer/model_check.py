@@ -97,10 +97,8 @@ def base_difference(base: Tokenizer, texts: Iterable[str]) -> Difference | None:
 
 
 def foreign_tokens(base: Tokenizer) -> list[str]:
-    """Added tokens of a folder that its SentencePiece model does not know them."""
-    assert base.sentencepiece_model is not None
-    pieces = {piece.piece for piece in read_model(base.sentencepiece_model).pieces}
-    return [content for content in base.added_contents if content not in pieces]
+    """Added tokens of a folder that its SentencePiece model does not know."""
+    return [content for content in base.added_contents if content not in base.model_pieces]
 
 
 def check_text(base: Tokenizer, texts: Iterable[str]) -> str | None:
@@ -168,24 +166,18 @@ def doubtful_texts(model: Any, merges: Iterable[Sequence[str]]) -> Iterator[str]
         if (score := scores.get(left + right)) in is_open:
             by_score.setdefault(score, []).append((left, right))
     for pairs in by_score.values():
-        yield from _overlaps(pairs, from_left, from_right)
+        rights: dict[str, list[str]] = {}
+        lefts: dict[str, list[str]] = {}
+        for left, right in pairs:
+            rights.setdefault(left, []).append(right)
+            lefts.setdefault(right, []).append(left)
+        for left, right in pairs:
+            yield from (left + right + third for third in rights.get(right, ()))
+            for third in from_left.get(left + right, ()):
+                yield from (left + right + third + fourth for fourth in rights.get(third, ()))
+            for third in from_right.get(left + right, ()):
+                yield from (fourth + third + left + right for fourth in lefts.get(third, ()))
     yield from _around_unused(model, merges)
-
-
-def _overlaps(
-    pairs: list[tuple[str, str]], from_left: dict[str, list[str]], from_right: dict[str, list[str]]
-) -> Iterator[str]:
-    rights: dict[str, list[str]] = {}
-    lefts: dict[str, list[str]] = {}
-    for left, right in pairs:
-        rights.setdefault(left, []).append(right)
-        lefts.setdefault(right, []).append(left)
-    for left, right in pairs:
-        yield from (left + right + third for third in rights.get(right, ()))
-        for third in from_left.get(left + right, ()):
-            yield from (left + right + third + fourth for fourth in rights.get(third, ()))
-        for third in from_right.get(left + right, ()):
-            yield from (fourth + third + left + right for fourth in lefts.get(third, ()))
 
 
 def _around_unused(model: Any, merges: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -194,12 +186,8 @@ def _around_unused(model: Any, merges: Iterable[Sequence[str]]) -> Iterator[str]
         return
     known = {*mergeable(model), *unused}
     concerned = {piece for piece in known if len(piece) > 1 and any(part in piece for part in unused)}
-    cuts = {
-        piece: [
-            (piece[:cut], piece[cut:]) for cut in range(1, len(piece)) if piece[:cut] in known and piece[cut:] in known
-        ]
-        for piece in concerned
-    }
+    every_cut = {piece: [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))] for piece in concerned}
+    cuts = {piece: [pair for pair in pairs if known.issuperset(pair)] for piece, pairs in every_cut.items()}
     parts = {part for piece in unused & concerned for pair in cuts[piece] for part in pair}
     after = {part: [right for left, right in merges if left == part] for part in parts}
     before = {part: [left for left, right in merges if right == part] for part in parts}

@@ -70,7 +70,7 @@ _QWEN_3_5 = [
     *("<tts_text_bos_single>", "<|audio_pad|>"),
 ]
 _QWEN_NAMES = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
-_OPENAI_NAMES = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+_END = "<|endoftext|>"
 _FIM = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
 _HARMONY_NAMES = {
     199_998: "<|startoftext|>",
@@ -109,23 +109,28 @@ _CL100K = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
 _LLAMA_4_RANKS = "d0bdbaf59b0762c8c807617e2d8ea51420eb1b1de266df2495be755c8e0ed6ed"
 _QWEN_RANKS = "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"
 _WHISPER = "b34b360dbb493e781e479794586d661700670d65564001f23024971d1f2fa126"
-
-
-_SPECIALS: Mapping[str, Mapping[str, int]] = {
-    "llama3.1": numbered(128_000, _LLAMA_3_1),
-    "llama3": numbered(128_000, _LLAMA_3),
-    "llama4": numbered(200_000, _LLAMA_4),
-    "qwen3.5": numbered(248_044, _QWEN_3_5),
-    "qwen": numbered(151_643, _QWEN),
-    "whisper-en": numbered(50_256, _whisper(99)),
-    "whisper-v3": numbered(50_257, _whisper(100)),
-    "whisper": numbered(50_257, _whisper(99)),
-    "r50k_base": {"<|endoftext|>": 50_256},
-    "p50k_edit": {"<|endoftext|>": 50_256, **numbered(50_281, _FIM)},
-    "p50k_base": {"<|endoftext|>": 50_256},
-    "cl100k_base": {**numbered(100_257, ["<|endoftext|>", *_FIM]), "<|endofprompt|>": 100_276},
-    "o200k_harmony": _HARMONY,
-    "o200k_base": {"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018},
+_OF_EACH: dict[str, tuple[str, int, str, str | None, Mapping[str, int]]] = {
+    # Name: hint, number of ranks, pattern, sha256, special tokens. Where two hints match, the first stands.
+    "llama3.1": (r"llama[-_. ]?3[-_.][123]", 128_000, CL100K_PATTERN, _LLAMA_3_RANKS, numbered(128_000, _LLAMA_3_1)),
+    "llama3": (r"llama[-_. ]?3", 128_000, CL100K_PATTERN, _LLAMA_3_RANKS, numbered(128_000, _LLAMA_3)),
+    "llama4": (r"llama[-_. ]?4", 200_000, O200K_PATTERN, _LLAMA_4_RANKS, numbered(200_000, _LLAMA_4)),
+    "qwen3.5": (r"qwen[-_. ]?3[._][5-9]", 248_044, QWEN35_PATTERN, None, numbered(248_044, _QWEN_3_5)),
+    "qwen": (r"qwen", 151_643, QWEN_PATTERN, _QWEN_RANKS, numbered(151_643, _QWEN)),
+    "whisper-en": (r"whisper.*(gpt-?2|\.en\b)", 50_256, GPT2_PATTERN, _R50K, numbered(50_256, _whisper(99))),
+    "whisper-v3": (r"whisper.*(large-?v3|turbo)", 50_257, GPT2_PATTERN, _WHISPER, numbered(50_257, _whisper(100))),
+    "whisper": (
+        *(r"whisper.*(tiny|base|small|medium|large-?v[12])", 50_257, GPT2_PATTERN, _WHISPER),
+        numbered(50_257, _whisper(99)),
+    ),
+    "r50k_base": (r"r50k|gpt-?2", 50_256, GPT2_PATTERN, _R50K, {_END: 50_256}),
+    "p50k_edit": (r"p50k_edit", 50_280, GPT2_PATTERN, _P50K, {_END: 50_256, **numbered(50_281, _FIM)}),
+    "p50k_base": (r"p50k", 50_280, GPT2_PATTERN, _P50K, {_END: 50_256}),
+    "cl100k_base": (
+        *(r"cl100k", 100_256, CL100K_PATTERN, _CL100K),
+        {**numbered(100_257, [_END, *_FIM]), "<|endofprompt|>": 100_276},
+    ),
+    "o200k_harmony": (r"harmony|gpt-?oss", 199_998, O200K_PATTERN, _O200K, _HARMONY),
+    "o200k_base": (r"o200k", 199_998, O200K_PATTERN, _O200K, {_END: 199_999, "<|endofprompt|>": 200_018}),
 }
 #: bos_token, ... where they are not OpenAI's.
 _NAMES: Mapping[str, Mapping[str, str]] = {
@@ -134,36 +139,19 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     "llama4": _LLAMA_NAMES | {"pad_token": "<|finetune_right_pad|>"},
     "qwen3.5": _QWEN_NAMES,
     "qwen": _QWEN_NAMES,
-    "o200k_harmony": {"bos_token": "<|startoftext|>", "eos_token": "<|return|>", "pad_token": "<|endoftext|>"},
+    "o200k_harmony": {"bos_token": "<|startoftext|>", "eos_token": "<|return|>", "pad_token": _END},
 }
-#: Name, hint, number of ranks, pattern, sha256. Where two hints match, the first stands.
-_FILES: tuple[tuple[str, str, int, str, str | None], ...] = (
-    ("llama3.1", r"llama[-_. ]?3[-_.][123]", 128_000, CL100K_PATTERN, _LLAMA_3_RANKS),
-    ("llama3", r"llama[-_. ]?3", 128_000, CL100K_PATTERN, _LLAMA_3_RANKS),
-    ("llama4", r"llama[-_. ]?4", 200_000, O200K_PATTERN, _LLAMA_4_RANKS),
-    ("qwen3.5", r"qwen[-_. ]?3[._][5-9]", 248_044, QWEN35_PATTERN, None),
-    ("qwen", r"qwen", 151_643, QWEN_PATTERN, _QWEN_RANKS),
-    ("whisper-en", r"whisper.*(gpt-?2|\.en\b)", 50_256, GPT2_PATTERN, _R50K),
-    ("whisper-v3", r"whisper.*(large-?v3|turbo)", 50_257, GPT2_PATTERN, _WHISPER),
-    ("whisper", r"whisper.*(tiny|base|small|medium|large-?v[12])", 50_257, GPT2_PATTERN, _WHISPER),
-    ("r50k_base", r"r50k|gpt-?2", 50_256, GPT2_PATTERN, _R50K),
-    ("p50k_edit", r"p50k_edit", 50_280, GPT2_PATTERN, _P50K),
-    ("p50k_base", r"p50k", 50_280, GPT2_PATTERN, _P50K),
-    ("cl100k_base", r"cl100k", 100_256, CL100K_PATTERN, _CL100K),
-    ("o200k_harmony", r"harmony|gpt-?oss", 199_998, O200K_PATTERN, _O200K),
-    ("o200k_base", r"o200k", 199_998, O200K_PATTERN, _O200K),
-)
 KNOWN = {
     name: RankFamily(
         name=name,
         hint=hint,
         n_ranks=n_ranks,
         pattern=pattern,
-        specials=_SPECIALS[name],
+        specials=specials,
         sha256=sha256,
         normalizer="NFC" if name.startswith("qwen") else None,
         begins_with_bos=name.startswith("llama"),
-        names=_NAMES.get(name, _OPENAI_NAMES),
+        names=_NAMES.get(name, {"bos_token": _END, "eos_token": _END}),
     )
-    for name, hint, n_ranks, pattern, sha256 in _FILES
+    for name, (hint, n_ranks, pattern, sha256, specials) in _OF_EACH.items()
 }

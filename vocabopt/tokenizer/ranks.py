@@ -23,7 +23,7 @@ from typing import Any
 
 from vocabopt.errors import BaseTokenizerError, OptionError
 from vocabopt.text.utf8 import json_value, read_utf8
-from vocabopt.tokenizer.families import char_of_byte
+from vocabopt.tokenizer.families import char_of_byte, decoded
 from vocabopt.tokenizer.published import KNOWN, RankFamily, numbered
 from vocabopt.tokenizer.tokenizer_json import added_token, bos_first, bpe_model, split_step, whole_json
 
@@ -51,21 +51,19 @@ def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
     """
     ranks: dict[bytes, int] = {}
     taken: set[int] = set()
-    for number, line in enumerate(data.splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in ((number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip()):
         try:
-            token, rank = line.split()
+            written, rank = line.split()
             # Whisper's file ends with an empty token, so written; every decoder of base64 reads it as no bytes.
-            decoded = b"" if token == _NO_BYTES else binascii.a2b_base64(token, strict_mode=True)
+            token = b"" if written == _NO_BYTES else binascii.a2b_base64(written, strict_mode=True)
             value = int(rank)
         except (ValueError, binascii.Error) as error:
             raise BaseTokenizerError(
                 f"{place}, line {number}: {line[:60]!r} is not a token in base64 and its rank. Fetch the file again."
             ) from error
-        if decoded in ranks or value in taken:
-            raise BaseTokenizerError(f"{place}, line {number}: the token {decoded!r} or its rank {value} comes twice.")
-        ranks[decoded] = value
+        if token in ranks or value in taken:
+            raise BaseTokenizerError(f"{place}, line {number}: the token {token!r} or its rank {value} comes twice.")
+        ranks[token] = value
         taken.add(value)
     return dict(sorted(ranks.items(), key=lambda item: item[1]))
 
@@ -148,49 +146,44 @@ def complete(
             ranks; then new ids could collide with special tokens.
         OptionError: an option's value cannot be used.
     """
-    candidates = _candidates(path, name, ranks)
-    is_decided = pattern in KNOWN or len(candidates) == 1
     if pattern is not None and pattern not in KNOWN and re.fullmatch(r"[\w.-]+", pattern):
         close = get_close_matches(pattern, KNOWN, n=2, cutoff=0.6)
         raise OptionError(
             f"--pattern {pattern}: is no known name, and a regular expression of letters alone would split nothing. "
             f"{f'Did you mean {close[0]}? ' if close else ''}Names known: {', '.join(KNOWN)}."
         )
-    chosen = KNOWN.get(specials or "")
+    candidates, chosen = _candidates(path, name, ranks), KNOWN.get(specials or "")
     # Ranks that are published with more than one set of special tokens have one pattern all the same.
     named = KNOWN.get(pattern or "", chosen if chosen in candidates else next(iter(candidates), None))
     regex = named.pattern if named is not None and (pattern is None or pattern in KNOWN) else pattern
+    contents: Mapping[str, int] | None = None
+    if chosen is None and specials is not None:
+        contents = {} if specials == "none" else read_specials(Path(specials), ranks)
+    elif chosen is None and named is not None and (pattern in KNOWN or len(candidates) == 1):
+        chosen = named if regex == named.pattern and len(ranks) == named.n_ranks else None
     if chosen is not None:
         contents = chosen.specials
-    elif specials is not None:
-        contents = {} if specials == "none" else read_specials(Path(specials), ranks)
-    elif named is not None and is_decided and regex == named.pattern and len(ranks) == named.n_ranks:
-        chosen, contents = named, named.specials
-    else:
-        contents = None
     if regex is None or contents is None:
-        missing = [
-            *(["split pattern (--pattern NAME or REGEX)"] if regex is None else []),
-            *(["special tokens (--specials NAME, FILE or none)"] if contents is None else []),
-        ]
+        missing = ["split pattern (--pattern NAME or REGEX)"] if regex is None else []
+        missing += ["special tokens (--specials NAME, FILE or none)"] if contents is None else []
         published = " and ".join(family.name for family in candidates)
         raise BaseTokenizerError(
             f"{path}: is a tiktoken rank file of {len(ranks):,} ranks, and neither its name, its content nor the "
             f"options tell its {' and '.join(missing)}. Without them new ids could collide. "
             + (f"These are the ranks of {published}: say which." if candidates else f"Names known: {', '.join(KNOWN)}.")
         )
-    taken = {token.decode(errors="replace") for token in ranks} & contents.keys()
-    if spelled_alike := sorted(taken):
+    if taken := sorted({token.decode(errors="replace") for token in ranks} & contents.keys()):
         raise OptionError(
-            f"--specials {specials}: {spelled_alike[0]!r} is an ordinary token of {path} too. Text would be taken for "
-            "it; name special tokens that no text holds."
+            f"--specials {specials}: {taken[0]!r} is an ordinary token of {path} too. Text would be taken for it; name "
+            "special tokens that no text holds."
         )
     if clash := sorted(set(contents.values()) & set(ranks.values())):
-        names = [content for content, index in contents.items() if index == clash[0]]
+        content = next(content for content, index in contents.items() if index == clash[0])
         raise OptionError(
-            f"--specials {specials}: {names[0]!r} has the id {clash[0]}, which is a rank of {path} too. Special tokens "
+            f"--specials {specials}: {content!r} has the id {clash[0]}, which is a rank of {path} too. Special tokens "
             f"of this file come after {max(ranks.values())}."
         )
+    names = {key: content for key, content in (chosen.names if chosen else {}).items() if content in contents}
     return RankFamily(
         name=named.name if named is not None else path.stem,
         hint="",
@@ -199,7 +192,7 @@ def complete(
         specials=contents,
         normalizer=named.normalizer if named is not None else None,
         begins_with_bos=named is not None and named.begins_with_bos and chosen is not None,
-        names={key: content for key, content in (chosen.names if chosen else {}).items() if content in contents},
+        names=names,
     )
 
 
@@ -227,32 +220,29 @@ def read_specials(path: Path, ranks: Mapping[bytes, int]) -> dict[str, int]:
     Raises:
         OptionError: the file is not there, or of another form.
     """
+    place = f"--specials {path}"
     try:
         text = read_utf8(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"--specials {path}: cannot be read ({error}). Known by name: {', '.join(KNOWN)}.") from error
+        raise OptionError(f"{place}: cannot be read ({error}). Known by name: {', '.join(KNOWN)}.") from error
     if text.lstrip().startswith("["):
-        raise OptionError(
-            f"--specials {path}: is a list. Write a JSON object {{content: id}}, or a special token on each line."
-        )
+        raise OptionError(f"{place}: is a list. Write a JSON object {{content: id}}, or a special token on each line.")
     if not text.lstrip().startswith("{"):
         lines = [line for line in text.splitlines() if line.strip()]
         if len(set(lines)) != len(lines):
-            raise OptionError(f"--specials {path}: a special token comes twice.")
+            raise OptionError(f"{place}: a special token comes twice.")
         return numbered(max(ranks.values()) + 1, lines)
     try:
         value: dict[str, Any] = json_value(text)
         if "added_tokens_decoder" in value:
             value = {token["content"]: int(index) for index, token in value["added_tokens_decoder"].items()}
     except (ValueError, TypeError, KeyError) as error:
-        raise OptionError(f"--specials {path}: is not JSON of the form {{content: id}} ({error}).") from error
-    bad = [content for content, index in value.items() if type(index) is not int or index < 0 or not content]
-    if bad or len(set(value.values())) != len(value):
-        raise OptionError(
-            f"--specials {path}: {bad[0]!r} has no id of its own (a number from 0)."
-            if bad
-            else f"--specials {path}: an id comes twice."
-        )
+        raise OptionError(f"{place}: is not JSON of the form {{content: id}} ({error}).") from error
+    for content, index in value.items():
+        if type(index) is not int or index < 0 or not content:
+            raise OptionError(f"{place}: {content!r} has no id of its own (a number from 0).")
+    if len(set(value.values())) != len(value):
+        raise OptionError(f"{place}: an id comes twice.")
     return value
 
 
@@ -274,20 +264,19 @@ class Tekken:
 
     def tokenizer_json(self) -> dict[str, Any]:
         """tokenizer.json with the same ids on ordinary text."""
-        bos = self.names().get("bos_token")
-        first_id = len(self.specials)
+        bos, first_id = self.names().get("bos_token"), len(self.specials)
         return byte_level_json(self.ranks, self.specials, pattern=self.pattern, bos=bos, first_id=first_id)
 
     def extended(self, texts: Sequence[bytes]) -> bytes:
         """The file with more tokens behind those in use; ranks that were not in use give way."""
-        config = self.document["config"]
         tokens = [*self.ranks, *texts]
         vocab = [
-            {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": _text_of(token)}
+            {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": decoded(token)}
             for rank, token in enumerate(tokens)
         ]
         sizes = {"num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) + len(self.specials)}
-        return json.dumps({**self.document, "config": {**config, **sizes}, "vocab": vocab}, ensure_ascii=False).encode()
+        config = {**self.document["config"], **sizes}
+        return json.dumps({**self.document, "config": config, "vocab": vocab}, ensure_ascii=False).encode()
 
 
 def is_tekken(value: Any) -> bool:
@@ -320,10 +309,3 @@ def parse_tekken(document: Mapping[str, Any], place: str) -> Tekken:
             f"for a vocabulary of {n_total:,} with {n_special:,} special ones. Fetch the file again."
         )
     return Tekken(document=document, ranks=ranks, specials=specials, pattern=pattern)
-
-
-def _text_of(token: bytes) -> str | None:
-    try:
-        return token.decode()
-    except UnicodeDecodeError:
-        return None

@@ -34,7 +34,25 @@ def parse_model(data: bytes, place: str) -> Any:
         BaseTokenizerError: not a SentencePiece model, or one whose encoder cannot be grown exactly.
     """
     model = parse_any_model(data, place, other_kinds=BASES)
-    _refuse_unsupported(model, place)
+    trainer, normalizer = model.trainer_spec, model.normalizer_spec
+    if trainer.model_type != _BPE:
+        kind = {1: "unigram", 3: "word", 4: "char"}.get(trainer.model_type, "unknown")
+        raise BaseTokenizerError(
+            f"{place}: is a SentencePiece {kind} model. Only BPE can be grown by merges: a {kind} model has none, "
+            "so adding a piece would change how old text is split."
+        )
+    if not trainer.byte_fallback:
+        raise BaseTokenizerError(
+            f"{place}: has no byte fallback, so text outside its alphabet becomes <unk> and cannot be counted or "
+            "decoded. Pass a base with byte fallback (Mistral, Llama 2) or a byte-level one (GPT-2, Qwen, Llama 3)."
+        )
+    if normalizer.precompiled_charsmap or normalizer.remove_extra_whitespaces or not normalizer.escape_whitespaces:
+        raise BaseTokenizerError(
+            f"{place}: normalises text ({normalizer.name or 'custom'}; extra white space removed: "
+            f"{normalizer.remove_extra_whitespaces}). Only identity normalisation is supported."
+        )
+    if trainer.treat_whitespace_as_suffix:
+        raise BaseTokenizerError(f"{place}: writes white space as a suffix of words, which is not supported.")
     return model
 
 
@@ -80,28 +98,6 @@ def processor_of(data: bytes) -> sentencepiece.SentencePieceProcessor:
     return sentencepiece.SentencePieceProcessor(model_proto=data)
 
 
-def _refuse_unsupported(model: Any, place: str) -> None:
-    trainer, normalizer = model.trainer_spec, model.normalizer_spec
-    if trainer.model_type != _BPE:
-        kind = {1: "unigram", 3: "word", 4: "char"}.get(trainer.model_type, "unknown")
-        raise BaseTokenizerError(
-            f"{place}: is a SentencePiece {kind} model. Only BPE can be grown by merges: a {kind} model has none, "
-            "so adding a piece would change how old text is split."
-        )
-    if not trainer.byte_fallback:
-        raise BaseTokenizerError(
-            f"{place}: has no byte fallback, so text outside its alphabet becomes <unk> and cannot be counted or "
-            "decoded. Pass a base with byte fallback (Mistral, Llama 2) or a byte-level one (GPT-2, Qwen, Llama 3)."
-        )
-    if normalizer.precompiled_charsmap or normalizer.remove_extra_whitespaces or not normalizer.escape_whitespaces:
-        raise BaseTokenizerError(
-            f"{place}: normalises text ({normalizer.name or 'custom'}; extra white space removed: "
-            f"{normalizer.remove_extra_whitespaces}). Only identity normalisation is supported."
-        )
-    if trainer.treat_whitespace_as_suffix:
-        raise BaseTokenizerError(f"{place}: writes white space as a suffix of words, which is not supported.")
-
-
 def to_tokenizer_json(model: Any) -> dict[str, Any]:
     """The tokenizer.json of a SentencePiece BPE model with byte fallback: same ids on text without special tokens.
 
@@ -111,18 +107,18 @@ def to_tokenizer_json(model: Any) -> dict[str, Any]:
     The post-processor puts <s> first, as Llama's does.
     """
     vocab = {_spelled(piece, index): index for index, piece in enumerate(model.pieces)}
-    special = [
-        added_token(index, piece.piece, special=True)
-        for index, piece in enumerate(model.pieces)
-        if piece.type in (UNKNOWN, CONTROL)
-    ]
+    controls = [(index, piece.piece) for index, piece in enumerate(model.pieces) if piece.type in (UNKNOWN, CONTROL)]
+    special = [added_token(index, content, special=True) for index, content in controls]
     cut_out = user_defined(model).cut_out
     prefix = model.normalizer_spec.add_dummy_prefix
     isolated = cut_out if prefix or any(SPACE_SYMBOL in symbol for symbol in cut_out) else ()
     added = [added_token(vocab[symbol], symbol, special=False) for symbol in cut_out if not isolated]
     unknown = next((piece.piece for piece in model.pieces if piece.type == UNKNOWN), None)
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
-    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
+    normalizers = [{"type": "Prepend", "prepend": SPACE_SYMBOL}, replace] if prefix else [replace]
+    decoders: list[dict[str, Any]] = [{**replace, "pattern": {"String": SPACE_SYMBOL}, "content": " "}]
+    decoders += [{"type": "ByteFallback"}, {"type": "Fuse"}]
+    decoders += [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
     # protobuf gives the default, <s>, where the model does not name one.
     bos = model.trainer_spec.bos_piece if model.trainer_spec.bos_piece in vocab else None
     settings = {"unk_token": unknown, "fuse_unk": True, "byte_fallback": True}
@@ -130,21 +126,10 @@ def to_tokenizer_json(model: Any) -> dict[str, Any]:
     return whole_json(
         bpe,
         sorted([*special, *added], key=lambda token: int(token["id"])),
-        normalizer={
-            "type": "Sequence",
-            "normalizers": [*([{"type": "Prepend", "prepend": SPACE_SYMBOL}] if prefix else []), replace],
-        },
+        normalizer={"type": "Sequence", "normalizers": normalizers},
         pre_tokenizer=_isolating_symbols(bpe, isolated) if isolated else None,
         post_processor=bos_first(bos, vocab[bos]) if bos else None,
-        decoder={
-            "type": "Sequence",
-            "decoders": [
-                {"type": "Replace", "pattern": {"String": SPACE_SYMBOL}, "content": " "},
-                {"type": "ByteFallback"},
-                {"type": "Fuse"},
-                *strip,
-            ],
-        },
+        decoder={"type": "Sequence", "decoders": decoders},
     )
 
 
@@ -204,13 +189,11 @@ def user_defined(model: Any) -> UserDefined:
     # Spaces are written as ▁ before symbols are looked for, so one that holds a space is never found.
     symbols = [piece.piece for piece in model.pieces if piece.type == USER_DEFINED and " " not in piece.piece]
     known = {piece.piece for piece in model.pieces if piece.type in (NORMAL, USER_DEFINED)}
+    longer = [symbol for symbol in symbols if len(symbol) > 1]
+    mixed = [symbol for symbol in longer if len(set(symbol)) > 1]
     lengths: dict[str, set[int]] = {}
-    mixed = []
-    for symbol in symbols:
-        if len(symbol) > 1 and len(set(symbol)) == 1:
-            lengths.setdefault(symbol[0], set()).add(len(symbol))
-        elif len(symbol) > 1:
-            mixed.append(symbol)
+    for symbol in (symbol for symbol in longer if len(set(symbol)) == 1):
+        lengths.setdefault(symbol[0], set()).add(len(symbol))
     runs = {
         character: max(found)
         for character, found in lengths.items()
@@ -219,12 +202,9 @@ def user_defined(model: Any) -> UserDefined:
         # A longer symbol could begin inside a run.
         and not any(character in symbol for symbol in mixed)
     }
-    return UserDefined(
-        single=frozenset(symbol for symbol in symbols if len(symbol) == 1),
-        runs=runs,
-        cut_out=tuple(symbol for symbol in symbols if len(symbol) > 1 and symbol[0] * len(symbol) != symbol)
-        + tuple(s for s in symbols if len(s) > 1 and s[0] * len(s) == s and s[0] not in runs),
-    )
+    uniform = [symbol for symbol in longer if len(set(symbol)) == 1 and symbol[0] not in runs]
+    single = frozenset(symbol for symbol in symbols if len(symbol) == 1)
+    return UserDefined(single=single, runs=runs, cut_out=(*mixed, *uniform))
 
 
 def merges_of(model: Any) -> list[tuple[str, str]]:
@@ -244,13 +224,9 @@ def merges_of(model: Any) -> list[tuple[str, str]]:
             if left in scores and (right := piece[cut:]) in scores:
                 ranked.append((-score, -cut, cut - len(piece), left, right))
     ranked.sort()
-    return _run_merges(user_defined(model)) + [(left, right) for *_, left, right in ranked]
-
-
-def _run_merges(symbols: UserDefined) -> list[tuple[str, str]]:
-    return [
-        (character * n, character) for character, longest in symbols.runs.items() for n in range(longest - 1, 0, -1)
-    ]
+    runs = user_defined(model).runs.items()
+    of_runs = [(character * n, character) for character, longest in runs for n in range(longest - 1, 0, -1)]
+    return of_runs + [(left, right) for *_, left, right in ranked]
 
 
 def mergeable(model: Any) -> dict[str, float]:
@@ -273,22 +249,12 @@ def mergeable(model: Any) -> dict[str, float]:
     return {piece: score for piece, score in scores.items() if not holds_symbol(piece)}
 
 
-def frozen_ids(model: Any) -> frozenset[int]:
-    """Pieces of text that take part in no merge."""
-    return frozenset(index for index, piece in enumerate(model.pieces) if piece.type in (USER_DEFINED, UNUSED))
-
-
 # --- Its pieces, and a model with more of them ------------------------------------------------------------------------
 
 
 def is_bpe(model: Any) -> bool:
     """Is the model's encoder BPE?"""
     return bool(model.trainer_spec.model_type == _BPE)
-
-
-def normal_pieces(model: Any) -> list[str]:
-    """The pieces that text is made of, in the order of their ids; no control, unknown, byte or user-defined ones."""
-    return [piece.piece for piece in model.pieces if piece.type == NORMAL]
 
 
 def extended_model(

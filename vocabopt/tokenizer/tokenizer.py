@@ -18,17 +18,18 @@ from typing import Any
 
 import tokenizers
 
+from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer.encoders import (
     Encoder,
     JsonEncoder,
     Kind,
-    MissingLibrary,
     ModelEncoder,
     encoder_of,
+    missing_package,
     without_prefix,
 )
-from vocabopt.tokenizer.families import Family, Prefix, byte_of_char, char_of_byte, missing_bytes, steps_of
-from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, frozen_ids, read_model
+from vocabopt.tokenizer.families import Family, Prefix, byte_of_char, char_of_byte, decoded, missing_bytes, steps_of
+from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, UNUSED, USER_DEFINED, read_model
 from vocabopt.tokenizer.tokenizer_json import (
     added_token,
     counting_tokenizer,
@@ -119,6 +120,14 @@ class Tokenizer:
         path = None if self.folder is None else self.folder.resolve() / "config.json"
         return path if path is not None and path.is_file() else None
 
+    def config(self, name: str) -> dict[str, Any]:
+        """What a JSON file of the folder says of the tokenizer; nothing where it is not there or no JSON object."""
+        try:
+            value = json_value(self.companions.get(name, b"{}"))
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
     # --- Vocabulary ---------------------------------------------------------------------------------------------------
 
     @functools.cached_property
@@ -143,8 +152,7 @@ class Tokenizer:
     @property
     def added_tokens(self) -> list[dict[str, Any]]:
         """Special and other added tokens as tokenizer.json lists them, with their flags."""
-        tokens: list[dict[str, Any]] = self.tokenizer_json.get("added_tokens", [])
-        return tokens
+        return list(self.tokenizer_json.get("added_tokens", []))
 
     @functools.cached_property
     def added(self) -> Mapping[int, Mapping[str, Any]]:
@@ -155,10 +163,6 @@ class Tokenizer:
     def added_contents(self) -> tuple[str, ...]:
         """Strings that tokenizer.json takes out of text before the model sees it (special and other added tokens)."""
         return tuple(token["content"] for token in self.added_tokens)
-
-    @functools.cached_property
-    def added_ids(self) -> frozenset[int]:
-        return frozenset(self.added)
 
     @functools.cached_property
     def is_byte_level(self) -> bool:
@@ -179,6 +183,16 @@ class Tokenizer:
             and not (prefix and piece.startswith(prefix))
             and (self.is_byte_level or not _BYTE_PIECE.fullmatch(piece))
         }
+
+    @functools.cached_property
+    def whole_texts(self) -> Mapping[int, str]:
+        """The same as text, of pieces that are whole characters."""
+        return {index: text for index, data in self.texts.items() if (text := decoded(data))}
+
+    @functools.cached_property
+    def cut_ids(self) -> list[int]:
+        """Pieces that begin or end inside a character."""
+        return [index for index, data in self.texts.items() if data and index not in self.whole_texts]
 
     def text_of(self, piece: str) -> bytes:
         """The bytes of text that a piece of the model stands for; a piece that is no spelling of bytes is itself."""
@@ -204,28 +218,20 @@ class Tokenizer:
         assert self.encodes_as_json
         return counting_tokenizer(self.tokenizer_json)
 
-    @property
-    def encoders(self) -> Mapping[Kind, Encoder]:
-        """What encodes, by form; forms whose library is missing are in `missing`."""
-        return self._encoders_and_missing[0]
-
-    @property
+    @functools.cached_property
     def missing(self) -> Mapping[Kind, str]:
         """Forms that cannot be used, and the package that would read them."""
-        return self._encoders_and_missing[1]
+        return {kind: package for kind in self.forms if (package := missing_package(kind)) is not None}
 
     @functools.cached_property
-    def _encoders_and_missing(self) -> tuple[dict[Kind, Encoder], dict[Kind, str]]:
+    def encoders(self) -> Mapping[Kind, Encoder]:
+        """What encodes, by form."""
         encoders: dict[Kind, Encoder] = {}
         if self.encodes_as_json:
             encoders["tokenizer.json"] = JsonEncoder(self.full, self.source)
-        missing: dict[Kind, str] = {}
-        for kind, data in self.forms.items():
-            try:
-                encoders[kind] = encoder_of(kind, data, self.tokenizer_json)
-            except MissingLibrary as error:
-                missing[kind] = str(error)
-        return encoders, missing
+        for kind in (kind for kind in self.forms if kind not in self.missing):
+            encoders[kind] = encoder_of(kind, self.forms[kind], self.tokenizer_json)
+        return encoders
 
     @functools.cached_property
     def bare(self) -> Mapping[Kind, Encoder]:
@@ -260,9 +266,9 @@ class Tokenizer:
     @functools.cached_property
     def frozen_ids(self) -> frozenset[int]:
         """Tokens that no merge may take, as sentencepiece merges them with nothing: user-defined and unused pieces."""
-        isolated = frozenset(self.tokenizer_json["model"]["vocab"][symbol] for symbol in self.isolated)
-        data = self.sentencepiece_model
-        return isolated if data is None else isolated | frozen_ids(read_model(data))
+        isolated = {self.tokenizer_json["model"]["vocab"][symbol] for symbol in self.isolated}
+        pieces = [] if self.sentencepiece_model is None else read_model(self.sentencepiece_model).pieces
+        return frozenset(isolated.union(i for i, piece in enumerate(pieces) if piece.type in (USER_DEFINED, UNUSED)))
 
     @functools.cached_property
     def isolated(self) -> tuple[str, ...]:
@@ -330,19 +336,13 @@ class Tokenizer:
         """
         spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
         to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-        is_sentencepiece = self.family == "sentencepiece-bpe"
-        model = self.tokenizer_json["model"]
-        vocab = model["vocab"]
+        is_sentencepiece, model = self.family == "sentencepiece-bpe", self.tokenizer_json["model"]
+        # Inside a chunk nothing is put before the text, so that here added tokens do what the pre-tokenizer does.
+        symbols = [added_token(model["vocab"][symbol], symbol, special=False) for symbol in self.isolated]
+        is_normalized = SPACE_SYMBOL in "".join(self.isolated)
         return {
             **without_batch_settings(self.tokenizer_json),
-            # Inside a chunk nothing is put before the text, so that here added tokens do what the pre-tokenizer does.
-            "added_tokens": [
-                {
-                    **added_token(vocab[symbol], symbol, special=False),
-                    "normalized": SPACE_SYMBOL in "".join(self.isolated),
-                }
-                for symbol in self.isolated
-            ],
+            "added_tokens": [{**symbol, "normalized": is_normalized} for symbol in symbols],
             "model": {**model, "ignore_merges": False} if self.isolated else model,
             "normalizer": spaces if is_sentencepiece else None,
             "pre_tokenizer": None if is_sentencepiece or self.cuts_bytes else to_bytes,

@@ -16,13 +16,10 @@ from vocabopt.errors import BaseTokenizerError
 from vocabopt.failures import is_failure
 from vocabopt.text.utf8 import json_value
 
-#: What tokenizer.json says of batches; a text is counted as long as it is, and by itself.
-BATCH_SETTINGS: Mapping[str, None] = {"truncation": None, "padding": None}
-
 
 def without_batch_settings(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
-    """A tokenizer.json of text as long as it is."""
-    return {**tokenizer_json, **BATCH_SETTINGS}
+    """A tokenizer.json without what it says of batches: a text is counted as long as it is, and by itself."""
+    return {**tokenizer_json, "truncation": None, "padding": None}
 
 
 def counting_tokenizer(tokenizer_json: Mapping[str, Any], **parts: Any) -> Tokenizer:
@@ -123,31 +120,24 @@ def fast_tokenizer(value: Mapping[str, Any]) -> Any:
 # --- Reading --------------------------------------------------------------------------------------------------------
 
 
-def refuse_words_that_are_tokens(value: Mapping[str, Any], path: Path) -> None:
-    """Refuse an added token that counts as a whole word only and is no piece of the vocabulary.
+def refuse_added_tokens(value: Mapping[str, Any], path: Path) -> None:
+    """Refuse added tokens of which the library, or a merged vocabulary, makes something by chance.
 
-    Inside words the model sees its text, and a merged vocabulary, which holds all added tokens so that they keep their
-    ids, could give it there.
+    Two that the library looks for as the same text: one that is `normalized` is looked for as the normaliser writes
+    it. And one that counts as a whole word only and is no piece of the vocabulary: inside words the model sees its
+    text, and a merged vocabulary, which holds all added tokens so that they keep their ids, could give it there.
     """
     vocab = value["model"].get("vocab", {})
-    for token in value.get("added_tokens", []):
-        if token["single_word"] and token["content"] not in vocab:
-            raise BaseTokenizerError(
-                f"{path}: its added token {token['content']!r} (id {token['id']}) is single_word and no piece of the "
-                "vocabulary, so that merging could change text that holds it inside a word. Remove it, or add it to "
-                "the vocabulary."
-            )
-
-
-def refuse_tokens_that_look_alike(value: Mapping[str, Any], path: Path) -> None:
-    """Refuse two added tokens that the library looks for as the same text: which of them it finds is by chance.
-
-    One that is `normalized` is looked for as the normaliser writes it, so two contents can be one text.
-    """
-    normalizer = counting_tokenizer(value, added_tokens=[], model=bpe_model({}, [])).normalizer
+    normalizer = without_model(value).normalizer
     found: dict[tuple[bool, str], str] = {}
     for token in value.get("added_tokens", []):
         content, is_normalized = token["content"], bool(token["normalized"])
+        if token["single_word"] and content not in vocab:
+            raise BaseTokenizerError(
+                f"{path}: its added token {content!r} (id {token['id']}) is single_word and no piece of the "
+                "vocabulary, so that merging could change text that holds it inside a word. Remove it, or add it to "
+                "the vocabulary."
+            )
         sought = normalizer.normalize_str(content) if is_normalized and normalizer is not None else content
         other = found.setdefault((is_normalized, sought), content)
         if other != content:
@@ -167,15 +157,27 @@ def parse_json(data: bytes, path: Path) -> Any:
 def parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
     try:
         # The library's own reader is the judge, and turns old string-form merges into pairs.
-        value = json.loads(Tokenizer.from_str(data.decode()).to_str())
+        value: dict[str, Any] = json.loads(read_by_library(data.decode()).to_str())
         stored = json_value(data)["model"]["vocab"]
-    except BaseException as error:  # tokenizers raises bare Exception, or panics
-        if not is_failure(error):
-            raise
+    except (ValueError, TypeError, KeyError) as error:
         raise _unreadable(path, error) from error
     refuse_shared_ids(stored, path)
-    assert isinstance(value, dict)
     return value
+
+
+def read_by_library(text: str) -> Tokenizer:
+    """What the library makes of a tokenizer.json. Raises ValueError, whatever the library raises."""
+    try:
+        return Tokenizer.from_str(text)
+    except BaseException as error:  # bare Exception, or a panic
+        if not is_failure(error):
+            raise
+        raise ValueError(str(error)) from error
+
+
+def without_model(tokenizer_json: Mapping[str, Any], **parts: Any) -> Tokenizer:
+    """The normaliser, pre-tokenizer, post-processor and decoder alone, as the library has them."""
+    return counting_tokenizer({**tokenizer_json, **parts}, added_tokens=[], model=bpe_model({}, []))
 
 
 def refuse_shared_ids(vocab: Any, path: Path) -> None:
@@ -187,17 +189,6 @@ def refuse_shared_ids(vocab: Any, path: Path) -> None:
             f"{path}: {n} pieces have the id {index} ({', '.join(map(repr, pieces[:3]))}), and the tokenizers library "
             "keeps one of them by chance. Give each piece an id of its own."
         )
-
-
-def check_readable(value: dict[str, Any], place: str) -> None:
-    try:
-        Tokenizer.from_str(json.dumps(value))
-    except BaseException as error:  # tokenizers raises bare Exception, or panics
-        if not is_failure(error):
-            raise
-        raise BaseTokenizerError(
-            f"{place}: makes no tokenizer that the tokenizers library can read ({error})."
-        ) from error
 
 
 def _unreadable(path: Path, error: BaseException) -> BaseTokenizerError:

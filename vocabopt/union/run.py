@@ -3,7 +3,6 @@
 Measured at each size: what it saves, what of it is of no use, what it does to other text.
 """
 
-import hashlib
 import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +13,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vocabopt.choice.complexity import N_EVEN_STEPS, PAPER_SIZES, EmbeddingTable, ratio
+from vocabopt.choice.complexity import N_EVEN_STEPS, PAPER_SIZES, EmbeddingTable
 from vocabopt.choice.knee import chord_knee
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
-from vocabopt.folder import FORMAT_VERSION, write_bytes_atomic, write_json_atomic
+from vocabopt.folder import write_bytes_atomic
 from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.grow import protected_chunks
 from vocabopt.growth.proof import recount
 from vocabopt.merging.export import extended_original, merged_base
 from vocabopt.merging.extension import Addition, Scores
+from vocabopt.records import Changed, SetTokens, UnionChoice, UnionPoint, UnionRecord, write_record
 from vocabopt.text.scripts import contains_target
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Encoder, JsonEncoder, ModelEncoder
+from vocabopt.tokenizer.families import decoded
 from vocabopt.union import UNION_JSON, UNION_MODEL
 from vocabopt.union.train import SETTINGS, train, unsupported_piece
 from vocabopt.union.vocabulary import Vocabulary, read_vocabulary, union_addition
@@ -45,16 +46,13 @@ def run_union(
     vocab: str | None,
     scores: Scores,
     console: Console,
-) -> dict[str, Any]:
+) -> None:
     """Train or read the vocabulary, measure it at each size, and write union.model and union.json.
 
     Args:
         sizes: pieces of the vocabulary, those that the base has already included (the paper's axis); None for the
             paper's, as far as the text goes.
         vocab: a SentencePiece .model trained elsewhere; None to train one on the training set.
-
-    Returns:
-        What union.json holds.
 
     Raises:
         OptionError: the vocabulary cannot be read or trained, or has none of the sizes.
@@ -75,20 +73,18 @@ def run_union(
         for done, size in enumerate(chosen, 1):
             points.append(measure(vocabulary, size, scores))
             advance(done)
-    record = {
-        "format_version": FORMAT_VERSION,
-        "vocab": None if vocab is None else str(Path(vocab).resolve()),
-        "vocab_size": vocabulary.size,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "trained": trained,
-        "scores": scores,
-        "scripts": list(measure.scripts),
-        "base_n_rows": measure.table.base_n_rows,
-        "points": points,
-        "choice": _choice(points),
-    }
-    write_json_atomic(out / UNION_JSON, record)
-    return record
+    record = UnionRecord(
+        vocab=None if vocab is None else str(Path(vocab).resolve()),
+        vocab_size=vocabulary.size,
+        sha256=vocabulary.sha256,
+        trained=trained,
+        scores=scores,
+        scripts=measure.scripts,
+        base_n_rows=measure.table.base_n_rows,
+        points=tuple(points),
+        choice=_choice(points, measure),
+    )
+    write_record(out / UNION_JSON, record)
 
 
 def check_vocabulary(base: Tokenizer, path: Path, scores: Scores) -> None:
@@ -125,46 +121,24 @@ def _sizes(vocabulary: Vocabulary, asked: tuple[int, ...], vocab: str | None) ->
     return sorted({max(first, round(last * step / N_EVEN_STEPS)) for step in range(1, N_EVEN_STEPS + 1)})
 
 
-def _choice(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _choice(points: Sequence[UnionPoint], measure: "Measure") -> UnionChoice:
     """The knee among the sizes measured, as the paper chooses; where there is one size only, that one."""
-    text_set = HELDOUT if points[0]["sets"][HELDOUT]["n_tokens"] else TRAIN
+    text_set = HELDOUT if points[0].sets[HELDOUT].n_tokens else TRAIN
     knee = chord_knee(
-        [point["n_added"] for point in points],
-        [point["ratio_embedding"] for point in points],
-        [point["sets"][text_set]["ratio_input"] for point in points],
+        [point.n_added for point in points],
+        [measure.table.ratio(point.n_added) for point in points],
+        [point.sets[text_set].n_tokens / measure.base_tokens[text_set] for point in points],
     )
-    window = [points[0]["vocab_size"], points[-1]["vocab_size"]]
-    point = points[0] if len(points) == 1 else next((p for p in points if p["n_added"] == knee), None)
-    text = "held-out" if text_set == HELDOUT else "training"
-    if point is None:
-        of_sizes = f"{len(points)} vocabularies of {window[0]:,}..{window[1]:,} pieces"
-        reason = f"The union has no size to choose: the {text} input ratio has no knee over {of_sizes}."
-    else:
-        why = "the only size measured" if len(points) == 1 else f"the knee over {window[0]:,}..{window[1]:,} pieces"
-        reason = (
-            f"Union: a vocabulary of {point['vocab_size']:,} pieces, {why}; the base has {point['n_overlap']:,} of "
-            f"them, so {point['n_added']:,} rows are new, and {text} text takes "
-            f"{point['sets'][text_set]['ratio_input']:.1%} of the base's tokens."
-        )
-    return {
-        "rule": "knee",
-        "vocab_size": None if point is None else point["vocab_size"],
-        "n_added": None if point is None else point["n_added"],
-        "window": window,
-        "set": text_set,
-        "reason": reason,
-    }
+    point = points[0] if len(points) == 1 else next((point for point in points if point.n_added == knee), None)
+    return UnionChoice(
+        vocab_size=None if point is None else point.vocab_size,
+        n_added=None if point is None else point.n_added,
+        window=(points[0].vocab_size, points[-1].vocab_size),
+        set=text_set,
+    )
 
 
 # --- One size ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Encoders:
-    """What encodes with a tokenizer: chunks, and single pieces, as they stand; documents with the dummy prefix."""
-
-    chunks: Encoder
-    documents: Encoder
 
 
 @dataclass(frozen=True)
@@ -180,25 +154,22 @@ class _ScoredRuns:
         return np.fromiter((index for row in rows for index in row), np.int64), ends
 
 
-def _encoders_of(base: Tokenizer, merged: Tokenizer, addition: Addition) -> tuple[_Encoders, _Encoders]:
-    """What encodes with the base, and with the addition merged in: sentencepiece itself where scores are tied.
+#: What encodes with the base, and with the addition merged in.
+Both = tuple[Encoder, Encoder]
 
-    With tied scores sentencepiece merges the leftmost pair, whichever piece it makes, and no tokenizer.json does.
+
+def _encoders_of(base: Tokenizer, merged: Tokenizer, addition: Addition) -> tuple[Both, Both]:
+    """What encodes chunks, and single pieces, as they stand; and documents with the dummy prefix.
+
+    With tied scores sentencepiece, which merges the leftmost pair, whichever piece it makes: no tokenizer.json does.
     """
     if addition.scores == "zero":
         form = next(form for form in base.originals if form.kind == "tokenizer.model")
-        models = (form.data, extended_original(base, form, addition))
-        before, after = (
-            _Encoders(chunks=ModelEncoder.of(data, prefix=False), documents=ModelEncoder.of(data)) for data in models
-        )
-    else:
-        before, after = (
-            _Encoders(
-                chunks=JsonEncoder(one.whole_chunk_tokenizer, one.source), documents=JsonEncoder(one.full, one.source)
-            )
-            for one in (base, merged)
-        )
-    return before, after
+        old, new = form.data, extended_original(base, form, addition)
+        chunks = ModelEncoder.of(old, prefix=False), ModelEncoder.of(new, prefix=False)
+        return chunks, (ModelEncoder.of(old), ModelEncoder.of(new))
+    whole = (JsonEncoder(one.whole_chunk_tokenizer, one.source) for one in (base, merged))
+    return (next(whole), next(whole)), (JsonEncoder(base.full, base.source), JsonEncoder(merged.full, merged.source))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,46 +188,33 @@ class Measure:
     table: EmbeddingTable
     protected: DocumentsOf
 
-    def __call__(self, vocabulary: Vocabulary, size: int, scores: Scores) -> dict[str, Any]:
-        """The record of one size, as union.json holds it.
-
-        n_unreachable: new pieces that their own text, without a dummy prefix, does not give. n_unused: those that
-        held-out text never gives; None where nothing was held out. n_base_broken: tokens of the base that their own
-        text gave before and gives no more. protected: per set its documents without characters of the target, and how
-        many of them changed.
-        """
+    def __call__(self, vocabulary: Vocabulary, size: int, scores: Scores) -> UnionPoint:
+        """One size, as union.json holds it."""
         pieces = vocabulary.at(size) if vocabulary.is_bpe else list(vocabulary.pieces)
         addition = union_addition(self.base, pieces, scores=scores, place=f"the vocabulary of {size:,} pieces")
         merged = merged_base(self.base, addition)
-        before, after = _encoders_of(self.base, merged, addition)
-        counted = recount(merged, self.counts, self.weights, _ScoredRuns(after.chunks) if scores == "zero" else None)
-        heldout = list(self.counts.sets).index(HELDOUT)
+        chunks, documents = _encoders_of(self.base, merged, addition)
+        counted = recount(merged, self.counts, self.weights, _ScoredRuns(chunks[1]) if scores == "zero" else None)
+        heldout, first = list(self.counts.sets).index(HELDOUT), self.base.n_tokens
         n_tokens = counted.n_tokens(self.counts)
-        return {
-            "vocab_size": size,
-            "n_overlap": len(pieces) - addition.n_added,
-            "n_added": addition.n_added,
-            "n_rows_total": self.table.n_rows(addition.n_added),
-            "n_embedding_params": self.table.n_params(addition.n_added),
-            "ratio_embedding": self.table.ratio(addition.n_added),
-            "n_unreachable": _n_unreachable(self.base.n_tokens, addition, after),
-            "n_unused": int((counted.token_counts[heldout, self.base.n_tokens :] == 0).sum())
-            if n_tokens[HELDOUT]
-            else None,
-            "n_base_broken": self._n_base_broken(before, after),
-            "protected": self._protected(before, after),
-            "encoder": counted.encoder,
-            "sets": {
-                name: {"n_tokens": n, "ratio_input": ratio(n, self.base_tokens[name])} for name, n in n_tokens.items()
-            },
-        }
+        own = enumerate(chunks[1].encode([text.decode() for text in addition.texts]), first)
+        of_base = {index: text for index, data in enumerate(self.base.pieces) if (text := decoded(data))}
+        both = zip(of_base, *(side.encode([*of_base.values()]) for side in chunks), strict=True)
+        return UnionPoint(
+            vocab_size=size,
+            n_overlap=len(pieces) - addition.n_added,
+            n_added=addition.n_added,
+            n_rows_total=self.table.n_rows(addition.n_added),
+            n_embedding_params=self.table.n_params(addition.n_added),
+            n_unreachable=sum(ids != [index] for index, ids in own),
+            n_unused=int((counted.token_counts[heldout, first:] == 0).sum()) if n_tokens[HELDOUT] else None,
+            n_base_broken=sum(old == [index] != new for index, old, new in both),
+            protected=self._protected(chunks, documents),
+            encoder=counted.encoder,
+            sets={name: SetTokens(n_tokens=n) for name, n in n_tokens.items()},
+        )
 
-    def _n_base_broken(self, before: _Encoders, after: _Encoders) -> int:
-        texts = {index: text for index, data in enumerate(self.base.pieces) if (text := _text_of(data))}
-        both = zip(texts, before.chunks.encode([*texts.values()]), after.chunks.encode([*texts.values()]), strict=True)
-        return sum(old == [index] != new for index, old, new in both)
-
-    def _protected(self, before: _Encoders, after: _Encoders) -> dict[str, dict[str, int]]:
+    def _protected(self, chunks: Both, documents: Both) -> dict[str, Changed]:
         """Documents of the protected sets that changed.
 
         A document changes when a chunk of it does; so only those that hold the text of a changed chunk are encoded.
@@ -266,12 +224,12 @@ class Measure:
         if not chosen:
             return {}
         mask = protected_chunks(self.counts, self.weights, chosen, self.scripts)
-        chunks = self.counts.texts().filter(mask).to_list()
-        both = zip(chunks, before.chunks.encode(chunks), after.chunks.encode(chunks), strict=True)
-        changed = sorted({chunk.strip(" ") for chunk, old, new in both if old != new})
-        return {name: self._changed_documents(name, changed, before, after) for name in self.protected}
+        texts = self.counts.texts().filter(mask).to_list()
+        both = zip(texts, *(side.encode(texts) for side in chunks), strict=True)
+        changed = sorted({text.strip(" ") for text, old, new in both if old != new})
+        return {name: self._changed_documents(name, changed, documents) for name in self.protected}
 
-    def _changed_documents(self, name: str, changed: list[str], before: _Encoders, after: _Encoders) -> dict[str, int]:
+    def _changed_documents(self, name: str, changed: list[str], documents: Both) -> Changed:
         n_documents = n_changed = 0
         for block in self.protected[name]():
             judged = block
@@ -283,18 +241,5 @@ class Measure:
             if changed:  # polars refuses an empty list
                 suspects |= judged.str.contains_any(changed)
             texts = judged.filter(suspects).to_list() if "" not in changed else judged.to_list()
-            pairs = zip(before.documents.encode(texts), after.documents.encode(texts), strict=True)
-            n_changed += sum(old != new for old, new in pairs)
-        return {"n_documents": n_documents, "n_changed": n_changed}
-
-
-def _n_unreachable(first_id: int, addition: Addition, after: _Encoders) -> int:
-    texts = [text.decode() for text in addition.texts]
-    return sum(ids != [first_id + i] for i, ids in enumerate(after.chunks.encode(texts)))
-
-
-def _text_of(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return ""
+            n_changed += sum(old != new for old, new in zip(*(side.encode(texts) for side in documents), strict=True))
+        return Changed(n_documents=n_documents, n_changed=n_changed)

@@ -15,7 +15,7 @@ from vocabopt.errors import BaseTokenizerError, OptionError, RunDirectoryError
 from vocabopt.merging.extension import Addition, Scores
 from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import Tokenizer
-from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, is_bpe, normal_pieces, parse_any_model
+from vocabopt.tokenizer.sentencepiece_model import NORMAL, SPACE_SYMBOL, is_bpe, parse_any_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +36,9 @@ class Vocabulary:
         return len(self.pieces) + self.n_other
 
     @property
-    def n_chars(self) -> int:
-        """Single characters, which every size has."""
-        return sum(len(piece) == 1 for piece in self.pieces)
-
-    @property
     def smallest(self) -> int:
-        """The smallest size that the same training could have given."""
-        return self.n_other + self.n_chars
+        """The smallest size that the same training could have given: single characters are in every size."""
+        return self.n_other + sum(len(piece) == 1 for piece in self.pieces)
 
     def at(self, size: int) -> list[str]:
         """The pieces of the vocabulary of `size`, in the order of their ids."""
@@ -99,13 +94,8 @@ def read_vocabulary(path: Path, *, sha256: str | None = None) -> Vocabulary:
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise RunDirectoryError(f"{path}: is not the vocabulary that union.json was made from. {_AGAIN}")
-    pieces = normal_pieces(model)
-    return Vocabulary(
-        pieces=pieces,
-        n_other=len(model.pieces) - len(pieces),
-        is_bpe=is_bpe(model),
-        sha256=found,
-    )
+    pieces = [piece.piece for piece in model.pieces if piece.type == NORMAL]
+    return Vocabulary(pieces=pieces, n_other=len(model.pieces) - len(pieces), is_bpe=is_bpe(model), sha256=found)
 
 
 def union_addition(base: Tokenizer, pieces: Sequence[str], *, scores: Scores, place: str) -> Addition:
@@ -122,24 +112,17 @@ def union_addition(base: Tokenizer, pieces: Sequence[str], *, scores: Scores, pl
         raise OptionError(
             f"--scores zero: is about the scores of a SentencePiece model, and {base.name} is not one. Leave it out."
         )
-    vocab = base.tokenizer_json["model"]["vocab"]
+    vocab, special = base.tokenizer_json["model"]["vocab"], {*base.added_contents}
     spelled = [_spelled(base, piece) for piece in pieces]
-    special = {*base.added_contents}
     if clash := [piece for piece, spelling in zip(pieces, spelled, strict=True) if {piece, spelling} & special]:
         raise OptionError(
             f"{place}: {len(clash)} pieces are spelled like special tokens of {base.name} ({clash[0]!r}, ...): text "
             "would be taken for them. Train the vocabulary without them (sentencepiece: as control symbols, or leave "
             "the lines that hold them out)."
         )
-    kept = [(piece, base.piece_bytes(piece)) for piece in dict.fromkeys(spelled) if piece not in vocab]
-    return Addition(
-        method="union",
-        pieces=[piece for piece, _ in kept],
-        texts=[text for _, text in kept],
-        merges=None,
-        scores=scores,
-        details=[{"rank": rank} for rank in range(1, len(kept) + 1)],
-    )
+    kept = [piece for piece in dict.fromkeys(spelled) if piece not in vocab]
+    texts = [base.piece_bytes(piece) for piece in kept]
+    return Addition(method="union", pieces=kept, texts=texts, merges=None, scores=scores)
 
 
 def _spelled(base: Tokenizer, piece: str) -> str:

@@ -1,101 +1,94 @@
-"""What each check found: a record with its numbers and examples. The sentences on it are made in `summary.py`."""
+"""The shape of a check: it notes what differs in `Findings`, which decide its status and keep examples.
 
-from collections.abc import Iterable, Mapping, Sequence
+A check is a function of the two tokenizers, or a class that sees all text batch by batch (`text.Observer`); it gives
+one `record.Check`. `run.py` lists them.
+"""
+
+from collections.abc import Iterable, Mapping
 from itertools import chain, islice, zip_longest
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-
-Status = Literal["pass", "fail", "warn", "not_checked"]
+from vocabopt.verification.record import Check, Example, Status
 
 #: Examples of a check that are kept: of each kind of fault one before a second of any.
 N_EXAMPLES = 5
-#: How much of --text and of --protect transformers is given; of the built-in lines all.
-N_RELOADED_BYTES = 500_000
-#: A kind of difference: what a class of transformers fills in and the new folder states.
-STATED = "settings stated"
 #: Of a long value an example shows this many values, or characters, some of them before the first that differs.
 _N_VALUES, _N_CHARS, _N_BEFORE = 5, 300, 60
 
 #: Names of the built-in lines: those of `hard_strings`, and those of `text.plain_lines`.
 BUILT_IN, PLAIN = "built-in edge cases", "built-in English and code"
 
-
-class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """A line, piece or setting, and what each of the two tokenizers makes of it."""
-
-    what: str
-    base: str
-    new: str
+#: What it is about, and the values of BASE and NEW.
+Row = tuple[str, Any, Any]
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One check. name: the sentence that holds where it passes. examples: of what is wrong."""
-
-    name: str
-    status: Status
-    examples: tuple[Example, ...] = ()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The numbers found, as verify.json holds them."""
-        return {name: getattr(self, name) for name in self.__struct_fields__ if name.startswith("n_")}
-
-
-class Differences(Check, frozen=True, kw_only=True):
-    """wrong, doubtful: kind of difference -> how many; doubtful ones are perhaps no fault of NEW."""
-
-    wrong: Mapping[str, int]
-    doubtful: Mapping[str, int]
-
-
-class NotChecked(Check, frozen=True, kw_only=True):
-    """A check that could not be made, and the reason."""
-
-    status: Status = "not_checked"
-    reason: str
-
-
-# --- Examples ---------------------------------------------------------------------------------------------------------
+def not_checked(name: str, reason: str) -> Check:
+    """A check that could not be made."""
+    return Check(name=name, status="not_checked", summary=reason)
 
 
 class Findings:
-    """What differs, by kind, with examples. wrong: certainly; doubtful: perhaps only written in another way."""
+    """What differs, by kind, with examples. wrong: certainly; doubtful: perhaps only written in another way.
+
+    counts: what was compared, by the names that verify.json has for it.
+    """
 
     def __init__(self) -> None:
-        self.wrong: dict[str, list[Example]] = {}
-        self.doubtful: dict[str, list[Example]] = {}
+        self.counts: dict[str, int] = {}
+        self.wrong: dict[str, int] = {}
+        self.doubtful: dict[str, int] = {}
+        self._examples: dict[tuple[bool, str], list[Example]] = {}
 
-    def add(self, kind: str, what: str, base: Any, new: Any, *, certain: bool) -> None:
-        """Note two different values of BASE and NEW."""
-        examples = self.wrong if certain else self.doubtful
-        old, now = contrast(base, new)
-        examples.setdefault(kind, []).append(Example(what=what, base=old, new=now))
+    def add(self, kind: str, rows: Iterable[Row], n: int | None = None, *, certain: bool = True) -> None:
+        """Note what differs.
+
+        Args:
+            rows: of them only as many are taken as are kept, where `n` says how many there are.
+        """
+        rows = rows if n is not None else list(rows)
+        if not (n := len(rows) if isinstance(rows, list) else n):
+            return
+        found = self.wrong if certain else self.doubtful
+        found[kind] = found.get(kind, 0) + n
+        kept = self._examples.setdefault((not certain, kind), [])
+        for what, base, new in islice(rows, N_EXAMPLES - len(kept)):
+            old, now = contrast(base, new)
+            kept.append(Example(what=what, base=old, new=now))
 
     @property
-    def status(self) -> Status:
-        return "fail" if self.wrong else "warn" if self.doubtful else "pass"
+    def n_wrong(self) -> int:
+        return sum(self.wrong.values())
 
     @property
-    def examples(self) -> tuple[Example, ...]:
-        """The first of each kind, those that are certain before the others."""
-        return one_of_each([*self.wrong.values(), *self.doubtful.values()])
+    def n_doubtful(self) -> int:
+        return sum(self.doubtful.values())
 
+    def check(
+        self,
+        name: str,
+        summary: str,
+        counts: Mapping[str, int],
+        *,
+        status: Status | None = None,
+        last_first: bool = False,
+    ) -> Check:
+        """What was found.
 
-def n_of_each(kinds: Mapping[str, Sequence[Example]]) -> dict[str, int]:
-    """How many differences there are of each kind."""
-    return {kind: len(found) for kind, found in kinds.items()}
-
-
-def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """As many of them as a check keeps."""
-    return tuple(islice(examples, N_EXAMPLES))
-
-
-def one_of_each(kinds: Iterable[Iterable[Example]]) -> tuple[Example, ...]:
-    """As many examples as a check keeps, the first of each kind before the second of any."""
-    rows = chain.from_iterable(zip_longest(*kinds))
-    return first_examples(example for example in rows if example is not None)
+        Args:
+            counts: more of them.
+            status: None for what the differences say.
+            last_first: examples of the kinds that were found last come first; certain ones before others in any case.
+        """
+        found = reversed(self._examples) if last_first else iter(self._examples)
+        kinds = [self._examples[key] for key in sorted(found, key=lambda key: key[0])]
+        rows = chain.from_iterable(zip_longest(*kinds))
+        return Check(
+            name=name,
+            status=status or ("fail" if self.wrong else "warn" if self.doubtful else "pass"),
+            summary=summary,
+            counts={**self.counts, **counts},
+            examples=tuple(islice((example for example in rows if example is not None), N_EXAMPLES)),
+        )
 
 
 def contrast(base: Any, new: Any) -> tuple[str, str]:

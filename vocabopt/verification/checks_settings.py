@@ -10,8 +10,9 @@ from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.tokenizer.encoders import Kind, canonical_parts
 from vocabopt.tokenizer.ranks import parse_ranks
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
-from vocabopt.verification.checks import Check, Differences, Findings, NotChecked, n_of_each
+from vocabopt.verification.checks import Findings, not_checked
 from vocabopt.verification.pair import Pair
+from vocabopt.verification.record import Check
 
 SETTINGS = "Model settings and base merges are unchanged"
 
@@ -32,116 +33,86 @@ _MODEL_FIELDS = {
 Merge = tuple[str, str]
 
 
-class Settings(Differences, frozen=True, kw_only=True):
-    """forms: those compared. compared: sizes of what was compared."""
-
-    name: str = SETTINGS
-    forms: tuple[Kind, ...]
-    compared: Mapping[str, int]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        n_wrong, n_doubtful = (sum(kinds.values()) for kinds in (self.wrong, self.doubtful))
-        return {**self.compared, "n_different": n_wrong, "n_written_otherwise": n_doubtful}
-
-
 def settings(pair: Pair) -> Check:
     """Normaliser, pre-tokenizer, decoder, post-processor, truncation, the model's flags; the base's merges in order."""
-    found = _Findings()
+    found = Findings()
     forms: list[Kind] = []
     if pair.base.encodes_as_json and pair.new.encodes_as_json:
         forms.append("tokenizer.json")
-        before, after = pair.base.tokenizer_json, pair.new.tokenizer_json
-        _compare_parts(pair, before, after, found)
-        _compare_merges(pair, before["model"], after["model"], found)
+        _compare_parts(pair, pair.base.tokenizer_json, pair.new.tokenizer_json, found)
+        _compare_merges(pair, pair.base.tokenizer_json["model"], pair.new.tokenizer_json["model"], found)
     for kind in (kind for kind in pair.base.forms if kind in pair.new.forms):
         forms.append(kind)
         old, new = pair.base.forms[kind], pair.new.forms[kind]
         if kind == "tokenizer.model":
             _compare_models(pair, read_model(old), read_model(new), found)
         elif kind == "tiktoken":
-            _compare_ranks(parse_ranks(old, kind), parse_ranks(new, kind), found)
+            before, after = parse_ranks(old, kind), parse_ranks(new, kind)
+            changed = [token for token, rank in before.items() if after.get(token) != rank]
+            found.add("ranks changed", [(f"rank file: {t!r}", before[t], after.get(t, "no rank")) for t in changed])
+            found.counts["n_ranks_changed"] = len(changed)
         else:
             _compare_tekken(json.loads(old), json.loads(new), found)
     if not forms:
         reason = f"{pair.base.written} and {pair.new.written} share no form in which they could be compared"
-        return NotChecked(name=SETTINGS, reason=reason)
-    return Settings(
-        status=found.status,
-        forms=tuple(forms),
-        compared=found.compared,
-        wrong=n_of_each(found.wrong),
-        doubtful=n_of_each(found.doubtful),
-        examples=found.examples,
-    )
+        return not_checked(SETTINGS, reason)
+    notes = [f"{n:,} {kind}" for kind, n in found.wrong.items()]
+    perhaps = "perhaps only written in another way: the checks on text judge"
+    notes += [f"{n:,} {kind}, {perhaps}" for kind, n in found.doubtful.items()]
+    counts = {"n_different": found.n_wrong, "n_written_otherwise": found.n_doubtful}
+    return found.check(SETTINGS, "; ".join(notes) or ", ".join(forms), counts)
 
 
-class _Findings(Findings):
-    """compared: sizes of what was compared, by the names that verify.json has for them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.compared: dict[str, int] = {}
-
-    def setting(self, what: str, base: Any, new: Any, *, certain: bool) -> None:
-        """Note a setting that has changed; values are shown as JSON has them."""
-        if base == new:
-            return
-        if not (isinstance(base, list) and isinstance(new, list)):
-            base, new = (
-                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-                for value in (base, new)
-            )
-        self.add("settings changed", what, base, new, certain=certain)
+def _note(found: Findings, what: str, base: Any, new: Any, *, certain: bool = True) -> None:
+    """Note a setting that has changed; values are shown as JSON has them."""
+    if base == new:
+        return
+    if not (isinstance(base, list) and isinstance(new, list)):
+        values = (base, new)
+        base, new = (v if isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str) for v in values)
+    found.add("settings changed", [(what, base, new)], certain=certain)
 
 
-def _compare_parts(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+def _compare_parts(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: Findings) -> None:
+    same = pair.has_same_writing
     old, new = canonical_parts(before), canonical_parts(after)
-    for part in old:
-        found.setting(part, old[part], new[part], certain=pair.has_same_writing)
-    for part in ("truncation", "padding"):
-        found.setting(part, before.get(part), after.get(part), certain=pair.has_same_writing)
+    for part in (*old, "truncation", "padding"):
+        _note(found, part, old.get(part, before.get(part)), new.get(part, after.get(part)), certain=same)
     old, new = before["model"], after["model"]
-    found.setting("model", old.get("type"), new.get("type"), certain=True)
+    _note(found, "model", old.get("type"), new.get("type"))
     for flag in (*_ALWAYS, *_USUALLY):
-        certain = pair.has_same_writing or flag in _ALWAYS
-        found.setting(flag, old.get(flag) or None, new.get(flag) or None, certain=certain)
+        _note(found, flag, old.get(flag) or None, new.get(flag) or None, certain=same or flag in _ALWAYS)
 
 
 # --- Merges of tokenizer.json ----------------------------------------------------------------------------------------
 
 
-def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
+def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: Findings) -> None:
     """The base's merges are all there, in their order, and no new merge can take their parts away first."""
     if before.get("type") != "BPE" or after.get("type") != "BPE":
         return
     merges: list[Merge] = [(left, right) for left, right in before["merges"]]
     rank: dict[Merge, int] = {(left, right): i for i, (left, right) in enumerate(after["merges"])}
-    made = {left + right for left, right in rank}
+    made, same = {left + right for left, right in rank}, pair.has_same_writing
     lost = [merge for merge in merges if merge not in rank]
     for left, right in lost:
         # Another form of file may have other ways to one piece; a piece without a way is lost.
-        certain = pair.has_same_writing or left + right not in made
-        found.add("base merges missing", _shown_merge(left, right), "is there", "is missing", certain=certain)
-    last, n_moved = -1, 0
-    for left, right in (merge for merge in merges if merge in rank):
-        place = rank[left, right]
-        if place < last:
-            n_moved += 1
-            values = "in its place", "before merges that it came after"
-            found.add("base merges moved", _shown_merge(left, right), *values, certain=pair.has_same_writing)
-        last = max(last, place)
+        row = (f"merge {left!r} + {right!r}", "is there", "is missing")
+        found.add("base merges missing", [row], certain=same or left + right not in made)
+    last = -1
+    moved: list[Merge] = []
+    for merge in (merge for merge in merges if merge in rank):
+        if rank[merge] < last:
+            moved.append(merge)
+        last = max(last, rank[merge])
+    rows = [(f"merge {a!r} + {b!r}", "in its place", "before merges that it came after") for a, b in moved]
+    found.add("base merges moved", rows, certain=same)
     ahead = _ahead(pair, {*merges}, rank, last)
-    for left, right in ahead:
-        values = "no such merge", f"merge {rank[left, right]:,}, before the base's last ({last:,})"
-        kind = "new merges without target characters come before base merges"
-        found.add(kind, _shown_merge(left, right), *values, certain=pair.has_same_writing)
-    found.compared |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
-    found.compared |= {"n_merges_moved": n_moved, "n_new_merges_ahead": len(ahead)}
-
-
-def _shown_merge(left: str, right: str) -> str:
-    return f"merge {left!r} + {right!r}"
+    where = f", before the base's last ({last:,})"
+    rows = [(f"merge {a!r} + {b!r}", "no such merge", f"merge {rank[a, b]:,}{where}") for a, b in ahead]
+    found.add("new merges without target characters come before base merges", rows, certain=same)
+    found.counts |= {"n_base_merges": len(merges), "n_merges": len(rank), "n_merges_lost": len(lost)}
+    found.counts |= {"n_merges_moved": len(moved), "n_new_merges_ahead": len(ahead)}
 
 
 def _ahead(pair: Pair, known: set[Merge], rank: Mapping[Merge, int], last: int) -> list[Merge]:
@@ -177,28 +148,29 @@ def _is_target(pair: Pair, piece: str) -> bool:
 # --- The publisher's forms -------------------------------------------------------------------------------------------
 
 
-def _compare_models(pair: Pair, before: Any, after: Any, found: _Findings) -> None:
+def _compare_models(pair: Pair, before: Any, after: Any, found: Findings) -> None:
     """The pieces of a .model begin with the base's, and new ones that other text can hold score below all of them."""
     for spec, names in _MODEL_FIELDS.items():
         for name in names:
-            old, new = (getattr(getattr(model, spec), name) for model in (before, after))
-            found.setting(f"tokenizer.model: {name}", _short(old), _short(new), certain=True)
+            old, new = (_short(getattr(getattr(model, spec), name)) for model in (before, after))
+            _note(found, f"tokenizer.model: {name}", old, new)
     n = len(before.pieces)
     was, now = ([(piece.piece, piece.type, piece.score) for piece in model.pieces[:n]] for model in (before, after))
     changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue=None)) if a != b]
-    for index, a, b in changed:
-        what = f"tokenizer.model: piece {index} (piece, type, score)"
-        found.add("pieces of tokenizer.model changed", what, str(a), str(b), certain=True)
+    found.add(
+        "pieces of tokenizer.model changed",
+        [(f"tokenizer.model: piece {i} (piece, type, score)", a, b) for i, a, b in changed],
+    )
     lowest = min((score for _, kind, score in was if kind == NORMAL), default=0.0)
     added = [piece for piece in after.pieces[n:] if piece.type == NORMAL and len(piece.piece) > 1]
     high = [piece for piece in added if piece.score >= lowest]
     harmful = [piece for piece in high if not _is_target(pair, piece.piece)]
-    for piece in harmful:
-        values = f"lowest score {lowest:g}", f"score {piece.score:g}"
-        kind = "new pieces of tokenizer.model without target characters do not score below the base's"
-        found.add(kind, f"tokenizer.model: {piece.piece!r}", *values, certain=True)
-    found.compared |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
-    found.compared |= {"n_model_pieces_not_below_without_target": len(harmful)}
+    found.add(
+        "new pieces of tokenizer.model without target characters do not score below the base's",
+        [(f"tokenizer.model: {p.piece!r}", f"lowest score {lowest:g}", f"score {p.score:g}") for p in harmful],
+    )
+    found.counts |= {"n_model_pieces_changed": len(changed), "n_model_pieces_not_below": len(high)}
+    found.counts |= {"n_model_pieces_not_below_without_target": len(harmful)}
 
 
 def _short(value: Any) -> Any:
@@ -206,26 +178,12 @@ def _short(value: Any) -> Any:
     return f"{len(value):,} bytes, sha256 {hashlib.sha256(value).hexdigest()}" if isinstance(value, bytes) else value
 
 
-def _compare_ranks(before: Mapping[bytes, int], after: Mapping[bytes, int], found: _Findings) -> None:
-    changed = [token for token, rank in before.items() if after.get(token) != rank]
-    for token in changed:
-        now = after.get(token)
-        values = str(before[token]), "no rank" if now is None else str(now)
-        found.add("ranks changed", f"rank file: {token!r}", *values, certain=True)
-    found.compared["n_ranks_changed"] = len(changed)
-
-
-def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: _Findings) -> None:
-    for name in ("pattern", "default_num_special_tokens", "version"):
-        old, new = before["config"].get(name), after["config"].get(name)
-        found.setting(f"tekken.json: {name}", old, new, certain=True)
-    found.setting(
-        "tekken.json: special_tokens", before.get("special_tokens"), after.get("special_tokens"), certain=True
-    )
-    n_used = before["config"]["default_vocab_size"] - before["config"]["default_num_special_tokens"]
+def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: Findings) -> None:
+    old, new = ({**value["config"], "special_tokens": value.get("special_tokens")} for value in (before, after))
+    for name in ("pattern", "default_num_special_tokens", "version", "special_tokens"):
+        _note(found, f"tekken.json: {name}", old.get(name), new.get(name))
+    n_used = old["default_vocab_size"] - old["default_num_special_tokens"]
     was, now = ([entry["token_bytes"] for entry in value["vocab"][:n_used]] for value in (before, after))
-    changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now)) if a != b]
-    for rank, a, b in changed:
-        values = str(a), "no token" if b is None else str(b)
-        found.add("ranks changed", f"tekken.json: rank {rank} (base64)", *values, certain=True)
-    found.compared["n_ranks_changed"] = len(changed)
+    changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue="no token")) if a != b]
+    found.add("ranks changed", [(f"tekken.json: rank {i} (base64)", a, b) for i, a, b in changed])
+    found.counts["n_ranks_changed"] = len(changed)

@@ -3,18 +3,17 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.load import TEMPLATE_FOLDER
-from vocabopt.verification.checks import Check, Example, NotChecked, first_examples
-from vocabopt.verification.checks_vocabulary import names_of
-from vocabopt.verification.pair import Pair
+from vocabopt.verification.checks import Findings, not_checked
+from vocabopt.verification.pair import Pair, names_of
+from vocabopt.verification.record import Check
 
 TEMPLATES = "Chat templates render the same"
 
@@ -42,68 +41,40 @@ _TOOLS = [
 ]
 
 
-class Templates(Check, frozen=True, kw_only=True):
-    """n_templates: of either. n_rendered: renderings. lone: which of the two is a lone file without templates."""
-
-    name: str = TEMPLATES
-    n_base: int
-    n_new: int
-    n_rendered: int
-    n_different: int
-    names: tuple[str, ...]
-    lone: Literal["BASE", "NEW"] | None
-
-
 def chat_templates(pair: Pair) -> Check:
     """Every chat template of either, by name, rendered for a few conversations."""
     before, after = _templates(pair.base), _templates(pair.new)
     if not before and not after:
-        return NotChecked(name=TEMPLATES, reason="neither has a chat template")
-    wrong: list[Example] = []
-    doubtful: list[Example] = []
-    n_rendered = 0
+        return not_checked(TEMPLATES, "neither has a chat template")
+    found, n_rendered = Findings(), 0
     for name in sorted(before.keys() | after.keys()):
         if name not in before or name not in after:
-            example = Example(what=name, base=_has(name in before), new=_has(name in after))
             lacks = pair.new if name in before else pair.base
+            has, lacking = "has this template", "has no such template"
+            row = (name, has, lacking) if name in before else (name, lacking, has)
             # A lone file cannot say what template belongs to it.
-            (wrong if lacks.folder is not None else doubtful).append(example)
+            found.add("missing", [row], certain=lacks.folder is not None)
             continue
         for case in cases():
             n_rendered += 1
-            old, new = (
-                _render(template, names_of(tokenizer), case)
-                for template, tokenizer in ((before[name], pair.base), (after[name], pair.new))
-            )
+            old = _render(before[name], names_of(pair.base), case)
+            new = _render(after[name], names_of(pair.new), case)
             if old != new:
-                wrong.append(Example(what=f"{name}: {in_words(case)}", base=repr(old), new=repr(new)))
-    lone: Literal["BASE", "NEW"] | None = None
-    if doubtful:
+                found.add("differ", [(f"{name}: {in_words(case)}", repr(old), repr(new))])
+    summary = f"{len(before.keys() | after.keys()):,} templates, {n_rendered:,} renderings"
+    summary += f": {found.n_wrong:,} differ" if found.wrong else ""
+    if found.doubtful:
         lone = "BASE" if pair.base.folder is None else "NEW"
-    return Templates(
-        status="fail" if wrong else "warn" if doubtful else "pass",
-        n_base=len(before),
-        n_new=len(after),
-        n_rendered=n_rendered,
-        n_different=len(wrong),
-        names=tuple(sorted(before.keys() | after.keys())),
-        lone=lone,
-        examples=first_examples([*wrong, *doubtful]),
-    )
-
-
-def _has(value: bool) -> str:
-    return "has this template" if value else "has no such template"
+        summary += f"; {lone} is a lone file, which has none to compare with"
+    counts = {"n_base": len(before), "n_new": len(after), "n_rendered": n_rendered, "n_different": found.n_wrong}
+    return found.check(TEMPLATES, summary, counts)
 
 
 def _templates(tokenizer: Tokenizer) -> dict[str, str]:
     """Chat templates by name, "default" for the unnamed one; files of their own stand before tokenizer_config.json."""
     templates: dict[str, str] = {}
     for file in ("tokenizer_config.json", "chat_template.json"):
-        try:
-            value = json_value(tokenizer.companions.get(file, b"{}")).get("chat_template")
-        except ValueError:
-            continue
+        value = tokenizer.config(file).get("chat_template")
         if isinstance(value, str):
             templates["default"] = value
         elif value:
@@ -111,9 +82,8 @@ def _templates(tokenizer: Tokenizer) -> dict[str, str]:
             templates |= dict(pairs)
     for file, data in tokenizer.companions.items():
         if file.endswith(".jinja"):
-            in_folder = file.startswith(f"{TEMPLATE_FOLDER}/")
-            name = file.removeprefix(f"{TEMPLATE_FOLDER}/").removesuffix(".jinja") if in_folder else "default"
-            templates[name] = data.decode(errors="replace")
+            name = file.removeprefix(f"{TEMPLATE_FOLDER}/")
+            templates["default" if name == file else name.removesuffix(".jinja")] = data.decode(errors="replace")
     return templates
 
 

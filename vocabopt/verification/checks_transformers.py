@@ -8,7 +8,8 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,22 +21,11 @@ from vocabopt.errors import how_to_install
 from vocabopt.failures import encoded
 from vocabopt.merging.export import class_defaults, class_of_model
 from vocabopt.text.scripts import contains_target
-from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import Tokenizer
-from vocabopt.verification.checks import (
-    N_RELOADED_BYTES,
-    STATED,
-    Check,
-    Differences,
-    Example,
-    Findings,
-    NotChecked,
-    n_of_each,
-    one_of_each,
-)
+from vocabopt.verification.checks import Findings, not_checked
 from vocabopt.verification.checks_templates import cases, in_words
-from vocabopt.verification.checks_vocabulary import NAMES
-from vocabopt.verification.pair import Pair, difference, shown
+from vocabopt.verification.pair import NAMES, Pair, difference, shown
+from vocabopt.verification.record import Check
 from vocabopt.verification.text import Batch
 
 RELOAD = "transformers loads it with the same ids"
@@ -49,25 +39,15 @@ _SETTINGS = (
 _LONGEST = 10**20
 _AROUND, _OTHERS = "ids around a document", "other special tokens"
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_FACTS, _PROMPTS, _IDS, _LINES = "settings", "chat prompts", "ids of chat prompts", "lines"
+#: A kind of difference: what a class of transformers fills in and the new folder states.
+_STATED = "settings stated"
+_LINES = "lines"
+#: How much of --text and of --protect transformers is given; of the built-in lines all.
+N_RELOADED_BYTES = 500_000
 
 
-class Reload(Check, frozen=True, kw_only=True):
-    """n_not_compared: lines behind the first bytes of a text. n_base_as_well: the base's folder differs on them, too.
-
-    error: why the folder cannot be loaded.
-    """
-
-    name: str = RELOAD
-    n_not_compared: int = 0
-    n_lines: int = 0
-    n_different: int = 0
-    n_base_as_well: int = 0
-    error: str | None = None
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return {} if self.error is not None else super().counts
+#: A folder -> the tokenizer of transformers in it. Raises whatever transformers raises.
+Load = Callable[[Any], Any]
 
 
 @dataclass
@@ -76,15 +56,14 @@ class ReloadPass:
 
     pair: Pair
     documents: list[str] = field(default_factory=list)
-    n_bytes: dict[str, int] = field(default_factory=dict)
+    n_bytes: Counter[str] = field(default_factory=Counter)
     n_left: int = 0
 
     def see(self, batch: Batch) -> None:
         for document in batch.documents:
-            n_bytes = self.n_bytes.get(batch.role, 0)
-            if batch.role == "hard" or n_bytes < N_RELOADED_BYTES:
+            if batch.role == "hard" or self.n_bytes[batch.role] < N_RELOADED_BYTES:
                 self.documents.append(document)
-                self.n_bytes[batch.role] = n_bytes + len(document.encode())
+                self.n_bytes[batch.role] += len(document.encode())
             else:
                 self.n_left += 1
 
@@ -93,50 +72,40 @@ class ReloadPass:
         new = self.pair.new
         if (folder := _folder_of(new)) is None:
             what = "a file, not a folder" if new.folder is None else "a folder without tokenizer.json"
-            return NotChecked(name=RELOAD, reason=f"{new.name} is {what}")
-        with quiet():
-            auto = auto_tokenizer()
-            if auto is None:
-                return NotChecked(name=RELOAD, reason=f"transformers is not installed. {how_to_install('verify')}")
+            return not_checked(RELOAD, f"{new.name} is {what}")
+        found = Findings()
+        with _transformers() as load:
+            if load is None:
+                return not_checked(RELOAD, f"transformers is not installed. {how_to_install('verify')}")
             try:
-                found = _loaded_twice(auto, folder, new.full, self.documents)
+                wrong = _loaded_twice(load, folder, new.full, self.documents)
             except UnicodeEncodeError as error:
                 reason = f"transformers can neither open nor save what is not UTF-8: {error.object[:80]!r}"
-                return NotChecked(name=RELOAD, reason=reason)
+                return not_checked(RELOAD, reason)
             except Exception as error:  # loading fails in a hundred ways, each of them a finding
-                return Reload(status="fail", error=f"{type(error).__name__}: {str(error)[:200]}")
-            as_well = self._base_as_well(auto) if found else set()
-        n_wrong = sum(row[1] not in as_well for row in found)
-        return Reload(
-            status="fail" if n_wrong else "warn" if found else "pass",
-            n_not_compared=self.n_left,
-            n_lines=len(self.documents),
-            n_different=n_wrong,
-            n_base_as_well=len(found) - n_wrong,
-            examples=self._examples(found, as_well),
-        )
+                reason = f"cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
+                return found.check(RELOAD, reason, {}, status="fail")
+            as_well = self._base_as_well(load) if wrong else set()
+        for how, line, expected, ids in wrong:
+            own, loaded = difference(new, expected, new, ids)
+            row = (f"{how}: {shown(line)}", f"tokenizer.json: {own}", f"transformers: {loaded}")
+            found.add(how, [row], certain=line not in as_well)
+        counts = {"n_not_compared": self.n_left, "n_lines": len(self.documents), "n_different": found.n_wrong}
+        summary = f"{found.n_wrong:,} of {len(self.documents):,} lines differ from tokenizer.json"
+        summary += f"; {found.n_doubtful:,} on which the base's folder differs as well" if found.doubtful else ""
+        if self.n_left:
+            limit = f"behind the first {N_RELOADED_BYTES:,} bytes of --text or --protect"
+            summary += f" ({self.n_left:,} lines {limit} not compared)"
+        return found.check(RELOAD, summary, {**counts, "n_base_as_well": found.n_doubtful})
 
-    def _base_as_well(self, auto: Any) -> set[str]:
+    def _base_as_well(self, load: Load) -> set[str]:
         """Lines on which the base itself, loaded by transformers, does not give the ids of its tokenizer.json."""
         if (folder := _folder_of(self.pair.base)) is None:
             return set()
         try:
-            return {line for _, line, _, _ in _loaded_twice(auto, folder, self.pair.base.full, self.documents)}
+            return {line for _, line, _, _ in _loaded_twice(load, folder, self.pair.base.full, self.documents)}
         except Exception:  # as above; then the base excuses nothing
             return set()
-
-    def _examples(
-        self, found: Sequence[tuple[str, str, list[int], list[int]]], as_well: set[str]
-    ) -> tuple[Example, ...]:
-        """Of each way to load one first, and those that are NEW's alone before those that the base has as well."""
-        kinds: dict[tuple[bool, str], list[Example]] = {}
-        for row in found:
-            kinds.setdefault((row[1] in as_well, row[0]), []).append(self._example(*row))
-        return one_of_each(kinds[kind] for kind in sorted(kinds))
-
-    def _example(self, how: str, line: str, expected: list[int], found: list[int]) -> Example:
-        ids = difference(self.pair.new, expected, self.pair.new, found)
-        return Example(what=f"{how}: {shown(line)}", base=f"tokenizer.json: {ids[0]}", new=f"transformers: {ids[1]}")
 
 
 def _folder_of(tokenizer: Tokenizer) -> Path | None:
@@ -146,35 +115,20 @@ def _folder_of(tokenizer: Tokenizer) -> Path | None:
     return folder if is_there else None
 
 
-def auto_tokenizer() -> Any | None:
-    """AutoTokenizer; None where transformers is not installed."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        return None
-    return AutoTokenizer
-
-
-def load(auto: Any, folder: Path) -> Any:
-    """A folder's tokenizer as AutoTokenizer, `auto`, makes it. Raises whatever transformers raises."""
-    # Code that a folder brings along is not run; asked for nothing, transformers would ask the user.
-    return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-
-
 def _loaded_twice(
-    auto: Any, folder: Path, tokenizer: tokenizers.Tokenizer, documents: Sequence[str]
+    load: Load, folder: Path, tokenizer: tokenizers.Tokenizer, documents: Sequence[str]
 ) -> list[tuple[str, str, list[int], list[int]]]:
     """Documents that transformers encodes otherwise: how, the document, ids of tokenizer.json, ids found."""
     texts = list(documents)
     wrong: dict[str, tuple[str, str, list[int], list[int]]] = {}
     with tempfile.TemporaryDirectory() as again:
-        loaded = load(auto, folder)
+        loaded = load(folder)
         loaded.save_pretrained(again)
         expected = {
             special: [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
             for special in (False, True)
         }
-        for how, each in (("loaded", loaded), ("saved and loaded", load(auto, Path(again)))):
+        for how, each in (("loaded", loaded), ("saved and loaded", load(Path(again)))):
             for special in (False, True):
                 found = each(texts, add_special_tokens=special)["input_ids"]
                 for line, a, b in zip(texts, expected[special], found, strict=True):
@@ -184,44 +138,36 @@ def _loaded_twice(
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings, no logging and no progress from transformers, which speaks when it is imported."""
+def _transformers() -> Iterator[Load | None]:
+    """What loads a folder as AutoTokenizer does; None where transformers is not installed.
+
+    No warnings, no logging and no progress meanwhile: it speaks when it is imported.
+    """
     variable = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
-    before = os.environ.get(variable)
+    before, disabled = os.environ.get(variable), logging.root.manager.disable
     os.environ[variable] = "1"
-    disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            yield _auto_tokenizer()
     finally:
         logging.disable(disabled)
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
+        del os.environ[variable]
+        os.environ.update({} if before is None else {variable: before})
+
+
+def _auto_tokenizer() -> Load | None:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        return None
+    # Code that a folder brings along is not run; asked for nothing, transformers would ask the user.
+    options = {"local_files_only": True, "trust_remote_code": False}
+    return lambda folder: AutoTokenizer.from_pretrained(str(folder), **options)
 
 
 # --- As loaded --------------------------------------------------------------------------------------------------------
-
-
-class Loaded(Differences, frozen=True, kw_only=True):
-    """class_name: of the base's tokenizer in transformers.
-
-    n_lines_base_departs: lines on which the base's folder is loaded otherwise than its own files say.
-    """
-
-    name: str = LOADED
-    n_prompts: int
-    n_lines_base_departs: int
-    class_name: str
-
-    @property
-    def counts(self) -> dict[str, int]:
-        n_different = sum(self.wrong.values())
-        departs = {"n_lines_base_departs": self.n_lines_base_departs}
-        return {"n_prompts": self.n_prompts, "n_different": n_different, **departs}
 
 
 def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
@@ -230,67 +176,55 @@ def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
     Args:
         documents: those on which BASE, as it is loaded, is compared with its own tokenizer.json.
     """
-    base, new = pair.base, pair.new
-    if base.folder is None or new.folder is None:
-        lone = base if base.folder is None else new
-        return NotChecked(name=LOADED, reason=f"{lone.source}: no folder for transformers to load")
-    with quiet():
-        auto = auto_tokenizer()
-        if auto is None:
-            return NotChecked(name=LOADED, reason="transformers is not installed")
-        before, after = (_loaded_or_why(auto, folder) for folder in (base.folder, new.folder))
-        for tokenizer, value in ((base, before), (new, after)):
-            if isinstance(value, str):
-                return NotChecked(name=LOADED, reason=f"{tokenizer.source} cannot be loaded ({value})")
-        found = Findings()
+    base, found, loaded = pair.base, Findings(), []
+    for side in (pair.base, pair.new):
+        if side.folder is None:
+            return not_checked(LOADED, f"{side.source}: no folder for transformers to load")
+    with _transformers() as load:
+        if load is None:
+            return not_checked(LOADED, "transformers is not installed")
+        for side in (pair.base, pair.new):
+            try:
+                loaded.append(load(side.folder))
+            except Exception as error:  # loading fails in a hundred ways
+                reason = f"{side.source} cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
+                return not_checked(LOADED, reason)
+        before, after = loaded
         _compare_facts(pair, before, after, found)
         n_prompts = _compare_prompts(pair, before, after, found)
-        n_departing = _departures(base, before, documents, found)
-    return Loaded(
-        status=found.status,
-        n_prompts=n_prompts,
-        n_lines_base_departs=n_departing,
-        wrong=n_of_each(found.wrong),
-        doubtful=n_of_each(found.doubtful),
-        class_name=type(before).__name__,
-        examples=found.examples,
-    )
-
-
-def _loaded_or_why(auto: Any, folder: Path) -> Any:
-    try:
-        return load(auto, folder)
-    except Exception as error:  # loading fails in a hundred ways
-        return f"{type(error).__name__}: {str(error)[:200]}"
+        _compare_with_own_files(base, before, documents, found)
+    notes = [f"{n:,} {kind} differ" for kind, n in found.wrong.items()]
+    if departing := [f"{n:,} {kind}" for kind, n in found.doubtful.items() if kind != _STATED]:
+        notes.append(
+            f"{', '.join(departing)}: transformers loads the base's folder otherwise than the base's own files say, "
+            "and the new folder follows the files, as it should"
+        )
+    if n := found.doubtful.get(_STATED):
+        notes.append(f"{n:,} {_STATED} as the base's class has them in other versions of transformers")
+    if not notes:
+        notes = [f"settings, special tokens and {n_prompts:,} chat prompts as {type(before).__name__} has them"]
+    counts = {"n_prompts": n_prompts, "n_different": found.n_wrong}
+    return found.check(LOADED, "; ".join(notes), counts | {"n_lines_base_departs": found.doubtful.get(_LINES, 0)})
 
 
 def _compare_facts(pair: Pair, before: Any, after: Any, found: Findings) -> None:
     old, new = _facts(before), _facts(after)
-    config, stated = _config(pair.base)
+    config = pair.base.config("tokenizer_config.json")
+    # What the class that BASE's folder names fills in.
+    stated = class_defaults(str(config.get("tokenizer_class") or class_of_model(pair.base.model_config)))
     for name in (name for name in old if old[name] != new[name]):
         # What the base's class fills in differs between versions of transformers: the new folder states it.
         value = new[name][0] if name in NAMES else new[name]
+        row = (name, old[name], new[name])
         if name in stated and name not in config and value == stated[name]:
-            found.add(STATED, name, old[name], new[name], certain=False)
+            found.add(_STATED, [row], certain=False)
             continue
         is_base_otherwise = name == _AROUND and pair.base.encodes_as_json and pair.base.full.encode("").ids != old[name]
         if name == _OTHERS and pair.base.written == "tokenizer.model":
             # transformers calls user-defined symbols special, and leaves them out of text; sentencepiece does not.
-            special = {token["content"] for token in pair.base.added.values() if token.get("special")}
+            special = {token["content"] for token in pair.base.added_tokens if token.get("special")}
             is_base_otherwise = special.isdisjoint({*old[name]} ^ {*new[name]})
-        found.add(_FACTS, name, old[name], new[name], certain=not is_base_otherwise)
-
-
-def _config(base: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """tokenizer_config.json of BASE's folder, and what the class that it names fills in."""
-    try:
-        config = json_value(base.companions.get("tokenizer_config.json", b"{}"))
-    except ValueError:
-        config = {}
-    if not isinstance(config, dict):
-        config = {}
-    named = config.get("tokenizer_class") or class_of_model(base.model_config)
-    return config, class_defaults(str(named))
+        found.add("settings", [row], certain=not is_base_otherwise)
 
 
 def _facts(loaded: Any) -> dict[str, Any]:
@@ -310,7 +244,7 @@ def _compare_prompts(pair: Pair, before: Any, after: Any, found: Findings) -> in
     for case in cases():
         old, new = (_prompt(loaded, case) for loaded in (before, after))
         if old != new:
-            found.add(_PROMPTS, in_words(case), repr(old), repr(new), certain=True)
+            found.add("chat prompts", [(in_words(case), repr(old), repr(new))])
         is_judged = not pair.new_ids or (bool(pair.scripts) and not contains_target(old, pair.scripts))
         # A template can hold half a character, for which no library has ids.
         if old != new or not is_judged or _HALF_CHARACTER.search(old):
@@ -319,7 +253,8 @@ def _compare_prompts(pair: Pair, before: Any, after: Any, found: Findings) -> in
         if ids != new_ids:
             base = pair.base
             certain = not base.encodes_as_json or base.full.encode(old, add_special_tokens=False).ids == ids
-            found.add(_IDS, f"{in_words(case)}: {shown(old)}", *pair.show(ids, new_ids), certain=certain)
+            row = (f"{in_words(case)}: {shown(old)}", *pair.show(ids, new_ids))
+            found.add("ids of chat prompts", [row], certain=certain)
     return len(cases())
 
 
@@ -332,17 +267,14 @@ def _prompt(loaded: Any, case: Mapping[str, Any]) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def _departures(base: Tokenizer, loaded: Any, documents: Sequence[str], found: Findings) -> int:
-    """Lines on which BASE as it is loaded gives other ids than its own tokenizer.json; how many there are."""
+def _compare_with_own_files(base: Tokenizer, loaded: Any, documents: Sequence[str], found: Findings) -> None:
+    """Lines on which BASE as it is loaded gives other ids than its own tokenizer.json."""
     if not base.encodes_as_json or not documents:
-        return 0
+        return
     texts = list(documents)
     expected = [encoding.ids for encoding in encoded(base.full, texts, base.source)]
     given = loaded(texts, add_special_tokens=False)["input_ids"]
-    n = 0
     for line, ids, other in zip(texts, expected, given, strict=True):
         if ids != other:
-            n += 1
             own, as_is = difference(base, ids, base, list(other))
-            found.add(_LINES, shown(line), f"as loaded: {as_is}", f"its {base.written}: {own}", certain=False)
-    return n
+            found.add(_LINES, [(shown(line), f"as loaded: {as_is}", f"its {base.written}: {own}")], certain=False)

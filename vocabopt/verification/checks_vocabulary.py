@@ -4,16 +4,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from vocabopt.text.scripts import contains_target
-from vocabopt.text.utf8 import json_value
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Kind
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
-from vocabopt.verification.checks import N_EXAMPLES, Check, Example, NotChecked, first_examples
-from vocabopt.verification.pair import Pair
+from vocabopt.verification.checks import Findings, not_checked
+from vocabopt.verification.pair import NAMES, Pair, names_of
+from vocabopt.verification.record import Check, Status
 
 BASE_IDS = "Base ids spell the same pieces, and new ids follow them"
 SPECIAL_TOKENS = "Special tokens are unchanged"
@@ -24,89 +22,54 @@ REACHABILITY = "Every new token comes from its own text"
 
 #: Flags of an added token that decide where in a text it is found.
 _MATCHING_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
-#: Roles of special tokens in tokenizer_config.json.
-NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 #: The forms in which single pieces can be encoded, and what they are called in the names of counts.
 _PIECE_FORMS: Mapping[Kind, str] = {"tokenizer.json": "json", "tokenizer.model": "model"}
+_NO_FORM = "there is no form in which single pieces can be encoded"
 
 
-class BaseIds(Check, frozen=True, kw_only=True):
-    """n_base, n_new: ids. n_changed: of the base. n_out_of_order: new ones, holes included."""
-
-    name: str = BASE_IDS
-    n_base: int
-    n_new: int
-    n_changed: int
-    n_out_of_order: int
-
-
-def base_ids(pair: Pair) -> BaseIds:
+def base_ids(pair: Pair) -> Check:
     """Every id of BASE spells in NEW what it did; the ids that BASE lacks follow its last without a hole."""
-    before, after = pair.base.spelling, pair.new.spelling
+    before, after, new, found = pair.base.spelling, pair.new.spelling, pair.new_ids, Findings()
     changed = [index for index in before if after.get(index) != before[index]]
-    expected = range(pair.base.n_tokens, pair.base.n_tokens + len(pair.new_ids))
-    strays = sorted({*pair.new_ids} ^ {*expected})
-    examples = [
-        *(Example(what=f"id {i}", base=repr(before[i]), new=_or_none(after.get(i))) for i in changed),
-        *(Example(what=f"new id {i}", base="no token", new=repr(after[i]) if i in after else "a hole") for i in strays),
-    ]
-    return BaseIds(
-        status="fail" if changed or strays else "pass",
-        n_base=len(before),
-        n_new=len(pair.new_ids),
-        n_changed=len(changed),
-        n_out_of_order=len(strays),
-        examples=first_examples(examples),
-    )
+    found.add("changed", [(f"id {i}", repr(before[i]), _or_none(after.get(i))) for i in changed])
+    strays = sorted({*new} ^ {*range(pair.base.n_tokens, pair.base.n_tokens + len(new))})
+    found.add("stray", [(f"new id {i}", "no token", repr(after[i]) if i in after else "a hole") for i in strays])
+    summary = f"{len(before):,} ids of the base, {len(new):,} new ones"
+    if found.wrong:
+        summary += f": {len(changed):,} changed, {len(strays):,} out of order or missing"
+    counts = {"n_base": len(before), "n_new": len(new), "n_changed": len(changed), "n_out_of_order": len(strays)}
+    return found.check(BASE_IDS, summary, counts)
 
 
 def _or_none(piece: str | None) -> str:
     return "no token" if piece is None else repr(piece)
 
 
-class SpecialTokens(Check, frozen=True, kw_only=True):
-    """n_base, n_new: added tokens of the base, and those it lacks. n_matched_otherwise: found by other rules."""
-
-    name: str = SPECIAL_TOKENS
-    n_base: int
-    n_changed: int
-    n_matched_otherwise: int
-    n_new: int
-
-
-def special_tokens(pair: Pair) -> SpecialTokens:
+def special_tokens(pair: Pair) -> Check:
     """Added, control and user-defined tokens keep content, id and flags; bos_token and its like keep their names."""
-    wrong: list[Example] = []
-    doubtful: list[Example] = []
-    for index, token in pair.base.added.items():
-        if (now := pair.new.added.get(index)) is None or _identity(now) != _identity(token):
-            wrong.append(_token_example(index, token, now))
+    before, after, found = pair.base.added, pair.new.added, Findings()
+    more = after.keys() - before.keys()
+    for index, token in before.items():
+        now, row = after.get(index, {}), (f"id {index}", _shown_token(token), _shown_token(after.get(index)))
+        if (token["content"], bool(token.get("special"))) != (now.get("content"), bool(now.get("special"))):
+            found.add("tokens", [row])
         elif any(bool(token.get(flag)) != bool(now.get(flag)) for flag in _MATCHING_FLAGS):
-            (wrong if pair.has_same_writing else doubtful).append(_token_example(index, token, now))
-    more = {index: token for index, token in pair.new.added.items() if index not in pair.base.added}
+            found.add("flags", [row], certain=pair.has_same_writing)
     # A piece of the base that has become an added token is taken out of text everywhere.
-    wrong += [_token_example(i, None, token) for i, token in more.items() if i in pair.base.spelling]
-    named, named_now = names_of(pair.base), names_of(pair.new)
-    if named and named_now:
-        for name in (name for name in NAMES if named.get(name) is not None):
-            if named_now.get(name) != named[name]:
-                wrong.append(Example(what=name, base=repr(named[name]), new=_or_none(named_now.get(name))))
-    return SpecialTokens(
-        status="fail" if wrong else "warn" if doubtful else "pass",
-        n_base=len(pair.base.added),
-        n_changed=len(wrong),
-        n_matched_otherwise=len(doubtful),
-        n_new=sum(index not in pair.base.spelling for index in more),
-        examples=first_examples([*wrong, *doubtful]),
-    )
-
-
-def _identity(token: Mapping[str, Any]) -> tuple[str, bool]:
-    return token["content"], bool(token.get("special"))
-
-
-def _token_example(index: int, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Example:
-    return Example(what=f"id {index}", base=_shown_token(before), new=_shown_token(after))
+    taken = sorted(more & pair.base.spelling.keys())
+    found.add("pieces", [(f"id {index}", _shown_token(None), _shown_token(after[index])) for index in taken])
+    named, now_named = names_of(pair.base), names_of(pair.new)
+    if named and now_named:
+        lost = [name for name in NAMES if named.get(name) is not None and named[name] != now_named.get(name)]
+        found.add("names", [(name, repr(named[name]), _or_none(now_named.get(name))) for name in lost])
+    n_new = len(more) - len(taken)
+    summary = f"special and added tokens: {len(before):,}"
+    summary += f", in the new one {n_new:,} more" if n_new else ""
+    summary += f"; {found.n_wrong:,} changed" if found.wrong else ""
+    if n := found.n_doubtful:
+        summary += f"; {n:,} are matched by other rules, as another form of file has them"
+    counts = {"n_base": len(before), "n_changed": found.n_wrong, "n_matched_otherwise": n, "n_new": n_new}
+    return found.check(SPECIAL_TOKENS, summary, counts)
 
 
 def _shown_token(token: Mapping[str, Any] | None) -> str:
@@ -116,30 +79,7 @@ def _shown_token(token: Mapping[str, Any] | None) -> str:
     return f"{token['content']!r} ({', '.join(flags) or 'plain'})"
 
 
-def names_of(tokenizer: Tokenizer) -> dict[str, str | None]:
-    """bos_token and its like, as tokenizer_config.json or special_tokens_map.json name them; {} without these files."""
-    names: dict[str, str | None] = {}
-    for file in ("special_tokens_map.json", "tokenizer_config.json"):
-        try:
-            config = json_value(tokenizer.companions.get(file, b"{}"))
-        except ValueError:
-            continue
-        for name in NAMES:
-            if config.get(name) is not None:
-                value = config[name]
-                names[name] = value.get("content") if isinstance(value, dict) else value
-    return names
-
-
-class Spelling(Check, frozen=True, kw_only=True):
-    """n_twice: spellings of new tokens that another token has."""
-
-    name: str = SPELLING
-    n_new: int
-    n_twice: int
-
-
-def spelling(pair: Pair) -> Spelling:
+def spelling(pair: Pair) -> Check:
     """A new token has bytes of its own: no token of the base, no other new one and no special token has the same."""
     owners: dict[bytes, list[int]] = {}
     for index in pair.new.spelling:
@@ -147,250 +87,153 @@ def spelling(pair: Pair) -> Spelling:
         text = token["content"].encode() if token is not None else pair.new.texts.get(index)
         if text is not None:
             owners.setdefault(text, []).append(index)
-    new = {*pair.new_ids}
-    twice = {text: sorted(ids) for text, ids in owners.items() if len(ids) > 1 and not new.isdisjoint(ids)}
-    return Spelling(
-        status="fail" if twice else "pass",
-        n_new=len(new),
-        n_twice=len(twice),
-        examples=first_examples(
-            Example(
-                what=repr(text.decode(errors="backslashreplace")),
-                base=pair.base.show([index for index in ids if index in pair.base.spelling]) or "no token",
-                new=pair.new.show(ids),
-            )
-            for text, ids in sorted(twice.items(), key=lambda item: item[1])
-        ),
-    )
+    new, found = {*pair.new_ids}, Findings()
+    twice = [(sorted(ids), text) for text, ids in owners.items() if len(ids) > 1 and not new.isdisjoint(ids)]
+    for ids, text in sorted(twice):
+        old = pair.base.show([index for index in ids if index in pair.base.spelling])
+        found.add("twice", [(repr(text.decode(errors="backslashreplace")), old or "no token", pair.new.show(ids))])
+    summary = f"{len(twice):,} of {len(new):,} new tokens" if twice else f"{len(new):,} new tokens"
+    return found.check(SPELLING, summary, {"n_new": len(new), "n_twice": len(twice)})
 
 
-class LlamaCpp(Check, frozen=True, kw_only=True):
-    """before, after: the hashes by which llama.cpp's converter knows a pre-tokenizer.
+def llama_cpp(pair: Pair) -> Check:
+    """The ids by which convert_hf_to_gguf.py of llama.cpp recognises a pre-tokenizer.
 
-    is_used: for byte-level tokenizers only. has_target: its fixed text holds what the new tokens are for.
+    With special tokens, as the converter has it; without them where sentencepiece encodes for one of the two. It
+    matters for byte-level tokenizers only.
     """
-
-    name: str = LLAMA_CPP
-    n_changed: int
-    before: str
-    after: str
-    is_used: bool
-    has_target: bool
-
-
-def llama_cpp_hash(ids: list[int]) -> str:
-    """What llama.cpp's converter computes from the ids of `LLAMA_CPP_TEXT`, special tokens included."""
-    return hashlib.sha256(str(ids).encode()).hexdigest()
-
-
-def llama_cpp(pair: Pair) -> LlamaCpp:
-    """The ids by which convert_hf_to_gguf.py of llama.cpp recognises a pre-tokenizer."""
-    before, after = _ids_of_llama_cpp_text(pair)
-    is_used, is_changed = pair.base.is_byte_level, before != after
-    has_target = not pair.scripts or contains_target(LLAMA_CPP_TEXT, pair.scripts)
-    examples: tuple[Example, ...] = ()
-    if is_used and is_changed:
-        base, new = pair.show(before, after)
-        examples = (Example(what="llama.cpp's fixed text", base=base, new=new),)
-    return LlamaCpp(
-        status="pass" if not examples else "warn" if has_target else "fail",
-        n_changed=int(is_changed),
-        before=llama_cpp_hash(before),
-        after=llama_cpp_hash(after),
-        is_used=is_used,
-        has_target=has_target,
-        examples=examples,
-    )
-
-
-def _ids_of_llama_cpp_text(pair: Pair) -> tuple[list[int], list[int]]:
-    """With special tokens, as the converter has it; without them where sentencepiece encodes for one of the two."""
     if pair.base.encodes_as_json and pair.new.encodes_as_json:
-        return pair.base.full.encode(LLAMA_CPP_TEXT).ids, pair.new.full.encode(LLAMA_CPP_TEXT).ids
-    view = pair.views[0]
-    return view.base.encode([LLAMA_CPP_TEXT])[0], view.new.encode([LLAMA_CPP_TEXT])[0]
+        before, after = (side.full.encode(LLAMA_CPP_TEXT).ids for side in (pair.base, pair.new))
+    else:
+        before, after = (side.encode([LLAMA_CPP_TEXT])[0] for side in (pair.views[0].base, pair.views[0].new))
+    old, new = (hashlib.sha256(str(ids).encode()).hexdigest()[:16] for ids in (before, after))
+    is_used, has_target = pair.base.is_byte_level, not pair.scripts or contains_target(LLAMA_CPP_TEXT, pair.scripts)
+    found, summary = Findings(), f"hash {new}..."
+    if before == after:
+        summary += f" as before{'' if is_used else '; not used for SentencePiece tokenizers'}"
+    elif not is_used:
+        summary += " differs, and is not used for SentencePiece tokenizers"
+    else:
+        found.add("hash", [("llama.cpp's fixed text", *pair.show(before, after))], certain=not has_target)
+        summary += f", before {old}...: "
+        summary += (
+            "its fixed text holds what the new tokens are for. Add the new hash to get_vocab_base_pre in "
+            "convert_hf_to_gguf.py, with the name the base has there (its tokenizer.ggml.pre)"
+            if has_target
+            else "the converter would not know it, or take it for another"
+        )
+    return found.check(LLAMA_CPP, summary, {"n_changed": int(before != after)})
 
 
 # --- Single pieces ----------------------------------------------------------------------------------------------------
 
 
-class BaseTally(msgspec.Struct, frozen=True, kw_only=True):
-    """Base pieces that their own text gave in one form; n_broken: it gives them no more."""
-
-    n_judged: int
-    n_broken: int
-
-
-class NewTally(msgspec.Struct, frozen=True, kw_only=True):
-    """New tokens in one form. n_unreachable: not given by their own text; reachable ones are built through
-    n_steps_unreachable of them, n_lost are of no use.
-    """
-
-    n_judged: int
-    n_unreachable: int
-    n_steps_unreachable: int
-    n_lost: int
-
-
-def _by_form(forms: Mapping[Kind, BaseTally] | Mapping[Kind, NewTally]) -> dict[str, int]:
-    """Counts of single pieces, under the names that verify.json has for them."""
-    return {
-        f"{name}_{_PIECE_FORMS[kind]}": getattr(tally, name)
-        for kind, tally in forms.items()
-        for name in tally.__struct_fields__
-    }
-
-
-class Pieces(Check, frozen=True, kw_only=True):
-    """forms: the base's pieces by the form that they were encoded in."""
-
-    name: str = BASE_PIECES
-    forms: Mapping[Kind, BaseTally]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return _by_form(self.forms)
+def _by_form(forms: Mapping[Kind, tuple[int, int]], what: str) -> str:
+    """How many of the pieces judged, forms with the same numbers together."""
+    said: dict[str, list[str]] = {}
+    for kind, (n_bad, n_judged) in forms.items():
+        said.setdefault(f"{n_bad:,} of {n_judged:,} {what}", []).append(kind)
+    return "; ".join(f"{text} ({', '.join(kinds)})" for text, kinds in said.items())
 
 
 def base_pieces(pair: Pair) -> Check:
-    """Tokens of the base that their own text (no dummy prefix) gave before, and does not give any more."""
-    forms: dict[Kind, BaseTally] = {}
-    examples: list[Example] = []
-    for kind in (kind for kind in _PIECE_FORMS if kind in pair.base.bare and kind in pair.new.bare):
-        texts = _whole_texts(pair.base)
-        old, new = (tokenizer.bare[kind].encode([*texts.values()]) for tokenizer in (pair.base, pair.new))
-        judged = [(text, a, b) for (index, text), a, b in zip(texts.items(), old, new, strict=True) if a == [index]]
-        if kind == "tokenizer.json":
-            judged += _cut_before_and_after(pair)
-        broken = [row for row in judged if row[1] != row[2]]
-        forms[kind] = BaseTally(n_judged=len(judged), n_broken=len(broken))
-        for text, a, b in broken[:N_EXAMPLES]:
-            base_shown, new_shown = pair.show(a, b)
-            examples.append(Example(what=f"{kind}: {text!r}", base=base_shown, new=new_shown))
+    """Tokens of the base that their own text (no dummy prefix) gave before, and does not give any more.
+
+    Pieces that are cut inside a character, which have no text of their own, are judged by merges alone.
+    """
+    base, new, found = pair.base, pair.new, Findings()
+    counts: dict[str, int] = {}
+    forms: dict[Kind, tuple[int, int]] = {}
+    for kind in (kind for kind in _PIECE_FORMS if kind in base.bare and kind in new.bare):
+        sources = [(base.whole_texts, base.bare[kind], new.bare[kind])]
+        if kind == "tokenizer.json" and base.by_merges is not None and new.by_merges is not None:
+            cut = {index: base.spelling[index] for index in base.cut_ids}
+            sources.append((cut, base.by_merges, new.by_merges))
+        n_judged, broken = 0, []
+        for texts, before, after in sources:
+            old, now = (encoder.encode([*texts.values()]) for encoder in (before, after))
+            judged = [(text, a, b) for (index, text), a, b in zip(texts.items(), old, now, strict=True) if a == [index]]
+            n_judged += len(judged)
+            broken += [row for row in judged if row[1] != row[2]]
+        found.add(kind, ((f"{kind}: {text!r}", *pair.show(a, b)) for text, a, b in broken), len(broken))
+        forms[kind] = len(broken), n_judged
+        counts |= {f"n_judged_{_PIECE_FORMS[kind]}": n_judged, f"n_broken_{_PIECE_FORMS[kind]}": len(broken)}
     if not forms:
-        return NotChecked(name=BASE_PIECES, reason=_NO_FORM)
-    is_broken = any(tally.n_broken for tally in forms.values())
-    return Pieces(status="fail" if is_broken else "pass", forms=forms, examples=first_examples(examples))
-
-
-_NO_FORM = "there is no form in which single pieces can be encoded"
-
-
-def _cut_before_and_after(pair: Pair) -> list[tuple[str, list[int], list[int]]]:
-    """Pieces that are cut inside a character, which have no text of their own, by merges alone: spelling and ids."""
-    if pair.base.by_merges is None or pair.new.by_merges is None:
-        return []
-    spelled = {index: pair.base.spelling[index] for index in _cut_pieces(pair.base)}
-    old, new = (encoder.encode([*spelled.values()]) for encoder in (pair.base.by_merges, pair.new.by_merges))
-    return [(piece, a, b) for (index, piece), a, b in zip(spelled.items(), old, new, strict=True) if a == [index]]
-
-
-def _whole_texts(tokenizer: Tokenizer) -> dict[int, str]:
-    """Id -> text, of pieces that are text: those that end or begin inside a character are not."""
-    return {index: data.decode() for index, data in tokenizer.texts.items() if data and _is_whole(data)}
-
-
-def _cut_pieces(tokenizer: Tokenizer) -> list[int]:
-    return [index for index, data in tokenizer.texts.items() if data and not _is_whole(data)]
-
-
-def _is_whole(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        return not_checked(BASE_PIECES, _NO_FORM)
+    return found.check(BASE_PIECES, _by_form(forms, "base pieces broken"), counts)
 
 
 # --- New tokens ------------------------------------------------------------------------------------------------------
 
 
-class Reachability(Check, frozen=True, kw_only=True):
-    """forms: new tokens by the form that they were encoded in.
-
-    n_whole_pretokens_only: no merges lead to them. n_new: all new tokens. On n_target_lines of text n_unused do not
-    occur, n_scaffold of them steps to others; None where no text was given. has_target: the text is the target's.
-    """
-
-    name: str = REACHABILITY
-    forms: Mapping[Kind, NewTally]
-    n_new: int
-    n_whole_pretokens_only: int
-    n_target_lines: int | None
-    n_unused: int
-    n_scaffold: int
-    has_target: bool
-
-    @property
-    def counts(self) -> dict[str, int]:
-        counts = _by_form(self.forms)
-        if self.n_whole_pretokens_only:
-            counts["n_whole_pretokens_only"] = self.n_whole_pretokens_only
-        if self.n_target_lines is not None:
-            used = {"n_target_lines": self.n_target_lines, "n_unused": self.n_unused, "n_scaffold": self.n_scaffold}
-            counts |= used
-        return counts
-
-
-def reachability(pair: Pair, used: frozenset[int], n_target_lines: int) -> Check:
-    """A new token that its own text does not give is unreachable, unless a reachable one is built through it.
+def reachability(pair: Pair, used: set[int], n_target_lines: int) -> Check:
+    """A new token that its own text does not give is unreachable, unless a reachable one is built through it: a step.
 
     Args:
         used: tokens that the target text given uses; n_target_lines: of it, 0 where none was given, so that scaffold
-            and unused are not known.
+            (unused steps) and unused are not known.
     """
-    forms: dict[Kind, NewTally] = {}
-    examples: list[Example] = []
+    base, new, found = pair.base, pair.new, Findings()
+    counts: dict[str, int] = {}
+    forms: dict[Kind, tuple[int, int]] = {}
     steps: set[int] = set()
     n_whole = 0
-    for kind in (kind for kind in _PIECE_FORMS if kind in pair.new.bare):
-        found = _encoded_alone(pair, kind)
-        reached = [index for index, ids in found.items() if ids == [index]]
-        missed = [index for index, ids in found.items() if ids != [index]]
+    for kind in (kind for kind in _PIECE_FORMS if kind in new.bare):
+        alone = _encoded_alone(pair, kind)
+        missed = [index for index, ids in alone.items() if ids != [index]]
         # How each token is built takes a second for 40,000, and tells nothing where all are reached by their merges
         # and no text says which are used.
-        takes_whole = pair.new.encodes_as_json and bool(pair.new.tokenizer_json["model"].get("ignore_merges"))
-        is_asked = bool(missed) or n_target_lines > 0 or takes_whole
-        steps_here, whole_here = _steps(pair, kind, reached) if is_asked else (set(), 0)
-        steps, n_whole = steps | steps_here, n_whole + whole_here
+        takes_whole = new.encodes_as_json and bool(new.tokenizer_json["model"].get("ignore_merges"))
+        steps_here: set[int] = set()
+        if missed or n_target_lines > 0 or takes_whole:
+            steps_here, whole_here = _steps(pair, kind, [index for index, ids in alone.items() if ids == [index]])
+            n_whole += whole_here
+        steps |= steps_here
         lost = [index for index in missed if index not in steps_here]
-        n_lost, n_missed = len(lost), len(missed)
-        forms[kind] = NewTally(
-            n_judged=len(found), n_unreachable=n_missed, n_steps_unreachable=n_missed - n_lost, n_lost=n_lost
+        before = base.bare.get(kind) or next(iter(base.encoders.values()))
+        texts = ((index, new.texts[index].decode(errors="backslashreplace")) for index in lost)
+        found.add(
+            kind,
+            ((f"{kind}: {t!r}", base.show(before.encode([t])[0]), new.show(alone[index])) for index, t in texts),
+            len(lost),
         )
-        before = pair.base.bare.get(kind) or next(iter(pair.base.encoders.values()))
-        for index in lost[:N_EXAMPLES]:
-            text = pair.new.texts[index].decode(errors="backslashreplace")
-            base = pair.base.show(before.encode([text])[0])
-            examples.append(Example(what=f"{kind}: {text!r}", base=base, new=pair.new.show(found[index])))
+        forms[kind], n_missed = (len(lost), len(alone)), len(missed)
+        numbers = {"n_judged": len(alone), "n_unreachable": n_missed}
+        numbers |= {"n_steps_unreachable": n_missed - len(lost), "n_lost": len(lost)}
+        counts |= {f"{name}_{_PIECE_FORMS[kind]}": n for name, n in numbers.items()}
     if not forms:
-        return NotChecked(name=REACHABILITY, reason=_NO_FORM)
-    unused = [index for index in pair.new_ids if index not in used]
-    is_lost = any(tally.n_lost for tally in forms.values())
-    return Reachability(
-        status="fail" if is_lost else "warn" if n_whole else "pass",
-        forms=forms,
-        n_new=len(pair.new_ids),
-        n_whole_pretokens_only=n_whole,
-        n_target_lines=n_target_lines if pair.new_ids and n_target_lines else None,
-        n_unused=len(unused),
-        n_scaffold=sum(index in steps for index in unused),
-        has_target=bool(pair.scripts),
-        examples=first_examples(examples),
-    )
+        return not_checked(REACHABILITY, _NO_FORM)
+    notes = [_by_form(forms, "new tokens unreachable")]
+    if n_whole:
+        counts["n_whole_pretokens_only"] = n_whole
+        notes.append(f"{n_whole:,} come only as a whole pre-token (ignore_merges), not from their merges")
+    if pair.new_ids and n_target_lines:
+        unused = [index for index in pair.new_ids if index not in used]
+        n_scaffold = sum(index in steps for index in unused)
+        counts |= {"n_target_lines": n_target_lines, "n_unused": len(unused), "n_scaffold": n_scaffold}
+        # Without a guard all text is target text.
+        text = "target text" if pair.scripts else "the --text given"
+        notes.append(
+            f"{len(unused):,} not used on {n_target_lines:,} lines of {text}, {n_scaffold:,} of them scaffold (steps "
+            "to other new tokens)"
+        )
+    elif pair.new_ids:
+        notes.append("scaffold: not checked (give target text with --text)")
+    status: Status | None = "warn" if n_whole and not found.wrong else None
+    return found.check(REACHABILITY, "; ".join(notes), counts, status=status)
 
 
 def _encoded_alone(pair: Pair, kind: Kind) -> dict[int, list[int]]:
     """New id -> what its own text gives; one that is cut inside a character is judged by merges alone."""
     tokenizer, new = pair.new, {*pair.new_ids}
-    whole = {index: text for index, text in _whole_texts(tokenizer).items() if index in new}
+    whole = {index: text for index, text in tokenizer.whole_texts.items() if index in new}
     found = dict(zip(whole, tokenizer.bare[kind].encode([*whole.values()]), strict=True))
     if not tokenizer.can_grow:
         # Some pipelines drop spaces and let the dummy prefix stand for one.
         spaced = [index for index, ids in found.items() if ids != [index] and whole[index].startswith(" ")]
         rows = tokenizer.encoders[kind].encode([whole[index][1:] for index in spaced])
         found |= {index: ids for index, ids in zip(spaced, rows, strict=True) if ids == [index]}
-    cut = [index for index in _cut_pieces(tokenizer) if index in new]
+    cut = [index for index in tokenizer.cut_ids if index in new]
     if cut and kind == "tokenizer.json" and tokenizer.by_merges is not None:
         rows = tokenizer.by_merges.encode([tokenizer.spelling[index] for index in cut])
         found |= dict(zip(cut, rows, strict=True))

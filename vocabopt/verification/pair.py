@@ -3,15 +3,16 @@
 import functools
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from vocabopt.errors import quoted
-from vocabopt.merging.extension import read_extension
+from vocabopt.merging.extension import EXTENSION_JSON, ExtensionRecord, read_extension
 from vocabopt.text.scripts import find_target_scripts, parse_scripts
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Encoder, Kind
 
 _MAX_SHOWN = 120
+#: Roles of special tokens in tokenizer_config.json.
+NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +55,19 @@ class Pair:
     @functools.cached_property
     def special_strings(self) -> list[str]:
         """The added tokens of both: strings that tokenizer.json takes out of text."""
-        return sorted({token["content"] for one in (self.base, self.new) for token in one.added.values()})
+        return sorted({*self.base.added_contents, *self.new.added_contents})
 
     @functools.cached_property
-    def protected_in_sweep(self) -> tuple[str, ...]:
-        """Names of the texts that the sweep protected, as extension.json has them; not the texts themselves."""
-        return tuple(extension(self.new).get("protected_sets") or ())
+    def extension(self) -> ExtensionRecord | None:
+        """What vocabopt wrote of NEW, where it did."""
+        return extension_of(self.new)
 
     @functools.cached_property
     def has_same_writing(self) -> bool:
         """Are both tokenizer.json files, or what vocabopt makes of one kind of file? Then all must be written alike."""
-        return self.base.written == self.new.written or (
-            extension(self.new).get("base", {}).get("sha256") == self.base.sha256
-        )
+        if self.base.written == self.new.written:
+            return True
+        return self.extension is not None and self.extension.base.sha256 == self.base.sha256
 
     def show(self, before: list[int], after: list[int]) -> tuple[str, str]:
         """What BASE and NEW give, from shortly before the first difference on."""
@@ -95,21 +96,31 @@ def make_pair(base: Tokenizer, new: Tokenizer, scripts: str) -> Pair:
     chosen = parse_scripts(scripts)
     if chosen is not None:
         return Pair(base=base, new=new, scripts=chosen, scripts_from="--script")
-    recorded = extension(new).get("scripts")
-    if recorded is not None:
-        found = parse_scripts(",".join(recorded) or "none")
-        return Pair(base=base, new=new, scripts=found or (), scripts_from="extension.json")
+    if (extension := extension_of(new)) is not None and extension.scripts is not None:
+        found = parse_scripts(",".join(extension.scripts) or "none")
+        return Pair(base=base, new=new, scripts=found or (), scripts_from=EXTENSION_JSON)
     characters: Counter[str] = Counter()
     for index in new.spelling.keys() - base.spelling.keys():
         characters.update(new.texts.get(index, b"").decode(errors="ignore"))
     return Pair(base=base, new=new, scripts=find_target_scripts(characters), scripts_from="the new tokens")
 
 
-def extension(tokenizer: Tokenizer) -> dict[str, Any]:
-    """extension.json of a tokenizer made here; empty where there is none."""
-    if tokenizer.folder is None or not (tokenizer.folder / "extension.json").is_file():
-        return {}
+def extension_of(tokenizer: Tokenizer) -> ExtensionRecord | None:
+    """extension.json of a tokenizer made here; None where there is none."""
+    if tokenizer.folder is None or not (tokenizer.folder / EXTENSION_JSON).is_file():
+        return None
     return read_extension(tokenizer.folder, next_step="Merge again, or remove it: verify does without.")
+
+
+def names_of(tokenizer: Tokenizer) -> dict[str, str | None]:
+    """bos_token and its like, as tokenizer_config.json or special_tokens_map.json name them; {} without these files."""
+    names: dict[str, str | None] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        config = tokenizer.config(file)
+        for name in (name for name in NAMES if config.get(name) is not None):
+            value = config[name]
+            names[name] = value.get("content") if isinstance(value, dict) else value
+    return names
 
 
 def shown(text: str) -> str:

@@ -1,10 +1,12 @@
 """`vocabopt verify`: does NEW encode as BASE plus new tokens, and is nothing else changed?"""
 
+import hashlib
 import time
 from dataclasses import asdict
 
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
+from vocabopt.merging.extension import Proof
 from vocabopt.options import VerifyOptions
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.verification.checks_settings import settings
@@ -19,17 +21,20 @@ from vocabopt.verification.checks_vocabulary import (
     special_tokens,
     spelling,
 )
-from vocabopt.verification.pair import Pair, make_pair
-from vocabopt.verification.report import Report
-from vocabopt.verification.text import Texts, read_through
+from vocabopt.verification.pair import make_pair
+from vocabopt.verification.record import Compared, Report
+from vocabopt.verification.text import read_through, sets_of
 from vocabopt.versions import versions
 
 
-def verify(base: str | Tokenizer, new: str, options: VerifyOptions, console: Console) -> Report:
+def verify(
+    base: str | Tokenizer, new: str, options: VerifyOptions, console: Console, *, proof: Proof | None = None
+) -> Report:
     """Compare two tokenizers of any kind that can encode.
 
     Args:
         base, new: as `load_tokenizer` takes them; the base may be loaded already.
+        proof: what a merge proved of the counts of `new`, for verify.json.
 
     Raises:
         BaseTokenizerError: one cannot be loaded, and nothing here can encode with it.
@@ -37,46 +42,50 @@ def verify(base: str | Tokenizer, new: str, options: VerifyOptions, console: Con
         CorpusError: a text cannot be read.
     """
     start = time.perf_counter()
-    texts = Texts(options)
+    sets = sets_of(options)
     with console.step("load"):
-        pair = _load(base, new, options)
+        rank_options = {"pattern": options.pattern, "specials": options.specials}
+        before = load_tokenizer(base, **rank_options) if isinstance(base, str) else base
+        after = load_tokenizer(new, **rank_options)
+        if (options.pattern or options.specials) and "tiktoken" not in (before.written, after.written):
+            option = "--pattern" if options.pattern else "--specials"
+            raise OptionError(
+                f"{option}: is for tiktoken rank files, and neither {before.source} nor {new} is one. Leave it out."
+            )
+        pair = make_pair(before, after, options.scripts)
     other, decoded, used = OtherTextPass(pair), RoundTripPass(pair), UsagePass(pair)
     forms, reload = FormsPass(pair), ReloadPass(pair)
-    read_through(pair, texts, (other, decoded, used, forms, reload), console)
+    read_through(pair, sets, options, (other, decoded, used, forms, reload), console)
     with console.step("compare"):
-        checks = [
-            base_ids(pair),
-            special_tokens(pair),
-            settings(pair),
-            base_pieces(pair),
-            chat_templates(pair),
-            other.check(),
-            reachability(pair, frozenset(used.used), used.n_lines),
-            decoded.check(),
-        ]
+        checks = [base_ids(pair), special_tokens(pair), settings(pair), base_pieces(pair), chat_templates(pair)]
+        checks += [other.check(), reachability(pair, used.used, used.n_lines), decoded.check()]
     with console.step("reload"):
         checks += [reload.check(), as_loaded(pair, reload.documents)]
     checks += [forms.check(), spelling(pair), llama_cpp(pair)]
+    statuses = {check.status for check in checks}
     return Report(
-        base=pair.base,
-        new=pair.new,
+        passed="fail" not in statuses,
+        verdict="fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass",
+        base=_compared(before),
+        new=_compared(after),
+        n_new=len(pair.new_ids),
         scripts=pair.scripts,
         scripts_from=pair.scripts_from,
-        n_new=len(pair.new_ids),
-        checks=tuple(checks),
         options=asdict(options),
+        checks=tuple(checks),
         versions=versions("transformers", "tiktoken"),
         seconds={**console.seconds, "total": round(time.perf_counter() - start, 3)},
+        proof=proof,
     )
 
 
-def _load(base: str | Tokenizer, new: str, options: VerifyOptions) -> Pair:
-    rank_options = {"pattern": options.pattern, "specials": options.specials}
-    before = load_tokenizer(base, **rank_options) if isinstance(base, str) else base
-    after = load_tokenizer(new, **rank_options)
-    if (options.pattern or options.specials) and "tiktoken" not in (before.written, after.written):
-        option = "--pattern" if options.pattern else "--specials"
-        raise OptionError(
-            f"{option}: is for tiktoken rank files, and neither {before.source} nor {new} is one. Leave it out."
-        )
-    return make_pair(before, after, options.scripts)
+def _compared(tokenizer: Tokenizer) -> Compared:
+    return Compared(
+        name=tokenizer.name,
+        source=tokenizer.source,
+        sha256=tokenizer.sha256,
+        written=tokenizer.written,
+        forms={kind: hashlib.sha256(data).hexdigest() for kind, data in tokenizer.forms.items()},
+        n_tokens=tokenizer.n_tokens,
+        refusal=tokenizer.refusal,
+    )
