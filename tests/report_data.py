@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from vocabopt.records import RunRecord, SweepRecord, record_of
-from vocabopt.report.inputs import AdaptRecord, VerifyRecord, input_of
+from vocabopt.report.inputs import VerifyRecord, input_of
 from vocabopt.report.page import write_report
+from vocabopt.report.training import AdaptRecord
 from vocabopt.report.view import View
 
 HIDDEN = 4096

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -22,10 +23,11 @@ from vocabopt.folder import write_bytes_atomic
 from vocabopt.records import BaseRecord, RunRecord, SweepRecord, UnionRecord
 from vocabopt.report import text
 from vocabopt.report.charts import draw_all
-from vocabopt.report.draw import COLOURS, DARK, Picture, colour_rules, colour_variables, series_style
-from vocabopt.report.inputs import AdaptRecord, AnalysisRecord, PrepareRecord, VerifyRecord, read_optional
-from vocabopt.report.packs import MAX_PAGE_BYTES, Pack, curve_pack, samples_pack, tokens_pack
+from vocabopt.report.draw import COLOURS, DARK, Picture, colour_rules, colour_variables, series_style, write_figures
+from vocabopt.report.inputs import AnalysisRecord, PrepareRecord, VerifyRecord, read_optional
+from vocabopt.report.packs import MAX_PAGE_BYTES, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.playground import engine_script, pack_tokenizer
+from vocabopt.report.training import AdaptRecord
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union
 from vocabopt.tables import PlainTable
@@ -80,9 +82,7 @@ def write_report(
     """
     view = View(sweep, curve, run, union, verify=verify, adapt=adapt, analysis=analysis, prepare=prepare)
     pictures = draw_all(view)
-    for picture in pictures:
-        write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)
-        write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
+    write_figures(out, pictures)
     page = build_page(view, pictures, samples=samples, base=base, base_problem=base_problem)
     write_bytes_atomic(out / "report.html", encoded_for_display(page))
     return out / "report.html"
@@ -148,68 +148,56 @@ def build_page(
     packs, left_out = _packs(view, samples, base, base_problem)
     page = render(view, pictures, packs, left_out)
     for names in _SPARED:
-        spared = [packs.pop(name) for name in names if name in packs and not _fits(page)]
-        if spared:
-            n_bytes = sum(len(pack.base64) for pack in spared)
-            why = f"its {text.size_of(n_bytes)} would make this page larger than {text.size_of(MAX_PAGE_BYTES)}."
-            left_out |= {pack.name: why for pack in spared}
+        spared = {name: len(packs[name]) for name in names if name in packs}
+        if spared and len(encoded_for_display(page)) > MAX_PAGE_BYTES:
+            n_bytes = text.size_of(sum(spared.values()))
+            why = f"its {n_bytes} would make this page larger than {text.size_of(MAX_PAGE_BYTES)}."
+            packs = {name: data for name, data in packs.items() if name not in spared}
+            left_out |= dict.fromkeys(spared, why)
             page = render(view, pictures, packs, left_out)
     return page
 
 
 def _packs(
     view: View, samples: Mapping[str, Sequence[str]] | None, base: Tokenizer | None, base_problem: str | None
-) -> tuple[dict[str, Pack], dict[str, str]]:
-    """The page's data by name; and by name what there is no data of, with the reason."""
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The page's data in base64 by name; and by name what there is no data of, with the reason."""
     packs = {"curve": curve_pack(view)}
     if view.curve.height:
         packs["tokens"] = tokens_pack(view, base)
-    sentences, why = samples_pack(view, samples), base_problem or "the base tokenizer was not at hand."
+    why = base_problem or "the base tokenizer was not at hand."
+    moving = {"playground": b""}
+    if (sentences := samples_pack(view, samples)) is not None:
+        moving = {"samples": sentences, **moving}
     if base is not None:
         try:
-            playground = Pack(name="playground", data=pack_tokenizer(base, view.curve))
+            packs |= moving | {"playground": pack_tokenizer(base, view.curve)}
         except PlaygroundError as error:
             why = str(error)
-        else:
-            return packs | ({} if sentences is None else {"samples": sentences}) | {"playground": playground}, {}
-    return packs, {"playground": why} | ({} if sentences is None else {"samples": why})
+    left_out = {name: why for name in moving if name not in packs}
+    return {name: base64.b64encode(data).decode("ascii") for name, data in packs.items()}, left_out
 
 
-def _fits(page: str) -> bool:
-    return len(encoded_for_display(page)) <= MAX_PAGE_BYTES
-
-
-def render(view: View, pictures: Sequence[Picture], packs: Mapping[str, Pack], left_out: Mapping[str, str]) -> str:
+def render(view: View, pictures: Sequence[Picture], packs: Mapping[str, str], left_out: Mapping[str, str]) -> str:
     """The whole page as one string; it refers to nothing outside itself.
 
-    packs: by name; the one named "playground" makes the page's tokenizer work. left_out: by name of a pack that is not
-    there the reason, for the reader.
+    packs: by name, in base64; the one named "playground" makes the page's tokenizer work. left_out: by name of a pack
+    that is not there the reason, for the reader.
     """
-    early, later = asset(EARLY_SCRIPT), [_page_script()]
-    if "playground" in packs:
-        later.insert(0, engine_script())
-    scripts = [early, *later]
-    # Inside a script nothing is escaped: its end must not stand in it.
-    assert not any(mark in script.lower() for script in scripts for mark in ("</script", "<script", "<!--"))
-    # Trusted markup: the project's own style sheet and scripts, base64, and figures whose every text is escaped.
-    return (
-        environment()
-        .get_template("page.html")
-        .render(
-            view=view,
-            sweep=view.sweep,
-            run=view.run,
-            choice=view.choice,
-            options=asdict(view.sweep.options),
-            choice_options=asdict(view.choice.options),
-            wording=wording,
-            figures={picture.name: Markup(picture.inline) for picture in pictures},
-            early_script=Markup(early),
-            scripts=[Markup(script) for script in later],
-            packs=packs,
-            left_out=left_out,
-            n_inputs_shown=N_INPUTS_SHOWN,
-        )
+    return filled(
+        "page.html",
+        scripts=[*([engine_script()] if "playground" in packs else []), _page_script()],
+        view=view,
+        sweep=view.sweep,
+        run=view.run,
+        choice=view.choice,
+        options=asdict(view.sweep.options),
+        choice_options=asdict(view.choice.options),
+        wording=wording,
+        figures={picture.name: Markup(picture.inline) for picture in pictures},
+        packs=packs,
+        left_out=left_out,
+        n_inputs_shown=N_INPUTS_SHOWN,
     )
 
 
@@ -226,21 +214,25 @@ def render_tables(
         lead: the answer, a sentence or two. pictures: each with what stands below it. facts: inputs, options, versions:
             name and value.
     """
-    return (
-        environment()
-        .get_template("tables_page.html")
-        .render(
-            title=title,
-            lead=lead,
-            figures=[(Markup(picture.inline), caption) for picture, caption in pictures],
-            tables=tables,
-            facts=facts,
-            early_script=Markup(asset(EARLY_SCRIPT)),
-        )
-    )
+    figures = [(Markup(picture.inline), caption) for picture, caption in pictures]
+    return filled("tables_page.html", title=title, lead=lead, figures=figures, tables=tables, facts=facts)
 
 
 # --- Templates, style, scripts, policy --------------------------------------------------------------------------------
+
+
+def filled(template: str, *, folder: Path = FOLDER, scripts: Sequence[str] = (), **values: Any) -> str:
+    """A page that extends base.html, from a template of the report or of `folder`.
+
+    Args:
+        scripts: run after the page's content.
+        values: what the template names; markup in them (figures) must be trusted: its every text is escaped.
+    """
+    early = asset(EARLY_SCRIPT)
+    # Inside a script nothing is escaped: its end must not stand in it.
+    assert not any(mark in script.lower() for script in (early, *scripts) for mark in ("</script", "<script", "<!--"))
+    trusted = [Markup(script) for script in scripts]
+    return environment(folder).get_template(template).render(early_script=Markup(early), scripts=trusted, **values)
 
 
 @cache
@@ -258,11 +250,16 @@ def environment(folder: Path = FOLDER) -> Environment:
     )
     filters = (
         text.count, text.fixed, text.percent, text.change, text.short_count, text.size_of, text.seconds, text.duration,
-        text.visible, text.plain, text.option, text.times,
+        text.visible, text.plain, text.option, text.times, text.language,
     )  # fmt: skip
     environment.filters.update({given.__name__: given for given in filters})
-    environment.globals.update(piece=text.piece, series_style=series_style, DASH=text.DASH, zip=zip)
     environment.globals.update(
+        change_of=text.change_of,
+        piece=text.piece,
+        quotient=text.quotient,
+        series_style=series_style,
+        DASH=text.DASH,
+        zip=zip,
         page_style=Markup(style_sheet()),
         page_policy=lambda scripts: policy([style_sheet()], scripts),
         page_version=__version__,

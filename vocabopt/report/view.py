@@ -14,11 +14,11 @@ import polars as pl
 
 from vocabopt.choice.complexity import occurrences
 from vocabopt.records import Answer, Point, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
-from vocabopt.report.inputs import AdaptRecord, AnalysisRecord, PrepareRecord, VerifyRecord
+from vocabopt.report.inputs import AnalysisRecord, PrepareRecord, VerifyRecord
 from vocabopt.report.text import DASH, plain, quotient
-from vocabopt.report.training import Training
+from vocabopt.report.training import AdaptRecord, Training
 from vocabopt.text.sets import HELDOUT, TRAIN
-from vocabopt.wording import answered, rule_sentence, rule_source
+from vocabopt.wording import answered
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,60 +59,14 @@ class SetRow:
     def saved_choice(self) -> float | None:
         return None if self.ratio_choice is None else 1 - self.ratio_choice
 
-    @property
-    def tokens_per_word(self) -> float | None:
-        return quotient(self.n_tokens, self.stats.n_words)
-
-    @property
-    def tokens_per_word_base(self) -> float | None:
-        return quotient(self.stats.n_tokens_base, self.stats.n_words)
-
-    @property
-    def bytes_per_token(self) -> float | None:
-        return quotient(self.stats.n_bytes, self.n_tokens)
-
-    @property
-    def bytes_per_token_base(self) -> float | None:
-        return quotient(self.stats.n_bytes, self.stats.n_tokens_base)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PointRow:
-    """One row of the table of sizes; n_tokens and the quotients are those of the set that the choice was made on."""
-
-    point: Point
-    n_tokens: int
-    ratio_heldout: float | None
-    ratio_train: float | None
-    ratio_main: float | None
-    ratio_embedding: float
-    tokens_per_word: float | None
-    bytes_per_token: float | None
-    is_choice: bool
-
 
 @dataclass(frozen=True, kw_only=True)
 class RuleRow:
-    """One rule's answer. label: how a figure calls it. size: as a person writes it: 18,378, ≥ 40,000, or a dash."""
+    """One rule's answer as a figure shows it: what it is called, and its size: 18,378, ≥ 40,000, or a dash."""
 
     answer: Answer
     label: str
     size: str
-    decided: bool
-    sentence: str
-    source: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class UsedRow:
-    """Added tokens at a size, and how many of them held-out text uses; None where none was counted."""
-
-    n_added: int
-    n_used: int | None
-
-    @property
-    def share(self) -> float | None:
-        return quotient(self.n_used, self.n_added)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +76,6 @@ class UnionRow:
     point: UnionPoint
     ratio_union: float | None
     ratio_grown: float | None
-    is_choice: bool
-
-    @property
-    def more_tokens(self) -> float | None:
-        """Tokens of the union for each of the grown ones, less one."""
-        share = quotient(self.ratio_union, self.ratio_grown)
-        return None if share is None else share - 1
 
 
 class View:
@@ -155,11 +102,7 @@ class View:
         self.heldout = HELDOUT if sweep.sets[HELDOUT].n_tokens_base else None
         #: The set whose numbers stand first: the one that the choice was made on.
         self.main = self.choice.set
-
-    @property
-    def main_words(self) -> str:
-        """How the page calls the text whose numbers stand first."""
-        return self.words_of(self.main)
+        self.main_words = self.words_of(self.main)
 
     def words_of(self, name: str) -> str:
         if name == self.heldout:
@@ -200,34 +143,10 @@ class View:
         return next(row for row in self.sets if row.name == self.main)
 
     @property
-    def points(self) -> list[PointRow]:
-        """The rows of the table of sizes."""
-        sets, main = self.sweep.sets, self.sweep.sets[self.main]
-
-        def ratio(point: Point, name: str | None) -> float | None:
-            return None if name is None else sets[name].ratio_input(point.sets[name].n_tokens)
-
-        return [
-            PointRow(
-                point=point,
-                n_tokens=n_tokens,
-                ratio_heldout=ratio(point, self.heldout),
-                ratio_train=ratio(point, self.train),
-                ratio_main=ratio(point, self.main),
-                ratio_embedding=self.sweep.base.ratio_embedding(point.n_rows_total),
-                tokens_per_word=quotient(n_tokens, main.n_words),
-                bytes_per_token=quotient(main.n_bytes, n_tokens),
-                is_choice=point.n_added == self.n_choice,
-            )
-            for point in self.sweep.points_shown
-            for n_tokens in [point.sets[self.main].n_tokens]
-        ]
-
-    @property
-    def used(self) -> list[UsedRow]:
-        """Used tokens on held-out text at the table's sizes."""
+    def used(self) -> list[tuple[int, int | None]]:
+        """The table's sizes, and how many of their added tokens held-out text uses; None where none was counted."""
         sizes = [point.n_added for point in self.sweep.points_shown if 0 < point.n_added <= self.curve.height]
-        return [UsedRow(n_added=size, n_used=self._cell(f"n_used_{self.heldout}", size)) for size in sizes]
+        return [(size, self._cell(f"n_used_{self.heldout}", size)) for size in sizes]
 
     @property
     def used_share_choice(self) -> float | None:
@@ -248,7 +167,6 @@ class View:
                 point=point,
                 ratio_union=stats.ratio_input(point.sets[self.main].n_tokens),
                 ratio_grown=quotient(self.n_tokens(self.main, point.n_added), stats.n_tokens_base),
-                is_choice=point.vocab_size == self.union.choice.vocab_size,
             )
             for point in self.union.points
         ]
@@ -269,20 +187,14 @@ class View:
         """Embedding parameters of one row; None where no model is known."""
         return None if self.sweep.model is None else self.sweep.model.n_embedding_params(1)
 
-    @property
-    def training_ratio(self) -> float | None:
-        """Compute of training at the choice per byte of text, base = 1; None where no model is known."""
-        return self._compute_ratio(context_shrinks=False)
+    def compute_ratio(self, *, context_shrinks: bool) -> float | None:
+        """Compute of training at the choice per byte of text, base = 1; None where no model is known.
 
-    @property
-    def serving_ratio(self) -> float | None:
-        """The same of serving, where a text of fewer tokens has a shorter context too."""
-        return self._compute_ratio(context_shrinks=True)
+        flops of a token(k) = body + attention x context + head x rows(k); tokens per byte go with ratio_input. The
+        page's script computes the same at every size (assets/sizes.js).
 
-    def _compute_ratio(self, *, context_shrinks: bool) -> float | None:
-        """flops of a token(k) = body + attention x context + head x rows(k); tokens per byte go with ratio_input.
-
-        The page's script computes the same at every size (assets/sizes.js).
+        Args:
+            context_shrinks: of serving, where a text of fewer tokens has a shorter context too.
         """
         cost, ratio = self.choice.model_cost, self.main_set.ratio_choice
         if cost is None or ratio is None:
@@ -296,25 +208,13 @@ class View:
         after = per_token(self.choice.point.n_rows_total, context * ratio if context_shrinks else context)
         return ratio * after / per_token(self.base_point.n_rows_total, context)
 
-    @property
-    def context_ratio(self) -> float | None:
-        """Text that a context holds at the choice, base = 1."""
-        return quotient(1, self.main_set.ratio_choice)
-
     # --- The choice ---
 
     @cached_property
     def rules(self) -> list[RuleRow]:
-        """Every rule's answer, in words."""
+        """Every rule's answer."""
         return [
-            RuleRow(
-                answer=answer,
-                label=_label(answer.name, number),
-                size=answered(answer, "\u2265 ", DASH),
-                decided=answer.name == self.choice.rule,
-                sentence=rule_sentence(self.sweep, answer),
-                source=rule_source(answer),
-            )
+            RuleRow(answer=answer, label=_label(answer.name, number), size=answered(answer, "\u2265 ", DASH))
             for number, answer in enumerate(self.choice.rules, start=1)
         ]
 
