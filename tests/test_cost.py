@@ -11,7 +11,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from vocabopt.choice.complexity import EmbeddingTable
 from vocabopt.choice.cost import ModelCost, model_cost
 from vocabopt.model.architecture import Architecture, read_architecture
-from vocabopt.model.spec import PRESETS, ModelSpec, load_model_spec, spec_of_record
+from vocabopt.model.spec import PRESETS, ModelSpec, load_model_spec
 
 N_ROWS, WIDTH, N_TOKENS = 320, 64, 40
 SMALL: dict[str, Any] = {
@@ -185,4 +185,3 @@ def test_an_architecture_survives_sweep_json_and_comes_from_config_json(tmp_path
     assert spec.architecture == read_architecture(config.to_dict(), WIDTH)
     assert spec.architecture is not None
     assert spec.architecture.n_dense_layers == 2  # every second layer has experts: the second of three
-    assert spec_of_record({**vars(spec), "architecture": vars(spec.architecture)}) == spec

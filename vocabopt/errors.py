@@ -17,6 +17,9 @@
 A message names the value, the place (file, line, field) and what to do next.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 #: What --base takes, in help and in messages.
 BASES = (
     "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
@@ -28,6 +31,12 @@ def how_to_install(extra: str) -> str:
     """What installs an optional part of vocabopt, as the end of a message. It works in a clone of the project."""
     made = "make setup-train, or " if extra == "train" else ""
     return f"In a clone of vocabopt run {made}python -m pip install -c constraints.txt -e '.[{extra}]'."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The sentence "Did you mean NAME? " with the nearest of the known names; none where none is near."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"Did you mean {close[0]}? " if close else ""
 
 
 class VocaboptError(Exception):

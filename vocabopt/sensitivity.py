@@ -144,11 +144,11 @@ def _count(
             heldout_of=heldout_of,
         )
     for name, path in options.corpora.items():
-        if not sets[name].n_documents or not sets[heldout_of[name]].n_documents:
+        n_train, n_heldout = sets[name].n_documents, sets[heldout_of[name]].n_documents
+        if not n_train or not n_heldout:
             raise CorpusError(
-                f"{name}={path}: {sets[name].n_documents:,} documents to learn from and "
-                f"{sets[heldout_of[name]].n_documents:,} held out; both are needed. Give more text, or change "
-                "--heldout."
+                f"{name}={path}: {n_train:,} documents to learn from and {n_heldout:,} held out; both are needed. Give "
+                "more text, or change --heldout."
             )
     count_words(counts, counts.weights())
     return counts, proof_sample.sample()

@@ -23,6 +23,12 @@ def shown(value: float | None, form: str) -> str:
     return DASH if value is None else format(value, form)
 
 
+def shown_change(share: float | None) -> str:
+    """A change as a share of what was before: "-22.1%", "+0.3%"; "0.0%" where it is less than that shows."""
+    change = shown(share, "+z.1%")
+    return change.removeprefix("+") if change == "+0.0%" else change
+
+
 def listed(values: Mapping[str, Any]) -> str:
     """Options or versions on one line: "seed 0, model -"."""
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from trainer.adaptation.record import AdaptRecord, ControlRecord, StageRecord
 from vocabopt.amounts import shown_bytes
-from vocabopt.tables import DASH, PlainTable, shown
+from vocabopt.tables import DASH, PlainTable, shown, shown_change
 
 
 def texts_of(record: AdaptRecord) -> list[str]:
@@ -59,7 +59,7 @@ def gained(record: AdaptRecord, name: str) -> str:
     before, after = record.before.get(name), record.after.get(name)
     if before is None or after is None:
         return f"{shown(before, '.3f')} -> {shown(after, '.3f')} bits per byte"
-    return f"{before:.3f} -> {after:.3f} bits per byte ({after / before - 1:+.1%})"
+    return f"{before:.3f} -> {after:.3f} bits per byte ({shown_change(after / before - 1)})"
 
 
 def _n_steps(arm: AdaptRecord | ControlRecord) -> str:
