@@ -37,15 +37,14 @@ from vocabopt.errors import PlaygroundError
 from vocabopt.merging.extension import merges_by_row
 from vocabopt.report.packs import differences, leb128
 from vocabopt.report.playground_pattern import (
-    Node,
     One,
+    Pattern,
     active_in,
-    in_javascript,
     literal,
     parse,
     partition,
-    parts_for_one,
     runs_of,
+    single,
     split_off_by,
     white_space,
     word_characters,
@@ -90,7 +89,7 @@ def describe(base: Tokenizer) -> dict[str, Any]:
         done for step in steps_of(document.get("pre_tokenizer"), "pretokenizers") for done in _pre_tokenizer_steps(step)
     ]
     nodes = [step["pattern"] for step in after if step["kind"] == "split"]
-    ones = list(dict.fromkeys(one for node in nodes for one in parts_for_one(node)))
+    ones = list(dict.fromkeys(one for node in nodes for one in node.ones))
     if len(ones) > 64:
         raise PlaygroundError(f"The split patterns tell {len(ones)} sets of characters apart; 64 fit into the page.")
     runs, classes_of = partition([one.members() for one in ones])
@@ -99,7 +98,7 @@ def describe(base: Tokenizer) -> dict[str, Any]:
     classes = dict(zip(ones, classes_of, strict=True))
     for step in after:
         if step["kind"] == "split":
-            step["pattern"] = in_javascript(step["pattern"], classes.__getitem__)
+            step["pattern"] = step["pattern"].in_javascript(classes.__getitem__)
     forms = [step["form"] for step in before if step["kind"] == "unicode"]
     active = np.logical_or.reduce([active_in(form) for form in forms]) if forms else None
     added = _added_tokens(base)
@@ -141,16 +140,16 @@ def _pre_tokenizer_steps(step: Mapping[str, Any]) -> list[dict[str, Any]]:
         prepend = {"kind": "prepend", "text": symbol, "unless": symbol, "first": scheme == "first"}
         return [replace, *([prepend] if scheme != "never" else [])]
     if kind == "Digits":
-        digits = _Separator(json.dumps({"type": "Digits", "individual_digits": False}))
+        digits = single(_Separator(json.dumps({"type": "Digits", "individual_digits": False})))
         return [_split(digits, "Isolated" if step["individual_digits"] else "Contiguous")]
     if kind == "Punctuation" and step.get("behavior", "Isolated") in _BEHAVIORS:
-        signs = _Separator(json.dumps({"type": "Punctuation", "behavior": "Contiguous"}))
+        signs = single(_Separator(json.dumps({"type": "Punctuation", "behavior": "Contiguous"})))
         return [_split(signs, step.get("behavior", "Isolated"))]
     raise PlaygroundError(f"The pre-tokenizer has a step {kind}, which the page cannot repeat exactly.")
 
 
-def _split(node: Node, behavior: str, *, invert: bool = False) -> dict[str, Any]:
-    return {"kind": "split", "pattern": node, "behavior": behavior, "invert": invert}
+def _split(pattern: Pattern, behavior: str, *, invert: bool = False) -> dict[str, Any]:
+    return {"kind": "split", "pattern": pattern, "behavior": behavior, "invert": invert}
 
 
 def _added_tokens(base: Tokenizer) -> list[dict[str, Any]]:
