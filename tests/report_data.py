@@ -221,7 +221,7 @@ def view_of(sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any], **o
 def rendered(
     out: Path, sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any], **options: Any
 ) -> tuple[str, "Page"]:
-    html = write_report(out, *records_of(sweep, curve, run), **inputs_of(options)).read_text(encoding="utf-8")
+    html = write_report(out, view_of(sweep, curve, run, **options)).read_text(encoding="utf-8")
     return html, Page(html)
 
 

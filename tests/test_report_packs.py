@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_data import Page, fake_run, hostile_run, records_of, view_of, without_heldout
+from report_data import Page, fake_run, hostile_run, view_of, without_heldout
 
 from vocabopt.report import page as report_page
 from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, leb128, samples_pack, tokens_pack
@@ -133,7 +133,7 @@ def test_samples_follow_the_sets_of_the_page_and_are_cut() -> None:
 
 def test_packs_in_the_page_are_the_packs(tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    html = write_report(tmp_path, *records_of(sweep, curve, run)).read_text(encoding="utf-8")
+    html = write_report(tmp_path, view_of(sweep, curve, run)).read_text(encoding="utf-8")
     found = dict(
         re.findall(r'<script type="application/octet-stream" id="pack-(\w+)">([A-Za-z0-9+/=]*)</script>', html)
     )
@@ -149,7 +149,7 @@ def test_a_page_that_would_be_too_large_leaves_the_search_out(tmp_path: Path) ->
     sweep, curve, told = fake_run(n_added=60_000, sizes=(0, 8_000, 40_000), choice=8_000)
     rng = np.random.default_rng(0)
     curve = curve.with_columns(pl.Series("bytes", [rng.bytes(120) for _ in range(curve.height)]))
-    page = write_report(tmp_path, *records_of(sweep, curve, told)).read_text(encoding="utf-8")
+    page = write_report(tmp_path, view_of(sweep, curve, told)).read_text(encoding="utf-8")
     assert len(page.encode()) <= MAX_PAGE_BYTES
     assert 'id="pack-curve"' in page
     assert 'id="pack-tokens"' not in page
@@ -186,7 +186,7 @@ def test_a_page_too_large_without_its_tokens_comes_without_the_curve_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_page, "MAX_PAGE_BYTES", 1_000)
-    page = write_report(tmp_path, *records_of(*fake_run())).read_text(encoding="utf-8")
+    page = write_report(tmp_path, view_of(*fake_run())).read_text(encoding="utf-8")
     assert "pack-" not in re.sub("<script>.*?</script>", "", page, flags=re.DOTALL)
     told = Page(page).text
     for words in (
@@ -202,6 +202,6 @@ def test_a_base_that_the_playground_cannot_repeat_is_told(run_dir: Path, mistral
     strange = replace(mistral, tokenizer_json={**mistral.tokenizer_json, "normalizer": {"type": "Nmt"}})
     sweep = read_sweep(run_dir)
     curve = read_curve(run_dir, sweep)
-    page = write_report(run_dir, sweep, curve, read_run(run_dir), base=strange).read_text(encoding="utf-8")
+    page = write_report(run_dir, View(sweep, curve, read_run(run_dir), base=strange)).read_text(encoding="utf-8")
     assert "Nmt" in page
     assert 'id="pack-playground"' not in page

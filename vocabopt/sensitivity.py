@@ -71,7 +71,12 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> Sensitivit
     table = table_of_base(base, options.model)
     text_sets = tuple(corpus_set(name, path, options.read) for name, path in options.corpora.items())
     tell_shared(text_sets)
-    identity = _identity(options, base, text_sets)
+    # What must be the same for a folder to be taken again: text, base and how the text is read.
+    fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
+    tell_same_content(text_sets, fingerprints)
+    files = sorted([text_set.name, fingerprints[file.url]] for text_set in text_sets for file in text_set.files)
+    read = {"heldout": options.heldout, "seed": options.seed, **asdict(options.read)}
+    identity = digest({"base": base.sha256, "files": files, "read": read})
     check_own_folder(options.out, SENSITIVITY_JSON, inputs_sha256=identity, what="comparison")
     counts, sample = _count(text_sets, base, options, console)
     with console.step("prove"):
@@ -113,15 +118,6 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> Sensitivit
 
         write_page(options.out, record, {one.name: one.curve for one in grown})
     return record
-
-
-def _identity(options: SensitivityOptions, base: Tokenizer, text_sets: tuple[Files, ...]) -> str:
-    """A hash of what must be the same for a folder to be taken again: text, base and how the text is read."""
-    fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
-    tell_same_content(text_sets, fingerprints)
-    files = sorted([text_set.name, fingerprints[file.url]] for text_set in text_sets for file in text_set.files)
-    read = {"heldout": options.heldout, "seed": options.seed, **asdict(options.read)}
-    return digest({"base": base.sha256, "files": files, "read": read})
 
 
 def _count(
@@ -255,21 +251,17 @@ def select(counts: ChunkCounts, sets: Mapping[str, tuple[str, Sequence[str]]]) -
     is_kept = np.zeros(counts.n_chunks, bool)
     is_kept[kept] = True
     text = counts.text[np.repeat(is_kept, lengths)]
+    joined_sets = {}
+    for new, (role, joined) in sets.items():
+        olds = [counts.sets[old] for old in joined]
+        counted = [given.name for given in fields(SetStats) if given.name != "role"]
+        totals = {name: sum(getattr(old, name) for old in olds) for name in counted}
+        joined_sets[new] = SetStats(role=role, **totals)
     return ChunkCounts(
-        sets={name: _joined(role, [counts.sets[old] for old in joined]) for name, (role, joined) in sets.items()},
+        sets=joined_sets,
         text=text,
         ends=np.cumsum(lengths[is_kept]) - 1,
         offsets=np.concatenate([[0], np.cumsum(n_entries)]),
         groups=entries["group"].to_numpy().astype(np.int32, copy=True),
         counts=entries["n"].to_numpy().copy(),
     )
-
-
-def _joined(role: str, parts: Sequence[SetStats]) -> SetStats:
-    """The statistics of sets taken as one."""
-    totals = {
-        field.name: sum(getattr(part, field.name) for part in parts)
-        for field in fields(SetStats)
-        if field.name != "role"
-    }
-    return SetStats(role=role, **totals)

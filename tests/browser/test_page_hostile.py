@@ -17,6 +17,7 @@ from browser.conftest import Opened
 from browser.pages import PHONE, Open, live, ready
 from vocabopt.report import text
 from vocabopt.report.page import rebuild_report, write_report
+from vocabopt.report.view import View
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +45,7 @@ def hostile_page(korean: Run, out: Path) -> Path:
     samples = {"heldout": ACTING, HOSTILE: list(reversed(ACTING)), TURNED: LONG}
     run = json.loads((korean.out / "run.json").read_bytes()) | {"command": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     shown = records_of(sweep, korean.curve.with_columns(columns), run)
-    return write_report(out, *shown, samples=samples, base=korean.base)
+    return write_report(out, View(*shown, samples=samples, base=korean.base))
 
 
 @pytest.fixture

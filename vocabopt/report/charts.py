@@ -164,10 +164,10 @@ def draw_union(view: View) -> Drawing | None:
         return None
     keys = [Key(label="grown", style=_series(1)), Key(label="union (dots)", style={"color": COLOURS["s1"]})]
     figure, ax = over_sizes(view, 2.6, [(values, _series(1))], keys)
-    for row in rows:
-        if row.ratio_union is not None and row.point.n_added <= view.curve.height:
-            dot(ax, row.point.n_added, row.ratio_union, colour="s1")
-    told = "; ".join(f"{count(row.point.n_added)} rows {fixed(row.ratio_union)}" for row in rows)
+    for point, ratio, _ in rows:
+        if ratio is not None and point.n_added <= view.curve.height:
+            dot(ax, point.n_added, ratio, colour="s1")
+    told = "; ".join(f"{count(point.n_added)} rows {fixed(ratio)}" for point, ratio, _ in rows)
     label = f"Line chart of the grown ratio_input, with a dot for each size of the union: {told}. A table follows."
     return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=[_line(view, view.main_set)]))
 

@@ -37,30 +37,20 @@ from vocabopt.text.utf8 import encoded_for_display
 # --- SVG for a page and for a file ------------------------------------------------------------------------------------
 
 # name -> colour as drawn (light), and the same in dark. Contrast with the page is at least 4.5 for text.
-COLOURS = {
-    "ink": "#2b303b",
-    "rule": "#d5d8de",
-    "window": "#7d8594",
-    "embedding": "#b22550",
-    "s0": "#0a5fb4",
-    "s1": "#b7500c",
-    "s2": "#197a4b",
-    "s3": "#7c44a8",
-    "s4": "#5f6b0f",
-    "s5": "#a8327d",
+_PALETTE = {
+    "ink": ("#2b303b", "#d9dce3"),
+    "rule": ("#d5d8de", "#3a404c"),
+    "window": ("#7d8594", "#8f97a6"),
+    "embedding": ("#b22550", "#f583a4"),
+    "s0": ("#0a5fb4", "#6db3f8"),
+    "s1": ("#b7500c", "#f29a5c"),
+    "s2": ("#197a4b", "#5ec995"),
+    "s3": ("#7c44a8", "#c79af0"),
+    "s4": ("#5f6b0f", "#c0cb5c"),
+    "s5": ("#a8327d", "#ee8fd0"),
 }
-DARK = {
-    "ink": "#d9dce3",
-    "rule": "#3a404c",
-    "window": "#8f97a6",
-    "embedding": "#f583a4",
-    "s0": "#6db3f8",
-    "s1": "#f29a5c",
-    "s2": "#5ec995",
-    "s3": "#c79af0",
-    "s4": "#c0cb5c",
-    "s5": "#ee8fd0",
-}
+COLOURS = {name: light for name, (light, _) in _PALETTE.items()}
+DARK = {name: dark for name, (_, dark) in _PALETTE.items()}
 DARK_PAPER = "#16191f"
 DASHES = ("solid", "dashed", "dotted")
 

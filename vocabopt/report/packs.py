@@ -85,7 +85,7 @@ def curve_pack(view: View) -> bytes:
         "n_choice": view.n_choice,
         "sets": sets,
         "main": view.sets.index(view.main_set),
-        "main_words": plain(view.main_words),
+        "main_words": plain(view.words_of(view.main)),
         "has_used": has_used,
         "n_tokens_base": base.n_tokens,
         "n_rows_base": base.n_rows,

@@ -13,14 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vocabopt import __version__, wording
 from vocabopt.errors import PlaygroundError, RunDirectoryError, VocaboptError
 from vocabopt.folder import write_bytes_atomic
-from vocabopt.records import BaseRecord, RunRecord, SweepRecord, UnionRecord
+from vocabopt.records import BaseRecord
 from vocabopt.report import text
 from vocabopt.report.charts import draw_all
 from vocabopt.report.draw import COLOURS, DARK, Picture, colour_rules, colour_variables, series_style, write_figures
@@ -51,40 +50,14 @@ _SPARED = (("playground", "samples"), ("tokens",), ("curve",))
 # --- Writing the report -----------------------------------------------------------------------------------------------
 
 
-def write_report(
-    out: Path,
-    sweep: SweepRecord,
-    curve: pl.DataFrame,
-    run: RunRecord,
-    union: UnionRecord | None = None,
-    *,
-    samples: Mapping[str, Sequence[str]] | None = None,
-    verify: VerifyRecord | None = None,
-    base: Tokenizer | None = None,
-    adapt: AdaptRecord | None = None,
-    analysis: AnalysisRecord | None = None,
-    prepare: PrepareRecord | None = None,
-    base_problem: str | None = None,
-) -> Path:
-    """Write DIR/report.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
+def write_report(out: Path, view: View) -> Path:
+    """Write report.html and figures/*.svg, *.png into a run directory, and return the path of the page.
 
-    Args:
-        out: the run directory.
-        curve: one row per added token, as curve.parquet.
-        union: where the union method was measured.
-        samples: per text set a few short documents, which the page cuts into tokens at the slider's size.
-        base: the base tokenizer; without it the page has no playground and no sample sentences.
-        verify, adapt, analysis, prepare: what these commands left of the run, where they were run.
-        base_problem: why there is no base, for the reader.
-
-    Returns:
-        The path of the page.
+    Equal input gives equal bytes.
     """
-    view = View(sweep, curve, run, union, verify=verify, adapt=adapt, analysis=analysis, prepare=prepare)
     pictures = draw_all(view)
     write_figures(out, pictures)
-    page = build_page(view, pictures, samples=samples, base=base, base_problem=base_problem)
-    write_bytes_atomic(out / "report.html", encoded_for_display(page))
+    write_bytes_atomic(out / "report.html", encoded_for_display(build_page(view, pictures)))
     return out / "report.html"
 
 
@@ -102,24 +75,24 @@ def rebuild_report(run_dir: Path) -> Path:
     sweep = read_sweep(run_dir)
     curve = read_curve(run_dir, sweep)
     run = read_run(run_dir, next_step="Sweep the text into a new folder with --out.")
-    base, base_problem = _base_of(sweep.base)
-    return write_report(
-        run_dir,
+    base, problem = _base_of(sweep.base)
+    view = View(
         sweep,
         curve,
         run,
         read_union(run_dir, sweep.scripts, sweep.base.n_rows),
         samples=read_samples(run_dir),
-        verify=read_optional(run_dir / "tokenizer" / "verify.json", VerifyRecord),
         base=base,
+        base_problem=problem,
+        verify=read_optional(run_dir / "tokenizer" / "verify.json", VerifyRecord),
         analysis=read_optional(run_dir / "analysis" / "analyze.json", AnalysisRecord),
         adapt=read_optional(run_dir / "adapt.json", AdaptRecord),
         prepare=read_optional(run_dir / "prepare.json", PrepareRecord),
-        base_problem=base_problem,
     )
+    return write_report(run_dir, view)
 
 
-def _base_of(record: BaseRecord) -> tuple[Tokenizer | None, str | None]:
+def _base_of(record: BaseRecord) -> tuple[Tokenizer | None, str]:
     """The base of the sweep, loaded again; or None, and for the reader of the page why."""
     try:
         base = load_base(record.source, pattern=record.pattern, specials=record.specials)
@@ -130,22 +103,15 @@ def _base_of(record: BaseRecord) -> tuple[Tokenizer | None, str | None]:
             f"{record.source} changed since the sweep (sha256 {base.sha256[:12]}..., then {record.sha256[:12]}...), "
             "and its tokens would not be those of this curve."
         )
-    return base, None
+    return base, ""
 
 
 # --- The page and its data --------------------------------------------------------------------------------------------
 
 
-def build_page(
-    view: View,
-    pictures: Sequence[Picture],
-    *,
-    samples: Mapping[str, Sequence[str]] | None,
-    base: Tokenizer | None,
-    base_problem: str | None,
-) -> str:
+def build_page(view: View, pictures: Sequence[Picture]) -> str:
     """The page as one string: of at most 4 MB, or without any of the data that its scripts read."""
-    packs, left_out = _packs(view, samples, base, base_problem)
+    packs, left_out = _packs(view)
     page = render(view, pictures, packs, left_out)
     for names in _SPARED:
         spared = {name: len(packs[name]) for name in names if name in packs}
@@ -158,20 +124,16 @@ def build_page(
     return page
 
 
-def _packs(
-    view: View, samples: Mapping[str, Sequence[str]] | None, base: Tokenizer | None, base_problem: str | None
-) -> tuple[dict[str, str], dict[str, str]]:
+def _packs(view: View) -> tuple[dict[str, str], dict[str, str]]:
     """The page's data in base64 by name; and by name what there is no data of, with the reason."""
     packs = {"curve": curve_pack(view)}
     if view.curve.height:
-        packs["tokens"] = tokens_pack(view, base)
-    why = base_problem or "the base tokenizer was not at hand."
-    moving = {"playground": b""}
-    if (sentences := samples_pack(view, samples)) is not None:
-        moving = {"samples": sentences, **moving}
-    if base is not None:
+        packs["tokens"] = tokens_pack(view, view.base)
+    why, sentences = view.base_problem, samples_pack(view, view.samples)
+    moving = ({} if sentences is None else {"samples": sentences}) | {"playground": b""}
+    if view.base is not None:
         try:
-            packs |= moving | {"playground": pack_tokenizer(base, view.curve)}
+            packs |= moving | {"playground": pack_tokenizer(view.base, view.curve)}
         except PlaygroundError as error:
             why = str(error)
     left_out = {name: why for name in moving if name not in packs}

@@ -4,7 +4,8 @@ The divisions made here are those of one given integer by another (tokens by bas
 What is not known is None and shown as a dash.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,33 +14,17 @@ import numpy.typing as npt
 import polars as pl
 
 from vocabopt.choice.complexity import occurrences
-from vocabopt.records import Answer, Point, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
+from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
 from vocabopt.report.inputs import AnalysisRecord, PrepareRecord, VerifyRecord
-from vocabopt.report.text import DASH, plain, quotient
+from vocabopt.report.text import DASH, quotient
 from vocabopt.report.training import AdaptRecord, Training
 from vocabopt.text.sets import HELDOUT, TRAIN
-from vocabopt.wording import answered
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.wording import answered, rule_label
 
 Floats = npt.NDArray[np.float64]
 
 N_TOKENS_SHOWN = 40
-#: How a rule is called in a figure, by its name; at most N_LABEL characters, which a phone has room for.
-N_LABEL = 18
-_RULE_LABELS = {
-    "knee": "knee",
-    "kneedle": "knee (Kneedle)",
-    "flops-train": "compute, training",
-    "flops-serve": "compute, serving",
-    "flops-mix": "compute, both",
-    "used": "still used",
-    "marginal": "marginal saving",
-    "memory-train": "memory, training",
-    "memory-serve": "memory, serving",
-    "muv": "VOLT's utility",
-    "law-1": "scaling law 1",
-    "law-2": "scaling law 2",
-    "law-3": "scaling law 3",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,40 +54,52 @@ class RuleRow:
     size: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnionRow:
-    """One size of the union, and the ratio of as many grown rows; None beyond the curve."""
-
-    point: UnionPoint
-    ratio_union: float | None
-    ratio_grown: float | None
-
-
+@dataclass(frozen=True, eq=False)
 class View:
-    """The records of a run and its curve, asked in the words of the page."""
+    """The records of a run and its curve, asked in the words of the page.
 
-    def __init__(
-        self,
-        sweep: SweepRecord,
-        curve: pl.DataFrame,
-        run: RunRecord,
-        union: UnionRecord | None = None,
-        *,
-        verify: VerifyRecord | None = None,
-        adapt: AdaptRecord | None = None,
-        analysis: AnalysisRecord | None = None,
-        prepare: PrepareRecord | None = None,
-    ) -> None:
-        self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
-        self.choice, self.n_choice = sweep.choice, sweep.choice.n_added
-        self.verify, self.analysis, self.prepare = verify, analysis, prepare
-        self.training = None if adapt is None else Training(adapt)
-        self.train = TRAIN
-        # Every sweep has a held-out set; with --heldout 0, or too few documents, it has no tokens.
-        self.heldout = HELDOUT if sweep.sets[HELDOUT].n_tokens_base else None
-        #: The set whose numbers stand first: the one that the choice was made on.
-        self.main = self.choice.set
-        self.main_words = self.words_of(self.main)
+    curve: one row per added token, as curve.parquet. union: where the union method was measured. samples: per text set
+    a few short documents, which the page cuts into tokens at the slider's size. base: the base tokenizer; without it
+    the page has no playground and no sample sentences, and base_problem tells the reader why. verify, adapt, analysis,
+    prepare: what these commands left of the run, where they were run.
+    """
+
+    sweep: SweepRecord
+    curve: pl.DataFrame
+    run: RunRecord
+    union: UnionRecord | None = None
+    _: KW_ONLY
+    samples: Mapping[str, Sequence[str]] | None = None
+    base: Tokenizer | None = None
+    base_problem: str = "the base tokenizer was not at hand."
+    verify: VerifyRecord | None = None
+    adapt: AdaptRecord | None = None
+    analysis: AnalysisRecord | None = None
+    prepare: PrepareRecord | None = None
+
+    train = TRAIN
+
+    @property
+    def choice(self) -> Choice:
+        return self.sweep.choice
+
+    @property
+    def n_choice(self) -> int:
+        return self.choice.n_added
+
+    @property
+    def main(self) -> str:
+        """The set whose numbers stand first: the one that the choice was made on."""
+        return self.choice.set
+
+    @property
+    def heldout(self) -> str | None:
+        """Every sweep has a held-out set; with --heldout 0, or too few documents, it has no tokens."""
+        return HELDOUT if self.sweep.sets[HELDOUT].n_tokens_base else None
+
+    @cached_property
+    def training(self) -> Training | None:
+        return None if self.adapt is None else Training(self.adapt)
 
     def words_of(self, name: str) -> str:
         if name == self.heldout:
@@ -122,10 +119,6 @@ class View:
             return None
         value: int | None = self.curve.item(n_added - 1, column)
         return value
-
-    @property
-    def base_point(self) -> Point:
-        return self.sweep.points_shown[0]
 
     @cached_property
     def sets(self) -> list[SetRow]:
@@ -157,18 +150,16 @@ class View:
         return sorted((int(size), n_rows) for size, n_rows in self.sweep.n_scaffold.items())
 
     @property
-    def union_rows(self) -> list[UnionRow]:
-        """The union at each of its sizes, the grown tokens of as many rows beside it."""
-        if self.union is None:
-            return []
-        stats = self.sweep.sets[self.main]
+    def union_rows(self) -> list[tuple[UnionPoint, float | None, float | None]]:
+        """The union at each of its sizes, its ratio, and that of as many grown rows; None beyond the curve."""
+        stats, measured = self.sweep.sets[self.main], () if self.union is None else self.union.points
         return [
-            UnionRow(
-                point=point,
-                ratio_union=stats.ratio_input(point.sets[self.main].n_tokens),
-                ratio_grown=quotient(self.n_tokens(self.main, point.n_added), stats.n_tokens_base),
+            (
+                point,
+                stats.ratio_input(point.sets[self.main].n_tokens),
+                quotient(self.n_tokens(self.main, point.n_added), stats.n_tokens_base),
             )
-            for point in self.union.points
+            for point in measured
         ]
 
     # --- Parameters and compute ---
@@ -179,7 +170,7 @@ class View:
 
     @property
     def n_embedding_added(self) -> int | None:
-        before, after = self.base_point.n_embedding_params, self.choice.point.n_embedding_params
+        before, after = self.sweep.points_shown[0].n_embedding_params, self.choice.point.n_embedding_params
         return None if before is None or after is None else after - before
 
     @property
@@ -206,7 +197,7 @@ class View:
             return attention + (flops.body_per_token + flops.head_per_row * n_rows)
 
         after = per_token(self.choice.point.n_rows_total, context * ratio if context_shrinks else context)
-        return ratio * after / per_token(self.base_point.n_rows_total, context)
+        return ratio * after / per_token(self.sweep.points_shown[0].n_rows_total, context)
 
     # --- The choice ---
 
@@ -214,18 +205,9 @@ class View:
     def rules(self) -> list[RuleRow]:
         """Every rule's answer."""
         return [
-            RuleRow(answer=answer, label=_label(answer.name, number), size=answered(answer, "\u2265 ", DASH))
+            RuleRow(answer=answer, label=rule_label(answer, number), size=answered(answer, "\u2265 ", DASH))
             for number, answer in enumerate(self.choice.rules, start=1)
         ]
-
-    @property
-    def interval_is_of_knee_alone(self) -> bool:
-        """Is the size another than the knee, of which the interval is: clipped, rounded, or by another rule?"""
-        return bool(self.choice.clipped_by) or self.choice.knee != self.n_choice
-
-    @property
-    def verify_is_of_choice(self) -> bool:
-        return self.verify is not None and self.verify.n_new == self.n_choice
 
     # --- Tokens, and columns for the figures ---
 
@@ -263,14 +245,3 @@ class View:
         n_padding = max(0, base.n_rows - base.n_tokens)
         sizes = np.unique([0, min(n_padding, end), end]).astype(np.float64)
         return sizes, np.maximum(base.n_rows, base.n_tokens + sizes) / base.n_rows
-
-
-def _label(name: str, number: int) -> str:
-    """The figure's words for a rule; its font has no glyphs for any text."""
-    if name in _RULE_LABELS:
-        return _RULE_LABELS[name]
-    kind, _, times = name.partition("-")
-    if kind == "exposure" and times.isascii() and times.isdigit():
-        return f"seen {int(times):,}\u00d7"
-    shown = plain(name)
-    return shown if shown.isascii() and len(shown) <= N_LABEL else f"rule {number}"
