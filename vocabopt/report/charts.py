@@ -159,8 +159,8 @@ def draw_used(view: View) -> Drawing | None:
 
 def draw_union(view: View) -> Drawing | None:
     """The union's sizes beside the grown curve, by new rows; None where it was not measured."""
-    rows, values = view.union_rows, view.ratio_curve(view.main)
-    if not rows or values is None:
+    rows, values = view.union_rows, view.sizes.ratio_input(view.main)
+    if not rows or not len(values):
         return None
     keys = [Key(label="grown", style=_series(1)), Key(label="union (dots)", style={"color": COLOURS["s1"]})]
     figure, ax = over_sizes(view, 2.6, [(values, _series(1))], keys)
@@ -174,7 +174,7 @@ def draw_union(view: View) -> Drawing | None:
 
 def _curves(view: View, rows: Sequence[SetRow]) -> dict[SetRow, Floats]:
     """The input ratio of those text sets that have tokens."""
-    return {row: values for row in rows if (values := view.ratio_curve(row.name)) is not None}
+    return {row: view.sizes.ratio_input(row.name) for row in rows if row.stats.n_tokens_base}
 
 
 def _line(view: View, text_set: SetRow) -> tuple[str, str]:

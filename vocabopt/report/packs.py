@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from vocabopt.choice.complexity import occurrences
 from vocabopt.records import json_of
 from vocabopt.report.text import plain
 from vocabopt.report.view import View
+from vocabopt.text.sets import HELDOUT
 from vocabopt.tokenizer import Tokenizer
 
 # --- Integers in few bytes --------------------------------------------------------------------------------------------
@@ -75,10 +75,10 @@ def curve_pack(view: View) -> bytes:
         }
         for row in view.sets
     ]
-    columns = [differences(row.stats.n_tokens_base, _integers(view.curve, f"n_tokens_{row.name}")) for row in view.sets]
+    columns = [differences(row.stats.n_tokens_base, view.sizes.n_tokens[row.name][1:]) for row in view.sets]
     has_used = view.heldout is not None
     if has_used:
-        columns.append(differences(0, _integers(view.curve, f"n_used_{view.heldout}")))
+        columns.append(differences(0, view.sizes.n_used[HELDOUT][1:]))
     base, cost = view.sweep.base, view.choice.model_cost
     header = {
         "n": view.curve.height,
@@ -96,10 +96,6 @@ def curve_pack(view: View) -> bytes:
     return pack(header, columns)
 
 
-def _integers(curve: pl.DataFrame, column: str) -> Integers:
-    return curve.get_column(column).cast(pl.Int64).to_numpy()
-
-
 def tokens_pack(view: View, base: Tokenizer | None) -> bytes:
     """Every added token: its text, how often it came, and where its two parts meet.
 
@@ -115,7 +111,7 @@ def tokens_pack(view: View, base: Tokenizer | None) -> bytes:
         leb128(kept),
         leb128(lengths - kept),
         leb128(kinds),
-        leb128(np.maximum(occurrences(curve), 0)),
+        leb128(np.maximum(view.sizes.n_occurrences, 0)),
         leb128(np.minimum(_left_lengths(curve, lengths, base), N_PIECE_BYTES) + 1),
         b"".join(text[:N_PIECE_BYTES] for text in texts),
     ]

@@ -10,19 +10,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from vocabopt.choice.complexity import occurrences
+from vocabopt.choice.complexity import Floats, SizeCurve, size_curve
 from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
 from vocabopt.report.inputs import AnalysisRecord, PrepareRecord, VerifyRecord
-from vocabopt.report.text import DASH, quotient
+from vocabopt.report.text import DASH
 from vocabopt.report.training import AdaptRecord, Training
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.wording import answered, rule_label
-
-Floats = npt.NDArray[np.float64]
 
 N_TOKENS_SHOWN = 40
 
@@ -108,17 +105,10 @@ class View:
 
     # --- Sizes and text sets ---
 
-    def n_tokens(self, name: str, n_added: int) -> int | None:
-        """Tokens of a set at a size; None beyond the curve."""
-        if n_added == 0:
-            return self.sweep.sets[name].n_tokens_base
-        return self._cell(f"n_tokens_{name}", n_added)
-
-    def _cell(self, column: str, n_added: int) -> int | None:
-        if column not in self.curve.columns or not 0 < n_added <= self.curve.height:
-            return None
-        value: int | None = self.curve.item(n_added - 1, column)
-        return value
+    @cached_property
+    def sizes(self) -> SizeCurve:
+        """The curve over sizes 0, 1, 2 ..., the base first."""
+        return size_curve(self.curve, self.sweep.sets, self.sweep.exhausted_at)
 
     @cached_property
     def sets(self) -> list[SetRow]:
@@ -135,15 +125,16 @@ class View:
         """The set that the choice was made on."""
         return next(row for row in self.sets if row.name == self.main)
 
-    @property
-    def used(self) -> list[tuple[int, int | None]]:
-        """The table's sizes, and how many of their added tokens held-out text uses; None where none was counted."""
-        sizes = [point.n_added for point in self.sweep.points_shown if 0 < point.n_added <= self.curve.height]
-        return [(size, self._cell(f"n_used_{self.heldout}", size)) for size in sizes]
+    def n_used(self, n_added: int) -> int | None:
+        """Added tokens that held-out text uses at a size; None beyond the curve, or where nothing was held out."""
+        is_known = self.heldout is not None and n_added <= self.sizes.end
+        return int(self.sizes.n_used[HELDOUT][n_added]) if is_known else None
 
     @property
-    def used_share_choice(self) -> float | None:
-        return quotient(self._cell(f"n_used_{self.heldout}", self.n_choice), self.n_choice)
+    def used(self) -> list[tuple[int, int | None]]:
+        """The table's sizes, and how many of their added tokens held-out text uses."""
+        sizes = [point.n_added for point in self.sweep.points_shown if 0 < point.n_added <= self.curve.height]
+        return [(size, self.n_used(size)) for size in sizes]
 
     @property
     def scaffold(self) -> list[tuple[int, int]]:
@@ -152,14 +143,14 @@ class View:
     @property
     def union_rows(self) -> list[tuple[UnionPoint, float | None, float | None]]:
         """The union at each of its sizes, its ratio, and that of as many grown rows; None beyond the curve."""
-        stats, measured = self.sweep.sets[self.main], () if self.union is None else self.union.points
+        ratio_input, grown = self.sweep.sets[self.main].ratio_input, self.sizes.n_tokens[self.main]
         return [
             (
                 point,
-                stats.ratio_input(point.sets[self.main].n_tokens),
-                quotient(self.n_tokens(self.main, point.n_added), stats.n_tokens_base),
+                ratio_input(point.sets[self.main].n_tokens),
+                ratio_input(int(grown[point.n_added])) if point.n_added <= self.sizes.end else None,
             )
-            for point in measured
+            for point in (() if self.union is None else self.union.points)
         ]
 
     # --- Parameters and compute ---
@@ -212,8 +203,7 @@ class View:
     # --- Tokens, and columns for the figures ---
 
     def _tokens(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
-        counted = occurrences(self.curve)
-        return [{**row, "count": counted[row["rank"] - 1]} for row in rows.to_dicts()]
+        return [{**row, "count": self.sizes.n_occurrences[row["rank"] - 1]} for row in rows.to_dicts()]
 
     @property
     def first_tokens(self) -> list[dict[str, Any]]:
@@ -224,19 +214,11 @@ class View:
         """The last tokens, leaving out those already among the first."""
         return self._tokens(self.curve.tail(max(0, min(N_TOKENS_SHOWN, self.curve.height - N_TOKENS_SHOWN))))
 
-    def ratio_curve(self, name: str) -> Floats | None:
-        """The input ratio at every size 0, 1, 2 ...; None for a set without tokens."""
-        base = self.sweep.sets[name].n_tokens_base
-        if not base:
-            return None
-        tokens = self.curve.get_column(f"n_tokens_{name}").cast(pl.Float64).to_numpy()
-        return np.concatenate(([1.0], tokens / base))
-
     def used_curve(self) -> Floats | None:
         """Share of added tokens that occur in held-out text; None where there is none. Size 0 is NaN."""
         if self.heldout is None:
             return None
-        used = self.curve.get_column(f"n_used_{self.heldout}").cast(pl.Float64).to_numpy()
+        used = self.sizes.n_used[HELDOUT][1:]
         return np.concatenate(([np.nan], used / np.arange(1, len(used) + 1)))
 
     def embedding_line(self) -> tuple[Floats, Floats]:
