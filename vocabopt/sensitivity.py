@@ -90,11 +90,15 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> Sensitivit
     if base.family == "byte-level-bpe":
         with console.step("split", counts.n_chunks, "chunks") as advance:
             counts = refine(base, counts, advance)
-    grown = [
-        _grow(name, base, table, select(counts, _sets_for(name, options)), guard.scripts, options, console)
-        for name in (*options.corpora, TOGETHER)
-    ]
-    size = compared_size(grown, options.n_added)
+    grown, corpora = [], list(options.corpora)
+    for name in (*corpora, TOGETHER):
+        trained = corpora if name == TOGETHER else [name]
+        sets = {TRAIN: ("train", trained), HELDOUT: ("heldout", [_HELDOUT_OF.format(one) for one in trained])}
+        sets |= {other: ("eval", [_HELDOUT_OF.format(other)]) for other in corpora if other != name}
+        grown.append(_grow(name, base, table, select(counts, sets), guard.scripts, options, console))
+    # The size at which all are compared: the one asked for, else that of all together, as far as every curve goes.
+    wanted = grown[-1].corpus.choice.n_added if options.n_added is None else options.n_added
+    size = min([wanted, *(len(one.curve) for one in grown)])
     record = SensitivityRecord(
         inputs_sha256=identity,
         base=BaseRecord(**base.as_record(), n_rows=table.base_n_rows),
@@ -150,14 +154,6 @@ def _count(
     return counts, proof_sample.sample()
 
 
-def _sets_for(name: str, options: SensitivityOptions) -> dict[str, tuple[str, list[str]]]:
-    """What trains and what is measured when tokens are learned from `name`, a corpus or all of them."""
-    corpora = list(options.corpora)
-    trained = corpora if name == TOGETHER else [name]
-    sets = {TRAIN: ("train", trained), HELDOUT: ("heldout", [_HELDOUT_OF.format(one) for one in trained])}
-    return sets | {other: ("eval", [_HELDOUT_OF.format(other)]) for other in corpora if other != name}
-
-
 def _grow(
     name: str,
     base: Tokenizer,
@@ -189,13 +185,6 @@ def _grow(
 # --- What the curves say of each other --------------------------------------------------------------------------------
 
 Shares = tuple[tuple[float | None, ...], ...]
-
-
-def compared_size(grown: Sequence[Grown], asked: int | None) -> int:
-    """The size at which all are compared: the one asked for, else that of all together, as far as every curve goes."""
-    together = next(one for one in grown if one.name == TOGETHER)
-    wanted = together.corpus.choice.n_added if asked is None else asked
-    return min([wanted, *(len(one.curve) for one in grown)])
 
 
 def shared(grown: Sequence[Grown], n_added: int) -> Shares:

@@ -268,13 +268,13 @@ def draw_training_memory(view: View) -> Drawing | None:
     told = []
     for row, (given, stage, control) in enumerate(rows):
         words(ax, 0, row, stage_label(given), shift=-9, align="right")
-        if control is not None and control.peak_bytes is not None:
-            bar(ax, row + 0.26, control.peak_bytes, 0.2, "window")
         if stage is None or stage.peak_bytes is None:
             words(ax, 0, row, DASH, shift=6, color=COLOURS["window"])
         else:
             bar(ax, row - (0.14 if has_control else 0), stage.peak_bytes, 0.34, "s0")
             words(ax, stage.peak_bytes, row, size_of(stage.peak_bytes), shift=6)
+        if control is not None and control.peak_bytes is not None:
+            bar(ax, row + 0.26, control.peak_bytes, 0.2, "window")
         shown = [] if stage is None else [size_of(stage.peak_bytes)]
         shown += [] if control is None else [f"{size_of(control.peak_bytes)} in the control"]
         told.append(f"{stage_label(given)} {', '.join(shown)}")

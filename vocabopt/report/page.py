@@ -130,13 +130,14 @@ def _packs(view: View) -> tuple[dict[str, str], dict[str, str]]:
     if view.curve.height:
         packs["tokens"] = tokens_pack(view, view.base)
     why, sentences = view.base_problem, samples_pack(view, view.samples)
-    moving = ({} if sentences is None else {"samples": sentences}) | {"playground": b""}
+    # Sentences are cut by the playground's tokenizer: where it is left out, so are they.
+    cut = {} if sentences is None else {"samples": sentences}
     if view.base is not None:
         try:
-            packs |= moving | {"playground": pack_tokenizer(view.base, view.curve)}
+            packs |= cut | {"playground": pack_tokenizer(view.base, view.curve)}
         except PlaygroundError as error:
             why = str(error)
-    left_out = {name: why for name in moving if name not in packs}
+    left_out = {name: why for name in ("playground", *cut) if name not in packs}
     return {name: base64.b64encode(data).decode("ascii") for name, data in packs.items()}, left_out
 
 
