@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from vocabopt.records import RunRecord, SweepRecord, record_of
-from vocabopt.report.inputs import AdaptRecord, VerifyRecord, input_of
+from vocabopt.report.inputs import VerifyRecord, input_of
 from vocabopt.report.page import write_report
+from vocabopt.report.training import AdaptRecord
 from vocabopt.report.view import View
 
 HIDDEN = 4096
@@ -220,7 +221,7 @@ def view_of(sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any], **o
 def rendered(
     out: Path, sweep: dict[str, Any], curve: pl.DataFrame, run: dict[str, Any], **options: Any
 ) -> tuple[str, "Page"]:
-    html = write_report(out, *records_of(sweep, curve, run), **inputs_of(options)).read_text(encoding="utf-8")
+    html = write_report(out, view_of(sweep, curve, run, **options)).read_text(encoding="utf-8")
     return html, Page(html)
 
 

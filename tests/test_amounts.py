@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vocabopt import console
 from vocabopt.amounts import counted, shown_bytes
 from vocabopt.console import Console
+from vocabopt.tables import shown_change
 
 
 def test_a_count_stands_with_its_noun_in_the_right_number() -> None:
@@ -69,3 +70,19 @@ def test_no_rate_counts_what_an_interrupted_run_had_done(
     assert found is not None, told
     assert 0 < int(found[2]) <= 100
     assert int(found[1]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (-0.2213, "-22.1%"),
+        (0.003, "+0.3%"),
+        (0.0, "0.0%"),
+        (-0.0, "0.0%"),
+        (-0.0003, "0.0%"),
+        (0.0004, "0.0%"),
+        (None, "-"),
+    ],
+)
+def test_a_change_of_nothing_has_no_sign(share: float | None, shown: str) -> None:
+    assert shown_change(share) == shown

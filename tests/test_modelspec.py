@@ -218,12 +218,21 @@ def test_a_config_of_another_name_gives_the_model_its_name(tmp_path: Path) -> No
 # --- Bad input -------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_model_lists_what_works() -> None:
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("no-such", ""),
+        ("mistral-7b-v1", r"Did you mean mistral-7b\? "),  # the base's name
+        ("Qwen2.5-7B-Instruct", r"Did you mean qwen2\.5-7b\? "),
+        ("lama-3-8b", r"Did you mean llama-3-8b\? "),
+    ],
+)
+def test_an_unknown_model_lists_what_works(given: str, hint: str) -> None:
     message = (
-        r"--model llama-9b: no such preset and no such file\. Give a path to a config\.json.*solar-10\.7b, llama-2-7b"
+        rf"--model {given}: no such preset and no such file\. {hint}Give a path to a config\.json.*solar-10\.7b, llama"
     )
     with pytest.raises(ModelSpecError, match=message):
-        load_model_spec("llama-9b")
+        load_model_spec(given)
 
 
 def test_a_folder_without_config(tmp_path: Path) -> None:

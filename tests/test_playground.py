@@ -19,12 +19,9 @@ from vocabopt.errors import PlaygroundError
 from vocabopt.report.playground import engine_script, pack_tokenizer
 from vocabopt.report.playground_pattern import (
     FIRST_SYMBOL,
-    One,
-    in_javascript,
     matched_by,
     parse,
     partition,
-    parts_for_one,
     points,
 )
 from vocabopt.tokenizer import Tokenizer
@@ -141,10 +138,10 @@ ENDS = r"\A[A-Z가-힣]+(?=\s)|[\s\S]{2}(?=\z)|[\s\S]"
 @pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN, QWEN_PATTERN, O200K_PATTERN, TEKKEN_PATTERN, ENDS])
 def test_a_pattern_over_symbols_splits_as_the_library_splits(gpt2_like: Tokenizer, pattern: str) -> None:
     """Symbols are letters, and what is left of a pattern means the same to Python: so no browser is needed here."""
-    node = parse(pattern)
-    ones: list[One] = list(dict.fromkeys(parts_for_one(node)))
+    read = parse(pattern)
+    ones = list(dict.fromkeys(read.ones))
     (starts, classes), sets = partition([one.members() for one in ones])
-    written = in_javascript(node, dict(zip(ones, sets, strict=True)).__getitem__)
+    written = read.in_javascript(dict(zip(ones, sets, strict=True)).__getitem__)
     table = np.repeat(classes, np.diff([*np.cumsum(starts), 0x110000]))
     splitter = with_pattern(gpt2_like, pattern).full.pre_tokenizer
     for text in (

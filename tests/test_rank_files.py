@@ -430,8 +430,11 @@ def test_the_test_cases_of_llama_cpp(base: str, name: str, data: Path) -> None:
 
 def test_a_mistyped_name_is_not_taken_for_a_regular_expression(tmp_path: Path) -> None:
     path = written(tmp_path / "mine.tiktoken", ranks_by_hand())
-    with pytest.raises(OptionError, match=r"--pattern lama3: is no known name, .*Did you mean llama3"):
-        load_base(str(path), pattern="lama3", specials="none")
+    for pattern, meant in (("lama3", "llama3"), ("gpt2", "r50k_base"), ("GPT-oss", "o200k_harmony")):
+        with pytest.raises(
+            OptionError, match=rf"--pattern {pattern}: is no known name, .*Did you mean {meant}\? Names"
+        ):
+            load_base(str(path), pattern=pattern, specials="none")
 
 
 def test_special_tokens_that_are_ordinary_ones_or_come_twice_are_refused(tmp_path: Path) -> None:

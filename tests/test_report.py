@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_data import HOSTILE, Page, fake_run, hostile_run, ratio_of, records_of, rendered
+from report_data import HOSTILE, Page, fake_run, hostile_run, ratio_of, records_of, rendered, view_of
 
 from vocabopt.records import SweepRecord
 from vocabopt.report import text
@@ -278,7 +278,7 @@ def test_what_was_left_out_is_told_with_its_reason(tmp_path: Path) -> None:
 def test_two_renderings_are_equal_byte_for_byte(report: tuple[Path, str, Page], tmp_path: Path) -> None:
     out = report[0]
     sweep, curve, run = fake_run()
-    write_report(tmp_path, *records_of(sweep, curve, run))
+    write_report(tmp_path, view_of(sweep, curve, run))
     for path in sorted(tmp_path.rglob("*.*")):
         assert path.read_bytes() == (out / path.relative_to(tmp_path)).read_bytes(), path.name
 

@@ -13,8 +13,9 @@ from command_line import vocabopt
 from helpers import CORPUS
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.report.inputs import AdaptRecord, VerifyRecord, input_of
+from vocabopt.report.inputs import VerifyRecord, input_of
 from vocabopt.report.page import rebuild_report
+from vocabopt.report.training import AdaptRecord
 
 
 @pytest.fixture

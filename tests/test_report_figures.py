@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_data import Page, fake_run, hostile_run, records_of, rendered, view_of
+from report_data import Page, fake_run, hostile_run, rendered, view_of
 
 from vocabopt.choice.complexity import EmbeddingTable
 from vocabopt.report.draw import COLOURS, Drawing, Key, frame, house_style, render
@@ -97,7 +97,7 @@ def test_the_embedding_line_is_that_of_every_size_not_of_the_table(
 
 
 def test_figures_name_sets_and_rules_in_letters_that_the_font_has(tmp_path: Path) -> None:
-    write_report(tmp_path, *records_of(*hostile_run()))
+    write_report(tmp_path, view_of(*hostile_run()))
     for svg in (tmp_path / "figures").glob("*.svg"):
         assert not {element.tag.rpartition("}")[2] for element in ET.parse(svg).iter()} & {"script", "image", "a", "b"}
     labels = [element.text for element in ET.parse(tmp_path / "figures" / "sets.svg").iter()]
@@ -129,6 +129,6 @@ def test_a_reader_s_own_matplotlib_settings_change_nothing(report: tuple[Path, s
 
     sweep, curve, run = fake_run()
     with matplotlib.rc_context({"figure.autolayout": True, "font.size": 30, "savefig.bbox": "tight"}):
-        write_report(tmp_path, *records_of(sweep, curve, run))
+        write_report(tmp_path, view_of(sweep, curve, run))
         assert matplotlib.rcParams["font.size"] == 30
     assert (tmp_path / "report.html").read_bytes() == (report[0] / "report.html").read_bytes()

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_data import Page, fake_run, hostile_run, records_of, view_of, without_heldout
+from report_data import Page, fake_run, hostile_run, view_of, without_heldout
 
 from vocabopt.report import page as report_page
 from vocabopt.report.packs import MAX_PAGE_BYTES, N_PIECE_BYTES, curve_pack, leb128, samples_pack, tokens_pack
@@ -57,7 +57,7 @@ def test_integers_come_back_as_they_went(values: list[int]) -> None:
 
 def test_curve_pack_holds_every_count_of_every_set() -> None:
     sweep, curve, run = fake_run()
-    reader = Reader(curve_pack(view_of(sweep, curve, run)).data)
+    reader = Reader(curve_pack(view_of(sweep, curve, run)))
     assert [given["name"] for given in reader.header["sets"]] == ["heldout", "train", "en", "news"]
     for told in reader.header["sets"]:
         name, base = told["name"], sweep["sets"][told["name"]]["n_tokens_base"]
@@ -71,9 +71,9 @@ def test_curve_pack_holds_every_count_of_every_set() -> None:
 def test_curve_pack_names_the_set_whose_numbers_stand_first() -> None:
     sweep, curve, run = fake_run()
     sweep["choice"]["set"] = "news"
-    header = Reader(curve_pack(view_of(sweep, curve, run)).data).header
+    header = Reader(curve_pack(view_of(sweep, curve, run))).header
     assert (header["main"], header["main_words"], header["has_used"]) == (3, "text set news", True)
-    header = Reader(curve_pack(view_of(*without_heldout())).data).header
+    header = Reader(curve_pack(view_of(*without_heldout()))).header
     assert (header["main"], header["main_words"], header["has_used"]) == (1, "training text", False)
 
 
@@ -96,7 +96,7 @@ def test_tokens_pack_says_what_each_token_replaced(run: Any) -> None:
     view = View(read_sweep(run.out), run.curve, read_run(run.out))
     base: Tokenizer = run.base
     texts = [*base.pieces, *run.curve["bytes"]]
-    for token, row in zip(read_tokens(tokens_pack(view, base).data), run.curve.to_dicts(), strict=True):
+    for token, row in zip(read_tokens(tokens_pack(view, base)), run.curve.to_dicts(), strict=True):
         assert token["bytes"] == row["bytes"]
         assert token["kind"] == row["kind"]
         if row["kind"] == "char":
@@ -112,35 +112,35 @@ def test_tokens_pack_says_what_each_token_replaced(run: Any) -> None:
 
 def test_without_the_base_what_a_token_replaced_is_not_guessed() -> None:
     sweep, curve, run = fake_run()
-    assert {token["left"] for token in read_tokens(tokens_pack(view_of(sweep, curve, run), None).data)} == {-1}
+    assert {token["left"] for token in read_tokens(tokens_pack(view_of(sweep, curve, run), None))} == {-1}
 
 
 def test_a_word_of_10_megabytes_travels_as_its_beginning() -> None:
     view = view_of(*hostile_run())
     packed = tokens_pack(view, None)
-    assert len(packed.data) < 20_000
-    assert read_tokens(packed.data)[2]["left_out"] == 10_000_000 - N_PIECE_BYTES
+    assert len(packed) < 20_000
+    assert read_tokens(packed)[2]["left_out"] == 10_000_000 - N_PIECE_BYTES
 
 
 def test_samples_follow_the_sets_of_the_page_and_are_cut() -> None:
     view = view_of(*fake_run())
     packed = samples_pack(view, {"train": ["a\ud800", "b" * 10_000], "gone": ["c"], "en": []})
     assert packed is not None
-    assert Reader(packed.data).header == {"samples": [{"set": 1, "texts": ["a\ud800", "b" * 600]}]}
+    assert Reader(packed).header == {"samples": [{"set": 1, "texts": ["a\ud800", "b" * 600]}]}
     assert samples_pack(view, {"gone": ["c"]}) is None
     assert samples_pack(view, None) is None
 
 
 def test_packs_in_the_page_are_the_packs(tmp_path: Path) -> None:
     sweep, curve, run = fake_run()
-    html = write_report(tmp_path, *records_of(sweep, curve, run)).read_text(encoding="utf-8")
+    html = write_report(tmp_path, view_of(sweep, curve, run)).read_text(encoding="utf-8")
     found = dict(
         re.findall(r'<script type="application/octet-stream" id="pack-(\w+)">([A-Za-z0-9+/=]*)</script>', html)
     )
     view = view_of(sweep, curve, run)
     assert {name: base64.b64decode(text) for name, text in found.items()} == {
-        "curve": curve_pack(view).data,
-        "tokens": tokens_pack(view, None).data,
+        "curve": curve_pack(view),
+        "tokens": tokens_pack(view, None),
     }
 
 
@@ -149,7 +149,7 @@ def test_a_page_that_would_be_too_large_leaves_the_search_out(tmp_path: Path) ->
     sweep, curve, told = fake_run(n_added=60_000, sizes=(0, 8_000, 40_000), choice=8_000)
     rng = np.random.default_rng(0)
     curve = curve.with_columns(pl.Series("bytes", [rng.bytes(120) for _ in range(curve.height)]))
-    page = write_report(tmp_path, *records_of(sweep, curve, told)).read_text(encoding="utf-8")
+    page = write_report(tmp_path, view_of(sweep, curve, told)).read_text(encoding="utf-8")
     assert len(page.encode()) <= MAX_PAGE_BYTES
     assert 'id="pack-curve"' in page
     assert 'id="pack-tokens"' not in page
@@ -186,7 +186,7 @@ def test_a_page_too_large_without_its_tokens_comes_without_the_curve_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_page, "MAX_PAGE_BYTES", 1_000)
-    page = write_report(tmp_path, *records_of(*fake_run())).read_text(encoding="utf-8")
+    page = write_report(tmp_path, view_of(*fake_run())).read_text(encoding="utf-8")
     assert "pack-" not in re.sub("<script>.*?</script>", "", page, flags=re.DOTALL)
     told = Page(page).text
     for words in (
@@ -202,6 +202,6 @@ def test_a_base_that_the_playground_cannot_repeat_is_told(run_dir: Path, mistral
     strange = replace(mistral, tokenizer_json={**mistral.tokenizer_json, "normalizer": {"type": "Nmt"}})
     sweep = read_sweep(run_dir)
     curve = read_curve(run_dir, sweep)
-    page = write_report(run_dir, sweep, curve, read_run(run_dir), base=strange).read_text(encoding="utf-8")
+    page = write_report(run_dir, View(sweep, curve, read_run(run_dir), base=strange)).read_text(encoding="utf-8")
     assert "Nmt" in page
     assert 'id="pack-playground"' not in page

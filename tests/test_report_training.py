@@ -25,9 +25,9 @@ from vocabopt.errors import RunDirectoryError
 from vocabopt.report import text
 from vocabopt.report.charts_training import draw_training_bits, draw_training_loss, draw_training_memory
 from vocabopt.report.draw import Drawing, Picture, house_style
-from vocabopt.report.inputs import AdaptRecord, input_of
+from vocabopt.report.inputs import input_of
 from vocabopt.report.page import render as render_page
-from vocabopt.report.training import Training, loss_lines, track_of
+from vocabopt.report.training import AdaptRecord, Training, loss_lines, track_of
 
 Record = dict[str, Any]
 DRAWINGS = {
@@ -153,8 +153,9 @@ def test_samples_stand_side_by_side_in_their_lines_and_language(whole: tuple[Pat
     assert html.count('role="group" aria-label="Prompt ') == 5
     assert '<p class="cut" lang="ko"><bdi>밥을 먹고 학교에 갔습니다.</bdi><br><bdi>그리고</bdi></p>' in html
     assert '<p class="cut"><bdi>The weather today</bdi></p>' in html
-    first, second = training_of(full_adaptation()).samples[:2]
-    assert (first.control.text, second.control.text) == ("밥을", None)
+    first, second = training_of(full_adaptation()).record.samples[:2]
+    by_prompt = training_of(full_adaptation()).control_samples
+    assert (by_prompt.get(first.prompt), by_prompt.get(second.prompt)) == ("밥을", None)
 
 
 def test_two_renderings_are_equal_byte_for_byte(whole: tuple[Path, str, Page], tmp_path: Path) -> None:

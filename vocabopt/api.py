@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
+from io import StringIO
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -151,7 +152,10 @@ class Sweep:
         return rebuild_report(self.out)
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.choice.reason)}</p>{_svg(self.plot())}{html_table(self.points)}"
+        drawn = StringIO()
+        self.plot().savefig(drawn, format="svg")
+        svg = drawn.getvalue()
+        return f"<p>{escape(self.choice.reason)}</p>{svg[svg.index('<svg') :]}{html_table(self.points)}"
 
 
 @dataclass(frozen=True)
@@ -257,11 +261,7 @@ class Prepared:
         """A row per step: `step`, documents, bytes and tokens before and after it."""
         import polars as pl
 
-        simple = int | float | str | None
-        rows = [
-            {key: value for key, value in step.items() if isinstance(value, simple)} for step in self.record["steps"]
-        ]
-        return pl.DataFrame(rows, infer_schema_length=None)
+        return pl.DataFrame(list(map(_plain, self.record["steps"])), infer_schema_length=None)
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(str(self.out))}</p>{html_table(self.funnel)}"
@@ -473,23 +473,21 @@ def options_of(kind: type[Any], given: Mapping[str, Any], **fixed: Any) -> Any:
         if name not in known or known[name] in fixed:
             listed = ", ".join(sorted(option for option, key in known.items() if key not in fixed))
             raise OptionError(f"{name}: no such option. There are {listed}.")
-        values[known[name]] = _parsed(kind, known[name], value)
+        key = known[name]
+        spec = next(spec for each, spec in specs(kind) if each.name == key)
+        if isinstance(value, Mapping):
+            value = _texts(value)
+        elif isinstance(value, str) and spec.parse is not None:
+            value = spec.parse(value, flag_of(kind, key))
+        elif isinstance(value, float) and value.is_integer() and spec.parse is not None:
+            value = int(value)  # 10e9 tokens
+        values[key] = value
     return kind(**values, **fixed)
 
 
 def option_names(kind: type[Any]) -> dict[str, str]:
     """The options of a record as arguments of a function: the name of the command's option -> the record's field."""
     return {flag_of(kind, each.name).removeprefix("--").replace("-", "_"): each.name for each, _ in specs(kind)}
-
-
-def _parsed(kind: type[Any], key: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return _texts(value)
-    spec = next(spec for each, spec in specs(kind) if each.name == key)
-    if isinstance(value, str) and spec.parse is not None:
-        return spec.parse(value, flag_of(kind, key))
-    is_whole = isinstance(value, float) and value.is_integer() and spec.parse is not None  # 10e9 tokens
-    return int(value) if is_whole else value
 
 
 def _texts(named: Texts) -> dict[str, str]:
@@ -532,20 +530,12 @@ def console_of(progress: Progress | None) -> Console:
 
 def html_table(table: "pl.DataFrame") -> str:
     """A table without its types: numbers to the right, floats to four digits, a dash for what is not known."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f'<td style="text-align: left">{escape("–" if value is None else str(value))}</td>'
+        return f'<td style="text-align: right">{value:{",.4f" if isinstance(value, float) else ","}}</td>'
+
     head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.iter_rows())
+    rows = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in table.iter_rows())
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f'<td style="text-align: left">{escape("–" if value is None else str(value))}</td>'
-    return f'<td style="text-align: right">{value:{",.4f" if isinstance(value, float) else ","}}</td>'
-
-
-def _svg(figure: "Figure") -> str:
-    from io import StringIO
-
-    out = StringIO()
-    figure.savefig(out, format="svg")
-    return out.getvalue()[out.getvalue().index("<svg") :]

@@ -22,13 +22,20 @@ nobody listens, nothing is printed.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 
 #: What --base takes, in help and in messages.
 BASES = (
     "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
     "rank file or a Tekken .json"
 )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The sentence "Did you mean NAME? " with the nearest of the known names; none where none is near."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"Did you mean {close[0]}? " if close else ""
 
 
 class VocaboptError(Exception):

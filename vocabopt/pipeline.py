@@ -164,13 +164,15 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
 
     # Drawing takes half a second to import; no other command should wait for it.
     from vocabopt.report.page import write_report
+    from vocabopt.report.view import View
 
     with console.step("report"):
         samples, prepared = read_samples(out), prepare_record(file.url for file in text_sets[0].files)
         if prepared is not None:
             write_json_atomic(out / PREPARE_JSON, prepared)
         prepare = None if prepared is None else read_optional(out / PREPARE_JSON, PrepareRecord)
-        write_report(out, sweep, growth.curve, finished(), union, samples=samples, base=base, prepare=prepare)
+        view = View(sweep, growth.curve, finished(), union, samples=samples, base=base, prepare=prepare)
+        write_report(out, view)
     write_record(out / RUN_JSON, finished())
     return SweepResult(record=sweep, curve=growth.curve, union=union if options.method == "union" else None)
 

@@ -71,7 +71,12 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> Sensitivit
     table = table_of_base(base, options.model)
     text_sets = tuple(corpus_set(name, path, options.read) for name, path in options.corpora.items())
     tell_shared(text_sets)
-    identity = _identity(options, base, text_sets)
+    # What must be the same for a folder to be taken again: text, base and how the text is read.
+    fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
+    tell_same_content(text_sets, fingerprints)
+    files = sorted([text_set.name, fingerprints[file.url]] for text_set in text_sets for file in text_set.files)
+    read = {"heldout": options.heldout, "seed": options.seed, **asdict(options.read)}
+    identity = digest({"base": base.sha256, "files": files, "read": read})
     check_own_folder(options.out, SENSITIVITY_JSON, inputs_sha256=identity, what="comparison")
     counts, sample = _count(text_sets, base, options, console)
     with console.step("prove"):
@@ -85,11 +90,15 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> Sensitivit
     if base.family == "byte-level-bpe":
         with console.step("split", counts.n_chunks, "chunks") as advance:
             counts = refine(base, counts, advance)
-    grown = [
-        _grow(name, base, table, select(counts, _sets_for(name, options)), guard.scripts, options, console)
-        for name in (*options.corpora, TOGETHER)
-    ]
-    size = compared_size(grown, options.n_added)
+    grown, corpora = [], list(options.corpora)
+    for name in (*corpora, TOGETHER):
+        trained = corpora if name == TOGETHER else [name]
+        sets = {TRAIN: ("train", trained), HELDOUT: ("heldout", [_HELDOUT_OF.format(one) for one in trained])}
+        sets |= {other: ("eval", [_HELDOUT_OF.format(other)]) for other in corpora if other != name}
+        grown.append(_grow(name, base, table, select(counts, sets), guard.scripts, options, console))
+    # The size at which all are compared: the one asked for, else that of all together, as far as every curve goes.
+    wanted = grown[-1].corpus.choice.n_added if options.n_added is None else options.n_added
+    size = min([wanted, *(len(one.curve) for one in grown)])
     record = SensitivityRecord(
         inputs_sha256=identity,
         base=BaseRecord(**base.as_record(), n_rows=table.base_n_rows),
@@ -115,15 +124,6 @@ def run_sensitivity(options: SensitivityOptions, console: Console) -> Sensitivit
     return record
 
 
-def _identity(options: SensitivityOptions, base: Tokenizer, text_sets: tuple[Files, ...]) -> str:
-    """A hash of what must be the same for a folder to be taken again: text, base and how the text is read."""
-    fingerprints = {file.url: fingerprint(file) for text_set in text_sets for file in text_set.files}
-    tell_same_content(text_sets, fingerprints)
-    files = sorted([text_set.name, fingerprints[file.url]] for text_set in text_sets for file in text_set.files)
-    read = {"heldout": options.heldout, "seed": options.seed, **asdict(options.read)}
-    return digest({"base": base.sha256, "files": files, "read": read})
-
-
 def _count(
     text_sets: tuple[Files, ...], base: Tokenizer, options: SensitivityOptions, console: Console
 ) -> tuple[ChunkCounts, Sample]:
@@ -144,22 +144,14 @@ def _count(
             heldout_of=heldout_of,
         )
     for name, path in options.corpora.items():
-        if not sets[name].n_documents or not sets[heldout_of[name]].n_documents:
+        n_train, n_heldout = sets[name].n_documents, sets[heldout_of[name]].n_documents
+        if not n_train or not n_heldout:
             raise CorpusError(
-                f"{name}={path}: {sets[name].n_documents:,} documents to learn from and "
-                f"{sets[heldout_of[name]].n_documents:,} held out; both are needed. Give more text, or change "
-                "--heldout."
+                f"{name}={path}: {n_train:,} documents to learn from and {n_heldout:,} held out; both are needed. Give "
+                "more text, or change --heldout."
             )
     count_words(counts, counts.weights())
     return counts, proof_sample.sample()
-
-
-def _sets_for(name: str, options: SensitivityOptions) -> dict[str, tuple[str, list[str]]]:
-    """What trains and what is measured when tokens are learned from `name`, a corpus or all of them."""
-    corpora = list(options.corpora)
-    trained = corpora if name == TOGETHER else [name]
-    sets = {TRAIN: ("train", trained), HELDOUT: ("heldout", [_HELDOUT_OF.format(one) for one in trained])}
-    return sets | {other: ("eval", [_HELDOUT_OF.format(other)]) for other in corpora if other != name}
 
 
 def _grow(
@@ -193,13 +185,6 @@ def _grow(
 # --- What the curves say of each other --------------------------------------------------------------------------------
 
 Shares = tuple[tuple[float | None, ...], ...]
-
-
-def compared_size(grown: Sequence[Grown], asked: int | None) -> int:
-    """The size at which all are compared: the one asked for, else that of all together, as far as every curve goes."""
-    together = next(one for one in grown if one.name == TOGETHER)
-    wanted = together.corpus.choice.n_added if asked is None else asked
-    return min([wanted, *(len(one.curve) for one in grown)])
 
 
 def shared(grown: Sequence[Grown], n_added: int) -> Shares:
@@ -255,21 +240,17 @@ def select(counts: ChunkCounts, sets: Mapping[str, tuple[str, Sequence[str]]]) -
     is_kept = np.zeros(counts.n_chunks, bool)
     is_kept[kept] = True
     text = counts.text[np.repeat(is_kept, lengths)]
+    joined_sets = {}
+    for new, (role, joined) in sets.items():
+        olds = [counts.sets[old] for old in joined]
+        counted = [given.name for given in fields(SetStats) if given.name != "role"]
+        totals = {name: sum(getattr(old, name) for old in olds) for name in counted}
+        joined_sets[new] = SetStats(role=role, **totals)
     return ChunkCounts(
-        sets={name: _joined(role, [counts.sets[old] for old in joined]) for name, (role, joined) in sets.items()},
+        sets=joined_sets,
         text=text,
         ends=np.cumsum(lengths[is_kept]) - 1,
         offsets=np.concatenate([[0], np.cumsum(n_entries)]),
         groups=entries["group"].to_numpy().astype(np.int32, copy=True),
         counts=entries["n"].to_numpy().copy(),
     )
-
-
-def _joined(role: str, parts: Sequence[SetStats]) -> SetStats:
-    """The statistics of sets taken as one."""
-    totals = {
-        field.name: sum(getattr(part, field.name) for part in parts)
-        for field in fields(SetStats)
-        if field.name != "role"
-    }
-    return SetStats(role=role, **totals)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-    from vocabopt.records import Point, SweepRecord, UnionRecord
+    from vocabopt.records import SweepRecord, UnionRecord
 
 #: What is not known or not defined.
 DASH = "-"
@@ -21,6 +21,12 @@ _WIDE = 100  # characters from which on there is room for wider gaps
 def shown(value: float | None, form: str) -> str:
     """A number in a format, a dash for none."""
     return DASH if value is None else format(value, form)
+
+
+def shown_change(share: float | None) -> str:
+    """A change as a share of what was before: "-22.1%", "+0.3%"; "0.0%" where it is less than that shows."""
+    change = shown(share, "+z.1%")
+    return change.removeprefix("+") if change == "+0.0%" else change
 
 
 def listed(values: Mapping[str, Any]) -> str:
@@ -96,27 +102,23 @@ def sweep_table(sweep: "SweepRecord", *, width: int = 80) -> "Table":
     title += f", embedding of {sweep.model.name}" if sweep.model else ", no model known: pass --model for parameters"
     table = _right_table(title, _HEADERS, width)
     for point in sweep.points_shown:
-        table.add_row(*_cells(point, sweep), style="bold" if point.n_added == sweep.choice.n_added else "")
+        heldout, train = point.sets[HELDOUT].n_tokens, point.sets[TRAIN].n_tokens
+        # Words and bytes are of the held-out text, or of the training text where nothing was held out.
+        stats, n_tokens = (sweep.sets[HELDOUT], heldout) if heldout else (sweep.sets[TRAIN], train)
+        n_params = point.n_embedding_params
+        table.add_row(
+            f"{point.n_added:,}{'*' if point.dry else ''}",
+            f"{point.n_rows_total:,}",
+            shown(heldout or None, ","),
+            shown(sweep.sets[HELDOUT].ratio_input(heldout), ".4f"),
+            shown(sweep.sets[TRAIN].ratio_input(train), ".4f"),
+            shown(sweep.base.ratio_embedding(point.n_rows_total), ".3f"),
+            shown(n_tokens / stats.n_words if stats.n_words else None, ".3f"),
+            shown(stats.n_bytes / n_tokens if n_tokens else None, ".3f"),
+            shown(None if n_params is None else n_params / 1e6, ",.1f"),
+            style="bold" if point.n_added == sweep.choice.n_added else "",
+        )
     return table
-
-
-def _cells(point: "Point", sweep: "SweepRecord") -> list[str]:
-    heldout, train = point.sets[HELDOUT].n_tokens, point.sets[TRAIN].n_tokens
-    # Words and bytes are of the held-out text, or of the training text where nothing was held out.
-    name = HELDOUT if heldout else TRAIN
-    n_tokens, stats = point.sets[name].n_tokens, sweep.sets[name]
-    n_params = point.n_embedding_params
-    return [
-        f"{point.n_added:,}{'*' if point.dry else ''}",
-        f"{point.n_rows_total:,}",
-        shown(heldout or None, ","),
-        shown(sweep.sets[HELDOUT].ratio_input(heldout), ".4f"),
-        shown(sweep.sets[TRAIN].ratio_input(train), ".4f"),
-        shown(sweep.base.ratio_embedding(point.n_rows_total), ".3f"),
-        shown(n_tokens / stats.n_words if stats.n_words else None, ".3f"),
-        shown(stats.n_bytes / n_tokens if n_tokens else None, ".3f"),
-        shown(None if n_params is None else n_params / 1e6, ",.1f"),
-    ]
 
 
 def union_table(sweep: "SweepRecord", union: "UnionRecord", curve: "pl.DataFrame", *, width: int = 80) -> "Table":

@@ -19,17 +19,25 @@ MIN_HELDOUT_DOCUMENTS = 30
 _MIN_NAMED_SHARE = 0.001
 _MAX_NAMED = 5
 
-_FLOPS = "compute per byte of text from config.json: docs/explanation/choice.md, The cost model"
+_COST = "compute per byte of text from config.json: docs/explanation/choice.md, The cost model"
 _OURS = "vocabopt: docs/explanation/choice.md, The rules"
-_SOURCES = {
-    "knee": "RedWhale (2408.11294) names the two ratios; the chord is Kneedle's distance (Satopaa et al. 2011)",
-    "kneedle": "Satopaa et al. 2011, Finding a Kneedle in a Haystack",
-    "flops": _FLOPS,
-    "memory": _FLOPS,
-    "exposure": f"EEVE (2402.14714); {_OURS}",
-    "used": _OURS,
-    "marginal": _OURS,
-    "muv": "VOLT (2012.15671)",
+_LAWS = "Scaling Laws with Vocabulary (2407.13623), approach {}"
+#: Rule -> how a figure calls it, in at most 18 characters, which a phone has room for; and where it comes from.
+_RULES = {
+    "knee": (
+        "knee",
+        "RedWhale (2408.11294) names the two ratios; the chord is Kneedle's distance (Satopaa et al. 2011)",
+    ),
+    "kneedle": ("knee (Kneedle)", "Satopaa et al. 2011, Finding a Kneedle in a Haystack"),
+    "flops-train": ("compute, training", _COST),
+    "flops-serve": ("compute, serving", _COST),
+    "flops-mix": ("compute, both", _COST),
+    "used": ("still used", _OURS),
+    "marginal": ("marginal saving", _OURS),
+    "memory-train": ("memory, training", _COST),
+    "memory-serve": ("memory, serving", _COST),
+    "muv": ("VOLT's utility", "VOLT (2012.15671)"),
+    **{f"law-{number}": (f"scaling law {number}", _LAWS.format(number)) for number in (1, 2, 3)},
 }
 COST_LEAVES_OUT = (
     "Counted are the matrix products of body, attention over the full context and head; left out are norms, "
@@ -390,11 +398,19 @@ def answered(answer: Answer, at_least: str = ">= ", dash: str = DASH) -> str:
     return f"{at_least if answer.bound == 'at_least' else ''}{answer.n_added:,}"
 
 
+def rule_label(answer: Answer, number: int) -> str:
+    """How a figure calls a rule; its number where the figure's font has no letters for the name."""
+    if answer.n_times is not None:
+        return f"seen {answer.n_times:,}\u00d7"
+    is_plain = answer.name.isascii() and answer.name.isprintable() and len(answer.name) <= 18
+    return _RULES[answer.name][0] if answer.name in _RULES else answer.name if is_plain else f"rule {number}"
+
+
 def rule_source(answer: Answer) -> str:
     """Where a rule comes from."""
-    if answer.name.startswith("law-"):
-        return f"Scaling Laws with Vocabulary (2407.13623), approach {answer.name.removeprefix('law-')}"
-    return _SOURCES.get(answer.name) or _SOURCES.get(answer.kind, _OURS)
+    if answer.kind == "exposure":
+        return f"EEVE (2402.14714); {_OURS}"
+    return _RULES[answer.name][1] if answer.name in _RULES else _OURS
 
 
 def rule_sentence(sweep: SweepRecord, answer: Answer) -> str:

@@ -17,6 +17,7 @@ from browser.conftest import Opened
 from browser.pages import PHONE, Open, live, ready
 from vocabopt.report import text
 from vocabopt.report.page import rebuild_report, write_report
+from vocabopt.report.view import View
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +36,8 @@ def hostile_page(korean: Run, out: Path) -> Path:
     """A real run under hostile names, chosen on a text set of its own."""
     sweep: dict[str, Any] = json.loads(json.dumps(korean.sweep))
     sweep["sets"] |= {name: {**sweep["sets"]["train"], "role": "eval"} for name in (HOSTILE, TURNED)}
-    columns = [pl.col("n_tokens_train").alias(f"n_tokens_{name}") for name in (HOSTILE, TURNED)]
+    kinds = ("n_tokens", "n_used", "entropy_bits")
+    columns = [pl.col(f"{kind}_train").alias(f"{kind}_{name}") for kind in kinds for name in (HOSTILE, TURNED)]
     for point in (*sweep["points"], sweep["choice"]["point"]):
         point["sets"] |= dict.fromkeys((HOSTILE, TURNED), point["sets"]["train"])
     sweep["choice"] |= {"set": HOSTILE, "rule": HOSTILE, "knees": {HOSTILE: None}}
@@ -44,7 +46,7 @@ def hostile_page(korean: Run, out: Path) -> Path:
     samples = {"heldout": ACTING, HOSTILE: list(reversed(ACTING)), TURNED: LONG}
     run = json.loads((korean.out / "run.json").read_bytes()) | {"command": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     shown = records_of(sweep, korean.curve.with_columns(columns), run)
-    return write_report(out, *shown, samples=samples, base=korean.base)
+    return write_report(out, View(*shown, samples=samples, base=korean.base))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from report_data import HOSTILE, hostile_run, records_of
 from browser.conftest import Opened
 from browser.pages import LAPTOP, PHONE, Open, ready, rows_of
 from vocabopt.report.page import rebuild_report, write_report
+from vocabopt.report.view import View
 
 pytestmark = pytest.mark.browser
 
@@ -129,7 +130,7 @@ def test_a_long_paste_is_cut_to_its_beginning_and_says_so(report: Opened) -> Non
 
 @pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
 def test_hostile_text_does_nothing_and_moves_nothing(open_page: Open, tmp_path: Path, viewport: Any) -> None:
-    page_path = write_report(tmp_path, *records_of(*hostile_run()))
+    page_path = write_report(tmp_path, View(*records_of(*hostile_run())))
     opened = open_page(page_path)
     page = opened.page
     dialogs: list[str] = []

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from trainer.adaptation.record import AdaptRecord, StageRecord
 from vocabopt.amounts import shown_bytes
-from vocabopt.tables import DASH, PlainTable, shown
+from vocabopt.tables import DASH, PlainTable, shown, shown_change
 
 
 def stages_table(record: AdaptRecord, width: int) -> Table:
@@ -50,7 +50,7 @@ def gained(record: AdaptRecord, name: str) -> str:
     before, after = record.before.get(name), record.after.get(name)
     if before is None or after is None:
         return f"{shown(before, '.3f')} -> {shown(after, '.3f')} bits per byte"
-    return f"{before:.3f} -> {after:.3f} bits per byte ({after / before - 1:+.1%})"
+    return f"{before:.3f} -> {after:.3f} bits per byte ({shown_change(after / before - 1)})"
 
 
 def notes(record: AdaptRecord) -> list[str]:

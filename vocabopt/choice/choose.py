@@ -16,7 +16,6 @@ from vocabopt.choice.complexity import (
     chosen_table,
     points,
     size_curve,
-    table_of_sweep,
 )
 from vocabopt.choice.cost import BYTES_PER_KV_VALUE, BYTES_PER_LOGIT, ModelCost, model_cost
 from vocabopt.choice.knee import (
@@ -101,10 +100,21 @@ def choose(
     rules = answers(question, knee)
     # Step 2: which of them decides, and what holds it back.
     rule, named = _named(question, knee, rules)
-    limit, clipped_by = _limit(question, rules)
+    clips = ("memory-train", "memory-serve", f"exposure-{options.min_exposure}")
+    limits: list[tuple[int, RuleKind | None]] = [
+        (a.n_added, a.kind) for a in rules if a.name in clips and a.n_added is not None
+    ]
+    limit, clipped_by = min([*limits, (curve.end, None)], key=lambda limit: limit[0])
     # Step 3: rounding.
-    before = min(named, limit)
-    n_added = _rounded(before, limit, table, options.row_multiple)
+    n_added = _rounded(min(named, limit), limit, table, options.row_multiple)
+    if options.train_tokens is None:
+        # Without a training plan, exposure says what the recommendation needs.
+        rules = [
+            answer
+            if answer.n_times is None
+            else msgspec.structs.replace(answer, n_tokens_needed=exposure_need(curve, n_added, answer.n_times))
+            for answer in rules
+        ]
     (point,) = points((n_added,), curve.n_tokens, table)
     return Choice(
         rule=rule,
@@ -128,7 +138,7 @@ def choose(
         ),
         windows=window_grid(question.ratio_embedding, question.ratio_input, DEFAULT_WINDOW[1]),
         knees=knees,
-        rules=tuple(_with_need(answer, question, n_added) for answer in rules),
+        rules=tuple(rules),
         paper_axis=paper_axis(union, n_added),
         union_knees=_union_knees(union, text_set, table.base_n_rows),
         model_cost=None if question.cost is None else _cost_record(question.cost, options.context_tokens),
@@ -143,7 +153,8 @@ def decided(
 ) -> SweepRecord:
     """sweep.json with its choice, and the scaffold rows that are counted at its size too."""
     sizes = size_curve(curve, sweep.sets, sweep.exhausted_at)
-    choice = choose(sizes, folds, table_of_sweep(sweep), options, union)
+    table = EmbeddingTable(base_n_tokens=sweep.base.n_tokens, base_n_rows=sweep.base.n_rows, model=sweep.model)
+    choice = choose(sizes, folds, table, options, union)
     shown = (*(point.n_added for point in sweep.points), choice.n_added)
     n_used = sizes.n_used[TRAIN]
     n_scaffold = {str(size): size - int(n_used[size]) for size in shown if 0 < size <= sizes.end}
@@ -219,15 +230,6 @@ def _named(question: Question, knee: int | None, rules: list[Answer]) -> tuple[s
     return (rule if is_bounded else "end"), named
 
 
-def _limit(question: Question, rules: list[Answer]) -> tuple[int, RuleKind | None]:
-    """What exposure, where a plan was stated, and memory, where a budget was, allow of the curve."""
-    clips = ("memory-train", "memory-serve", f"exposure-{question.options.min_exposure}")
-    limits: list[tuple[int, RuleKind | None]] = [
-        (a.n_added, a.kind) for a in rules if a.name in clips and a.n_added is not None
-    ]
-    return min([*limits, (question.curve.end, None)], key=lambda limit: limit[0])
-
-
 def _rounded(size: int, limit: int, table: EmbeddingTable, multiple: int) -> int:
     """The size nearest to this one, at least 1 and within the limit, whose total rows are a multiple."""
     if size == 0 or table.n_rows(size) == table.base_n_rows:
@@ -235,14 +237,6 @@ def _rounded(size: int, limit: int, table: EmbeddingTable, multiple: int) -> int
     below = (table.base_n_tokens + size) // multiple * multiple - table.base_n_tokens
     within = [candidate for candidate in (below, below + multiple) if 1 <= candidate <= limit]
     return min(within, key=lambda candidate: abs(candidate - size)) if within else size
-
-
-def _with_need(answer: Answer, question: Question, n_added: int) -> Answer:
-    """Without a training plan, exposure says what the recommendation needs."""
-    if answer.n_times is None or question.options.train_tokens is not None:
-        return answer
-    need = exposure_need(question.curve, n_added, answer.n_times)
-    return msgspec.structs.replace(answer, n_tokens_needed=need)
 
 
 # --- What stands with the size ----------------------------------------------------------------------------------------

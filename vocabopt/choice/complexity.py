@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vocabopt.errors import OptionError
 from vocabopt.model.spec import ModelSpec, load_model_spec, preset_for_base, spec_of_folder, tell_unused
 from vocabopt.options import MAX_ADDED
-from vocabopt.records import Point, SetTokens, Swept, TextSet
+from vocabopt.records import Point, SetTokens, TextSet
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 if TYPE_CHECKING:
@@ -118,11 +118,6 @@ class EmbeddingTable:
 
     def n_params(self, n_added: int) -> int | None:
         return self.model.n_embedding_params(self.n_rows(n_added)) if self.model else None
-
-
-def table_of_sweep(sweep: Swept) -> EmbeddingTable:
-    """The embedding table that a sweep was counted with."""
-    return EmbeddingTable(base_n_tokens=sweep.base.n_tokens, base_n_rows=sweep.base.n_rows, model=sweep.model)
 
 
 def chosen_table(model: ModelSpec, base_name: str, base_n_tokens: int) -> EmbeddingTable:

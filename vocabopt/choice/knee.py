@@ -34,22 +34,16 @@ def chord_knee(sizes: Sequence[int] | Integers, cost: ArrayLike, gain: ArrayLike
     Returns:
         None for fewer than three points, or a curve that does not bend below its chord: flat, straight or concave.
     """
-    below = _below_chord(np.asarray(cost, float), np.asarray(gain, float))
-    if below is None:
-        return None
-    best = int(np.argmax(below))
-    return int(sizes[best]) if below[best] > _STRAIGHT else None
-
-
-def _below_chord(x: Floats, y: Floats) -> Floats | None:
-    """How far below its chord each point lies, both axes scaled to 0..1; None where an axis does not move."""
+    x, y = np.asarray(cost, float), np.asarray(gain, float)
     if len(x) < 3 or x[0] == x[-1] or y[0] == y[-1]:
         return None
     # Step 1: normalise both ratios to 0..1 over the window.
     x = (x - x[0]) / (x[-1] - x[0])
     y = (y - y[-1]) / (y[0] - y[-1])
     # Step 2: the chord runs from (0, 1) to (1, 0); the distance below it is (1 - x - y) / sqrt 2.
-    return 1 - x - y
+    below = 1 - x - y
+    best = int(np.argmax(below))
+    return int(sizes[best]) if below[best] > _STRAIGHT else None
 
 
 def kneedle(sizes: Sequence[int] | Integers, cost: ArrayLike, gain: ArrayLike, *, sensitivity: float) -> int | None:

@@ -10,7 +10,9 @@ embedding table, rows x width.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from vocabopt.choice.complexity import EmbeddingTable, Floats, Integers, SizeCur
 from vocabopt.choice.cost import ModelCost
 from vocabopt.choice.knee import kneedle
 from vocabopt.choice.options import ChoiceOptions
-from vocabopt.records import Answer, Bound
+from vocabopt.records import Answer, Bound, RuleKind
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 #: Compute that rises by less than this share of its minimum by the curve's end has not turned: counts are whole tokens,
@@ -146,9 +148,6 @@ def marginal_utility(entropy_bits: Floats, n_tokens: Integers, n_chars: int, ste
     return -(bits_per_char[1:] - bits_per_char[:-1]) / step
 
 
-#: No answer: what the rule needs is not there.
-_NONE: tuple[int | None, Bound] = (None, "none")
-
 # --- Every rule asked on one curve ------------------------------------------------------------------------------------
 
 
@@ -172,9 +171,19 @@ class Question:
 
 def answers(question: Question, knee: int | None) -> list[Answer]:
     """The chord knee, Kneedle, and the rules without a window, in the order they are shown."""
-    chord = Answer(name="knee", kind="knee", n_added=knee, bound="none" if knee is None else "at")
-    rules = [_kneedle, _flops, _exposure, _used, _marginal, _memory, _muv, _laws]
-    return [chord, *(answer for rule in rules for answer in rule(question))]
+    rules = (_kneedle, _flops, _exposure, _used, _marginal, _memory, _muv, _laws)
+    found = [answer for rule in rules for answer in rule(question)]
+    return [_answer("knee", "knee", _at(knee)), *found]
+
+
+def _answer(name: str, kind: RuleKind, found: tuple[int | None, Bound] | None, **more: Any) -> Answer:
+    """found: size and bound; None where what the rule needs is not there."""
+    size, bound = found or (None, "none")
+    return Answer(name=name, kind=kind, n_added=size, bound=bound, **more)
+
+
+def _at(size: int | None) -> tuple[int, Bound] | None:
+    return None if size is None else (size, "at")
 
 
 def kneedle_sizes(window: tuple[int, int], n_points: int) -> Integers:
@@ -183,42 +192,36 @@ def kneedle_sizes(window: tuple[int, int], n_points: int) -> Integers:
     return np.unique(np.linspace(first, last, min(n_points, last - first + 1)).astype(np.int64))
 
 
-def _kneedle(question: Question) -> list[Answer]:
+def _kneedle(question: Question) -> Iterator[Answer]:
     ratio, options = question.ratio_input, question.options
     at, size = kneedle_sizes(question.window, options.kneedle_points), None
     if len(ratio):
         size = kneedle(at, question.ratio_embedding[at], ratio[at], sensitivity=options.kneedle_sensitivity)
-    return [Answer(name="kneedle", kind="knee", n_added=size, bound="none" if size is None else "at")]
+    yield _answer("kneedle", "knee", _at(size))
 
 
-def _flops(question: Question) -> list[Answer]:
+def _flops(question: Question) -> Iterator[Answer]:
     cost, ratio, options = question.cost, question.ratio_input, question.options
-    names = ["flops-train", "flops-serve"]
-    if options.train_tokens and options.serve_tokens:
-        names.append("flops-mix")
+    n_train, n_serve = options.train_tokens or 0, options.serve_tokens or 0
+    names = ["flops-train", "flops-serve", *(["flops-mix"] if n_train and n_serve else [])]
     if cost is None or not len(ratio):
-        return [Answer(name=name, kind="flops", n_added=None, bound="none") for name in names]
+        yield from (_answer(name, "flops", None) for name in names)
+        return
     train = cost.training_flops(ratio, options.context_tokens)
     serve = cost.serving_flops(ratio, options.context_tokens)
-    mix = train * (options.train_tokens or 0) + serve * (options.serve_tokens or 0)
-    found = []
-    for name, flops in zip(names, (train, serve, mix), strict=False):
+    for name, flops in zip(names, (train, serve, train * n_train + serve * n_serve), strict=False):
         size, bound = cheapest(flops)
-        ratio_flops = float(flops[size] / flops[0])
-        found.append(Answer(name=name, kind="flops", n_added=size, bound=bound, ratio_flops=ratio_flops))
-    return found
+        yield _answer(name, "flops", (size, bound), ratio_flops=float(flops[size] / flops[0]))
 
 
-def _exposure(question: Question) -> list[Answer]:
+def _exposure(question: Question) -> Iterator[Answer]:
     options, curve = question.options, question.curve
-    counted, found = int(curve.n_tokens[TRAIN][0]), []
+    counted, found = int(curve.n_tokens[TRAIN][0]), None
     for n_times in sorted({options.min_exposure, options.careful_exposure}):
-        size, bound = _NONE
         if options.train_tokens is not None:
             scale = options.train_tokens / counted if counted else 0.0
-            size, bound = exposed(curve.n_occurrences, scale, n_times)
-        found.append(Answer(name=f"exposure-{n_times}", kind="exposure", n_added=size, bound=bound, n_times=n_times))
-    return found
+            found = exposed(curve.n_occurrences, scale, n_times)
+        yield _answer(f"exposure-{n_times}", "exposure", found, n_times=n_times)
 
 
 def exposure_need(curve: SizeCurve, n_added: int, n_times: int) -> int | None:
@@ -228,64 +231,54 @@ def exposure_need(curve: SizeCurve, n_added: int, n_times: int) -> int | None:
     return -(-n_times * int(curve.n_tokens[TRAIN][0]) // int(curve.n_occurrences[n_added - 1]))
 
 
-def _used(question: Question) -> list[Answer]:
-    size, bound = _NONE
-    if question.curve.n_tokens[HELDOUT][0]:
-        size, bound = used(question.curve.n_used[HELDOUT], question.options.used_share)
-    return [Answer(name="used", kind="used", n_added=size, bound=bound)]
+def _used(question: Question) -> Iterator[Answer]:
+    curve, share = question.curve, question.options.used_share
+    yield _answer("used", "used", used(curve.n_used[HELDOUT], share) if curve.n_tokens[HELDOUT][0] else None)
 
 
-def _marginal(question: Question) -> list[Answer]:
+def _marginal(question: Question) -> Iterator[Answer]:
     n_tokens, options = question.curve.n_tokens[question.text_set], question.options
-    size, bound = _NONE
-    if n_tokens[0]:
-        size, bound = marginal(n_tokens, options.marginal_step, options.marginal_share)
-    return [Answer(name="marginal", kind="marginal", n_added=size, bound=bound)]
+    found = marginal(n_tokens, options.marginal_step, options.marginal_share) if n_tokens[0] else None
+    yield _answer("marginal", "marginal", found)
 
 
-def _memory(question: Question) -> list[Answer]:
+def _memory(question: Question) -> Iterator[Answer]:
     cost, options, ratio = question.cost, question.options, question.ratio_input
-    budgets = {"memory-train": options.train_memory_bytes, "memory-serve": options.serve_memory_bytes}
-    found = []
-    for name, budget in budgets.items():
+
+    def fits(name: str, budget: int | None, n_bytes: Callable[[ModelCost], Floats | Integers]) -> Answer:
         if budget is None or cost is None or not len(ratio):
-            found.append(Answer(name=name, kind="memory", n_added=None, bound="none"))
-            continue
-        n_bytes: Floats
-        if name == "memory-train":
-            n_bytes = cost.training_bytes(
-                bytes_per_param=options.bytes_per_param_train, batch_tokens=options.batch_tokens
-            ).astype(float)
-        else:
-            n_bytes = cost.serving_bytes(
-                ratio,
-                bytes_per_param=options.bytes_per_param_serve,
-                context_tokens=options.context_tokens,
-                batch=options.serve_batch,
-            )
-        size, bound = fitting(n_bytes, budget)
-        n_base = round(float(n_bytes[0])) if size == 0 and n_bytes[0] > budget else None
-        found.append(Answer(name=name, kind="memory", n_added=size, bound=bound, n_bytes_base=n_base))
-    return found
+            return _answer(name, "memory", None)
+        needed = n_bytes(cost)
+        size, bound = fitting(needed, budget)
+        n_base = round(float(needed[0])) if size == 0 and needed[0] > budget else None
+        return _answer(name, "memory", (size, bound), n_bytes_base=n_base)
+
+    def training(cost: ModelCost) -> Integers:
+        return cost.training_bytes(bytes_per_param=options.bytes_per_param_train, batch_tokens=options.batch_tokens)
+
+    def serving(cost: ModelCost) -> Floats:
+        bytes_per_param, context_tokens = options.bytes_per_param_serve, options.context_tokens
+        return cost.serving_bytes(
+            ratio, bytes_per_param=bytes_per_param, context_tokens=context_tokens, batch=options.serve_batch
+        )
+
+    yield fits("memory-train", options.train_memory_bytes, training)
+    yield fits("memory-serve", options.serve_memory_bytes, serving)
 
 
-def _muv(question: Question) -> list[Answer]:
+def _muv(question: Question) -> Iterator[Answer]:
     curve, size = question.curve, None
     utility = marginal_utility(curve.entropy_bits[TRAIN], curve.n_tokens[TRAIN], curve.n_chars[TRAIN], MUV_STEP)
     if len(utility) and np.isfinite(utility).all():
         size = (int(np.argmax(utility)) + 1) * MUV_STEP
-    bound: Bound = "none" if size is None else "at"
-    return [Answer(name="muv", kind="law", n_added=size, bound=bound)]
+    yield _answer("muv", "law", _at(size))
 
 
-def _laws(question: Question) -> list[Answer]:
-    found = []
+def _laws(question: Question) -> Iterator[Answer]:
     for number, law in enumerate((law_1, law_2, law_3), 1):
         n_rows = n_added = None
         if question.cost is not None:
             architecture = question.cost.architecture
             n_rows = round(law(architecture.n_body_params) / architecture.hidden_size)
             n_added = max(0, n_rows - question.table.base_n_tokens)
-        bound: Bound = "none" if n_added is None else "at"
-        found.append(Answer(name=f"law-{number}", kind="law", n_added=n_added, bound=bound, n_rows=n_rows))
-    return found
+        yield _answer(f"law-{number}", "law", _at(n_added), n_rows=n_rows)

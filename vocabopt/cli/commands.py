@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from vocabopt.console import Console
     from vocabopt.merging.run import Merged
     from vocabopt.options import MergeOptions
-    from vocabopt.pipeline import SweepResult
     from vocabopt.preparation.step import Step
-    from vocabopt.records import SweepRecord
     from vocabopt.verification import Report
 
 _RUN_DIR = click.argument("run_dir", metavar="DIR", type=click.Path(path_type=Path))
@@ -120,22 +118,21 @@ def sweep(values: Values, output: Output) -> None:
     options = SweepOptions(**values)
     hold(options.out)
     result = run_sweep(options, output.console())
-    union = {} if result.union is None else {"union": json_of(result.union)}
-    shown = json_of(result.record) | union if output.as_json else None
-    output.show(shown, lambda width: _sweep_tables(result, options.out, width))
+    record, union = result.record, result.union
 
+    def tables(width: int) -> Iterator[Any]:
+        from vocabopt.tables import sweep_table, union_table
+        from vocabopt.wording import reason, sweep_notes, union_notes, union_reason
 
-def _sweep_tables(result: "SweepResult", out: Path, width: int) -> Iterator[Any]:
-    from vocabopt.tables import sweep_table, union_table
-    from vocabopt.wording import reason, sweep_notes, union_notes, union_reason
+        yield sweep_table(record, width=width)
+        yield from (*sweep_notes(record), reason(record))
+        if union is not None:
+            yield union_table(record, union, result.curve, width=width)
+            yield from (*union_notes(union), union_reason(record, union))
+        yield f"Report: {options.out / 'report.html'}"
 
-    sweep, union = result.record, result.union
-    yield sweep_table(sweep, width=width)
-    yield from (*sweep_notes(sweep), reason(sweep))
-    if union is not None:
-        yield union_table(sweep, union, result.curve, width=width)
-        yield from (*union_notes(union), union_reason(sweep, union))
-    yield f"Report: {out / 'report.html'}"
+    shown = json_of(record) | ({} if union is None else {"union": json_of(union)}) if output.as_json else None
+    output.show(shown, tables)
 
 
 @command("vocabopt.choice.options:ChoiceOptions", prints="the choice of sweep.json")
@@ -166,24 +163,23 @@ def choose(values: Values, output: Output, *, run_dir: Path, model: str | None) 
     if run_dir.is_dir():
         hold(run_dir)
     record = rechoose(run_dir, options, model)
-    output.show(json_of(record.choice), lambda width: _choice_tables(record, run_dir, width))
 
+    def tables(width: int) -> Iterator[Any]:
+        from vocabopt.tables import rules_table
+        from vocabopt.wording import choice_notes, small_heldout_sentence
 
-def _choice_tables(sweep: "SweepRecord", run_dir: Path, width: int) -> Iterator[Any]:
-    from vocabopt.tables import rules_table
-    from vocabopt.wording import choice_notes, small_heldout_sentence
+        yield rules_table(record, width=width)
+        if (small := small_heldout_sentence(record)) is not None:
+            yield small
+        *notes, reason = choice_notes(record)
+        yield from notes
+        base, name = record.base, "none known" if record.model is None else record.model.name
+        yield f"Model: {name}; {counted(base.n_rows, 'row')} for the {counted(base.n_tokens, 'token')} of {base.name}."
+        if (run_dir / "report.html").is_file():
+            yield f"The page still shows the choice before: `vocabopt report {run_dir}` makes it anew."
+        yield reason
 
-    model, base = sweep.model, sweep.base
-    yield rules_table(sweep, width=width)
-    if (small := small_heldout_sentence(sweep)) is not None:
-        yield small
-    *notes, reason = choice_notes(sweep)
-    yield from notes
-    rows, tokens = counted(base.n_rows, "row"), counted(base.n_tokens, "token")
-    yield f"Model: {'none known' if model is None else model.name}; {rows} for the {tokens} of {base.name}."
-    if (run_dir / "report.html").is_file():
-        yield f"The page still shows the choice before: `vocabopt report {run_dir}` makes it anew."
-    yield reason
+    output.show(json_of(record.choice), tables)
 
 
 @command()

@@ -10,8 +10,9 @@ named, not imported, so that `vocabopt --help` imports none, and no command impo
 import pkgutil
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -72,7 +73,7 @@ class RecordCommand(click.Command):
         if not self._sections:
             self._sections = {"": [one for one in self._own if isinstance(one, click.Argument)]}
             made = {parameter.name for parameter in self._own}
-            for given, spec in _fields(map(pkgutil.resolve_name, self._records)):
+            for given, spec in chain.from_iterable(map(specs, map(pkgutil.resolve_name, self._records))):
                 if given.name not in made:
                     made.add(given.name)
                     section = "" if spec.daily else f"{_ADVANCED}: {spec.section}" if spec.section else _ADVANCED
@@ -90,53 +91,51 @@ class RecordCommand(click.Command):
         """The daily options, then the others under headings: of the command's own record before shared ones."""
         helps = [parameter for parameter in self.get_params(ctx) if parameter not in self.params]
         sections = {**self._sections, "": [*self._sections[""], *helps]}
-        for section in ("", *sorted(sections.keys() - {""}, key=self._rank)):
+
+        def rank(section: str) -> tuple[bool, int]:
+            return section.endswith(("reading text", "rank files")), [*self._sections].index(section)
+
+        for section in ("", *sorted(sections.keys() - {""}, key=rank)):
             options = (parameter for parameter in sections[section] if isinstance(parameter, click.Option))
             rows = [row for option in options if (row := option.get_help_record(ctx)) is not None]
             if rows:
                 with formatter.section(section or "Options"):
                     formatter.write_dl(rows)
 
-    def _rank(self, section: str) -> tuple[bool, int]:
-        return section.endswith(("reading text", "rank files")), [*self._sections].index(section)
-
-
-def _fields(records: Iterable[type[Any]]) -> "Iterator[tuple[Field[Any], Spec]]":
-    for record in records:
-        yield from specs(record)
-
 
 def parameter_of(given: "Field[Any]", spec: Spec) -> click.Parameter:
     """The click option or argument of a field."""
-    name, hint = given.name, _without_none(given.type)
-    is_several = _is_several(hint, given, spec)
-    has_default = given.default is not MISSING or given.default_factory is not MISSING
+    name, hint, default = given.name, _without_none(given.type), given.default
     flag = spec.flag or f"--{name.replace('_', '-')}"
+    # An option may be repeated; else one typed value makes a whole tuple (a window, a list with commas).
+    is_parsed_alone = spec.parse is not None and (default is None or default == ())
+    is_several = _is_kind(hint, Mapping) or (_is_kind(hint, Sequence) and not is_parsed_alone)
+    can_lack = is_several or default is not MISSING or given.default_factory is not MISSING
     attributes: dict[str, Any] = {"metavar": spec.metavar, "type": _click_type(hint, spec, is_several)}
     if spec.parse is not None or _is_kind(hint, Mapping):
-        attributes["callback"] = _callback(given, spec, flag, is_several)
-    elif given.default is not MISSING and given.default is not None:
-        attributes["default"] = given.default
+        parse = spec.parse or named_paths
+
+        def convert(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+            if value is None and not is_several:
+                return None if default is MISSING else default
+            return parse(value, flag)
+
+        attributes["callback"] = convert
+    elif default is not MISSING and default is not None:
+        attributes["default"] = default
     if spec.flag is None:
-        required = not (is_several or has_default)
-        return click.Argument([name], nargs=-1 if is_several else 1, required=required, **attributes)
+        return click.Argument([name], nargs=-1 if is_several else 1, required=not can_lack, **attributes)
+    if hint is bool:
+        return click.Option([flag, name], is_flag=True, help=spec.help, default=default)
     attributes["help"] = f"{spec.help}  [default: {spec.default_text}]" if spec.default_text else spec.help
     attributes["show_default"] = spec.default_text is None and attributes.get("default") not in (None, ())
-    if hint is bool:
-        return click.Option([flag, name], is_flag=True, help=spec.help, default=given.default)
-    required = not (has_default or is_several or spec.default_text is not None)
+    required = not can_lack and spec.default_text is None
     return click.Option([flag, name], multiple=is_several, required=required, **attributes)
 
 
 def _is_kind(hint: Any, kind: type[Any]) -> bool:
     origin = typing.get_origin(hint)
     return isinstance(origin, type) and issubclass(origin, kind)
-
-
-def _is_several(hint: Any, given: "Field[Any]", spec: Spec) -> bool:
-    """Whether the option may be repeated; else one typed value makes a whole tuple (a window, a list with commas)."""
-    is_parsed_alone = spec.parse is not None and (given.default is None or given.default == ())
-    return _is_kind(hint, Mapping) or (_is_kind(hint, Sequence) and not is_parsed_alone)
 
 
 def _without_none(hint: Any) -> Any:
@@ -146,24 +145,13 @@ def _without_none(hint: Any) -> Any:
 
 
 def _click_type(hint: Any, spec: Spec, is_several: bool) -> Any:
-    if is_several and spec.parse is None and typing.get_origin(hint) is tuple:
+    if spec.parse is not None:
+        return str
+    if is_several and typing.get_origin(hint) is tuple:
         hint = typing.get_args(hint)[0]
-    if spec.parse is None and typing.get_origin(hint) is typing.Literal and spec.metavar is None:
+    if typing.get_origin(hint) is typing.Literal and spec.metavar is None:
         return click.Choice(typing.get_args(hint))
-    if spec.parse is None and hint is Path:
-        return click.Path(path_type=Path)
-    return {int: int, float: float}.get(hint, str) if spec.parse is None else str
-
-
-def _callback(given: "Field[Any]", spec: Spec, flag: str, is_several: bool) -> Any:
-    parse = spec.parse or named_paths
-
-    def convert(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        if value is None and not is_several:
-            return None if given.default is MISSING else given.default
-        return parse(value, flag)
-
-    return convert
+    return click.Path(path_type=Path) if hint is Path else {int: int, float: float}.get(hint, str)
 
 
 def named_paths(values: Iterable[str], flag: str) -> dict[str, str]:

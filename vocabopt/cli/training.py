@@ -126,7 +126,12 @@ def adapt(values: Values, output: Output, *, resume: bool) -> None:
     hold(out)
     shown = output if is_main() else Output(as_json=False, quiet=True)
     record = run_adaptation(options, shown.console(), resume=resume)
-    page = _report_again(out) if is_main() else None
+    page = None
+    if is_main() and (out / "sweep.json").is_file():
+        # A sweep's page, with what was adapted in it.
+        from vocabopt.report.page import rebuild_report
+
+        page = rebuild_report(out)
 
     def tables(width: int) -> Iterator[Any]:
         yield stages_table(record, width=width)
@@ -135,13 +140,6 @@ def adapt(values: Values, output: Output, *, resume: bool) -> None:
             yield f"Report: {page}"
 
     shown.show(json_of(record) if shown.as_json else None, tables)
-
-
-def _report_again(out: Path) -> Path | None:
-    """The page of a sweep's folder with what was adapted in it; None for a folder without a sweep."""
-    from vocabopt.report.page import rebuild_report
-
-    return rebuild_report(out) if (out / "sweep.json").is_file() else None
 
 
 @command("trainer.measuring_options:EvalOptions", name="eval", prints="the result as JSON")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocabopt.errors import ModelError, ModelSpecError, tell
+from vocabopt.errors import ModelError, ModelSpecError, did_you_mean, tell
 from vocabopt.failures import refusal
 from vocabopt.model.architecture import Architecture, read_architecture
-from vocabopt.model.weights import StoredTables, stored_tables
+from vocabopt.model.weights import stored_tables
 from vocabopt.text.utf8 import json_value, read_utf8
 
 
@@ -27,50 +27,47 @@ class ModelSpec:
         return n_rows * self.hidden_size * (1 if self.tied_embeddings else 2)
 
 
-def _preset(name: str, n_rows: int, *, tied: bool, **architecture: int) -> ModelSpec:
-    widths = {"n_mlp_matrices": 3, "n_dense_layers": architecture["n_layers"], **architecture}
-    known = Architecture(**widths)
+def _preset(name: str, n_rows: int, *widths: int, tied: bool = False, n_mlp_matrices: int = 3) -> ModelSpec:
+    """widths: hidden size, layers, heads, KV heads, head size, width of the feed-forward."""
+    hidden_size, n_layers, n_heads, n_kv_heads, head_dim, mlp_width = widths
+    architecture = Architecture(
+        hidden_size=hidden_size,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        head_dim=head_dim,
+        mlp_width=mlp_width,
+        n_mlp_matrices=n_mlp_matrices,
+        n_dense_layers=n_layers,
+    )
     return ModelSpec(
         name=name,
-        hidden_size=known.hidden_size,
+        hidden_size=hidden_size,
         n_rows=n_rows,
         tied_embeddings=tied,
         source="preset",
-        architecture=known,
+        architecture=architecture,
     )
-
-
-def _shape(
-    hidden_size: int, n_layers: int, n_heads: int, n_kv_heads: int, head_dim: int, mlp_width: int
-) -> dict[str, int]:
-    return {
-        "hidden_size": hidden_size,
-        "n_layers": n_layers,
-        "n_heads": n_heads,
-        "n_kv_heads": n_kv_heads,
-        "head_dim": head_dim,
-        "mlp_width": mlp_width,
-    }
 
 
 # From the config.json published with each model.
 PRESETS = {
     spec.name: spec
     for spec in (
-        _preset("solar-10.7b", 32_000, tied=False, **_shape(4096, 48, 32, 8, 128, 14_336)),
-        _preset("llama-2-7b", 32_000, tied=False, **_shape(4096, 32, 32, 32, 128, 11_008)),
-        _preset("llama-2-13b", 32_000, tied=False, **_shape(5120, 40, 40, 40, 128, 13_824)),
-        _preset("mistral-7b", 32_000, tied=False, **_shape(4096, 32, 32, 8, 128, 14_336)),
-        _preset("llama-3-8b", 128_256, tied=False, **_shape(4096, 32, 32, 8, 128, 14_336)),
-        _preset("llama-3.2-1b", 128_256, tied=True, **_shape(2048, 16, 32, 8, 64, 8192)),
-        _preset("qwen2.5-0.5b", 151_936, tied=True, **_shape(896, 24, 14, 2, 64, 4864)),
-        _preset("qwen2.5-7b", 152_064, tied=False, **_shape(3584, 28, 28, 4, 128, 18_944)),
-        _preset("gpt2", 50_257, tied=True, **_shape(768, 12, 12, 12, 64, 3072), n_mlp_matrices=2),
-        _preset("gemma-2-2b", 256_000, tied=True, **_shape(2304, 26, 8, 4, 256, 9216)),
+        _preset("solar-10.7b", 32_000, 4096, 48, 32, 8, 128, 14_336),
+        _preset("llama-2-7b", 32_000, 4096, 32, 32, 32, 128, 11_008),
+        _preset("llama-2-13b", 32_000, 5120, 40, 40, 40, 128, 13_824),
+        _preset("mistral-7b", 32_000, 4096, 32, 32, 8, 128, 14_336),
+        _preset("llama-3-8b", 128_256, 4096, 32, 32, 8, 128, 14_336),
+        _preset("llama-3.2-1b", 128_256, 2048, 16, 32, 8, 64, 8192, tied=True),
+        _preset("qwen2.5-0.5b", 151_936, 896, 24, 14, 2, 64, 4864, tied=True),
+        _preset("qwen2.5-7b", 152_064, 3584, 28, 28, 4, 128, 18_944),
+        _preset("gpt2", 50_257, 768, 12, 12, 12, 64, 3072, tied=True, n_mlp_matrices=2),
+        _preset("gemma-2-2b", 256_000, 2304, 26, 8, 4, 256, 9216, tied=True),
     )
 }
 
-# Bases that go by another name than their preset, as _plain_name leaves it. Not Mistral v0.3: it has 32,768 rows.
+# Bases that go by another name than their preset, idle parts left out. Not Mistral v0.3: it has 32,768 rows.
 _BASE_ALIASES = {
     "gpt-2": "gpt2",
     "llama-3.1-8b": "llama-3-8b",
@@ -88,41 +85,19 @@ _HIDDEN_SIZE_FIELDS = ("hidden_size", "n_embd", "d_model", "n_embed")
 # The text models that tie when config.json does not say, as transformers 5 has it (config files of transformers 4 leave
 # a true tie_word_embeddings out). All others, and those it does not know, are untied there.
 _TIED_BY_DEFAULT = (
-    "bloom",
-    "cohere",
-    "cohere2",
-    "ernie4_5",
-    "falcon",
-    "gemma",
-    "gemma2",
-    "gemma3",
-    "gemma3_text",
-    "gemma3n",
-    "gemma3n_text",
-    "gemma4",
-    "gemma4_text",
-    "gpt2",
-    "gpt_bigcode",
-    "gpt_neo",
-    "lfm2",
-    "mpt",
-    "opt",
-    "smollm3",
+    "bloom", "cohere", "cohere2", "ernie4_5", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n",
+    "gemma3n_text", "gemma4", "gemma4_text", "gpt2", "gpt_bigcode", "gpt_neo", "lfm2", "mpt", "opt", "smollm3",
     "starcoder2",
-)
+)  # fmt: skip
 
 
 def preset_for_base(base_name: str) -> str | None:
     """The preset of a base tokenizer's model, by name, hub id or folder; None when the name says too little."""
-    name = _plain_name(base_name)
+    # The part of a hub id that names the model: "meta-llama/Meta-Llama-3-8B-Instruct" -> "llama-3-8b".
+    parts = Path(base_name).name.lower().split("-")
+    name = "-".join(part for part in parts if part not in _IDLE_NAME_PARTS)
     name = _BASE_ALIASES.get(name, name)
     return name if name in PRESETS else None
-
-
-def _plain_name(base_name: str) -> str:
-    """The part of a hub id that names the model: "meta-llama/Meta-Llama-3-8B-Instruct" -> "llama-3-8b"."""
-    parts = Path(base_name).name.lower().split("-")
-    return "-".join(part for part in parts if part not in _IDLE_NAME_PARTS)
 
 
 def load_model_spec(value: str) -> ModelSpec:
@@ -134,7 +109,9 @@ def load_model_spec(value: str) -> ModelSpec:
         raise ModelSpecError(f"--model {value}: the folder holds no config.json. {_what_works()}")
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
-        raise ModelSpecError(f"--model {value}: no such preset and no such file. {_what_works()}")
+        meant = preset_for_base(value)
+        hint = f"Did you mean {meant}? " if meant else did_you_mean(value.lower(), PRESETS)
+        raise ModelSpecError(f"--model {value}: no such preset and no such file. {hint}{_what_works()}")
     return _spec_of_config(_read_config(path), path)
 
 
@@ -148,8 +125,7 @@ def spec_of_folder(config: Path) -> ModelSpec | None:
         ModelSpecError: the file is no JSON object, or a field of it cannot be used.
     """
     value = _read_config(config)
-    text = value.get("text_config")
-    parts = [text, value] if isinstance(text, dict) else [value]
+    parts = _parts(value)
     has_width = any(part.get(name) is not None for part in parts for name in _HIDDEN_SIZE_FIELDS)
     has_rows = any(part.get("vocab_size") is not None for part in parts)
     if has_width != has_rows:
@@ -183,15 +159,21 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _spec_of_config(config: dict[str, Any], path: Path, *, needs_weights: bool = True) -> ModelSpec:
-    # A multimodal model keeps its text model in text_config; older ones leave part of it outside.
+def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """A multimodal model keeps its text model in text_config; older ones leave part of it outside."""
     text = config.get("text_config")
-    parts = [text, config] if isinstance(text, dict) else [config]
+    return [text, config] if isinstance(text, dict) else [config]
+
+
+def _spec_of_config(config: dict[str, Any], path: Path, *, needs_weights: bool = True) -> ModelSpec:
+    parts = _parts(config)
     hidden_size = _positive_int(parts, _HIDDEN_SIZE_FIELDS, path)
     n_rows = _positive_int(parts, ("vocab_size",), path)
     # A config says what was meant; weights beside it say what was trained.
     try:
-        tables = _tables_of(path.parent, n_rows) if path.name == "config.json" else None
+        tables = stored_tables(path.parent) if path.name == "config.json" else None
+        if tables is not None and (wrong := tables.contradiction(n_rows=n_rows, n_blocks=None)) is not None:
+            raise ModelSpecError(f"{path.parent}: {wrong}")
     except (ModelError, ModelSpecError) as error:
         if needs_weights:
             raise
@@ -203,15 +185,8 @@ def _spec_of_config(config: dict[str, Any], path: Path, *, needs_weights: bool =
         n_rows=n_rows,
         tied_embeddings=_is_tied(parts, path) and not (tables is not None and tables.is_untied()),
         source=str(path),
-        architecture=read_architecture({**config, **(text if isinstance(text, dict) else {})}, hidden_size),
+        architecture=read_architecture({**config, **parts[0]}, hidden_size),
     )
-
-
-def _tables_of(folder: Path, n_rows: int) -> StoredTables | None:
-    tables = stored_tables(folder)
-    if tables is not None and (wrong := tables.contradiction(n_rows=n_rows, n_blocks=None)) is not None:
-        raise ModelSpecError(f"{folder}: {wrong}")
-    return tables
 
 
 def _positive_int(parts: list[dict[str, Any]], fields: tuple[str, ...], path: Path) -> int:

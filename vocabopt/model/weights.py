@@ -101,11 +101,16 @@ def stored_tables(folder: Path) -> StoredTables | None:
     n_values: dict[str, int] = {}
     for tensor in tensors.values():
         n_values[tensor.dtype] = n_values.get(tensor.dtype, 0) + (tensor.dtype not in _NO_WEIGHTS) * tensor.n_values
-    table = _table(tensors, _INPUTS)
+    table, n_blocks = _table(tensors, _INPUTS), None
+    if table is not None:
+        # Blocks lie beside the input table: model.layers.0 ... beside model.embed_tokens.
+        root = re.sub(r"(wte\.embedding|[^.]+)\.weight$", "", table.name)
+        pattern = re.compile(re.escape(root) + r"(?:layers|h|blocks)\.(\d+)\.")
+        n_blocks = max((int(found[1]) + 1 for name in tensors if (found := pattern.match(name))), default=None)
     return StoredTables(
         input=table,
         output=_table(tensors, _OUTPUTS),
-        n_blocks=None if table is None else _n_blocks(tensors, table),
+        n_blocks=n_blocks,
         dtype=max(n_values, key=lambda dtype: (n_values[dtype], dtype)),
     )
 
@@ -117,30 +122,18 @@ def _files(folder: Path) -> list[Path]:
         return [whole]
     if not index.is_file():
         return []
-    record = _read_json(index)
+    try:
+        record = json_value(index.read_bytes())
+    except OSError as error:
+        raise ModelError(refusal(error, index, what="cannot be read")) from error
+    except ValueError as error:
+        raise ModelError(f"{index}: is not JSON ({error}). Fetch it again.") from error
     names = record.get("weight_map") if isinstance(record, dict) else None
     if not isinstance(names, dict):
         raise ModelError(f"{index}: field weight_map is missing. Fetch it again.")
     files = [folder / str(name) for name in sorted(set(map(str, names.values())))]
     # With some of them only, what is not found could lie in the others.
     return files if all(file.is_file() for file in files) else []
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json_value(path.read_bytes())
-    except OSError as error:
-        raise ModelError(refusal(error, path, what="cannot be read")) from error
-    except ValueError as error:
-        raise ModelError(f"{path}: is not JSON ({error}). Fetch it again.") from error
-
-
-def _n_blocks(tensors: dict[str, StoredTensor], table: StoredTensor) -> int | None:
-    """How many blocks lie beside the input table: model.layers.0 ... beside model.embed_tokens."""
-    root = re.sub(r"(wte\.embedding|[^.]+)\.weight$", "", table.name)
-    pattern = re.compile(re.escape(root) + r"(?:layers|h|blocks)\.(\d+)\.")
-    numbers = {int(found[1]) for name in tensors if (found := pattern.match(name))}
-    return max(numbers) + 1 if numbers else None
 
 
 def _table(tensors: dict[str, StoredTensor], ends: tuple[str, ...]) -> StoredTensor | None:
@@ -182,8 +175,8 @@ def _read_head(file: Path) -> Iterator[StoredTensor]:
         raise ModelError(refusal(error, file, what="cannot be read")) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{file}: is no whole safetensors file ({error}). Fetch it again.") from error
-    if tensors and max(tensor.end for tensor in tensors) > n_file:
-        whole = max(tensor.end for tensor in tensors)
+    whole = max((tensor.end for tensor in tensors), default=0)
+    if whole > n_file:
         raise ModelError(f"{file}: is cut short: it has {n_file:,} bytes of {whole:,}. Fetch it again.")
     yield from tensors
 

@@ -3,12 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vocabopt.report.draw import (
-    BELOW,
     COLOURS,
     POINT,
     STEPS,
@@ -17,16 +14,18 @@ from vocabopt.report.draw import (
     Key,
     Style,
     axis_title,
+    bar,
     below_axis,
     bytes_axis,
     dot,
+    figure_of,
     frame,
     moved,
+    row_frame,
     words,
 )
-from vocabopt.report.inputs import FullTraining
 from vocabopt.report.text import DASH, fixed, size_of
-from vocabopt.report.training import Arm, Score, StageRow, Track, Training, has_bits, loss_lines, track_of
+from vocabopt.report.training import Arm, Course, Score, StageRow, Track, Training, has_bits, loss_lines, track_of
 from vocabopt.report.view import View
 
 # --- The axes of text read --------------------------------------------------------------------------------------------
@@ -48,9 +47,7 @@ def stage_label(stage: StageRow) -> str:
 
 def height_of(ax: Axes) -> float:
     """Of the axes, in points."""
-    figure = ax.get_figure()
-    assert isinstance(figure, Figure)
-    return ax.get_position().height * figure.get_figheight() / POINT
+    return ax.get_position().height * figure_of(ax).get_figheight() / POINT
 
 
 def text_axis(ax: Axes, track: Track, end: float, *, before: float = 0.0) -> None:
@@ -127,15 +124,11 @@ def _stage_labels(ax: Axes, stages: Sequence[StageRow], track: Track) -> tuple[l
 
 N_TEXT_NAME = 12  # characters of a text's name that a legend holds
 BEFORE = 0.13  # of the axis, for what was measured before the rows were made
-MEMORY_LEFT = 0.31  # of the width, for the stages' names
-ROW_HEIGHT = 20  # points
 VALUE_HEIGHT = 13  # points
 CONTROL_BITS: Style = {"linestyle": (0, (4, 2.4)), "linewidth": 1.2}
 CONTROL_COLOUR = COLOURS["window"]
 
 _Points = list[tuple[float, float]]
-#: The adapted model's stage, and the control's of the same name.
-_MemoryRow = tuple[StageRow | None, StageRow | None]
 
 
 def draw_training_bits(view: View) -> Drawing | None:
@@ -144,13 +137,20 @@ def draw_training_bits(view: View) -> Drawing | None:
     if training is None:
         return None
     adapted, control, end = training.adapted, training.control, _end(training)
-    lines = {score: found for score in training.scores if (found := _points(score, score.before, adapted, end))}
+    lines = {score: found for score in training.scores if (found := _points(score.name, score, adapted, end))}
     if not lines:
         return None
-    keys = [Key(label=_text_label(score), style=_style(score)) for score in lines]
-    dashed = {} if control is None else {
-        score: found for score in lines if len(found := _points(score, score.control_before, control, end)) > 1
-    }  # fmt: skip
+    keys = [
+        Key(
+            label=f"{score.number} {score.name if is_plain(score.name, N_TEXT_NAME) else '(see table)'}",
+            style=_style(score),
+        )
+        for score in lines
+    ]
+    dashed = {}
+    if control is not None:
+        dashed = {score: _points(score.name, score.control, control, end) for score in lines}
+        dashed = {score: found for score, found in dashed.items() if len(found) > 1}
     if dashed:
         keys.append(Key(label="control (dashed)", style={"color": CONTROL_COLOUR, **CONTROL_BITS}))
     figure, ax = frame(3.2, keys, right=0.115)
@@ -166,24 +166,29 @@ def draw_training_bits(view: View) -> Drawing | None:
             dot(ax, x, value, colour=score.colour, hollow=x < 0)
     _last_values(ax, lines)
     axis_title(ax, "bits per byte")
-    return Drawing(figure=figure, label=_describe_bits(training.scores))
+    told = "; ".join(
+        f"{score.name[:40]} {fixed(score.before, 4)} before, {fixed(score.now, 4)} at the end"
+        + ("" if score.control.now is None else f", control {fixed(score.control.now, 4)}")
+        for score in training.scores
+    )
+    label = f"Line chart of bits per byte over the stages, one line per text: {told}. A table follows."
+    return Drawing(figure=figure, label=label)
 
 
 def _end(training: Training) -> float:
     """How far the axis of text goes: as far as the longer arm read."""
-    tracks = [track_of(training.adapted), *([] if training.control is None else [track_of(training.control)])]
+    tracks = [track_of(arm) for arm in (training.adapted, training.control) if arm is not None]
     return max(track.total for track in tracks if track.in_bytes == tracks[0].in_bytes) or 1.0
 
 
-def _points(score: Score, before: float | None, arm: Arm, end: float) -> _Points:
+def _points(name: str, course: Course, arm: Arm, end: float) -> _Points:
     """What a model scored: left of 0 as it came, at 0 with its rows made, at the end of each stage; last when done."""
     track = track_of(arm)
-    found = [(-BEFORE * end, before), (0.0, arm.initialised.get(score.name))]
+    found = [(-BEFORE * end, course.before), (0.0, course.initialised)]
     # Stages of an arm whose bytes are not known share out the axis.
     scale = 1.0 if track.in_bytes and track.ends else end / (track.total or 1.0)
-    found += [(at * scale, stage.bits.get(score.name)) for at, stage in zip(track.ends, arm.stages, strict=True)]
-    after = arm.after.get(score.name)
-    if after is not None:
+    found += [(at * scale, stage.bits_per_byte.get(name)) for at, stage in zip(track.ends, arm.stages, strict=True)]
+    if (after := arm.after.get(name)) is not None:
         last = track.total * scale or end
         found = [*(point for point in found if point[0] < last), (last, after)]
     return [(x, value) for x, value in found if value is not None]
@@ -191,10 +196,6 @@ def _points(score: Score, before: float | None, arm: Arm, end: float) -> _Points
 
 def _style(score: Score) -> Style:
     return {"color": COLOURS[score.colour], "linestyle": score.dash}
-
-
-def _text_label(score: Score) -> str:
-    return f"{score.number} {score.name if is_plain(score.name, N_TEXT_NAME) else '(see table)'}"
 
 
 def _last_values(ax: Axes, lines: Mapping[Score, _Points]) -> None:
@@ -207,15 +208,6 @@ def _last_values(ax: Axes, lines: Mapping[Score, _Points]) -> None:
         if all(abs(value - other) >= apart for other in taken):
             words(ax, x, value, fixed(value, 2), shift=7, color=COLOURS[score.colour])
             taken.append(value)
-
-
-def _describe_bits(scores: Sequence[Score]) -> str:
-    def one(score: Score) -> str:
-        control = "" if score.control is None else f", control {fixed(score.control, 4)}"
-        return f"{score.name[:40]} {fixed(score.before, 4)} before, {fixed(score.now, 4)} at the end{control}"
-
-    told = "; ".join(map(one, scores))
-    return f"Line chart of bits per byte over the stages, one line per text: {told}. A table follows."
 
 
 def draw_training_loss(view: View) -> Drawing | None:
@@ -257,66 +249,40 @@ def draw_training_memory(view: View) -> Drawing | None:
     training = view.training
     if training is None or training.adapted.highest is None:
         return None
-    rows = _memory_rows(training)
-    has_control = any(control is not None and control.peak_bytes is not None for _, control in rows)
+    # The stages of both arms, together where they have one name; what only the control has comes last.
+    left = [] if training.control is None else list(training.control.stages)
+    rows: list[tuple[StageRow, StageRow | None, StageRow | None]] = []
+    for own in training.adapted.stages:
+        same = next((other for other in left if other.name == own.name), None)
+        rows.append((own, own, same))
+        left = [other for other in left if other is not same]
+    rows += [(other, None, other) for other in left]
+    has_control = any(control is not None and control.peak_bytes is not None for _, _, control in rows)
     keys = [Key(label="adapted", style={"color": COLOURS["s0"], "linewidth": 7}),
             Key(label="control", style={"color": CONTROL_COLOUR, "linewidth": 5})]  # fmt: skip
-    figure, ax = frame(BELOW + (26 + ROW_HEIGHT * len(rows)) * POINT, keys if has_control else (), left=MEMORY_LEFT)
+    figure, ax = row_frame(len(rows), 20, keys if has_control else (), left=0.31)
     full = training.full_training
-    peaks = [stage.peak_bytes or 0 for row in rows for stage in row if stage is not None]
+    peaks = [stage.peak_bytes or 0 for _, *both in rows for stage in both if stage is not None]
     highest = max([*peaks, 0 if full is None else full.peak_bytes or 0]) or 1
     bytes_axis(ax, 1.16 * highest, "peak memory")  # with room for a number beside the longest bar
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.yaxis.set_visible(False)
-    for row, (stage, control) in enumerate(rows):
-        given = stage or control
-        assert given is not None
+    told = []
+    for row, (given, stage, control) in enumerate(rows):
         words(ax, 0, row, stage_label(given), shift=-9, align="right")
-        _bar(ax, row - (0.14 if has_control else 0), 0.34, stage, "s0")
-        _bar(ax, row + 0.26, 0.2, control, "window")
         if stage is None or stage.peak_bytes is None:
             words(ax, 0, row, DASH, shift=6, color=COLOURS["window"])
         else:
+            bar(ax, row - (0.14 if has_control else 0), stage.peak_bytes, 0.34, "s0")
             words(ax, stage.peak_bytes, row, size_of(stage.peak_bytes), shift=6)
-    if full is not None:
-        _mark_full(ax, full.peak_bytes or 0)
-    return Drawing(figure=figure, label=_describe_memory(rows, full))
-
-
-def _memory_rows(training: Training) -> list[_MemoryRow]:
-    """The stages of both arms, together where they have one name; what only the control has comes last."""
-    control = [] if training.control is None else list(training.control.stages)
-    rows: list[_MemoryRow] = []
-    for stage in training.adapted.stages:
-        same = next((other for other in control if other.name == stage.name), None)
-        rows.append((stage, same))
-        control = [other for other in control if other is not same]
-    return [*rows, *((None, other) for other in control)]
-
-
-def _bar(ax: Axes, y: float, height: float, stage: StageRow | None, colour: str) -> None:
-    if stage is not None and stage.peak_bytes is not None:
-        bar = Rectangle((0, y - height / 2), stage.peak_bytes, height, facecolor=COLOURS[colour], linewidth=0)
-        bar.set_clip_on(False)
-        ax.add_artist(bar)
-
-
-def _mark_full(ax: Axes, peak_bytes: float) -> None:
-    over = ax.get_xaxis_transform()
-    colour = COLOURS["embedding"]
-    ax.plot([peak_bytes] * 2, [0, 1.02], transform=over, color=colour, linewidth=0.9, clip_on=False)
-    label = f"full training {size_of(peak_bytes)}"
-    ax.text(peak_bytes, 1, label, transform=moved(ax, over, 0, 8), ha="right", color=colour)
-
-
-def _describe_memory(rows: Sequence[_MemoryRow], full: FullTraining | None) -> str:
-    def one(stage: StageRow | None, control: StageRow | None) -> str:
-        given = stage or control
-        assert given is not None
+        if control is not None and control.peak_bytes is not None:
+            bar(ax, row + 0.26, control.peak_bytes, 0.2, "window")
         shown = [] if stage is None else [size_of(stage.peak_bytes)]
         shown += [] if control is None else [f"{size_of(control.peak_bytes)} in the control"]
-        return f"{stage_label(given)} {', '.join(shown)}"
-
-    told = [one(*row) for row in rows]
-    told += [] if full is None else [f"full training {size_of(full.peak_bytes)}"]
-    return f"Bar chart of peak memory by stage: {'; '.join(told)}. The table of stages holds the numbers."
+        told.append(f"{stage_label(given)} {', '.join(shown)}")
+    if full is not None:
+        at, over, colour = full.peak_bytes or 0, ax.get_xaxis_transform(), COLOURS["embedding"]
+        label = f"full training {size_of(at)}"
+        ax.plot([at, at], [0, 1.02], transform=over, color=colour, linewidth=0.9, clip_on=False)
+        ax.text(at, 1, label, transform=moved(ax, over, 0, 8), ha="right", color=colour)
+        told.append(label)
+    label = f"Bar chart of peak memory by stage: {'; '.join(told)}. The table of stages holds the numbers."
+    return Drawing(figure=figure, label=label)

@@ -12,9 +12,10 @@ which every program reads, and gains a style that browsers use where dark is pre
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
+from pathlib import Path as FilePath
 from typing import Any
 
 import matplotlib
@@ -22,43 +23,34 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import PathPatch
+from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
 from vocabopt.amounts import UNITS
 from vocabopt.choice.complexity import Floats
+from vocabopt.folder import write_bytes_atomic
 from vocabopt.report.text import plain
 from vocabopt.text.utf8 import encoded_for_display
 
 # --- SVG for a page and for a file ------------------------------------------------------------------------------------
 
 # name -> colour as drawn (light), and the same in dark. Contrast with the page is at least 4.5 for text.
-COLOURS = {
-    "ink": "#2b303b",
-    "rule": "#d5d8de",
-    "window": "#7d8594",
-    "embedding": "#b22550",
-    "s0": "#0a5fb4",
-    "s1": "#b7500c",
-    "s2": "#197a4b",
-    "s3": "#7c44a8",
-    "s4": "#5f6b0f",
-    "s5": "#a8327d",
+_PALETTE = {
+    "ink": ("#2b303b", "#d9dce3"),
+    "rule": ("#d5d8de", "#3a404c"),
+    "window": ("#7d8594", "#8f97a6"),
+    "embedding": ("#b22550", "#f583a4"),
+    "s0": ("#0a5fb4", "#6db3f8"),
+    "s1": ("#b7500c", "#f29a5c"),
+    "s2": ("#197a4b", "#5ec995"),
+    "s3": ("#7c44a8", "#c79af0"),
+    "s4": ("#5f6b0f", "#c0cb5c"),
+    "s5": ("#a8327d", "#ee8fd0"),
 }
-DARK = {
-    "ink": "#d9dce3",
-    "rule": "#3a404c",
-    "window": "#8f97a6",
-    "embedding": "#f583a4",
-    "s0": "#6db3f8",
-    "s1": "#f29a5c",
-    "s2": "#5ec995",
-    "s3": "#c79af0",
-    "s4": "#c0cb5c",
-    "s5": "#ee8fd0",
-}
+COLOURS = {name: light for name, (light, _) in _PALETTE.items()}
+DARK = {name: dark for name, (_, dark) in _PALETTE.items()}
 DARK_PAPER = "#16191f"
 DASHES = ("solid", "dashed", "dotted")
 
@@ -68,7 +60,6 @@ _ATTRIBUTES = re.compile(
     "fill|stroke|(fill-|stroke-)?opacity|stroke-(width|dasharray|dashoffset|linejoin|linecap)|font-(size|weight)|"
     "text-anchor"
 )
-_PAGE_SETS = frozenset(("font-family",))
 # Texts hold no "<", and attributes no ">": matplotlib escapes both. In a text, quotes stand as they are.
 _TAG = re.compile(r"<[A-Za-z][^>]*>")
 _STYLE_ATTRIBUTE = re.compile(r' style="([^"]*)"')
@@ -113,25 +104,25 @@ def _as_attributes(style: str) -> str:
         name, _, value = (part.strip() for part in declaration.partition(":"))
         if name in ("fill", "stroke") and value in _NAME_OF:
             classes.append(f"{'f' if name == 'fill' else 'k'}-{_NAME_OF[value]}")
-        elif name not in _PAGE_SETS:
+        elif name != "font-family":
             assert _ATTRIBUTES.fullmatch(name), f"matplotlib's SVG has gained the style {declaration!r}"
             attributes.append(f' {name}="{value}"')
     return (f' class="{" ".join(classes)}"' if classes else "") + "".join(attributes)
 
 
-def _page_tag(tag: str) -> str:
-    return _STYLE_ATTRIBUTE.sub(lambda found: _as_attributes(found[1]), _IDLE_TURN.sub("", tag))
-
-
 def for_page(svg: str, label: str, data: Mapping[str, str]) -> str:
     """The SVG as an element of the page: scaled by it, coloured by it, without styles, or ids that could meet others.
 
-    data: what the page's script reads, as data- attributes: see `draw.Plot`.
+    data: what the page's script reads, as data- attributes: see `plot_of`.
     """
     svg = _STYLE_ELEMENT.sub("", _METADATA.sub("", _PROLOGUE.sub("", svg)), count=1)
     head, tag_end, rest = svg.partition(">")
     head = _SIZE.sub("", head) + "".join(f' data-{name}="{escape(value)}"' for name, value in data.items())
-    rest = _TAG.sub(lambda found: _page_tag(found[0]), _GROUP.sub("<g>", rest))
+
+    def page_tag(found: re.Match[str]) -> str:
+        return _STYLE_ATTRIBUTE.sub(lambda style: _as_attributes(style[1]), _IDLE_TURN.sub("", found[0]))
+
+    rest = _TAG.sub(page_tag, _GROUP.sub("<g>", rest))
     return _named(head + tag_end + rest, label).strip()
 
 
@@ -186,47 +177,29 @@ _STYLE: Any = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """Where the axes lie, in points from the upper left corner, and what they span: the page's script draws on them.
+def plot_of(ax: Axes, right_ax: Axes | None = None, lines: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
+    """Where the axes lie, in points from the upper left corner, and what they span, as data- attributes.
 
     lines: what is drawn and in which colour: "set0" is the first text set's input ratio, "used" the share of tokens in
     use, "embedding" the embedding ratio, which has the right axis to itself.
     """
-
-    box: tuple[float, float, float, float]  # left, top, width, height
-    x: tuple[float, float]
-    y: tuple[float, float] = (0, 1)
-    right: tuple[float, float] | None = None
-    lines: Sequence[tuple[str, str]] = ()
-
-    def as_data(self) -> dict[str, str]:
-        """Values of data- attributes, by name."""
-        spans = {"plot": self.box, "x": self.x, "y": self.y, "right": self.right}
-        data = {name: " ".join(f"{value:g}" for value in span) for name, span in spans.items() if span is not None}
-        return data | {"lines": " ".join(f"{what}:{colour}" for what, colour in self.lines)}
-
-
-def plot_of(ax: Axes, right_ax: Axes | None = None, lines: Sequence[tuple[str, str]] = ()) -> Plot:
-    """The plot that these axes make."""
-    figure, place = _figure_of(ax), ax.get_position()
+    figure, place = figure_of(ax), ax.get_position()
     width, height = figure.get_figwidth() / POINT, figure.get_figheight() / POINT
-    return Plot(
-        box=(place.x0 * width, (1 - place.y1) * height, place.width * width, place.height * height),
-        x=ax.get_xlim(),
-        y=ax.get_ylim(),
-        right=None if right_ax is None else right_ax.get_ylim(),
-        lines=lines,
-    )
+    box = (place.x0 * width, (1 - place.y1) * height, place.width * width, place.height * height)
+    spans = {"plot": box, "x": ax.get_xlim(), "y": ax.get_ylim()}
+    if right_ax is not None:
+        spans["right"] = right_ax.get_ylim()
+    data = {name: " ".join(f"{value:g}" for value in span) for name, span in spans.items()}
+    return data | {"lines": " ".join(f"{what}:{colour}" for what, colour in lines)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure, what a screen reader is told of it, and where its axes lie (None: the page's script leaves it)."""
+    """A figure, what a screen reader is told of it, and `plot_of` its axes (empty: the page's script leaves it)."""
 
     figure: Figure
     label: str
-    plot: Plot | None = None
+    plot: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,29 +234,26 @@ def render(name: str, drawing: Drawing) -> Picture:
     svg, png = BytesIO(), BytesIO()
     drawing.figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": "vocabopt"})
     drawing.figure.savefig(png, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": "vocabopt"})
-    drawn = svg.getvalue().decode()
-    data = {} if drawing.plot is None else drawing.plot.as_data()
-    return Picture(
-        name=name,
-        svg=for_file(drawn, drawing.label),
-        inline=for_page(drawn, drawing.label, data),
-        png=png.getvalue(),
-    )
+    drawn, label = svg.getvalue().decode(), drawing.label
+    inline = for_page(drawn, label, drawing.plot)
+    return Picture(name=name, svg=for_file(drawn, label), inline=inline, png=png.getvalue())
 
 
-def thin(n: int) -> Any:
-    """Index of the points to draw out of n: all, or a third spread by ratio (the steep start), the rest evenly."""
-    if n <= N_POINTS_DRAWN:
-        return slice(None)
-    by_ratio = np.geomspace(1, n - 1, N_POINTS_DRAWN // 3)
-    evenly = np.linspace(0, n - 1, N_POINTS_DRAWN - len(by_ratio))
-    return np.unique(np.concatenate((by_ratio, evenly)).round().astype(np.int64))
+def write_figures(out: FilePath, pictures: Sequence[Picture]) -> None:
+    """Write OUT/figures/*.svg, *.png. Raises RunDirectoryError: a file cannot be written."""
+    for picture in pictures:
+        write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)
+        write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
 
 
 def curve(ax: Axes, values: Floats, style: Style) -> None:
-    """One value per size 0, 1, 2 ..."""
-    kept = thin(len(values))
-    ax.plot(np.arange(len(values))[kept], values[kept], clip_on=False, **style)
+    """One value per size 0, 1, 2 ...; of many a third spread by ratio (the steep start), the rest evenly."""
+    sizes = np.arange(len(values))
+    if len(values) > N_POINTS_DRAWN:
+        by_ratio = np.geomspace(1, len(values) - 1, N_POINTS_DRAWN // 3)
+        evenly = np.linspace(0, len(values) - 1, N_POINTS_DRAWN - len(by_ratio))
+        sizes = np.unique(np.concatenate((by_ratio, evenly)).round().astype(np.int64))
+    ax.plot(sizes, values[sizes], clip_on=False, **style)
 
 
 def frame(
@@ -303,7 +273,23 @@ def frame(
     bare(ax)
     ax.spines["bottom"].set_visible(True)
     ax.grid(axis="y", clip_on=False)
-    _legend(figure, keys, columns)
+    # The legend: row by row, in columns of equal width that leave room for larger text.
+    point = POINT / total
+    for index, key in enumerate(keys):
+        row, column = divmod(index, columns)
+        x, y = 0.008 + column / columns, 1 - (8 + LINE_HEIGHT * row) * point
+        figure.add_artist(Line2D([x, x + 0.048], [y, y], transform=figure.transFigure, **key.style))
+        figure.text(x + 0.058, y - 3 * point, key.label)
+    return figure, ax
+
+
+def row_frame(
+    n_rows: int, row_height: float, keys: Sequence[Key] = (), *, left: float, right: float = 0.045
+) -> tuple[Figure, Axes]:
+    """A figure whose y axis is rows 0, 1, ... from the top, each of so many points, without numbers."""
+    figure, ax = frame(BELOW + (26 + row_height * n_rows) * POINT, keys, left=left, right=right)
+    ax.set_ylim(n_rows - 0.5, -0.5)
+    ax.yaxis.set_visible(False)
     return figure, ax
 
 
@@ -315,18 +301,7 @@ def bare(ax: Axes) -> None:
     ax.tick_params(axis="x", pad=8)
 
 
-def _legend(figure: Figure, keys: Sequence[Key], columns: int) -> None:
-    """Row by row, in columns of equal width that leave room for larger text."""
-    point = POINT / figure.get_figheight()
-    for index, key in enumerate(keys):
-        row, column = divmod(index, columns)
-        x = 0.008 + column / columns
-        y = 1 - (8 + LINE_HEIGHT * row) * point
-        figure.add_artist(Line2D([x, x + 0.048], [y, y], transform=figure.transFigure, **key.style))
-        figure.text(x + 0.058, y - 3 * point, key.label)
-
-
-def _figure_of(ax: Axes) -> Figure:
+def figure_of(ax: Axes) -> Figure:
     figure = ax.get_figure()
     assert isinstance(figure, Figure)
     return figure
@@ -334,7 +309,7 @@ def _figure_of(ax: Axes) -> Figure:
 
 def moved(ax: Axes, transform: Transform, x_points: float, y_points: float) -> Transform:
     """The transform, shifted by so many points."""
-    return transform + ScaledTranslation(x_points * POINT, y_points * POINT, _figure_of(ax).dpi_scale_trans)
+    return transform + ScaledTranslation(x_points * POINT, y_points * POINT, figure_of(ax).dpi_scale_trans)
 
 
 def size_axis(ax: Axes, n_max: int) -> None:
@@ -342,7 +317,7 @@ def size_axis(ax: Axes, n_max: int) -> None:
     ax.set_xlim(0, max(n_max, 1))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.text(1, 0, "tokens added", transform=moved(ax, ax.transAxes, 0, -34), ha="right")
+    below_axis(ax, "tokens added")
 
 
 def bytes_axis(ax: Axes, end: float, title: str) -> None:
@@ -361,7 +336,7 @@ def below_axis(ax: Axes, title: str) -> None:
 
 def axis_title(ax: Axes, words: str, colour: str = "ink", *, right: bool = False) -> None:
     """What an axis measures, lying above its end."""
-    figure = _figure_of(ax)
+    figure = figure_of(ax)
     top = ax.get_position().y1 + 10 * POINT / figure.get_figheight()
     figure.text(0.992 if right else 0.008, top, words, ha="right" if right else "left", color=COLOURS[colour])
 
@@ -381,7 +356,13 @@ def arrow(ax: Axes, x: float, y: float, *, colour: str) -> None:
 def _place(ax: Axes, x: float, y: float, size: float) -> Transform:
     """From units of `size` points to a point of the axes."""
     to_place: Any = ax.transData  # a scale and a shift, as both axes are linear
-    return Affine2D().scale(size * POINT) + _figure_of(ax).dpi_scale_trans + ScaledTranslation(x, y, to_place)
+    return Affine2D().scale(size * POINT) + figure_of(ax).dpi_scale_trans + ScaledTranslation(x, y, to_place)
+
+
+def bar(ax: Axes, row: float, length: float, height: float, colour: str) -> None:
+    """A bar from 0, its middle on the row."""
+    shape = Rectangle((0, row - height / 2), length, height, facecolor=COLOURS[colour], linewidth=0, clip_on=False)
+    ax.add_artist(shape)
 
 
 def words(ax: Axes, x: float, y: float, shown: str, *, shift: float = 0, align: str = "left", **style: Any) -> None:
@@ -390,8 +371,8 @@ def words(ax: Axes, x: float, y: float, shown: str, *, shift: float = 0, align: 
 
 
 def upright(ax: Axes, x: float, label: str, *, to_right: bool, label_y: float) -> None:
-    """A line from the bottom to the top at x, labelled on one side at a share of the height."""
-    over = ax.get_xaxis_transform()
-    ax.plot([x, x], [0, 1], transform=over, color=COLOURS["ink"], linewidth=0.9, clip_on=False)
-    shift, align = (5, "left") if to_right else (-5, "right")
-    ax.text(x, label_y, label, transform=moved(ax, over, shift, 0), ha=align, weight="bold")
+    """A line from the bottom to the top at x, labelled on one side at a share of the height, from 1 on above it."""
+    over, is_above = ax.get_xaxis_transform(), label_y >= 1
+    ax.plot([x, x], [0, 1.02 if is_above else 1], transform=over, color=COLOURS["ink"], linewidth=0.9, clip_on=False)
+    shift = moved(ax, over, -4 if to_right else 4, 8) if is_above else moved(ax, over, 5 if to_right else -5, 0)
+    ax.text(x, label_y, label, transform=shift, ha="left" if to_right else "right", weight="bold")

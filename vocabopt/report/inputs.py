@@ -1,4 +1,4 @@
-"""What other commands leave in a run directory, as far as the page shows it: verify, analyze, prepare, adapt.
+"""What verify, analyze and prepare leave in a run directory, as far as the page shows it (of adapt: training.py).
 
 Each writer's file holds more; what the page does without may be missing. A number that is not finite (a loss that
 diverged) is taken as not known.
@@ -13,8 +13,6 @@ from vocabopt.records import FileRecord, Record, record_of
 
 R = TypeVar("R", bound=FileRecord)
 Number = int | float
-#: Text -> bits per byte; None where it was not measured.
-Bits = dict[str, Number | None]
 
 
 def read_optional(path: Path, kind: type[R]) -> R | None:
@@ -143,128 +141,3 @@ class PrepareRecord(FileRecord, frozen=True, kw_only=True):
     NEXT_STEP: ClassVar[str] = "Sweep the prepared text again."
 
     steps: tuple[PrepareStep, ...]
-
-
-# --- adapt.json -------------------------------------------------------------------------------------------------------
-
-
-class LogPoint(Record, frozen=True, kw_only=True):
-    """One logged point of a stage: how far it had come, and the mean loss since the point before (nats per token)."""
-
-    step: Number | None = None
-    tokens: Number | None = None
-    bytes: Number | None = None
-    loss: Number | None = None
-
-
-class Stage(Record, frozen=True, kw_only=True):
-    """One stage of training. bits_per_byte: at its end."""
-
-    name: str | None = None
-    trains: str | None = None
-    n_trainable: Number | None = None
-    n_steps: Number | None = None
-    tokens: Number | None = None
-    bytes: Number | None = None
-    seconds: Number | None = None
-    peak_bytes: Number | None = None
-    learning_rate: Number | None = None
-    bits_per_byte: Bits
-    curve: tuple[LogPoint, ...] | None = None
-
-
-class Written(Record, frozen=True, kw_only=True):
-    """A prompt, and how the model goes on before and after training."""
-
-    prompt: str
-    before: str | None = None
-    after: str | None = None
-
-
-class TextRead(Record, frozen=True, kw_only=True):
-    """A text that was measured."""
-
-    role: str | None = None
-    n_documents: Number | None = None
-    n_bytes: Number | None = None
-    n_tokens_before: Number | None = None
-    n_tokens_after: Number | None = None
-
-
-class Part(Record, frozen=True, kw_only=True):
-    """A part of the training text."""
-
-    n_bytes: Number | None = None
-    n_documents: Number | None = None
-
-
-class TrainingText(Part, frozen=True, kw_only=True):
-    """The training text. passes: how often it is to be read in all."""
-
-    passes: Number | None = None
-    sources: dict[str, Part] | None = None
-
-
-class Exposure(Record, frozen=True, kw_only=True):
-    """How often the new tokens occur in the training text; p10: of ten the lowest."""
-
-    n_new: Number | None = None
-    n_unseen: Number | None = None
-    median: Number | None = None
-    p10: Number | None = None
-
-
-class Gate(Record, frozen=True, kw_only=True):
-    """The most that may be forgotten on base-language text, as a share of bits per byte before; and what was."""
-
-    max_forgetting: Number | None = None
-    worst: Number | None = None
-    texts: tuple[str, ...] | None = None
-
-    @property
-    def held(self) -> bool | None:
-        """None where there was no gate, or nothing was measured."""
-        return None if self.max_forgetting is None or self.worst is None else self.worst <= self.max_forgetting
-
-
-class FullTraining(Record, frozen=True, kw_only=True):
-    """Peak memory of training every parameter at once; source: how it is known."""
-
-    peak_bytes: Number | None = None
-    source: str | None = None
-
-
-class Control(Record, frozen=True, kw_only=True):
-    """The original tokenizer with the same text and plan."""
-
-    before: Bits | None = None
-    stages: tuple[Stage, ...] | None = None
-    after: Bits
-    samples: tuple[Written, ...] | None = None
-
-
-class AdaptRecord(FileRecord, frozen=True, kw_only=True):
-    NEXT_STEP: ClassVar[str] = "Run `vocabopt adapt` again."
-
-    #: "finished", "running", or "stopped: why".
-    status: str | None = None
-    plan: str | None = None
-    init: str | None = None
-    model: str | None = None
-    device: str | None = None
-    n_added: Number | None = None
-    n_params: Number | None = None
-    options: dict[str, Any] | None = None
-    versions: dict[str, Any] | None = None
-    texts: dict[str, TextRead] | None = None
-    training_text: TrainingText | None = None
-    exposure: Exposure | None = None
-    before: Bits
-    #: With the new rows made, before training.
-    initialised: Bits | None = None
-    stages: tuple[Stage, ...] | None = None
-    after: Bits
-    gate: Gate | None = None
-    full_training: FullTraining | None = None
-    samples: tuple[Written, ...] | None = None
-    control: Control | None = None

@@ -5,21 +5,19 @@ Integers are LEB128: seven bits a byte, the lowest first; columns that rise and 
 Equal input gives equal bytes.
 """
 
-import base64
 import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from vocabopt.choice.complexity import occurrences
 from vocabopt.records import json_of
 from vocabopt.report.text import plain
 from vocabopt.report.view import View
+from vocabopt.text.sets import HELDOUT
 from vocabopt.tokenizer import Tokenizer
 
 # --- Integers in few bytes --------------------------------------------------------------------------------------------
@@ -59,49 +57,35 @@ N_SAMPLES = 5
 KINDS = ("merge", "char", "step")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pack:
-    """One block of data in the page."""
-
-    name: str
-    data: bytes
-
-    @property
-    def base64(self) -> str:
-        return base64.b64encode(self.data).decode("ascii")
-
-
-def pack(name: str, header: Mapping[str, Any], columns: Iterable[bytes] = ()) -> Pack:
+def pack(header: Mapping[str, Any], columns: Iterable[bytes] = ()) -> bytes:
     # ASCII only: a lone surrogate, which a file's name may hold, is no UTF-8.
     head = json.dumps(header, separators=(",", ":")).encode("ascii")
     data = b"".join([len(head).to_bytes(4, "little"), head, *columns])
-    return Pack(name=name, data=gzip.compress(data, compresslevel=6, mtime=0))
+    return gzip.compress(data, compresslevel=6, mtime=0)
 
 
-def curve_pack(view: View) -> Pack:
+def curve_pack(view: View) -> bytes:
     """Tokens of every text set at every size, and what the numbers of the page are computed from."""
-    sets, columns = [], []
-    for row in view.sets:
-        columns.append(differences(row.stats.n_tokens_base, _integers(view.curve, f"n_tokens_{row.name}")))
-        sets.append(
-            {
-                "name": plain(row.name),
-                "is_counted": True,
-                "n_tokens_base": row.stats.n_tokens_base,
-                "n_words": row.stats.n_words,
-                "n_bytes": row.stats.n_bytes,
-            }
-        )
+    sets = [
+        {
+            "name": plain(row.name),
+            "n_tokens_base": row.stats.n_tokens_base,
+            "n_words": row.stats.n_words,
+            "n_bytes": row.stats.n_bytes,
+        }
+        for row in view.sets
+    ]
+    columns = [differences(row.stats.n_tokens_base, view.sizes.n_tokens[row.name][1:]) for row in view.sets]
     has_used = view.heldout is not None
     if has_used:
-        columns.append(differences(0, _integers(view.curve, f"n_used_{view.heldout}")))
+        columns.append(differences(0, view.sizes.n_used[HELDOUT][1:]))
     base, cost = view.sweep.base, view.choice.model_cost
     header = {
         "n": view.curve.height,
         "n_choice": view.n_choice,
         "sets": sets,
         "main": view.sets.index(view.main_set),
-        "main_words": plain(view.main_words),
+        "main_words": plain(view.words_of(view.main)),
         "has_used": has_used,
         "n_tokens_base": base.n_tokens,
         "n_rows_base": base.n_rows,
@@ -109,14 +93,10 @@ def curve_pack(view: View) -> Pack:
         "flops": None if cost is None else json_of(cost.flops),
         "context_tokens": None if cost is None else cost.context_tokens,
     }
-    return pack("curve", header, columns)
+    return pack(header, columns)
 
 
-def _integers(curve: pl.DataFrame, column: str) -> Integers:
-    return curve.get_column(column).cast(pl.Int64).to_numpy()
-
-
-def tokens_pack(view: View, base: Tokenizer | None) -> Pack:
+def tokens_pack(view: View, base: Tokenizer | None) -> bytes:
     """Every added token: its text, how often it came, and where its two parts meet.
 
     Columns: length of the text kept, bytes left out, kind, count, length of the left part + 1 (0: not known), and the
@@ -131,35 +111,30 @@ def tokens_pack(view: View, base: Tokenizer | None) -> Pack:
         leb128(kept),
         leb128(lengths - kept),
         leb128(kinds),
-        leb128(np.maximum(occurrences(curve), 0)),
-        leb128(np.minimum(left_lengths(curve, lengths, base), N_PIECE_BYTES) + 1),
+        leb128(np.maximum(view.sizes.n_occurrences, 0)),
+        leb128(np.minimum(_left_lengths(curve, lengths, base), N_PIECE_BYTES) + 1),
         b"".join(text[:N_PIECE_BYTES] for text in texts),
     ]
-    return pack("tokens", {"n": curve.height, "kinds": KINDS}, columns)
+    return pack({"n": curve.height, "kinds": KINDS}, columns)
 
 
-def left_lengths(curve: pl.DataFrame, lengths: Integers, base: Tokenizer | None) -> Integers:
+def _left_lengths(curve: pl.DataFrame, lengths: Integers, base: Tokenizer | None) -> Integers:
     """Bytes of each token's left part; -1 where the base, which alone knows its own pieces, is not at hand."""
     if base is None:
         return np.full(len(lengths), -1, np.int64)
-    left = curve.get_column("left").cast(pl.Int64).to_numpy()
-    by_id = np.concatenate([_piece_lengths(base), lengths])
+    left, values = curve.get_column("left").cast(pl.Int64).to_numpy(), base.byte_values
+    # A byte piece stands for one byte of text.
+    own = np.array([1 if values[i] >= 0 else len(text) for i, text in enumerate(base.pieces)], np.int64)
+    by_id = np.concatenate([own, lengths])
     is_known = (left >= 0) & (left < len(by_id))
     return np.where(is_known, by_id[np.where(is_known, left, 0)], -1)
 
 
-def _piece_lengths(base: Tokenizer) -> Integers:
-    """Bytes of text each token of the base stands for; a byte piece stands for one."""
-    byte_values = base.byte_values
-    return np.array([1 if byte_values[i] >= 0 else len(text) for i, text in enumerate(base.pieces)], np.int64)
-
-
-def samples_pack(view: View, samples: Mapping[str, Sequence[str]] | None) -> Pack | None:
+def samples_pack(view: View, samples: Mapping[str, Sequence[str]] | None) -> bytes | None:
     """Sample sentences of each text set, in the page's order; None where there are none."""
-    given = [(text_set, list((samples or {}).get(text_set.name, []))[:N_SAMPLES]) for text_set in view.sets]
     shown = [
-        {"set": view.sets.index(text_set), "texts": [text[:N_SAMPLE_CHARS] for text in texts]}
-        for text_set, texts in given
-        if texts
+        {"set": number, "texts": [text[:N_SAMPLE_CHARS] for text in texts[:N_SAMPLES]]}
+        for number, text_set in enumerate(view.sets)
+        if (texts := (samples or {}).get(text_set.name))
     ]
-    return pack("samples", {"samples": shown}) if shown else None
+    return pack({"samples": shown}) if shown else None

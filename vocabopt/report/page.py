@@ -11,21 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vocabopt import __version__, wording
 from vocabopt.errors import PlaygroundError, RunDirectoryError, VocaboptError
 from vocabopt.folder import write_bytes_atomic
-from vocabopt.records import BaseRecord, RunRecord, SweepRecord, UnionRecord
+from vocabopt.records import BaseRecord
 from vocabopt.report import text
 from vocabopt.report.charts import draw_all
-from vocabopt.report.draw import COLOURS, DARK, Picture, colour_rules, colour_variables, series_style
-from vocabopt.report.inputs import AdaptRecord, AnalysisRecord, PrepareRecord, VerifyRecord, read_optional
-from vocabopt.report.packs import MAX_PAGE_BYTES, Pack, curve_pack, samples_pack, tokens_pack
+from vocabopt.report.draw import COLOURS, DARK, Picture, colour_rules, colour_variables, series_style, write_figures
+from vocabopt.report.inputs import AnalysisRecord, PrepareRecord, VerifyRecord, read_optional
+from vocabopt.report.packs import MAX_PAGE_BYTES, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.playground import engine_script, pack_tokenizer
+from vocabopt.report.training import AdaptRecord
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union
 from vocabopt.tables import PlainTable
@@ -49,42 +50,14 @@ _SPARED = (("playground", "samples"), ("tokens",), ("curve",))
 # --- Writing the report -----------------------------------------------------------------------------------------------
 
 
-def write_report(
-    out: Path,
-    sweep: SweepRecord,
-    curve: pl.DataFrame,
-    run: RunRecord,
-    union: UnionRecord | None = None,
-    *,
-    samples: Mapping[str, Sequence[str]] | None = None,
-    verify: VerifyRecord | None = None,
-    base: Tokenizer | None = None,
-    adapt: AdaptRecord | None = None,
-    analysis: AnalysisRecord | None = None,
-    prepare: PrepareRecord | None = None,
-    base_problem: str | None = None,
-) -> Path:
-    """Write DIR/report.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
+def write_report(out: Path, view: View) -> Path:
+    """Write report.html and figures/*.svg, *.png into a run directory, and return the path of the page.
 
-    Args:
-        out: the run directory.
-        curve: one row per added token, as curve.parquet.
-        union: where the union method was measured.
-        samples: per text set a few short documents, which the page cuts into tokens at the slider's size.
-        base: the base tokenizer; without it the page has no playground and no sample sentences.
-        verify, adapt, analysis, prepare: what these commands left of the run, where they were run.
-        base_problem: why there is no base, for the reader.
-
-    Returns:
-        The path of the page.
+    Equal input gives equal bytes.
     """
-    view = View(sweep, curve, run, union, verify=verify, adapt=adapt, analysis=analysis, prepare=prepare)
     pictures = draw_all(view)
-    for picture in pictures:
-        write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)
-        write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
-    page = build_page(view, pictures, samples=samples, base=base, base_problem=base_problem)
-    write_bytes_atomic(out / "report.html", encoded_for_display(page))
+    write_figures(out, pictures)
+    write_bytes_atomic(out / "report.html", encoded_for_display(build_page(view, pictures)))
     return out / "report.html"
 
 
@@ -102,24 +75,24 @@ def rebuild_report(run_dir: Path) -> Path:
     sweep = read_sweep(run_dir)
     curve = read_curve(run_dir, sweep)
     run = read_run(run_dir, next_step="Sweep the text into a new folder with --out.")
-    base, base_problem = _base_of(sweep.base)
-    return write_report(
-        run_dir,
+    base, problem = _base_of(sweep.base)
+    view = View(
         sweep,
         curve,
         run,
         read_union(run_dir, sweep.scripts, sweep.base.n_rows),
         samples=read_samples(run_dir),
-        verify=read_optional(run_dir / "tokenizer" / "verify.json", VerifyRecord),
         base=base,
+        base_problem=problem,
+        verify=read_optional(run_dir / "tokenizer" / "verify.json", VerifyRecord),
         analysis=read_optional(run_dir / "analysis" / "analyze.json", AnalysisRecord),
         adapt=read_optional(run_dir / "adapt.json", AdaptRecord),
         prepare=read_optional(run_dir / "prepare.json", PrepareRecord),
-        base_problem=base_problem,
     )
+    return write_report(run_dir, view)
 
 
-def _base_of(record: BaseRecord) -> tuple[Tokenizer | None, str | None]:
+def _base_of(record: BaseRecord) -> tuple[Tokenizer | None, str]:
     """The base of the sweep, loaded again; or None, and for the reader of the page why."""
     try:
         base = load_base(record.source, pattern=record.pattern, specials=record.specials)
@@ -130,89 +103,64 @@ def _base_of(record: BaseRecord) -> tuple[Tokenizer | None, str | None]:
             f"{record.source} changed since the sweep (sha256 {base.sha256[:12]}..., then {record.sha256[:12]}...), "
             "and its tokens would not be those of this curve."
         )
-    return base, None
+    return base, ""
 
 
 # --- The page and its data --------------------------------------------------------------------------------------------
 
 
-def build_page(
-    view: View,
-    pictures: Sequence[Picture],
-    *,
-    samples: Mapping[str, Sequence[str]] | None,
-    base: Tokenizer | None,
-    base_problem: str | None,
-) -> str:
+def build_page(view: View, pictures: Sequence[Picture]) -> str:
     """The page as one string: of at most 4 MB, or without any of the data that its scripts read."""
-    packs, left_out = _packs(view, samples, base, base_problem)
+    packs, left_out = _packs(view)
     page = render(view, pictures, packs, left_out)
     for names in _SPARED:
-        spared = [packs.pop(name) for name in names if name in packs and not _fits(page)]
-        if spared:
-            n_bytes = sum(len(pack.base64) for pack in spared)
-            why = f"its {text.size_of(n_bytes)} would make this page larger than {text.size_of(MAX_PAGE_BYTES)}."
-            left_out |= {pack.name: why for pack in spared}
+        spared = {name: len(packs[name]) for name in names if name in packs}
+        if spared and len(encoded_for_display(page)) > MAX_PAGE_BYTES:
+            n_bytes = text.size_of(sum(spared.values()))
+            why = f"its {n_bytes} would make this page larger than {text.size_of(MAX_PAGE_BYTES)}."
+            packs = {name: data for name, data in packs.items() if name not in spared}
+            left_out |= dict.fromkeys(spared, why)
             page = render(view, pictures, packs, left_out)
     return page
 
 
-def _packs(
-    view: View, samples: Mapping[str, Sequence[str]] | None, base: Tokenizer | None, base_problem: str | None
-) -> tuple[dict[str, Pack], dict[str, str]]:
-    """The page's data by name; and by name what there is no data of, with the reason."""
+def _packs(view: View) -> tuple[dict[str, str], dict[str, str]]:
+    """The page's data in base64 by name; and by name what there is no data of, with the reason."""
     packs = {"curve": curve_pack(view)}
     if view.curve.height:
-        packs["tokens"] = tokens_pack(view, base)
-    sentences, why = samples_pack(view, samples), base_problem or "the base tokenizer was not at hand."
-    if base is not None:
+        packs["tokens"] = tokens_pack(view, view.base)
+    why, sentences = view.base_problem, samples_pack(view, view.samples)
+    # Sentences are cut by the playground's tokenizer: where it is left out, so are they.
+    cut = {} if sentences is None else {"samples": sentences}
+    if view.base is not None:
         try:
-            playground = Pack(name="playground", data=pack_tokenizer(base, view.curve))
+            packs |= cut | {"playground": pack_tokenizer(view.base, view.curve)}
         except PlaygroundError as error:
             why = str(error)
-        else:
-            return packs | ({} if sentences is None else {"samples": sentences}) | {"playground": playground}, {}
-    return packs, {"playground": why} | ({} if sentences is None else {"samples": why})
+    left_out = {name: why for name in ("playground", *cut) if name not in packs}
+    return {name: base64.b64encode(data).decode("ascii") for name, data in packs.items()}, left_out
 
 
-def _fits(page: str) -> bool:
-    return len(encoded_for_display(page)) <= MAX_PAGE_BYTES
-
-
-def render(view: View, pictures: Sequence[Picture], packs: Mapping[str, Pack], left_out: Mapping[str, str]) -> str:
+def render(view: View, pictures: Sequence[Picture], packs: Mapping[str, str], left_out: Mapping[str, str]) -> str:
     """The whole page as one string; it refers to nothing outside itself.
 
-    packs: by name; the one named "playground" makes the page's tokenizer work. left_out: by name of a pack that is not
-    there the reason, for the reader.
+    packs: by name, in base64; the one named "playground" makes the page's tokenizer work. left_out: by name of a pack
+    that is not there the reason, for the reader.
     """
-    early, later = asset(EARLY_SCRIPT), [_page_script()]
-    if "playground" in packs:
-        later.insert(0, engine_script())
-    scripts = [early, *later]
-    # Inside a script nothing is escaped: its end must not stand in it.
-    assert not any(mark in script.lower() for script in scripts for mark in ("</script", "<script", "<!--"))
-    # Trusted markup: the project's own style sheet and scripts, base64, and figures whose every text is escaped.
-    return (
-        environment()
-        .get_template("page.html")
-        .render(
-            view=view,
-            sweep=view.sweep,
-            run=view.run,
-            choice=view.choice,
-            options=asdict(view.sweep.options),
-            choice_options=asdict(view.choice.options),
-            wording=wording,
-            figures={picture.name: Markup(picture.inline) for picture in pictures},
-            policy=policy([style_sheet()], scripts),
-            style=Markup(style_sheet()),
-            early_script=Markup(early),
-            scripts=[Markup(script) for script in later],
-            packs=packs,
-            left_out=left_out,
-            n_inputs_shown=N_INPUTS_SHOWN,
-            version=__version__,
-        )
+    return filled(
+        "page.html",
+        scripts=[*([engine_script()] if "playground" in packs else []), _page_script()],
+        view=view,
+        sweep=view.sweep,
+        run=view.run,
+        choice=view.choice,
+        options=asdict(view.sweep.options),
+        choice_options=asdict(view.choice.options),
+        wording=wording,
+        figures={picture.name: Markup(picture.inline) for picture in pictures},
+        packs=packs,
+        left_out=left_out,
+        n_inputs_shown=N_INPUTS_SHOWN,
     )
 
 
@@ -229,32 +177,35 @@ def render_tables(
         lead: the answer, a sentence or two. pictures: each with what stands below it. facts: inputs, options, versions:
             name and value.
     """
-    early = asset(EARLY_SCRIPT)
-    return (
-        environment()
-        .get_template("tables_page.html")
-        .render(
-            title=title,
-            lead=lead,
-            figures=[(Markup(picture.inline), caption) for picture, caption in pictures],
-            tables=tables,
-            facts=facts,
-            policy=policy([style_sheet()], [early]),
-            style=Markup(style_sheet()),
-            early_script=Markup(early),
-            version=__version__,
-        )
-    )
+    figures = [(Markup(picture.inline), caption) for picture, caption in pictures]
+    return filled("tables_page.html", title=title, lead=lead, figures=figures, tables=tables, facts=facts)
 
 
 # --- Templates, style, scripts, policy --------------------------------------------------------------------------------
 
 
+def filled(template: str, *, folder: Path = FOLDER, scripts: Sequence[str] = (), **values: Any) -> str:
+    """A page that extends base.html, from a template of the report or of `folder`.
+
+    Args:
+        scripts: run after the page's content.
+        values: what the template names; markup in them (figures) must be trusted: its every text is escaped.
+    """
+    early = asset(EARLY_SCRIPT)
+    # Inside a script nothing is escaped: its end must not stand in it.
+    assert not any(mark in script.lower() for script in (early, *scripts) for mark in ("</script", "<script", "<!--"))
+    trusted = [Markup(script) for script in scripts]
+    return environment(folder).get_template(template).render(early_script=Markup(early), scripts=trusted, **values)
+
+
 @cache
 def environment(folder: Path = FOLDER) -> Environment:
-    """The templates of `folder`, with the filters through which everything foreign goes."""
+    """The templates of `folder` and of the report, with the filters through which everything foreign goes.
+
+    base.html has the head of every page: a template gives it `early_script` and `scripts`, where it has some.
+    """
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -262,10 +213,20 @@ def environment(folder: Path = FOLDER) -> Environment:
     )
     filters = (
         text.count, text.fixed, text.percent, text.change, text.short_count, text.size_of, text.seconds, text.duration,
-        text.visible, text.plain, text.option, text.times,
+        text.visible, text.plain, text.option, text.times, text.language,
     )  # fmt: skip
     environment.filters.update({given.__name__: given for given in filters})
-    environment.globals.update(piece=text.piece, series_style=series_style, DASH=text.DASH, zip=zip)
+    environment.globals.update(
+        change_of=text.change_of,
+        piece=text.piece,
+        quotient=text.quotient,
+        series_style=series_style,
+        DASH=text.DASH,
+        zip=zip,
+        page_style=Markup(style_sheet()),
+        page_policy=lambda scripts: policy([style_sheet()], scripts),
+        page_version=__version__,
+    )
     return environment
 
 

@@ -16,7 +16,7 @@ A set of code points is a boolean array over `POINTS`: planes 0 to 3 and 14 to 1
 import functools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,107 +149,80 @@ _POSIX = re.compile(r"\[:\^?\w+:\]")
 FIRST_SYMBOL = 0x100
 
 
-class Node:
-    """A part of a pattern. n_least: how many characters it matches at least."""
-
-    n_least = 0
-
-
 @dataclass(frozen=True)
-class One(Node):
+class One:
     """One character of a set. source: what Oniguruma is asked; empty for one character as it is."""
 
     source: str
     character: str = ""
-    n_least = 1
 
     def members(self) -> NDArray[np.bool_]:
         return points() == ord(self.character) if self.character else matched_by(self.source)
 
 
 @dataclass(frozen=True)
-class Row(Node):
-    parts: tuple[Node, ...]
+class Pattern:
+    """A pattern, or a part of one, in JavaScript; where it stands for one character there is a `One`.
+
+    n_least: how many characters it matches at least. is_repeat, most, how: a repetition, -1 for no bound, "" greedy,
+    "?" lazy, "+" possessive. is_place: it has no character of its own, as a lookahead.
+    """
+
+    parts: tuple[str | One, ...]
+    n_least: int
+    is_repeat: bool = False
+    most: int = 1
+    how: str = ""
+    is_place: bool = False
 
     @property
-    def n_least(self) -> int:  # type: ignore[override]
-        return sum(part.n_least for part in self.parts)
+    def ones(self) -> list[One]:
+        return [part for part in self.parts if isinstance(part, One)]
+
+    def in_javascript(self, classes_of: Callable[[One], list[int]]) -> str:
+        """The pattern over symbols of classes. classes_of: those of which a part for one character is made."""
+
+        def written(part: str | One) -> str:
+            if isinstance(part, str):
+                return part
+            symbols = "".join(chr(FIRST_SYMBOL + number) for number in classes_of(part))
+            return symbols if len(symbols) == 1 else f"[{symbols}]"
+
+        return "".join(map(written, self.parts))
 
 
-@dataclass(frozen=True)
-class Choice(Node):
-    parts: tuple[Node, ...]
-
-    @property
-    def n_least(self) -> int:  # type: ignore[override]
-        return min(part.n_least for part in self.parts)
+def single(one: One) -> Pattern:
+    return Pattern((one,), 1)
 
 
-@dataclass(frozen=True)
-class Repeat(Node):
-    """most: -1 for no bound. how: "" greedy, "?" lazy, "+" possessive."""
-
-    part: Node
-    least: int
-    most: int
-    how: str
-
-    @property
-    def n_least(self) -> int:  # type: ignore[override]
-        return self.least * self.part.n_least
+_START = Pattern(("^",), 0, is_place=True)
+_LINE_END = Pattern(("(?!", One("[^\\n]"), ")"), 0, is_place=True)
+_END = Pattern(("(?!", One("[\\s\\S]"), ")"), 0, is_place=True)
 
 
-@dataclass(frozen=True)
-class Around(Node):
-    """(?=...), (?!...): no character of its own."""
-
-    part: Node
-    is_negative: bool
-
-
-@dataclass(frozen=True)
-class Atomic(Node):
-    """(?>...): what it matched first stays."""
-
-    part: Node
-
-    @property
-    def n_least(self) -> int:  # type: ignore[override]
-        return self.part.n_least
-
-
-@dataclass(frozen=True)
-class Start(Node):
-    r"""\A: before the first character of the piece."""
-
-
-_LINE_END = Around(One("[^\\n]"), True)
-_END = Around(One("[\\s\\S]"), True)
-
-
-def parse(pattern: str) -> Node:
+def parse(pattern: str) -> Pattern:
     """Read a pattern.
 
     Raises:
         PlaygroundError: it holds something that JavaScript could take in another way.
     """
     parser = _Parser(pattern)
-    node = parser.choice(ignores_case=False)
+    read = parser.choice(ignores_case=False)
     if parser.at < len(pattern):
         raise parser.refuse("an unmatched )")
-    if node.n_least == 0:
+    if read.n_least == 0:
         raise parser.refuse("a match of nothing")
-    return node
+    return read
 
 
-def literal(text: str) -> Node:
+def literal(text: str) -> Pattern:
     """A pattern that is the text itself."""
-    return Row(tuple(One("", char) for char in text))
+    return Pattern(tuple(One("", char) for char in text), len(text))
 
 
 class _Parser:
     def __init__(self, pattern: str) -> None:
-        self.pattern, self.at = pattern, 0
+        self.pattern, self.at, self.n_atomic = pattern, 0, 0
 
     def refuse(self, what: str) -> PlaygroundError:
         return PlaygroundError(
@@ -260,38 +233,41 @@ class _Parser:
     def sees(self, text: str) -> bool:
         return self.pattern.startswith(text, self.at)
 
-    def choice(self, *, ignores_case: bool) -> Node:
+    def choice(self, *, ignores_case: bool) -> Pattern:
         rows = [self.row(ignores_case)]
         while self.sees("|"):
             self.at += 1
             rows.append(self.row(ignores_case))
-        return rows[0] if len(rows) == 1 else Choice(tuple(rows))
+        if len(rows) == 1:
+            return rows[0]
+        parts = [part for row in rows for part in ("|", *row.parts)]
+        return Pattern(("(?:", *parts[1:], ")"), min(row.n_least for row in rows))
 
-    def row(self, ignores_case: bool) -> Node:
-        parts: list[Node] = []
+    def row(self, ignores_case: bool) -> Pattern:
+        row: list[Pattern] = []
         while self.at < len(self.pattern) and not self.sees("|") and not self.sees(")"):
-            parts.append(self.repeated(self.part(ignores_case)))
+            row.append(self.repeated(self.part(ignores_case)))
             if ignores_case:
-                self.check_folds(parts)
-        return parts[0] if len(parts) == 1 else Row(tuple(parts))
+                self.check_folds(row)
+        if len(row) == 1:
+            return row[0]
+        return Pattern(tuple(part for given in row for part in given.parts), sum(given.n_least for given in row))
 
-    def check_folds(self, parts: Sequence[Node]) -> None:
+    def check_folds(self, row: Sequence[Pattern]) -> None:
         """Refuse a last part that without regard to case could be one character together with its neighbour."""
-        last, before = _letters(parts[-1]), _letters(parts[-2]) if len(parts) > 1 else set()
-        if isinstance(parts[-1], Repeat) and parts[-1].most != 1:
+        last, before = _letters(row[-1]), _letters(row[-2]) if len(row) > 1 else set()
+        if row[-1].most != 1:
             before = before | last
         if pairs := sorted({left + right for left in before for right in last} & _FOLDED_PAIRS):
             raise self.refuse(f"{pairs[0]} without regard to case")
 
-    def part(self, ignores_case: bool) -> Node:
+    def part(self, ignores_case: bool) -> Pattern:
         if self.sees("("):
             return self.group(ignores_case)
-        if self.sees("$"):
-            self.at += 1
-            return _LINE_END
-        if self.sees("\\A") or self.sees("\\z"):
-            self.at += 2
-            return Start() if self.pattern[self.at - 1] == "A" else _END
+        for sign, place in (("$", _LINE_END), ("\\A", _START), ("\\z", _END)):
+            if self.sees(sign):
+                self.at += len(sign)
+                return place
         if self.sees("["):
             return self.one(self.bracket_end(), ignores_case)
         if found := _ESCAPE.match(self.pattern, self.at):
@@ -302,9 +278,9 @@ class _Parser:
         if char == "." or ignores_case:
             return self.one(self.at + 1, ignores_case)
         self.at += 1
-        return One("", char)
+        return single(One("", char))
 
-    def one(self, end: int, ignores_case: bool) -> One:
+    def one(self, end: int, ignores_case: bool) -> Pattern:
         """What stands for one character, up to `end`."""
         source = self.pattern[self.at : end]
         try:
@@ -317,7 +293,7 @@ class _Parser:
             # It could match several characters for one, as ß stands for ss.
             raise self.refuse(f"{source} without regard to case")
         self.at = end
-        return One(f"(?i:{source})" if ignores_case else source)
+        return single(One(f"(?i:{source})" if ignores_case else source))
 
     def bracket_end(self) -> int:
         depth, at = 0, self.at
@@ -339,25 +315,30 @@ class _Parser:
                 return at
         raise self.refuse("an unmatched [")
 
-    def group(self, ignores_case: bool) -> Node:
+    def group(self, ignores_case: bool) -> Pattern:
         kinds = {"(?:": ignores_case, "(?i:": True, "(?-i:": False, "(?=": ignores_case, "(?!": ignores_case}
         opening = next((kind for kind in (*kinds, "(?>") if self.sees(kind)), "(")
         if opening == "(" and self.sees("(?"):
             raise self.refuse(self.pattern[self.at : self.at + 4])
         self.at += len(opening)
-        node = self.choice(ignores_case=kinds.get(opening, ignores_case))
+        inner = self.choice(ignores_case=kinds.get(opening, ignores_case))
         if not self.sees(")"):
             raise self.refuse("an unmatched (")
         self.at += 1
         if opening in ("(?=", "(?!"):
-            return Around(node, opening == "(?!")
-        return Atomic(node) if opening == "(?>" else node
+            return Pattern((opening, *inner.parts, ")"), 0, is_place=True)
+        return Pattern(self.atomic(inner.parts), inner.n_least) if opening == "(?>" else inner
 
-    def repeated(self, node: Node) -> Node:
-        """The node with the quantifiers behind it."""
+    def atomic(self, parts: Iterable[str | One]) -> tuple[str | One, ...]:
+        """What it matched first stays. JavaScript lacks this; a lookahead, once left, does not match anew either."""
+        self.n_atomic += 1
+        return (f"(?=(?<atomic{self.n_atomic}>", *parts, f"))\\k<atomic{self.n_atomic}>")
+
+    def repeated(self, part: Pattern) -> Pattern:
+        """The part with the quantifiers behind it."""
         n_quantifiers = 0
         while self.at < len(self.pattern) and self.pattern[self.at] in "*+?{":
-            if isinstance(node, Around | Start):
+            if part.is_place:
                 raise self.refuse("a repeated lookahead or \\A")
             if interval := _INTERVAL.match(self.pattern, self.at):
                 low, comma, high = interval.groups()
@@ -376,56 +357,21 @@ class _Parser:
             n_quantifiers += 1
             # {1,3}+ is not possessive to Oniguruma: it repeats what {1,3} matches.
             is_known = n_quantifiers == 1 or (n_quantifiers == 2 and self.pattern[self.at - 2 : self.at] == "}+")
-            if not is_known or (isinstance(node, Repeat) and how + node.how):
+            if not is_known or (part.is_repeat and how + part.how):
                 raise self.refuse("a quantifier behind another")
-            if node.n_least == 0 and most != 1:
+            if part.n_least == 0 and most != 1:
                 raise self.refuse("a repetition of what can match nothing")
             if 0 <= most < least:
                 raise self.refuse(f"{{{least},{most}}}")
-            node = Repeat(node, least, most, how)
-        return node
+            bounds = f"{{{least},{'' if most < 0 else most}}}"
+            parts: tuple[str | One, ...] = ("(?:", *part.parts, f"){bounds}{'' if how == '+' else how}")
+            if how == "+":
+                parts = self.atomic(parts)
+            part = Pattern(parts, least * part.n_least, is_repeat=True, most=most, how=how)
+        return part
 
 
-def _letters(node: Node) -> set[str]:
+def _letters(pattern: Pattern) -> set[str]:
     """The ASCII letters in the sets of a part, as lower case."""
-    points_of = (points()[one.members()] for one in parts_for_one(node))
+    points_of = (points()[one.members()] for one in pattern.ones)
     return {chr(point).lower() for members in points_of for point in members[members < 0x80]}
-
-
-def parts_for_one(node: Node) -> list[One]:
-    """The parts of a pattern that stand for one character."""
-    if isinstance(node, One):
-        return [node]
-    if isinstance(node, Start):
-        return []
-    inner: Sequence[Node] = getattr(node, "parts", ()) or (node.part,)  # type: ignore[attr-defined]
-    return [one for part in inner for one in parts_for_one(part)]
-
-
-def in_javascript(node: Node, classes_of: Callable[[One], list[int]]) -> str:
-    """The pattern over symbols of classes. classes_of: those of which a part for one character is made."""
-    n_captured = 0
-
-    def written(node: Node) -> str:
-        nonlocal n_captured
-        if isinstance(node, One):
-            symbols = "".join(chr(FIRST_SYMBOL + number) for number in classes_of(node))
-            return symbols if len(symbols) == 1 else f"[{symbols}]"
-        if isinstance(node, Start):
-            return "^"
-        if isinstance(node, Row):
-            return "".join(written(part) for part in node.parts)
-        if isinstance(node, Choice):
-            return f"(?:{'|'.join(written(part) for part in node.parts)})"
-        if isinstance(node, Around):
-            return f"(?{'!' if node.is_negative else '='}{written(node.part)})"
-        if isinstance(node, Repeat) and node.how != "+":
-            most = "" if node.most < 0 else node.most
-            return f"(?:{written(node.part)}){{{node.least},{most}}}{node.how}"
-        # JavaScript lacks possessive and atomic parts; a lookahead, once left, does not match anew either.
-        n_captured += 1
-        number = n_captured
-        inner = Repeat(node.part, node.least, node.most, "") if isinstance(node, Repeat) else node.part  # type: ignore[attr-defined]
-        return f"(?=({written(inner)}))\\{number}"
-
-    return written(node)

@@ -14,7 +14,6 @@ from vocabopt.report.draw import (
     COLOURS,
     Drawing,
     Key,
-    Picture,
     Style,
     axis_title,
     curve,
@@ -24,10 +23,11 @@ from vocabopt.report.draw import (
     render,
     series_style,
     size_axis,
+    write_figures,
 )
 from vocabopt.report.page import render_tables
 from vocabopt.sensitivity import TOGETHER
-from vocabopt.tables import DASH, PlainTable, listed, shown
+from vocabopt.tables import DASH, PlainTable, listed, shown, shown_change
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.text.utf8 import encoded_for_display
 from vocabopt.wording import as_command_line
@@ -42,16 +42,12 @@ _N_NAME = 15  # characters of a name that the legend holds
 
 def tables(record: SensitivityRecord) -> list[PlainTable]:
     """Each corpus; what vocabularies share; what one costs on the text of another."""
-    return [_corpora(record), _shared(record), _lost(record)]
-
-
-def _corpora(record: SensitivityRecord) -> PlainTable:
-    """A row per corpus: its size, where it ran dry, its knee with interval, its recommendation and what that saves."""
-    rows = []
+    names = [corpus.name for corpus in record.corpora]
+    first, last = f"the first {record.compared_at:,} added tokens", frozenset({len(names) - 1})
+    corpora = []
     for corpus in record.corpora:
         choice, interval = corpus.choice, corpus.choice.interval
-        ratio = corpus.sets[HELDOUT].ratio_input(choice.point.sets[HELDOUT].n_tokens)
-        rows.append(
+        corpora.append(
             (
                 corpus.name,
                 shown_bytes(corpus.sets[TRAIN].n_bytes),
@@ -59,35 +55,26 @@ def _corpora(record: SensitivityRecord) -> PlainTable:
                 shown(choice.knee, ","),
                 DASH if interval is None else f"{interval.low:,}..{interval.high:,}",
                 shown(choice.n_added, ","),
-                shown(ratio, ".4f"),
+                shown(corpus.sets[HELDOUT].ratio_input(choice.point.sets[HELDOUT].n_tokens), ".4f"),
             )
         )
-    caption = "Each corpus by itself, and all together"
-    return PlainTable(caption=caption, headers=_HEADERS, rows=rows, bold=frozenset({len(rows) - 1}))
-
-
-def _shared(record: SensitivityRecord) -> PlainTable:
-    names = [corpus.name for corpus in record.corpora]
-    return PlainTable(
-        caption=f"Share of {_first(record)} of a row that are among those of a column",
-        headers=("learned from", *names),
-        rows=[(name, *(shown(value, ".1%") for value in row)) for name, row in zip(names, record.shared, strict=True)],
-        bold=frozenset({len(names) - 1}),
-    )
-
-
-def _lost(record: SensitivityRecord) -> PlainTable:
-    names = [corpus.name for corpus in record.corpora]
-    return PlainTable(
-        caption=f"More tokens for the held-out text of a column with {_first(record)} of a row than with its own",
-        headers=("learned from", *(name for name in names if name != TOGETHER)),
-        rows=[(name, *(shown(value, "+.1%") for value in row)) for name, row in zip(names, record.lost, strict=True)],
-        bold=frozenset({len(names) - 1}),
-    )
-
-
-def _first(record: SensitivityRecord) -> str:
-    return f"the first {record.compared_at:,} added tokens"
+    shared = [(name, *(shown(value, ".1%") for value in row)) for name, row in zip(names, record.shared, strict=True)]
+    lost = [(name, *map(shown_change, row)) for name, row in zip(names, record.lost, strict=True)]
+    return [
+        PlainTable(caption="Each corpus by itself, and all together", headers=_HEADERS, rows=corpora, bold=last),
+        PlainTable(
+            caption=f"Share of {first} of a row that are among those of a column",
+            headers=("learned from", *names),
+            rows=shared,
+            bold=last,
+        ),
+        PlainTable(
+            caption=f"More tokens for the held-out text of a column with {first} of a row than with its own",
+            headers=("learned from", *(name for name in names if name != TOGETHER)),
+            rows=lost,
+            bold=last,
+        ),
+    ]
 
 
 def sentence(record: SensitivityRecord) -> str:
@@ -108,7 +95,7 @@ def sentence(record: SensitivityRecord) -> str:
     value, row, column = max(costs)
     return (
         f"{recommended}. Which text the tokens come from: with {record.compared_at:,} learned from {row}, the text of "
-        f"{column} takes {value:+.1%} tokens against its own {record.compared_at:,}."
+        f"{column} takes {shown_change(value)} tokens against its own {record.compared_at:,}."
     )
 
 
@@ -120,14 +107,8 @@ def write_page(out: Path, record: SensitivityRecord, curves: Mapping[str, pl.Dat
     """
     with house_style():
         picture = render("sensitivity", _draw(record.corpora, curves))
-    for suffix, data in (("svg", picture.svg), ("png", picture.png)):
-        write_bytes_atomic(out / "figures" / f"sensitivity.{suffix}", data)
-    write_bytes_atomic(out / "sensitivity.html", encoded_for_display(_page(record, picture)))
-
-
-def _page(record: SensitivityRecord, picture: Picture) -> str:
+    write_figures(out, [picture])
     base, options = record.base, record.options
-    choice = ChoiceOptions(**options["choice"])
     facts = [
         ("base", f"{base.name}, {base.n_tokens:,} tokens, sha256 {base.sha256}"),
         ("model", "not known" if record.model is None else record.model.name),
@@ -135,16 +116,25 @@ def _page(record: SensitivityRecord, picture: Picture) -> str:
         *options["corpora"].items(),
         ("options", listed({name: options[name] for name in options if name not in ("corpora", "choice", "read")})),
         ("reading", listed(options["read"])),
-        ("choice", as_command_line(choice)),
+        ("choice", as_command_line(ChoiceOptions(**options["choice"]))),
         ("versions", listed(record.versions)),
     ]
-    return render_tables("Several corpora side by side", sentence(record), [(picture, _CAPTION)], tables(record), facts)
+    title, figures = "Several corpora side by side", [(picture, _CAPTION)]
+    page = render_tables(title, sentence(record), figures, tables(record), facts)
+    write_bytes_atomic(out / "sensitivity.html", encoded_for_display(page))
 
 
 def _draw(corpora: tuple[Corpus, ...], curves: Mapping[str, pl.DataFrame]) -> Drawing:
     """One line per corpus; all together is drawn last, in the ink of the page."""
-    styles = {one.name: _style_of(number, one.name) for number, one in enumerate(corpora, start=3)}
-    keys = [Key(label=_label(name), style=style) for name, style in styles.items()]
+    styles: dict[str, Style] = {}
+    for number, one in enumerate(corpora, start=3):
+        colour, dash = series_style(number)
+        styles[one.name] = {"color": COLOURS[colour], "linestyle": dash, "linewidth": 1.6}
+    styles[TOGETHER] = {"color": COLOURS["ink"], "linewidth": 1.9}
+    keys = [
+        Key(label=name if len(name) <= _N_NAME else name[: _N_NAME - 2] + "..", style=style)
+        for name, style in styles.items()
+    ]
     figure, ax = frame(3.3, keys)
     size_axis(ax, max(map(len, curves.values())))
     for one in corpora:
@@ -156,14 +146,3 @@ def _draw(corpora: tuple[Corpus, ...], curves: Mapping[str, pl.DataFrame]) -> Dr
     axis_title(ax, "ratio_input")
     sizes = "; ".join(f"{one.name} {one.choice.n_added:,} added" for one in corpora)
     return Drawing(figure=figure, label=f"Line chart of ratio_input over added tokens, one line per corpus. {sizes}.")
-
-
-def _style_of(number: int, name: str) -> Style:
-    if name == TOGETHER:
-        return {"color": COLOURS["ink"], "linewidth": 1.9}
-    colour, dash = series_style(number)
-    return {"color": COLOURS[colour], "linestyle": dash, "linewidth": 1.6}
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= _N_NAME else name[: _N_NAME - 2] + ".."

@@ -13,11 +13,16 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from vocabopt.amounts import shown_bytes
+from vocabopt.text.scripts import dominant_script
 
 DASH = "\u2013"
 MINUS = "\u2212"
 NAME_LIMIT = 400
 PIECE_LIMIT = 48
+#: Scripts that, on the whole, one language writes: a browser then picks its letters, a screen reader its voice.
+_LANGUAGES = {
+    "Armenian": "hy", "Georgian": "ka", "Greek": "el", "Hangul": "ko", "Hiragana": "ja", "Katakana": "ja", "Thai": "th",
+}  # fmt: skip
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 # More digits than any float has.
@@ -33,6 +38,12 @@ def undefined(value: float | None) -> bool:
 def quotient(numerator: float | None, denominator: float | None) -> float | None:
     """None where a part is not known, or the whole is nothing."""
     return None if numerator is None or not denominator else numerator / denominator
+
+
+def change_of(before: float | None, after: float | None) -> float | None:
+    """As a share of what was before; below 0 where it is less now."""
+    share = quotient(after, before)
+    return None if share is None else share - 1
 
 
 def count(value: float | None) -> str:
@@ -148,6 +159,11 @@ def visible(text: object, limit: int = NAME_LIMIT) -> Markup:
         for is_name, part in _parts(str(text), limit)
     )
     return Markup("<bdi>{}</bdi>").format(shown)
+
+
+def language(text: str) -> str | None:
+    """The language of a text, where its script tells."""
+    return _LANGUAGES.get(dominant_script(text[:1000]) or "")
 
 
 def piece(text: str | None, raw: bytes | None) -> Markup:

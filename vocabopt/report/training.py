@@ -1,31 +1,160 @@
-"""What adapting a model did (adapt.json), asked in the words of the page: its stages, texts and arms.
+"""adapt.json, what adapting a model did, as far as the page shows it: its stages, its texts, and the control beside it.
 
 A run that was stopped, or that measured less, holds less: what is missing is None or empty, and the page leaves it out.
-Bits per byte throughout: the one unit that compares across tokenizers. What is not a finite number (a loss that
-diverged) is None. Quotients are those of two given numbers.
+Bits per byte throughout: the one unit that compares across tokenizers. Quotients are those of two given numbers.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import isfinite, log
+from typing import Any, ClassVar
 
 import msgspec
 
-from vocabopt.report.inputs import (
-    AdaptRecord,
-    Bits,
-    Exposure,
-    FullTraining,
-    LogPoint,
-    Number,
-    Stage,
-    TextRead,
-    TrainingText,
-)
-from vocabopt.report.text import quotient
-from vocabopt.text.scripts import dominant_script
+from vocabopt.records import FileRecord, Record
+from vocabopt.report.inputs import Number
+from vocabopt.report.text import change_of, quotient
+
+#: Text -> bits per byte; None where it was not measured.
+Bits = dict[str, Number | None]
+
+# --- The file ---------------------------------------------------------------------------------------------------------
+
+
+class LogPoint(Record, frozen=True, kw_only=True):
+    """One logged point of a stage: how far it had come, and the mean loss since the point before (nats per token)."""
+
+    step: Number | None = None
+    tokens: Number | None = None
+    bytes: Number | None = None
+    loss: Number | None = None
+
+
+class Stage(Record, frozen=True, kw_only=True):
+    """One stage of training. bits_per_byte: at its end."""
+
+    name: str | None = None
+    trains: str | None = None
+    n_trainable: Number | None = None
+    n_steps: Number | None = None
+    tokens: Number | None = None
+    bytes: Number | None = None
+    seconds: Number | None = None
+    peak_bytes: Number | None = None
+    learning_rate: Number | None = None
+    bits_per_byte: Bits
+    curve: tuple[LogPoint, ...] | None = None
+
+
+class Written(Record, frozen=True, kw_only=True):
+    """A prompt, and how the model goes on before and after training."""
+
+    prompt: str
+    before: str | None = None
+    after: str | None = None
+
+
+class TextRead(Record, frozen=True, kw_only=True):
+    """A text that was measured."""
+
+    role: str | None = None
+    n_documents: Number | None = None
+    n_bytes: Number | None = None
+    n_tokens_before: Number | None = None
+    n_tokens_after: Number | None = None
+
+
+class Part(Record, frozen=True, kw_only=True):
+    """A part of the training text."""
+
+    n_bytes: Number | None = None
+    n_documents: Number | None = None
+
+
+class TrainingText(Part, frozen=True, kw_only=True):
+    """The training text. passes: how often it is to be read in all."""
+
+    passes: Number | None = None
+    sources: dict[str, Part] | None = None
+
+    @property
+    def source_bytes(self) -> float | None:
+        """Bytes of all its parts together, where those of each are known."""
+        return _total([part.n_bytes for part in (self.sources or {}).values()])
+
+
+class Exposure(Record, frozen=True, kw_only=True):
+    """How often the new tokens occur in the training text; p10: of ten the lowest."""
+
+    n_new: Number | None = None
+    n_unseen: Number | None = None
+    median: Number | None = None
+    p10: Number | None = None
+
+
+class Gate(Record, frozen=True, kw_only=True):
+    """The most that may be forgotten on base-language text, as a share of bits per byte before; and what was."""
+
+    max_forgetting: Number | None = None
+    worst: Number | None = None
+    texts: tuple[str, ...] | None = None
+
+    @property
+    def held(self) -> bool | None:
+        """None where there was no gate, or nothing was measured."""
+        return None if self.max_forgetting is None or self.worst is None else self.worst <= self.max_forgetting
+
+
+class FullTraining(Record, frozen=True, kw_only=True):
+    """Peak memory of training every parameter at once; source: how it is known."""
+
+    peak_bytes: Number | None = None
+    source: str | None = None
+
+
+class Control(Record, frozen=True, kw_only=True):
+    """The original tokenizer with the same text and plan."""
+
+    before: Bits | None = None
+    stages: tuple[Stage, ...] | None = None
+    after: Bits
+    samples: tuple[Written, ...] | None = None
+
+
+class AdaptRecord(FileRecord, frozen=True, kw_only=True):
+    NEXT_STEP: ClassVar[str] = "Run `vocabopt adapt` again."
+
+    #: "finished", "running", or "stopped: why".
+    status: str | None = None
+    plan: str | None = None
+    init: str | None = None
+    model: str | None = None
+    device: str | None = None
+    n_added: Number | None = None
+    n_params: Number | None = None
+    options: dict[str, Any] | None = None
+    versions: dict[str, Any] | None = None
+    texts: dict[str, TextRead] | None = None
+    training_text: TrainingText | None = None
+    exposure: Exposure | None = None
+    before: Bits
+    #: With the new rows made, before training.
+    initialised: Bits | None = None
+    stages: tuple[Stage, ...] | None = None
+    after: Bits
+    gate: Gate | None = None
+    full_training: FullTraining | None = None
+    samples: tuple[Written, ...] | None = None
+    control: Control | None = None
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Why the run stopped; None where it did not."""
+        kind, _, reason = (self.status or "").partition(":")
+        return (reason.strip() or "no reason was kept") if kind.strip() == "stopped" else None
+
 
 # --- Stages, arms and texts -------------------------------------------------------------------------------------------
 
@@ -39,19 +168,6 @@ class StageRow(Stage, frozen=True, kw_only=True):
     n_params: Number | None
 
     @property
-    def bits(self) -> Bits:
-        """Bits per byte at its end, by text."""
-        return self.bits_per_byte
-
-    @property
-    def share_trainable(self) -> float | None:
-        return quotient(self.n_trainable, self.n_params)
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        return quotient(self.tokens, self.seconds)
-
-    @property
     def rate_words(self) -> str | None:
         """The learning rate as people write it: 5e-4, 0.01."""
         if self.learning_rate is None:
@@ -62,14 +178,19 @@ class StageRow(Stage, frozen=True, kw_only=True):
         return f"{float(digits):g}e{int(power)}"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Arm:
     """One model trained: the adapted one, or the control. Each mapping is of text name to bits per byte."""
 
-    before: Bits
-    initialised: Bits
-    stages: Sequence[StageRow]
-    after: Bits
+    def __init__(self, given: AdaptRecord | Control) -> None:
+        self.before, self.after = given.before or {}, given.after
+        self.initialised: Bits = {}
+        n_params = None
+        if isinstance(given, AdaptRecord):
+            self.initialised, n_params = given.initialised or {}, given.n_params
+        self.stages = [
+            StageRow(number=number, n_params=n_params, **msgspec.structs.asdict(stage))
+            for number, stage in enumerate(given.stages or (), start=1)
+        ]
 
     @property
     def bytes(self) -> float | None:
@@ -85,64 +206,41 @@ class Arm:
         known = [stage for stage in self.stages if stage.peak_bytes is not None]
         return max(known, key=lambda stage: stage.peak_bytes or 0, default=None)
 
-    def latest(self, name: str) -> tuple[float | None, StageRow | None]:
-        """The last bits per byte that were measured in training; and the stage, where the run's end was not."""
-        if self.after.get(name) is not None:
-            return self.after[name], None
-        for stage in reversed(self.stages):
-            if stage.bits.get(name) is not None:
-                return stage.bits[name], stage
-        return None, None
-
 
 def _total(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
 
 
-def _rows(stages: Sequence[Stage] | None, n_params: Number | None) -> list[StageRow]:
-    return [
-        StageRow(number=number, n_params=n_params, **msgspec.structs.asdict(stage))
-        for number, stage in enumerate(stages or (), start=1)
-    ]
+class Course:
+    """The bits per byte of one text in one arm.
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Score:
-    """One text that the models were measured on. number: in figures and tables, from 1; bits per byte throughout.
-
-    now: the last that was measured, at the end of the stage `now_at` where that is not the run's end; `control_at` is
-    that of the control. worst: the most after any stage, or at the end.
+    now: the last that was measured, at the end of the stage `now_at` where that is not the run's end. worst: the most
+    after any stage, or at the end.
     """
 
-    number: int
-    name: str
-    text: TextRead
-    before: float | None
-    initialised: float | None
-    now: float | None
-    now_at: StageRow | None
-    worst: float | None
-    control_before: float | None
-    control: float | None
-    control_at: StageRow | None
+    def __init__(self, arm: Arm, name: str, before: float | None = None) -> None:
+        """before: of a model whose arm has no figure of its own."""
+        own, end = arm.before.get(name), arm.after.get(name)
+        each = [(bits, stage) for stage in arm.stages if (bits := stage.bits_per_byte.get(name)) is not None]
+        self.before = before if own is None else own
+        self.initialised = arm.initialised.get(name)
+        self.now: float | None = end
+        self.now_at: StageRow | None = None
+        if end is None and each:
+            self.now, self.now_at = each[-1]
+        self.worst = max([*(bits for bits, _ in each), *([] if self.now is None else [self.now])], default=None)
+        self.change, self.worst_change = change_of(self.before, self.now), change_of(self.before, self.worst)
 
-    @property
-    def role(self) -> str | None:
-        return self.text.role
 
-    @property
-    def change(self) -> float | None:
-        """Of bits per byte, as a share of those before: below 0 where the model got better, above where it forgot."""
-        return change_of(self.before, self.now)
+class Score(Course):
+    """One text that the models were measured on. number: in figures and tables, from 1. control: its course there."""
 
-    @property
-    def worst_change(self) -> float | None:
-        return change_of(self.before, self.worst)
-
-    @property
-    def control_change(self) -> float | None:
-        return change_of(self.control_before, self.control)
+    def __init__(self, number: int, name: str, text: TextRead, adapted: Arm, control: Arm) -> None:
+        super().__init__(adapted, name)
+        self.number, self.name, self.text = number, name, text
+        # Both arms start from the same model: a control that holds no figures of its own shares these.
+        self.control = Course(control, name, self.before)
 
     @property
     def lead(self) -> float | None:
@@ -150,20 +248,18 @@ class Score:
 
         None where one of them has not come to its end: they compare at equal text.
         """
-        is_whole = self.now_at is None and self.control_at is None
-        return self.control - self.now if is_whole and self.control is not None and self.now is not None else None
-
-    @property
-    def n_bytes(self) -> float | None:
-        return self.text.n_bytes
+        is_whole = self.now_at is None and self.control.now_at is None
+        return (
+            self.control.now - self.now if is_whole and self.control.now is not None and self.now is not None else None
+        )
 
     @property
     def tokens_per_byte_before(self) -> float | None:
-        return quotient(self.text.n_tokens_before, self.n_bytes)
+        return quotient(self.text.n_tokens_before, self.text.n_bytes)
 
     @property
     def tokens_per_byte_after(self) -> float | None:
-        return quotient(self.text.n_tokens_after, self.n_bytes)
+        return quotient(self.text.n_tokens_after, self.text.n_bytes)
 
     @property
     def tokens_change(self) -> float | None:
@@ -177,11 +273,6 @@ class Score:
     @property
     def dash(self) -> str:
         return "solid" if self.number <= N_COLOURS else "dotted"
-
-
-def change_of(before: float | None, after: float | None) -> float | None:
-    share = quotient(after, before)
-    return None if share is None else share - 1
 
 
 # --- Training loss over the text read ---------------------------------------------------------------------------------
@@ -211,13 +302,10 @@ class Track:
 
 
 def track_of(arm: Arm) -> Track:
-    widths = [stage.bytes for stage in arm.stages]
-    known = [width for width in widths if width is not None and width > 0]
-    in_bytes = len(known) == len(widths)
-    ends: list[float] = []
-    for width in known if in_bytes else [1.0] * len(widths):
-        ends.append(width + (ends[-1] if ends else 0.0))
-    return Track(ends=ends, in_bytes=in_bytes)
+    known = [stage.bytes for stage in arm.stages if stage.bytes is not None and stage.bytes > 0]
+    in_bytes = len(known) == len(arm.stages)
+    widths = known if in_bytes else [1.0] * len(arm.stages)
+    return Track(ends=[sum(widths[:number], 0.0) for number in range(1, len(widths) + 1)], in_bytes=in_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,20 +320,16 @@ class _Interval:
 
 
 def _intervals(stage: StageRow) -> list[_Interval]:
-    first = LogPoint(step=0, tokens=0, bytes=0, loss=None)
-    pairs = list(pairwise([first, *(stage.curve or ())]))
+    pairs = list(pairwise([LogPoint(step=0, tokens=0, bytes=0, loss=None), *(stage.curve or ())]))
     steps = [(_grown(old.tokens, new.tokens), _grown(old.bytes, new.bytes)) for old, new in pairs]
     is_logged = all(tokens is not None and n_bytes is not None for tokens, n_bytes in steps)
-    tokens_per_byte = stage.tokens / stage.bytes if stage.tokens and stage.bytes else None
+    bytes_per_token = stage.bytes / stage.tokens if stage.tokens and stage.bytes else None
     found = []
     for index, ((_, point), (tokens, n_bytes)) in enumerate(zip(pairs, steps, strict=True), start=1):
         if point.loss is None:
             continue
         share = _share(point.bytes, stage.bytes) or _share(point.step, stage.n_steps) or index / len(pairs)
-        if is_logged and tokens is not None:
-            weight, stands_for = tokens, n_bytes
-        else:
-            weight, stands_for = 1.0, None if tokens_per_byte is None else 1 / tokens_per_byte
+        weight, stands_for = (tokens, n_bytes) if is_logged and tokens is not None else (1.0, bytes_per_token)
         found.append(_Interval(share=share, loss=point.loss, weight=weight, n_bytes=stands_for))
     return found
 
@@ -268,10 +352,9 @@ def loss_lines(arm: Arm, *, in_bits: bool) -> Iterator[list[tuple[float, float]]
 
     Of a long run each point is the mean over several intervals, a ratio of sums.
     """
-    track = track_of(arm)
     n_points = sum(len(stage.curve or ()) for stage in arm.stages)
     n_each = max(1, -(-n_points // N_POINTS_DRAWN))
-    for stage, (start, end) in zip(arm.stages, track.spans, strict=True):
+    for stage, (start, end) in zip(arm.stages, track_of(arm).spans, strict=True):
         intervals = _intervals(stage)
         line = []
         for at in range(0, len(intervals), n_each):
@@ -288,157 +371,45 @@ def loss_lines(arm: Arm, *, in_bits: bool) -> Iterator[list[tuple[float, float]]
 
 # --- The whole adaptation ---------------------------------------------------------------------------------------------
 
-N_SAMPLE_LINES = 24
-_FINISHED, _RUNNING, _STOPPED = "finished", "running", "stopped"
-# Scripts that, on the whole, one language writes: a browser then picks its letters, a screen reader its voice.
-_LANGUAGES = {
-    "Armenian": "hy",
-    "Georgian": "ka",
-    "Greek": "el",
-    "Hangul": "ko",
-    "Hiragana": "ja",
-    "Katakana": "ja",
-    "Thai": "th",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Passage:
-    """Text that a model wrote, in its lines; None where there is none. language: of its script, where that tells."""
-
-    text: str | None
-    lines: Sequence[str] = field(default=())
-    n_more: int = 0
-    language: str | None = None
-
-
-def _passage(text: str | None) -> Passage:
-    if text is None:
-        return Passage(text=None)
-    lines = text.replace("\r\n", "\n").split("\n")
-    shown = lines[:N_SAMPLE_LINES]
-    language = _LANGUAGES.get(dominant_script(text[:1000]) or "")
-    return Passage(text=text, lines=shown, n_more=len(lines) - len(shown), language=language)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """A prompt, and how each model goes on."""
-
-    prompt: Passage
-    before: Passage
-    after: Passage
-    control: Passage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A part of the training text; share: of its bytes."""
-
-    name: str
-    n_documents: float | None
-    n_bytes: float | None
-    share: float | None
-
 
 class Training:
     """adapt.json, asked in the words of the page."""
 
     def __init__(self, record: AdaptRecord) -> None:
         self.record = record
-        self.status, self.n_added, self.gate = record.status, record.n_added, record.gate
-        self.adapted = Arm(
-            before=record.before,
-            initialised=record.initialised or {},
-            stages=_rows(record.stages, record.n_params),
-            after=record.after,
-        )
-        control = record.control
-        self.control = None if control is None else Arm(
-            before=control.before or {}, initialised={}, stages=_rows(control.stages, None), after=control.after
-        )  # fmt: skip
-
-    def said(self, name: str) -> str | None:
-        """A field that holds words: plan, init, model, device."""
-        words: str | None = getattr(self.record, name)
-        return words
-
-    @property
-    def is_finished(self) -> bool:
-        return self.status == _FINISHED
-
-    @property
-    def is_running(self) -> bool:
-        return self.status == _RUNNING
-
-    @property
-    def stopped_by(self) -> str | None:
-        """Why the run stopped; None where it did not."""
-        kind, _, reason = (self.status or "").partition(":")
-        return (reason.strip() or "no reason was kept") if kind.strip() == _STOPPED else None
+        self.adapted = Arm(record)
+        self.control = None if record.control is None else Arm(record.control)
 
     @cached_property
     def scores(self) -> list[Score]:
         """Every text, those adapted to first, then base-language text; each in the order given."""
-        adapted, control, texts = self.adapted, self.control, self.record.texts or {}
-        names = dict.fromkeys([*texts, *adapted.before, *adapted.after])
+        texts = self.record.texts or {}
+        read = {name: texts.get(name, TextRead()) for name in [*texts, *self.adapted.before, *self.adapted.after]}
         order = {"target": 0, "base": 2}
-        read = {name: texts.get(name, TextRead()) for name in names}
-        ordered = sorted(names, key=lambda name: order.get(str(read[name].role), 1))
-        return [self._score(number, name, read[name], adapted, control)
-                for number, name in enumerate(ordered, start=1)]  # fmt: skip
-
-    @staticmethod
-    def _score(number: int, name: str, read: TextRead, adapted: Arm, control: Arm | None) -> Score:
-        now, now_at = adapted.latest(name)
-        each = [bits for stage in adapted.stages if (bits := stage.bits.get(name)) is not None]
-        before = adapted.before.get(name)
-        own = None if control is None else control.before.get(name)
-        control_now, control_at = (None, None) if control is None else control.latest(name)
-        return Score(
-            number=number,
-            name=name,
-            text=read,
-            before=before,
-            initialised=adapted.initialised.get(name),
-            now=now,
-            now_at=now_at,
-            worst=max([*each, *([] if now is None else [now])], default=None),
-            # Both arms start from the same model: a control that holds no figures of its own shares these.
-            control_before=before if own is None else own,
-            control=control_now,
-            control_at=control_at,
-        )
+        ordered = sorted(read, key=lambda name: order.get(str(read[name].role), 1))
+        control = self.control or Arm(Control(after={}))
+        return [Score(number, name, read[name], self.adapted, control) for number, name in enumerate(ordered, start=1)]
 
     @property
     def targets(self) -> list[Score]:
         """Texts in the language adapted to; where no text has a role, every text."""
-        targets = [score for score in self.scores if score.role == "target"]
-        return targets or [score for score in self.scores if score.role is None]
+        targets = [score for score in self.scores if score.text.role == "target"]
+        return targets or [score for score in self.scores if score.text.role is None]
 
     @property
     def base_texts(self) -> list[Score]:
-        return [score for score in self.scores if score.role == "base"]
+        return [score for score in self.scores if score.text.role == "base"]
 
     @property
     def most_forgotten(self) -> Score | None:
         known = [score for score in self.base_texts if score.change is not None]
         return max(known, key=lambda score: score.change or 0, default=None)
 
-    @cached_property
-    def samples(self) -> list[Sample]:
-        """Prompts with their continuations; the control's where it was given the same prompt."""
-        control = self.record.control
-        by_control = {} if control is None else {sample.prompt: sample.after for sample in control.samples or ()}
-        return [
-            Sample(
-                prompt=_passage(sample.prompt),
-                before=_passage(sample.before),
-                after=_passage(sample.after),
-                control=_passage(by_control.get(sample.prompt)),
-            )
-            for sample in self.record.samples or ()
-        ]
+    @property
+    def control_samples(self) -> dict[str, str]:
+        """How the control goes on, by prompt."""
+        samples = () if self.record.control is None else self.record.control.samples or ()
+        return {sample.prompt: sample.after for sample in samples if sample.after is not None}
 
     @property
     def full_training(self) -> FullTraining | None:
@@ -450,27 +421,3 @@ class Training:
     def loss_in_bits(self) -> bool:
         """Is the training loss shown in bits per byte, or per token?"""
         return has_bits(self.adapted)
-
-    @property
-    def exposure(self) -> Exposure | None:
-        return self.record.exposure
-
-    @property
-    def text(self) -> TrainingText | None:
-        return self.record.training_text
-
-    @property
-    def sources(self) -> list[Source]:
-        """The parts of the training text, with their shares of its bytes where those of all are known."""
-        sources = ({} if self.text is None else self.text.sources) or {}
-        known = [source.n_bytes for source in sources.values() if source.n_bytes is not None]
-        total = sum(known) if len(known) == len(sources) else None
-        return [
-            Source(
-                name=name,
-                n_documents=source.n_documents,
-                n_bytes=source.n_bytes,
-                share=quotient(source.n_bytes, total),
-            )
-            for name, source in sources.items()
-        ]

@@ -4,42 +4,24 @@ The divisions made here are those of one given integer by another (tokens by bas
 What is not known is None and shown as a dash.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from vocabopt.choice.complexity import occurrences
-from vocabopt.records import Answer, Point, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
-from vocabopt.report.inputs import AdaptRecord, AnalysisRecord, PrepareRecord, VerifyRecord
-from vocabopt.report.text import DASH, plain, quotient
-from vocabopt.report.training import Training
+from vocabopt.choice.complexity import Floats, SizeCurve, size_curve
+from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
+from vocabopt.report.inputs import AnalysisRecord, PrepareRecord, VerifyRecord
+from vocabopt.report.text import DASH
+from vocabopt.report.training import AdaptRecord, Training
 from vocabopt.text.sets import HELDOUT, TRAIN
-from vocabopt.wording import answered, rule_sentence, rule_source
-
-Floats = npt.NDArray[np.float64]
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.wording import answered, rule_label
 
 N_TOKENS_SHOWN = 40
-#: How a rule is called in a figure, by its name; at most N_LABEL characters, which a phone has room for.
-N_LABEL = 18
-_RULE_LABELS = {
-    "knee": "knee",
-    "kneedle": "knee (Kneedle)",
-    "flops-train": "compute, training",
-    "flops-serve": "compute, serving",
-    "flops-mix": "compute, both",
-    "used": "still used",
-    "marginal": "marginal saving",
-    "memory-train": "memory, training",
-    "memory-serve": "memory, serving",
-    "muv": "VOLT's utility",
-    "law-1": "scaling law 1",
-    "law-2": "scaling law 2",
-    "law-3": "scaling law 3",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,107 +41,62 @@ class SetRow:
     def saved_choice(self) -> float | None:
         return None if self.ratio_choice is None else 1 - self.ratio_choice
 
-    @property
-    def tokens_per_word(self) -> float | None:
-        return quotient(self.n_tokens, self.stats.n_words)
-
-    @property
-    def tokens_per_word_base(self) -> float | None:
-        return quotient(self.stats.n_tokens_base, self.stats.n_words)
-
-    @property
-    def bytes_per_token(self) -> float | None:
-        return quotient(self.stats.n_bytes, self.n_tokens)
-
-    @property
-    def bytes_per_token_base(self) -> float | None:
-        return quotient(self.stats.n_bytes, self.stats.n_tokens_base)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PointRow:
-    """One row of the table of sizes; n_tokens and the quotients are those of the set that the choice was made on."""
-
-    point: Point
-    n_tokens: int
-    ratio_heldout: float | None
-    ratio_train: float | None
-    ratio_main: float | None
-    ratio_embedding: float
-    tokens_per_word: float | None
-    bytes_per_token: float | None
-    is_choice: bool
-
 
 @dataclass(frozen=True, kw_only=True)
 class RuleRow:
-    """One rule's answer. label: how a figure calls it. size: as a person writes it: 18,378, ≥ 40,000, or a dash."""
+    """One rule's answer as a figure shows it: what it is called, and its size: 18,378, ≥ 40,000, or a dash."""
 
     answer: Answer
     label: str
     size: str
-    decided: bool
-    sentence: str
-    source: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class UsedRow:
-    """Added tokens at a size, and how many of them held-out text uses; None where none was counted."""
-
-    n_added: int
-    n_used: int | None
-
-    @property
-    def share(self) -> float | None:
-        return quotient(self.n_used, self.n_added)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnionRow:
-    """One size of the union, and the ratio of as many grown rows; None beyond the curve."""
-
-    point: UnionPoint
-    ratio_union: float | None
-    ratio_grown: float | None
-    is_choice: bool
-
-    @property
-    def more_tokens(self) -> float | None:
-        """Tokens of the union for each of the grown ones, less one."""
-        share = quotient(self.ratio_union, self.ratio_grown)
-        return None if share is None else share - 1
-
-
+@dataclass(frozen=True, eq=False)
 class View:
-    """The records of a run and its curve, asked in the words of the page."""
+    """The records of a run and its curve, asked in the words of the page.
 
-    def __init__(
-        self,
-        sweep: SweepRecord,
-        curve: pl.DataFrame,
-        run: RunRecord,
-        union: UnionRecord | None = None,
-        *,
-        verify: VerifyRecord | None = None,
-        adapt: AdaptRecord | None = None,
-        analysis: AnalysisRecord | None = None,
-        prepare: PrepareRecord | None = None,
-    ) -> None:
-        self.sweep, self.curve, self.run, self.union = sweep, curve, run, union
-        self.choice, self.n_choice = sweep.choice, sweep.choice.n_added
-        self.verify, self.analysis, self.prepare = verify, analysis, prepare
-        self.training = None if adapt is None else Training(adapt)
-        self.train = TRAIN
-        # Every sweep has a held-out set; with --heldout 0, or too few documents, it has no tokens.
-        self.heldout = HELDOUT if sweep.sets[HELDOUT].n_tokens_base else None
-        #: The set whose numbers stand first: the one that the choice was made on.
-        self.main = self.choice.set
+    curve: one row per added token, as curve.parquet. union: where the union method was measured. samples: per text set
+    a few short documents, which the page cuts into tokens at the slider's size. base: the base tokenizer; without it
+    the page has no playground and no sample sentences, and base_problem tells the reader why. verify, adapt, analysis,
+    prepare: what these commands left of the run, where they were run.
+    """
+
+    sweep: SweepRecord
+    curve: pl.DataFrame
+    run: RunRecord
+    union: UnionRecord | None = None
+    _: KW_ONLY
+    samples: Mapping[str, Sequence[str]] | None = None
+    base: Tokenizer | None = None
+    base_problem: str = "the base tokenizer was not at hand."
+    verify: VerifyRecord | None = None
+    adapt: AdaptRecord | None = None
+    analysis: AnalysisRecord | None = None
+    prepare: PrepareRecord | None = None
+
+    train = TRAIN
 
     @property
-    def main_words(self) -> str:
-        """How the page calls the text whose numbers stand first."""
-        return self.words_of(self.main)
+    def choice(self) -> Choice:
+        return self.sweep.choice
+
+    @property
+    def n_choice(self) -> int:
+        return self.choice.n_added
+
+    @property
+    def main(self) -> str:
+        """The set whose numbers stand first: the one that the choice was made on."""
+        return self.choice.set
+
+    @property
+    def heldout(self) -> str | None:
+        """Every sweep has a held-out set; with --heldout 0, or too few documents, it has no tokens."""
+        return HELDOUT if self.sweep.sets[HELDOUT].n_tokens_base else None
+
+    @cached_property
+    def training(self) -> Training | None:
+        return None if self.adapt is None else Training(self.adapt)
 
     def words_of(self, name: str) -> str:
         if name == self.heldout:
@@ -168,21 +105,10 @@ class View:
 
     # --- Sizes and text sets ---
 
-    def n_tokens(self, name: str, n_added: int) -> int | None:
-        """Tokens of a set at a size; None beyond the curve."""
-        if n_added == 0:
-            return self.sweep.sets[name].n_tokens_base
-        return self._cell(f"n_tokens_{name}", n_added)
-
-    def _cell(self, column: str, n_added: int) -> int | None:
-        if column not in self.curve.columns or not 0 < n_added <= self.curve.height:
-            return None
-        value: int | None = self.curve.item(n_added - 1, column)
-        return value
-
-    @property
-    def base_point(self) -> Point:
-        return self.sweep.points_shown[0]
+    @cached_property
+    def sizes(self) -> SizeCurve:
+        """The curve over sizes 0, 1, 2 ..., the base first."""
+        return size_curve(self.curve, self.sweep.sets, self.sweep.exhausted_at)
 
     @cached_property
     def sets(self) -> list[SetRow]:
@@ -199,58 +125,32 @@ class View:
         """The set that the choice was made on."""
         return next(row for row in self.sets if row.name == self.main)
 
-    @property
-    def points(self) -> list[PointRow]:
-        """The rows of the table of sizes."""
-        sets, main = self.sweep.sets, self.sweep.sets[self.main]
-
-        def ratio(point: Point, name: str | None) -> float | None:
-            return None if name is None else sets[name].ratio_input(point.sets[name].n_tokens)
-
-        return [
-            PointRow(
-                point=point,
-                n_tokens=n_tokens,
-                ratio_heldout=ratio(point, self.heldout),
-                ratio_train=ratio(point, self.train),
-                ratio_main=ratio(point, self.main),
-                ratio_embedding=self.sweep.base.ratio_embedding(point.n_rows_total),
-                tokens_per_word=quotient(n_tokens, main.n_words),
-                bytes_per_token=quotient(main.n_bytes, n_tokens),
-                is_choice=point.n_added == self.n_choice,
-            )
-            for point in self.sweep.points_shown
-            for n_tokens in [point.sets[self.main].n_tokens]
-        ]
+    def n_used(self, n_added: int) -> int | None:
+        """Added tokens that held-out text uses at a size; None beyond the curve, or where nothing was held out."""
+        is_known = self.heldout is not None and n_added <= self.sizes.end
+        return int(self.sizes.n_used[HELDOUT][n_added]) if is_known else None
 
     @property
-    def used(self) -> list[UsedRow]:
-        """Used tokens on held-out text at the table's sizes."""
+    def used(self) -> list[tuple[int, int | None]]:
+        """The table's sizes, and how many of their added tokens held-out text uses."""
         sizes = [point.n_added for point in self.sweep.points_shown if 0 < point.n_added <= self.curve.height]
-        return [UsedRow(n_added=size, n_used=self._cell(f"n_used_{self.heldout}", size)) for size in sizes]
-
-    @property
-    def used_share_choice(self) -> float | None:
-        return quotient(self._cell(f"n_used_{self.heldout}", self.n_choice), self.n_choice)
+        return [(size, self.n_used(size)) for size in sizes]
 
     @property
     def scaffold(self) -> list[tuple[int, int]]:
         return sorted((int(size), n_rows) for size, n_rows in self.sweep.n_scaffold.items())
 
     @property
-    def union_rows(self) -> list[UnionRow]:
-        """The union at each of its sizes, the grown tokens of as many rows beside it."""
-        if self.union is None:
-            return []
-        stats = self.sweep.sets[self.main]
+    def union_rows(self) -> list[tuple[UnionPoint, float | None, float | None]]:
+        """The union at each of its sizes, its ratio, and that of as many grown rows; None beyond the curve."""
+        ratio_input, grown = self.sweep.sets[self.main].ratio_input, self.sizes.n_tokens[self.main]
         return [
-            UnionRow(
-                point=point,
-                ratio_union=stats.ratio_input(point.sets[self.main].n_tokens),
-                ratio_grown=quotient(self.n_tokens(self.main, point.n_added), stats.n_tokens_base),
-                is_choice=point.vocab_size == self.union.choice.vocab_size,
+            (
+                point,
+                ratio_input(point.sets[self.main].n_tokens),
+                ratio_input(int(grown[point.n_added])) if point.n_added <= self.sizes.end else None,
             )
-            for point in self.union.points
+            for point in (() if self.union is None else self.union.points)
         ]
 
     # --- Parameters and compute ---
@@ -261,7 +161,7 @@ class View:
 
     @property
     def n_embedding_added(self) -> int | None:
-        before, after = self.base_point.n_embedding_params, self.choice.point.n_embedding_params
+        before, after = self.sweep.points_shown[0].n_embedding_params, self.choice.point.n_embedding_params
         return None if before is None or after is None else after - before
 
     @property
@@ -269,20 +169,14 @@ class View:
         """Embedding parameters of one row; None where no model is known."""
         return None if self.sweep.model is None else self.sweep.model.n_embedding_params(1)
 
-    @property
-    def training_ratio(self) -> float | None:
-        """Compute of training at the choice per byte of text, base = 1; None where no model is known."""
-        return self._compute_ratio(context_shrinks=False)
+    def compute_ratio(self, *, context_shrinks: bool) -> float | None:
+        """Compute of training at the choice per byte of text, base = 1; None where no model is known.
 
-    @property
-    def serving_ratio(self) -> float | None:
-        """The same of serving, where a text of fewer tokens has a shorter context too."""
-        return self._compute_ratio(context_shrinks=True)
+        flops of a token(k) = body + attention x context + head x rows(k); tokens per byte go with ratio_input. The
+        page's script computes the same at every size (assets/sizes.js).
 
-    def _compute_ratio(self, *, context_shrinks: bool) -> float | None:
-        """flops of a token(k) = body + attention x context + head x rows(k); tokens per byte go with ratio_input.
-
-        The page's script computes the same at every size (assets/sizes.js).
+        Args:
+            context_shrinks: of serving, where a text of fewer tokens has a shorter context too.
         """
         cost, ratio = self.choice.model_cost, self.main_set.ratio_choice
         if cost is None or ratio is None:
@@ -294,44 +188,22 @@ class View:
             return attention + (flops.body_per_token + flops.head_per_row * n_rows)
 
         after = per_token(self.choice.point.n_rows_total, context * ratio if context_shrinks else context)
-        return ratio * after / per_token(self.base_point.n_rows_total, context)
-
-    @property
-    def context_ratio(self) -> float | None:
-        """Text that a context holds at the choice, base = 1."""
-        return quotient(1, self.main_set.ratio_choice)
+        return ratio * after / per_token(self.sweep.points_shown[0].n_rows_total, context)
 
     # --- The choice ---
 
     @cached_property
     def rules(self) -> list[RuleRow]:
-        """Every rule's answer, in words."""
+        """Every rule's answer."""
         return [
-            RuleRow(
-                answer=answer,
-                label=_label(answer.name, number),
-                size=answered(answer, "\u2265 ", DASH),
-                decided=answer.name == self.choice.rule,
-                sentence=rule_sentence(self.sweep, answer),
-                source=rule_source(answer),
-            )
+            RuleRow(answer=answer, label=rule_label(answer, number), size=answered(answer, "\u2265 ", DASH))
             for number, answer in enumerate(self.choice.rules, start=1)
         ]
-
-    @property
-    def interval_is_of_knee_alone(self) -> bool:
-        """Is the size another than the knee, of which the interval is: clipped, rounded, or by another rule?"""
-        return bool(self.choice.clipped_by) or self.choice.knee != self.n_choice
-
-    @property
-    def verify_is_of_choice(self) -> bool:
-        return self.verify is not None and self.verify.n_new == self.n_choice
 
     # --- Tokens, and columns for the figures ---
 
     def _tokens(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
-        counted = occurrences(self.curve)
-        return [{**row, "count": counted[row["rank"] - 1]} for row in rows.to_dicts()]
+        return [{**row, "count": self.sizes.n_occurrences[row["rank"] - 1]} for row in rows.to_dicts()]
 
     @property
     def first_tokens(self) -> list[dict[str, Any]]:
@@ -342,19 +214,11 @@ class View:
         """The last tokens, leaving out those already among the first."""
         return self._tokens(self.curve.tail(max(0, min(N_TOKENS_SHOWN, self.curve.height - N_TOKENS_SHOWN))))
 
-    def ratio_curve(self, name: str) -> Floats | None:
-        """The input ratio at every size 0, 1, 2 ...; None for a set without tokens."""
-        base = self.sweep.sets[name].n_tokens_base
-        if not base:
-            return None
-        tokens = self.curve.get_column(f"n_tokens_{name}").cast(pl.Float64).to_numpy()
-        return np.concatenate(([1.0], tokens / base))
-
     def used_curve(self) -> Floats | None:
         """Share of added tokens that occur in held-out text; None where there is none. Size 0 is NaN."""
         if self.heldout is None:
             return None
-        used = self.curve.get_column(f"n_used_{self.heldout}").cast(pl.Float64).to_numpy()
+        used = self.sizes.n_used[HELDOUT][1:]
         return np.concatenate(([np.nan], used / np.arange(1, len(used) + 1)))
 
     def embedding_line(self) -> tuple[Floats, Floats]:
@@ -363,14 +227,3 @@ class View:
         n_padding = max(0, base.n_rows - base.n_tokens)
         sizes = np.unique([0, min(n_padding, end), end]).astype(np.float64)
         return sizes, np.maximum(base.n_rows, base.n_tokens + sizes) / base.n_rows
-
-
-def _label(name: str, number: int) -> str:
-    """The figure's words for a rule; its font has no glyphs for any text."""
-    if name in _RULE_LABELS:
-        return _RULE_LABELS[name]
-    kind, _, times = name.partition("-")
-    if kind == "exposure" and times.isascii() and times.isdigit():
-        return f"seen {int(times):,}\u00d7"
-    shown = plain(name)
-    return shown if shown.isascii() and len(shown) <= N_LABEL else f"rule {number}"

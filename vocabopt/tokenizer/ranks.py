@@ -17,11 +17,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from vocabopt.errors import BaseTokenizerError, OptionError
+from vocabopt.errors import BaseTokenizerError, OptionError, did_you_mean
 from vocabopt.text.utf8 import json_value, read_utf8
 from vocabopt.tokenizer.families import char_of_byte, decoded
 from vocabopt.tokenizer.published import KNOWN, RankFamily, numbered
@@ -147,10 +146,14 @@ def complete(
         OptionError: an option's value cannot be used.
     """
     if pattern is not None and pattern not in KNOWN and re.fullmatch(r"[\w.-]+", pattern):
-        close = get_close_matches(pattern, KNOWN, n=2, cutoff=0.6)
+        # A model's name, as gpt2, is that of the family whose files it has.
+        meant = next(
+            (family.name for family in KNOWN.values() if re.fullmatch(family.hint, pattern, re.IGNORECASE)), ""
+        )
+        hint = f"Did you mean {meant}? " if meant else did_you_mean(pattern, KNOWN)
         raise OptionError(
             f"--pattern {pattern}: is no known name, and a regular expression of letters alone would split nothing. "
-            f"{f'Did you mean {close[0]}? ' if close else ''}Names known: {', '.join(KNOWN)}."
+            f"{hint}Names known: {', '.join(KNOWN)}."
         )
     candidates, chosen = _candidates(path, name, ranks), KNOWN.get(specials or "")
     # Ranks that are published with more than one set of special tokens have one pattern all the same.

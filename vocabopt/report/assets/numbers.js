@@ -19,7 +19,7 @@ function liveWords(curve, size) {
   };
   curve.tokens.forEach((tokens, set) => {
     const ratio = curve.ratio(set, size);
-    words[`tokens:${set}`] = count(tokens ? tokens[size] : null);
+    words[`tokens:${set}`] = count(tokens[size]);
     words[`ratio:${set}`] = fixed(ratio, 4);
     words[`saved:${set}`] = percent(ratio === null ? null : 1 - ratio);
   });

@@ -15,13 +15,12 @@ class Curve {
     this.header = header;
     this.n = header.n;
     this.nChoice = header.n_choice;
-    this.tokens = header.sets.map((set) => (set.is_counted ? pack.column(set.n_tokens_base, this.n) : null));
+    this.tokens = header.sets.map((set) => pack.column(set.n_tokens_base, this.n));
     this.used = header.has_used ? pack.column(0, this.n) : null;
   }
 
   ratio(set, size) {
-    const tokens = this.tokens[set];
-    return tokens ? quotient(tokens[size], tokens[0]) : null;
+    return quotient(this.tokens[set][size], this.tokens[set][0]);
   }
 
   rows(size) {
@@ -48,9 +47,9 @@ class Curve {
   /** All numbers of one size, by the names that the page's data-live attributes use. */
   at(size) {
     const { header } = this;
-    const main = header.main === null ? {} : header.sets[header.main];
-    const tokens = header.main === null || !this.tokens[header.main] ? null : this.tokens[header.main][size];
-    const ratio = header.main === null ? null : this.ratio(header.main, size);
+    const main = header.sets[header.main];
+    const tokens = this.tokens[header.main][size];
+    const ratio = this.ratio(header.main, size);
     const perRow = header.n_params_per_row;
     return {
       size,
