@@ -10,11 +10,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.failures import is_failure
 from vocabopt.text.utf8 import json_value
+
+#: What a BPE model in tokenizer.json has beside vocabulary and merges.
+_BPE_SETTINGS = (
+    "dropout",
+    "unk_token",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+    "fuse_unk",
+    "byte_fallback",
+    "ignore_merges",
+)
 
 
 def without_batch_settings(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +38,18 @@ def counting_tokenizer(tokenizer_json: Mapping[str, Any], **parts: Any) -> Token
 
     Every encoder of this project is made here. `parts`: of the document, in place of its own.
     """
-    return Tokenizer.from_str(json.dumps(without_batch_settings({**tokenizer_json, **parts})))
+    value = without_batch_settings({**tokenizer_json, **parts})
+    model = value["model"]
+    if value.get("pre_tokenizer") is not None or not model.get("merges"):
+        return Tokenizer.from_str(json.dumps(value))
+    # A BPE model remembers what it encoded, per thread, and tokenizers 0.23 never gives that back, not even when the
+    # model is gone (pull request 2028 there). Without a pre-tokenizer it would remember whole texts, and gain nothing.
+    added = {token["content"]: token["id"] for token in value.get("added_tokens") or ()}
+    tokenizer = Tokenizer.from_str(json.dumps({**value, "model": {**model, "vocab": added, "merges": []}}))
+    settings = {name: model[name] for name in _BPE_SETTINGS if model.get(name) is not None}
+    merges = [(left, right) for left, right in model["merges"]]
+    tokenizer.model = models.BPE(vocab=dict(model["vocab"]), merges=merges, cache_capacity=0, **settings)
+    return tokenizer
 
 
 def added_token(index: int, content: str, *, special: bool) -> dict[str, Any]:
