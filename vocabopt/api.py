@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from vocabopt.records import Choice as ChoiceRecord
-    from vocabopt.records import SweepRecord
+    from vocabopt.records import SweepRecord, json_of
     from vocabopt.verification.report import Report
 
 PathArgument: TypeAlias = str | PathLike[str]
@@ -456,7 +456,7 @@ def prepare(
     texts = tuple(str(path) for path in paths)
     made = options_of(PrepareOptions, options, paths=texts, out=Path(out), steps=chosen)
     with folder_lock(made.out, "vocabopt.prepare"):
-        return Prepared(made.out, run_prepare(made, console_of(progress)))
+        return Prepared(made.out, json_of(run_prepare(made, console_of(progress))))
 
 
 # --- From arguments to options ---------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
     """
     from vocabopt.preparation.options import PrepareOptions
     from vocabopt.preparation.run import run_prepare
+    from vocabopt.records import json_of
 
     steps, out = _chain(values["config"], values["steps"]), values["out"]
     going_on_by()
@@ -79,7 +80,7 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
         yield funnel_table(record, width=width)
         yield from (*funnel_notes(record), f"Report: {out / 'report.html'}", f"Next: vocabopt sweep {out}")
 
-    output.show(record, tables)
+    output.show(json_of(record) if output.as_json else None, tables)
 
 
 def _chain(config: Path | None, steps: str | None) -> "tuple[Step, ...]":

@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from vocabopt.preparation.step import Outcome, change_flagged, check_flag, refuse
+from vocabopt.option_fields import Check, option
+from vocabopt.preparation.step import DocumentStep, Outcome, change_flagged
 
 _HYPHEN = "[-‐‑‒–−－]"
 #: A superset of everything below: nine digits with at most three separators between two, or an at sign in a word.
@@ -148,9 +149,12 @@ def _is_email(match: re.Match[str]) -> bool:
 
 # --- The step --------------------------------------------------------------------------------------------------------
 
+#: No mask that could be masked itself.
+_MASK = Check(lambda mask: not re.search(r"[0-9@\n]", mask), "must be text on one line without digits and @")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Personal:
+class Personal(DocumentStep):
     """Replace personal data by masks. Nothing is removed; a text that differs shows what was masked.
 
     resident_mask, card_mask, phone_mask, email_mask: what stands in place of a number or address; no digit and no at
@@ -164,26 +168,16 @@ class Personal:
     ("Tel010-1234-5678") or where a word before it says what it is ("card=4111111111111111"); other digits in a row
     there are identifiers and stay ("id=01012345678"). Not found: full-width digits, slashes or underscores between the
     parts of a number, digits in words ("공일공"), addresses written out ("at", "골뱅이"), names and places.
-
-    Raises OptionError for a mask that could be masked itself.
     """
 
     name: ClassVar[str] = "personal"
-    resident_mask: str = "[RRN]"
-    card_mask: str = "[CARD]"
-    phone_mask: str = "[PHONE]"
-    email_mask: str = "[EMAIL]"
+    resident_mask: str = option("[RRN]", check=_MASK)
+    card_mask: str = option("[CARD]", check=_MASK)
+    phone_mask: str = option("[PHONE]", check=_MASK)
+    email_mask: str = option("[EMAIL]", check=_MASK)
     company_numbers: bool = False
 
-    def __post_init__(self) -> None:
-        for option in ("resident_mask", "card_mask", "phone_mask", "email_mask"):
-            mask = getattr(self, option)
-            if not isinstance(mask, str) or re.search(r"[0-9@\n]", mask):
-                raise refuse(self.name, option, repr(mask), "must be text on one line without digits and @.")
-        check_flag(self.name, "company_numbers", self.company_numbers)
-
     def load(self) -> Callable[[pl.Series], Outcome]:
-        """The step at work; nothing is loaded."""
         flag = MAY_HOLD_COMPANY if self.company_numbers else MAY_HOLD
         return lambda texts: Outcome.changing(change_flagged(texts, texts.str.contains(flag), self.mask))
 
