@@ -204,14 +204,11 @@ def render(view: View, pictures: Sequence[Picture], packs: Mapping[str, Pack], l
             choice_options=asdict(view.choice.options),
             wording=wording,
             figures={picture.name: Markup(picture.inline) for picture in pictures},
-            policy=policy([style_sheet()], scripts),
-            style=Markup(style_sheet()),
             early_script=Markup(early),
             scripts=[Markup(script) for script in later],
             packs=packs,
             left_out=left_out,
             n_inputs_shown=N_INPUTS_SHOWN,
-            version=__version__,
         )
     )
 
@@ -229,7 +226,6 @@ def render_tables(
         lead: the answer, a sentence or two. pictures: each with what stands below it. facts: inputs, options, versions:
             name and value.
     """
-    early = asset(EARLY_SCRIPT)
     return (
         environment()
         .get_template("tables_page.html")
@@ -239,10 +235,7 @@ def render_tables(
             figures=[(Markup(picture.inline), caption) for picture, caption in pictures],
             tables=tables,
             facts=facts,
-            policy=policy([style_sheet()], [early]),
-            style=Markup(style_sheet()),
-            early_script=Markup(early),
-            version=__version__,
+            early_script=Markup(asset(EARLY_SCRIPT)),
         )
     )
 
@@ -252,9 +245,12 @@ def render_tables(
 
 @cache
 def environment(folder: Path = FOLDER) -> Environment:
-    """The templates of `folder`, with the filters through which everything foreign goes."""
+    """The templates of `folder` and of the report, with the filters through which everything foreign goes.
+
+    base.html has the head of every page: a template gives it `early_script` and `scripts`, where it has some.
+    """
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -266,6 +262,11 @@ def environment(folder: Path = FOLDER) -> Environment:
     )  # fmt: skip
     environment.filters.update({given.__name__: given for given in filters})
     environment.globals.update(piece=text.piece, series_style=series_style, DASH=text.DASH, zip=zip)
+    environment.globals.update(
+        page_style=Markup(style_sheet()),
+        page_policy=lambda scripts: policy([style_sheet()], scripts),
+        page_version=__version__,
+    )
     return environment
 
 
