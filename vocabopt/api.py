@@ -417,12 +417,12 @@ def analyze(
     folder = None if out is None else Path(out)
     made = options_of(AnalyzeOptions, options, tokenizers=named, texts=_texts(text), out=folder)
     if folder is None:
-        return Analysis(measure(made, console_of(progress)))
+        return Analysis(json_of(measure(made, console_of(progress))))
     with folder_lock(folder, "vocabopt.analyze"):
         check_own_folder(folder, "analyze.json")
         record = measure(made, console_of(progress))
         write_analysis(folder, record)
-    return Analysis(record)
+    return Analysis(json_of(record))
 
 
 def prepare(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vocabopt.analysis.record import NearDuplicates
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.sentencepiece_model import read_model
 
@@ -115,31 +116,22 @@ def _is_whole(text: bytes) -> bool:
 # --- Near-duplicates -------------------------------------------------------------------------------------------------
 
 
-def near_duplicates(vocabulary: Vocabulary) -> dict[str, int]:
+def near_duplicates(vocabulary: Vocabulary) -> NearDuplicates:
     """Tokens that another token equals apart from one leading space, case, or Unicode normalisation (NFKC).
 
     Only plain tokens whose text is whole characters and not white space alone are compared, byte pieces excepted.
-
-    Returns:
-        n_near_duplicates: tokens that share their text with another when all three differences are put aside;
-        n_groups: the groups they form. n_by_space, n_by_case, n_by_normalisation: tokens that equal another when only
-        that one difference is put aside; a token can be in several.
     """
-    is_byte = vocabulary.is_byte
-    texts = [
-        data.decode()
-        for index, data in vocabulary.texts.items()
-        if not vocabulary.is_cut[index] and not (is_byte is not None and is_byte[index]) and data.strip()
-    ]
-    texts = sorted({text for text in texts if text.strip()})
+    left_out = vocabulary.is_cut if vocabulary.is_byte is None else vocabulary.is_cut | vocabulary.is_byte
+    texts = sorted({data.decode() for index, data in vocabulary.texts.items() if not left_out[index] and data.strip()})
+    texts = [text for text in texts if text.strip()]
     n_alike, n_groups = _shared(texts, lambda text: _folded(_without_space(text)))
-    return {
-        "n_near_duplicates": n_alike,
-        "n_groups": n_groups,
-        "n_by_space": _shared(texts, _without_space)[0],
-        "n_by_case": _shared(texts, str.casefold)[0],
-        "n_by_normalisation": _shared(texts, lambda text: unicodedata.normalize("NFKC", text))[0],
-    }
+    return NearDuplicates(
+        n_near_duplicates=n_alike,
+        n_groups=n_groups,
+        n_by_space=_shared(texts, _without_space)[0],
+        n_by_case=_shared(texts, str.casefold)[0],
+        n_by_normalisation=_shared(texts, lambda text: unicodedata.normalize("NFKC", text))[0],
+    )
 
 
 def _without_space(text: str) -> str:

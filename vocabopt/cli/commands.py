@@ -400,6 +400,7 @@ def analyze(values: Values, output: Output) -> None:
     from vocabopt.analysis.tables import all_tables, notes
     from vocabopt.folder import check_own_folder
     from vocabopt.options import AnalyzeOptions
+    from vocabopt.records import json_of
 
     options = AnalyzeOptions(**values)
     if options.out is not None:
@@ -412,7 +413,7 @@ def analyze(values: Values, output: Output) -> None:
             yield from (table, "")
         yield from notes(record)
 
-    output.show(record, shown)
+    output.show(json_of(record) if output.as_json else None, shown)
     if options.out is not None:
         page = write_analysis(options.out, record)
         if not (output.as_json or output.quiet):

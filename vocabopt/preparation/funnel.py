@@ -6,7 +6,6 @@ import msgspec
 from markupsafe import Markup
 from rich.table import Table
 
-from vocabopt import __version__
 from vocabopt.amounts import shown_bytes
 from vocabopt.folder import write_bytes_atomic
 from vocabopt.preparation.options import registry
@@ -71,7 +70,7 @@ def write_page(out: Path, record: PrepareRecord) -> Path:
     from vocabopt.report.charts import draw_funnel
     from vocabopt.report.draw import house_style, render
     from vocabopt.report.inputs import PrepareRecord as Drawn
-    from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment, policy, style_sheet
+    from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment
 
     with house_style():
         drawing = draw_funnel(msgspec.convert(json_of(record), Drawn))
@@ -92,7 +91,6 @@ def write_page(out: Path, record: PrepareRecord) -> Path:
         files.append(("more files", f"{n_more:,}, listed in prepare.json"))
     facts = [("command", record.command), *steps, ("options", listed(rest)), *files]
     facts += [("versions", listed(record.versions)), ("seconds", listed(record.seconds))]
-    early = asset(EARLY_SCRIPT)
     page = (
         environment()
         .get_template("prepare_page.html")
@@ -103,10 +101,7 @@ def write_page(out: Path, record: PrepareRecord) -> Path:
             # Trusted markup: a figure whose every text is escaped, and the project's own style sheet and script.
             figure=None if picture is None else Markup(picture.inline),
             facts=facts,
-            policy=policy([style_sheet()], [early]),
-            style=Markup(style_sheet()),
-            early_script=Markup(early),
-            version=__version__,
+            early_script=Markup(asset(EARLY_SCRIPT)),
         )
     )
     path = out / "report.html"
