@@ -54,8 +54,22 @@ def measure(
     blocks = documents_of_sets(text_sets, options)
     if subject.base is not None:
         _count_chunks(subject.base, blocks, tally, advance, tell)
-    else:
-        _encode_documents(subject, blocks, tally, advance)
+        return tally
+    for block in blocks:
+        is_own = np.array([name == block.text_set for name in tally.names], np.int64)
+        first = 0
+        while first < len(block.ends):
+            limit = int(block.starts[first]) + _BATCH_BYTES
+            last = max(first + 1, int(np.searchsorted(block.ends, limit)))
+            texts = block.data[block.starts[first] : block.ends[last - 1]].decode().split("\0")
+            tally.add("\0".join(texts), subject.spans(texts), np.tile(is_own, (len(texts), 1)))
+            first = last
+        advance(block.n_stored_bytes)
+    # Strings of added tokens are counted apart, as they are where chunks are counted.
+    is_added = subject.vocabulary.is_added & ~subject.vocabulary.is_unknown
+    tally.n_added += tally.token_counts[:, is_added].sum(axis=1)
+    tally.token_counts[:, is_added] = 0
+    tally.encoder = "tokenizers" if subject.side.encodes_as_json else "sentencepiece"
     return tally
 
 
@@ -81,16 +95,10 @@ class Tally:
         words = words_of(joined, in_bytes=spans.in_bytes)
         first, n_tokens = tokens_of_words(words, spans)
         n_unknown = np.concatenate([[0], np.cumsum(self.vocabulary.is_unknown[spans.ids])])
-        is_known = (
-            n_unknown[np.minimum(first + n_tokens, len(spans.ids))] == n_unknown[np.minimum(first, len(spans.ids))]
-        )
-        of_word = (
-            np.ones(words.n_words),
-            (n_tokens == 1) & is_known,
-            (n_tokens > 1) & is_known,
-            words.is_eojeol,
-            words.is_eojeol * n_tokens,
-        )
+        before, after = (n_unknown[np.minimum(at, len(spans.ids))] for at in (first, first + n_tokens))
+        is_known = before == after
+        is_whole, is_continued = (n_tokens == 1) & is_known, (n_tokens > 1) & is_known
+        of_word = (np.ones(words.n_words), is_whole, is_continued, words.is_eojeol, words.is_eojeol * n_tokens)
         # Exact: the sums stay far below 2^53.
         per_text = np.stack([np.bincount(words.text_of_word, values, minlength=words.n_texts) for values in of_word])
         self.word_counts += (per_text @ weights).T.astype(np.int64)
@@ -124,42 +132,14 @@ def _count_chunks(
         if normalizer is not None and not text.isascii():
             chunks = text.split("\0")
             text = "\0".join(chunk if chunk.isascii() else normalizer.normalize_str(chunk) for chunk in chunks)
-        tally.add(text, _byte_spans(ids, ends, tally.vocabulary.n_bytes, text), weights[first : first + len(ends)])
+        # The bytes of the tokens, put together, are the text.
+        n_tokens, lengths = np.diff(ends, prepend=0), tally.vocabulary.n_bytes[ids]
+        places = np.cumsum(lengths) + np.repeat(np.arange(len(ends)), n_tokens)
+        assert not len(ids) or places[-1] == len(text.encode()), "tokens that do not add up to their text"
+        spans = Spans(ids=ids, starts=places - lengths, ends=places, n_tokens=n_tokens, in_bytes=True)
+        tally.add(text, spans, weights[first : first + len(ends)])
         first += len(ends)
     tally.encoder = encoder.name
-
-
-def _byte_spans(ids: Ints, chunk_ends: Ints, n_bytes: Ints, text: str) -> Spans:
-    """Places of tokens whose bytes, put together, are the text."""
-    n_tokens = np.diff(chunk_ends, prepend=0)
-    lengths = n_bytes[ids]
-    ends = np.cumsum(lengths) + np.repeat(np.arange(len(n_tokens)), n_tokens)
-    assert not len(ends) or ends[-1] == len(text.encode()), "tokens that do not add up to their text"
-    return Spans(ids=ids, starts=ends - lengths, ends=ends, n_tokens=n_tokens, in_bytes=True)
-
-
-def _encode_documents(
-    subject: Subject, blocks: Iterator[Documents], tally: Tally, advance: Callable[[int], None]
-) -> None:
-    is_added = subject.vocabulary.is_added & ~subject.vocabulary.is_unknown
-    for block in blocks:
-        is_own = np.array([name == block.text_set for name in tally.names], np.int64)
-        for texts in _batches_of(block):
-            tally.add("\0".join(texts), subject.spans(texts), np.tile(is_own, (len(texts), 1)))
-        advance(block.n_stored_bytes)
-    # Strings of added tokens are counted apart, as they are where chunks are counted.
-    tally.n_added += tally.token_counts[:, is_added].sum(axis=1)
-    tally.token_counts[:, is_added] = 0
-    tally.encoder = "tokenizers" if subject.side.encodes_as_json else "sentencepiece"
-
-
-def _batches_of(block: Documents) -> Iterator[list[str]]:
-    first = 0
-    while first < len(block.ends):
-        limit = int(block.starts[first]) + _BATCH_BYTES
-        last = max(first + 1, int(np.searchsorted(block.ends, limit)))
-        yield block.data[block.starts[first] : block.ends[last - 1]].decode().split("\0")
-        first = last
 
 
 #: The order of the Renyi entropy that follows translation quality best in arXiv 2306.16842.

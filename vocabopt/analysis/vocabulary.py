@@ -52,8 +52,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, side: Tokenizer) -> "Vocabulary":
-        vocab = side.vocab
-        added = set(side.added_contents)
+        vocab, added = side.vocab, set(side.added_contents)
         n_ids = max(vocab.values(), default=-1) + 1
         byte_pieces = (
             {} if side.is_byte_level else {i: m for piece, i in vocab.items() if (m := _BYTE_PIECE.fullmatch(piece))}
@@ -66,12 +65,16 @@ class Vocabulary:
             for piece, index in vocab.items()
             if piece not in added
         }
+        # Of added tokens too: merges can also make what is an added token elsewhere in the text.
+        lengths = np.zeros(n_ids, np.int64)
+        for piece, index in vocab.items():
+            lengths[index] = len(texts[index] if index in texts else side.text_of(piece))
         is_byte = _marks(byte_pieces, n_ids) if byte_pieces else None
         is_cut = _marks((index for index, text in texts.items() if not _is_whole(text)), n_ids)
         return cls(
             n_tokens=len(vocab),
             texts=texts,
-            n_bytes=_lengths(side, vocab, texts, n_ids),
+            n_bytes=lengths,
             is_plain=_marks(texts, n_ids),
             is_added=_marks((index for piece, index in vocab.items() if piece in added), n_ids),
             is_unknown=_marks(_unknown(side, vocab), n_ids),
@@ -79,14 +82,6 @@ class Vocabulary:
             begins_inside=_marks((i for i, text in texts.items() if text and text[0] & 0xC0 == 0x80), n_ids),
             is_byte=is_cut if side.is_byte_level else is_byte,
         )
-
-
-def _lengths(side: Tokenizer, vocab: Mapping[str, int], texts: Mapping[int, bytes], n_ids: int) -> NDArray[np.int64]:
-    """Bytes of text of every token: merges can also make what is an added token elsewhere in the text."""
-    lengths = np.zeros(n_ids, np.int64)
-    for piece, index in vocab.items():
-        lengths[index] = len(texts[index] if index in texts else side.text_of(piece))
-    return lengths
 
 
 def _marks(ids: Iterable[int], n_ids: int) -> Bools:

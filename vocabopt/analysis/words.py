@@ -147,7 +147,8 @@ def load_analyser() -> Any:
 
 def find_morphemes(analyser: Any, documents: Sequence[str]) -> MorphemeText:
     """Split documents into morphemes."""
-    kept = [document for document in documents if not _is_decomposed(document)]
+    conjoining = {chr(point) for first, last in CONJOINING_JAMO for point in range(first, last + 1)}
+    kept = [document for document in documents if conjoining.isdisjoint(document)]
     places: set[int] = set()
     first = 0
     for document, morphemes in zip(kept, analyser.tokenize(kept) if kept else [], strict=True):
@@ -159,10 +160,6 @@ def find_morphemes(analyser: Any, documents: Sequence[str]) -> MorphemeText:
     found = np.array(sorted(places), np.int64)
     inside = found[_eojeol_at(words, found, "left")]
     return MorphemeText(documents=tuple(kept), joined=joined, words=words, boundaries=inside)
-
-
-def _is_decomposed(document: str) -> bool:
-    return any(first <= ord(char) <= last for char in document for first, last in CONJOINING_JAMO)
 
 
 def _eojeol_at(words: Words, places: Ints, side: Literal["left", "right"]) -> NDArray[np.bool_]:

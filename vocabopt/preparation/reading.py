@@ -135,9 +135,9 @@ def _encoding(file: TextFile, options: PrepareOptions) -> str:
 
 def _shard(number: int, blocks: list[tuple[int, Block]]) -> Shard:
     frames = [
-        pl.DataFrame({"line": block.numbers, "text": block.documents})
-        .with_columns(source=pl.lit(source, pl.Int32))
-        .select("source", "line", "text")
+        pl.DataFrame({"line": block.numbers, "text": block.documents}).select(
+            pl.lit(source, pl.Int32).alias("source"), "line", "text"
+        )
         for source, block in blocks
     ]
     unreadable = [

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -275,22 +275,20 @@ _THREADS = ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS")
 def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
     """Workers for the time of the context; those at work when an error ends it finish their shard first, when the user
     ends it they stop."""
-    here: list[Worker] = []
-    executor: list[ProcessPoolExecutor] = []
-    context = WorkerContext()
+    here, context = Worker(options, work), WorkerContext()
+    executor: ProcessPoolExecutor | None = None
 
     def submit(plan: Pass, jobs: Iterable[tuple[int, Shard | None]]) -> Iterator[int]:
+        nonlocal executor
         first = list(islice(iterator := iter(jobs), 2))
-        if options.workers == 1 or (len(first) < 2 and not executor):
-            if not here:
-                here.append(Worker(options, work))
-            return (here[0].run(plan, number, shard) for number, shard in chain(first, iterator))
-        if not executor:
+        if options.workers == 1 or (len(first) < 2 and executor is None):
+            return (here.run(plan, number, shard) for number, shard in chain(first, iterator))
+        if executor is None:
             with signals_blocked():
-                executor.append(ProcessPoolExecutor(options.workers, context, _start, (options, work)))
-        return _spread(executor[0], plan, chain(first, iterator), options.workers + _N_WAITING)
+                executor = ProcessPoolExecutor(options.workers, context, _start, (options, work))
+        return _spread(executor, plan, chain(first, iterator), options.workers + _N_WAITING)
 
-    before = {name: os.environ.get(name) for name in _THREADS}
+    before = dict(os.environ)
     if options.workers > 1:
         os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -299,15 +297,12 @@ def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
         context.kill()
         raise
     finally:
-        for started in executor:
-            started.shutdown(cancel_futures=True)
-        if executor:
+        if executor is not None:
+            executor.shutdown(cancel_futures=True)
             remove_unfinished(work.out)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in _THREADS:
+            os.environ.pop(name, None)
+        os.environ.update({name: before[name] for name in _THREADS if name in before})
 
 
 def _spread(
@@ -320,9 +315,7 @@ def _spread(
             if len(waiting) >= n_at_once:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+        yield from (future.result() for future in as_completed(waiting))
     except BrokenProcessPool as error:
         raise RunDirectoryError(
             f"pass {plan.number + 1}: a worker process was killed, probably for lack of memory. Finished shards are "

@@ -70,14 +70,13 @@ def _is_resident_number(match: re.Match[str]) -> bool:
     if not 1 <= int(month) <= 12 or not 1 <= int(day) <= monthrange(century + int(year), int(month))[1]:
         return False
     # Numbers given since October 2020 have no check digit; without one, thirteen digits in a row may be a bar code.
-    return hyphen != "" or _has_check_digit(year + month + day + sex + rest)
-
-
-def _has_check_digit(digits: str) -> bool:
-    """The thirteenth digit of a resident registration number; of a foreigner's it is 2 more."""
-    total = sum(weight * int(digit) for weight, digit in zip(_RESIDENT_WEIGHTS, digits[:12], strict=True))
+    if hyphen:
+        return True
+    digits = [int(digit) for digit in year + month + day + sex + rest]
+    total = sum(weight * digit for weight, digit in zip(_RESIDENT_WEIGHTS, digits[:12], strict=True))
     expected = (11 - total % 11) % 10
-    return int(digits[12]) in (expected, (expected + 2) % 10 if digits[6] in "5678" else expected)
+    # Of a foreigner's it is 2 more.
+    return digits[12] in (expected, (expected + 2) % 10 if sex in "5678" else expected)
 
 
 # --- Payment cards ---------------------------------------------------------------------------------------------------
@@ -121,11 +120,9 @@ _COMPANY = re.compile(
 
 
 def _is_phone(match: re.Match[str]) -> bool:
-    if not _stands_alone(match):
-        return False
-    if _DIGITS.fullmatch(match[0]) is None:
-        return True
-    return _BOOK_BEFORE.search(match.string, max(0, match.start() - 20), match.start()) is None
+    is_bare = _DIGITS.fullmatch(match[0]) is not None
+    is_book = is_bare and _BOOK_BEFORE.search(match.string, max(0, match.start() - 20), match.start()) is not None
+    return _stands_alone(match) and not is_book
 
 
 def _is_company_phone(match: re.Match[str]) -> bool:

@@ -160,48 +160,42 @@ class Repair(DocumentStep):
     control_characters: Literal["remove", "keep"] = "remove"
 
     def load(self) -> Callable[[pl.Series], Outcome]:
-        mend_line = _line_mender()
+        try:
+            from ftfy import TextFixerConfig, fix_encoding
+            from ftfy.fixes import fix_c1_controls
+        except ImportError as error:
+            raise VocaboptError(
+                f"[repair] needs ftfy ({error}). {how_to_install('prepare')} Or leave the step out: --steps."
+            ) from error
+        config = TextFixerConfig()  # fix_encoding reads of it only what concerns encodings
+        utf8, cp949, utf8_in_cp949 = re.compile(_UTF8), re.compile(_CP949), re.compile(_utf8_in_cp949())
         flag = "|".join((_UTF8, _CP949, _C1, _utf8_in_cp949()))
-        flagged_line = re.compile(flag)
+        flagged = re.compile(flag)
+
+        def mended(line: str) -> str:
+            if not flagged.search(line):
+                return line
+            # CP949 comes first: ftfy takes pairs of its bytes for Greek and Cyrillic.
+            if cp949.search(line):
+                line = _BYTE_RUN.sub(_from_cp949, line)
+            if utf8.search(_AMBIGUOUS.sub(" ", line)):
+                fixed = fix_encoding(line, config)
+                if fixed != line and any("가" <= char <= "힣" for char in fixed):
+                    # In a line of both, ftfy leaves a syllable that stands alone: "1998ë…„".
+                    fixed = _UTF8_SYLLABLE.sub(_syllable, fixed)
+                line = fixed
+            if utf8_in_cp949.search(line):
+                line = _NOT_ASCII_RUN.sub(_from_utf8_in_cp949, line)
+            return str(fix_c1_controls(line))
 
         def mend(text: str) -> str:
-            lines = text.split("\n")
-            return "\n".join(mend_line(line) if flagged_line.search(line) else line for line in lines)
+            return "\n".join(map(mended, text.split("\n")))
 
         def work(texts: pl.Series) -> Outcome:
-            mended = change_flagged(texts, texts.str.contains(flag), mend)
-            return Outcome.changing(_without_controls(mended) if self.control_characters == "remove" else mended)
+            texts = change_flagged(texts, texts.str.contains(flag), mend)
+            return Outcome.changing(_without_controls(texts) if self.control_characters == "remove" else texts)
 
         return work
-
-
-def _line_mender() -> Callable[[str], str]:
-    """What mends a line in which something was flagged."""
-    try:
-        from ftfy import TextFixerConfig, fix_encoding
-        from ftfy.fixes import fix_c1_controls
-    except ImportError as error:
-        raise VocaboptError(
-            f"[repair] needs ftfy ({error}). {how_to_install('prepare')} Or leave the step out: --steps."
-        ) from error
-    config = TextFixerConfig()  # fix_encoding reads of it only what concerns encodings
-    utf8, cp949, utf8_in_cp949 = re.compile(_UTF8), re.compile(_CP949), re.compile(_utf8_in_cp949())
-
-    def mend(line: str) -> str:
-        # CP949 comes first: ftfy takes pairs of its bytes for Greek and Cyrillic.
-        if cp949.search(line):
-            line = _BYTE_RUN.sub(_from_cp949, line)
-        if utf8.search(_AMBIGUOUS.sub(" ", line)):
-            fixed = fix_encoding(line, config)
-            if fixed != line and any("가" <= char <= "힣" for char in fixed):
-                # In a line of both, ftfy leaves a syllable that stands alone: "1998ë…„".
-                fixed = _UTF8_SYLLABLE.sub(_syllable, fixed)
-            line = fixed
-        if utf8_in_cp949.search(line):
-            line = _NOT_ASCII_RUN.sub(_from_utf8_in_cp949, line)
-        return str(fix_c1_controls(line))
-
-    return mend
 
 
 #: What a text must hold for NFC to change it: a combining mark, which may compose or stand out of order; a Jamo that

@@ -20,20 +20,6 @@ from vocabopt.text.documents import bytes_of_texts, content_hashes
 _STEPS = 1 << 16  # from here on log(2 + n) - log(1 + n) is taken as constant: it is below 1/65,536
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """What was chosen of N documents.
-
-    kept: bool [N]. densities: float64 [N], coverage added per byte (see coverage_kernel.choose). chosen, at_random: the
-    coverage of these documents, and of as many bytes in a random order.
-    """
-
-    kept: NDArray[np.bool_]
-    densities: NDArray[np.float64]
-    chosen: float
-    at_random: float
-
-
 def sampled_ngrams(texts: pl.Series, n_chars: int, share: float) -> tuple[NDArray[np.uint32], Ints]:
     """Distinct character n-grams of each text, hashed; of all n-grams the same `share`, whatever text they are in.
 
@@ -49,10 +35,14 @@ def sampled_ngrams(texts: pl.Series, n_chars: int, share: float) -> tuple[NDArra
 
 def choose_for_coverage(
     sketches: Sketches, n_bytes: Ints, content: NDArray[np.uint64], budget: int, table_bits: int
-) -> Coverage:
-    """Which documents to keep in a budget of bytes, and the coverage reached.
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], list[float]]:
+    """Which documents to keep in a budget of bytes, by the coverage that they add.
 
     sketches: with `features` and `ends` as `sampled_ngrams` gives them. content: uint64 [N] hashes, which settle ties.
+
+    Returns:
+        kept, bool [N]; densities, float64 [N], coverage added per byte (see coverage_kernel.choose); the coverage of
+        what is kept, and of as many bytes in a random order.
 
     At least 1 - 1/sqrt(e) - 0.05 of the most coverage possible (Lin & Bilmes 2010), 1 - 1/e - 0.05 where documents
     are equally long. Memory: 4 bytes a feature, which the system may leave on disk, 4 for each of 2^table_bits counts,
@@ -71,9 +61,7 @@ def choose_for_coverage(
     best = order[np.argmax(n_features)] if len(order) else 0
     if len(order) and np.log(2) * n_features.max() > chosen:
         kept[:] = np.arange(len(kept)) == best
-        budget_left = budget - int(n_bytes[best])
-    else:
-        budget_left = budget - int(n_bytes[kept].sum())
+    budget_left = budget - int(n_bytes[kept].sum())
     # What adds nothing to the sampled features still fills the budget.
     kernel.fill(order[np.argsort(-densities[order], kind="stable")], n_bytes, budget_left, kept)
     random = np.zeros(len(n_bytes), np.bool_)
@@ -82,7 +70,7 @@ def choose_for_coverage(
     for which in (kept, random):
         counts[:] = 0
         reached.append(float(kernel.coverage(features, starts, which, counts)))
-    return Coverage(kept, densities, *reached)
+    return kept, densities, reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +145,8 @@ class Select(ByModel, CorpusStep):
         budget = parse_bytes(self.budget, "budget") if self.budget is not None else int((self.share or 0) * n_before)
         facts: dict[str, Any] = {"n_bytes_before": n_before, "budget_bytes": budget}
         if self.by == "diversity":
-            found = choose_for_coverage(sketches, n_bytes, content, budget, self.table_bits)
-            kept, score = found.kept, found.densities
-            facts |= {"coverage": found.chosen, "coverage_random": found.at_random}
+            kept, score, reached = choose_for_coverage(sketches, n_bytes, content, budget, self.table_bits)
+            facts |= {"coverage": reached[0], "coverage_random": reached[1]}
         else:
             score = content / 2.0**64  # a random number from 0 to 1
             if self.by == "length":
