@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from vocabopt.records import Choice as ChoiceRecord
-    from vocabopt.records import SweepRecord, json_of
+    from vocabopt.records import SweepRecord
     from vocabopt.verification.report import Report
 
 PathArgument: TypeAlias = str | PathLike[str]
@@ -412,6 +412,7 @@ def analyze(
     from vocabopt.analysis.page import write_analysis
     from vocabopt.analysis.run import analyze as measure
     from vocabopt.options import AnalyzeOptions
+    from vocabopt.records import json_of
 
     named = tuple(str(tokenizer) for tokenizer in tokenizers)
     folder = None if out is None else Path(out)
@@ -448,6 +449,7 @@ def prepare(
     from vocabopt.preparation import DEFAULT_STEPS
     from vocabopt.preparation.options import PrepareOptions, chain, read_config
     from vocabopt.preparation.run import run_prepare
+    from vocabopt.records import json_of
 
     if steps is not None and config is not None:
         raise OptionError(f"steps {steps!r} and config {config}: both name the steps. Give one of them.")
