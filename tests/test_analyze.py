@@ -13,14 +13,18 @@ import pytest
 import regex
 import sentencepiece
 from helpers import CORPUS, lines_of, toy_sentencepiece, train_sentencepiece
+from msgspec import convert
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from vocabopt.analysis.measure import gini, parity, renyi_efficiency
+from vocabopt.analysis.record import AnalyzeRecord
 from vocabopt.analysis.run import analyze
 from vocabopt.analysis.subjects import Subject, load_subjects
+from vocabopt.analysis.tables import warnings
 from vocabopt.analysis.words import common_syllables, find_morphemes, load_analyser, meet, modern_syllables
 from vocabopt.console import Console
 from vocabopt.options import AnalyzeOptions
+from vocabopt.records import json_of
 
 #: Lines that are hard for one family or another: runs of spaces, tabs, emoji, rare syllables, NFD, special strings.
 HARD = [
@@ -38,7 +42,7 @@ HARD = [
 def run(tokenizers: Sequence[object], texts: dict[str, object], **options: Any) -> dict[str, Any]:
     named = {name: str(path) for name, path in texts.items()}
     given = AnalyzeOptions(tokenizers=tuple(map(str, tokenizers)), texts=named, **options)
-    return analyze(given, Console(quiet=True))
+    return json_of(analyze(given, Console(quiet=True)))
 
 
 def subject(path: object) -> Subject:
@@ -318,7 +322,7 @@ def test_a_sentencepiece_unigram_is_counted_by_sentencepiece(unigram: Path, hard
     assert counts["n_unknown_tokens"] == sum(row.count(processor.unk_id()) for row in rows) > 0
     assert counts["n_byte_tokens"] is None  # it has no byte pieces: not defined, and not 0
     assert counts["share_byte_tokens"] is None
-    assert any("t5-like cannot spell all text" in note for note in record["notes"])
+    assert any("t5-like cannot spell all text" in note for note in warnings(convert(record, AnalyzeRecord)))
     assert counts["n_words_whole"] + counts["n_words_continued"] < counts["n_words"]  # unknown words are neither
 
 

@@ -262,7 +262,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("0/done.json", lambda data: b"{}", r"field n_shards is missing"),
         ("0/done.json", lambda data: data[:-5], r"cannot be read"),
-        ("1/done.json", lambda data: data.replace(b"1", b"7", 1), r"00000\d\S+: (not found|cannot be)"),
+        ("1/done.json", lambda data: data.replace(b'shards": 1', b'shards": 7'), r"00000\d\S+: (not found|cannot be)"),
         ("files.json", lambda data: data.replace(b"n_documents", b"n_document"), r"files\.0\.n_documents is missing"),
         ("files.json", lambda data: b"[]", r"is no JSON object"),
         ("0/000000.json", lambda data: data.replace(b'"rank"', b'"rang"', 1), r"field counts\.0\.\S+\.rank is missing"),

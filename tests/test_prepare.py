@@ -328,7 +328,7 @@ def test_languages_are_prepared_one_at_a_time(tmp_path: Path) -> None:
         ('steps = ["exact", "exact"]', "exact is named twice"),
         ('steps = "exact"', "steps: write a list of names"),
         ("[near]\nmin_jacard = 0.8", r"\[near\] min_jacard: no such option. Did you mean min_jaccard"),
-        ('[near]\nmin_jaccard = "high"', r"\[near\] min_jaccard = 'high': must be a number"),
+        ('[near]\nmin_jaccard = "high"', r"\[near\] min_jaccard 'high': must be a number"),
         ("[near]\nmin_jaccard = 2.0", r"\[near\] min_jaccard 2.0: must be above 0 and at most 1"),
         ('steps = ["exact"]\n[near]\nrows = 3', r"\[near\]: is not among the steps"),
         ("[neer]\nrows = 3", r"\[neer\]: no step of that name. Did you mean near"),

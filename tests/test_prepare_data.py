@@ -53,4 +53,4 @@ def test_the_default_chain_takes_little_of_clean_paragraphs(data: Path, tmp_path
         paths=(str(tmp_path / "in.txt"),), out=tmp_path / "out", steps=chain(DEFAULT_STEPS, place=""), base=None
     )
     record = run_prepare(options, Console(quiet=True))
-    assert record["steps"][-1]["n_bytes_out"] >= 0.95 * record["steps"][0]["n_bytes_in"]
+    assert record.steps[-1].n_bytes_out >= 0.95 * record.steps[0].n_bytes_in

@@ -142,7 +142,7 @@ def test_keep_leaves_control_characters() -> None:
 
 
 def test_another_value_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"^\[repair\] control_characters drop: must be one of remove, keep\.$"):
+    with pytest.raises(OptionError, match=r"^\[repair\] control_characters 'drop': must be one of remove, keep\.$"):
         Repair(control_characters="drop")
 
 

@@ -66,7 +66,7 @@ def test_a_share_just_below_the_limit_is_not_shown_as_the_limit() -> None:
         ("auto", r"^\[script\] script auto: a document alone does not tell\. Give names such as Hangul"),
         ("none", r"^\[script\] script none: "),
         ("", r"^\[script\] script : '' is not a Unicode script\. Give names"),
-        (3, r"^\[script\] script 3: must be text\."),
+        (3, r"^\[script\] script 3: must be text in quotes\."),
     ],
 )
 def test_what_is_no_script_is_refused(script: str, message: str) -> None:

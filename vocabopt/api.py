@@ -411,17 +411,18 @@ def analyze(
     from vocabopt.analysis.page import write_analysis
     from vocabopt.analysis.run import analyze as measure
     from vocabopt.options import AnalyzeOptions
+    from vocabopt.records import json_of
 
     named = tuple(str(tokenizer) for tokenizer in tokenizers)
     folder = None if out is None else Path(out)
     made = options_of(AnalyzeOptions, options, tokenizers=named, texts=_texts(text), out=folder)
     if folder is None:
-        return Analysis(measure(made, console_of(progress)))
+        return Analysis(json_of(measure(made, console_of(progress))))
     with folder_lock(folder, "vocabopt.analyze"):
         check_own_folder(folder, "analyze.json")
         record = measure(made, console_of(progress))
         write_analysis(folder, record)
-    return Analysis(record)
+    return Analysis(json_of(record))
 
 
 def prepare(
@@ -447,6 +448,7 @@ def prepare(
     from vocabopt.preparation import DEFAULT_STEPS
     from vocabopt.preparation.options import PrepareOptions, chain, read_config
     from vocabopt.preparation.run import run_prepare
+    from vocabopt.records import json_of
 
     if steps is not None and config is not None:
         raise OptionError(f"steps {steps!r} and config {config}: both name the steps. Give one of them.")
@@ -455,7 +457,7 @@ def prepare(
     texts = tuple(str(path) for path in paths)
     made = options_of(PrepareOptions, options, paths=texts, out=Path(out), steps=chosen)
     with folder_lock(made.out, "vocabopt.prepare"):
-        return Prepared(made.out, run_prepare(made, console_of(progress)))
+        return Prepared(made.out, json_of(run_prepare(made, console_of(progress))))
 
 
 # --- From arguments to options ---------------------------------------------------------------------------------------

@@ -2,19 +2,18 @@
 
 A base that can be grown is counted in unique chunks, each encoded once (documents.py says why that is exact); every
 other tokenizer encodes each document whole. That the chunks give what whole documents give is proved on some of the
-text, as in a sweep (document_proof.py). Both end in `_Tally.add`.
+text, as in a sweep (document_proof.py). Both end in `Tally.add`.
 
 The numbers that are more than a quotient (Renyi efficiency, Gini, parity) are None where they are not defined.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vocabopt.analysis.record import SetNumbers, TokenizerNumbers
 from vocabopt.analysis.subjects import Spans, Subject
 from vocabopt.analysis.vocabulary import Vocabulary
 from vocabopt.analysis.words import tokens_of_words, words_of
@@ -33,42 +32,13 @@ Ints = NDArray[np.int64]
 _BATCH_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetCounts:
-    """What a tokenizer makes of a text set.
-
-    token_counts: int64 by id, strings of added tokens in the text left out; n_added_tokens counts those. n_words: words
-    as the tokenizer meets them, after its normaliser and apart from added tokens. n_eojeol_tokens: tokens of eojeols.
-    """
-
-    token_counts: Ints
-    n_added_tokens: int
-    n_words: int
-    n_words_whole: int
-    n_words_continued: int
-    n_eojeols: int
-    n_eojeol_tokens: int
-
-    @property
-    def n_tokens(self) -> int:
-        return int(self.token_counts.sum()) + self.n_added_tokens
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A tokenizer on every text set, by the set's name. encoder: the library that encoded."""
-
-    sets: dict[str, SetCounts]
-    encoder: str
-
-
 def measure(
     subject: Subject,
     text_sets: tuple[TextSet, ...],
     options: ReadOptions,
     advance: Callable[[int], None],
     tell: Callable[[str], None],
-) -> Measured:
+) -> "Tally":
     """Encode all text.
 
     Args:
@@ -80,41 +50,55 @@ def measure(
         CorpusError: a document cannot be read.
         PromiseError: a document has other tokens when it is encoded whole than its chunks have.
     """
-    names = [text_set.name for text_set in text_sets]
-    tally = _Tally(names, subject.vocabulary)
+    tally = Tally([text_set.name for text_set in text_sets], subject.vocabulary)
     blocks = documents_of_sets(text_sets, options)
     if subject.base is not None:
-        encoder = _count_chunks(subject.base, blocks, tally, advance, tell)
-    else:
-        encoder = _encode_documents(subject, blocks, tally, advance)
-    return Measured(sets=tally.counts(), encoder=encoder)
+        _count_chunks(subject.base, blocks, tally, advance, tell)
+        return tally
+    for block in blocks:
+        is_own = np.array([name == block.text_set for name in tally.names], np.int64)
+        first = 0
+        while first < len(block.ends):
+            limit = int(block.starts[first]) + _BATCH_BYTES
+            last = max(first + 1, int(np.searchsorted(block.ends, limit)))
+            texts = block.data[block.starts[first] : block.ends[last - 1]].decode().split("\0")
+            tally.add("\0".join(texts), subject.spans(texts), np.tile(is_own, (len(texts), 1)))
+            first = last
+        advance(block.n_stored_bytes)
+    # Strings of added tokens are counted apart, as they are where chunks are counted.
+    is_added = subject.vocabulary.is_added & ~subject.vocabulary.is_unknown
+    tally.n_added += tally.token_counts[:, is_added].sum(axis=1)
+    tally.token_counts[:, is_added] = 0
+    tally.encoder = "tokenizers" if subject.side.encodes_as_json else "sentencepiece"
+    return tally
 
 
-class _Tally:
-    """Sums over texts, each as often as it occurs in each set."""
+class Tally:
+    """What a tokenizer makes of text sets: sums over texts, each as often as it occurs in each set.
+
+    token_counts: int64 [n_sets, n_ids], strings of added tokens in the text left out; n_added: int64 [n_sets] of those.
+    word_counts: int64 [n_sets, 5] of words as the tokenizer meets them, whole ones, continued ones, eojeols, and tokens
+    of eojeols. encoder: the library that encoded.
+    """
 
     def __init__(self, names: list[str], vocabulary: Vocabulary) -> None:
-        self.names, self.vocabulary = names, vocabulary
+        self.names, self.vocabulary, self.encoder = names, vocabulary, ""
         self.token_counts = np.zeros((len(names), len(vocabulary.is_plain)), np.int64)
         self.n_added = np.zeros(len(names), np.int64)
-        # Words, whole ones, continued ones, eojeols, tokens of eojeols.
         self.word_counts = np.zeros((len(names), 5), np.int64)
+
+    def n_tokens(self, index: int) -> int:
+        return int(self.token_counts[index].sum() + self.n_added[index])
 
     def add(self, joined: str, spans: Spans, weights: Ints) -> None:
         """Add texts joined by NUL; weights: int64 [n_texts, n_sets]."""
         words = words_of(joined, in_bytes=spans.in_bytes)
         first, n_tokens = tokens_of_words(words, spans)
         n_unknown = np.concatenate([[0], np.cumsum(self.vocabulary.is_unknown[spans.ids])])
-        is_known = (
-            n_unknown[np.minimum(first + n_tokens, len(spans.ids))] == n_unknown[np.minimum(first, len(spans.ids))]
-        )
-        of_word = (
-            np.ones(words.n_words),
-            (n_tokens == 1) & is_known,
-            (n_tokens > 1) & is_known,
-            words.is_eojeol,
-            words.is_eojeol * n_tokens,
-        )
+        before, after = (n_unknown[np.minimum(at, len(spans.ids))] for at in (first, first + n_tokens))
+        is_known = before == after
+        is_whole, is_continued = (n_tokens == 1) & is_known, (n_tokens > 1) & is_known
+        of_word = (np.ones(words.n_words), is_whole, is_continued, words.is_eojeol, words.is_eojeol * n_tokens)
         # Exact: the sums stay far below 2^53.
         per_text = np.stack([np.bincount(words.text_of_word, values, minlength=words.n_texts) for values in of_word])
         self.word_counts += (per_text @ weights).T.astype(np.int64)
@@ -123,29 +107,14 @@ class _Tally:
             counted = np.bincount(spans.ids, weights[text_of_token, index], minlength=self.token_counts.shape[1])
             self.token_counts[index] += counted.astype(np.int64)
 
-    def counts(self) -> dict[str, SetCounts]:
-        return {name: self._counts_of(index) for index, name in enumerate(self.names)}
-
-    def _counts_of(self, index: int) -> SetCounts:
-        n_words, n_whole, n_continued, n_eojeols, n_eojeol_tokens = (int(n) for n in self.word_counts[index])
-        return SetCounts(
-            token_counts=self.token_counts[index],
-            n_added_tokens=int(self.n_added[index]),
-            n_words=n_words,
-            n_words_whole=n_whole,
-            n_words_continued=n_continued,
-            n_eojeols=n_eojeols,
-            n_eojeol_tokens=n_eojeol_tokens,
-        )
-
 
 def _count_chunks(
     base: Tokenizer,
     blocks: Iterator[Documents],
-    tally: _Tally,
+    tally: Tally,
     advance: Callable[[int], None],
     tell: Callable[[str], None],
-) -> str:
+) -> None:
     stats = {name: SetStats(role="eval") for name in tally.names}
     sample = ProofSample(0)
     counts = count_chunks(blocks, stats, base, heldout_share=0.0, seed=0, advance=advance, proof_sample=sample)
@@ -163,45 +132,14 @@ def _count_chunks(
         if normalizer is not None and not text.isascii():
             chunks = text.split("\0")
             text = "\0".join(chunk if chunk.isascii() else normalizer.normalize_str(chunk) for chunk in chunks)
-        tally.add(text, _byte_spans(ids, ends, tally.vocabulary.n_bytes, text), weights[first : first + len(ends)])
+        # The bytes of the tokens, put together, are the text.
+        n_tokens, lengths = np.diff(ends, prepend=0), tally.vocabulary.n_bytes[ids]
+        places = np.cumsum(lengths) + np.repeat(np.arange(len(ends)), n_tokens)
+        assert not len(ids) or places[-1] == len(text.encode()), "tokens that do not add up to their text"
+        spans = Spans(ids=ids, starts=places - lengths, ends=places, n_tokens=n_tokens, in_bytes=True)
+        tally.add(text, spans, weights[first : first + len(ends)])
         first += len(ends)
-    return encoder.name
-
-
-def _byte_spans(ids: Ints, chunk_ends: Ints, n_bytes: Ints, text: str) -> Spans:
-    """Places of tokens whose bytes, put together, are the text."""
-    n_tokens = np.diff(chunk_ends, prepend=0)
-    lengths = n_bytes[ids]
-    ends = np.cumsum(lengths) + np.repeat(np.arange(len(n_tokens)), n_tokens)
-    assert not len(ends) or ends[-1] == len(text.encode()), "tokens that do not add up to their text"
-    return Spans(ids=ids, starts=ends - lengths, ends=ends, n_tokens=n_tokens, in_bytes=True)
-
-
-def _encode_documents(
-    subject: Subject, blocks: Iterator[Documents], tally: _Tally, advance: Callable[[int], None]
-) -> str:
-    is_added = subject.vocabulary.is_added & ~subject.vocabulary.is_unknown
-    for block in blocks:
-        index = tally.names.index(block.text_set)
-        for texts in _batches_of(block):
-            spans = subject.spans(texts)
-            weights = np.zeros((len(texts), len(tally.names)), np.int64)
-            weights[:, index] = 1
-            tally.add("\0".join(texts), spans, weights)
-        advance(block.n_stored_bytes)
-    # Strings of added tokens are counted apart, as they are where chunks are counted.
-    tally.n_added += tally.token_counts[:, is_added].sum(axis=1)
-    tally.token_counts[:, is_added] = 0
-    return "tokenizers" if subject.side.encodes_as_json else "sentencepiece"
-
-
-def _batches_of(block: Documents) -> Iterator[list[str]]:
-    first = 0
-    while first < len(block.ends):
-        limit = int(block.starts[first]) + _BATCH_BYTES
-        last = max(first + 1, int(np.searchsorted(block.ends, limit)))
-        yield block.data[block.starts[first] : block.ends[last - 1]].decode().split("\0")
-        first = last
+    tally.encoder = encoder.name
 
 
 #: The order of the Renyi entropy that follows translation quality best in arXiv 2306.16842.
@@ -210,7 +148,7 @@ RENYI_ALPHA = 2.5
 MAX_UNKNOWN_SHARE = 0.01
 
 
-def renyi_efficiency(token_counts: NDArray[np.int64], n_vocabulary: int, alpha: float = RENYI_ALPHA) -> float | None:
+def renyi_efficiency(token_counts: Ints, n_vocabulary: int, alpha: float = RENYI_ALPHA) -> float | None:
     """Renyi efficiency of a distribution of tokens (Zouhar et al., arXiv 2306.16842):
 
         H_alpha(p) / log |V|,   H_alpha(p) = log(sum of p^alpha) / (1 - alpha),   p = token counts / their sum
@@ -257,7 +195,7 @@ def parity(n_tokens: int, n_tokens_aligned: int | None) -> float | None:
     return n_tokens / n_tokens_aligned if n_tokens and n_tokens_aligned else None
 
 
-def use_of(vocabulary: Vocabulary, token_counts: NDArray[np.int64], rare: int) -> tuple[int | None, int | None]:
+def use_of(vocabulary: Vocabulary, token_counts: Ints, rare: int) -> tuple[int | None, int | None]:
     """Plain tokens of the vocabulary that never occur, and those that do, but fewer than `rare` times.
 
     None where there is no text.
@@ -268,16 +206,16 @@ def use_of(vocabulary: Vocabulary, token_counts: NDArray[np.int64], rare: int) -
     return int((counts == 0).sum()), int(((counts > 0) & (counts < rare)).sum())
 
 
-def loses_text(counts: Mapping[str, Any]) -> bool:
+def loses_text(counts: SetNumbers) -> bool:
     """Whether so much of a set became the unknown token that its number of tokens compares with no other's."""
-    return (counts["share_unknown_tokens"] or 0.0) > MAX_UNKNOWN_SHARE
+    return (counts.share_unknown_tokens or 0.0) > MAX_UNKNOWN_SHARE
 
 
-def best(tokenizers: Sequence[Mapping[str, Any]], text_set: str, key: str, *, is_smallest: bool) -> float | None:
-    """The best value of a number that analyze.json has for each set, of the tokenizers that lose no text; None where
-    fewer than two tokenizers have one."""
-    counts = [tokenizer["sets"][text_set] for tokenizer in tokenizers]
-    values = [given[key] for given in counts if given[key] is not None and not loses_text(given)]
+def best(tokenizers: Sequence[TokenizerNumbers], text_set: str, key: str, *, is_smallest: bool) -> float | None:
+    """The best value of a number of each set, of the tokenizers that lose no text; None where fewer than two tokenizers
+    have one."""
+    counts = [tokenizer.sets[text_set] for tokenizer in tokenizers]
+    values = [getattr(given, key) for given in counts if getattr(given, key) is not None and not loses_text(given)]
     if len(values) < 2:
         return None
     return float(min(values) if is_smallest else max(values))

@@ -1,36 +1,33 @@
 """The files of an analysis: analyze.json, one self-contained page, and its figures for papers."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
-from vocabopt import __version__
 from vocabopt.analysis.measure import best
-from vocabopt.folder import write_bytes_atomic, write_json_atomic
+from vocabopt.analysis.record import AnalyzeRecord
+from vocabopt.analysis.tables import warnings
+from vocabopt.folder import write_bytes_atomic
+from vocabopt.records import write_record
 from vocabopt.report.draw import (
     COLOURS,
-    DARK,
     LINE_HEIGHT,
     POINT,
     WIDTH,
     Drawing,
     Picture,
     bare,
-    colour_rules,
-    colour_variables,
     house_style,
+    moved,
     render,
-)
-from vocabopt.report.page import environment, policy
+)  # fmt: skip
+from vocabopt.report.page import environment
 from vocabopt.report.text import fixed, plain
 from vocabopt.text.utf8 import encoded_for_display
 
@@ -42,36 +39,56 @@ _COLUMNS = 3  # of the legend
 _NAME_CHARS, _LEGEND_CHARS = 11, 16
 _COLOUR_NAMES = tuple(f"s{number}" for number in range(6))
 # Told apart without colour as well. A square of the circle's area, standing on its side and on its corner.
-_SQUARE = Outline([(-0.89, -0.89), (0.89, -0.89), (0.89, 0.89), (-0.89, 0.89), (-0.89, -0.89)], closed=True)
-_TRIANGLE = Outline([(-1.1, -0.8), (1.1, -0.8), (0, 1.15), (-1.1, -0.8)], closed=True)
 _SHAPES = (
     Outline.unit_circle(),
-    _SQUARE,
-    Outline(_TRIANGLE.vertices, closed=True),
+    Outline([(-0.89, -0.89), (0.89, -0.89), (0.89, 0.89), (-0.89, 0.89), (-0.89, -0.89)], closed=True),
+    Outline([(-1.1, -0.8), (1.1, -0.8), (0, 1.15), (-1.1, -0.8)], closed=True),
     Outline([(0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0), (0, -1.25)], closed=True),
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Chart:
-    """A figure to draw. key: of the record's sets. is_log: the axis is logarithmic, else it begins at 0."""
-
-    name: str
-    key: str
-    title: str
-    is_log: bool
-
-
+#: Of each figure: its name, the number of each set, its title; is the axis logarithmic, or does it begin at 0?
 _CHARTS = (
-    _Chart(name="fertility", key="tokens_per_word", title="tokens per word (logarithmic)", is_log=True),
-    _Chart(name="bytes-per-token", key="bytes_per_token", title="bytes per token", is_log=False),
+    ("fertility", "tokens_per_word", "tokens per word (logarithmic)", True),
+    ("bytes-per-token", "bytes_per_token", "bytes per token", False),
 )
 
 
-def draw_all(record: Mapping[str, Any]) -> list[Picture]:
-    """Every figure there is data for, in the page's order."""
+def write_analysis(out: Path, record: AnalyzeRecord) -> Path:
+    """Write DIR/analyze.json, DIR/analyze.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunDirectoryError: a file cannot be written.
+    """
     with house_style():
-        return [picture for chart in _CHARTS if (picture := _draw(chart, record)) is not None]
+        pictures = [picture for chart in _CHARTS if (picture := _draw(record, *chart)) is not None]
+    write_record(out / "analyze.json", record)
+    for picture in pictures:
+        write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)
+        write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
+    names = [*record.sets, *(tokenizer.name for tokenizer in record.tokenizers)]
+    page = (
+        environment(Path(__file__).parent)
+        .get_template("analyze.html")
+        .render(
+            best=best,
+            record=record,
+            notes=warnings(record),
+            sets=record.sets,
+            tokenizers=record.tokenizers,
+            marks=[(colour_of(number), shape_of(number)) for number in range(len(record.tokenizers))],
+            totals=[sum(counts.n_tokens for counts in given.sets.values()) for given in record.tokenizers],
+            is_korean=record.is_korean,
+            has_numbers=not all(map(_has_font, names)),
+            # Trusted markup: figures whose every text matplotlib has escaped.
+            figures={picture.name: Markup(picture.inline) for picture in pictures},
+        )
+    )
+    write_bytes_atomic(out / "analyze.html", encoded_for_display(page))
+    return out / "analyze.html"
 
 
 def shape_of(number: int) -> int:
@@ -84,81 +101,72 @@ def colour_of(number: int) -> str:
     return _COLOUR_NAMES[number % len(_COLOUR_NAMES)]
 
 
-def _draw(chart: _Chart, record: Mapping[str, Any]) -> Picture | None:
-    names, tokenizers = list(record["sets"]), record["tokenizers"]
-    rows = [[tokenizer["sets"][name][chart.key] for tokenizer in tokenizers] for name in names]
+def _draw(record: AnalyzeRecord, name: str, key: str, title: str, is_log: bool) -> Picture | None:
+    """A row per text set, a mark per tokenizer; None where no set has the number."""
+    names, tokenizers = list(record.sets), record.tokenizers
+    rows = [[getattr(tokenizer.sets[name], key) for tokenizer in tokenizers] for name in names]
     values = [value for row in rows for value in row if value]
     if not values:
         return None
-    figure, ax = _frame(len(names), [tokenizer["name"] for tokenizer in tokenizers])
-    ticks = _log_ticks(min(values), max(values)) if chart.is_log else _even_ticks(max(values))
-    to_place = math.log10 if chart.is_log else float
-    ax.set_xlim(to_place(ticks[0]), to_place(ticks[-1]))
-    ax.set_xticks([to_place(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
-    ax.text(
-        1,
-        0,
-        chart.title,
-        transform=ax.transAxes + ScaledTranslation(0, -29 * POINT, figure.dpi_scale_trans),
-        ha="right",
-    )
-    for tick in ticks:
-        ax.plot(
-            [to_place(tick)] * 2,
-            [-0.5, len(names) - 0.5],
-            color=COLOURS["rule"],
-            linewidth=0.6,
-            clip_on=False,
-            zorder=0,
-        )
-    for row, values_of_set in enumerate(rows):
-        placed = [(number, to_place(value)) for number, value in enumerate(values_of_set) if value]
-        if not placed:
-            continue
-        ends = [min(x for _, x in placed), max(x for _, x in placed)]
-        ax.plot(ends, [row, row], color=COLOURS["window"], linewidth=1.0, alpha=0.7, clip_on=False, zorder=1)
-        for number, x in placed:
-            _mark(figure, number, ScaledTranslation(x, row, ax.transData))  # type: ignore[arg-type]
-    _name_rows(figure, ax, names)
-    return render(chart.name, Drawing(figure=figure, label=_described(chart, names, tokenizers)))
-
-
-def _frame(n_rows: int, names: Sequence[str]) -> tuple[Figure, Axes]:
-    legend = LINE_HEIGHT * -(-len(names) // _COLUMNS) + 6
-    total = (legend + _ABOVE + _ROW * n_rows + _BELOW) * POINT
+    # 1. The axes below a legend of three columns.
+    legend = LINE_HEIGHT * -(-len(tokenizers) // _COLUMNS) + 6
+    total = (legend + _ABOVE + _ROW * len(names) + _BELOW) * POINT
     figure = Figure(figsize=(WIDTH, total))
-    ax = figure.add_axes((_LEFT, _BELOW * POINT / total, 1 - _LEFT - 0.03, _ROW * n_rows * POINT / total))
+    bottom, height = _BELOW * POINT / total, _ROW * POINT / total  # of the axes; of a row
+    ax = figure.add_axes((_LEFT, bottom, 1 - _LEFT - 0.03, height * len(names)))
     bare(ax)
-    ax.set_ylim(n_rows - 0.5, -0.5)
-    ax.set_yticks([])
-    for number, name in enumerate(names):
+    for number, tokenizer in enumerate(tokenizers):
         row, column = divmod(number, _COLUMNS)
         x, y = 0.015 + column / _COLUMNS, 1 - (9 + LINE_HEIGHT * row) * POINT / total
         _mark(figure, number, ScaledTranslation(x * WIDTH, y * total, figure.dpi_scale_trans))
-        figure.text(x + 0.02, y - 3 * POINT / total, _label(name, number, _LEGEND_CHARS))
-    return figure, ax
+        figure.text(x + 0.02, y - 3 * POINT / total, _label(tokenizer.name, number, _LEGEND_CHARS))
+    # 2. The scale.
+    ticks = _log_ticks(min(values), max(values)) if is_log else _even_ticks(max(values))
+    to_place = math.log10 if is_log else float
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_yticks([])
+    ax.set_xlim(to_place(ticks[0]), to_place(ticks[-1]))
+    ax.set_xticks([to_place(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
+    ax.text(1, 0, title, transform=moved(ax, ax.transAxes, 0, -29), ha="right")
+    rule: dict[str, Any] = {"color": COLOURS["rule"], "linewidth": 0.6, "clip_on": False, "zorder": 0}
+    for tick in ticks:
+        ax.plot([to_place(tick)] * 2, [-0.5, len(names) - 0.5], **rule)
+    # 3. The rows.
+    span: dict[str, Any] = {"color": COLOURS["window"], "linewidth": 1.0, "alpha": 0.7, "clip_on": False, "zorder": 1}
+    for row, of_set in enumerate(rows):
+        placed = [(number, to_place(value)) for number, value in enumerate(of_set) if value]
+        if placed:
+            ax.plot([min(x for _, x in placed), max(x for _, x in placed)], [row, row], **span)
+        for number, x in placed:
+            _mark(figure, number, ScaledTranslation(x, row, ax.transData))  # type: ignore[arg-type]
+    for row, name_of_set in enumerate(names):
+        y = bottom + (len(names) - row - 0.5) * height - 3 * POINT / total
+        figure.text(0.008, y, _label(name_of_set, row, _NAME_CHARS))
+    # 4. What a screen reader says: the extremes; a table holds the rest.
+    said = []
+    for tokenizer, of_tokenizer in zip(tokenizers, zip(*rows, strict=True), strict=True):
+        found = [(value, plain(row_name, 40)) for value, row_name in zip(of_tokenizer, names, strict=True) if value]
+        if found:
+            (low, low_name), (high, high_name) = min(found), max(found)
+            said.append(f"{plain(tokenizer.name, 40)} from {fixed(low)} ({low_name}) to {fixed(high)} ({high_name})")
+    label = f"Dot plot of {title}, a row per text set: {'; '.join(said)}. A table follows."
+    return render(name, Drawing(figure=figure, label=label))
 
 
 def _mark(figure: Figure, number: int, place: Any) -> None:
     """A mark of about 6 points, drawn as a plain path."""
-    shape = _SHAPES[shape_of(number)]
     transform = Affine2D().scale(3.1 * POINT) + figure.dpi_scale_trans + place
-    figure.add_artist(
-        PathPatch(shape, transform=transform, color=COLOURS[colour_of(number)], linewidth=0, clip_on=False, zorder=3)
-    )
+    style: dict[str, Any] = {"color": COLOURS[colour_of(number)], "linewidth": 0, "clip_on": False, "zorder": 3}
+    figure.add_artist(PathPatch(_SHAPES[shape_of(number)], transform=transform, **style))
 
 
-def _name_rows(figure: Figure, ax: Axes, names: Sequence[str]) -> None:
-    to_page = ax.get_position()
-    height = (to_page.y1 - to_page.y0) / len(names)
-    for row, name in enumerate(names):
-        y = to_page.y1 - (row + 0.5) * height - 3 * POINT / figure.get_figheight()
-        figure.text(0.008, y, _label(name, row, _NAME_CHARS))
+def _has_font(name: str) -> bool:
+    return name.isascii() and name.isprintable()
 
 
 def _label(name: str, number: int, limit: int) -> str:
     """A name where the font surely has it, cut where it is long; else its number in the tables."""
-    if not (name.isascii() and name.isprintable()):
+    if not _has_font(name):
         return f"no. {number + 1}"
     return name if len(name) <= limit else name[: limit - 2] + ".."
 
@@ -176,75 +184,3 @@ def _even_ticks(highest: float) -> list[float]:
     """0 and at most six more, up to the first that is not below the highest value."""
     step = next(step for step in (d * 10.0**p for p in range(-6, 9) for d in (1, 2, 5)) if highest / step <= 6)
     return [step * number for number in range(math.ceil(highest / step) + 1)]
-
-
-def _described(chart: _Chart, names: Sequence[str], tokenizers: Sequence[Mapping[str, Any]]) -> str:
-    """What a screen reader says: the extremes; a table holds the rest."""
-    said = []
-    for tokenizer in tokenizers:
-        found = [(tokenizer["sets"][name][chart.key], name) for name in names if tokenizer["sets"][name][chart.key]]
-        if found:
-            (low, low_name), (high, high_name) = min(found), max(found)
-            said.append(
-                f"{plain(tokenizer['name'], 40)} from {fixed(low)} ({plain(low_name, 40)}) "
-                f"to {fixed(high)} ({plain(high_name, 40)})"
-            )
-    return f"Dot plot of {chart.title}, a row per text set: {'; '.join(said)}. A table follows."
-
-
-def write_analysis(out: Path, record: Mapping[str, Any]) -> Path:
-    """Write DIR/analyze.json, DIR/analyze.html and DIR/figures/*.svg, *.png; equal input gives equal bytes.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        RunDirectoryError: a file cannot be written.
-    """
-    pictures = draw_all(record)
-    write_json_atomic(out / "analyze.json", record)
-    for picture in pictures:
-        write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)
-        write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
-    page = out / "analyze.html"
-    # Trusted markup: figures whose every text matplotlib has escaped.
-    write_bytes_atomic(
-        page, encoded_for_display(_render(record, {picture.name: Markup(picture.inline) for picture in pictures}))
-    )
-    return page
-
-
-def _render(record: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
-    folder = Path(__file__).parent
-    style = (
-        f":root {{ {colour_variables(COLOURS)} }}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {colour_variables(DARK)} }} }}\n"
-        f"{colour_rules()}\n{(folder / 'analyze.css').read_text(encoding='utf-8')}"
-    )
-    return (
-        environment(folder)
-        .get_template("analyze.html")
-        .render(
-            best=best,
-            record=record,
-            sets=record["sets"],
-            tokenizers=record["tokenizers"],
-            marks=[(colour_of(number), shape_of(number)) for number in range(len(record["tokenizers"]))],
-            totals=[_total(tokenizer) for tokenizer in record["tokenizers"]],
-            is_korean=any(given["is_korean"] for given in record["sets"].values()),
-            has_numbers=any(not (name.isascii() and name.isprintable()) for name in _names(record)),
-            figures=figures,
-            style=Markup(style),
-            policy=policy([style], []),
-            version=__version__,
-        )
-    )
-
-
-def _total(tokenizer: Mapping[str, Any]) -> int:
-    """Tokens of all sets together."""
-    return sum(counts["n_tokens"] for counts in tokenizer["sets"].values())
-
-
-def _names(record: Mapping[str, Any]) -> list[str]:
-    return [*record["sets"], *(tokenizer["name"] for tokenizer in record["tokenizers"])]

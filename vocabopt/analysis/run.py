@@ -4,36 +4,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from rich.markup import escape
 
 from vocabopt.analysis import words
-from vocabopt.analysis.measure import (
-    RENYI_ALPHA,
-    Measured,
-    SetCounts,
-    gini,
-    loses_text,
-    measure,
-    parity,
-    renyi_efficiency,
-    use_of,
-)
+from vocabopt.analysis.measure import RENYI_ALPHA, Tally, gini, measure, parity, renyi_efficiency, use_of
+from vocabopt.analysis.record import AnalyzeRecord, Morphemes, SetNumbers, TextNumbers, TokenizerNumbers, share
 from vocabopt.analysis.subjects import Subject, load_subjects
-from vocabopt.analysis.text import SetText, read_texts, share
+from vocabopt.analysis.text import read_texts
 from vocabopt.analysis.vocabulary import near_duplicates
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
-from vocabopt.folder import FORMAT_VERSION
 from vocabopt.options import AnalyzeOptions
 from vocabopt.report.text import plain
-from vocabopt.text.corpus import TextSet, n_stored_bytes, named_set, tell_shared
+from vocabopt.text.corpus import n_stored_bytes, named_set, tell_shared
 from vocabopt.versions import versions
 
-MorphemeTexts = Mapping[str, words.MorphemeText]
 
-
-def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
+def analyze(options: AnalyzeOptions, console: Console) -> AnalyzeRecord:
     """Measure every tokenizer on every text set.
 
     Raises:
@@ -46,51 +33,35 @@ def analyze(options: AnalyzeOptions, console: Console) -> dict[str, Any]:
     tell_shared(named)
     # Names of this module's own: those of the user may be any, "train" included, which means more elsewhere.
     text_sets = tuple(
-        replace(text_set, name=str(i), files=_of_set(text_set, str(i))) for i, text_set in enumerate(named)
+        replace(text_set, name=str(i), files=tuple(replace(file, text_set=str(i)) for file in text_set.files))
+        for i, text_set in enumerate(named)
     )
     n_bytes = n_stored_bytes(text_sets)
     with console.step("load"):
         subjects = load_subjects(options)
     with console.step("read", n_bytes, "bytes") as advance:
         found = read_texts(text_sets, read_options, n_sampled=options.morpheme_documents, advance=_adding_up(advance))
-    texts = {text_set.name: found[str(i)] for i, text_set in enumerate(named)}
+    texts = {text_set.name: text for text_set, (text, _) in zip(named, found, strict=True)}
     _check_aligned(options.parity, texts)
-    split, notes = _find_morphemes(texts, options, console)
-    records = []
+    samples = {text_set.name: sample for text_set, (text, sample) in zip(named, found, strict=True) if text.is_korean}
+    split: dict[str, words.MorphemeText] = {}
+    if samples and options.morpheme_documents:
+        with console.step("morphemes"):
+            analyser = words.load_analyser()
+            if analyser is not None:
+                split = {name: words.find_morphemes(analyser, documents) for name, documents in samples.items()}
+    tokenizers = []
     for subject in subjects:
         with console.step(f"encode {escape(plain(subject.name, 60))}", n_bytes, "bytes") as advance:
-            measured = measure(subject, text_sets, read_options, _adding_up(advance), console.note)
-        sets = {text_set.name: measured.sets[str(i)] for i, text_set in enumerate(named)}
-        records.append(_tokenizer_record(subject, measured, sets, texts, split, options))
-    return {
-        "format_version": FORMAT_VERSION,
-        "options": options.as_record(),
-        "renyi_alpha": RENYI_ALPHA,
-        "sets": {name: text.as_record() for name, text in texts.items()},
-        "tokenizers": records,
-        "notes": [*notes, *_lost(records)],
-        "versions": versions("kiwipiepy", "kiwipiepy-model"),
-    }
-
-
-def _lost(records: list[dict[str, Any]]) -> list[str]:
-    """A sentence for each tokenizer that loses text."""
-    said = []
-    for record in records:
-        lost = {name: counts for name, counts in record["sets"].items() if loses_text(counts)}
-        if lost:
-            shares = ", ".join(
-                f"{100 * counts['share_unknown_tokens']:.1f} % on {name}" for name, counts in lost.items()
-            )
-            said.append(
-                f"{record['name']} cannot spell all text. Of its tokens are unknown ones: {shares}. Such text is lost, "
-                "so few tokens there are no merit, and are never shown as the best."
-            )
-    return said
-
-
-def _of_set(text_set: TextSet, name: str) -> tuple[Any, ...]:
-    return tuple(replace(file, text_set=name) for file in text_set.files)
+            tally = measure(subject, text_sets, read_options, _adding_up(advance), console.note)
+        tokenizers.append(_tokenizer_numbers(subject, tally, texts, split, options))
+    return AnalyzeRecord(
+        options=options.as_record(),
+        renyi_alpha=RENYI_ALPHA,
+        sets=texts,
+        tokenizers=tuple(tokenizers),
+        versions=versions("kiwipiepy", "kiwipiepy-model"),
+    )
 
 
 def _adding_up(advance: Any) -> Any:
@@ -105,116 +76,98 @@ def _adding_up(advance: Any) -> Any:
     return add
 
 
-def _check_aligned(aligned: str | None, texts: Mapping[str, SetText]) -> None:
+def _check_aligned(aligned: str | None, texts: Mapping[str, TextNumbers]) -> None:
     """Every set must have as many documents as the aligned one, none of them left out."""
-    if aligned is None:
-        return
-    expected = texts[aligned]
-    for name, text in texts.items():
-        if (
-            text.n_documents != expected.n_documents
-            or text.n_blank + text.n_skipped != expected.n_blank + expected.n_skipped
-        ):
+
+    def held(name: str) -> str:
+        left_out = texts[name].n_blank + texts[name].n_skipped
+        more = f" and {left_out:,} blank or unreadable ones" if left_out else ""
+        return f"{texts[name].n_documents:,} documents{more}"
+
+    for name in texts if aligned is not None else ():
+        if held(name) != held(str(aligned)):
             raise OptionError(
-                f"--parity {aligned}: has {_held(expected)}, but {name} has {_held(text)}. Parity compares the same "
+                f"--parity {aligned}: has {held(str(aligned))}, but {name} has {held(name)}. Parity compares the same "
                 "documents in each set: give aligned text, or leave --parity out."
             )
 
 
-def _held(text: SetText) -> str:
-    left_out = text.n_blank + text.n_skipped
-    return f"{text.n_documents:,} documents" + (f" and {left_out:,} blank or unreadable ones" if left_out else "")
-
-
-def _find_morphemes(
-    texts: Mapping[str, SetText], options: AnalyzeOptions, console: Console
-) -> tuple[MorphemeTexts, list[str]]:
-    korean = {name: text for name, text in texts.items() if text.is_korean}
-    if not korean or not options.morpheme_documents:
-        return {}, []
-    with console.step("morphemes"):
-        analyser = words.load_analyser()
-        if analyser is None:
-            return {}, [words.HOW_TO_INSTALL]
-        return {name: words.find_morphemes(analyser, text.documents) for name, text in korean.items()}, []
-
-
-def _tokenizer_record(
+def _tokenizer_numbers(
     subject: Subject,
-    measured: Measured,
-    sets: Mapping[str, SetCounts],
-    texts: Mapping[str, SetText],
-    split: MorphemeTexts,
+    tally: Tally,
+    texts: Mapping[str, TextNumbers],
+    split: Mapping[str, words.MorphemeText],
     options: AnalyzeOptions,
-) -> dict[str, Any]:
-    vocabulary, side = subject.vocabulary, subject.side
-    total = np.sum([counts.token_counts for counts in sets.values()], axis=0)
-    n_unused, n_rare = use_of(vocabulary, total, options.rare)
-    costs_bytes = [counts.n_tokens / texts[name].n_bytes for name, counts in sets.items() if counts.n_tokens]
-    costs_documents = [counts.n_tokens / texts[name].n_documents for name, counts in sets.items() if counts.n_tokens]
+) -> TokenizerNumbers:
+    n_tokens = dict(zip(texts, map(tally.n_tokens, range(len(texts))), strict=True))
+    n_unused, n_rare = use_of(subject.vocabulary, tally.token_counts.sum(axis=0), options.rare)
+    costs_bytes = [n / texts[name].n_bytes for name, n in n_tokens.items() if n]
+    costs_documents = [n / texts[name].n_documents for name, n in n_tokens.items() if n]
+    n_aligned = None if options.parity is None else n_tokens[options.parity]
     is_korean = any(text.is_korean for text in texts.values())
-    n_aligned = sets[options.parity].n_tokens if options.parity is not None else None
-    return {
-        "name": subject.name,
-        "source": side.source,
-        "sha256": side.sha256,
-        "family": subject.family,
-        "encoder": measured.encoder,
-        "n_tokens": vocabulary.n_tokens,
-        "n_plain": vocabulary.n_plain,
-        "n_unused": n_unused,
-        "n_rare": n_rare,
-        "near_duplicates": near_duplicates(vocabulary),
-        "syllables": words.syllable_coverage(subject) if is_korean else None,
-        "gini_tokens_per_byte": gini(costs_bytes),
-        "gini_tokens_per_document": gini(costs_documents) if options.parity is not None else None,
-        "sets": {
-            name: _set_record(subject, counts, texts[name], n_aligned, options.rare)
-            | {"morphemes": _morpheme_record(subject, split.get(name))}
-            for name, counts in sets.items()
+    return TokenizerNumbers(
+        name=subject.name,
+        source=subject.side.source,
+        sha256=subject.side.sha256,
+        family=subject.family,
+        encoder=tally.encoder,
+        n_tokens=subject.vocabulary.n_tokens,
+        n_plain=subject.vocabulary.n_plain,
+        n_unused=n_unused,
+        n_rare=n_rare,
+        near_duplicates=near_duplicates(subject.vocabulary),
+        syllables=words.syllable_coverage(subject) if is_korean else None,
+        gini_tokens_per_byte=gini(costs_bytes),
+        gini_tokens_per_document=None if options.parity is None else gini(costs_documents),
+        sets={
+            name: _set_numbers(subject, tally, index, text, n_aligned, split.get(name), options.rare)
+            for index, (name, text) in enumerate(texts.items())
         },
-    }
+    )
 
 
-def _set_record(subject: Subject, counts: SetCounts, text: SetText, n_aligned: int | None, rare: int) -> dict[str, Any]:
-    vocabulary, tokens = subject.vocabulary, counts.token_counts
-    n_tokens = counts.n_tokens
+def _set_numbers(
+    subject: Subject, tally: Tally, index: int, text: TextNumbers, n_aligned: int | None,
+    split: words.MorphemeText | None, rare: int,
+) -> SetNumbers:  # fmt: skip
+    vocabulary, tokens = subject.vocabulary, tally.token_counts[index]
+    n_tokens = tally.n_tokens(index)
+    n_words, n_whole, n_continued, n_eojeols, n_eojeol_tokens = map(int, tally.word_counts[index])
     n_byte = None if vocabulary.is_byte is None else int(tokens[vocabulary.is_byte].sum())
     n_cut = int(tokens[vocabulary.is_cut].sum())
     n_unknown = int(tokens[vocabulary.is_unknown].sum()) if vocabulary.is_unknown.any() else None
     n_unused, n_rare = use_of(vocabulary, tokens, rare)
-    return {
-        "n_tokens": n_tokens,
-        "n_added_tokens": counts.n_added_tokens,
-        "n_byte_tokens": n_byte,
-        "n_cut_tokens": n_cut,
-        "n_unknown_tokens": n_unknown,
-        "n_words": counts.n_words,
-        "n_words_whole": counts.n_words_whole,
-        "n_words_continued": counts.n_words_continued,
-        "n_eojeols": counts.n_eojeols if text.is_korean else None,
-        "n_eojeol_tokens": counts.n_eojeol_tokens if text.is_korean else None,
-        "n_unused": n_unused,
-        "n_rare": n_rare,
-        "tokens_per_word": share(n_tokens, text.n_words),
-        "bytes_per_token": share(text.n_bytes, n_tokens),
-        "chars_per_token": share(text.n_chars, n_tokens),
-        "share_words_whole": share(counts.n_words_whole, counts.n_words),
-        "share_words_continued": share(counts.n_words_continued, counts.n_words),
-        "share_byte_tokens": share(n_byte, n_tokens),
-        "share_cut_tokens": share(n_cut, n_tokens),
-        "share_unknown_tokens": share(n_unknown, n_tokens),
-        "renyi_efficiency": renyi_efficiency(tokens, vocabulary.n_tokens),
-        "parity": parity(n_tokens, n_aligned),
-        "tokens_per_eojeol": share(counts.n_eojeol_tokens, counts.n_eojeols) if text.is_korean else None,
-    }
-
-
-def _morpheme_record(subject: Subject, text: words.MorphemeText | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    met = words.meet(subject, text)
-    return met | {
-        "share_token_boundaries_met": share(met["n_met"], met["n_token_boundaries"]),
-        "share_morpheme_boundaries_met": share(met["n_met"], met["n_morpheme_boundaries"]),
-    }
+    morphemes = None
+    if split is not None:
+        met = words.meet(subject, split)
+        morphemes = Morphemes(
+            **met,
+            share_token_boundaries_met=share(met["n_met"], met["n_token_boundaries"]),
+            share_morpheme_boundaries_met=share(met["n_met"], met["n_morpheme_boundaries"]),
+        )
+    return SetNumbers(
+        n_tokens=n_tokens,
+        n_added_tokens=int(tally.n_added[index]),
+        n_byte_tokens=n_byte,
+        n_cut_tokens=n_cut,
+        n_unknown_tokens=n_unknown,
+        n_words=n_words,
+        n_words_whole=n_whole,
+        n_words_continued=n_continued,
+        n_eojeols=n_eojeols if text.is_korean else None,
+        n_eojeol_tokens=n_eojeol_tokens if text.is_korean else None,
+        n_unused=n_unused,
+        n_rare=n_rare,
+        tokens_per_word=share(n_tokens, text.n_words),
+        bytes_per_token=share(text.n_bytes, n_tokens),
+        chars_per_token=share(text.n_chars, n_tokens),
+        share_words_whole=share(n_whole, n_words),
+        share_words_continued=share(n_continued, n_words),
+        share_byte_tokens=share(n_byte, n_tokens),
+        share_cut_tokens=share(n_cut, n_tokens),
+        share_unknown_tokens=share(n_unknown, n_tokens),
+        renyi_efficiency=renyi_efficiency(tokens, vocabulary.n_tokens),
+        parity=parity(n_tokens, n_aligned),
+        tokens_per_eojeol=share(n_eojeol_tokens, n_eojeols) if text.is_korean else None,
+        morphemes=morphemes,
+    )

@@ -135,46 +135,33 @@ def load_subjects(options: AnalyzeOptions) -> tuple[Subject, ...]:
         BaseTokenizerError: one cannot be loaded, and nothing here can encode with it.
         OptionError: two have one name, or --pattern and --specials complete nothing.
     """
-    given = [_named(value) for value in options.tokenizers]
-    loaded = [
-        (name, path, load_tokenizer(_file_of(path), pattern=options.pattern, specials=options.specials))
-        for name, path in given
-    ]
+    named = []
+    for value in options.tokenizers:
+        # NAME=PATH in two; a path that is there is taken as it stands.
+        match = None if Path(value).exists() else _NAMED.fullmatch(value)
+        if match is None and value.startswith("="):
+            raise OptionError(f"{value}: the name is missing. Write NAME=PATH, or the path alone.")
+        named.append((match[1], match[2]) if match else (None, value))
     subjects: dict[str, Subject] = {}
-    for name, path, side in loaded:
-        name = name or _own_name(path, side)
+    for given, path in named:
+        side = load_tokenizer(_file_of(path), pattern=options.pattern, specials=options.specials)
+        is_folder = path != DEFAULT_BASE and Path(path).is_dir()
+        name = given or (Path(path).resolve().name if is_folder else side.name)
         if name in subjects:
             raise OptionError(
                 f"{path}: is called {name!r}, as {subjects[name].side.source} is. Name one of them: NAME={path}"
             )
         subjects[name] = Subject(name=name, side=side)
-    if (options.pattern or options.specials) and all(side.written != "tiktoken" for *_, side in loaded):
+    if (options.pattern or options.specials) and all(each.side.written != "tiktoken" for each in subjects.values()):
         option = "--pattern" if options.pattern else "--specials"
         raise OptionError(f"{option}: is for tiktoken rank files, and no tokenizer given is one. Leave it out.")
     return tuple(subjects.values())
 
 
-def _named(value: str) -> tuple[str | None, str]:
-    """NAME=PATH in two; a path that is there is taken as it stands."""
-    match = None if Path(value).exists() else _NAMED.fullmatch(value)
-    if match is None and value.startswith("="):
-        raise OptionError(f"{value}: the name is missing. Write NAME=PATH, or the path alone.")
-    return (match[1], match[2]) if match else (None, value)
-
-
 def _file_of(path: str) -> str:
     """A folder that holds a .model of another name, as T5's have, and nothing else to read, stands for that file."""
     folder = Path(path)
-    if (
-        path == DEFAULT_BASE
-        or not path
-        or not folder.is_dir()
-        or any((folder / name).is_file() for name in _KNOWN_FILES)
-    ):
+    if path in (DEFAULT_BASE, "") or not folder.is_dir() or any((folder / name).is_file() for name in _KNOWN_FILES):
         return path
     models = sorted(folder.glob("*.model"))
     return str(models[0]) if len(models) == 1 and not list(folder.glob("*.tiktoken")) else path
-
-
-def _own_name(path: str, side: Tokenizer) -> str:
-    return Path(path).resolve().name if path != DEFAULT_BASE and Path(path).is_dir() else side.name

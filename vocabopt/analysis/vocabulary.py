@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vocabopt.analysis.record import NearDuplicates
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.sentencepiece_model import read_model
 
@@ -51,8 +52,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, side: Tokenizer) -> "Vocabulary":
-        vocab = side.vocab
-        added = set(side.added_contents)
+        vocab, added = side.vocab, set(side.added_contents)
         n_ids = max(vocab.values(), default=-1) + 1
         byte_pieces = (
             {} if side.is_byte_level else {i: m for piece, i in vocab.items() if (m := _BYTE_PIECE.fullmatch(piece))}
@@ -65,12 +65,16 @@ class Vocabulary:
             for piece, index in vocab.items()
             if piece not in added
         }
+        # Of added tokens too: merges can also make what is an added token elsewhere in the text.
+        lengths = np.zeros(n_ids, np.int64)
+        for piece, index in vocab.items():
+            lengths[index] = len(texts[index] if index in texts else side.text_of(piece))
         is_byte = _marks(byte_pieces, n_ids) if byte_pieces else None
         is_cut = _marks((index for index, text in texts.items() if not _is_whole(text)), n_ids)
         return cls(
             n_tokens=len(vocab),
             texts=texts,
-            n_bytes=_lengths(side, vocab, texts, n_ids),
+            n_bytes=lengths,
             is_plain=_marks(texts, n_ids),
             is_added=_marks((index for piece, index in vocab.items() if piece in added), n_ids),
             is_unknown=_marks(_unknown(side, vocab), n_ids),
@@ -78,14 +82,6 @@ class Vocabulary:
             begins_inside=_marks((i for i, text in texts.items() if text and text[0] & 0xC0 == 0x80), n_ids),
             is_byte=is_cut if side.is_byte_level else is_byte,
         )
-
-
-def _lengths(side: Tokenizer, vocab: Mapping[str, int], texts: Mapping[int, bytes], n_ids: int) -> NDArray[np.int64]:
-    """Bytes of text of every token: merges can also make what is an added token elsewhere in the text."""
-    lengths = np.zeros(n_ids, np.int64)
-    for piece, index in vocab.items():
-        lengths[index] = len(texts[index] if index in texts else side.text_of(piece))
-    return lengths
 
 
 def _marks(ids: Iterable[int], n_ids: int) -> Bools:
@@ -115,31 +111,22 @@ def _is_whole(text: bytes) -> bool:
 # --- Near-duplicates -------------------------------------------------------------------------------------------------
 
 
-def near_duplicates(vocabulary: Vocabulary) -> dict[str, int]:
+def near_duplicates(vocabulary: Vocabulary) -> NearDuplicates:
     """Tokens that another token equals apart from one leading space, case, or Unicode normalisation (NFKC).
 
     Only plain tokens whose text is whole characters and not white space alone are compared, byte pieces excepted.
-
-    Returns:
-        n_near_duplicates: tokens that share their text with another when all three differences are put aside;
-        n_groups: the groups they form. n_by_space, n_by_case, n_by_normalisation: tokens that equal another when only
-        that one difference is put aside; a token can be in several.
     """
-    is_byte = vocabulary.is_byte
-    texts = [
-        data.decode()
-        for index, data in vocabulary.texts.items()
-        if not vocabulary.is_cut[index] and not (is_byte is not None and is_byte[index]) and data.strip()
-    ]
-    texts = sorted({text for text in texts if text.strip()})
+    left_out = vocabulary.is_cut if vocabulary.is_byte is None else vocabulary.is_cut | vocabulary.is_byte
+    texts = sorted({data.decode() for index, data in vocabulary.texts.items() if not left_out[index] and data.strip()})
+    texts = [text for text in texts if text.strip()]
     n_alike, n_groups = _shared(texts, lambda text: _folded(_without_space(text)))
-    return {
-        "n_near_duplicates": n_alike,
-        "n_groups": n_groups,
-        "n_by_space": _shared(texts, _without_space)[0],
-        "n_by_case": _shared(texts, str.casefold)[0],
-        "n_by_normalisation": _shared(texts, lambda text: unicodedata.normalize("NFKC", text))[0],
-    }
+    return NearDuplicates(
+        n_near_duplicates=n_alike,
+        n_groups=n_groups,
+        n_by_space=_shared(texts, _without_space)[0],
+        n_by_case=_shared(texts, str.casefold)[0],
+        n_by_normalisation=_shared(texts, lambda text: unicodedata.normalize("NFKC", text))[0],
+    )
 
 
 def _without_space(text: str) -> str:

@@ -32,14 +32,14 @@ Decomposed text (conjoining jamo) is left out, since the analysis counts its cha
 
 import functools
 import importlib
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vocabopt.analysis.record import Syllables
 from vocabopt.analysis.subjects import Spans, Subject
 from vocabopt.errors import how_to_install
 
@@ -47,18 +47,8 @@ Ints = NDArray[np.int64]
 
 _NUL, _SPACE = 0, 0x20
 _WHITE = (
-    *range(0x09, 0x0E),
-    _SPACE,
-    0x85,
-    0xA0,
-    0x1680,
-    *range(0x2000, 0x200B),
-    0x2028,
-    0x2029,
-    0x202F,
-    0x205F,
-    0x3000,
-)
+    *range(0x09, 0x0E), _SPACE, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000,
+)  # fmt: skip
 _PAST_WHITE = 0x3001
 #: First and last code point of the blocks of Hangul: syllables, then jamo of all kinds.
 HANGUL_SYLLABLES = (0xAC00, 0xD7A3)
@@ -155,17 +145,10 @@ def load_analyser() -> Any:
         return None
 
 
-def version() -> str | None:
-    """The version of kiwipiepy, which decides what a morpheme is."""
-    try:
-        return importlib.metadata.version("kiwipiepy")
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def find_morphemes(analyser: Any, documents: Sequence[str]) -> MorphemeText:
     """Split documents into morphemes."""
-    kept = [document for document in documents if not _is_decomposed(document)]
+    conjoining = {chr(point) for first, last in CONJOINING_JAMO for point in range(first, last + 1)}
+    kept = [document for document in documents if conjoining.isdisjoint(document)]
     places: set[int] = set()
     first = 0
     for document, morphemes in zip(kept, analyser.tokenize(kept) if kept else [], strict=True):
@@ -175,22 +158,18 @@ def find_morphemes(analyser: Any, documents: Sequence[str]) -> MorphemeText:
     joined = "\0".join(kept)
     words = words_of(joined, in_bytes=False)
     found = np.array(sorted(places), np.int64)
-    inside = found[_word_around(words, found) >= 0]
+    inside = found[_eojeol_at(words, found, "left")]
     return MorphemeText(documents=tuple(kept), joined=joined, words=words, boundaries=inside)
 
 
-def _is_decomposed(document: str) -> bool:
-    return any(first <= ord(char) <= last for char in document for first, last in CONJOINING_JAMO)
-
-
-def _word_around(words: Words, places: Ints) -> Ints:
-    """The eojeol that each place lies strictly inside, -1 for none."""
+def _eojeol_at(words: Words, places: Ints, side: Literal["left", "right"]) -> NDArray[np.bool_]:
+    """Whether each place is of an eojeol: strictly inside it (left), or its first character included (right)."""
     if not words.n_words:
-        return np.full(len(places), -1)
-    index = np.searchsorted(words.starts, places, side="left") - 1
+        return np.zeros(len(places), np.bool_)
+    index = np.searchsorted(words.starts, places, side=side) - 1
     at = np.maximum(index, 0)
-    is_inside = (index >= 0) & (places < words.ends[at]) & words.is_eojeol[at]
-    return np.where(is_inside, index, -1)
+    found: NDArray[np.bool_] = (index >= 0) & (places < words.ends[at]) & words.is_eojeol[at]
+    return found
 
 
 def meet(subject: Subject, text: MorphemeText) -> dict[str, int]:
@@ -200,32 +179,19 @@ def meet(subject: Subject, text: MorphemeText) -> dict[str, int]:
         n_documents, n_token_boundaries, n_morpheme_boundaries, and n_met, which are both.
     """
     spans = subject.spans(text.documents)
-    starts = _in_characters(spans.starts, text.joined) if spans.in_bytes else spans.starts
+    starts = spans.starts
+    if spans.in_bytes:  # bytes as the characters they lie in
+        starts = np.searchsorted(byte_places(code_points(text.joined)), starts, side="right") - 1
     begins_inside = subject.vocabulary.begins_inside[spans.ids]
-    n_within = int((begins_inside & _in_eojeol(text.words, starts)).sum())
+    n_within = int((begins_inside & _eojeol_at(text.words, starts, "right")).sum())
     between = starts[~begins_inside]
-    places = np.unique(between[_word_around(text.words, between) >= 0])
+    places = np.unique(between[_eojeol_at(text.words, between, "left")])
     return {
         "n_documents": len(text.documents),
         "n_token_boundaries": len(places) + n_within,
         "n_morpheme_boundaries": len(text.boundaries),
         "n_met": int(np.isin(places, text.boundaries, assume_unique=True).sum()),
     }
-
-
-def _in_eojeol(words: Words, places: Ints) -> NDArray[np.bool_]:
-    """Whether the character at each place is of an eojeol, its first one included."""
-    if not words.n_words:
-        return np.zeros(len(places), np.bool_)
-    index = np.searchsorted(words.starts, places, side="right") - 1
-    at = np.maximum(index, 0)
-    is_in: NDArray[np.bool_] = (index >= 0) & (places < words.ends[at]) & words.is_eojeol[at]
-    return is_in
-
-
-def _in_characters(places: Ints, joined: str) -> Ints:
-    """Byte offsets as offsets of the characters they lie in."""
-    return np.searchsorted(byte_places(code_points(joined)), places, side="right") - 1
 
 
 # --- Syllables ------------------------------------------------------------------------------------------------------
@@ -245,21 +211,16 @@ def common_syllables() -> frozenset[str]:
     return frozenset(pair.decode("euc_kr") for pair in rows)
 
 
-def syllable_coverage(subject: Subject) -> dict[str, Any]:
-    """How many syllables are one token when encoded alone, without the dummy prefix, and not the unknown one.
-
-    Returns:
-        n_common, n_common_whole: of KS X 1001; n_modern, n_modern_whole: of Unicode's.
-    """
-    syllables = modern_syllables()
+def syllable_coverage(subject: Subject) -> Syllables:
+    """How many syllables are one token when encoded alone, without the dummy prefix, and not the unknown one."""
+    syllables, common = modern_syllables(), common_syllables()
     encoder = next(iter(subject.side.bare.values()))
     unknown = set(np.flatnonzero(subject.vocabulary.is_unknown).tolist())
     rows = encoder.encode(syllables)
     whole = {text for text, ids in zip(syllables, rows, strict=True) if len(ids) == 1 and ids[0] not in unknown}
-    common = common_syllables()
-    return {
-        "n_common": len(common),
-        "n_common_whole": len(common & whole),
-        "n_modern": len(syllables),
-        "n_modern_whole": len(whole),
-    }
+    return Syllables(
+        n_common=len(common),
+        n_common_whole=len(common & whole),
+        n_modern=len(syllables),
+        n_modern_whole=len(whole),
+    )

@@ -56,6 +56,7 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
     """
     from vocabopt.preparation.options import PrepareOptions
     from vocabopt.preparation.run import run_prepare
+    from vocabopt.records import json_of
 
     steps, out = _chain(values["config"], values["steps"]), values["out"]
     going_on_by()
@@ -76,7 +77,7 @@ def prepare(values: Values, output: Output, *, compare: bool) -> None:
         yield funnel_table(record, width=width)
         yield from (*funnel_notes(record), f"Report: {out / 'report.html'}", f"Next: vocabopt sweep {out}")
 
-    output.show(record, tables)
+    output.show(json_of(record) if output.as_json else None, tables)
 
 
 def _chain(config: Path | None, steps: str | None) -> "tuple[Step, ...]":
@@ -396,6 +397,7 @@ def analyze(values: Values, output: Output) -> None:
     from vocabopt.analysis.tables import all_tables, notes
     from vocabopt.folder import check_own_folder
     from vocabopt.options import AnalyzeOptions
+    from vocabopt.records import json_of
 
     options = AnalyzeOptions(**values)
     if options.out is not None:
@@ -408,7 +410,7 @@ def analyze(values: Values, output: Output) -> None:
             yield from (table, "")
         yield from notes(record)
 
-    output.show(record, shown)
+    output.show(json_of(record) if output.as_json else None, shown)
     if options.out is not None:
         page = write_analysis(options.out, record)
         if not (output.as_json or output.quiet):

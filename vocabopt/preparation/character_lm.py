@@ -39,24 +39,21 @@ class CharacterModel:
     tables: tuple[pl.DataFrame, ...]
 
     @property
-    def order(self) -> int:
-        return len(self.tables)
-
-    @property
     def n_ngrams(self) -> int:
         return sum(map(len, self.tables))
 
     def write_arpa(self, path: Path) -> None:
         """Write the model as an ARPA file: equal models give equal bytes. Raises RunDirectoryError."""
-        write_atomic(path, self._write)
 
-    def _write(self, file: IO[bytes]) -> None:
-        sizes = "".join(f"ngram {n}={len(table)}\n" for n, table in enumerate(self.tables, 1))
-        file.write(f"\\data\\\n{sizes}".encode())
-        for n, table in enumerate(self.tables, 1):
-            file.write(f"\n\\{n}-grams:\n".encode())
-            table.write_csv(file, include_header=False, separator="\t", quote_style="never")
-        file.write(b"\n\\end\\\n")
+        def write(file: IO[bytes]) -> None:
+            sizes = "".join(f"ngram {n}={len(table)}\n" for n, table in enumerate(self.tables, 1))
+            file.write(f"\\data\\\n{sizes}".encode())
+            for n, table in enumerate(self.tables, 1):
+                file.write(f"\n\\{n}-grams:\n".encode())
+                table.write_csv(file, include_header=False, separator="\t", quote_style="never")
+            file.write(b"\n\\end\\\n")
+
+        write_atomic(path, write)
 
 
 def sentences(texts: pl.Series) -> pl.Series:
@@ -79,49 +76,61 @@ def estimate(blocks: Iterable[pl.Series], *, order: int = 5, min_count: int = 1)
         CorpusError: there is no text.
     """
     assert 2 <= order <= MAX_ORDER, order
-    counter = _Counter(order)
-    for texts in blocks:
-        counter.add(sentences(texts))
-    if counter.n_nodes == 1:
+    keys, counts, slots, n = _counted(blocks, order)
+    if n == 1:
         raise CorpusError("a language model needs text, and the reference has none; name another.")
-    return _model(counter, order, min_count)
+    depths, suffixes, adjusted = np.zeros(n, np.int8), np.zeros(n, np.int32), np.zeros(n, np.int32)
+    counts_of_counts = kernel.adjust(order, keys, counts, slots, depths, suffixes, adjusted)
+    del slots
+    # A longer n-gram never occurs more often than its parts, so what is kept has all its parts.
+    kept = (depths <= 2) | (counts >= min_count)
+    discounts = np.stack([discounts_of(row) for row in counts_of_counts])
+    backoffs, probabilities = np.zeros(n), np.zeros(n)
+    unknown = kernel.interpolate(order, keys, kept, depths, suffixes, adjusted, discounts, backoffs, probabilities)
+    tables: list[pl.DataFrame] = []
+    place = np.zeros(n, np.int32)  # of a node in its table
+    for depth in range(1, order + 1):
+        nodes = np.flatnonzero((depths == depth) & kept)
+        place[nodes] = np.arange(len(nodes))
+        symbols, places = np.unique(keys[nodes] & kernel.SYMBOL_MASK, return_inverse=True)
+        spelled = {kernel.BEGIN: "<s>", kernel.END: "</s>"}
+        ngrams = pl.Series([spelled.get(int(s)) or chr(s) for s in symbols], dtype=pl.String).gather(places)
+        if depth > 1:
+            ngrams = tables[-1]["ngram"].gather(place[keys[nodes] >> kernel.SYMBOL_BITS]) + " " + ngrams
+        columns = {"log10_probability": _log10(probabilities[nodes]), "ngram": ngrams}
+        if depth < order:
+            columns["log10_backoff"] = _log10(backoffs[nodes])
+        tables.append(pl.DataFrame(columns))
+    # <unk> comes first. <s> is never predicted: its probability is read by nobody, and -99 by custom.
+    first = pl.DataFrame({"log10_probability": _log10(np.array([unknown])), "ngram": ["<unk>"]})
+    probability = pl.when(pl.col("ngram") == "<s>").then(pl.lit(-99.0, pl.Float32)).otherwise("log10_probability")
+    unigrams = tables[0].with_columns(log10_probability=probability)
+    tables[0] = pl.concat([first.with_columns(log10_backoff=pl.lit(0.0, pl.Float32)), unigrams])
+    return CharacterModel(tables=tuple(tables))
 
 
-class _Counter:
-    """The kernel's tables while they grow."""
-
-    def __init__(self, order: int) -> None:
-        self.order = order
-        self.keys = np.zeros(_FIRST_NODES, np.int64)
-        self.counts = np.zeros(_FIRST_NODES, np.int32)
-        self.slots = np.full(2 * _FIRST_NODES, -1, np.int32)
-        self.n_nodes = 1
-
-    def add(self, lines: pl.Series) -> None:
-        symbols = _symbols(lines)
-        at = 0
-        while True:
-            at, self.n_nodes = kernel.count(symbols, at, self.order, self.keys, self.counts, self.n_nodes, self.slots)
-            if at == len(symbols):
-                return
-            self._grow()
-
-    def _grow(self) -> None:
-        more = len(self.keys)
-        self.keys = np.concatenate([self.keys, np.zeros(more, np.int64)])
-        self.counts = np.concatenate([self.counts, np.zeros(more, np.int32)])
-        self.slots = np.full(2 * len(self.slots), -1, np.int32)
-        kernel.place_all(self.keys, self.n_nodes, self.slots)
-
-
-def _symbols(lines: pl.Series) -> NDArray[np.int32]:
-    """BEGIN, code points, END of each line, one after another."""
-    codes = np.frombuffer("\n".join(lines).encode("utf-32-le"), np.int32)
-    ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes)) if len(lines) else np.zeros(0, np.int64)
-    starts = ends - lines.str.len_chars().to_numpy()
-    symbols = np.insert(codes, np.concatenate([starts, ends]), np.repeat([kernel.BEGIN, kernel.END], len(lines)))
-    own: NDArray[np.int32] = symbols[symbols != ord("\n")]
-    return own
+def _counted(
+    blocks: Iterable[pl.Series], order: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], int]:
+    """The kernel's tables of all n-grams: keys and counts of the nodes, slots, and how many nodes there are."""
+    keys, counts = np.zeros(_FIRST_NODES, np.int64), np.zeros(_FIRST_NODES, np.int32)
+    slots, n = np.full(2 * _FIRST_NODES, -1, np.int32), 1
+    for texts in blocks:
+        lines = sentences(texts)
+        # BEGIN, code points, END of each line, one after another.
+        codes = np.frombuffer("\n".join(lines).encode("utf-32-le"), np.int32)
+        ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes)) if len(lines) else np.zeros(0, np.int64)
+        starts = ends - lines.str.len_chars().to_numpy()
+        symbols = np.insert(codes, np.concatenate([starts, ends]), np.repeat([kernel.BEGIN, kernel.END], len(lines)))
+        symbols = symbols[symbols != ord("\n")]
+        at, n = kernel.count(symbols, 0, order, keys, counts, n, slots)
+        while at < len(symbols):  # the tables are full
+            keys = np.concatenate([keys, np.zeros_like(keys)])
+            counts = np.concatenate([counts, np.zeros_like(counts)])
+            slots = np.full(2 * len(slots), -1, np.int32)
+            kernel.place_all(keys, n, slots)
+            at, n = kernel.count(symbols, at, order, keys, counts, n, slots)
+    return keys[:n], counts[:n], slots, n
 
 
 def discounts_of(counts_of_counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -142,50 +151,6 @@ def discounts_of(counts_of_counts: NDArray[np.int64]) -> NDArray[np.float64]:
         if (modified[1:] > 0).all() and (modified <= np.arange(4)).all():
             return modified
     return np.array([0.0, single, single, single])
-
-
-def _model(counter: _Counter, order: int, min_count: int) -> CharacterModel:
-    n = counter.n_nodes
-    keys, counts = counter.keys[:n], counter.counts[:n]
-    depths, suffixes, adjusted = np.zeros(n, np.int8), np.zeros(n, np.int32), np.zeros(n, np.int32)
-    counts_of_counts = kernel.adjust(order, keys, counts, counter.slots, depths, suffixes, adjusted)
-    counter.slots = np.zeros(0, np.int32)
-    # A longer n-gram never occurs more often than its parts, so what is kept has all its parts.
-    kept = (depths <= 2) | (counts >= min_count)
-    discounts = np.stack([discounts_of(row) for row in counts_of_counts])
-    backoffs, probabilities = np.zeros(n), np.zeros(n)
-    unknown = kernel.interpolate(order, keys, kept, depths, suffixes, adjusted, discounts, backoffs, probabilities)
-    tables: list[pl.DataFrame] = []
-    place = np.zeros(n, np.int32)  # of a node in its table
-    for depth in range(1, order + 1):
-        nodes = np.flatnonzero((depths == depth) & kept)
-        place[nodes] = np.arange(len(nodes))
-        ngrams = _texts(keys[nodes] & kernel.SYMBOL_MASK)
-        if depth > 1:
-            ngrams = tables[-1]["ngram"].gather(place[keys[nodes] >> kernel.SYMBOL_BITS]) + " " + ngrams
-        columns = {"log10_probability": _log10(probabilities[nodes]), "ngram": ngrams}
-        if depth < order:
-            columns["log10_backoff"] = _log10(backoffs[nodes])
-        tables.append(pl.DataFrame(columns))
-    tables[0] = _unigrams(tables[0], unknown)
-    return CharacterModel(tables=tuple(tables))
-
-
-def _unigrams(table: pl.DataFrame, unknown: float) -> pl.DataFrame:
-    """With <unk> first. <s> is never predicted: its probability is read by nobody, and -99 by custom."""
-    first = pl.DataFrame({"log10_probability": _log10(np.array([unknown])), "ngram": ["<unk>"]}).with_columns(
-        log10_backoff=pl.lit(0.0, pl.Float32)
-    )
-    is_begin = pl.col("ngram") == "<s>"
-    probability = pl.when(is_begin).then(pl.lit(-99.0, pl.Float32)).otherwise(pl.col("log10_probability"))
-    return pl.concat([first, table.with_columns(log10_probability=probability)])
-
-
-def _texts(symbols: NDArray[np.int64]) -> pl.Series:
-    """Symbols as they stand in the ARPA file, String."""
-    distinct, places = np.unique(symbols, return_inverse=True)
-    named = {kernel.BEGIN: "<s>", kernel.END: "</s>"}
-    return pl.Series([named.get(int(s)) or chr(s) for s in distinct], dtype=pl.String).gather(places)
 
 
 def _log10(values: NDArray[np.float64]) -> pl.Series:

@@ -100,11 +100,12 @@ def jaccard(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def first_kept_copies(bucket, n_buckets, features, ends, min_jaccard, max_compared, of):  # type: ignore[no-untyped-def]
+def first_kept_copies(bucket, n_buckets, features, starts, min_jaccard, max_compared, of):  # type: ignore[no-untyped-def]
     """Go through units in order: one that is near a kept one is its copy, any other is kept.
 
-    bucket: int32 [n, n_bands]: the bucket of each unit in each band, -1 where it is alone. features, ends: of each unit
-    as `shingles` gives them. of: int64 [n], filled with the kept unit, -1 for kept ones.
+    bucket: int32 [n, n_bands]: the bucket of each unit in each band, -1 where it is alone. features: those of each unit
+    as `shingles` gives them, from starts[unit] to starts[unit + 1]. of: int64 [n], filled with the kept unit, -1 for
+    kept ones.
 
     Returns:
         Comparisons made, and units for which the limit of comparisons was reached.
@@ -115,7 +116,7 @@ def first_kept_copies(bucket, n_buckets, features, ends, min_jaccard, max_compar
     compared_with = np.full(n, -1, np.int32)
     n_compared_in_all = n_limited = 0
     for unit in range(n):
-        own = features[0 if unit == 0 else ends[unit - 1] : ends[unit]]
+        own = features[starts[unit] : starts[unit + 1]]
         found = -1
         n_compared = 0
         for band in range(n_bands):
@@ -123,7 +124,7 @@ def first_kept_copies(bucket, n_buckets, features, ends, min_jaccard, max_compar
             while other >= 0 and found < 0 and n_compared < max_compared:
                 if compared_with[other] != unit:
                     compared_with[other] = unit
-                    theirs = features[0 if other == 0 else ends[other - 1] : ends[other]]
+                    theirs = features[starts[other] : starts[other + 1]]
                     smaller, larger = min(own.size, theirs.size), max(own.size, theirs.size)
                     # The ratio of sizes is the most that their similarity can be.
                     if smaller >= min_jaccard * larger:

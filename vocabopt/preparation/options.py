@@ -8,9 +8,7 @@ min_chars = 100
 
 import dataclasses
 import tomllib
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -126,17 +124,12 @@ class PrepareOptions(RankFileOptions, CleaningOptions):
 # fmt: on
 
 
-def step_record(step: "Step") -> dict[str, Any]:
-    """The options of a step."""
-    return asdict(step)  # type: ignore[call-overload,no-any-return]
-
-
 def step_records(steps: "tuple[Step, ...]") -> list[dict[str, Any]]:
     """The chain as a result stores it."""
-    return [{"step": step.name, **step_record(step)} for step in steps]
+    return [{"step": step.name, **asdict(step)} for step in steps]
 
 
-def registry() -> dict[str, type[Any]]:
+def registry() -> "dict[str, type[Step]]":
     """Every step by its name, in the order in which a chain usually has them."""
     from vocabopt.preparation.steps.decontaminate import Decontaminate
     from vocabopt.preparation.steps.duplicates import Exact, ExactParagraphs, Near, NearParagraphs
@@ -148,7 +141,7 @@ def registry() -> dict[str, type[Any]]:
     from vocabopt.preparation.steps.select import Select
 
     document = (Repair, Normalize, Lines, Script, Length, Repetition, Perplexity, Decontaminate, Personal)
-    kinds = (*document, Exact, ExactParagraphs, Near, NearParagraphs, Select)
+    kinds: tuple[type[Step], ...] = (*document, Exact, ExactParagraphs, Near, NearParagraphs, Select)
     return {kind.name: kind for kind in kinds}
 
 
@@ -160,21 +153,31 @@ def chain(
     Raises:
         OptionError: there is no such step or option, a value is not of its kind, or options are of a step not named.
     """
-    options = options or {}
-    known = registry()
-    for name in names:
+    options, known = options or {}, registry()
+    if name := next((name for name in names if name not in known), None):
+        raise OptionError(f"{place}: no step {name!r}. {_meant(name, known)}There are {', '.join(known)}.")
+    if name := next((name for name in options if name not in names), None):
+        listed = ", ".join(f'"{step}"' for step in names)
+        told = f"is not among the steps ({listed}); name it in steps = [...]."
         if name not in known:
-            raise OptionError(f"{place}: no step {name!r}. {_meant(name, known)}There are {', '.join(known)}.")
-    for name in options:
-        if name not in names:
-            listed = ", ".join(f'"{step}"' for step in names)
-            what = (
-                f"is not among the steps ({listed}); name it in steps = [...]"
-                if name in known
-                else "no step of that name"
-            )
-            raise OptionError(f"{place}: [{name}]: {what}. {_meant(name, known) if name not in known else ''}".rstrip())
+            told = f"no step of that name. {_meant(name, known)}".rstrip()
+        raise OptionError(f"{place}: [{name}]: {told}")
     return tuple(_step(known[name], options.get(name, {}), place) for name in names)
+
+
+def _step(kind: "type[Step]", values: Mapping[str, Any], place: str) -> "Step":
+    known = {field.name: field.default for field in dataclasses.fields(kind)}
+    for name in values:
+        if name not in known:
+            listed = f"no such option. {_meant(name, known)}There are {', '.join(known)}."
+            told = listed if known else "no such option; the step has none."
+            raise OptionError(f"{place}: [{kind.name}] {name}: {told}")
+    if missing := [name for name in known if known[name] is dataclasses.MISSING and name not in values]:
+        raise OptionError(f"{place}: [{kind.name}]: needs {', '.join(missing)}.")
+    try:
+        return kind(**values)
+    except OptionError as error:
+        raise OptionError(f"{place}: {error}") from error
 
 
 def read_config(path: Path) -> "tuple[Step, ...]":
@@ -190,76 +193,19 @@ def read_config(path: Path) -> "tuple[Step, ...]":
     except (OSError, ValueError) as error:
         raise OptionError(f"--config {path}: cannot be read as TOML ({error}).") from error
     names = values.pop("steps", list(DEFAULT_STEPS))
+    example = 'such as steps = ["repair", "exact", "near"].'
     if names == []:
-        raise OptionError(f'{path}: steps: is empty. Name some, such as steps = ["repair", "exact", "near"].')
+        raise OptionError(f"{path}: steps: is empty. Name some, {example}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise OptionError(f'{path}: steps: write a list of names, such as steps = ["repair", "exact", "near"].')
+        raise OptionError(f"{path}: steps: write a list of names, {example}")
     if stray := next((key for key, value in values.items() if not isinstance(value, dict)), None):
-        meant = _meant(stray, {"steps": None})
         raise OptionError(
-            f"{path}: {stray}: {meant}It is no option of the chain; options stand below their step: [near]."
+            f"{path}: {stray}: {_meant(stray, ['steps'])}It is no option of the chain; options stand below their step: "
+            "[near]."
         )
     return chain(names, values, place=str(path))
 
 
-def _step(kind: type[Any], options: Mapping[str, Any], place: str) -> "Step":
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    hints = typing.get_type_hints(kind)
-    for name, value in options.items():
-        if name not in fields:
-            raise OptionError(
-                f"{place}: [{kind.name}] {name}: no such option. {_meant(name, fields)}There are {', '.join(fields)}."
-                if fields
-                else f"{place}: [{kind.name}] {name}: no such option; the step has none."
-            )
-        if not _fits(value, hints[name]):
-            raise OptionError(f"{place}: [{kind.name}] {name} = {value!r}: must be {_said(hints[name])}.")
-    missing = [
-        name
-        for name, field in fields.items()
-        if name not in options and field.default is field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise OptionError(f"{place}: [{kind.name}]: needs {', '.join(missing)}.")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    try:
-        step: Step = kind(**values)
-    except OptionError as error:
-        raise OptionError(f"{place}: {error}") from error
-    return step
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Is a TOML value of the kind that a field declares? What is inside tuples and tables the step checks itself."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, argument) for argument in arguments)
-    if origin is typing.Literal:
-        return value in arguments
-    if isinstance(origin, type) and issubclass(origin, Sequence):
-        return isinstance(value, list | tuple)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return isinstance(value, Mapping)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(hint, type) and isinstance(value, hint)
-
-
-def _said(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_said(argument) for argument in arguments if argument is not type(None))
-    if origin is typing.Literal:
-        return " or ".join(repr(argument) for argument in arguments)
-    if isinstance(origin, type) and issubclass(origin, Sequence):
-        return "a list"
-    if isinstance(origin, type):
-        return "a table of NAME = value"
-    return {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}[hint]
-
-
-def _meant(name: str, known: Mapping[str, Any]) -> str:
-    close = get_close_matches(name, known, n=1)
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
     return f"Did you mean {close[0]}? " if close else ""

@@ -6,12 +6,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.preparation.funnel import Count
 from vocabopt.preparation.options import PrepareOptions
+from vocabopt.preparation.record import FileReport
 from vocabopt.text.corpus import TextFile, TextSet, find_text_sets
 from vocabopt.text.readers import Block, read_blocks
 from vocabopt.text.storage import chunks, file_format
@@ -43,22 +42,9 @@ class Shard:
     n_recoded: int
 
 
-class FileReport(msgspec.Struct, kw_only=True):
-    """What reading a file gave. error: why it was left, in our words; its documents until there are kept."""
-
-    url: str
-    encoding: str
-    n_documents: Count
-    n_blank: Count
-    n_unreadable: Count
-    n_recoded: Count
-    n_bytes: Count | None
-    error: str | None
-
-
 @dataclass
 class Reader:
-    """Reads the shards of a text, once; `reports` fill as it goes, a file each."""
+    """Reads the shards of a text, once; a file that was read has its report."""
 
     text_set: TextSet
     options: PrepareOptions
@@ -88,33 +74,28 @@ class Reader:
     def _blocks(self) -> Iterator[tuple[int, Block]]:
         block_bytes = min(4 << 20, self.options.shard_bytes)
         for source, file in enumerate(self.text_set.files):
-            report = FileReport(
-                url=printable(file.url),
-                encoding=self.options.encoding,
-                n_documents=0,
-                n_blank=0,
-                n_unreadable=0,
-                n_recoded=0,
-                n_bytes=file.n_bytes,
-                error=None,
-            )
-            self.reports.append(report)
+            # n_documents, n_blank, n_unreadable, n_recoded
+            read, encoding, problem = [0, 0, 0, 0], self.options.encoding, None
             try:
-                report.encoding = _encoding(file, self.options)
-                reading = self.options.read_options(report.encoding)
+                encoding = _encoding(file, self.options)
+                reading = self.options.read_options(encoding)
                 with closing(read_blocks(file, reading, block_bytes=block_bytes)) as blocks:  # type: ignore[type-var]
                     for block in blocks:
-                        report.n_documents += len(block.documents)
-                        report.n_blank += block.n_blank
-                        report.n_unreadable += block.n_skipped
-                        report.n_recoded += block.n_recoded
+                        of_block = (len(block.documents), block.n_blank, block.n_skipped, block.n_recoded)
+                        read = [n + more for n, more in zip(read, of_block, strict=True)]
                         yield source, block
                         if block.damage is not None:
                             raise CorpusError(block.damage)
             except CorpusError as error:
                 if self.options.strict:
                     raise
-                report.error = str(error)
+                problem = str(error)
+            self.reports.append(
+                FileReport(
+                    url=printable(file.url), encoding=encoding, n_documents=read[0], n_blank=read[1],
+                    n_unreadable=read[2], n_recoded=read[3], n_bytes=file.n_bytes, error=problem,
+                )
+            )  # fmt: skip
 
 
 def find_text(options: PrepareOptions) -> TextSet:
@@ -154,9 +135,9 @@ def _encoding(file: TextFile, options: PrepareOptions) -> str:
 
 def _shard(number: int, blocks: list[tuple[int, Block]]) -> Shard:
     frames = [
-        pl.DataFrame({"line": block.numbers, "text": block.documents})
-        .with_columns(source=pl.lit(source, pl.Int32))
-        .select("source", "line", "text")
+        pl.DataFrame({"line": block.numbers, "text": block.documents}).select(
+            pl.lit(source, pl.Int32).alias("source"), "line", "text"
+        )
         for source, block in blocks
     ]
     unreadable = [

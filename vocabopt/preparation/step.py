@@ -4,23 +4,34 @@
     corpus step     texts -> a sketch, small arrays with a row per document; then, from all sketches in the order of the
                     text, which documents stay
 
-A step is a frozen dataclass: its fields are its options, named with their units, checked when made, and stored with
-the result. What is costly (a model, an index) is made by `load`, once in each worker.
+A step is one frozen dataclass. Its fields are its options, named with their units, checked when made and stored with
+the result; its docstring is its part of docs/reference/prepare-steps.md. `load` makes what is costly (a model, an
+index), once in each worker. An outcome or a decision says why a document went; `note` adds a sentence to the funnel.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import types
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import IO, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.errors import OptionError
+from vocabopt.option_fields import Check, specs
 
 #: Arrays with a row per document (or a flat one with offsets of its own), by name; written as .npz.
 Sketch: TypeAlias = Mapping[str, NDArray[Any]]
+Ints: TypeAlias = NDArray[np.int64]
+
+
+def no_text(n: int) -> pl.Series:
+    """String [n], all null."""
+    return pl.Series([None], dtype=pl.String).new_from_index(0, n)
 
 
 @dataclass(frozen=True)
@@ -36,45 +47,15 @@ class Outcome:
     why: pl.Series
 
     @classmethod
-    def removing(cls, texts: pl.Series, removed: pl.Series, why: pl.Series) -> "Outcome":
-        """Remove the documents where `removed` is true, and change none. why: String [n], read only there."""
-        nothing = pl.Series([None], dtype=pl.String)
-        return cls(texts.zip_with(~removed, nothing), why.zip_with(removed, nothing))
+    def removing(cls, texts: pl.Series, why: pl.Series, removed: pl.Series | None = None) -> "Outcome":
+        """Remove the documents that have a reason, String [n], or where `removed` is true; and change none."""
+        removed = why.is_not_null() if removed is None else removed
+        return cls(texts.zip_with(~removed, no_text(1)), why.zip_with(removed, no_text(1)))
 
     @classmethod
     def changing(cls, texts: pl.Series) -> "Outcome":
         """Remove nothing; some texts may have changed."""
-        return cls(texts, pl.Series([None], dtype=pl.String).new_from_index(0, len(texts)))
-
-
-@runtime_checkable
-class DocumentStep(Protocol):
-    """A step that looks at each document alone."""
-
-    name: ClassVar[str]
-
-    def load(self) -> Callable[[pl.Series], Outcome]:
-        """The step at work: String [n] without nulls to what became of it.
-
-        Raises:
-            VocaboptError: a file that the step needs is missing or broken, or a library it needs is not installed.
-        """
-        ...
-
-
-@runtime_checkable
-class NeedsPreparing(Protocol):
-    """A step that something must be made for once, before workers load it: a model of a reference text, an index.
-
-    inputs: the files it is made of, beside the text.
-    """
-
-    @property
-    def inputs(self) -> tuple[str, ...]: ...
-
-    def prepare(self, work: Path, /) -> "Step":
-        """The step as workers take it; what is made lies in `work`, where a run that goes on finds it."""
-        ...
+        return cls(texts, no_text(len(texts)))
 
 
 @dataclass(frozen=True)
@@ -86,46 +67,99 @@ class Decision:
     """
 
     keep: NDArray[np.bool_]
-    of: NDArray[np.int64] | None = None
+    of: Ints | None = None
     score: NDArray[np.float64] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+class Arrays(Protocol):
+    """The sketch of one shard; an array is read when it is asked for."""
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]: ...
+
+
 class Sketches(Protocol):
-    """The sketches of all shards, in the order of the text; each is read when asked for and not kept."""
+    """The sketches of all shards, in the order of the text, read one at a time."""
 
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Sketch]: ...
-
-    def __getitem__(self, shard: int, /) -> Sketch: ...
+    def __iter__(self) -> Iterator[Arrays]: ...
 
     def scratch(self) -> IO[bytes]:
         """A temporary file beside them, gone when it is closed and not mapped any more."""
         ...
 
 
-@runtime_checkable
-class CorpusStep(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Step(ABC):
+    """A step of the chain."""
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Raises OptionError: a value is not of its field's kind, or does not pass its check."""
+        hints = typing.get_type_hints(type(self))
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, list):  # as TOML gives it
+                object.__setattr__(self, each.name, tuple(value))
+            if needed := _needed(value, hints[each.name]):
+                raise self.refusal(each.name, repr(value), f"must be {needed}.")
+        for each, spec in specs(type(self)):
+            value = getattr(self, each.name)
+            if spec.check is not None and value is not None and not spec.check.holds(value):
+                raise self.refusal(each.name, repr(value), f"{spec.check.words}.")
+
+    def refusal(self, option: str, value: object, what: str) -> OptionError:
+        """The error for an option's value; `what` says what is wrong and what to write instead."""
+        return OptionError(f"[{self.name}] {option} {value}: {what}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Files that the step is made of, beside the text."""
+        return ()
+
+    def prepare(self, work: Path) -> "Step":
+        """The step as workers take it. What must be made once for all of them (a model of a reference text, an index)
+        lies in the folder `work`, where a run that goes on finds it."""
+        return self
+
+    @abstractmethod
+    def load(self) -> Callable[[pl.Series], Any]:
+        """The step at work.
+
+        Raises:
+            VocaboptError: a file that the step needs is missing or broken, or a library it needs is not installed.
+        """
+
+    @classmethod
+    def note(cls, facts: Mapping[str, Any]) -> str | None:
+        """A sentence below the funnel, of what a decision found."""
+        return None
+
+
+class DocumentStep(Step):
+    """A step that looks at each document alone."""
+
+    @abstractmethod
+    def load(self) -> Callable[[pl.Series], Outcome]:
+        """String [n] without nulls to what became of it."""
+
+
+class CorpusStep(Step):
     """A step that must have seen every document before it can keep or remove one.
 
     unit: what is kept or removed: documents, or paragraphs, which are the lines of a document (one with no paragraph
     left is removed).
     """
 
-    name: ClassVar[str]
-    unit: ClassVar[str]  # "document" or "paragraph"
+    unit: ClassVar[Literal["document", "paragraph"]] = "document"
 
+    @abstractmethod
     def load(self) -> Callable[[pl.Series], Sketch]:
-        """What is kept of a shard's units, String [n] without nulls. Raises VocaboptError as `DocumentStep.load`."""
-        ...
+        """What is kept of a shard's units, String [n] without nulls."""
 
+    @abstractmethod
     def decide(self, sketches: Sketches, n_units: Sequence[int]) -> Decision:
         """From all sketches, which units stay. n_units: of each shard."""
-        ...
-
-
-Step: TypeAlias = DocumentStep | CorpusStep
 
 
 def segments(steps: tuple[Step, ...]) -> list[tuple[tuple[Step, ...], CorpusStep | None]]:
@@ -141,53 +175,36 @@ def segments(steps: tuple[Step, ...]) -> list[tuple[tuple[Step, ...], CorpusStep
     return [*cut, (documents, None)]
 
 
-def refuse(step: str, option: str, value: object, what: str) -> OptionError:
-    """The error to raise for an option's value; `what` says what is wrong and what to write instead."""
-    return OptionError(f"[{step}] {option} {value}: {what}")
+# --- Checks of options ------------------------------------------------------------------------------------------------
+
+SHARE = Check(lambda value: bool(0 <= value <= 1), "must be a share, a number from 0 to 1")
+ABOVE_0 = Check(lambda value: bool(0 < value <= 1), "must be above 0 and at most 1")
+SEED = Check(lambda value: bool(0 <= value < 1 << 64), "must be at least 0 and below 2^64")
+_KINDS = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
 
 
-def check_count(step: str, option: str, value: int | None, *, lowest: int = 0) -> None:
-    """A whole number of at least `lowest`, or None. Raises OptionError otherwise."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise refuse(step, option, value, "must be a whole number.")
-    if value < lowest:
-        raise refuse(step, option, value, f"must be at least {lowest}.")
+def _needed(value: Any, hint: Any) -> str | None:
+    """What a value must be that is not of the kind that a field declares; None where it is of that kind."""
+    needed = []
+    for kind in typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,):
+        origin, inner = typing.get_origin(kind), typing.get_args(kind)
+        if origin is Literal:
+            fits, words = value in inner, f"one of {', '.join(inner)}"
+        elif origin is None:
+            fits = isinstance(value, (int, float) if kind is float else kind)
+            fits, words = fits and (kind is bool or not isinstance(value, bool)), _KINDS.get(kind, "")
+        elif issubclass(origin, Mapping):
+            fits, words = isinstance(value, Mapping), "a table of NAME = value"
+        else:
+            fits = isinstance(value, list | tuple) and all(isinstance(item, inner[0]) for item in value)
+            words = "a list of texts"
+        if fits:
+            return None
+        needed.append(words)
+    return " or ".join(filter(None, needed))
 
 
-def check_number(step: str, option: str, value: float | None, *, lowest: float = 0) -> None:
-    """A number of at least `lowest`, or None. Raises OptionError otherwise."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= lowest:
-        raise refuse(step, option, value, f"must be a number, at least {lowest:g}.")
-
-
-def check_share(step: str, option: str, value: float | None) -> None:
-    """A number from 0 to 1, or None. Raises OptionError otherwise."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise refuse(step, option, value, "must be a share, a number from 0 to 1.")
-
-
-def check_flag(step: str, option: str, value: bool) -> None:
-    """True or False. Raises OptionError otherwise."""
-    if not isinstance(value, bool):
-        raise refuse(step, option, value, "must be true or false.")
-
-
-def check_choice(step: str, option: str, value: str, choices: Sequence[str]) -> None:
-    """One of the choices. Raises OptionError otherwise."""
-    if value not in choices:
-        raise refuse(step, option, value, f"must be one of {', '.join(choices)}.")
-
-
-def check_order(step: str, lower: str, low: float | None, upper: str, high: float | None) -> None:
-    """Where both bounds are given, the lower is not above the upper. Raises OptionError otherwise."""
-    if low is not None and high is not None and low > high:
-        raise refuse(step, lower, low, f"must not be above {upper}, which is {high}.")
+# --- What several steps do --------------------------------------------------------------------------------------------
 
 
 def change_flagged(texts: pl.Series, flagged: pl.Series, change: Callable[[str], str]) -> pl.Series:
@@ -199,9 +216,39 @@ def change_flagged(texts: pl.Series, flagged: pl.Series, change: Callable[[str],
     return texts.clone().scatter(where, changed)
 
 
-def code_points(texts: pl.Series) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+def code_points(texts: pl.Series) -> tuple[NDArray[np.uint32], Ints]:
     """All characters of the column, uint32 [N], and where each text starts: int64 [n + 1], the last is N."""
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     np.cumsum(texts.str.len_chars().to_numpy(), out=offsets[1:])
     joined = "" if len(texts) == 0 else str(texts.str.join("").item())
     return np.frombuffer(joined.encode("utf-32-le"), dtype="<u4").astype(np.uint32, copy=False), offsets
+
+
+def gathered(sketches: Iterable[Arrays], name: str, dtype: Any) -> NDArray[Any]:
+    """One array of all shards, a row after another."""
+    return np.concatenate([np.zeros(0, dtype), *(sketch[name] for sketch in sketches)])
+
+
+def features_of(sketches: Sketches, chosen: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.uint32], Ints]:
+    """The n-grams of the units (of those chosen, bool [N], alone), one after another; and int64 [n + 1], where those of
+    each unit start.
+
+    Of a shard `features` holds them, `ends` where those of each unit end. They are about as large as the text itself,
+    so they lie in a file, and the system decides how much of it is in memory at a time.
+    """
+    sizes: list[Ints] = [np.zeros(1, np.int64)]
+    begin = 0
+    with sketches.scratch() as file:
+        for sketch in sketches:
+            features, own = sketch["features"], np.diff(sketch["ends"], prepend=0)
+            if chosen is not None:
+                is_chosen = chosen[begin : begin + len(own)]
+                begin += len(own)
+                features, own = features[np.repeat(is_chosen, own)], own[is_chosen]
+            file.write(features.data)
+            sizes.append(own)
+        file.flush()
+        starts = np.cumsum(np.concatenate(sizes))
+        shape = (int(starts[-1]),)
+        # Read-write, as an array in memory is: a kernel is compiled once for both.
+        return np.asarray(np.memmap(file, np.uint32, "r+", shape=shape) if shape[0] else np.zeros(0, np.uint32)), starts

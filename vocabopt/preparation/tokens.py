@@ -58,12 +58,12 @@ class TokenCounter:
 
     def _may_hold_added(self, texts: pl.Series) -> NDArray[np.bool_]:
         """Which texts may hold an added token, bool [n]."""
-        data, starts, ends = bytes_of_texts(texts)
+        added, (data, starts, ends) = self._added, bytes_of_texts(texts)
         _, _, suspects = kernel.scan_documents(
-            np.frombuffer(data, np.uint8), starts, ends, np.uint64(0), self._added.suspicious
+            np.frombuffer(data, np.uint8), starts, ends, np.uint64(0), added.suspicious
         )
         for i in np.flatnonzero(suspects):
-            suspects[i] = self._added.may_be_in(data[starts[i] : ends[i]])
+            suspects[i] = added.may_be_in(data[starts[i] : ends[i]])
         return np.asarray(suspects, bool)
 
     def _fast(self, texts: pl.Series) -> NDArray[np.int64] | None:
@@ -73,13 +73,12 @@ class TokenCounter:
         data = texts.str.join("\0").cast(pl.Binary).item()
         layout = self.fast.encode_batch(BytesSource([data], separator="\0")).layout
         n_tokens = np.diff(np.asarray(layout.offsets.data)).astype(np.int64)
-        return n_tokens if len(n_tokens) == len(texts) and self._agrees(texts, n_tokens) else None
-
-    def _agrees(self, texts: pl.Series, n_tokens: NDArray[np.int64]) -> bool:
+        if len(n_tokens) != len(texts):
+            return None
         n_bytes = texts.str.len_bytes().to_numpy()
         short = np.flatnonzero(n_bytes <= max(_MAX_CHECKED_BYTES, n_bytes.min()))
         checked = short[:: max(1, len(short) // _N_CHECKED)]
-        return bool((self._slow(texts.gather(checked)) == n_tokens[checked]).all())
+        return n_tokens if (self._slow(texts.gather(checked)) == n_tokens[checked]).all() else None
 
     def _slow(self, texts: pl.Series) -> NDArray[np.int64]:
         counts: list[int] = []

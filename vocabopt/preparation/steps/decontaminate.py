@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.folder import write_atomic
+from vocabopt.option_fields import at_least, option
 from vocabopt.preparation import overlap_kernel as kernel
-from vocabopt.preparation.step import Outcome
+from vocabopt.preparation.step import ABOVE_0, DocumentStep, Ints, Outcome
 from vocabopt.preparation.steps.repair import Normalize
-from vocabopt.text.corpus import TextFile, fingerprint, named_set
+from vocabopt.text.corpus import fingerprint, named_set
 from vocabopt.text.documents import bytes_of_texts
 from vocabopt.text.readers import read_records
 from vocabopt.text.utf8 import printable
 
+_ARRAYS = ("item_sizes", "ngrams", "holders", "holder_ends")
 _VERSION = 1  # of the files that `ItemIndex.save` writes
 _BITS_PER_NGRAM = 32
 _MAX_BITMAP_WORDS = 1 << 24  # 128 MiB
@@ -41,7 +43,7 @@ class ItemIndex:
     item_sizes: NDArray[np.int32]
     ngrams: NDArray[np.uint64]
     holders: NDArray[np.int32]
-    holder_ends: NDArray[np.int64]
+    holder_ends: Ints
     n_short: int
     n_repeated: int
 
@@ -65,39 +67,19 @@ class ItemIndex:
 
     def save(self, path: Path) -> None:
         """Write the index as .npz. Raises RunDirectoryError."""
-        arrays: dict[str, Any] = {
-            "item_sizes": self.item_sizes,
-            "ngrams": self.ngrams,
-            "holders": self.holders,
-            "holder_ends": self.holder_ends,
-            "counts": np.array([self.n_chars, self.n_short, self.n_repeated]),
-            "labels": np.frombuffer("\n".join(self.labels).encode(), np.uint8),
-        }
-        write_atomic(path, lambda file: np.savez(file, **arrays))
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays["counts"] = np.array([self.n_chars, self.n_short, self.n_repeated])
+        arrays["labels"] = np.frombuffer("\n".join(self.labels).encode(), np.uint8)
+        write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
     @classmethod
     def open(cls, path: Path) -> "ItemIndex":
         """The index that `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
             n_chars, n_short, n_repeated = map(int, stored["counts"])
-            return cls(
-                n_chars=n_chars,
-                labels=tuple(stored["labels"].tobytes().decode().split("\n")),
-                item_sizes=stored["item_sizes"],
-                ngrams=stored["ngrams"],
-                holders=stored["holders"],
-                holder_ends=stored["holder_ends"],
-                n_short=n_short,
-                n_repeated=n_repeated,
-            )
-
-
-def identity(benchmarks: Mapping[str, Sequence[str]], options: Sequence[object]) -> str:
-    """Of an index: the same for the same files and options. Raises CorpusError."""
-    parts = [f"{_VERSION} {unicodedata.unidata_version} {list(options)}"]
-    for name, paths in benchmarks.items():
-        parts += [f"{name} {printable(file.url)} {fingerprint(file)}" for file in _files(name, paths)]
-    return str(xxhash.xxh3_128_hexdigest("\n".join(parts).encode()))
+            labels = tuple(stored["labels"].tobytes().decode().split("\n"))
+            arrays = {name: stored[name] for name in _ARRAYS}
+        return cls(n_chars=n_chars, labels=labels, n_short=n_short, n_repeated=n_repeated, **arrays)
 
 
 def build_index(
@@ -116,45 +98,37 @@ def build_index(
         for label, text in items_of({name: paths}, fields):
             labels.append(label)
             texts.append(text)
-    n_letters, hashes, ends = _hashes(pl.Series(texts, dtype=pl.String), n_chars)
-    is_long = n_letters >= min_item_chars
+    # 1. The n-grams of each text; a benchmark without a text that is long enough is a mistake.
+    data, starts, ends = _bytes_of(pl.Series(texts, dtype=pl.String))
+    hashes, hash_ends = np.empty(len(data), np.uint64), np.zeros(len(texts), np.int64)
+    is_long = kernel.hash_ngrams(data, starts, ends, letter_table(), n_chars, hashes, hash_ends) >= min_item_chars
     for (name, paths), first, end in zip(benchmarks.items(), first_of, [*first_of[1:], len(texts)], strict=True):
         if not is_long[first:end].any():
             raise OptionError(
                 f"[decontaminate] benchmarks {name} ({', '.join(paths)}): none of its {end - first} texts has "
                 f"min_item_chars = {min_item_chars} letters and digits. Check fields, or lower min_item_chars."
             )
-    kept, ngrams, items = _distinct(hashes, ends, is_long)
+    # 2. The items: one of those with the same n-grams.
+    of_item: dict[bytes, tuple[str, NDArray[np.uint64]]] = {}
+    for text in np.flatnonzero(is_long):
+        own = np.unique(hashes[hash_ends[text - 1] if text else 0 : hash_ends[text]])
+        of_item.setdefault(xxhash.xxh3_128_digest(own.tobytes()), (labels[text], own))
+    sizes = np.array([len(own) for _, own in of_item.values()], np.int32)
+    # 3. The items that hold each n-gram.
+    items = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    ngrams = np.concatenate([own for _, own in of_item.values()])
     order = np.lexsort((items, ngrams))
     distinct, n_holders = np.unique(ngrams[order], return_counts=True)
     return ItemIndex(
         n_chars=n_chars,
-        labels=tuple(labels[text] for text in kept),
-        item_sizes=np.bincount(items, minlength=len(kept)).astype(np.int32),
+        labels=tuple(label for label, _ in of_item.values()),
+        item_sizes=sizes,
         ngrams=distinct,
         holders=items[order],
         holder_ends=np.cumsum(n_holders),
         n_short=int((~is_long).sum()),
-        n_repeated=int(is_long.sum()) - len(kept),
+        n_repeated=int(is_long.sum()) - len(sizes),
     )
-
-
-def _distinct(
-    hashes: NDArray[np.uint64], ends: NDArray[np.int64], is_long: NDArray[np.bool_]
-) -> tuple[list[int], NDArray[np.uint64], NDArray[np.int32]]:
-    """Which texts are items, one of those with the same n-grams; and the distinct n-grams of each, with their item."""
-    kept: list[int] = []
-    seen: set[bytes] = set()
-    parts: list[NDArray[np.uint64]] = [np.zeros(0, np.uint64)]
-    for text in np.flatnonzero(is_long):
-        own = np.unique(hashes[ends[text - 1] if text else 0 : ends[text]])
-        digest = xxhash.xxh3_128_digest(own.tobytes())
-        if digest not in seen:
-            seen.add(digest)
-            kept.append(int(text))
-            parts.append(own)
-    items = np.repeat(np.arange(len(kept), dtype=np.int32), [len(part) for part in parts[1:]])
-    return kept, np.concatenate(parts), items
 
 
 @functools.cache
@@ -175,72 +149,54 @@ def letters(text: str) -> str:
     return "".join(chr(table[code]) for code in codes if code < len(table) and table[code])
 
 
-def _bytes_of(texts: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+def _bytes_of(texts: pl.Series) -> tuple[NDArray[np.uint8], Ints, Ints]:
     """The texts in NFC as bytes, and where each starts and ends."""
     data, starts, ends = bytes_of_texts(Normalize().load()(texts).texts)
     return np.frombuffer(data, np.uint8), starts, ends
 
 
-def _hashes(texts: pl.Series, n_chars: int) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-    """Letters of each text, int64 [n]; the n-grams of all, uint64; and where those of each text end, int64 [n]."""
-    data, starts, ends = _bytes_of(texts)
-    hashes, hash_ends = np.empty(len(data), np.uint64), np.zeros(len(texts), np.int64)
-    n_letters = kernel.hash_ngrams(data, starts, ends, letter_table(), n_chars, hashes, hash_ends)
-    return n_letters, hashes[: hash_ends[-1] if len(hash_ends) else 0], hash_ends
-
-
 # --- Reading ---------------------------------------------------------------------------------------------------------
-
-
-def _files(name: str, paths: Sequence[str]) -> list[TextFile]:
-    return list(named_set(name, paths, "eval").files)
 
 
 def items_of(benchmarks: Mapping[str, Sequence[str]], fields: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
     """Every text of benchmarks, with its label: "kobest/boolq item 123 (paragraph)". Raises CorpusError."""
     for name, paths in benchmarks.items():
-        yield from _items(name, paths, fields)
-
-
-def _items(name: str, paths: Sequence[str], fields: Sequence[str]) -> Iterator[tuple[str, str]]:
-    files = _files(name, paths)
-    for file in files:
-        stem = printable(Path(file.url).name).partition(".")[0]
-        place = name if len(files) == 1 else f"{name} {stem}"
-        n_texts = 0
-        for number, record in _records(file.url):
-            for field, text in _texts(record, ""):
+        files = named_set(name, paths, "eval").files
+        for file in files:
+            stem = printable(Path(file.url).name).partition(".")[0]
+            place = name if len(files) == 1 else f"{name} {stem}"
+            n_texts = 0
+            for number, field, text in _texts_of(file.url):
                 if not fields or field in fields:
                     n_texts += 1
                     yield f"{place} item {number}{field and f' ({field})'}".replace("\n", " "), text
-        if not n_texts:
-            wanted = f"in the fields {', '.join(fields)}" if fields else "in any field"
-            raise CorpusError(f"{file.url}: no text {wanted}; check the file, and fields of [decontaminate].")
+            if not n_texts:
+                wanted = f"in the fields {', '.join(fields)}" if fields else "in any field"
+                raise CorpusError(f"{file.url}: no text {wanted}; check the file, and fields of [decontaminate].")
 
 
-def _texts(value: Any, field: str) -> Iterator[tuple[str, str]]:
-    """The strings of a record, each with its outermost field."""
-    if isinstance(value, str):
-        yield field, value
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _texts(inner, field or str(name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner, field)
-
-
-def _records(url: str) -> Iterator[tuple[int, Any]]:
-    """The lines or records of a file, from 1: a string each, or what JSON, a table or parquet holds."""
+def _texts_of(url: str) -> Iterator[tuple[int, str, str]]:
+    """The strings of the lines or records of a file: the record, from 1, the outermost field, and the string."""
     try:
-        yield from read_records(url)
+        for number, record in read_records(url):
+            for field, text in _strings(record, ""):
+                yield number, field, text
     except CorpusError as error:
         told = str(error).partition("; mend it")[0]
         raise CorpusError(f"{told}. A benchmark's file must be whole: mend it.") from error
 
 
+def _strings(value: Any, field: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield field, value
+    for name, inner in value.items() if isinstance(value, Mapping) else ():
+        yield from _strings(inner, field or str(name))
+    for inner in value if isinstance(value, list) else ():
+        yield from _strings(inner, field)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Decontaminate:
+class Decontaminate(DocumentStep):
     """Remove documents that hold an item of a benchmark, whole or nearly, in them.
 
     Compared are character n-grams of letters and digits alone, NFC and in lower case: Korean is spaced in many ways.
@@ -257,28 +213,21 @@ class Decontaminate:
     name: ClassVar[str] = "decontaminate"
     benchmarks: Mapping[str, str | tuple[str, ...]]
     fields: tuple[str, ...] = ()
-    n_chars: int = 10
-    min_overlap: float = 0.6
+    n_chars: int = option(10, check=at_least(1))
+    min_overlap: float = option(0.6, check=ABOVE_0)
     min_item_chars: int = 20
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.benchmarks:
             raise OptionError(f'[{self.name}] benchmarks: none given; write benchmarks = {{ NAME = "PATH" }}.')
         for name, paths in self.benchmarks.items():
             listed = [paths] if isinstance(paths, str) else paths
             if not isinstance(listed, list | tuple) or not listed or not all(isinstance(p, str) and p for p in listed):
-                raise OptionError(f"[{self.name}] benchmarks {name} = {paths!r}: must be a path or a list of paths.")
-        if not all(isinstance(name, str) for name in self.fields):
-            raise OptionError(f"[{self.name}] fields {self.fields!r}: must be a list of names.")
-        if self.n_chars < 1:
-            raise OptionError(f"[{self.name}] n_chars {self.n_chars}: must be at least 1.")
+                raise self.refusal("benchmarks", f"{name} = {paths!r}", "must be a path or a list of paths.")
         if self.min_item_chars < self.n_chars:
-            raise OptionError(
-                f"[{self.name}] min_item_chars {self.min_item_chars}: must be at least n_chars, which is "
-                f"{self.n_chars}: a shorter item has no n-gram."
-            )
-        if not 0 < self.min_overlap <= 1:
-            raise OptionError(f"[{self.name}] min_overlap {self.min_overlap}: must be above 0 and at most 1.")
+            least = f"must be at least n_chars, which is {self.n_chars}: a shorter item has no n-gram."
+            raise self.refusal("min_item_chars", self.min_item_chars, least)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -291,8 +240,13 @@ class Decontaminate:
             CorpusError: a benchmark is missing, unreadable or has no text. OptionError: all its texts are too short.
             RunDirectoryError: the folder cannot be written.
         """
-        options = (self.fields, self.n_chars, self.min_item_chars)
-        path = work / f"benchmarks-{identity(self._paths(), options)}.npz"
+        options = [self.fields, self.n_chars, self.min_item_chars]
+        parts = [f"{_VERSION} {unicodedata.unidata_version} {options}"]
+        for name, paths in self._paths().items():
+            parts += [
+                f"{name} {printable(file.url)} {fingerprint(file)}" for file in named_set(name, paths, "eval").files
+            ]
+        path = work / f"benchmarks-{xxhash.xxh3_128_hexdigest(chr(10).join(parts).encode())}.npz"
         if not path.exists():
             self.build().save(path)
         return Prepared(index=str(path), min_overlap=self.min_overlap)
@@ -310,7 +264,7 @@ class Decontaminate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Prepared(DocumentStep):
     """The step as workers take it. index: the file that `Decontaminate.prepare` made."""
 
     name: ClassVar[str] = Decontaminate.name
@@ -329,6 +283,6 @@ def _remover(index: ItemIndex, min_overlap: float) -> Callable[[pl.Series], Outc
         # Rounded down: 100 % says that all of it is there.
         percent = pl.Series(np.floor(100 * shares).astype(np.int64))
         why = pl.select(pl.format("holds {} % of {}", percent, labels.gather(np.maximum(items, 0)))).to_series()
-        return Outcome.removing(texts, pl.Series(items >= 0), why)
+        return Outcome.removing(texts, why, pl.Series(items >= 0))
 
     return remove

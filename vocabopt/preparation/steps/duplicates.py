@@ -1,6 +1,6 @@
 """Steps that remove copies of documents or paragraphs: exact ones by hash, near ones by MinHash."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,41 +9,38 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.errors import OptionError, how_to_install
+from vocabopt.option_fields import at_least, option
 from vocabopt.preparation.ngrams import first_kept_copies, shingles
-from vocabopt.preparation.step import Decision, Sketch, Sketches
+from vocabopt.preparation.step import ABOVE_0, SEED, CorpusStep, Decision, Ints, Sketch, Sketches, features_of
 from vocabopt.text.documents import bytes_of_texts, content_hashes
 
 _SEEDS = (0, 1)  # two hashes of 64 bits: one alone would meet itself by chance in some ten billion documents
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exact:
+class Exact(CorpusStep):
     """Documents that are equal but for white space: a run of it counts as one space, at the ends as none.
 
     min_chars: shorter ones stay.
     """
 
     name: ClassVar[str] = "exact"
-    unit: ClassVar[str] = "document"
-    min_chars: int = 0
-
-    def __post_init__(self) -> None:
-        if self.min_chars < 0:
-            raise OptionError(f"[{self.name}] min_chars {self.min_chars}: must be at least 0.")
+    min_chars: int = option(0, check=at_least(0))
 
     def load(self) -> Callable[[pl.Series], Sketch]:
         def sketch(texts: pl.Series) -> Sketch:
             long = (texts.str.len_chars() >= self.min_chars).arg_true().to_numpy().astype(np.int64)
-            return {"long": long, "hashes": _hashes(texts.gather(long))}
+            flat = texts.gather(long).str.replace_all(r"\s+", " ").str.strip_chars()
+            data, starts, ends = bytes_of_texts(flat)
+            hashes = [content_hashes(data, starts, ends, seed) for seed in _SEEDS]
+            return {"long": long, "hashes": np.stack(hashes, axis=1)}
 
         return sketch
 
     def decide(self, sketches: Sketches, n_units: Sequence[int]) -> Decision:
-        starts = np.concatenate([[0], np.cumsum(n_units)]).astype(np.int64)
-        parts = [(sketch["long"] + start, sketch["hashes"]) for sketch, start in zip(sketches, starts, strict=False)]
-        units = np.concatenate([np.zeros(0, np.int64), *(long for long, _ in parts)])
-        first, of_group = _first_of_each(np.concatenate([np.zeros((0, 2), np.uint64), *(rows for _, rows in parts)]))
-        of = np.full(int(starts[-1]), -1, np.int64)
+        units, hashes = _units(sketches, n_units), (sketch["hashes"] for sketch in sketches)
+        first, of_group = _first_of_each(np.concatenate([np.zeros((0, 2), np.uint64), *hashes]))
+        of = np.full(sum(n_units), -1, np.int64)
         copies = np.flatnonzero(first[of_group] != np.arange(len(units)))
         of[units[copies]] = units[first[of_group[copies]]]
         return Decision(keep=of < 0, of=of, facts={"n_copied": int((np.bincount(of_group) > 1).sum())})
@@ -54,18 +51,18 @@ class ExactParagraphs(Exact):
     """Paragraphs that were in the text before, in the same document or another; short ones, such as headings, stay."""
 
     name: ClassVar[str] = "exact_paragraphs"
-    unit: ClassVar[str] = "paragraph"
-    min_chars: int = 30
+    unit = "paragraph"
+    min_chars: int = option(30, check=at_least(0))
 
 
-def _hashes(texts: pl.Series) -> NDArray[np.uint64]:
-    """128 bits of each text, uint64 [n, 2]."""
-    texts = texts.str.replace_all(r"\s+", " ").str.strip_chars()
-    data, starts, ends = bytes_of_texts(texts)
-    return np.stack([content_hashes(data, starts, ends, seed) for seed in _SEEDS], axis=1)
+def _units(sketches: Sketches, n_units: Sequence[int]) -> Ints:
+    """The units that are long enough to be compared, of all shards, int64 [n]."""
+    starts = np.cumsum([0, *n_units])
+    own = (sketch["long"] + start for sketch, start in zip(sketches, starts, strict=False))
+    return np.concatenate([np.zeros(0, np.int64), *own])
 
 
-def _first_of_each(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _first_of_each(hashes: NDArray[np.uint64]) -> tuple[Ints, Ints]:
     """Index of the first row of each distinct one, and which distinct one each row is."""
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: equal rows stay in order
     ordered = hashes[order]
@@ -77,7 +74,7 @@ def _first_of_each(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Near:
+class Near(CorpusStep):
     """Documents of which an earlier, kept one is a near copy.
 
     n_chars: characters of an n-gram. bands, rows: of the signature of bands x rows hashes. min_jaccard: similarity from
@@ -87,27 +84,13 @@ class Near:
     """
 
     name: ClassVar[str] = "near"
-    unit: ClassVar[str] = "document"
-    n_chars: int = 3
-    bands: int = 20
-    rows: int = 5
-    min_jaccard: float = 0.7
-    min_chars: int = 150
-    max_compared: int = 256
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("n_chars", "bands", "rows", "max_compared"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"[{self.name}] {name} {getattr(self, name)}: must be at least 1.")
-        if not 0 < self.min_jaccard <= 1:
-            raise OptionError(f"[{self.name}] min_jaccard {self.min_jaccard}: must be above 0 and at most 1.")
-        if self.min_chars < 0 or not 0 <= self.seed < 2**64:
-            raise OptionError(f"[{self.name}] min_chars {self.min_chars}, seed {self.seed}: must be at least 0.")
-
-    def probability(self, similarity: float) -> float:
-        """That a pair of this similarity is found: that it shares a band."""
-        return float(1 - (1 - similarity**self.rows) ** self.bands)
+    n_chars: int = option(3, check=at_least(1))
+    bands: int = option(20, check=at_least(1))
+    rows: int = option(5, check=at_least(1))
+    min_jaccard: float = option(0.7, check=ABOVE_0)
+    min_chars: int = option(150, check=at_least(0))
+    max_compared: int = option(256, check=at_least(1))
+    seed: int = option(0, check=SEED)
 
     def load(self) -> Callable[[pl.Series], Sketch]:
         """Raises OptionError: rensa is not installed."""
@@ -117,50 +100,44 @@ class Near:
             raise OptionError(f"[{self.name}] needs rensa. {how_to_install('prepare')}") from error
 
         def sketch(texts: pl.Series) -> Sketch:
-            long = (texts.str.len_chars() >= self.min_chars).arg_true().to_numpy()
+            long = (texts.str.len_chars() >= self.min_chars).arg_true().to_numpy().astype(np.int64)
             features, ends = shingles(texts.gather(long), self.n_chars)
             offsets = np.concatenate([np.zeros(1, np.uint64), ends.astype(np.uint64)])
-            n_hashes = self.bands * self.rows
-            matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-                features.astype(np.uint64), offsets, n_hashes, self.seed
-            )
-            rows = np.array(matrix.to_rows() if len(long) else [], np.uint32).reshape(len(long), n_hashes)
-            return {"long": long.astype(np.int64), "bands": self._bands(rows), "features": features, "ends": ends}
+            wide, n_hashes = features.astype(np.uint64), self.bands * self.rows
+            matrix = RMinHash.digest_matrix_from_flat_token_hashes(wide, offsets, n_hashes, self.seed)
+            rows = np.array(matrix.to_rows() if len(long) else [], np.uint32).reshape(len(long), self.bands, self.rows)
+            keys = np.zeros((len(rows), self.bands), np.uint64)  # one per band
+            for row in range(self.rows):
+                keys = (keys ^ rows[:, :, row].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+                keys ^= keys >> np.uint64(29)
+            return {"long": long, "bands": keys, "features": features, "ends": ends}
 
         return sketch
 
-    def _bands(self, rows: NDArray[np.uint32]) -> NDArray[np.uint64]:
-        """A key per band, uint64 [n, bands]."""
-        parts = rows.reshape(len(rows), self.bands, self.rows).astype(np.uint64)
-        keys = np.zeros((len(rows), self.bands), np.uint64)
-        for row in range(self.rows):
-            keys = (keys ^ parts[:, :, row]) * np.uint64(0x9E3779B97F4A7C15)
-            keys ^= keys >> np.uint64(29)
-        return keys
-
     def decide(self, sketches: Sketches, n_units: Sequence[int]) -> Decision:
-        starts = np.concatenate([[0], np.cumsum(n_units)]).astype(np.int64)
-        n = int(starts[-1])
-        long = np.concatenate([[], *(sketch["long"] + start for sketch, start in zip(sketches, starts, strict=False))])
-        long = long.astype(np.int64)
+        long = _units(sketches, n_units)
         bucket, n_buckets = _buckets(sketches, len(long), self.bands)
         # Only what shares a bucket is looked at again: one pass more over the sketches, for its n-grams.
-        chosen = np.flatnonzero((bucket >= 0).any(axis=1))
-        features, ends = _features_of(sketches, chosen)
-        of_chosen = np.empty(len(chosen), np.int64)
+        is_chosen: NDArray[np.bool_] = np.any(bucket >= 0, axis=1)
+        features, starts = features_of(sketches, is_chosen)
+        chosen, of_chosen = long[is_chosen], np.empty(int(is_chosen.sum()), np.int64)
         n_compared, n_limited = first_kept_copies(
-            bucket[chosen], n_buckets, features, ends, self.min_jaccard, self.max_compared, of_chosen
+            bucket[is_chosen], n_buckets, features, starts, self.min_jaccard, self.max_compared, of_chosen
         )
-        of = np.full(n, -1, np.int64)
+        of = np.full(sum(n_units), -1, np.int64)
         copies = np.flatnonzero(of_chosen >= 0)
-        of[long[chosen[copies]]] = long[chosen[of_chosen[copies]]]
-        facts: dict[str, Any] = {
-            "n_long": len(long),
-            "n_candidates": len(chosen),
-            "n_compared": int(n_compared),
-            "n_limited": int(n_limited),
-        }
-        return Decision(keep=of < 0, of=of, facts=facts)
+        of[chosen[copies]] = chosen[of_chosen[copies]]
+        facts = {"n_long": len(long), "n_candidates": len(chosen), "n_compared": n_compared, "n_limited": n_limited}
+        return Decision(keep=of < 0, of=of, facts={name: int(value) for name, value in facts.items()})
+
+    @classmethod
+    def note(cls, facts: Mapping[str, Any]) -> str | None:
+        if not (n_limited := facts.get("n_limited")):
+            return None
+        return (
+            f"{n_limited:,} documents shared bands with more kept ones than max_compared allows to compare; copies of "
+            "others among them may be left."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +145,7 @@ class NearParagraphs(Near):
     """Paragraphs of which an earlier, kept one is a near copy."""
 
     name: ClassVar[str] = "near_paragraphs"
-    unit: ClassVar[str] = "paragraph"
+    unit = "paragraph"
 
 
 def _buckets(sketches: Sketches, n: int, n_bands: int) -> tuple[NDArray[np.int32], int]:
@@ -192,27 +169,3 @@ def _buckets(sketches: Sketches, n: int, n_bands: int) -> tuple[NDArray[np.int32
         bucket[order[shared], band] = n_buckets + number[shared]
         n_buckets += int(number[-1]) + 1 if n else 0
     return bucket, n_buckets
-
-
-def _features_of(sketches: Sketches, chosen: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The n-grams of the chosen units, one after another, and where each one's end.
-
-    They are about as large as the text itself, so they lie in a file, and the system decides how much of it is in
-    memory at a time.
-    """
-    lengths: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    begin = 0
-    with sketches.scratch() as file:
-        for sketch in sketches:
-            ends = sketch["ends"]
-            sizes = np.diff(ends, prepend=0)
-            is_chosen = np.zeros(len(ends), np.bool_)
-            is_chosen[chosen[(chosen >= begin) & (chosen < begin + len(ends))] - begin] = True
-            file.write(sketch["features"][np.repeat(is_chosen, sizes)].data)
-            lengths.append(sizes[is_chosen])
-            begin += len(ends)
-        file.flush()
-        ends = np.cumsum(np.concatenate(lengths))
-        n_features = int(ends[-1]) if len(ends) else 0
-        features = np.memmap(file, np.uint32, "r+", shape=(n_features,)) if n_features else np.zeros(0, np.uint32)
-    return np.asarray(features), ends

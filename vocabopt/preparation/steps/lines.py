@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from vocabopt.preparation.step import Outcome, check_count, check_flag, check_share, code_points, refuse
+from vocabopt.option_fields import at_least, option
+from vocabopt.preparation.step import SHARE, DocumentStep, Outcome, code_points, no_text
 from vocabopt.preparation.steps.repetition_kernel import count_runs
 
 _EMAIL = r"(?:[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}|\[EMAIL\])"  # an address, or its mask (personal.py)
@@ -68,15 +69,13 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+ALL_RULES = tuple(PATTERNS)
 #: How a sentence ends: with a mark, or a Korean ending; then quotes and brackets.
 SENTENCE_END = r"""(?:[.!?…。！？~]|다|요|죠|까|네|음|함|됨|임)["'”’」』》〉)\]]*\s*$"""
 
 
-ALL_RULES = tuple(PATTERNS)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Lines:
+class Lines(DocumentStep):
     """Cut lines of boilerplate, and documents of which nothing is left; a document of one line follows the same rules.
 
     rules: which of the patterns of lines_patterns.py apply: markup (HTML tags), javascript ("please enable"), cookies,
@@ -85,36 +84,28 @@ class Lines:
     own (Rust syntax, no lookaround), for lines of any length. max_symbol_share: of the characters other than white
     space, those that are no letter, mark or digit. max_run_chars: of one character in a row, white space apart.
     require_sentence_end: cut lines that do not end like a sentence, headings too. None is no limit. Blank lines stay.
-
-    Raises OptionError for a rule that is none, a pattern that cannot be read, or a limit that is none.
     """
 
     name: ClassVar[str] = "lines"
     rules: Sequence[str] = ALL_RULES
     patterns: Sequence[str] = ()
-    max_boilerplate_chars: int = 120
-    max_symbol_share: float | None = 0.6
-    max_run_chars: int | None = 30
+    max_boilerplate_chars: int = option(120, check=at_least(0))
+    max_symbol_share: float | None = option(0.6, check=SHARE)
+    max_run_chars: int | None = option(30, check=at_least(1))
     require_sentence_end: bool = False
 
     def __post_init__(self) -> None:
-        for option in ("rules", "patterns"):  # a list, as TOML gives it, becomes a tuple: frozen all through
-            value = getattr(self, option)
-            if isinstance(value, str) or not all(isinstance(item, str) for item in value):
-                raise refuse(self.name, option, repr(value), "must be a list of texts.")
-            object.__setattr__(self, option, tuple(value))
-        for rule in self.rules:
-            if rule not in PATTERNS:
-                raise refuse(self.name, "rules", rule, f"must be among {', '.join(ALL_RULES)}.")
+        super().__post_init__()
+        if rule := next((rule for rule in self.rules if rule not in PATTERNS), None):
+            raise self.refusal("rules", rule, f"must be among {', '.join(ALL_RULES)}.")
         for pattern in self.patterns:
-            _check_pattern(self.name, pattern)
-        check_count(self.name, "max_boilerplate_chars", self.max_boilerplate_chars)
-        check_share(self.name, "max_symbol_share", self.max_symbol_share)
-        check_count(self.name, "max_run_chars", self.max_run_chars, lowest=1)
-        check_flag(self.name, "require_sentence_end", self.require_sentence_end)
+            try:
+                pl.Series([""]).str.contains(pattern)
+            except pl.exceptions.ComputeError as error:
+                what = f"not a regular expression that Rust reads: {' '.join(str(error).split())}."
+                raise self.refusal("patterns", repr(pattern), what) from error
 
     def load(self) -> Callable[[pl.Series], Outcome]:
-        """The step at work; compiles the counting of runs where that is not cached."""
         return self._work
 
     def _work(self, texts: pl.Series) -> Outcome:
@@ -130,8 +121,7 @@ class Lines:
         if touched.height == 0:
             return Outcome.changing(texts)
         rebuilt = _rebuilt(lines.join(touched.select("document"), on="document", how="semi", maintain_order="left"))
-        where = rebuilt["document"]
-        why = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+        where, why = rebuilt["document"], no_text(len(texts))
         return Outcome(texts.clone().scatter(where, rebuilt["text"]), why.scatter(where, rebuilt["why"]))
 
     def _cut_by(self, lines: pl.Series) -> pl.Series:
@@ -152,14 +142,6 @@ class Lines:
         nothing = pl.lit(None, dtype=pl.String)
         named = pl.coalesce(*(pl.when(cut).then(pl.lit(rule)) for rule, cut in cuts), nothing)
         return pl.DataFrame({"line": lines}).with_columns(rule=named)["rule"]
-
-
-def _check_pattern(step: str, pattern: str) -> None:
-    try:
-        pl.Series([""]).str.contains(pattern)
-    except pl.exceptions.ComputeError as error:
-        what = " ".join(str(error).split())
-        raise refuse(step, "patterns", repr(pattern), f"not a regular expression that Rust reads: {what}.") from error
 
 
 def _rebuilt(lines: pl.DataFrame) -> pl.DataFrame:

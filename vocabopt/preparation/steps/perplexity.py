@@ -11,51 +11,71 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import polars as pl
 import xxhash
 from numpy.typing import NDArray
 
-from vocabopt.choice.options import parse_bytes
+from vocabopt.amounts import parse_bytes
 from vocabopt.errors import CorpusError, OptionError, how_to_install
+from vocabopt.option_fields import Check, at_least, option
 from vocabopt.preparation.character_lm import MAX_ORDER, SPACE, estimate, sentences
-from vocabopt.preparation.step import Outcome
+from vocabopt.preparation.step import DocumentStep, Outcome, Step
 from vocabopt.text.corpus import TextFile, fingerprint, named_set
 from vocabopt.text.readers import ReadOptions, read_blocks
 
 #: String [n] to perplexity per character, float64 [n]; NaN for a document without text.
 Perplexities: TypeAlias = Callable[[pl.Series], NDArray[np.float64]]
 
-DEFAULT_ORDER = 5
-#: A third of the n-grams of Korean encyclopedia text, for 1.2 % more bits per character of such text held out.
-DEFAULT_MIN_COUNT = 2
-
-_VERSION = 1  # of the models that `train` keeps
+_VERSION = 1  # of the models that `ByModel.prepare` keeps
 
 
-def train(reference: str, work: Path, *, order: int, min_count: int, max_bytes: int) -> Path:
-    """The character model of reference text, as an ARPA file in `work`: made once for the same text and options.
+class ByModel(Step):
+    """A step with a kenlm model of characters, given or estimated on the first `reference_bytes` of `reference`.
 
-    max_bytes: of UTF-8 text that are read, from the beginning, to the next whole block.
-
-    Raises:
-        CorpusError: the reference is missing, unreadable or holds no text. RunDirectoryError: `work` cannot be written.
+    order: characters of the longest n-gram. min_count: a longer n-gram than 2 that the reference holds less often is
+    left out: at 2 a third of the n-grams of Korean encyclopedia text stay, for 1.2 % more bits per character of such
+    text held out.
     """
-    files = named_set("reference", reference, "eval").files
-    identity = [f"{_VERSION} {order} {min_count} {max_bytes}", *map(fingerprint, files)]
-    path = work / f"characters-{xxhash.xxh3_128_hexdigest(chr(10).join(identity).encode())}.arpa"
-    if not path.exists():
-        try:
-            model = estimate(_first_texts(files, max_bytes), order=order, min_count=min_count)
-        except CorpusError as error:
-            raise CorpusError(f"{reference}: {error}") from error
-        model.write_arpa(path)
-    return path
+
+    model: str | None
+    reference: str | None
+    reference_bytes: str
+    order: int = 5
+    min_count: int = 2
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(path for path in (self.model, self.reference) if path is not None)
+
+    def prepare(self, work: Path) -> Self:
+        """The step with a model, which is made once in `work` for the same text and options.
+
+        Raises:
+            CorpusError: the reference is missing, unreadable or holds no text.
+            RunDirectoryError: the folder cannot be written.
+        """
+        if self.reference is None:
+            return self
+        max_bytes = parse_bytes(self.reference_bytes, f"[{self.name}] reference_bytes")
+        files = named_set("reference", self.reference, "eval").files
+        identity = [f"{_VERSION} {self.order} {self.min_count} {max_bytes}", *map(fingerprint, files)]
+        path = work / f"characters-{xxhash.xxh3_128_hexdigest(chr(10).join(identity).encode())}.arpa"
+        if not path.exists():
+            texts = _first_texts(files, max_bytes)
+            try:
+                model = estimate(texts, order=self.order, min_count=self.min_count)
+            except CorpusError as error:
+                raise CorpusError(f"{self.reference}: {error}") from error
+            model.write_arpa(path)
+        given: Any = {"model": str(path), "reference": None}
+        return replace(self, **given)
 
 
 def _first_texts(files: tuple[TextFile, ...], max_bytes: int) -> Iterator[pl.Series]:
+    """Texts of the files, from the beginning to the next whole block."""
     n_read = 0
     for block in itertools.chain.from_iterable(read_blocks(file, ReadOptions()) for file in files):
         yield block.documents
@@ -70,25 +90,6 @@ def load_perplexities(step: str, model: str) -> Perplexities:
     Raises:
         OptionError: kenlm is not installed, or the file is missing, no model, or one of words.
     """
-    scorer = _load(step, model)
-
-    def perplexities(texts: pl.Series) -> NDArray[np.float64]:
-        lines = pl.DataFrame({"document": np.arange(len(texts)), "line": texts.str.split("\n")}).explode("line")
-        # Lines of one document after another, so that `sentences`, which drops empty ones, keeps them in step.
-        lines = lines.filter(pl.col("line").str.strip_chars() != "")
-        own = sentences(lines["line"])
-        score = scorer.score
-        log10 = np.fromiter((score(" ".join(line)) for line in own), np.float64, len(own))
-        documents = lines["document"].to_numpy()
-        n_symbols = np.bincount(documents, own.str.len_chars().to_numpy() + 1.0, minlength=len(texts))
-        total = np.bincount(documents, log10, minlength=len(texts))
-        with np.errstate(invalid="ignore"):
-            return np.asarray(10.0 ** (-total / n_symbols), np.float64)
-
-    return perplexities
-
-
-def _load(step: str, model: str) -> Any:
     try:
         import kenlm
     except ImportError as error:
@@ -108,11 +109,28 @@ def _load(step: str, model: str) -> Any:
             f"{place}: has no symbol {SPACE}, so its symbols are not characters with {SPACE} for a space. Train one "
             "such, or give reference instead."
         )
-    return loaded
+    score = loaded.score
+
+    def perplexities(texts: pl.Series) -> NDArray[np.float64]:
+        lines = pl.DataFrame({"document": np.arange(len(texts)), "line": texts.str.split("\n")}).explode("line")
+        # Lines of one document after another, so that `sentences`, which drops empty ones, keeps them in step.
+        lines = lines.filter(pl.col("line").str.strip_chars() != "")
+        own = sentences(lines["line"])
+        log10 = np.fromiter((score(" ".join(line)) for line in own), np.float64, len(own))
+        documents = lines["document"].to_numpy()
+        n_symbols = np.bincount(documents, own.str.len_chars().to_numpy() + 1.0, minlength=len(texts))
+        total = np.bincount(documents, log10, minlength=len(texts))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(10.0 ** (-total / n_symbols), np.float64)
+
+    return perplexities
+
+
+_PERPLEXITY = Check(lambda value: 1 <= value < float("inf"), "must be at least 1, which is certainty")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Perplexity:
+class Perplexity(ByModel, DocumentStep):
     """Remove documents by their perplexity per character.
 
     model: a kenlm file, .arpa or binary, whose symbols are characters, ▁ for white space; or
@@ -126,49 +144,25 @@ class Perplexity:
     name: ClassVar[str] = "perplexity"
     model: str | None = None
     reference: str | None = None
-    max_perplexity: float | None = None
-    min_perplexity: float | None = None
-    order: int = DEFAULT_ORDER
-    min_count: int = DEFAULT_MIN_COUNT
+    max_perplexity: float | None = option(None, check=_PERPLEXITY)
+    min_perplexity: float | None = option(None, check=_PERPLEXITY)
+    order: int = option(
+        5, check=Check(lambda n: 2 <= n <= MAX_ORDER, f"must be from 2 to {MAX_ORDER}, which kenlm can read")
+    )
+    min_count: int = option(2, check=at_least(1))
     reference_bytes: str = "50MB"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.model is None) == (self.reference is None):
             given = "neither" if self.model is None else "both"
             raise OptionError(f"[{self.name}] model, reference: {given} given; give one of them.")
         if self.max_perplexity is None and self.min_perplexity is None:
             raise OptionError(f"[{self.name}] max_perplexity, min_perplexity: neither given; give one or both.")
-        for option in ("max_perplexity", "min_perplexity"):
-            value = getattr(self, option)
-            if value is not None and not 1 <= value < float("inf"):
-                raise OptionError(f"[{self.name}] {option} {value}: must be at least 1, which is certainty.")
         if self.max_perplexity is not None and (self.min_perplexity or 0) > self.max_perplexity:
-            raise OptionError(
-                f"[{self.name}] min_perplexity {self.min_perplexity}: must not be above max_perplexity, which is "
-                f"{self.max_perplexity}."
-            )
-        if not 2 <= self.order <= MAX_ORDER:
-            raise OptionError(f"[{self.name}] order {self.order}: must be from 2 to {MAX_ORDER}, which kenlm can read.")
-        if self.min_count < 1:
-            raise OptionError(f"[{self.name}] min_count {self.min_count}: must be at least 1.")
+            told = f"must not be above max_perplexity, which is {self.max_perplexity}."
+            raise self.refusal("min_perplexity", self.min_perplexity, told)
         parse_bytes(self.reference_bytes, f"[{self.name}] reference_bytes")
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return tuple(path for path in (self.model, self.reference) if path is not None)
-
-    def prepare(self, work: Path) -> "Perplexity":
-        """The step with the model of its reference, which is made once in the folder `work`.
-
-        Raises:
-            CorpusError: the reference is missing, unreadable or holds no text.
-            RunDirectoryError: the folder cannot be written.
-        """
-        if self.reference is None:
-            return self
-        max_bytes = parse_bytes(self.reference_bytes, f"[{self.name}] reference_bytes")
-        path = train(self.reference, work, order=self.order, min_count=self.min_count, max_bytes=max_bytes)
-        return replace(self, model=str(path), reference=None)
 
     def load(self) -> Callable[[pl.Series], Outcome]:
         """Raises OptionError: kenlm is not installed, or cannot use the model."""
@@ -180,11 +174,10 @@ class Perplexity:
         def remove(texts: pl.Series) -> Outcome:
             scores = perplexities(texts)
             above, below = scores > highest, scores < lowest  # neither of a text without characters, which is NaN
-            limit = np.where(above, highest, lowest)
-            frame = pl.DataFrame({"score": scores, "limit": limit, "side": np.where(above, "above", "below")})
-            why = frame.select(
-                pl.format("perplexity {} {} {}", pl.col("score").round_sig_figs(4), "side", pl.col("limit"))
-            ).to_series()
-            return Outcome.removing(texts, pl.Series(above | below), why.str.replace_all(r"\.0\b", ""))
+            limit, side = np.where(above, highest, lowest), np.where(above, "above", "below")
+            why = pl.DataFrame({"score": scores, "limit": limit, "side": side}).select(
+                pl.format("perplexity {} {} {}", pl.col("score").round_sig_figs(4), "side", "limit")
+            )
+            return Outcome.removing(texts, why.to_series().str.replace_all(r"\.0\b", ""), pl.Series(above | below))
 
         return remove

@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from vocabopt.preparation.step import Outcome, change_flagged, check_flag, refuse
+from vocabopt.option_fields import Check, option
+from vocabopt.preparation.step import DocumentStep, Outcome, change_flagged
 
 _HYPHEN = "[-‐‑‒–−－]"
 #: A superset of everything below: nine digits with at most three separators between two, or an at sign in a word.
@@ -69,14 +70,13 @@ def _is_resident_number(match: re.Match[str]) -> bool:
     if not 1 <= int(month) <= 12 or not 1 <= int(day) <= monthrange(century + int(year), int(month))[1]:
         return False
     # Numbers given since October 2020 have no check digit; without one, thirteen digits in a row may be a bar code.
-    return hyphen != "" or _has_check_digit(year + month + day + sex + rest)
-
-
-def _has_check_digit(digits: str) -> bool:
-    """The thirteenth digit of a resident registration number; of a foreigner's it is 2 more."""
-    total = sum(weight * int(digit) for weight, digit in zip(_RESIDENT_WEIGHTS, digits[:12], strict=True))
+    if hyphen:
+        return True
+    digits = [int(digit) for digit in year + month + day + sex + rest]
+    total = sum(weight * digit for weight, digit in zip(_RESIDENT_WEIGHTS, digits[:12], strict=True))
     expected = (11 - total % 11) % 10
-    return int(digits[12]) in (expected, (expected + 2) % 10 if digits[6] in "5678" else expected)
+    # Of a foreigner's it is 2 more.
+    return digits[12] in (expected, (expected + 2) % 10 if sex in "5678" else expected)
 
 
 # --- Payment cards ---------------------------------------------------------------------------------------------------
@@ -120,11 +120,9 @@ _COMPANY = re.compile(
 
 
 def _is_phone(match: re.Match[str]) -> bool:
-    if not _stands_alone(match):
-        return False
-    if _DIGITS.fullmatch(match[0]) is None:
-        return True
-    return _BOOK_BEFORE.search(match.string, max(0, match.start() - 20), match.start()) is None
+    is_bare = _DIGITS.fullmatch(match[0]) is not None
+    is_book = is_bare and _BOOK_BEFORE.search(match.string, max(0, match.start() - 20), match.start()) is not None
+    return _stands_alone(match) and not is_book
 
 
 def _is_company_phone(match: re.Match[str]) -> bool:
@@ -148,9 +146,12 @@ def _is_email(match: re.Match[str]) -> bool:
 
 # --- The step --------------------------------------------------------------------------------------------------------
 
+#: No mask that could be masked itself.
+_MASK = Check(lambda mask: not re.search(r"[0-9@\n]", mask), "must be text on one line without digits and @")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Personal:
+class Personal(DocumentStep):
     """Replace personal data by masks. Nothing is removed; a text that differs shows what was masked.
 
     resident_mask, card_mask, phone_mask, email_mask: what stands in place of a number or address; no digit and no at
@@ -164,26 +165,16 @@ class Personal:
     ("Tel010-1234-5678") or where a word before it says what it is ("card=4111111111111111"); other digits in a row
     there are identifiers and stay ("id=01012345678"). Not found: full-width digits, slashes or underscores between the
     parts of a number, digits in words ("공일공"), addresses written out ("at", "골뱅이"), names and places.
-
-    Raises OptionError for a mask that could be masked itself.
     """
 
     name: ClassVar[str] = "personal"
-    resident_mask: str = "[RRN]"
-    card_mask: str = "[CARD]"
-    phone_mask: str = "[PHONE]"
-    email_mask: str = "[EMAIL]"
+    resident_mask: str = option("[RRN]", check=_MASK)
+    card_mask: str = option("[CARD]", check=_MASK)
+    phone_mask: str = option("[PHONE]", check=_MASK)
+    email_mask: str = option("[EMAIL]", check=_MASK)
     company_numbers: bool = False
 
-    def __post_init__(self) -> None:
-        for option in ("resident_mask", "card_mask", "phone_mask", "email_mask"):
-            mask = getattr(self, option)
-            if not isinstance(mask, str) or re.search(r"[0-9@\n]", mask):
-                raise refuse(self.name, option, repr(mask), "must be text on one line without digits and @.")
-        check_flag(self.name, "company_numbers", self.company_numbers)
-
     def load(self) -> Callable[[pl.Series], Outcome]:
-        """The step at work; nothing is loaded."""
         flag = MAY_HOLD_COMPANY if self.company_numbers else MAY_HOLD
         return lambda texts: Outcome.changing(change_flagged(texts, texts.str.contains(flag), self.mask))
 
