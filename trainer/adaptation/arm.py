@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -175,8 +176,10 @@ def _record(
         next_step = "Remove it: it is measured again."
         scored = read_json(path, next_step=next_step)
         check_fields(scored, {"bits_per_byte": {"*": NUMBER}}, path, next_step)
+    finished = msgspec.structs.asdict(read_run(folder))
+    del finished["format_version"]
     return StageRecord(
-        **vars(read_run(folder)),
+        **finished,
         learning_rate=stage.learning_rate,
         trains=trains_in_words(stage),
         bits_per_byte=scored["bits_per_byte"],

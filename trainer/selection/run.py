@@ -195,11 +195,11 @@ def _probe(
         # The model as it comes is the same for all arms.
         measured=options.out / "probes" / "measured",
     )
-    cells = record["cells"]
+    cells = record.cells
     return {
         "n_steps": n_steps,
-        "n_train_bytes": round(sum(cell["bytes"] for cell in cells) / len(cells)),
-        "n_train_tokens": round(sum(cell["tokens"] for cell in cells) / len(cells)),
-        "before": cells[0]["initialised"],
-        "after": [cell["after"] for cell in cells],
+        "n_train_bytes": round(sum(cell.bytes for cell in cells) / len(cells)),
+        "n_train_tokens": round(sum(cell.tokens for cell in cells) / len(cells)),
+        "before": cells[0].initialised,
+        "after": [cell.after for cell in cells],
     }
