@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainer.document_ends import AUTO
-from trainer.options import INIT_METHODS, NO_INIT, AnyPrecision, InitMethod
+from trainer.options import AnyPrecision, InitMethod
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import argument, at_least, option
@@ -144,13 +144,9 @@ class CompareOptions(CleaningOptions):
     def __post_init__(self) -> None:
         for flag, value in (("--budget", self.budget), ("--probe-text", self.probe_text), ("--batch", self.batch)):
             parse_bytes(value, flag)
-        if not 0 < self.heldout < 1:
-            raise OptionError(f"--heldout {self.heldout}: must be above 0 and below 1: arms are measured on that text.")
         super().__post_init__()
         if self.size is not None and not 1 <= self.size <= self.max_added:
             raise OptionError(f"--size {self.size}: must be between 1 and --max-added, {self.max_added:,}.")
-        if self.init not in INIT_METHODS:
-            raise OptionError(f"--init {self.init}: {NO_INIT}.")
         if self.n_steps < 1:
             raise OptionError(f"--probe-text {self.probe_text}: is less than one --batch of {self.batch}.")
 

@@ -168,8 +168,9 @@ def _run(model: PreTrainedModel, blocks: list[nn.Module], settings: StepSettings
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
             loss: Tensor
             if settings.fused_loss:
-                hidden_BTD = model.base_model(**batch, use_cache=False).last_hidden_state
-                loss = fused_loss(hidden_BTD, model.get_output_embeddings().weight)  # type: ignore[no-untyped-call]
+                table_VD = model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
+                # No name for the hidden states: they go before the backward pass.
+                loss = fused_loss(model.base_model(**batch, use_cache=False).last_hidden_state, table_VD)
             else:
                 loss = model(**batch, labels=labels, use_cache=False).loss
         loss.backward()  # type: ignore[no-untyped-call]

@@ -91,7 +91,11 @@ def prepare_stage(model: "PreTrainedModel", stage: Stage, layout: ModelLayout, n
         holders = [model.get_submodule(module)]
         if name == layout.embeddings and layout.is_tied:
             holders.append(model.get_output_embeddings())  # type: ignore[no-untyped-call]
-        tables.append(_split_table(holders, tensor_name, new_ids))
+        rows = NewRows(getattr(holders[0], tensor_name), new_ids)
+        for holder in holders:  # those that share the table go on to share it and its new rows
+            # unsafe leaves out a check that would copy the whole table.
+            parametrize.register_parametrization(holder, tensor_name, rows, unsafe=True)
+        tables.append(SplitTable(modules=tuple(holders), tensor_name=tensor_name, rows=rows))
     return PreparedStage(model=model, tables=tuple(tables), tuner=tuner)
 
 
@@ -145,15 +149,6 @@ class SplitTable:
             self.original.index_copy_(0, self.rows.ids, self.rows.rows)
         for module in self.modules:
             parametrize.remove_parametrizations(module, self.tensor_name, leave_parametrized=False)
-
-
-def _split_table(modules: Sequence[nn.Module], tensor_name: str, ids: Sequence[int]) -> SplitTable:
-    """Take the new rows of a table apart. Modules that share it go on to share the table and its new rows."""
-    rows = NewRows(getattr(modules[0], tensor_name), ids)
-    for module in modules:
-        # unsafe leaves out a check that would copy the whole table.
-        parametrize.register_parametrization(module, tensor_name, rows, unsafe=True)
-    return SplitTable(modules=tuple(modules), tensor_name=tensor_name, rows=rows)
 
 
 # --- Adapters ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import gc
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,7 +172,7 @@ def _asked_of(
     stage: Stage, settings: StageSettings, packed: PackedText, new_ids: Sequence[int], n_steps: int
 ) -> dict[str, Any]:
     """What moves the result, by name. Not how it is computed: --micro-batch may change after running out of memory."""
-    as_json = msgspec.to_builtins(asdict(stage))  # lists for tuples, as JSON gives them back
+    as_json = msgspec.json.decode(msgspec.json.encode(stage))  # lists for tuples, as a checkpoint gives them back
     return {f"the plan's {field}": value for field, value in as_json.items()} | {
         "--context": settings.context_tokens,
         "--batch": f"{settings.batch_tokens}tok",
