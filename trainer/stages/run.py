@@ -95,8 +95,8 @@ def run_stage(
             layout = layout_of(model)
             collate = collator_of(model)  # looks at the model before anything is split from it
             prepared = prepare_stage(model, stage, layout, new_ids)
-            n_trainable, trained = prepared.n_trainable, prepared.trained.values()
-            checkpoints.check_stage_room(model, trained, stage.name, settings, n_steps, folder)
+            n_trainable = prepared.n_trainable
+            checkpoints.check_stage_room(model, prepared.trained.values(), stage.name, settings, n_steps, folder)
             narrows = narrows_frozen(settings.precision, device.type, shard=settings.shard)
             narrowed = narrow_frozen(model) if narrows else None
             sharded = shard_stage(prepared, layout, device, n_processes()) if settings.shard else None
