@@ -168,9 +168,11 @@ def _run(model: PreTrainedModel, blocks: list[nn.Module], settings: StepSettings
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
             loss: Tensor
             if settings.fused_loss:
-                table_VD = model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
-                # No name for the hidden states: they go before the backward pass.
-                loss = fused_loss(model.base_model(**batch, use_cache=False).last_hidden_state, table_VD)
+                # No names for hidden states and table (new rows make one): they go before the backward pass.
+                loss = fused_loss(
+                    model.base_model(**batch, use_cache=False).last_hidden_state,
+                    model.get_output_embeddings().weight,  # type: ignore[no-untyped-call]
+                )
             else:
                 loss = model(**batch, labels=labels, use_cache=False).loss
         loss.backward()  # type: ignore[no-untyped-call]
