@@ -19,7 +19,7 @@ from trainer.plan import Lora, Stage, named_plan
 from trainer.stages import StageSettings, run_stage
 from trainer.stages.freeze import prepare_stage
 from vocabopt.console import Console
-from vocabopt.errors import ModelError, OptionError, PlanError
+from vocabopt.errors import ModelError, PlanError
 
 N_ROWS, N_NEW = 512, 64
 COMMON: dict[str, Any] = {"vocab_size": N_ROWS, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -173,16 +173,18 @@ def test_every_stage_takes_less_than_full_training_predicted_and_measured() -> N
     ],
     ids=lambda value: value.name if isinstance(value, Stage) else value.precision,
 )
-def test_repeating_a_sample_s_blocks_equals_running_them_all(stage: Stage, how: StepSettings) -> None:
+def test_repeating_a_sample_s_blocks_equals_running_them_all(
+    stage: Stage, how: StepSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outline = outline_of(config_of("llama", n_blocks=9))
     sample = sample_of(outline, stage, is_checkpointed=how.gradient_checkpointing)
     assert len(set(sample.sample_of)) < 9
-    assert predict_stage(outline, stage, how, n_new=N_NEW) == predict_stage(
-        outline, stage, how, n_new=N_NEW, whole=True
-    )
+    of_sample = predict_stage(outline, stage, how, n_new=N_NEW)
+    monkeypatch.setattr("trainer.memory.build.N_EDGE", 9)
+    assert predict_stage(outline, stage, how, n_new=N_NEW) == of_sample
 
 
-def test_layer_types_of_the_sample_are_those_of_the_blocks_it_stands_for() -> None:
+def test_layer_types_of_the_sample_are_those_of_the_blocks_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gemma 3 has a layer with full attention after five with a window, whose masks differ."""
     fields = {"num_key_value_heads": 2, "head_dim": 16, "sliding_window": 16}
     config = CONFIG_MAPPING["gemma3_text"](**{**GROUPED, **fields, "num_hidden_layers": 14})
@@ -190,9 +192,9 @@ def test_layer_types_of_the_sample_are_those_of_the_blocks_it_stands_for() -> No
     sample = sample_of(outline, stage, is_checkpointed=False)
     assert [sample.config.layer_types[number - 1] for number in sample.sample_of] == config.layer_types
     assert len(sample.config.layer_types) < 14
-    assert predict_stage(outline, stage, settings(), n_new=0) == predict_stage(
-        outline, stage, settings(), n_new=0, whole=True
-    )
+    of_sample = predict_stage(outline, stage, settings(), n_new=0)
+    monkeypatch.setattr("trainer.memory.build.N_EDGE", 14)
+    assert predict_stage(outline, stage, settings(), n_new=0) == of_sample
 
 
 def test_trainable_parameters_are_those_that_the_trainer_prepares() -> None:
@@ -311,8 +313,3 @@ def test_a_model_whose_step_depends_on_values_is_refused_with_what_to_do() -> No
 def test_a_config_that_is_no_causal_language_model_is_refused() -> None:
     with pytest.raises(ModelError, match="model_type 'clip'"):
         outline_of(CONFIG_MAPPING["clip"]())
-
-
-def test_settings_below_one_are_refused() -> None:
-    with pytest.raises(OptionError, match="--micro-batch 0: must be at least 1"):
-        StepSettings(micro_batch=0)

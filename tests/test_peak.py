@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from stages import CONTEXT, SETTINGS, tiny_llama, train
+from stages import CONTEXT, SETTINGS, TinyText, tiny_llama, train
 
 from trainer.plan import Stage
 from trainer.stages.peak import LiveBytes
@@ -35,8 +35,8 @@ def test_peak_counts_weights_gradients_and_optimizer_state(tmp_path: Path) -> No
     model = tiny_llama()
     n_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     trained = 2 * 96 * 32 * 4
-    run = train(model, tables, tmp_path / "tables", settings=settings, max_steps=3)
-    none = train(model, Stage(name="n", other=True), tmp_path / "norm", settings=settings, max_steps=3)
+    run = train(model, tables, tmp_path / "tables", settings=settings, packed=TinyText(n_blocks=3))
+    none = train(model, Stage(name="n", other=True), tmp_path / "norm", settings=settings, packed=TinyText(n_blocks=3))
     assert run.peak_bytes is not None
     assert none.peak_bytes is not None
     assert n_bytes + 3 * trained <= run.peak_bytes <= 1.6 * (n_bytes + 3 * trained)

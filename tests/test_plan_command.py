@@ -14,11 +14,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trainer.memory.machine import Fleet
-from trainer.memory.plan_report import PlanOptions, PlanReport, plan_report
+from trainer.memory.machine import limit_bytes
+from trainer.memory.plan_report import plan_report, step_settings
 from trainer.memory.predict import StepSettings
+from trainer.memory.record import PlanRecord
 from trainer.memory.remedies import Case, first_that_fits, sharded
 from trainer.memory.target import read_config, with_rows
+from trainer.options import PlanOptions
 from trainer.plan import Lora, named_plan
 from vocabopt.amounts import shown_bytes
 from vocabopt.model.spec import PRESETS
@@ -140,7 +142,7 @@ def test_a_default_context_ends_at_the_model_s_positions_and_is_told(model: Path
 # --- What does not fit -----------------------------------------------------------------------------------------------
 
 
-def report_of(model: Path, gpu_bytes: int, **options: Any) -> PlanReport:
+def report_of(model: Path, gpu_bytes: int, **options: Any) -> PlanRecord:
     values: dict[str, Any] = {
         "plan": "full",
         "context_tokens": 64,
@@ -161,11 +163,12 @@ def test_the_remedy_named_is_the_first_that_fits_and_all_of_it_is_needed(model: 
     smaller = report_of(model, 10**9, micro_batch=1).stages[0].cost.peak_bytes("adamw")
     assert smaller < peak
     # Room for the smaller micro-batch and the 5 % that stay free.
-    (stage,) = report_of(model, (smaller + peak) // 2 * 100 // 95).stages
+    gpu_bytes = (smaller + peak) // 2 * 100 // 95
+    (stage,) = report_of(model, gpu_bytes).stages
     assert not stage.fits
     assert stage.remedies[0].changes == ("micro-batch 1",)
     assert stage.remedies[0].in_words == f"micro-batch 1: {shown_bytes(stage.remedies[0].peak_bytes)}"
-    assert stage.remedies[0].peak_bytes <= stage.limit_bytes
+    assert stage.remedies[0].peak_bytes <= limit_bytes(gpu_bytes, 0.05)
     # Half of what weights and optimizer take: only less of them helps.
     (stage,) = report_of(model, free.cost.weight_bytes + free.cost.state_bytes["adamw"] // 3).stages
     assert "bf16 weights" in stage.remedies[0].changes or "8-bit AdamW" in stage.remedies[0].changes
@@ -174,8 +177,7 @@ def test_the_remedy_named_is_the_first_that_fits_and_all_of_it_is_needed(model: 
 def test_more_gpus_share_weights_gradients_and_state_but_not_activations(model: Path) -> None:
     """By hand; and while it is measured each holds the whole model."""
     (stage,) = report_of(model, 10**9).stages
-    fleet = Fleet(process_bytes=7)
-    case = Case(stage=stage.stage, settings=StepSettings(), optimizer="adamw", fleet=fleet)
+    case = Case(stage=named_plan("full").stages[0], settings=StepSettings(), optimizer="adamw", process_bytes=7)
     cost = replace(stage.cost, resting_bytes=0)
     held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes["adamw"]
     own = cost.activation_bytes + cost.root_bytes + 2 * cost.block_bytes + 7
@@ -212,7 +214,7 @@ def test_the_margin_and_the_process_s_own_memory_decide_what_fits(model: Path) -
     """To the byte: the peak of tensors and the process must leave the margin, and so must what is named as a remedy."""
     free = report_of(model, 10**9).stages[0]
     needed = free.cost.peak_bytes("adamw")
-    assert needed == free.peaks["adamw"]
+    assert needed == free.peak_bytes["adamw"]
     for margin, own in ((0.05, 0), (0.2, 0), (0.2, 1_000_000)):
         options = {"margin": margin, "process_memory": str(own)}
         gpu_bytes = next(
@@ -220,7 +222,7 @@ def test_the_margin_and_the_process_s_own_memory_decide_what_fits(model: Path) -
         )
         fits, tight = (report_of(model, n, **options).stages[0] for n in (gpu_bytes, gpu_bytes - 2))
         assert fits.fits
-        assert fits.peaks["adamw"] == needed + own
+        assert fits.peak_bytes["adamw"] == needed + own
         assert not tight.fits
         assert all(remedy.peak_bytes <= (gpu_bytes - 2) * (1 - margin) for remedy in tight.remedies)
         assert tight.remedies
@@ -235,14 +237,14 @@ def test_the_margin_and_the_process_s_own_memory_decide_what_fits(model: Path) -
 def test_several_gpus_divide_hours_and_a_step(model: Path) -> None:
     """A step of 256 tokens is four sequences of 64: two a GPU on two of them, so that none waits for a second pass."""
     one, two = (report_of(model, 10**9, n_gpus=n, micro_batch=2) for n in (1, 2))
-    assert two.all_hours == pytest.approx(one.all_hours / 2)
+    assert two.hours == pytest.approx(one.hours / 2)
     assert two.stages[0].flops == one.stages[0].flops
-    assert one.options.step_settings().accumulates
-    assert not two.options.step_settings().accumulates
+    assert step_settings(one.options).accumulates
+    assert not step_settings(two.options).accumulates
     cost = two.stages[0].cost
-    assert two.stages[0].peaks["adamw"] == cost.peak_bytes("adamw") + cost.gradient_bytes
+    assert two.stages[0].peak_bytes["adamw"] == cost.peak_bytes("adamw") + cost.gradient_bytes
     split = report_of(model, 10**9, n_gpus=2, micro_batch=2, shard=True).stages[0]
-    assert split.peaks["adamw"] < one.stages[0].peaks["adamw"]
+    assert split.peak_bytes["adamw"] < one.stages[0].peak_bytes["adamw"]
     result = vocabopt("plan", model, "--added", 88, "--budget", "1Mtok", "--gpus", 4, "--shard", *SMALL)
     assert "4 GPUs: hours are those of one divided by 4, without the time that communication takes" in result.stdout
     assert "Memory is arithmetic: their parts of weights, gradients and optimizer state" in result.stdout
@@ -259,8 +261,8 @@ def test_measuring_takes_the_flops_that_torch_counts_in_a_forward_pass(model: Pa
     # A config that does not say its type is published in 16 bits: weights that trained in 32 are measured rounded too.
     assert report.measuring.n_times == 3
     assert report.measuring.flops == 3 * 6400 * of_token
-    assert report.measuring_hours == pytest.approx(3 * 6400 * of_token / 0.5e12 / 3600)
-    assert report.all_hours == pytest.approx(report.measuring_hours + report.hours(report.stages[0].flops))
+    assert report.measuring.hours == pytest.approx(3 * 6400 * of_token / 0.5e12 / 3600)
+    assert report.hours == pytest.approx(report.measuring.hours + report.stages[0].hours)
     halves = report_of(model, 10**9, precision="bf16", eval_every="stage")
     assert (halves.measuring.n_times, halves.options.tflops_of_measuring) == (3, 400.0)
 

@@ -14,6 +14,7 @@ from stages import (
     SETTINGS,
     TEXT,
     StoppedError,
+    TinyText,
     stop_at,
     tensors_of,
     tiny_gpt2,
@@ -244,9 +245,9 @@ def test_a_finished_folder_holds_the_model_and_the_record_only(tmp_path: Path) -
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
 
 
-def test_max_steps_ends_stage_and_schedule(tmp_path: Path) -> None:
+def test_the_text_s_end_ends_stage_and_schedule(tmp_path: Path) -> None:
     stage = Stage(name="odd", blocks="odd", learning_rate=1.0e-3, warmup=0)
-    run = train(tiny_llama(), stage, tmp_path, max_steps=3)
+    run = train(tiny_llama(), stage, tmp_path, packed=TinyText(n_blocks=12))
     # Cosine from 1 over the middle to a tenth.
     assert [point.learning_rate for point in run.curve] == pytest.approx([1e-3, 5.5e-4, 1e-4])
     assert (run.n_steps, run.tokens) == (3, 12 * CONTEXT)

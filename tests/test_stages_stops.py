@@ -27,6 +27,7 @@ from stages import (
     train,
 )
 
+from trainer.options import TrainingOptions
 from trainer.plan import Lora, Stage
 from trainer.stages import checkpoints
 from trainer.stages.integrations import why_not_fused
@@ -90,7 +91,7 @@ def test_resuming_with_other_options_names_both_values(tmp_path: Path) -> None:
         ({"stage": replace(stage, blocks="even")}, "written with the plan's blocks odd, and now it is even"),
         ({"packed": TinyText(n_blocks=24)}, "written with the stage's text 22 blocks, .*now it is 24 blocks"),
         ({"new_ids": NEW_IDS[1:]}, r"written with the tokenizer's new rows 10 \(.*now it is 9"),
-        ({"max_steps": 4}, "written with the stage's steps 6, and now it is 4"),
+        ({"packed": TinyText(n_blocks=16)}, "written with the stage's steps 6, and now it is 4"),
     ):
         with pytest.raises(TrainingError, match=message):
             train(tiny_llama(), folder=tmp_path, **({"stage": stage, "resume": True} | changes))  # type: ignore[arg-type]
@@ -223,7 +224,14 @@ def test_sharding_needs_processes(tmp_path: Path) -> None:
 
 def test_the_fused_loss_says_that_it_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = replace(SETTINGS, fused_loss=True)
-    train(tiny_llama(), Stage(name="s", blocks="odd"), tmp_path, settings=settings, console=Console(), max_steps=1)
+    train(
+        tiny_llama(),
+        Stage(name="s", blocks="odd"),
+        tmp_path,
+        settings=settings,
+        console=Console(),
+        packed=TinyText(n_blocks=4),
+    )
     printed = capsys.readouterr().err
     assert "fused loss: not used, it needs a GPU. The result is the same" in printed
     assert "s: done in" in printed
@@ -266,13 +274,23 @@ def test_the_console_shows_how_the_loss_goes(capsys: pytest.CaptureFixture[str])
     [
         ({"micro_batch": 0}, "--micro-batch 0: must be at least 1"),
         ({"max_grad_norm": 0.0}, "--max-grad-norm 0.0: must be above 0"),
-        ({"precision": "fp16"}, "--precision fp16: choose fp32, bf16-mixed, bf16"),
+        ({"precision": "fp16"}, "--precision fp16: choose auto, fp32, bf16-mixed, bf16"),
         ({"optimizer": "sgd"}, "--optimizer sgd: choose adamw, adamw-8bit"),
+    ],
+)
+def test_options_check_what_a_stage_takes_of_them(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        TrainingOptions(model="m", texts={"ko": "ko.txt"}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
         ({"micro_batch": 3}, r"--batch 64tok: must be a multiple of 48 \(3 blocks of 16 tokens on 1 process\)"),
         ({"batch_tokens": 8}, r"--batch 8tok: must be a multiple of 32 .* Choose 32tok"),
     ],
 )
-def test_settings_check_their_fields(changes: dict[str, Any], message: str) -> None:
+def test_a_step_is_whole_micro_batches(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         replace(SETTINGS, **changes)
 

@@ -17,24 +17,15 @@ if TYPE_CHECKING:
 #: Values of --document-start and --document-end that are no token.
 AUTO, NONE = "auto", "none"
 #: What published tokenizers end plain text with.
-_TEXT_ENDS = (
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<｜end▁of▁sentence｜>",
-    "<eos>",
-    "<EOS_TOKEN>",
-    "</s>",
-)
+_TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>", "<EOS_TOKEN>", "</s>")
 #: Marks of chat turns by their published names, for a folder that lost its chat template.
-_TURN_MARKS = frozenset(
-    (
-        *("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
-        *("<|start_header_id|>", "<|end_header_id|>", "<|header_start|>", "<|header_end|>"),
-        *("<start_of_turn>", "<end_of_turn>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
-        *("<|start|>", "<|end|>", "<|return|>", "<|message|>", "<|system|>", "<|user|>", "<|assistant|>"),
-        *("<|start_of_role|>", "<|end_of_role|>", "[INST]", "[/INST]"),
-    )
-)
+_TURN_MARKS = frozenset((
+    "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>",
+    "<|start_header_id|>", "<|end_header_id|>", "<|header_start|>", "<|header_end|>",
+    "<start_of_turn>", "<end_of_turn>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>",
+    "<|start|>", "<|end|>", "<|return|>", "<|message|>", "<|system|>", "<|user|>", "<|assistant|>",
+    "<|start_of_role|>", "<|end_of_role|>", "[INST]", "[/INST]",
+))  # fmt: skip
 _SYSTEM, _QUESTION, _ANSWER, _SECOND = "system5207", "question5207", "answer5207", "second5207"
 _CHATS = (
     (("system", _SYSTEM), ("user", _QUESTION), ("assistant", _ANSWER), ("user", _SECOND)),
@@ -83,33 +74,33 @@ def document_ends(tokenizer: "PreTrainedTokenizerBase", start: str = AUTO, end: 
     Raises:
         OptionError: it is no token of the tokenizer.
     """
-    marks = turn_marks(tokenizer)
-    vocabulary = tokenizer.get_vocab()
-    text_ends = [token for token in _TEXT_ENDS if token in _specials(tokenizer) - marks and token in vocabulary]
-    own_start, own_end = _content(tokenizer.bos_token), _content(tokenizer.eos_token)
-    by_default = own_end if own_end is not None and own_end not in marks else next(iter(text_ends), None)
-    opening = own_start if own_start is not None and own_start not in marks else by_default
+    marks, specials, vocabulary = turn_marks(tokenizer), _specials(tokenizer), tokenizer.get_vocab()
+    text_end = next((t for t in _TEXT_ENDS if t in specials - marks and t in vocabulary), None)
+    own_start, own_end = (None if t is None else str(t) for t in (tokenizer.bos_token, tokenizer.eos_token))
+    closing = text_end if own_end is None or own_end in marks else own_end
+    opening = closing if own_start is None or own_start in marks else own_start
+    taken: list[str | None] = []
     notes = []
-    for option, value, own, taken in (("start", start, own_start, opening), ("end", end, own_end, by_default)):
+    for option, value, own, default in (("start", start, own_start, opening), ("end", end, own_end, closing)):
+        kind, does = ("begin", "opens") if option == "start" else ("end", "closes")
         if value == AUTO and own in marks:
             notes.append(
-                f"{own}, the tokenizer's {'begin' if option == 'start' else 'end'} token, marks chat turns: "
-                f"{taken or 'nothing'} {'opens' if option == 'start' else 'closes'} documents instead "
-                f"(--document-{option})."
+                f"{own}, the tokenizer's {kind} token, marks chat turns: {default or 'nothing'} {does} documents "
+                f"instead (--document-{option})."
             )
-        elif value == AUTO and taken is None:
+        elif value == AUTO and default is None:
             notes.append(f"The tokenizer has no token that {option}s documents: they have none (--document-{option}).")
         elif value in marks:
             notes.append(f"--document-{option} {value}: marks chat turns, which plain text does not have.")
-    taken_start = opening if start == AUTO else _asked("start", start, tokenizer, vocabulary)
-    taken_end = by_default if end == AUTO else _asked("end", end, tokenizer, vocabulary)
-    return DocumentEnds(
-        start=taken_start,
-        end=taken_end,
-        start_id=None if taken_start is None else vocabulary[taken_start],
-        end_id=None if taken_end is None else vocabulary[taken_end],
-        notes=tuple(notes),
-    )
+        if value not in (AUTO, NONE) and value not in vocabulary:
+            some = ", ".join(list(dict.fromkeys(map(str, tokenizer.all_special_tokens)))[:8])
+            raise OptionError(
+                f"--document-{option} {value}: is no token of {tokenizer.name_or_path or type(tokenizer).__name__}. "
+                f"Name one of its tokens{f' ({some})' if some else ''}, or none."
+            )
+        taken.append(default if value == AUTO else None if value == NONE else value)
+    ids = [None if token is None else vocabulary[token] for token in taken]
+    return DocumentEnds(start=taken[0], end=taken[1], start_id=ids[0], end_id=ids[1], notes=tuple(notes))
 
 
 def turn_marks(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
@@ -118,19 +109,12 @@ def turn_marks(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
     What stands before the first message or behind an answer opens or ends a text (Llama 3's <|begin_of_text|>, the
     </s> of Llama 2) and is no mark of a turn.
     """
-    specials = _specials(tokenizer)
-    found = set(_TURN_MARKS)
-    for template in _templates(tokenizer.chat_template):
+    specials, found, given = _specials(tokenizer), set(_TURN_MARKS), tokenizer.chat_template
+    for template in given.values() if isinstance(given, Mapping) else [given] if given else []:
         between = list(_between_turns(tokenizer, template))
         # A template that takes none of these chats is read as it stands.
         found |= {special for special in specials if any(special in text for text in between or [template])}
     return frozenset(found)
-
-
-def _templates(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        return [str(template) for template in value.values()]
-    return [] if not value else [str(value)]
 
 
 def _between_turns(tokenizer: "PreTrainedTokenizerBase", template: str) -> Iterable[str]:
@@ -138,11 +122,8 @@ def _between_turns(tokenizer: "PreTrainedTokenizerBase", template: str) -> Itera
     for chat in _CHATS:
         messages = [{"role": role, "content": content} for role, content in chat]
         try:
-            rendered = str(
-                tokenizer.apply_chat_template(
-                    messages, chat_template=template, tokenize=False, add_generation_prompt=True
-                )
-            )
+            how: dict[str, Any] = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}
+            rendered = str(tokenizer.apply_chat_template(messages, **how))
         except Exception:  # a template can raise anything; many refuse a system message
             continue
         if _QUESTION not in rendered:
@@ -158,19 +139,3 @@ def _specials(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
     """Gemma's </s> is an added token too, and a tag of HTML: only those that are flagged as special count."""
     flagged = {str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return flagged | set(map(str, tokenizer.all_special_tokens))
-
-
-def _content(token: Any) -> str | None:
-    return None if token is None else str(token)
-
-
-def _asked(option: str, value: str, tokenizer: "PreTrainedTokenizerBase", vocabulary: Mapping[str, int]) -> str | None:
-    if value == NONE:
-        return None
-    if value not in vocabulary:
-        specials = ", ".join(list(dict.fromkeys(map(str, tokenizer.all_special_tokens)))[:8])
-        raise OptionError(
-            f"--document-{option} {value}: is no token of {tokenizer.name_or_path or type(tokenizer).__name__}. Name "
-            f"one of its tokens{f' ({specials})' if specials else ''}, or none."
-        )
-    return value

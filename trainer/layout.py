@@ -1,7 +1,7 @@
 """Where a model keeps its tables and blocks, by the names of parameters."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ class ModelLayout:
 
     embeddings: the input table. head, head_bias: the output table and its bias; None where there is none. A tied
     model's head is its input table: is_tied, and head is None. block_prefix: what the parameters of the blocks begin
-    with, before the block's index.
+    with, before the block's index: "model.layers.", "transformer.h.".
     """
 
     embeddings: str
@@ -37,6 +37,9 @@ class ModelLayout:
             return None
         return int(name[len(self.block_prefix) :].partition(".")[0]) + 1
 
+    def blocks_of(self, model: "nn.Module") -> "Iterator[nn.Module]":
+        return model.get_submodule(self.block_prefix.rstrip(".")).children()
+
 
 def layout_of(model: "PreTrainedModel") -> ModelLayout:
     """The layout of a causal language model of transformers.
@@ -52,30 +55,23 @@ def layout_of(model: "PreTrainedModel") -> ModelLayout:
             f"{kind}: has no {'output head' if embeddings else 'input embeddings'}; adapt a causal "
             "language model (AutoModelForCausalLM)."
         )
-    names = [name for name, _ in model.named_parameters()]
     names_of = {id(parameter): name for name, parameter in model.named_parameters()}
     n_blocks = int(model.config.get_text_config().num_hidden_layers)
-    is_tied = head.weight is embeddings.weight
+    indices: dict[str, set[int]] = {}
+    for name in names_of.values():
+        if found := re.match(r"(.*?\.)(\d+)\.", name):
+            indices.setdefault(found[1], set()).add(int(found[2]))
+    prefix = next((prefix for prefix, found in indices.items() if found == set(range(n_blocks))), None)
+    if prefix is None:
+        raise ModelError(f"{kind}: no list of {n_blocks} blocks among its parameters ({', '.join(indices) or 'none'}).")
     bias = getattr(head, "bias", None)
     return ModelLayout(
         embeddings=names_of[id(embeddings.weight)],
-        head=None if is_tied else names_of[id(head.weight)],
+        head=None if head.weight is embeddings.weight else names_of[id(head.weight)],
         head_bias=None if bias is None else names_of[id(bias)],
-        block_prefix=_block_prefix(names, n_blocks, kind),
+        block_prefix=prefix,
         n_blocks=n_blocks,
     )
-
-
-def _block_prefix(names: list[str], n_blocks: int, kind: str) -> str:
-    """What stands before the first index in the names of the blocks: "model.layers.", "transformer.h."."""
-    numbers: dict[str, set[int]] = {}
-    for name in names:
-        if found := re.match(r"(.*?\.)(\d+)\.", name):
-            numbers.setdefault(found[1], set()).add(int(found[2]))
-    for prefix, found_numbers in numbers.items():
-        if found_numbers == set(range(n_blocks)):
-            return prefix
-    raise ModelError(f"{kind}: no list of {n_blocks} blocks among its parameters ({', '.join(numbers) or 'none'}).")
 
 
 def replace_tensors(model: "nn.Module", replaced: "Callable[[Tensor], Tensor]") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainer.document_ends import AUTO
-from trainer.options import INIT_METHODS, NO_INIT, AnyPrecision, InitMethod
+from trainer.options import AnyPrecision, InitMethod
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import argument, at_least, option
@@ -21,19 +21,10 @@ DEFAULT_EVAL_CONTEXT = 2_048
 _MEASURING = "measuring"
 
 
-def _limit(value: str, flag: str) -> int:
-    return parse_bytes(value, flag, "1MB, 200kB or 500000")
-
-
 # fmt: off
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions(ReadingOptions):
-    """Everything that moves the result of an evaluation.
-
-    model: a Hugging Face folder. texts: NAME -> PATH. limit_bytes: of each text, from its beginning; the document that
-    reaches it is the last, and whole. context_tokens, stride: of the windows, see `score_text`; None takes 2,048 tokens
-    or the model's positions, and no overlap. tasks_limit: items of each task, the first ones.
-    """
+    """Everything that moves the result of an evaluation. context_tokens, stride: of the windows, see `score_text`."""
 
     model: str = argument(metavar="MODEL")
     texts: Mapping[str, str] = option(
@@ -41,7 +32,8 @@ class EvalOptions(ReadingOptions):
         help="Text to score, best held out of training; may be repeated."
     )
     limit_bytes: int | None = option(
-        None, "--limit", metavar="SIZE", parse=_limit, check=at_least(1), daily=True,
+        None, "--limit", metavar="SIZE", check=at_least(1), daily=True,
+        parse=lambda value, flag: parse_bytes(value, flag, "1MB, 200kB or 500000"),
         help="Score only the first so many bytes of each text, as 1MB; its last document is taken whole."
     )
     tasks: tuple[str, ...] = option(
@@ -106,11 +98,9 @@ _COMPARING = "comparing parts of the text"
 class CompareOptions(CleaningOptions):
     """What moves a comparison of parts of a text (`vocabopt prepare --compare`).
 
-    paths: the text; documents are held out of each path apart. model: folder of the small model that learns. steps: the
-    chain of the arm "cleaned". budget: bytes of each part. evals: NAME -> PATH, measured beside what is held out.
-    max_added: tokens of the curves. probe_text: what a run trains on, the same bytes in every arm; the arm "all" trains
-    a second time on as much more as it has more text. context_tokens, micro_batch, plan, init, lora_rank, precision: of
-    the runs, as in `vocabopt probe`.
+    paths: the text; documents are held out of each path apart. steps: the chain of the arm "cleaned". probe_text: the
+    same bytes in every arm; the arm "all" trains a second time on as much more as it has more text. max_added: tokens
+    of the curves. What has no option is of the runs, as in `vocabopt probe`.
     """
 
     steps: "tuple[Step, ...]"
@@ -139,9 +129,7 @@ class CompareOptions(CleaningOptions):
         1.0, section=_COMPARING, help=_COMPARE + "factor on every stage's learning rate."
     )
     eval_bytes: str = option("200kB", section=_COMPARING, help=_COMPARE + "bytes of each held-out text at most.")
-    n_seeds: int = option(
-        3, "--seeds", section=_COMPARING, check=at_least(1), help=_COMPARE + "runs of each part."
-    )
+    n_seeds: int = option(3, "--seeds", section=_COMPARING, check=at_least(1), help=_COMPARE + "runs of each part.")
     threads: int | None = option(None, section=_COMPARING, help=_COMPARE + "threads of torch on the CPU.")
     heldout: float = 0.05
     max_added: int = 20_000
@@ -156,13 +144,9 @@ class CompareOptions(CleaningOptions):
     def __post_init__(self) -> None:
         for flag, value in (("--budget", self.budget), ("--probe-text", self.probe_text), ("--batch", self.batch)):
             parse_bytes(value, flag)
-        if not 0 < self.heldout < 1:
-            raise OptionError(f"--heldout {self.heldout}: must be above 0 and below 1: arms are measured on that text.")
         super().__post_init__()
         if self.size is not None and not 1 <= self.size <= self.max_added:
             raise OptionError(f"--size {self.size}: must be between 1 and --max-added, {self.max_added:,}.")
-        if self.init not in INIT_METHODS:
-            raise OptionError(f"--init {self.init}: {NO_INIT}.")
         if self.n_steps < 1:
             raise OptionError(f"--probe-text {self.probe_text}: is less than one --batch of {self.batch}.")
 

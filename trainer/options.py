@@ -7,29 +7,14 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from trainer.document_ends import AUTO
-from trainer.plan import PLAN_NAMES
+from trainer.plan import NO_PLAN, PLAN_NAMES
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
-from vocabopt.option_fields import (
-    Check,
-    Options,
-    above_0,
-    argument,
-    at_least,
-    flag_of,
-    from_to,
-    one_of,
-    option,
-)
+from vocabopt.option_fields import Check, Options, above_0, argument, at_least, flag_of, from_to, one_of, option
 from vocabopt.options import ReadingOptions
-
-if TYPE_CHECKING:
-    from trainer.memory.machine import Fleet
-    from trainer.memory.predict import StepSettings
-    from trainer.stages.settings import StepBatch
 
 InitMethod: TypeAlias = Literal[
     "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
@@ -49,12 +34,10 @@ _SHARE_OF_32_BITS = 0.1
 
 #: What may differ between a run and its resumption: how it is computed, kept and judged. It moves no weight of the
 #: adapted model, but for the rounding of sums.
-IDLE_OPTIONS = frozenset(
-    (
-        *("log_every_steps", "save_every_steps", "report_to", "out", "micro_batch", "gradient_checkpointing"),
-        *("shard", "compile", "control", "max_forgetting", "eval_every", "keep_stages"),
-    )
-)
+IDLE_OPTIONS = frozenset((
+    "log_every_steps", "save_every_steps", "report_to", "out", "micro_batch", "gradient_checkpointing", "shard",
+    "compile", "control", "max_forgetting", "eval_every", "keep_stages",
+))  # fmt: skip
 
 _STEP, _MEMORY, _TEXT, _MEASURING = "training step", "memory and devices", "text and rows", "measuring"
 _PLANS = f"{', '.join(PLAN_NAMES)}, or a .toml file"
@@ -88,18 +71,10 @@ def parse_replays(given: Sequence[str], flag: str) -> dict[str, tuple[str, float
     return replays
 
 
-def _shard_size(value: str, flag: str) -> int:
-    return parse_bytes(value, flag, "5GB or 500MB")
-
-
 # fmt: off
 @dataclass(frozen=True, kw_only=True)
 class StepOptions(Options):
-    """What an optimizer step takes: shared by `adapt`, `probe` and `plan`.
-
-    batch: in bytes, every tokenizer takes as many steps. context_tokens: longest sequence; None takes 1,024, or the
-    model's positions where there are fewer. micro_batch: sequences at once on one device.
-    """
+    """What an optimizer step takes: shared by `adapt`, `probe` and `plan`."""
 
     batch: str = option(
         "32768tok", metavar="AMOUNT", section=_STEP,
@@ -115,14 +90,15 @@ class StepOptions(Options):
         default_text="1024, or the model's positions where fewer", help="Length of a sequence."
     )
     precision: AnyPrecision = option(
-        "auto", section=_STEP,
+        "auto", section=_STEP, check=one_of(get_args(AnyPrecision), "choose"),
         help="bf16-mixed: weights in 32 bits, products in 16; bf16: all in 16. auto: bf16-mixed where the device "
         "computes in bf16, else fp32."
     )
-    optimizer: Optimizer = option("adamw", section=_STEP, help="Optimizer; 8-bit states need bitsandbytes.")
-    micro_batch: int = option(
-        4, metavar="N", section=_MEMORY, check=at_least(1), help="Sequences at once on a device."
+    optimizer: Optimizer = option(
+        "adamw", section=_STEP, check=one_of(get_args(Optimizer), "choose"),
+        help="Optimizer; 8-bit states need bitsandbytes."
     )
+    micro_batch: int = option(4, metavar="N", section=_MEMORY, check=at_least(1), help="Sequences at once on a device.")
     gradient_checkpointing: bool = option(
         False, section=_MEMORY,
         help="Compute activations again in the backward pass: less memory, about a third more compute."
@@ -161,17 +137,13 @@ class StageOptions(Options):
 class TrainingOptions(StepOptions, ReadingOptions):
     """What every training run needs: shared by `adapt` and `probe`.
 
-    model: the base model's folder. run: a sweep's run directory, whose tokenizer/ is taken; or tokenizer: a merged
-    tokenizer's folder. texts: NAME -> PATH, the one target text. replays: NAME -> path of base-language text, and its
-    share of all training bytes. evals: NAME -> PATH. heldout: None takes the share of the run's sweep. seed: of the
-    text's order and of random rows.
+    texts: one target text. replays: NAME -> path and share of all training bytes. heldout: None takes the share of the
+    run's sweep.
     """
 
     model: str = argument(metavar="MODEL")
     run: Path | None = option(None, metavar="DIR", daily=True, help="A sweep's folder, after `vocabopt merge`.")
-    tokenizer: Path | None = option(
-        None, metavar="TOK", daily=True, help="Or: the merged tokenizer's folder."
-    )
+    tokenizer: Path | None = option(None, metavar="TOK", daily=True, help="Or: the merged tokenizer's folder.")
     texts: Mapping[str, str] = option(
         flag="--text", metavar="NAME=PATH", daily=True,
         help="The text of the target language to train on; PATH may be a folder or a pattern."
@@ -224,13 +196,7 @@ class TrainingOptions(StepOptions, ReadingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptOptions(StageOptions, TrainingOptions):
-    """Everything that moves the result of `vocabopt adapt`.
-
-    size: tokens that the merged tokenizer must have added. base_evals: evaluation texts of the base's language, where
-    the script does not tell. budget: text to train on, as 10MB or 2Btok; None reads the target text once.
-    max_forgetting: relative rise in bits per byte on base-language text that ends the run; None only reports it.
-    control: adapt the original tokenizer and model too, on the same text and plan.
-    """
+    """Everything that moves the result of `vocabopt adapt`."""
 
     out: Path = option(daily=True, default_text="the folder given with --run", help="Folder of the result.")
     budget: str | None = option(
@@ -288,17 +254,7 @@ class AdaptOptions(StageOptions, TrainingOptions):
                 "Name the merged tokenizer: --run DIR (a sweep's folder after merge), or --tokenizer TOK."
             )
         if self.plan not in PLAN_NAMES and not self.plan.endswith(".toml"):
-            raise OptionError(
-                f"--plan {self.plan}: no such plan. Choose {', '.join(PLAN_NAMES)}, or name a .toml file."
-            )
-        self._check_names_and_shares()
-        super().__post_init__()
-        parse_budget(self.batch, "--batch")
-        if self.budget is not None:
-            parse_budget(self.budget)
-        _ = self.max_eval_bytes
-
-    def _check_names_and_shares(self) -> None:
+            raise OptionError(NO_PLAN.format(plan=self.plan))
         for name, (path, part) in self.replays.items():
             if not 0 < part < 1:
                 raise OptionError(
@@ -319,6 +275,11 @@ class AdaptOptions(StageOptions, TrainingOptions):
             raise OptionError(
                 f"--base-eval {unknown}: no evaluation text of that name. There are: {', '.join(self.eval_names)}."
             )
+        super().__post_init__()
+        parse_budget(self.batch, "--batch")
+        if self.budget is not None:
+            parse_budget(self.budget)
+        _ = self.max_eval_bytes
 
     @property
     def max_eval_bytes(self) -> int:
@@ -334,19 +295,6 @@ class AdaptOptions(StageOptions, TrainingOptions):
         folder = self.tokenizer if self.run is None else self.run / "tokenizer"
         assert folder is not None, "checked when made"
         return folder
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One short run of a probe."""
-
-    init: InitMethod
-    plan: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.init}-{self.plan.replace('/', '_')}-{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,9 +321,7 @@ class ProbeOptions(Options):
         INIT_METHODS, "--init", metavar="METHOD", daily=True, default_text="all", help=f"May be repeated: {_METHODS}",
         parse=lambda given, flag: given or INIT_METHODS
     )
-    plans: tuple[str, ...] = option(
-        ("redwhale",), "--plan", metavar="PLAN", daily=True, help=f"Or: {_PLANS}."
-    )
+    plans: tuple[str, ...] = option(("redwhale",), "--plan", metavar="PLAN", daily=True, help=f"Or: {_PLANS}.")
     n_steps: int = option(50, "--steps", daily=True, check=at_least(1), help="Optimizer steps of each run.")
     n_seeds: int = option(
         3, "--seeds", daily=True, check=at_least(1), help="Runs of each, with other orders of the text."
@@ -390,16 +336,6 @@ class ProbeOptions(Options):
         if unknown := next((init for init in self.inits if init not in INIT_METHODS), None):
             raise OptionError(f"--init {unknown}: {NO_INIT}.")
 
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        first = self.adapt.seed or 0
-        return tuple(
-            Cell(init=init, plan=plan, seed=seed)
-            for seed in range(first, first + self.n_seeds)
-            for init in self.inits
-            for plan in self.plans
-        )
-
     def as_record(self) -> dict[str, Any]:
         own = {"inits": list(self.inits), "plans": list(self.plans)}
         return {**self.adapt.as_record(), **own, "n_steps": self.n_steps, "n_seeds": self.n_seeds}
@@ -407,11 +343,9 @@ class ProbeOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions(StageOptions, StepOptions):
-    """Everything that moves the prediction of `vocabopt plan`.
+    """Everything that moves the prediction of `vocabopt plan`. run, tokenizer, n_added: one of them.
 
-    model: preset, config.json or its folder. run, tokenizer, n_added: what is added, one of them. precision: auto is
-    bf16-mixed on cuda, fp32 on a cpu. n_gpus: that train together, in one machine. process_memory: what a process takes
-    of a GPU's memory, and of the host's, before it holds a model.
+    process_memory: of a GPU's memory, and of the host's.
     """
 
     model: str = argument(metavar="MODEL")
@@ -419,12 +353,8 @@ class PlanOptions(StageOptions, StepOptions):
     tokenizer: Path | None = option(None, metavar="TOK", daily=True, help="Or: a merged tokenizer's folder.")
     n_added: int | None = option(None, "--added", metavar="N", daily=True, help="Or: so many added tokens.")
     budget: str = option(metavar="AMOUNT", daily=True, help="Text to train on, in tokens: 2Btok, 300Mtok.")
-    tflops: float = option(
-        400.0, daily=True, check=above_0(), help="10^12 operations a second that a GPU reaches."
-    )
-    n_gpus: int = option(
-        1, "--gpus", metavar="N", daily=True, check=at_least(1), help="GPUs that train together."
-    )
+    tflops: float = option(400.0, daily=True, check=above_0(), help="10^12 operations a second that a GPU reaches.")
+    n_gpus: int = option(1, "--gpus", metavar="N", daily=True, check=at_least(1), help="GPUs that train together.")
     gpu: str = option("80GB", metavar="SIZE", daily=True, help="Memory of a GPU: 80GB, 24GiB.")
     margin: float = option(
         0.05, metavar="SHARE", section=_MEMORY,
@@ -450,16 +380,14 @@ class PlanOptions(StageOptions, StepOptions):
         super().__post_init__()
         if self.shard and self.n_gpus == 1:
             raise OptionError("--shard: splits a model over several GPUs. Say how many: --gpus 8.")
-        _ = self.budget_tokens, self.batch_tokens, self.gpu_bytes, self.fleet, self.measured_tokens
+        _ = self.budget_tokens, self.batch_tokens, self.gpu_bytes, self.process_bytes, self.measured_tokens
 
     @property
     def budget_tokens(self) -> int:
-        """Raises OptionError: it cannot be read, or is in bytes."""
         return _tokens(self.budget, "--budget", "2Btok or 300Mtok")
 
     @property
     def batch_tokens(self) -> int:
-        """Raises OptionError: it cannot be read, or is in bytes."""
         return _tokens(self.batch, "--batch", "32768tok")
 
     @property
@@ -468,32 +396,16 @@ class PlanOptions(StageOptions, StepOptions):
 
     @property
     def measured_tokens(self) -> int:
-        """Raises OptionError: it cannot be read, or is in bytes."""
         return _tokens(self.eval_tokens, "--eval-tokens", "1Mtok")
 
     @property
-    def fleet(self) -> "Fleet":
-        from trainer.memory.machine import Fleet
-
+    def process_bytes(self) -> int:
         own = self.process_memory
-        n_bytes = 0 if own == "0" else parse_bytes(own, "--process-memory", "1GB, 800MB or 0")
-        return Fleet(n_gpus=self.n_gpus, shard=self.shard, process_bytes=n_bytes)
+        return 0 if own == "0" else parse_bytes(own, "--process-memory", "1GB, 800MB or 0")
 
     @property
     def tflops_of_measuring(self) -> float:
         return self.eval_tflops or self.tflops * (1.0 if self.weights == "bf16" else _SHARE_OF_32_BITS)
-
-    @property
-    def step_batch(self) -> "StepBatch":
-        """A step as `adapt` takes it: in whole sequences."""
-        from trainer.stages.settings import StepBatch
-
-        return StepBatch(
-            asked_tokens=self.batch_tokens,
-            asked_micro_batch=self.micro_batch,
-            context_tokens=self.context,
-            n_processes=self.n_gpus,
-        )
 
     @property
     def weights(self) -> Precision:
@@ -501,22 +413,9 @@ class PlanOptions(StageOptions, StepOptions):
             return self.precision
         return "bf16-mixed" if self.device == "cuda" else "fp32"
 
-    def step_settings(self) -> "StepSettings":
-        from trainer.memory.predict import StepSettings
-
-        batch = self.step_batch
-        return StepSettings(
-            context_tokens=self.context,
-            micro_batch=batch.micro_batch,
-            accumulates=batch.n_each > batch.micro_batch,
-            precision=self.weights,
-            gradient_checkpointing=self.gradient_checkpointing,
-            fused_loss=self.fused_loss,
-            device=self.device,
-        )
-
 
 def _tokens(value: str, flag: str, examples: str) -> int:
+    """Raises OptionError: it cannot be read, or is in bytes."""
     from trainer.data import parse_budget
 
     try:
@@ -533,7 +432,7 @@ def _tokens(value: str, flag: str, examples: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class InitOptions(Options):
-    """What `vocabopt init` does. model: a folder or hub id. method, match_norm, seed: as in `init_model`."""
+    """What `vocabopt init` does. model: a folder or hub id."""
 
     model: str = argument(metavar="MODEL")
     tokenizer: Path = option(
@@ -558,7 +457,8 @@ class InitOptions(Options):
         help="Type of the weights written; auto keeps theirs."
     )
     max_shard_bytes: int = option(
-        MAX_SHARD_BYTES, "--max-shard-size", metavar="SIZE", parse=_shard_size, default_text="5GB",
+        MAX_SHARD_BYTES, "--max-shard-size", metavar="SIZE", default_text="5GB",
+        parse=lambda value, flag: parse_bytes(value, flag, "5GB or 500MB"),
         help="Bytes of a file of weights at most."
     )
 

@@ -3,22 +3,8 @@
 A plan is a tuple of stages that run one after another, each on its own slice of the text. Which parameters a stage
 trains is a pure function of the names of the model's parameters (`trainable_names`), so it can be asserted whole.
 
-A plan of one's own is a TOML file (docs/explanation/training.md has one):
-
-    name = "tables-then-all"        # the file's name without .toml where it is left out
-
-    [[stage]]
-    name = "tables"
-    embeddings = "new"
-    head = "all"
-    share = 1
-
-    [[stage]]
-    name = "adapters"
-    blocks = [1, 2, -1]
-    share = 3
-    [stage.lora]
-    rank = 64
+A plan of one's own is a TOML file: [[stage]] with fields of `Stage` and [stage.lora] with those of `Lora`
+(docs/explanation/training.md has one).
 """
 
 import difflib
@@ -27,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from trainer.layout import ModelLayout
 from vocabopt.errors import PlanError
@@ -41,6 +27,7 @@ Schedule: TypeAlias = Literal["cosine", "linear", "constant"]
 BLOCK_WORDS = ("none", "all", "odd", "even", "first-half", "second-half")
 SCHEDULES = ("cosine", "linear", "constant")
 ROWS = ("all", "new")
+_BLOCKS_ARE = f"must be one of {', '.join(BLOCK_WORDS)}, or numbers from 1, or from -1 for the last, as [1, 2, -1]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +83,15 @@ class Stage:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
             raise PlanError(f"stage {self.name!r}: the name is its folder's. Use letters a to z, digits, - and _ only.")
+        blocks: object = self.blocks
+        are_blocks = blocks in BLOCK_WORDS
+        if isinstance(blocks, tuple):
+            are_blocks = bool(blocks) and all(isinstance(n, int) and not isinstance(n, bool) and n for n in blocks)
+            blocks = list(blocks)  # as it is written
         checks: tuple[tuple[str, object, bool, str], ...] = (
             ("embeddings", self.embeddings, self.embeddings in (None, *ROWS), 'must be "all" or "new", or left out'),
             ("head", self.head, self.head in (None, *ROWS), 'must be "all" or "new", or left out'),
-            ("blocks", _as_written(self.blocks), _are_blocks(self.blocks), _BLOCKS_ARE),
+            ("blocks", blocks, are_blocks, _BLOCKS_ARE),
             ("share", self.share, self.share > 0, "must be above 0"),
             ("learning_rate", self.learning_rate, self.learning_rate > 0, "must be above 0"),
             ("new_rows_factor", self.new_rows_factor, self.new_rows_factor > 0, "must be above 0"),
@@ -117,17 +109,7 @@ class Stage:
             raise PlanError(f"stage {self.name!r}: trains nothing. Name embeddings, head, blocks or other.")
 
 
-_BLOCKS_ARE = f"must be one of {', '.join(BLOCK_WORDS)}, or numbers from 1, or from -1 for the last, as [1, 2, -1]"
-
-
-def _as_written(blocks: object) -> object:
-    return list(blocks) if isinstance(blocks, tuple) else blocks
-
-
-def _are_blocks(blocks: object) -> bool:
-    if isinstance(blocks, tuple):
-        return bool(blocks) and all(isinstance(n, int) and not isinstance(n, bool) and n for n in blocks)
-    return blocks in BLOCK_WORDS
+_Made = TypeVar("_Made", Stage, Lora)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,16 +134,12 @@ class Plan:
 
     def with_own_tokenizer(self) -> "Plan":
         """The plan for a model that keeps its tokenizer, the control: without new rows, stages for them train all."""
-        stages = tuple(
-            replace(
-                stage,
-                embeddings="all" if stage.embeddings else None,
-                head="all" if stage.head else None,
-                new_rows_factor=1.0,
-            )
+        whole: dict[Rows | None, Rows | None] = {None: None, "all": "all", "new": "all"}
+        stages = (
+            replace(stage, embeddings=whole[stage.embeddings], head=whole[stage.head], new_rows_factor=1.0)
             for stage in self.stages
         )
-        return replace(self, stages=stages)
+        return replace(self, stages=tuple(stages))
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -180,16 +158,9 @@ def stage_blocks(blocks: Blocks, n_blocks: int) -> frozenset[int]:
             raise PlanError(f"blocks {list(blocks)}: the model has {n_blocks} blocks, there is no block {outside[0]}.")
         return found
     half = n_blocks // 2
-    return frozenset(
-        {
-            "none": [],
-            "all": numbers,
-            "odd": numbers[::2],
-            "even": numbers[1::2],
-            "first-half": numbers[:half],
-            "second-half": numbers[half:],
-        }[blocks]
-    )
+    by_word = {"none": numbers[:0], "all": numbers, "odd": numbers[::2], "even": numbers[1::2]}
+    by_word |= {"first-half": numbers[:half], "second-half": numbers[half:]}
+    return frozenset(by_word[blocks])
 
 
 def trainable_names(stage: Stage, names: Iterable[str], layout: ModelLayout) -> frozenset[str]:
@@ -231,77 +202,65 @@ def rows_of_table(stage: Stage, layout: ModelLayout) -> dict[str, Rows]:
     return {name: rows for name, rows in tables.items() if name is not None and rows is not None}
 
 
-def _tables(share: float, **settings: Any) -> Stage:
-    return Stage(name="embeddings-head", embeddings="all", head="all", share=share, new_rows_factor=5.0, **settings)
+# --- Plans by name ----------------------------------------------------------------------------------------------------
 
 
-def _staged(name: str, source: str, first: Stage, second: Stage, lora: Lora) -> Plan:
-    stages = (_tables(0.25), first, second, Stage(name="lora", blocks="all", lora=lora, share=0.25))
+def _plan(name: str, source: str, *stages: Stage) -> Plan:
     return Plan(name=name, stages=stages, source=source)
 
 
-def _redwhale(lora: Lora) -> Plan:
-    """The paper gives the order of the stages, not their shares: equal ones are ours."""
-    odd = Stage(name="odd-blocks", blocks="odd", share=0.25)
-    even = Stage(name="even-blocks", blocks="even", share=0.25)
-    return _staged("redwhale", "RedWhale, arXiv 2408.11294", odd, even, lora)
-
-
-def _sequential(lora: Lora) -> Plan:
-    """RedWhale with its blocks in order, the first half and then the second, instead of odd and even ones."""
-    first = Stage(name="first-half", blocks="first-half", share=0.25)
-    second = Stage(name="second-half", blocks="second-half", share=0.25)
-    return _staged("sequential", "RedWhale's stages with the blocks in order", first, second, lora)
-
-
-def _full(lora: Lora) -> Plan:
-    stage = Stage(name="all", embeddings="all", head="all", blocks="all", other=True, new_rows_factor=5.0)
-    return Plan(name="full", stages=(stage,), source="every parameter at once")
-
-
-def _lora(lora: Lora) -> Plan:
-    """Adapters cannot write new rows: the tables train whole together with them, as in Chinese-LLaMA."""
-    stage = Stage(name="lora", embeddings="all", head="all", blocks="all", lora=lora, new_rows_factor=5.0)
-    return Plan(name="lora", stages=(stage,), source="Chinese-LLaMA, arXiv 2304.08177")
-
-
-def _top2_bottom2(lora: Lora) -> Plan:
-    stage = Stage(name="ends", embeddings="all", head="all", blocks=(1, 2, -2, -1), new_rows_factor=5.0)
-    return Plan(name="top2-bottom2", stages=(stage,), source="the two first and two last blocks and both tables")
-
-
-def _eeve(lora: Lora) -> Plan:
-    """Needs an untied model: the first stages train one table without the other."""
-    stages = (
-        Stage(name="input-new", embeddings="new", share=0.1, learning_rate=5e-4),
-        Stage(name="output-new", head="new", share=0.1, learning_rate=5e-4),
-        Stage(name="both-new", embeddings="new", head="new", share=0.1, learning_rate=5e-4),
+_TABLES = Stage(name="embeddings-head", embeddings="all", head="all", share=0.25, new_rows_factor=5.0)
+_LORA = Stage(name="lora", blocks="all", lora=Lora(), share=0.25)
+_ALL = Stage(name="all", embeddings="all", head="all", blocks="all", other=True, new_rows_factor=5.0)
+_AFTER_NEW_ROWS = replace(_ALL, new_rows_factor=1.0)
+_NEW_ROWS = Stage(name="new-rows", embeddings="new", head="new", learning_rate=5e-4)
+_PLANS = (
+    # The paper gives the order of the stages, not their shares: equal ones are ours.
+    _plan(
+        "redwhale",
+        "RedWhale, arXiv 2408.11294",
+        _TABLES,
+        Stage(name="odd-blocks", blocks="odd", share=0.25),
+        Stage(name="even-blocks", blocks="even", share=0.25),
+        _LORA,
+    ),
+    _plan("full", "every parameter at once", _ALL),
+    # Adapters cannot write new rows: the tables train whole together with them, as in Chinese-LLaMA.
+    _plan("lora", "Chinese-LLaMA, arXiv 2304.08177", replace(_ALL, name="lora", other=False, lora=Lora())),
+    _plan(
+        "sequential",
+        "RedWhale's stages with the blocks in order",
+        _TABLES,
+        Stage(name="first-half", blocks="first-half", share=0.25),
+        Stage(name="second-half", blocks="second-half", share=0.25),
+        _LORA,
+    ),
+    _plan(
+        "top2-bottom2",
+        "the two first and two last blocks and both tables",
+        replace(_ALL, name="ends", blocks=(1, 2, -2, -1), other=False),
+    ),
+    # Needs an untied model: the first stages train one table without the other.
+    _plan(
+        "eeve",
+        "EEVE, arXiv 2402.14714",
+        replace(_NEW_ROWS, name="input-new", head=None, share=0.1),
+        replace(_NEW_ROWS, name="output-new", embeddings=None, share=0.1),
+        replace(_NEW_ROWS, name="both-new", share=0.1),
         Stage(name="output-all", head="all", share=0.15),
         Stage(name="input-new-output-all", embeddings="new", head="all", share=0.15),
-        Stage(name="all", embeddings="all", head="all", blocks="all", other=True, share=0.2),
+        replace(_AFTER_NEW_ROWS, share=0.2),
         Stage(name="blocks", blocks="all", other=True, share=0.2),
-    )
-    return Plan(name="eeve", stages=stages, source="EEVE, arXiv 2402.14714")
-
-
-def _inplace(lora: Lora) -> Plan:
-    stages = (
-        Stage(name="new-rows", embeddings="new", head="new", share=0.2, learning_rate=5e-4),
-        Stage(name="all", embeddings="all", head="all", blocks="all", other=True, share=0.8),
-    )
-    return Plan(name="inplace", stages=stages, source="In-Place Tokenizer Expansion, arXiv 2607.15232")
-
-
-_PLANS = {
-    "redwhale": _redwhale,
-    "full": _full,
-    "lora": _lora,
-    "sequential": _sequential,
-    "top2-bottom2": _top2_bottom2,
-    "eeve": _eeve,
-    "inplace": _inplace,
-}
-PLAN_NAMES: Sequence[str] = tuple(_PLANS)
+    ),
+    _plan(
+        "inplace",
+        "In-Place Tokenizer Expansion, arXiv 2607.15232",
+        replace(_NEW_ROWS, share=0.2),
+        replace(_AFTER_NEW_ROWS, share=0.8),
+    ),
+)
+PLAN_NAMES: Sequence[str] = tuple(plan.name for plan in _PLANS)
+NO_PLAN = f"--plan {{plan}}: no such plan. Choose {', '.join(PLAN_NAMES)}, or name a .toml file."
 
 
 def named_plan(name: str, lora: Lora | None = None) -> Plan:
@@ -310,29 +269,31 @@ def named_plan(name: str, lora: Lora | None = None) -> Plan:
     Raises:
         PlanError: there is no plan of that name.
     """
-    if name not in _PLANS:
-        raise PlanError(f"--plan {name}: no such plan. Choose {', '.join(PLAN_NAMES)}, or name a .toml file.")
-    return _PLANS[name](lora or Lora())
+    plan = next((plan for plan in _PLANS if plan.name == name), None)
+    if plan is None:
+        raise PlanError(NO_PLAN.format(plan=name))
+    stages = (replace(stage, lora=lora or Lora()) if stage.lora else stage for stage in plan.stages)
+    return replace(plan, stages=tuple(stages))
 
 
+def plan_by_name(value: str, lora: Lora) -> Plan:
+    """`--plan`: a plan by its name, with adapters of the given size, or from a .toml file. Raises PlanError."""
+    return read_plan(Path(value)) if value.endswith(".toml") else named_plan(value, lora)
+
+
+# --- Plans in files ---------------------------------------------------------------------------------------------------
+
+_NUMBER: tuple[str, tuple[type, ...]] = ("a number", (int, float))
 #: What TOML's values must be, by field: a word for it, and the types.
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
-    "name": ("a string", (str,)),
-    "embeddings": ('"all" or "new"', (str,)),
-    "head": ('"all" or "new"', (str,)),
+    **dict.fromkeys(("name", "schedule"), ("a string", (str,))),
+    **dict.fromkeys(("embeddings", "head"), ('"all" or "new"', (str,))),
     "blocks": ('a word as "odd", or a list of numbers', (str, list)),
     "other": ("true or false", (bool,)),
     "lora": ("a table, [stage.lora]", (dict,)),
-    "share": ("a number", (int, float)),
-    "learning_rate": ("a number", (int, float)),
-    "new_rows_factor": ("a number", (int, float)),
-    "schedule": ("a string", (str,)),
-    "warmup": ("a number", (int, float)),
-    "final_factor": ("a number", (int, float)),
-    "weight_decay": ("a number", (int, float)),
-    "rank": ("a whole number", (int,)),
-    "alpha": ("a whole number", (int,)),
-    "dropout": ("a number", (int, float)),
+    **dict.fromkeys(("share", "learning_rate", "new_rows_factor", "warmup", "final_factor", "weight_decay"), _NUMBER),
+    **dict.fromkeys(("rank", "alpha"), ("a whole number", (int,))),
+    "dropout": _NUMBER,
     "targets": ("a list of module names", (list,)),
 }
 
@@ -344,7 +305,14 @@ def read_plan(path: Path) -> Plan:
         PlanError: the file is missing or no TOML, or a field is unknown, missing or of another kind; the message names
             the file, the stage and the field.
     """
-    record = _read_toml(path)
+    try:
+        record = tomllib.loads(read_utf8(path))
+    except FileNotFoundError as error:
+        raise PlanError(f"{path}: not found. Give --plan the name of a plan or a .toml file.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: cannot be read ({error}).") from error
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path}: is no TOML ({error}).") from error
     if unknown := sorted(record.keys() - {"name", "stage"}):
         raise PlanError(f"{path}: unknown field {unknown[0]!r}. A plan has name and one [[stage]] for each stage.")
     name, stages = record.get("name", path.stem), record.get("stage", [])
@@ -352,66 +320,37 @@ def read_plan(path: Path) -> Plan:
         raise PlanError(f"{path}: name {name!r} must be a string.")
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         raise PlanError(f"{path}: stage must be written [[stage]], once for each stage.")
-    read = tuple(_read_stage(path, number, stage) for number, stage in enumerate(stages, start=1))
+    read = []
+    for number, values in enumerate(stages, start=1):
+        place = f"{path}: stage {number}"
+        if "name" not in values:
+            raise PlanError(f"{place}: has no name. Give it one: it names the stage's folder.")
+        place = f"{place} ({values['name']!r})"
+        lora = None
+        if isinstance(given := values.get("lora"), dict):
+            lora = _made(Lora, given, f"{place}: lora", f"{place}: lora")
+        read.append(_made(Stage, values, place, str(path), **({"lora": lora} if lora else {})))
     try:
-        return Plan(name=name, stages=read, source=str(path))
+        return Plan(name=name, stages=tuple(read), source=str(path))
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_utf8(path))
-    except FileNotFoundError as error:
-        raise PlanError(f"{path}: not found. Give --plan the name of a plan or a .toml file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read ({error}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise PlanError(f"{path}: is no TOML ({error}).") from error
-
-
-def _read_stage(path: Path, number: int, record: Mapping[str, Any]) -> Stage:
-    place = f"{path}: stage {number}" + (f" ({record['name']!r})" if "name" in record else "")
-    if "name" not in record:
-        raise PlanError(f"{place}: has no name. Give it one: it names the stage's folder.")
-    _check_fields(place, record, Stage)
-    values = dict(record)
-    if "blocks" in values and isinstance(values["blocks"], list):
-        values["blocks"] = tuple(values["blocks"])
-    try:
-        if "lora" in values:
-            values["lora"] = _read_lora(f"{place}: lora", values["lora"])
-        return Stage(**values)
-    except PlanError as error:
-        known = str(error).startswith(str(path))
-        raise error if known else PlanError(f"{path}: {error}") from error
-
-
-def _read_lora(place: str, record: Mapping[str, Any]) -> Lora:
-    _check_fields(place, record, Lora)
-    values = dict(record)
-    targets = values.get("targets", [])
-    if not all(isinstance(target, str) for target in targets):
-        raise PlanError(f"{place}: targets {targets!r} must be {_KINDS['targets'][0]}.")
-    try:
-        return Lora(**(values | {"targets": tuple(targets)}))
-    except PlanError as error:
-        raise PlanError(f"{place}: {error}") from error
-
-
-def _check_fields(place: str, record: Mapping[str, Any], kind: type[Stage] | type[Lora]) -> None:
+def _made(kind: type[_Made], values: Mapping[str, Any], place: str, refused_at: str, **replaced: Any) -> _Made:
+    """A stage or its adapters from a table of TOML. replaced: values that are read already."""
     known = [field.name for field in fields(kind)]
-    for field, value in record.items():
+    for field, value in values.items():
         if field not in known:
             near = difflib.get_close_matches(field, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(known)}."
             raise PlanError(f"{place}: unknown field {field!r}.{hint}")
         what, types = _KINDS[field]
         # TOML's true is no number, though Python's is.
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        holds = isinstance(value, types) and (not isinstance(value, bool) or bool in types)
+        if not holds or (field == "targets" and not all(isinstance(target, str) for target in value)):
             raise PlanError(f"{place}: {field} {value!r} must be {what}.")
-
-
-def plan_by_name(value: str, lora: Lora) -> Plan:
-    """`--plan`: a plan by its name, with adapters of the given size, or from a .toml file. Raises PlanError."""
-    return read_plan(Path(value)) if value.endswith(".toml") else named_plan(value, lora)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return kind(**{**given, **replaced})
+    except PlanError as error:
+        raise PlanError(f"{refused_at}: {error}") from error

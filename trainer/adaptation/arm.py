@@ -13,6 +13,7 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 import torch.distributed as dist
 import xxhash
@@ -256,7 +257,7 @@ def _record(
         scores = ScoresRecord(bits_per_byte=bits_per_byte(run.scores(f"after {stage.name}", model, tokenizer)))
         main_only(lambda: write_record(path, scores))
     return StageRecord(
-        **vars(read_run(folder)),
+        **msgspec.structs.asdict(read_run(folder)),
         learning_rate=stage.learning_rate,
         trains=_in_words(stage),
         bits_per_byte=read_record(path, ScoresRecord).bits_per_byte if path.is_file() else {},

@@ -25,7 +25,7 @@ class TextRecord(Record, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageRecord(StageRun):
+class StageRecord(StageRun, frozen=True, kw_only=True):
     """A finished stage: what its folder says, what it trained, and bits per byte after it (empty: not measured)."""
 
     learning_rate: float

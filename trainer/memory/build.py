@@ -45,10 +45,6 @@ class Sample:
     stage: Stage
     sample_of: tuple[int, ...]
 
-    def weight(self, number: int) -> int:
-        """How many blocks of the whole model the sample's block stands for."""
-        return self.sample_of.count(number)
-
 
 def build(config: PreTrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The model of a config on the meta device, without memory.
@@ -87,80 +83,43 @@ def sample_of(outline: Outline, stage: Stage, *, is_checkpointed: bool) -> Sampl
     """
     n_blocks = outline.layout.n_blocks
     trained = stage_blocks(stage.blocks, n_blocks)
-    trainable_names(stage, outline.shapes, outline.layout)
-    kinds = _kinds(outline, stage, trained, is_checkpointed)
-    chosen = _representatives(kinds)
-    if len(chosen) < n_blocks:
-        config = _shortened(outline.config, chosen, n_blocks)
-        if _fits(outline, config, chosen):
-            own = {real: number for number, real in enumerate(chosen, 1) if _is_edge(real, n_blocks)}
-            inner = {kinds[real]: number for number, real in enumerate(chosen, 1) if real not in own}
-            told = tuple(own[real] if real in own else inner[kinds[real]] for real in range(n_blocks))
-            numbers = tuple(number for number, real in enumerate(chosen, 1) if real + 1 in trained)
-            stage = replace(stage, blocks=numbers or "none")
-            return Sample(config=config, stage=stage, sample_of=told)
+    names = trainable_names(stage, outline.shapes, outline.layout)
+    # The backward pass also goes all the way down where something trains below the blocks.
+    goes_down = is_checkpointed or stage.other or outline.layout.embeddings in names
+    lowest = 0 if goes_down else min(trained, default=n_blocks + 1)
+    types = getattr(outline.config.get_text_config(), "layer_types", None) or [None] * n_blocks
+    chosen: list[int] = []  # numbers of the blocks in the sample
+    number_of: dict[Any, int] = {}  # kind of block -> its number in the sample
+    alike: list[int] = []
+    for number in range(1, n_blocks + 1):
+        is_edge = number <= N_EDGE or number > n_blocks - N_EDGE
+        is_above = (number > lowest) - (number < lowest)
+        kind = (outline.shapes_of_block(number), types[number - 1], number in trained, is_above)
+        if (number if is_edge else kind) not in number_of:
+            chosen.append(number)
+            number_of[number if is_edge else kind] = len(chosen)
+        alike.append(number_of[number if is_edge else kind])
+    if len(chosen) < n_blocks and (config := _shortened(outline, chosen)) is not None:
+        numbers = tuple(number for number, of_whole in enumerate(chosen, 1) if of_whole in trained)
+        return Sample(config=config, stage=replace(stage, blocks=numbers or "none"), sample_of=tuple(alike))
     return Sample(config=outline.config, stage=stage, sample_of=tuple(range(1, n_blocks + 1)))
 
 
-def _kinds(outline: Outline, stage: Stage, trained: frozenset[int], is_checkpointed: bool) -> list[Any]:
-    """What tells blocks apart, per block."""
-    types = getattr(outline.config.get_text_config(), "layer_types", None)
-    lowest = min(trained, default=outline.layout.n_blocks + 1)
-    if is_checkpointed or _trains_below(outline, stage):
-        lowest = 0
-    numbers = range(1, outline.layout.n_blocks + 1)
-    return [
-        (outline.shapes_of_block(n), types[n - 1] if types else None, n in trained, (n > lowest) - (n < lowest))
-        for n in numbers
-    ]
-
-
-def _trains_below(outline: Outline, stage: Stage) -> bool:
-    """Whether the table that the first block's input comes from trains, or something else that may stand below."""
-    names = trainable_names(stage, outline.shapes, outline.layout)
-    return outline.layout.embeddings in names or stage.other
-
-
-def _is_edge(index: int, n_blocks: int) -> bool:
-    return index < N_EDGE or index >= n_blocks - N_EDGE
-
-
-def _representatives(kinds: list[Any]) -> list[int]:
-    """Indices of the blocks of the sample: the edges, and between them the first of each kind."""
-    chosen, seen = [], set()
-    for index, kind in enumerate(kinds):
-        is_edge = _is_edge(index, len(kinds))
-        if is_edge or kind not in seen:
-            chosen.append(index)
-        if not is_edge:
-            seen.add(kind)
-    return chosen
-
-
-def _shortened(config: PreTrainedConfig, chosen: list[int], n_blocks: int) -> PreTrainedConfig:
-    """The config with the chosen blocks only; lists with an entry a block follow."""
-    short = copy.deepcopy(config)
-    text = short.get_text_config()
+def _shortened(outline: Outline, chosen: list[int]) -> PreTrainedConfig | None:
+    """The config with the chosen blocks only; None where transformers does not build just those of it."""
+    config = copy.deepcopy(outline.config)
+    text = config.get_text_config()
     for name, value in list(vars(text).items()):
-        if isinstance(value, list) and len(value) == n_blocks:
-            setattr(text, name, [value[index] for index in chosen])
+        if isinstance(value, list) and len(value) == outline.layout.n_blocks:  # an entry a block
+            setattr(text, name, [value[number - 1] for number in chosen])
     text.num_hidden_layers = len(chosen)
-    return short
-
-
-def _fits(outline: Outline, config: PreTrainedConfig, chosen: list[int]) -> bool:
-    """Whether the shortened config builds just the chosen blocks."""
     try:
         short = outline_of(config)
     except ModelError:
-        return False
-    return short.layout.n_blocks == len(chosen) and all(
-        short.shapes_of_block(number) == outline.shapes_of_block(real + 1) for number, real in enumerate(chosen, 1)
-    )
-
-
-def blocks_of(model: nn.Module, layout: ModelLayout) -> list[nn.Module]:
-    return list(model.get_submodule(layout.block_prefix.rstrip(".")).children())
+        return None
+    wanted = [outline.shapes_of_block(number) for number in chosen]
+    found = [short.shapes_of_block(number) for number in range(1, short.layout.n_blocks + 1)]
+    return config if found == wanted else None
 
 
 def to_cpu(model: nn.Module) -> None:

@@ -51,9 +51,12 @@ def _attention(
     """Flash where there is no mask and 16 bits, the memory-efficient kernel else, T x T where that cannot either."""
     if torch.is_autocast_enabled("cpu"):
         query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
+    # Of the results of a kernel the first is attention's output, the others are for its backward pass.
+    output: Tensor
     if attn_mask is None and query.dtype in _HALF and query.shape[-1] <= 256:
         flash = torch.ops.aten._scaled_dot_product_flash_attention
-        return _first(flash(query, key, value, dropout_p, is_causal, scale=scale))
+        output = flash(query, key, value, dropout_p, is_causal, scale=scale)[0]
+        return output
     if enable_gqa and query.shape[1] != key.shape[1]:
         with sdpa_kernel(SDPBackend.MATH):
             return functional.scaled_dot_product_attention(
@@ -62,15 +65,10 @@ def _attention(
     bias = None
     if attn_mask is not None:
         # torch turns a mask into one of the query's type at every call, and the backward pass needs it.
-        bias = attn_mask.to(query.dtype)
-        bias = bias.expand(*query.shape[:-1], key.shape[-2])
+        bias = attn_mask.to(query.dtype).expand(*query.shape[:-1], key.shape[-2])
     efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-    return _first(efficient(query, key, value, bias, True, dropout_p, is_causal, scale=scale))
-
-
-def _first(results: tuple[Tensor, ...]) -> Tensor:
-    """The attention's output; the others are for its backward pass."""
-    return results[0]
+    output = efficient(query, key, value, bias, True, dropout_p, is_causal, scale=scale)[0]
+    return output
 
 
 class FusedLinearCrossEntropy(torch.autograd.Function):

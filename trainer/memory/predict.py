@@ -13,7 +13,7 @@ space inside kernels (on a CPU in pure bf16 a 32-bit copy of the table's gradien
 of communication between devices.
 """
 
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,24 +23,23 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
 from trainer.layout import layout_of
-from trainer.memory.build import Outline, Sample, blocks_of, build, sample_of, to_cpu
+from trainer.memory.build import Outline, build, sample_of, to_cpu
 from trainer.memory.kernels import CudaSemantics, fused_loss
 from trainer.memory.trace import Segment, record, replay
 from trainer.plan import Stage
 from trainer.stages.checkpoints import state_bytes
 from trainer.stages.freeze import frozen_matrices, narrows_frozen, prepare_stage
-from trainer.stages.settings import Optimizer, Precision
-from vocabopt.errors import ModelError, OptionError
+from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision
+from vocabopt.errors import ModelError
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
     """What moves the memory of one step.
 
-    context_tokens: length of a sequence. micro_batch: sequences in one forward pass. accumulates: whether a step has
-    more than one, so that gradients are there while the next ones come. precision: fp32; bf16-mixed (weights,
-    gradients and optimizer in 32 bits, products in 16); bf16 (all in 16). device: cuda or cpu, whose kernels differ.
-    shard: whether weights are split over processes; the cost is that of one process without.
+    micro_batch: sequences in one forward pass. accumulates: whether a step has more than one pass, so that gradients
+    are there while the next ones come. device: whose kernels run. shard: whether weights are split over processes; the
+    cost is that of one process without.
     """
 
     context_tokens: int = 4_096
@@ -51,12 +50,6 @@ class StepSettings:
     fused_loss: bool = False
     device: Literal["cuda", "cpu"] = "cuda"
     shard: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("context_tokens", "micro_batch"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name.removesuffix('_tokens').replace('_', '-')} {getattr(self, name)}: "
-                                  "must be at least 1.")  # fmt: skip
 
     @property
     def dtype(self) -> torch.dtype:
@@ -102,124 +95,94 @@ class StageCost:
         return self.flops * n_tokens // self.tokens_per_pass
 
 
-def predict_stage(
-    outline: Outline, stage: Stage, settings: StepSettings, *, n_new: int, whole: bool = False
-) -> StageCost:
+def predict_stage(outline: Outline, stage: Stage, settings: StepSettings, *, n_new: int) -> StageCost:
     """The cost of a stage on a model.
 
     Args:
         n_new: rows of the tables that are new, for stages that train those alone.
-        whole: run all blocks, not a sample of them.
 
     Raises:
         PlanError: the stage names blocks that are not there, or nothing.
         ModelError: the model cannot run without values (its operations depend on them).
     """
     sample = sample_of(outline, stage, is_checkpointed=settings.gradient_checkpointing)
-    if whole:
-        n_blocks = outline.layout.n_blocks
-        sample = Sample(config=outline.config, stage=stage, sample_of=tuple(range(1, n_blocks + 1)))
     model = build(sample.config, settings.dtype)
     layout = layout_of(model)
-    blocks = blocks_of(model, layout)
+    blocks = list(layout.blocks_of(model))
     n_rows = outline.shapes[layout.embeddings][0]
     prepared = prepare_stage(model, sample.stage, layout, range(n_rows - n_new, n_rows))
     narrows = narrows_frozen(settings.precision, settings.device, shard=settings.shard)
     for matrix in frozen_matrices(model).values() if narrows else ():
         matrix.data = matrix.data.to(torch.bfloat16)
     if settings.gradient_checkpointing:
-        _checkpoint(model, settings)
+        # As transformers' Trainer enables it. A function mode is off while backward() runs, and so in recomputation.
+        again = CudaSemantics if settings.device == "cuda" else nullcontext
+        keywords = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), again())}
+        model.activation_checkpointing_enable(keywords)
     model.train()
     with FakeTensorMode():
         to_cpu(model)
-        tensors = _weighted_tensors(model, blocks, sample)
+        # Parameters and buffers, each once, with how many of the whole model's they stand for.
+        stands_for = {
+            id(tensor): sample.sample_of.count(number)
+            for number, block in enumerate(blocks, 1)
+            for tensor in (*block.parameters(), *block.buffers())
+        }
+        each_once = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        tensors = [(tensor, stands_for.get(key, 1)) for key, tensor in each_once.items()]
         trained = [(t, n) for t, n in tensors if t.requires_grad]
-        gradients = sum(n * _bytes(t) for t, n in trained)
+        gradients = sum(n * t.nbytes for t, n in trained)
         if settings.accumulates:
             for parameter, _ in trained:
                 parameter.grad = torch.empty_like(parameter)
         segments = _run(model, blocks, settings)
     peak, flops = replay(segments, sample.sample_of)
     held = gradients if settings.accumulates else 0
-    of_blocks = [sum(_bytes(parameter) for parameter in block.parameters()) for block in blocks]
+    of_blocks = [sum(parameter.nbytes for parameter in block.parameters()) for block in blocks]
     # Rows that are split from a table that trains too are in both, and count once.
     n_twice = sum(t.numel() for t in model.parameters() if t.requires_grad) - prepared.n_trainable
     return StageCost(
         n_params=outline.n_params,
         n_trainable=sum(n * t.numel() for t, n in trained) - n_twice,
-        weight_bytes=sum(n * _bytes(t) for t, n in tensors),
+        weight_bytes=sum(n * t.nbytes for t, n in tensors),
         resting_bytes=sum(n * t.numel() * max(t.element_size(), settings.dtype.itemsize) for t, n in tensors),
         gradient_bytes=gradients,
-        state_bytes={
-            "adamw": sum(n * state_bytes(t, "adamw") for t, n in trained),
-            "adamw-8bit": sum(n * state_bytes(t, "adamw-8bit") for t, n in trained),
-        },
+        state_bytes={optimizer: sum(n * state_bytes(t, optimizer) for t, n in trained) for optimizer in OPTIMIZERS},
         pass_bytes=held + peak,
         held_bytes=held,
-        root_bytes=sum(_bytes(t) for t in model.parameters()) - sum(of_blocks),
+        root_bytes=sum(t.nbytes for t in model.parameters()) - sum(of_blocks),
         block_bytes=max(of_blocks),
         flops=flops,
         tokens_per_pass=settings.micro_batch * settings.context_tokens,
     )
 
 
-def _checkpoint(model: PreTrainedModel, settings: StepSettings) -> None:
-    """As transformers' Trainer enables it."""
-    # A function mode is off while backward() runs, and with it the recomputation.
-    again = CudaSemantics if settings.device == "cuda" else nullcontext
-    keywords = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), again())}
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable(keywords)
-    else:  # transformers before 5.20
-        model.gradient_checkpointing_enable(keywords)  # type: ignore[no-untyped-call]
-
-
 def _run(model: PreTrainedModel, blocks: list[nn.Module], settings: StepSettings) -> list[Segment]:
-    """The segments of one forward and backward pass."""
+    """The segments of one forward and backward pass, the loss as the trainer computes it."""
     shape = (settings.micro_batch, settings.context_tokens)
     # Positions restart at each document, from which transformers builds the mask that keeps documents apart.
-    batch = {name: torch.zeros(shape, dtype=torch.int64) for name in ("input_ids", "labels", "position_ids")}
+    batch = {name: torch.zeros(shape, dtype=torch.int64) for name in ("input_ids", "position_ids")}
+    labels = torch.zeros(shape, dtype=torch.int64)
 
     def step() -> None:
-        _loss(model, batch, settings).backward()  # type: ignore[no-untyped-call]
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
+            loss: Tensor
+            if settings.fused_loss:
+                # No names for hidden states and table (new rows make one): they go before the backward pass.
+                loss = fused_loss(
+                    model.base_model(**batch, use_cache=False).last_hidden_state,
+                    model.get_output_embeddings().weight,  # type: ignore[no-untyped-call]
+                )
+            else:
+                loss = model(**batch, labels=labels, use_cache=False).loss
+        loss.backward()  # type: ignore[no-untyped-call]
 
-    with ExitStack() as stack:
-        if settings.device == "cuda":
-            stack.enter_context(CudaSemantics())
-        try:
+    try:
+        with CudaSemantics() if settings.device == "cuda" else nullcontext():
             return record(step, model, blocks)
-        except (RuntimeError, NotImplementedError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(
-                f"{type(model).__name__}: its training step cannot be followed without values ({reason}). Measure it: "
-                "adapt on a little text and read peak_bytes in adapt.json."
-            ) from error
-
-
-def _loss(model: PreTrainedModel, batch: dict[str, Tensor], settings: StepSettings) -> Tensor:
-    """The loss as the trainer computes it."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
-        if settings.fused_loss:
-            return _fused(model, batch)
-        loss: Tensor = model(**batch, use_cache=False).loss
-        return loss
-
-
-def _fused(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-    hidden_BTD = model.base_model(**inputs, use_cache=False).last_hidden_state
-    return fused_loss(hidden_BTD, model.get_output_embeddings().weight)  # type: ignore[no-untyped-call]
-
-
-def _weighted_tensors(model: nn.Module, blocks: list[nn.Module], sample: Sample) -> list[tuple[Tensor, int]]:
-    """Parameters and buffers, each once, with how many of the whole model's they stand for."""
-    weights: dict[int, int] = {}
-    for number, block in enumerate(blocks, 1):
-        for tensor in (*block.parameters(), *block.buffers()):
-            weights[id(tensor)] = sample.weight(number)
-    found = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return [(tensor, weights.get(key, 1)) for key, tensor in found.items()]
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+    except (RuntimeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{type(model).__name__}: its training step cannot be followed without values ({reason}). Measure it: "
+            "adapt on a little text and read peak_bytes in adapt.json."
+        ) from error

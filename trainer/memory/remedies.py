@@ -9,7 +9,7 @@ state are sharded. `what_fits` does the same for a stage that has run out of mem
 import os
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,8 +17,9 @@ import torch
 from transformers import PreTrainedConfig
 
 from trainer.memory.build import outline_of
-from trainer.memory.machine import DEFAULT_MARGIN, Fleet, limit_bytes
+from trainer.memory.machine import DEFAULT_MARGIN, DEFAULT_PROCESS_BYTES, limit_bytes
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
+from trainer.memory.record import Remedy
 from trainer.plan import Lora, Stage
 from trainer.stages.settings import Optimizer, StageSettings
 from vocabopt.amounts import shown_bytes
@@ -27,114 +28,87 @@ from vocabopt.amounts import shown_bytes
 Predict: TypeAlias = Callable[[Stage, StepSettings], StageCost]
 
 _MAX_GPUS = 1_024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A way to run a stage, and on what."""
-
-    stage: Stage
-    settings: StepSettings
-    optimizer: Optimizer
-    fleet: Fleet = field(default_factory=Fleet)
-
-    def peak_bytes(self, predict: Predict) -> int:
-        """On one device."""
-        settings = self.settings
-        if self.fleet.is_sharded:
-            # Gradients that wait for the next pass are split: what a pass makes comes on top of them.
-            settings = replace(settings, shard=True, accumulates=True)
-        return self.fleet.peak_bytes(predict(self.stage, settings), self.optimizer)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Remedy:
-    """What to change, in words and as it is written for a command or a plan, and the highest bytes on a device then."""
-
-    changes: tuple[str, ...]
-    peak_bytes: int
-    options: tuple[str, ...] = ()
-    n_gpus: int = 1
-
-    @property
-    def in_words(self) -> str:
-        return f"{_listed(self.changes)}: {shown_bytes(self.peak_bytes)}"
-
-
-def _listed(parts: tuple[str, ...]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def _smaller_batch(case: Case) -> Case:
-    if case.settings.micro_batch == 1:
-        return case
-    return replace(case, settings=replace(case.settings, micro_batch=1, accumulates=True))
-
-
-def _recomputed(case: Case) -> Case:
-    return replace(case, settings=replace(case.settings, gradient_checkpointing=True))
-
-
-def _fused(case: Case) -> Case:
-    return replace(case, settings=replace(case.settings, fused_loss=True))
-
-
-def _in_8_bits(case: Case) -> Case:
-    return replace(case, optimizer="adamw-8bit")
-
-
-def _in_16_bits(case: Case) -> Case:
-    return replace(case, settings=replace(case.settings, precision="bf16"))
-
-
-def _with_adapters(case: Case, lora: Lora) -> Case:
-    stage = case.stage
-    return case if stage.lora or stage.blocks == "none" else replace(case, stage=replace(stage, lora=lora))
-
-
+_SHORTEST_CONTEXT = 8
 #: Options that may change when a run goes on: how it is computed.
 _SAME_RESULT = ("--micro-batch 1", "--gradient-checkpointing")
 
 
-def same_result(options: tuple[str, ...]) -> bool:
-    """Whether a run can go on with these options."""
-    return all(option in _SAME_RESULT for option in options)
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A way to run a stage, and on what: devices that train one model together, one process each.
+
+    shard: weights, gradients and optimizer state are split over them (FSDP) instead of copied to each (DDP).
+    process_bytes: what a process takes of its device before it holds a model.
+    """
+
+    stage: Stage
+    settings: StepSettings
+    optimizer: Optimizer
+    n_gpus: int = 1
+    shard: bool = False
+    process_bytes: int = DEFAULT_PROCESS_BYTES
+
+    def peak_bytes(self, predict: Predict) -> int:
+        """Highest bytes on one device; for several devices this is arithmetic, not a followed step.
+
+        Copied: what one process alone takes, and the gradients once more, in the buckets that DDP sends. Sharded: each
+        one's part of weights, gradients and state; its own activations; whole, the weights outside the blocks and those
+        of two blocks, the one that computes and the next. Whole weights must fit besides: measuring is not sharded.
+        """
+        if not self.shard or self.n_gpus == 1:
+            cost = predict(self.stage, self.settings)
+            buckets = cost.gradient_bytes if self.n_gpus > 1 else 0
+            return self.process_bytes + cost.peak_bytes(self.optimizer) + buckets
+        # Gradients that wait for the next pass are split: what a pass makes comes on top of them.
+        cost = predict(self.stage, replace(self.settings, shard=True, accumulates=True))
+        held = cost.weight_bytes + cost.gradient_bytes + cost.state_bytes[self.optimizer]
+        training = -(-held // self.n_gpus) + cost.activation_bytes + cost.root_bytes + 2 * cost.block_bytes
+        return self.process_bytes + max(training, cost.resting_bytes)
 
 
-def _ladder(case: Case, lora: Lora) -> list[tuple[str, str, Callable[[Case], Case]]]:
-    """In words, as it is written, and the change. On a CPU there is neither a fused loss nor 8-bit AdamW."""
-    of_gpus: list[tuple[str, str, Callable[[Case], Case]]] = [
-        ("a fused loss", "--fused-loss", _fused),
-        ("8-bit AdamW", "--optimizer adamw-8bit", _in_8_bits),
-    ]
-    return [
-        ("micro-batch 1", "--micro-batch 1", _smaller_batch),
-        ("gradient checkpointing", "--gradient-checkpointing", _recomputed),
-        *(of_gpus if case.settings.device == "cuda" else ()),
-        ("bf16 weights", "--precision bf16", _in_16_bits),
-        (
-            f"LoRA of rank {lora.rank} instead of whole blocks",
-            f"lora of rank {lora.rank} in this stage (a plan file's [stage.lora])",
-            lambda case: _with_adapters(case, lora),
-        ),
-    ]
+#: Changes in words, the least harmful first, and as they are written for a command or a plan.
+_LADDER = {
+    "micro-batch 1": "--micro-batch 1",
+    "gradient checkpointing": "--gradient-checkpointing",
+    "a fused loss": "--fused-loss",
+    "8-bit AdamW": "--optimizer adamw-8bit",
+    "bf16 weights": "--precision bf16",
+    "LoRA of rank {rank} instead of whole blocks": "lora of rank {rank} in this stage (a plan file's [stage.lora])",
+}
+
+
+def _changed(case: Case, option: str, lora: Lora) -> Case:
+    """The case with an option of the ladder; itself where that changes nothing, or cannot be had on a CPU."""
+    settings, is_cuda = case.settings, case.settings.device == "cuda"
+    if option == "--micro-batch 1" and settings.micro_batch > 1:
+        return replace(case, settings=replace(settings, micro_batch=1, accumulates=True))
+    if option == "--gradient-checkpointing":
+        return replace(case, settings=replace(settings, gradient_checkpointing=True))
+    if option == "--fused-loss" and is_cuda:
+        return replace(case, settings=replace(settings, fused_loss=True))
+    if option == "--optimizer adamw-8bit" and is_cuda:
+        return replace(case, optimizer="adamw-8bit")
+    if option == "--precision bf16":
+        return replace(case, settings=replace(settings, precision="bf16"))
+    if option.startswith("lora") and case.stage.lora is None and case.stage.blocks != "none":
+        return replace(case, stage=replace(case.stage, lora=lora))
+    return case
 
 
 def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) -> Remedy | None:
     """The first set of changes with which the stage fits one device; None where none does."""
-    ladder = _ladder(case, lora)
 
-    def peak(chosen: list[int]) -> int:
+    def peak(options: list[str]) -> int:
         changed = case
-        for index in chosen:
-            changed = ladder[index][2](changed)
+        for option in options:
+            changed = _changed(changed, option, lora)
         return changed.peak_bytes(predict)
 
-    chosen: list[int] = []
-    for index, (_, _, change) in enumerate(ladder):
-        if change(case) == case:
+    chosen: list[str] = []
+    for option in _LADDER.values():
+        if _changed(case, option, lora) == case:
             continue
-        chosen.append(index)
+        chosen.append(option)
         if peak(chosen) > limit_bytes:
             continue
         for unneeded in reversed(chosen[:-1]):
@@ -142,8 +116,8 @@ def first_that_fits(case: Case, predict: Predict, limit_bytes: int, lora: Lora) 
             if peak(without) <= limit_bytes:
                 chosen = without
         return Remedy(
-            changes=tuple(ladder[kept][0] for kept in chosen),
-            options=tuple(ladder[kept][1] for kept in chosen),
+            changes=tuple(words.format(rank=lora.rank) for words, written in _LADDER.items() if written in chosen),
+            options=tuple(written.format(rank=lora.rank) for written in chosen),
             peak_bytes=peak(chosen),
         )
     return None
@@ -155,24 +129,23 @@ def sharded(case: Case, predict: Predict, limit_bytes: int) -> Remedy | None:
     Returns:
         None where what each holds whole does not fit: its activations, or the weights while they are measured.
     """
-    found = [_on_gpus(case, predict, limit_bytes, ())]
-    if not case.settings.gradient_checkpointing:
-        found.append(_on_gpus(_recomputed(case), predict, limit_bytes, ("gradient checkpointing",)))
-    return min((remedy for remedy in found if remedy), key=lambda remedy: remedy.n_gpus, default=None)
+    found: list[Remedy] = []
+    recomputed = _changed(case, "--gradient-checkpointing", Lora())
+    for changed, words in (
+        [(case, ())] if recomputed == case else [(case, ()), (recomputed, ("gradient checkpointing",))]
+    ):
+        n_gpus = max(2, case.n_gpus * (2 if case.shard else 1))
+        while n_gpus <= _MAX_GPUS:
+            peak_bytes = replace(changed, n_gpus=n_gpus, shard=True).peak_bytes(predict)
+            if peak_bytes <= limit_bytes:
+                changes = (*words, f"{n_gpus} GPUs, sharded")
+                found.append(Remedy(changes=changes, peak_bytes=peak_bytes, n_gpus=n_gpus))
+                break
+            n_gpus *= 2
+    return min(found, key=lambda remedy: remedy.n_gpus, default=None)
 
 
-def _on_gpus(case: Case, predict: Predict, limit_bytes: int, changes: tuple[str, ...]) -> Remedy | None:
-    n_gpus = max(2, case.fleet.n_gpus * (2 if case.fleet.shard else 1))
-    while n_gpus <= _MAX_GPUS:
-        fleet = replace(case.fleet, n_gpus=n_gpus, shard=True)
-        peak_bytes = replace(case, fleet=fleet).peak_bytes(predict)
-        if peak_bytes <= limit_bytes:
-            return Remedy(changes=(*changes, f"{n_gpus} GPUs, sharded"), peak_bytes=peak_bytes, n_gpus=n_gpus)
-        n_gpus *= 2
-    return None
-
-
-_SHORTEST_CONTEXT = 8
+# --- A stage that has run out of memory -------------------------------------------------------------------------------
 
 
 def step_settings(settings: StageSettings, n_processes: int, device: torch.device) -> StepSettings:
@@ -216,19 +189,15 @@ def what_fits(
     Raises:
         ModelError: the model cannot be predicted.
     """
-    case = Case(
-        stage=stage,
-        settings=step_settings(settings, n_processes, device),
-        optimizer=settings.optimizer,
-        fleet=Fleet(n_gpus=n_processes, shard=settings.shard),
-    )
+    step = step_settings(settings, n_processes, device)
+    case = Case(stage=stage, settings=step, optimizer=settings.optimizer, n_gpus=n_processes, shard=settings.shard)
     outline = outline_of(config)
 
     def predict(stage: Stage, settings: StepSettings) -> StageCost:
         return predict_stage(outline, stage, settings, n_new=n_new)
 
     peak_bytes = case.peak_bytes(predict)
-    own_bytes, there = case.fleet.process_bytes, memory_bytes(device)
+    own_bytes, there = case.process_bytes, memory_bytes(device)
     # Where it should have fitted, others hold memory or it lies in pieces: then what takes a tenth less.
     most = min(limit_bytes(there, DEFAULT_MARGIN), own_bytes + (peak_bytes - own_bytes) * 9 // 10)
     told = (
@@ -238,7 +207,7 @@ def what_fits(
     found = first_that_fits(case, predict, most, Lora()) or _shorter(case, predict, most)
     if found is None:
         return f"{told} No option tried here makes it fit: it takes a device with more memory, or several (--shard)."
-    again = "" if same_result(found.options) else "; that needs a run from the start"
+    again = "" if set(found.options) <= set(_SAME_RESULT) else "; that needs a run from the start"
     return f"{told} It would fit with {' '.join(found.options)} ({shown_bytes(found.peak_bytes)}){again}."
 
 

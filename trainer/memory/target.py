@@ -1,7 +1,6 @@
 """What is planned for: the model's config by preset or file, and the rows that its tables get."""
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,6 @@ _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 #: Rotary positions have no end: a preset's context is not held against its config.
 _NO_END = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vocabulary:
-    """Rows of the tables after adaptation, and which of them are new."""
-
-    n_rows: int
-    n_added: int
-    source: str
 
 
 def read_config(value: str) -> tuple[PreTrainedConfig, ModelSpec]:
@@ -84,8 +74,12 @@ def _preset_config(spec: ModelSpec) -> PreTrainedConfig:
     return config
 
 
-def read_vocabulary(spec: ModelSpec, *, run: Path | None, tokenizer: Path | None, n_added: int | None) -> Vocabulary:
-    """The rows that a sweep chose, that a merged tokenizer needs, or that so many added tokens take.
+def read_vocabulary(
+    spec: ModelSpec, *, run: Path | None, tokenizer: Path | None, n_added: int | None
+) -> tuple[int, int]:
+    """Rows of the tables after adaptation, and how many of them are new.
+
+    They are what a sweep chose, what a merged tokenizer needs, or what so many added tokens take.
 
     Raises:
         OptionError: not just one is named; the model has fewer rows than the tokenizer that is extended has tokens.
@@ -95,52 +89,41 @@ def read_vocabulary(spec: ModelSpec, *, run: Path | None, tokenizer: Path | None
         raise OptionError(
             "Name what is added: --run DIR (a sweep's folder), --tokenizer TOK, or --added N; one of them."
         )
-    if run is not None:
-        merged = run / "tokenizer"
-        if (merged / "extension.json").is_file():
-            return _of_extension(spec, merged)
+    if n_added is not None:
+        if n_added < 0:
+            raise OptionError(f"--added {n_added}: must be at least 0.")
+        # How many of the model's rows are padding is not known here: all are taken as filled.
+        return spec.n_rows + n_added, n_added
+    folder = tokenizer or run
+    assert folder is not None
+    merged, pad_to = folder if run is None else folder / "tokenizer", 1
+    if (merged / "extension.json").is_file():
+        record = read_extension(merged, next_step="Run `vocabopt merge` again.")
+        n_added, pad_to, source = record.n_added, record.pad_to or 1, str(merged)
+        n_base = record.n_tokens - n_added
+    elif run is not None:
         sweep = read_sweep(run)
-        return _rows(spec, sweep.base.n_tokens, sweep.choice.n_added, f"the choice of {run}")
-    if tokenizer is not None:
-        if (tokenizer / "extension.json").is_file():
-            return _of_extension(spec, tokenizer)
-        return _of_tokenizer(spec, tokenizer)
-    assert n_added is not None
-    if n_added < 0:
-        raise OptionError(f"--added {n_added}: must be at least 0.")
-    # How many of the model's rows are padding is not known here: all are taken as filled.
-    return _rows(spec, spec.n_rows, n_added, "--added")
-
-
-def _of_extension(spec: ModelSpec, folder: Path) -> Vocabulary:
-    record = read_extension(folder, next_step="Run `vocabopt merge` again.")
-    n_added, pad_to = record.n_added, record.pad_to or 1
-    found = _rows(spec, record.n_tokens - n_added, n_added, str(folder))
-    return Vocabulary(n_rows=-(-found.n_rows // pad_to) * pad_to, n_added=n_added, source=found.source)
-
-
-def _of_tokenizer(spec: ModelSpec, folder: Path) -> Vocabulary:
-    """Without extension.json: what the tokenizer has more than the model's own, or than the model has rows."""
-    n_tokens, beside = load_base(str(folder)).n_tokens, Path(spec.source).parent
-    has_own = spec.source != "preset" and any(
-        (beside / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tekken.json")
-    )
-    n_base = load_base(str(beside)).n_tokens if has_own else min(spec.n_rows, n_tokens)
-    if n_tokens < n_base:
-        raise OptionError(
-            f"--tokenizer {folder}: has {n_tokens:,} tokens, the model's own {n_base:,}: it does not extend it. "
-            "Name a tokenizer that `vocabopt merge` wrote."
+        n_base, n_added, source = sweep.base.n_tokens, sweep.choice.n_added, f"the choice of {run}"
+    else:
+        # What the tokenizer has more than the model's own, or than the model has rows.
+        n_tokens, beside = load_base(str(folder)).n_tokens, Path(spec.source).parent
+        has_own = spec.source != "preset" and any(
+            (beside / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tekken.json")
         )
-    return _rows(spec, n_base, n_tokens - n_base, str(folder))
-
-
-def _rows(spec: ModelSpec, n_base: int, n_added: int, source: str) -> Vocabulary:
+        n_base = load_base(str(beside)).n_tokens if has_own else min(spec.n_rows, n_tokens)
+        if n_tokens < n_base:
+            raise OptionError(
+                f"--tokenizer {folder}: has {n_tokens:,} tokens, the model's own {n_base:,}: it does not extend it. "
+                "Name a tokenizer that `vocabopt merge` wrote."
+            )
+        n_added, source = n_tokens - n_base, str(folder)
     if spec.n_rows < n_base:
         raise OptionError(
             f"MODEL {spec.name}: its embedding has {spec.n_rows:,} rows, but the tokenizer that {source} extends has "
             f"{n_base:,} tokens. Give the model that this tokenizer belongs to."
         )
-    return Vocabulary(n_rows=max(spec.n_rows, n_base + n_added), n_added=n_added, source=source)
+    n_rows = max(spec.n_rows, n_base + n_added)
+    return -(-n_rows // pad_to) * pad_to, n_added
 
 
 def with_rows(config: PreTrainedConfig, n_rows: int) -> PreTrainedConfig:
@@ -151,19 +134,14 @@ def with_rows(config: PreTrainedConfig, n_rows: int) -> PreTrainedConfig:
     return config
 
 
-def known_positions(config: PreTrainedConfig) -> int | None:
-    """Positions that the model was made for; None where its config does not say."""
-    found = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return found if isinstance(found, int) else None
-
-
 def checked_context(asked: int | None, config: PreTrainedConfig, model: str) -> int:
     """The length of a sequence: the default where none was asked for, and no more than the model's positions.
 
     Raises:
         OptionError: more was asked for.
     """
-    positions = known_positions(config)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    positions = positions if isinstance(positions, int) else None  # None: the config does not say
     if asked is None:
         return DEFAULT_CONTEXT if positions is None else min(DEFAULT_CONTEXT, positions)
     if positions is not None and asked > positions:

@@ -91,7 +91,7 @@ def compare(options: CompareOptions, console: Console) -> CompareRecord:
                 adapt=of_arm, inits=(options.init,), plans=(options.plan,), n_steps=n, n_seeds=options.n_seeds
             )
             # The model as it comes is the same for all arms.
-            cells = probe(probed, console, measured=options.out / "probes" / "measured")["cells"]
+            cells = probe(probed, console, measured=options.out / "probes" / "measured").cells
             arms.append(
                 ArmRecord(
                     name=name,
@@ -99,10 +99,10 @@ def compare(options: CompareOptions, console: Console) -> CompareRecord:
                     n_bytes=amount.n_bytes,
                     curve=curve,
                     n_steps=n,
-                    n_train_bytes=round(mean(cell["bytes"] for cell in cells)),
-                    n_train_tokens=round(mean(cell["tokens"] for cell in cells)),
-                    before=cells[0]["initialised"],
-                    after=tuple(cell["after"] for cell in cells),
+                    n_train_bytes=round(mean(cell.bytes for cell in cells)),
+                    n_train_tokens=round(mean(cell.tokens for cell in cells)),
+                    before=cells[0].initialised,
+                    after=tuple(cell.after for cell in cells),
                 )
             )
     record = CompareRecord(

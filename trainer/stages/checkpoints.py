@@ -11,9 +11,8 @@ Everything is on the disk before complete.json is, so a folder without it, or wh
 was being written when the run was killed.
 """
 
-import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,38 +22,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from trainer.plan import Stage
 from trainer.processes import is_main, n_processes, rank, wait_for_all
-from trainer.stages import checkpoints
-from trainer.stages.record import CurvePoint, PackedText
+from trainer.stages.record import CompleteMark, TrainingState
 from trainer.stages.settings import Optimizer, StageSettings
 from trainer.stages.sharding import gathered, like
 from vocabopt.amounts import shown_bytes
 from vocabopt.errors import RunDirectoryError, TrainingError
-from vocabopt.folder import FORMAT_VERSION, sync
+from vocabopt.folder import sync
+from vocabopt.records import read_record, write_record
 
 FOLDER = "checkpoints"
 COMPLETE = "complete.json"
 KEPT = 2
 _TRAINABLE, _OPTIMIZER, _STATE = "trainable.safetensors", "optimizer.safetensors", "state.json"
-
-
-class TrainingState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds that is no tensor.
-
-    asked: what must be the same for the stage to be gone on with, by the name of its option.
-    optimizer_numbers: values of the optimizer's state that are no tensors, "NAME|KEY".
-    unlogged_loss: sum over the steps that no point of the curve holds yet, over all processes.
-    seconds: of training so far.
-    """
-
-    step: int
-    asked: dict[str, Any]
-    optimizer_numbers: dict[str, int | float]
-    unlogged_loss: float
-    seconds: float
-    curve: tuple[CurvePoint, ...]
-    format_version: int = FORMAT_VERSION
 
 
 # --- Folders ----------------------------------------------------------------------------------------------------------
@@ -69,47 +49,27 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether a checkpoint's mark is there, and every file that it names has the size that it had."""
-    try:
-        files = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["files"]
-        return all((folder / name).stat().st_size == n_bytes for name, n_bytes in files.items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+def complete_ones(stage_folder: Path) -> list[Path]:
+    """The checkpoints that were written whole, the newest first: every file that the mark names has its size."""
+    found = []
+    for folder in sorted((stage_folder / FOLDER).glob("step-*"), reverse=True):
+        try:
+            files = read_record(folder / COMPLETE, CompleteMark).files
+            if all((folder / name).stat().st_size == n_bytes for name, n_bytes in files.items()):
+                found.append(folder)
+        except (OSError, RunDirectoryError):
+            continue
+    return found
 
 
 def newest_complete(stage_folder: Path) -> Path | None:
-    """The checkpoint of the highest step that was written whole; None without one."""
-    found = sorted((stage_folder / FOLDER).glob("step-*"), reverse=True)
-    return next((folder for folder in found if is_complete(folder)), None)
+    return next(iter(complete_ones(stage_folder)), None)
 
 
 def remove_checkpoint(folder: Path) -> None:
     # The mark first: a removal that is interrupted leaves an incomplete checkpoint.
     (folder / COMPLETE).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _prune(stage_folder: Path) -> None:
-    """Remove all checkpoints but the newest complete ones."""
-    found = sorted((stage_folder / FOLDER).glob("step-*"), reverse=True)
-    kept = [folder for folder in found if is_complete(folder)][:KEPT]
-    for folder in found:
-        if folder not in kept:
-            remove_checkpoint(folder)
-
-
-def _mark_complete(folder: Path) -> None:
-    files = sorted(path for path in folder.iterdir() if path.name != COMPLETE)
-    for path in files:
-        sync(path)
-    sync(folder)
-    mark = {"format_version": FORMAT_VERSION, "files": {path.name: path.stat().st_size for path in files}}
-    partial = folder / f".{COMPLETE}.partial"
-    partial.write_text(json.dumps(mark, indent=1), encoding="utf-8")
-    sync(partial)
-    partial.rename(folder / COMPLETE)
-    sync(folder)
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------------
@@ -130,59 +90,50 @@ def save_checkpoint(
     Raises:
         TrainingError: the disk is full, or cannot be written.
     """
-    weights, tensors, numbers = _training_state(trained, optimizer, keep=is_main())
+    # What trains and the optimizer's tensors, whole and on the CPU of the process that writes them.
+    weights: dict[str, torch.Tensor] = {}
+    tensors: dict[str, torch.Tensor] = {}
+    numbers: dict[str, int | float] = {}
+    for name, parameter in trained.items():
+        if (value := gathered(parameter, keep=is_main())) is not None:
+            weights[name] = value
+        for key, held in sorted(optimizer.state[parameter].items()):
+            if not isinstance(held, torch.Tensor):
+                numbers[f"{name}|{key}"] = held
+            elif (value := gathered(held, keep=is_main())) is not None:
+                tensors[f"{name}|{key}"] = value
+    generators = {"cpu": torch.get_rng_state()}  # that dropout draws from
+    if device.type == "cuda":
+        generators["cuda"] = torch.cuda.get_rng_state(device)
     folder = folder_of(stage_folder, state.step)
     try:
         if is_main():
             remove_checkpoint(folder)
         wait_for_all()
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(_random_state(device), folder / _random_name())
+        save_file(generators, folder / _random_name())
         if is_main():
             save_file(weights, folder / _TRAINABLE)
             save_file(tensors, folder / _OPTIMIZER)
-            (folder / _STATE).write_bytes(
-                msgspec.json.encode(msgspec.structs.replace(state, optimizer_numbers=numbers))
-            )
+            write_record(folder / _STATE, msgspec.structs.replace(state, optimizer_numbers=numbers))
         wait_for_all()
         if is_main():
-            _mark_complete(folder)
-            _prune(stage_folder)
-    except (OSError, SafetensorError) as error:
+            files = sorted(folder.iterdir())
+            for path in (*files, folder):
+                sync(path)
+            write_record(folder / COMPLETE, CompleteMark(files={path.name: path.stat().st_size for path in files}))
+            sync(folder)
+            kept = complete_ones(stage_folder)[:KEPT]
+            for old in (stage_folder / FOLDER).glob("step-*"):
+                if old not in kept:
+                    remove_checkpoint(old)
+    except (OSError, SafetensorError, RunDirectoryError) as error:
         n_bytes = sum(tensor.nbytes for tensor in [*weights.values(), *tensors.values()])
-        raise disk_error(stage_folder, folder, str(error), n_bytes) from error
-
-
-def _training_state(
-    trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, *, keep: bool
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, int | float]]:
-    """What trains, the optimizer's tensors and its numbers, whole and on the CPU. All processes must call it.
-
-    Args:
-        keep: whether this process writes them; for others the tensors are left out.
-    """
-    weights: dict[str, torch.Tensor] = {}
-    tensors: dict[str, torch.Tensor] = {}
-    numbers: dict[str, int | float] = {}
-    for name, parameter in trained.items():
-        if (value := gathered(parameter, keep=keep)) is not None:
-            weights[name] = value
-        for key, state in sorted(optimizer.state[parameter].items()):
-            if not isinstance(state, torch.Tensor):
-                numbers[f"{name}|{key}"] = state
-            elif (value := gathered(state, keep=keep)) is not None:
-                tensors[f"{name}|{key}"] = value
-    return weights, tensors, numbers
+        raise disk_error(stage_folder, folder, str(error.__cause__ or error), n_bytes) from error
 
 
 def _random_name() -> str:
     return f"random-{rank()}.safetensors" if n_processes() > 1 else "random.safetensors"
-
-
-def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """Of the generators that dropout draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
 
 
 def disk_error(stage_folder: Path, written: Path, reason: str, needed_bytes: int) -> TrainingError:
@@ -194,20 +145,6 @@ def disk_error(stage_folder: Path, written: Path, reason: str, needed_bytes: int
     return TrainingError(
         f"{written}: cannot be written ({reason}). It needs {shown_bytes(needed_bytes)}, and {shown_bytes(free)} are "
         f"free: free some, and go on with --resume; {rest}."
-    )
-
-
-def not_finite(
-    stage: Stage, folder: Path, step: int, packed: PackedText, blocks: Sequence[int], what: str, seed: int
-) -> TrainingError:
-    """what: "loss nan" or "gradient inf". blocks: of the stage's dataset, those that are to blame."""
-    checkpoint = newest_complete(folder)
-    kept = f"{checkpoint} is kept." if checkpoint else "No checkpoint was written yet (--save-every)."
-    text = packed.text_of(blocks, seed)
-    return TrainingError(
-        f"stage {stage.name!r}: {what} in step {step}, blocks {blocks[0]} to {blocks[-1]} of its text (seed {seed})"
-        f"{f', which are {text}' if text else ''}. {kept} Look at this text; lower the learning rate "
-        f"({stage.learning_rate:g}, --learning-rate-factor) or use --precision fp32."
     )
 
 
@@ -224,10 +161,17 @@ def load_checkpoint(
     """Give parameters, optimizer and random generators what a checkpoint holds.
 
     Raises:
+        RunDirectoryError: its state.json cannot be read.
         TrainingError: it is of a run with other options, or holds other parameters than these.
     """
-    state = msgspec.json.decode((folder / _STATE).read_bytes(), type=TrainingState)
-    _check_same(asked, state.asked, folder)
+    state = read_record(folder / _STATE, TrainingState)
+    for name in sorted(asked.keys() | state.asked.keys()):
+        now, before = asked.get(name), state.asked.get(name)
+        if now != before:
+            raise TrainingError(
+                f"--resume: {folder} was written with {name} {before}, and now it is {now}. Resume with {name} "
+                f"{before}, or choose another folder with --out."
+            )
     values = load_file(folder / _TRAINABLE)
     if unlike := sorted(values.keys() ^ trained.keys()):
         raise TrainingError(
@@ -237,7 +181,16 @@ def load_checkpoint(
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(like(values[name].to(parameter.device), parameter))
-    _load_optimizer(folder, trained, optimizer, state)
+    names = {id(parameter): name for name, parameter in trained.items()}
+    order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    of_each: dict[str, dict[str, Any]] = {name: {} for name in order}
+    for full_key, value in [*load_file(folder / _OPTIMIZER).items(), *state.optimizer_numbers.items()]:
+        name, _, key = full_key.rpartition("|")
+        if isinstance(value, torch.Tensor) and value.shape == trained[name].shape:
+            value = like(value, trained[name])
+        of_each[name][key] = value
+    indexed = {index: of_each[name] for index, name in enumerate(order) if of_each[name]}
+    optimizer.load_state_dict({"state": indexed, "param_groups": optimizer.state_dict()["param_groups"]})
     # As many processes as wrote it: with another number nothing is the same bit for bit anyway.
     if (folder / _random_name()).is_file():
         generators = load_file(folder / _random_name())
@@ -247,30 +200,7 @@ def load_checkpoint(
     return state
 
 
-def _check_same(asked: Mapping[str, Any], checkpoint: Mapping[str, Any], folder: Path) -> None:
-    for name in sorted(asked.keys() | checkpoint.keys()):
-        now, before = asked.get(name), checkpoint.get(name)
-        if now != before:
-            raise TrainingError(
-                f"--resume: {folder} was written with {name} {before}, and now it is {now}. Resume with {name} "
-                f"{before}, or choose another folder with --out."
-            )
-
-
-def _load_optimizer(
-    folder: Path, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, state: TrainingState
-) -> None:
-    names = {id(parameter): name for name, parameter in trained.items()}
-    order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-    per_parameter: dict[str, dict[str, Any]] = {name: {} for name in order}
-    for full_key, value in [*load_file(folder / _OPTIMIZER).items(), *state.optimizer_numbers.items()]:
-        name, _, key = full_key.rpartition("|")
-        if isinstance(value, torch.Tensor) and value.shape == trained[name].shape:
-            value = like(value, trained[name])
-        per_parameter[name][key] = value
-    indexed = {index: per_parameter[name] for index, name in enumerate(order) if per_parameter[name]}
-    optimizer.load_state_dict({"state": indexed, "param_groups": optimizer.state_dict()["param_groups"]})
-
+# --- Room -------------------------------------------------------------------------------------------------------------
 
 #: bitsandbytes leaves tensors below this in 32 bits, and keeps a scale for each block of the others.
 _MIN_ELEMENTS_8BIT = 4_096
@@ -305,8 +235,7 @@ def highest_of_stage(of_each: int, n_written: int, of_model: int) -> int:
 
     While a checkpoint is written those before it are kept, and the newest are still there when the model is.
     """
-    kept = checkpoints.KEPT
-    return max(min(n_written, kept + 1) * of_each, min(n_written, kept) * of_each + of_model)
+    return max(min(n_written, KEPT + 1) * of_each, min(n_written, KEPT) * of_each + of_model)
 
 
 def check_stage_room(
@@ -327,5 +256,5 @@ def check_stage_room(
     n_written = 0 if every is None else (n_steps - 1) // every
     of_model = sum(parameter.nbytes for parameter in model.parameters())
     highest = highest_of_stage(of_each, n_written, of_model)
-    there = sum(path.stat().st_size for path in (folder / checkpoints.FOLDER).rglob("*") if path.is_file())
+    there = sum(path.stat().st_size for path in (folder / FOLDER).rglob("*") if path.is_file())
     check_room(folder, highest - there, f"stage {stage!r}, with its checkpoints and its model, takes")

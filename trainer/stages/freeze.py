@@ -49,8 +49,8 @@ class PreparedStage:
     @property
     def new_rows(self) -> frozenset[str]:
         """Names of the parameters that hold new rows apart."""
-        ours = {id(table.rows.rows) for table in self.tables}
-        return frozenset(name for name, parameter in self.trained.items() if id(parameter) in ours)
+        ours = [table.rows.rows for table in self.tables]
+        return frozenset(name for name, parameter in self.trained.items() if any(parameter is own for own in ours))
 
     @property
     def n_trainable(self) -> int:
@@ -85,16 +85,18 @@ def prepare_stage(model: "PreTrainedModel", stage: Stage, layout: ModelLayout, n
         whole = name in names and rows_of.get(name) != "new"
         parameter.requires_grad_(is_adapter or whole)
     is_split = {name for name, rows in rows_of.items() if rows == "new" or (stage.new_rows_factor != 1 and new_ids)}
-    tables = [split_table(_holders(model, name, layout), name.rpartition(".")[2], new_ids) for name in sorted(is_split)]
+    tables = []
+    for name in sorted(is_split):
+        module, _, tensor_name = name.rpartition(".")
+        holders = [model.get_submodule(module)]
+        if name == layout.embeddings and layout.is_tied:
+            holders.append(model.get_output_embeddings())  # type: ignore[no-untyped-call]
+        rows = NewRows(getattr(holders[0], tensor_name), new_ids)
+        for holder in holders:  # those that share the table go on to share it and its new rows
+            # unsafe leaves out a check that would copy the whole table.
+            parametrize.register_parametrization(holder, tensor_name, rows, unsafe=True)
+        tables.append(SplitTable(modules=tuple(holders), tensor_name=tensor_name, rows=rows))
     return PreparedStage(model=model, tables=tuple(tables), tuner=tuner)
-
-
-def _holders(model: "PreTrainedModel", name: str, layout: ModelLayout) -> list[nn.Module]:
-    """The modules that hold a table: the embedding and the head where they are tied."""
-    if name == layout.embeddings and layout.is_tied:
-        pair = (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[no-untyped-call]
-        return list(pair)
-    return [model.get_submodule(name.rpartition(".")[0])]
 
 
 def finish_stage(prepared: PreparedStage) -> "PreTrainedModel":
@@ -137,7 +139,6 @@ class SplitTable:
 
     @property
     def original(self) -> nn.Parameter:
-        """The table itself."""
         parameter = self.modules[0].parametrizations[self.tensor_name].original  # type: ignore[union-attr, index]
         assert isinstance(parameter, nn.Parameter)
         return parameter
@@ -148,17 +149,6 @@ class SplitTable:
             self.original.index_copy_(0, self.rows.ids, self.rows.rows)
         for module in self.modules:
             parametrize.remove_parametrizations(module, self.tensor_name, leave_parametrized=False)
-
-
-def split_table(modules: Sequence[nn.Module], tensor_name: str, ids: Sequence[int]) -> SplitTable:
-    """Take the new rows of a table apart. Modules that share it go on to share the table and its new rows."""
-    table = getattr(modules[0], tensor_name)
-    assert all(getattr(module, tensor_name) is table for module in modules), "the modules hold different tables"
-    rows = NewRows(table, ids)
-    for module in modules:
-        # unsafe leaves out a check that would copy the whole table.
-        parametrize.register_parametrization(module, tensor_name, rows, unsafe=True)
-    return SplitTable(modules=tuple(modules), tensor_name=tensor_name, rows=rows)
 
 
 # --- Adapters ---------------------------------------------------------------------------------------------------------
@@ -239,24 +229,21 @@ def frozen_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class NarrowedWeights:
-    """values: the 32-bit ones, on the CPU."""
+    """Frozen matrices of a prepared model, and their 32-bit values on the CPU."""
 
-    parameters: tuple[nn.Parameter, ...]
-    values: tuple[torch.Tensor, ...]
+    values: tuple[tuple[nn.Parameter, torch.Tensor], ...]
 
     def restore(self) -> None:
         """Give the weights their 32 bits back, on the device where they are."""
-        for parameter, value in zip(self.parameters, self.values, strict=True):
+        for parameter, value in self.values:
             parameter.data = value.to(parameter.device)
 
 
 def narrow_frozen(model: nn.Module) -> NarrowedWeights:
     """Hold a prepared model's frozen matrices in 16 bits, in place, until `restore`."""
-    parameters = tuple(frozen_matrices(model).values())
-    values = []
-    for parameter in parameters:
-        values.append(parameter.data.to("cpu"))
+    narrowed = NarrowedWeights(tuple((matrix, matrix.data.to("cpu")) for matrix in frozen_matrices(model).values()))
+    for parameter, _ in narrowed.values:
         parameter.data = parameter.data.to(torch.bfloat16)
-    return NarrowedWeights(parameters=parameters, values=tuple(values))
+    return narrowed

@@ -14,14 +14,12 @@ from transformers.utils import logging as transformers_logging
 from trainer.init.models import no_progress
 from trainer.stages.record import CurvePoint
 from trainer.stages.settings import StageSettings
-from vocabopt.console import Console
 from vocabopt.errors import OptionError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ADAM_BETAS = (0.9, 0.95)
-ADAM_EPSILON = 1e-8
+_ADAM: Any = {"betas": (0.9, 0.95), "eps": 1e-8}
 
 
 class Trackers:
@@ -33,7 +31,21 @@ class Trackers:
         from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
         self.model = model
-        self.arguments = _arguments(settings, folder, n_steps, device)
+        PartialState(cpu=device.type == "cpu")  # a group of processes is taken as it is, not started again
+        # What trackers show of a run.
+        self.arguments = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=n_steps,
+            per_device_train_batch_size=settings.micro_batch,
+            max_grad_norm=settings.max_grad_norm,
+            seed=settings.seed,
+            logging_steps=settings.log_every_steps,
+            report_to=list(settings.report_to),
+            use_cpu=device.type == "cpu",
+            accelerator_config={"use_configured_state": True},
+            disable_tqdm=True,
+            log_level="error",
+        )
         self.state = TrainerState(max_steps=n_steps, is_local_process_zero=True, is_world_process_zero=True)
         kinds = get_reporting_integration_callbacks(list(settings.report_to))  # type: ignore[no-untyped-call]
         self.callbacks = [kind() for kind in kinds]
@@ -54,24 +66,6 @@ class Trackers:
             getattr(callback, event)(self.arguments, self.state, TrainerControl(), model=self.model, **values)
 
 
-def _arguments(settings: StageSettings, folder: Path, n_steps: int, device: torch.device) -> TrainingArguments:
-    """What trackers show of a run."""
-    PartialState(cpu=device.type == "cpu")  # a group of processes is taken as it is, not started again
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=n_steps,
-        per_device_train_batch_size=settings.micro_batch,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        logging_steps=settings.log_every_steps,
-        report_to=list(settings.report_to),
-        use_cpu=device.type == "cpu",
-        accelerator_config={"use_configured_state": True},
-        disable_tqdm=True,
-        log_level="error",
-    )
-
-
 def make_optimizer(groups: list[dict[str, Any]], settings: StageSettings) -> torch.optim.Optimizer:
     """AdamW in 32 bits, or with its state in 8.
 
@@ -81,7 +75,7 @@ def make_optimizer(groups: list[dict[str, Any]], settings: StageSettings) -> tor
     if settings.optimizer == "adamw":
         # One kernel a parameter, which reads and writes weight, gradient and state once and holds no more than
         # them. torch's default on a CPU, an operation after another, took 2.4 times the processor time.
-        return torch.optim.AdamW(groups, betas=ADAM_BETAS, eps=ADAM_EPSILON, fused=True)
+        return torch.optim.AdamW(groups, **_ADAM, fused=True)
     try:
         from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
@@ -89,7 +83,7 @@ def make_optimizer(groups: list[dict[str, Any]], settings: StageSettings) -> tor
             "--optimizer adamw-8bit: needs bitsandbytes, which is not installed. "
             "Install it: pip install bitsandbytes; or leave the option out."
         ) from error
-    optimizer: torch.optim.Optimizer = AdamW8bit(groups, betas=ADAM_BETAS, eps=ADAM_EPSILON)
+    optimizer: torch.optim.Optimizer = AdamW8bit(groups, **_ADAM)
     return optimizer
 
 
@@ -121,14 +115,6 @@ def why_not_fused(model_type: str, device: torch.device) -> str | None:
     if model_type not in known or "fused_linear_cross_entropy" not in signature(known[model_type]).parameters:
         return f"liger-kernel has none for models of type {model_type}"
     return None
-
-
-def takes_fused_loss(model_type: str, device: torch.device, console: Console) -> bool:
-    """Whether --fused-loss can be used here; where it cannot, the console says why."""
-    why = why_not_fused(model_type, device)
-    if why is not None:
-        console.note(f"fused loss: not used, {why}. The result is the same; it would take less memory.")
-    return why is None
 
 
 # --- Quiet and deterministic ------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ all (copies of the model by DDP, a split model by FSDP2).
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,45 +23,39 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer.data.collate import Collator
 from trainer.plan import Stage
 from trainer.processes import is_main, n_processes, rank, total
-from trainer.stages.checkpoints import TrainingState, load_checkpoint, not_finite, save_checkpoint
+from trainer.stages.checkpoints import load_checkpoint, newest_complete, save_checkpoint
 from trainer.stages.freeze import PreparedStage
 from trainer.stages.integrations import Trackers, make_optimizer
 from trainer.stages.peak import PeakMeter
-from trainer.stages.record import IGNORED, Block, CurvePoint, PackedText
+from trainer.stages.record import IGNORED, CurvePoint, PackedText, TrainingState
 from trainer.stages.settings import StageSettings
 from vocabopt.console import Advance
+from vocabopt.errors import TrainingError
 
 
+@dataclass(kw_only=True, eq=False)
 class StageLoop:
-    """Trains what is prepared.
+    """Trains what is prepared. asked: what must be equal in a checkpoint to go on from it, by its option's name."""
 
-    step: steps that are done, resumed_at of them before this process.
-    asked: what must be equal in a checkpoint to go on from it, by the name of its option.
-    """
+    prepared: PreparedStage
+    stage: Stage
+    settings: StageSettings
+    packed: PackedText
+    folder: Path
+    n_steps: int
+    device: torch.device
+    collate: Collator
+    asked: dict[str, Any]
+    on_log: Callable[[CurvePoint], None]
 
-    def __init__(
-        self,
-        prepared: PreparedStage,
-        stage: Stage,
-        settings: StageSettings,
-        packed: PackedText,
-        folder: Path,
-        *,
-        n_steps: int,
-        device: torch.device,
-        collate: Collator,
-        asked: dict[str, Any],
-        on_log: Callable[[CurvePoint], None],
-    ) -> None:
-        self.prepared, self.stage, self.settings, self.packed = prepared, stage, settings, packed
-        self.folder, self.n_steps, self.device = folder, n_steps, device
-        self.collate, self.asked, self.on_log = collate, asked, on_log
-        self.blocks = packed.dataset(settings.seed)
-        self.weighs_tokens = _takes_n_predicted(prepared.model)
-        self.meter = PeakMeter(prepared.model, device, is_watched=not settings.shard and not settings.compile)
-        self.step = self.resumed_at = 0
+    def __post_init__(self) -> None:
+        settings, model = self.settings, self.prepared.model
+        self.blocks = self.packed.dataset(settings.seed)
+        self.weighs_tokens = _takes_n_predicted(model)
+        self.meter = PeakMeter(model, self.device, is_watched=not settings.shard and not settings.compile)
+        self.step = self.resumed_at = 0  # steps that are done, and those of them before this process
         self.curve: list[CurvePoint] = []
-        self.unlogged_loss = torch.tensor(0.0, device=device)  # of this process, since the last point of the curve
+        self.unlogged_loss = torch.tensor(0.0, device=self.device)  # of this process, since the curve's last point
         self.earlier_seconds = 0.0
 
     def train(self, checkpoint: Path | None, advance: Advance) -> None:
@@ -74,20 +69,35 @@ class StageLoop:
         rates = [group["lr"] for group in optimizer.param_groups]
         reports = is_main() and settings.report_to
         trackers = Trackers(self.prepared.model, settings, self.folder, self.n_steps, self.device) if reports else None
-        model = self._wrapped_model()
+        model: Any = self.prepared.model.train()
+        if settings.gradient_checkpointing:
+            # Not reentrant: blocks get their gradients also where what goes into them wants none (frozen tables).
+            self.prepared.model.activation_checkpointing_enable({"use_reentrant": False})
+        if n_processes() > 1 and not settings.shard:
+            model = DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
         compute = torch.compile(model) if settings.compile else model
         if checkpoint is not None:
-            self._take(load_checkpoint(checkpoint, trained, optimizer, self.asked, self.device))
+            state = load_checkpoint(checkpoint, trained, optimizer, self.asked, self.device)
+            self.step = self.resumed_at = state.step
+            self.curve, self.earlier_seconds = [*state.curve], state.seconds
+            self.unlogged_loss.fill_(state.unlogged_loss)
         self.meter.start()
         self.start = self.last_time = time.perf_counter()
         try:
             for step in range(self.step, self.n_steps):
                 batches = self._micro_batches(step)
-                n_predicted = total(torch.stack([_n_predicted(batch) for batch in batches]).sum())
+                # Nothing predicts the first token of a block.
+                predicted = [batch["labels"][..., 1:].ne(IGNORED).sum() for batch in batches]
+                n_predicted = total(torch.stack(predicted).sum())
                 self.meter.begin_step(optimizer)
                 losses = []
                 for number, batch in enumerate(batches, start=1):
-                    with self._gradients_in_sync(model, number == len(batches)):
+                    # The processes' gradients are added up with the last micro-batch of a step only.
+                    is_last = number == len(batches)
+                    if settings.shard:
+                        model.set_requires_gradient_sync(is_last)
+                    waits = isinstance(model, DistributedDataParallel) and not is_last
+                    with model.no_sync() if waits else nullcontext():
                         losses.append(self._backward(compute, batch, n_predicted, len(batches)))
                 norm = self._checked(step, losses, nn.utils.clip_grad_norm_(trained.values(), settings.max_grad_norm))
                 factor = learning_rate_factor(self.stage, step, self.n_steps)
@@ -105,22 +115,19 @@ class StageLoop:
                 # The stage's end writes the whole model, so a checkpoint of the last step would serve for nothing.
                 every = settings.save_every_steps
                 if every is not None and self.step % every == 0 and self.step < self.n_steps:
-                    save_checkpoint(self.folder, trained, optimizer, self._state(), self.device)
+                    state = TrainingState(
+                        step=self.step,
+                        asked=self.asked,
+                        optimizer_numbers={},
+                        unlogged_loss=self._unlogged(),
+                        seconds=self.seconds,
+                        curve=tuple(self.curve),
+                    )
+                    save_checkpoint(self.folder, trained, optimizer, state, self.device)
         finally:
             self.meter.close()
         if trackers is not None:
             trackers.close()
-
-    # --- The model and its optimizer ---
-
-    def _wrapped_model(self) -> nn.Module:
-        model: nn.Module = self.prepared.model.train()
-        if self.settings.gradient_checkpointing:
-            # Not reentrant: blocks get their gradients also where what goes into them wants none (frozen tables).
-            self.prepared.model.activation_checkpointing_enable({"use_reentrant": False})
-        if n_processes() > 1 and not self.settings.shard:
-            model = DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
-        return model
 
     def _groups(self) -> list[dict[str, Any]]:
         """Groups: new rows apart, for their learning rate; vectors (biases, norms) apart, which are not decayed."""
@@ -148,37 +155,19 @@ class StageLoop:
 
     def _micro_batches(self, step: int) -> list[dict[str, Any]]:
         """Those of this process. Blocks behind the text's end fill the last ones: they predict and weigh nothing."""
-        batches = []
+        n_blocks, batches = self.packed.n_blocks, []
         for numbers in self._block_numbers(step):
-            batch = self.collate([self._block(number) for number in numbers])
-            batches.append({name: self._on_device(value) for name, value in batch.items()})
+            blocks = [dict(self.blocks[number if number < n_blocks else 0]) for number in numbers]
+            for number, block in zip(numbers, blocks, strict=True):
+                if number >= n_blocks:
+                    block["labels"] = torch.full_like(block["labels"], IGNORED)
+            batch = self.collate(blocks)
+            if self.device.type != "cpu":
+                for name, value in batch.items():
+                    if isinstance(value, Tensor):
+                        batch[name] = value.pin_memory().to(self.device, non_blocking=True)
+            batches.append(batch)
         return batches
-
-    def _block(self, number: int) -> Block:
-        if number < self.packed.n_blocks:
-            return self.blocks[number]
-        filler = self.blocks[0]
-        return {**filler, "labels": torch.full_like(filler["labels"], IGNORED)}
-
-    def _on_device(self, value: Any) -> Any:
-        if not isinstance(value, Tensor) or self.device.type == "cpu":
-            return value
-        return value.pin_memory().to(self.device, non_blocking=True)
-
-    @contextmanager
-    def _gradients_in_sync(self, model: Any, is_last: bool) -> Iterator[None]:
-        """The processes' gradients are added up with the last micro-batch of a step only."""
-        if is_last or n_processes() == 1:
-            yield
-        elif self.settings.shard:
-            model.set_requires_gradient_sync(False)
-            try:
-                yield
-            finally:
-                model.set_requires_gradient_sync(True)
-        else:
-            with model.no_sync():
-                yield
 
     def _backward(self, compute: Any, batch: dict[str, Any], n_predicted: Tensor, n_batches: int) -> Tensor:
         """The gradients of a micro-batch. Its loss: the part of this step's that it is, times the processes.
@@ -208,7 +197,14 @@ class StageLoop:
             first = step * self.settings.blocks_per_step
             what, numbers = f"gradient {found[bad]}", range(first, first + self.settings.blocks_per_step)
         blocks = range(numbers.start, min(numbers.stop, self.packed.n_blocks))
-        raise not_finite(self.stage, self.folder, step + 1, self.packed, blocks, what, self.settings.seed)
+        checkpoint, seed = newest_complete(self.folder), self.settings.seed
+        kept = f"{checkpoint} is kept." if checkpoint else "No checkpoint was written yet (--save-every)."
+        text = self.packed.text_of(blocks, seed)
+        raise TrainingError(
+            f"stage {self.stage.name!r}: {what} in step {step + 1}, blocks {blocks[0]} to {blocks[-1]} of its text "
+            f"(seed {seed}){f', which are {text}' if text else ''}. {kept} Look at this text; lower the learning rate "
+            f"({self.stage.learning_rate:g}, --learning-rate-factor) or use --precision fp32."
+        )
 
     # --- What is known of the stage so far ---
 
@@ -251,22 +247,6 @@ class StageLoop:
         """The loss since the last point, of all processes."""
         return total(self.unlogged_loss.clone()).item() / n_processes()
 
-    def _state(self) -> TrainingState:
-        return TrainingState(
-            step=self.step,
-            asked=self.asked,
-            optimizer_numbers={},
-            unlogged_loss=self._unlogged(),
-            seconds=self.seconds,
-            curve=tuple(self.curve),
-        )
-
-    def _take(self, state: TrainingState) -> None:
-        self.step = self.resumed_at = state.step
-        self.curve = [*state.curve]
-        self.unlogged_loss.fill_(state.unlogged_loss)
-        self.earlier_seconds = state.seconds
-
 
 def _takes_n_predicted(model: nn.Module) -> bool:
     """Whether a model divides its loss by a number that it is given, as transformers' Trainer finds out."""
@@ -274,12 +254,6 @@ def _takes_n_predicted(model: nn.Module) -> bool:
     if said is not None:
         return bool(said)
     return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(model.forward).parameters.values())
-
-
-def _n_predicted(batch: dict[str, Any]) -> Tensor:
-    """Tokens that a micro-batch predicts; nothing predicts the first one of a block."""
-    n_predicted: Tensor = batch["labels"][..., 1:].ne(IGNORED).sum()
-    return n_predicted
 
 
 def learning_rate_factor(stage: Stage, step: int, n_steps: int) -> float:

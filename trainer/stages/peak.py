@@ -1,7 +1,6 @@
 """The highest memory of a stage."""
 
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,23 +22,30 @@ def tensors_in(result: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(part)
 
 
-class StorageWatch(TorchDispatchMode, ABC):  # type: ignore[no-untyped-call]
-    """Sees every operation while it is entered, and each storage when it appears and when it goes.
+def tensors_there(model: nn.Module) -> list[torch.Tensor]:
+    """Weights, buffers and gradients."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return [*model.parameters(), *model.buffers(), *gradients]
 
-    A subclass says what follows.
-    """
 
-    def __init__(self) -> None:
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Bytes of tensors that are alive, and the most there were since it was entered. What kernels hold is not seen."""
+
+    def __init__(self, there: Iterable[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.n_bytes = self.peak_bytes = 0
         self._alive: dict[int, Any] = {}
+        for tensor in there:
+            self.watch(tensor)
 
-    @abstractmethod
     def came(self, n_bytes: int) -> Any:
         """A storage appears. Returns a mark that `went` gets back."""
+        self.n_bytes += n_bytes
+        self.peak_bytes = max(self.peak_bytes, self.n_bytes)
 
-    @abstractmethod
     def went(self, n_bytes: int, mark: Any) -> None:
         """That storage goes."""
+        self.n_bytes -= n_bytes
 
     def ran(self, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """An operation of torch has run."""
@@ -72,23 +78,6 @@ class StorageWatch(TorchDispatchMode, ABC):  # type: ignore[no-untyped-call]
         self._alive.clear()
 
 
-class LiveBytes(StorageWatch):  # type: ignore[no-untyped-call]
-    """Bytes of tensors that are alive, and the most there were since it was entered. What kernels hold is not seen."""
-
-    def __init__(self, there: Iterable[torch.Tensor]) -> None:
-        super().__init__()
-        self.n_bytes = self.peak_bytes = 0
-        for tensor in there:
-            self.watch(tensor)
-
-    def came(self, n_bytes: int) -> None:
-        self.n_bytes += n_bytes
-        self.peak_bytes = max(self.peak_bytes, self.n_bytes)
-
-    def went(self, n_bytes: int, mark: None) -> None:
-        self.n_bytes -= n_bytes
-
-
 class PeakMeter:
     """The highest bytes of a stage: weights, gradients, optimizer state, activations.
 
@@ -110,7 +99,8 @@ class PeakMeter:
 
     def begin_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self._n_left and self._live is None:
-            self._live = LiveBytes(_tensors_there(self.model, optimizer))
+            states = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+            self._live = LiveBytes([*tensors_there(self.model), *states])
             self._live.__enter__()  # type: ignore[no-untyped-call]
 
     def end_step(self) -> None:
@@ -130,10 +120,3 @@ class PeakMeter:
     def peak_bytes(self) -> int | None:
         """None where nothing was measured."""
         return torch.cuda.max_memory_allocated(self.device) if self._is_cuda else self._peak
-
-
-def _tensors_there(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    tensors = [*model.parameters(), *model.buffers()]
-    tensors += [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    tensors += [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
-    return tensors

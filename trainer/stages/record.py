@@ -6,15 +6,14 @@ STAGE/checkpoints/  while the stage runs (see checkpoints.py)
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch.utils.data import Dataset
 
-from vocabopt.fields import COUNT, NUMBER, Shape, check_fields, or_null
-from vocabopt.folder import FORMAT_VERSION, read_json
+from vocabopt.records import Count, FileRecord, read_record
 
 MODEL = "model"
 STAGE_FILE = "stage.json"
@@ -52,43 +51,52 @@ class CurvePoint:
     everything but new rows. grad_norm: before it was clipped.
     """
 
-    step: int
-    tokens: int
-    bytes: int
+    step: Count
+    tokens: Count
+    bytes: Count
     loss: float
     learning_rate: float
     grad_norm: float
     tokens_per_second: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageRun:
-    """seconds: of training, those before an interruption too. peak_bytes: of one process; None where not measured."""
+class StageRun(FileRecord, frozen=True, kw_only=True):
+    """stage.json. seconds: of training, those before an interruption too. peak_bytes: of one process; None where not
+    measured."""
+
+    NEXT_STEP: ClassVar[str] = "Train the stage again."
 
     name: str
-    n_trainable: int
-    n_steps: int
-    tokens: int
-    bytes: int
+    n_trainable: Count
+    n_steps: Count
+    tokens: Count
+    bytes: Count
     seconds: float
-    peak_bytes: int | None
+    peak_bytes: Count | None
     curve: tuple[CurvePoint, ...]
 
-    def as_record(self) -> dict[str, Any]:
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+class TrainingState(FileRecord, frozen=True, kw_only=True):
+    """state.json: what a checkpoint holds that is no tensor."""
+
+    NEXT_STEP: ClassVar[str] = "Remove the checkpoint: the stage goes on from the one before, or starts again."
+
+    step: Count
+    #: What must be the same for the stage to be gone on with, by the name of its option.
+    asked: dict[str, Any]
+    #: Values of the optimizer's state that are no tensors, "NAME|KEY".
+    optimizer_numbers: dict[str, int | float]
+    #: Sum over the steps that no point of the curve holds yet, over all processes.
+    unlogged_loss: float
+    #: Of training so far.
+    seconds: float
+    curve: tuple[CurvePoint, ...]
 
 
-_POINT: dict[str, Shape] = {
-    **dict.fromkeys(("step", "tokens", "bytes"), COUNT),
-    **dict.fromkeys(("loss", "learning_rate", "grad_norm", "tokens_per_second"), NUMBER),
-}
-_RUN: dict[str, Shape] = {
-    "name": str,
-    **dict.fromkeys(("n_trainable", "n_steps", "tokens", "bytes"), COUNT),
-    "seconds": NUMBER,
-    "peak_bytes": or_null(COUNT),
-    "curve": [_POINT],
-}
+class CompleteMark(FileRecord, frozen=True, kw_only=True):
+    """complete.json: a checkpoint's files and their sizes."""
+
+    files: dict[str, Count]
 
 
 def is_finished(folder: Path) -> bool:
@@ -96,13 +104,5 @@ def is_finished(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> StageRun:
-    """The record of a finished stage.
-
-    Raises:
-        RunDirectoryError: there is none, or it cannot be read.
-    """
-    path, next_step = folder / STAGE_FILE, "Train the stage again."
-    record = read_json(path, next_step=next_step)
-    check_fields(record, _RUN, path, next_step)
-    curve = tuple(CurvePoint(**{name: point[name] for name in _POINT}) for point in record["curve"])
-    return StageRun(**{name: record[name] for name in _RUN} | {"curve": curve})
+    """The record of a finished stage. Raises RunDirectoryError: there is none, or it cannot be read."""
+    return read_record(folder / STAGE_FILE, StageRun)

@@ -4,12 +4,11 @@ import gc
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
 from transformers import set_seed
 
@@ -20,16 +19,17 @@ from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
 from trainer.processes import from_main, highest, is_main, join_processes, n_processes, rank, wait_for_all
 from trainer.stages import checkpoints
-from trainer.stages.checkpoints import check_stage_room
 from trainer.stages.freeze import finish_stage, narrow_frozen, narrows_frozen, prepare_stage
-from trainer.stages.integrations import deterministic_on_cpu, fuse_loss, quiet_transformers, takes_fused_loss
+from trainer.stages.integrations import deterministic_on_cpu, fuse_loss, quiet_transformers, why_not_fused
 from trainer.stages.loop import StageLoop
 from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, PackedText, StageRun, is_finished, read_run
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import shard_stage
+from vocabopt.amounts import counted
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
-from vocabopt.folder import check_writable, digest, write_json_atomic
+from vocabopt.folder import check_writable, digest
+from vocabopt.records import write_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -44,7 +44,6 @@ def run_stage(
     *,
     new_ids: Sequence[int] = (),
     resume: bool = False,
-    max_steps: int | None = None,
     console: Console,
     on_log: Callable[[CurvePoint], None] = lambda point: None,
 ) -> StageRun:
@@ -59,7 +58,6 @@ def run_stage(
             (`settings.shard`) is used up, and what it became is in `folder`/model.
         new_ids: rows that the merged tokenizer added.
         resume: go on from the newest complete checkpoint of `folder`; from the start where there is none.
-        max_steps: end the stage after as many steps, the learning rate's schedule with it.
 
     Raises:
         PlanError: the stage names nothing of this model.
@@ -70,14 +68,27 @@ def run_stage(
     """
     assert not is_finished(folder) or not resume, "ask finished_run first: its model is in folder/model"
     assert str(model.dtype) == f"torch.{settings.weights_dtype}", f"{model.dtype} for {settings.precision}"
-    _check_stage(packed, stage, settings, folder, resume)
+    check_writable(folder)
+    if not resume and (is_finished(folder) or (folder / checkpoints.FOLDER).exists()):
+        raise RunDirectoryError(f"{folder}: holds a stage already. Go on with --resume, or choose another --out.")
+    check_size(packed, stage, settings)
+    settings.accumulation(n_processes())
+    if settings.shard and n_processes() == 1:
+        raise OptionError(
+            "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
+        )
+    shape = tuple(packed.dataset(settings.seed)[0]["input_ids"].shape)
+    assert shape == (settings.context_tokens,), f"blocks of shape {shape}"
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = join_processes(cpu=settings.cpu)
-    n_steps = settings.n_steps(packed.n_blocks, max_steps)
+    n_steps = settings.n_steps(packed.n_blocks)
     shown = console if is_main() else Console(quiet=True)
-    is_fused = settings.fused_loss and takes_fused_loss(model.config.model_type, device, shown)
-    memory = _memory(model, stage, settings, folder, device, len(new_ids))
+    why_not = why_not_fused(model.config.model_type, device) if settings.fused_loss else None
+    if why_not is not None:
+        shown.note(f"fused loss: not used, {why_not}. The result is the same; it would take less memory.")
+    advice = partial(_memory_advice, model.config, stage, settings, folder, n_new=len(new_ids), device=device)
+    memory = partial(memory_guard, advice=advice, place=f"stage {stage.name!r}")
     with quiet_transformers(), deterministic_on_cpu(device):
         set_seed(stage_seed(settings.seed, stage))
         with memory("it is prepared"):
@@ -85,20 +96,20 @@ def run_stage(
             collate = collator_of(model)  # looks at the model before anything is split from it
             prepared = prepare_stage(model, stage, layout, new_ids)
             n_trainable = prepared.n_trainable
-            check_stage_room(model, prepared.trained.values(), stage.name, settings, n_steps, folder)
+            checkpoints.check_stage_room(model, prepared.trained.values(), stage.name, settings, n_steps, folder)
             narrows = narrows_frozen(settings.precision, device.type, shard=settings.shard)
             narrowed = narrow_frozen(model) if narrows else None
             sharded = shard_stage(prepared, layout, device, n_processes()) if settings.shard else None
             if sharded is None:
                 place_model(model, device)
-            if is_fused:
+            if settings.fused_loss and why_not is None:
                 fuse_loss(model)
         loop = StageLoop(
-            prepared,
-            stage,
-            settings,
-            packed,
-            folder,
+            prepared=prepared,
+            stage=stage,
+            settings=settings,
+            packed=packed,
+            folder=folder,
             n_steps=n_steps,
             device=device,
             collate=collate,
@@ -109,13 +120,31 @@ def run_stage(
             torch.manual_seed(stage_seed(settings.seed, stage) + rank())
         checkpoint = from_main(lambda: checkpoints.newest_complete(folder)) if resume else None
         n_before = 0 if checkpoint is None else loop.n_tokens_read(checkpoints.step_of(checkpoint))
-        with (
-            shown.step(stage.name, loop.n_tokens_read(n_steps), "tokens", before=n_before) as advance,
-            memory(lambda: _step_in_words(loop)),
-        ):
+
+        def doing() -> str:
+            blocks = counted(settings.micro_batch, "block")
+            return f"step {loop.step + 1} trains on {blocks} of {settings.context_tokens} tokens at once"
+
+        with shown.step(stage.name, loop.n_tokens_read(n_steps), "tokens", before=n_before) as advance, memory(doing):
             loop.train(checkpoint, advance)
-        run = _run_of(loop, n_trainable)
-        _let_go(model, device)
+        peak_bytes = loop.meter.peak_bytes
+        run = StageRun(
+            name=stage.name,
+            n_trainable=n_trainable,
+            n_steps=n_steps,
+            tokens=loop.n_tokens_read(n_steps),
+            bytes=loop.n_bytes_read(n_steps),
+            seconds=round(loop.seconds, 3),
+            peak_bytes=None if peak_bytes is None else highest(peak_bytes, device),
+            curve=tuple(loop.curve),
+        )
+        # Gradients would add to the whole weights and count as the next stage's.
+        model.zero_grad(set_to_none=True)
+        if model.is_activation_checkpointing:
+            model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
+        if device.type == "cuda":  # on a CPU it would only cost a second
+            gc.collect()
+            torch.cuda.empty_cache()
         with memory("what it trained is put into the model"):
             if narrowed is not None:
                 narrowed.restore()
@@ -139,27 +168,12 @@ def check_size(packed: PackedText, stage: Stage, settings: StageSettings) -> Non
         )
 
 
-def _check_stage(packed: PackedText, stage: Stage, settings: StageSettings, folder: Path, resume: bool) -> None:
-    check_writable(folder)
-    if not resume and (is_finished(folder) or (folder / checkpoints.FOLDER).exists()):
-        raise RunDirectoryError(f"{folder}: holds a stage already. Go on with --resume, or choose another --out.")
-    check_size(packed, stage, settings)
-    settings.accumulation(n_processes())
-    if settings.shard and n_processes() == 1:
-        raise OptionError(
-            "--shard: needs several processes. Start them: torchrun --nproc_per_node 2 --no-python -- vocabopt ..."
-        )
-    shape = tuple(packed.dataset(settings.seed)[0]["input_ids"].shape)
-    assert shape == (settings.context_tokens,), f"blocks of shape {shape}"
-
-
 def _asked_of(
     stage: Stage, settings: StageSettings, packed: PackedText, new_ids: Sequence[int], n_steps: int
 ) -> dict[str, Any]:
     """What moves the result, by name. Not how it is computed: --micro-batch may change after running out of memory."""
-    plan = {f"the plan's {field}": _plain(value) for field, value in asdict(stage).items()}
-    text = {"blocks": packed.n_blocks, "tokens": packed.n_tokens, "bytes": packed.n_bytes}
-    return plan | {
+    as_json = msgspec.json.decode(msgspec.json.encode(stage))  # lists for tuples, as a checkpoint gives them back
+    return {f"the plan's {field}": value for field, value in as_json.items()} | {
         "--context": settings.context_tokens,
         "--batch": f"{settings.batch_tokens}tok",
         "--precision": settings.precision,
@@ -167,91 +181,36 @@ def _asked_of(
         "--max-grad-norm": settings.max_grad_norm,
         "--seed": settings.seed,
         "the stage's steps": n_steps,
-        "the stage's text": ", ".join(f"{n} {unit}" for unit, n in text.items()),
+        "the stage's text": f"{packed.n_blocks} blocks, {packed.n_tokens} tokens, {packed.n_bytes} bytes",
         "the tokenizer's new rows": f"{len(new_ids)} ({digest(list(new_ids))[:8]})",
     }
 
 
-def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _memory(
-    model: "PreTrainedModel", stage: Stage, settings: StageSettings, folder: Path, device: torch.device, n_new: int
-) -> Callable[[str | Callable[[], str]], AbstractContextManager[None]]:
-    """Guards against out of memory: memory("what is done")."""
-    config = model.config
-
-    def advice() -> str:
-        return _memory_advice(config, stage, settings, folder, n_new=n_new, n_processes=n_processes(), device=device)
-
-    return partial(memory_guard, advice=advice, place=f"stage {stage.name!r}")
-
-
 def _memory_advice(
-    config: "PreTrainedConfig",
-    stage: Stage,
-    settings: StageSettings,
-    folder: Path,
-    *,
-    n_new: int,
-    n_processes: int,
-    device: torch.device,
+    config: "PreTrainedConfig", stage: Stage, settings: StageSettings, folder: Path, *, n_new: int, device: torch.device
 ) -> str:
     """For a stage that has run out of memory: which options would fit, by prediction where there is one."""
     checkpoint = checkpoints.newest_complete(folder)
     kept = f" {checkpoint} is kept: --resume goes on from it." if checkpoint else ""
-    if settings.shard:
-        # What is predicted is one process that holds all weights.
-        return _options_left(stage, settings) + kept
-    from trainer.memory.remedies import what_fits
+    if not settings.shard:  # what is predicted is one process that holds all weights
+        from trainer.memory.remedies import what_fits
 
-    try:
-        return what_fits(config, stage, settings, n_new=n_new, n_processes=n_processes, device=device) + kept
-    except Exception:  # no prediction (a mixture of experts), or no memory for it either: then without figures
-        return _options_left(stage, settings) + kept
-
-
-def _options_left(stage: Stage, settings: StageSettings) -> str:
-    """Options that are not used yet, those that leave the result alone first; without figures."""
-    found = []
-    if settings.micro_batch > 1:
-        found.append(f"--micro-batch {settings.micro_batch // 2}")
-    if not settings.gradient_checkpointing:
-        found.append("--gradient-checkpointing")
-    found.append("more processes with --shard")
-    # From here on a new run is needed: the result is another one.
-    if settings.optimizer == "adamw":
-        found.append("--optimizer adamw-8bit (from the start)")
-    if settings.precision == "fp32":
-        found.append("--precision bf16-mixed (from the start)")
-    if stage.lora is None and stage.blocks != "none":
-        found.append("--plan lora (from the start)")
-    found.append(f"--context {max(1, settings.context_tokens // 2)} (from the start)")
-    return f"What would take less: {'; '.join(found)}. `vocabopt plan` tells what each stage needs."
-
-
-def _step_in_words(loop: StageLoop) -> str:
-    settings = loop.settings
-    blocks = f"{settings.micro_batch} block{'s' if settings.micro_batch > 1 else ''}"
-    return f"step {loop.step + 1} trains on {blocks} of {settings.context_tokens} tokens at once"
-
-
-def _run_of(loop: StageLoop, n_trainable: int) -> StageRun:
-    peak_bytes = loop.meter.peak_bytes
-    return StageRun(
-        name=loop.stage.name,
-        n_trainable=n_trainable,
-        n_steps=loop.n_steps,
-        tokens=loop.n_tokens_read(loop.n_steps),
-        bytes=loop.n_bytes_read(loop.n_steps),
-        seconds=round(loop.seconds, 3),
-        peak_bytes=None if peak_bytes is None else highest(peak_bytes, loop.device),
-        curve=tuple(loop.curve),
-    )
+        try:
+            return what_fits(config, stage, settings, n_new=n_new, n_processes=n_processes(), device=device) + kept
+        except Exception:  # no prediction (a mixture of experts), or no memory for it either: then without figures
+            pass
+    # Options that are not used yet, those that leave the result alone first; others need a run from the start.
+    options = {
+        f"--micro-batch {settings.micro_batch // 2}": settings.micro_batch > 1,
+        "--gradient-checkpointing": not settings.gradient_checkpointing,
+        "more processes with --shard": True,
+        "--optimizer adamw-8bit (from the start)": settings.optimizer == "adamw",
+        "--precision bf16-mixed (from the start)": settings.precision == "fp32",
+        "--plan lora (from the start)": stage.lora is None and stage.blocks != "none",
+        f"--context {max(1, settings.context_tokens // 2)} (from the start)": True,
+    }
+    left = "; ".join(option for option, is_left in options.items() if is_left)
+    return f"What would take less: {left}. `vocabopt plan` tells what each stage needs.{kept}"
 
 
 def finished_run(folder: Path) -> StageRun | None:
@@ -273,16 +232,6 @@ def stage_seed(seed: int, stage: Stage) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {stage.name}".encode()).digest()[:4], "big")
 
 
-def _let_go(model: "PreTrainedModel", device: torch.device) -> None:
-    """Free gradients, which would add to the whole weights and count as the next stage's."""
-    model.zero_grad(set_to_none=True)
-    if model.is_activation_checkpointing:
-        model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
-    if device.type == "cuda":  # on a CPU it would only cost a second
-        gc.collect()
-        torch.cuda.empty_cache()
-
-
 def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
     """The model, then the record, then the checkpoints go: whole at any moment."""
     try:
@@ -290,5 +239,5 @@ def _write(model: "PreTrainedModel", run: StageRun, folder: Path) -> None:
     except RunDirectoryError as error:
         n_bytes = sum(parameter.nbytes for parameter in model.parameters())
         raise checkpoints.disk_error(folder, folder / MODEL, first_line(error.__cause__ or error), n_bytes) from error
-    write_json_atomic(folder / STAGE_FILE, run.as_record())
+    write_record(folder / STAGE_FILE, run)
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)

@@ -1,28 +1,26 @@
 """How a stage is trained: what is the same for all stages of a run, and what one optimizer step takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from trainer.options import Optimizer as Optimizer
 from trainer.options import Precision as Precision
+from vocabopt.amounts import counted
 from vocabopt.errors import OptionError
 
-PRECISIONS = ("fp32", "bf16-mixed", "bf16")
-OPTIMIZERS: tuple[Optimizer, ...] = ("adamw", "adamw-8bit")
+OPTIMIZERS: Sequence[Optimizer] = get_args(Optimizer)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """
-    context_tokens: of one block of text. batch_tokens: of one step, over all processes and accumulated micro-batches.
+    """What of the options (checked there) and of the text a stage needs.
+
+    batch_tokens: of one step, over all processes and accumulated micro-batches.
     micro_batch: blocks that one process holds at once.
     precision: "fp32"; "bf16-mixed" holds weights in fp32 and computes in bf16; "bf16" holds them in bf16 too.
-    gradient_checkpointing: blocks keep their input only and are computed again for the gradient.
-    fused_loss: output table and loss in one kernel (liger-kernel, on a GPU), so that no logits are held.
-    shard: weights, gradients and optimizer state are split over the processes (FSDP2) instead of copied to each.
     save_every_steps: None keeps the ends of stages only. report_to: as of transformers, "tensorboard" or any other.
-    threads: of torch on CPU; None leaves them. Sums are bit for bit the same only with as many threads.
-    cpu: train on the CPU also where there is a GPU.
+    threads: of torch on CPU; None leaves them. cpu: train on the CPU also where there is a GPU.
     """
 
     context_tokens: int
@@ -43,23 +41,6 @@ class StageSettings:
     cpu: bool = False
 
     def __post_init__(self) -> None:
-        for field, option in (
-            ("context_tokens", "--context"),
-            ("batch_tokens", "--batch"),
-            ("micro_batch", "--micro-batch"),
-            ("save_every_steps", "--save-every"),
-            ("log_every_steps", "--log-every"),
-            ("threads", "--threads"),
-        ):
-            value = getattr(self, field)
-            if value is not None and value < 1:
-                raise OptionError(f"{option} {value}: must be at least 1.")
-        if self.max_grad_norm <= 0:
-            raise OptionError(f"--max-grad-norm {self.max_grad_norm}: must be above 0; inf clips nothing.")
-        if self.precision not in PRECISIONS:
-            raise OptionError(f"--precision {self.precision}: choose {', '.join(PRECISIONS)}.")
-        if self.optimizer not in OPTIMIZERS:
-            raise OptionError(f"--optimizer {self.optimizer}: choose {', '.join(OPTIMIZERS)}.")
         self.accumulation(1)
 
     @property
@@ -87,10 +68,9 @@ class StageSettings:
             )
         return self.batch_tokens // at_once
 
-    def n_steps(self, n_blocks: int, max_steps: int | None) -> int:
+    def n_steps(self, n_blocks: int) -> int:
         """Steps of a stage of `n_blocks` blocks; the last one may be smaller than the others."""
-        n_all = -(-n_blocks // self.blocks_per_step)
-        return n_all if max_steps is None else min(n_all, max_steps)
+        return -(-n_blocks // self.blocks_per_step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +78,6 @@ class StepBatch:
     """The text of one optimizer step in whole sequences, and how many of them a device computes at once.
 
     asked_tokens, asked_micro_batch: as the options say. n_each: sequences of a step on each of the processes.
-
     micro_batch: the most sequences at once, of those asked for, that divide n_each: then it moves no batch.
     """
 
@@ -126,26 +105,18 @@ class StepBatch:
         A batch in bytes never comes to whole sequences, so a note is made only of one below one sequence.
         """
         where = f" on each of {self.n_processes} processes" if self.n_processes > 1 else ""
-        sequence = f"sequence of {self.context_tokens:,} tokens{where}"
+        of_tokens, takes = f"of {self.context_tokens:,} tokens{where}", f"A step takes {self.n_tokens:,} tokens."
         told = []
         if self.asked_tokens < self.context_tokens * self.n_processes:
-            told.append(
-                f"--batch {batch}: {self.asked_tokens:,.0f} tokens are less than one {sequence}. A step takes "
-                f"{self.n_tokens:,} tokens."
-            )
+            less = f"{self.asked_tokens:,.0f} tokens are less than one sequence {of_tokens}"
+            told.append(f"--batch {batch}: {less}. {takes}")
         elif batch.endswith("tok") and self.n_tokens != self.asked_tokens:
-            told.append(f"--batch {batch}: is no whole number of {sequence.replace('sequence', 'sequences', 1)}. "
-                        f"A step takes {self.n_tokens:,} tokens.")  # fmt: skip
-        are = "are" if self.micro_batch > 1 else "is"
-        n_sequences = f"{self.n_each} sequence{'s' if self.n_each > 1 else ''}"
-        if self.n_each < self.asked_micro_batch:
-            told.append(
-                f"--micro-batch {self.asked_micro_batch}: a step of --batch {batch} has {n_sequences}{where}, fewer "
-                f"than one micro-batch. {self.micro_batch} at once {are} computed."
-            )
-        elif self.micro_batch < self.asked_micro_batch:
-            told.append(
-                f"--micro-batch {self.asked_micro_batch}: does not divide the {n_sequences}{where} of a step of "
-                f"--batch {batch}. {self.micro_batch} at once {are} computed."
-            )
+            told.append(f"--batch {batch}: is no whole number of sequences {of_tokens}. {takes}")
+        if self.micro_batch < self.asked_micro_batch:
+            n_sequences = f"{counted(self.n_each, 'sequence')}{where}"
+            why = f"does not divide the {n_sequences} of a step of --batch {batch}"
+            if self.n_each < self.asked_micro_batch:
+                why = f"a step of --batch {batch} has {n_sequences}, fewer than one micro-batch"
+            are = "are" if self.micro_batch > 1 else "is"
+            told.append(f"--micro-batch {self.asked_micro_batch}: {why}. {self.micro_batch} at once {are} computed.")
         return told

@@ -70,17 +70,13 @@ def shard_stage(prepared: PreparedStage, layout: ModelLayout, device: torch.devi
     dtype = prepared.model.dtype
     for parameter in prepared.trained.values():
         parameter.data = parameter.data.to(dtype)
-    skeleton = _without_values(prepared)
-    mesh = init_device_mesh(device.type, (n_processes,))
-    for block in prepared.model.get_submodule(layout.block_prefix.rstrip(".")).children():
-        fully_shard(block, mesh=mesh)
-    fully_shard(prepared.model, mesh=mesh)
-    return ShardedStage(prepared=prepared, skeleton=skeleton)
-
-
-def _without_values(prepared: PreparedStage) -> PreparedStage:
-    """A copy whose parameters are on the meta device; what is shared in the model is shared in it."""
+    # A copy whose parameters are on the meta device; what is shared in the model is shared in it.
     memo: dict[int, Any] = {}
     for parameter in prepared.model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-    return copy.deepcopy(prepared, memo)
+    skeleton = copy.deepcopy(prepared, memo)
+    mesh = init_device_mesh(device.type, (n_processes,))
+    for block in layout.blocks_of(prepared.model):
+        fully_shard(block, mesh=mesh)
+    fully_shard(prepared.model, mesh=mesh)
+    return ShardedStage(prepared=prepared, skeleton=skeleton)

@@ -63,10 +63,10 @@ def plan(values: Values, output: Output) -> None:
     from trainer.memory.plan_report import plan_report
     from trainer.memory.table import plan_notes, plan_table
     from trainer.options import PlanOptions
+    from vocabopt.records import json_of
 
-    report = plan_report(PlanOptions(**values))
-    record = report.as_record() if output.as_json else None
-    output.show(record, lambda width: (plan_table(report, width=width), *plan_notes(report)))
+    record = plan_report(PlanOptions(**values))
+    output.show(json_of(record), lambda width: (plan_table(record, width=width), *plan_notes(record)))
 
 
 @command("trainer.options:ProbeOptions", "trainer.options:ProbeTrainingOptions", prints="probe.json")
@@ -87,12 +87,13 @@ def probe(values: Values, output: Output) -> None:
     from trainer.options import AdaptOptions, ProbeOptions, ProbeTrainingOptions
     from trainer.probe import conclusion, probe_table
     from trainer.probe import probe as run_probe
+    from vocabopt.records import json_of
 
     adapt_options = AdaptOptions(report_to=(), **of_record(ProbeTrainingOptions, values))
     options = ProbeOptions(adapt=adapt_options, **of_record(ProbeOptions, values))
     hold(adapt_options.out)
     record = run_probe(options, output.console())
-    output.show(record, lambda width: (probe_table(record, width=width), conclusion(record)))
+    output.show(json_of(record), lambda width: (probe_table(record, width=width), conclusion(record)))
 
 
 @command("trainer.options:AdaptOptions", prints="adapt.json")
