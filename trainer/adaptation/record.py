@@ -1,7 +1,6 @@
 """The files of an adaptation as typed records: adapt.json, what was done and what it cost, and those of its stages."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from trainer.data import Exposure, TrainingText
@@ -24,7 +23,6 @@ class TextRecord(Record, frozen=True, kw_only=True):
     n_tokens_after: int
 
 
-@dataclass(frozen=True, kw_only=True)
 class StageRecord(StageRun, frozen=True, kw_only=True):
     """A finished stage: what its folder says, what it trained, and bits per byte after it (empty: not measured)."""
 
