@@ -23,8 +23,11 @@ class TextRecord(Record, frozen=True, kw_only=True):
     n_tokens_after: int
 
 
-class StageRecord(StageRun, frozen=True, kw_only=True):
-    """A finished stage: what its folder says, what it trained, and bits per byte after it (empty: not measured)."""
+class StageRecord(StageRun, frozen=True, kw_only=True, omit_defaults=True):
+    """A finished stage: its stage.json, what it trained, and bits per byte after it (empty: not measured).
+
+    Of its fields only format_version has a default, so only that is omitted: adapt.json has its own.
+    """
 
     learning_rate: float
     trains: str
