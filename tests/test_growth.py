@@ -4,7 +4,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from math import isclose, log2
 from typing import Any
 
@@ -172,7 +172,7 @@ def _variants() -> dict[str, dict[str, Any]]:
 VARIANTS = _variants()
 
 
-@cache
+@lru_cache(maxsize=4)
 def variant(name: str, extra: tuple[str, ...] = ()) -> Tokenizer:
     """A base, with pieces appended to which none of its merges leads, as in bases extended by union."""
     value = copy.deepcopy(VARIANTS[name])

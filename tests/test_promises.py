@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +290,7 @@ def test_p5_the_sample_corpus_comes_back_whole(run: Run) -> None:
     assert tokenizer.decode_batch(all_ids(tokenizer, lines)) == lines
 
 
-@cache
+@lru_cache(maxsize=2)
 def loaded(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 

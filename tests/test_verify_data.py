@@ -9,7 +9,6 @@ from vocabopt.console import Console
 from vocabopt.merging.extension import Scores
 from vocabopt.merging.run import merge_vocabulary
 from vocabopt.tokenizer import load_base
-from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.verification import Report, VerifyOptions, verify
 from vocabopt.verification.checks_settings import SETTINGS
 from vocabopt.verification.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
@@ -18,8 +17,9 @@ from vocabopt.verification.checks_vocabulary import (
     BASE_PIECES,
     REACHABILITY,
     SPECIAL_TOKENS,
-    llama_cpp_hash,
+    llama_cpp,
 )
+from vocabopt.verification.pair import Pair
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
@@ -78,4 +78,5 @@ def test_unique_scores_break_no_base_piece_and_still_change_other_text(data: Pat
 def test_the_hash_is_that_of_llama_cpps_converter(data: Path, file: str, expected: str) -> None:
     folder = Path(mistral_common.__file__).parent / "data" if file.startswith("tekken") else data
     base = load_base(str(folder / file))
-    assert llama_cpp_hash(base.full.encode(LLAMA_CPP_TEXT).ids) == expected
+    check = llama_cpp(Pair(base=base, new=base, scripts=("Hangul",), scripts_from="test"))
+    assert check.summary.startswith(f"hash {expected[:16]}...")
