@@ -162,7 +162,7 @@ class CompareOptions(CleaningOptions):
         return {**super().as_record(), "steps": step_records(self.steps)}
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a comparison to be gone on with."""
+        """What must be the same for a comparison to be resumed."""
         left_out = ("out", "workers", "threads", "n_seeds")
         return {name: value for name, value in self.as_record().items() if name not in left_out}
 # fmt: on

@@ -78,8 +78,8 @@ class StepOptions(Options):
 
     batch: str = option(
         "32768tok", metavar="AMOUNT", section=_STEP,
-        help="Text of one optimizer step, over all devices: 32768tok, or 100kB, with which every tokenizer takes as "
-        "many steps (`plan` counts tokens only)."
+        help="Text of one optimizer step, over all devices: 32768tok, or 100kB, which gives every tokenizer "
+        "the same number of steps (`plan` counts tokens only)."
     )
     lora_rank: int = option(
         128, metavar="N", section=_STEP, check=at_least(1, ", such as 16"),
@@ -179,7 +179,7 @@ class TrainingOptions(StepOptions, ReadingOptions):
     )
     max_grad_norm: float = option(
         1.0, metavar="X", section=_STEP, check=above_0(" (inf cuts nothing)"),
-        help="Norm that longer gradients are cut to; inf cuts none."
+        help="Largest norm of the gradients; longer ones are scaled down. inf: never."
     )
     compile: bool = option(False, section=_STEP, help="torch.compile the model.")
     threads: int | None = option(

@@ -164,7 +164,7 @@ class SweepOptions(LearningOptions):
     min_script_share: float = option(
         0.1, section=_LEARNING,
         check=Check(lambda value: 0 < value <= 1, "must be above 0 and at most 1 (0.1: a tenth)"),
-        help="With --script auto: a writing system other than Latin is learned from this share of the letters on."
+        help="With --script auto: smallest share of the letters at which a non-Latin writing system is a target."
     )
     cross_spaces: bool = option(
         False, section=_LEARNING,
@@ -269,8 +269,7 @@ class MergeOptions(RankFileOptions):
     out: Path | None = option(None, daily=True, default_text="DIR/tokenizer", help="Folder of the merged tokenizer.")
     pad_to: int | None = option(
         None, metavar="N", daily=True, check=at_least(1),
-        help="Rows of the model's table are to be a multiple of this: recorded in extension.json, no token is made of "
-        "it."
+        help="Round the rows of the model's table up to a multiple of N. Recorded in extension.json; adds no token."
     )
     method: Literal["grow", "union"] | None = option(
         None, section=_UNION, default_text="what the sweep was run with",

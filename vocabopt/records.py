@@ -122,7 +122,7 @@ class Guard(Record, frozen=True, kw_only=True):
 
     scripts: tuple[str, ...]
     scripts_from: Literal["text", "option"]
-    #: Of the letters, from which on a writing system is found in the text.
+    #: Smallest share of the letters at which a writing system is a target.
     min_script_share: float
     #: Letters of the training text by script, most first.
     n_letters: dict[str, Count]
@@ -142,7 +142,7 @@ class DocumentProof(Record, frozen=True, kw_only=True):
     n_whole_documents: Count
     n_excerpts: Count
     n_bytes: Count
-    #: Of all of them: encoded whole, and counted chunk by chunk.
+    #: Tokens of all of them. Encoding them whole and counting them chunk by chunk gave this same number.
     n_tokens: Count
     #: Are they all text of the run?
     is_all: bool
@@ -274,7 +274,7 @@ class Choice(Record, frozen=True, kw_only=True):
     #: Null where no model is known, or not its layers.
     model_cost: CostRecord | None
     options: ChoiceOptions
-    #: What moves an answer and is no option.
+    #: Constants that influence an answer and cannot be set.
     fixed: dict[str, float | tuple[float, ...]]
     point: Point
 
@@ -342,7 +342,7 @@ class Input(Record, frozen=True, kw_only=True):
 
 
 class RunRecord(FileRecord, frozen=True, kw_only=True):
-    """run.json. From `command` on, a run that did not finish has none of it."""
+    """run.json. A run that did not finish has no field from `command` on."""
 
     NEXT_STEP: ClassVar[str] = "Sweep again into this folder."
 

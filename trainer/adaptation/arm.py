@@ -46,7 +46,7 @@ class Measurements:
     """The texts of a run and how they are measured.
 
     folder: a file for each measurement, named by a hash of the model's weights and config, the tokenizer, the texts,
-    the windows and the kind of device: a run that is gone on with, its control and the cells of a probe find there what
+    the windows and the kind of device: a run that is resumed, its control and the cells of a probe find there what
     was measured before.
     """
 
@@ -185,7 +185,7 @@ class Run:
 
 
 def pack_arm(arm: Arm, run: Run) -> list[PackedText]:
-    """The token ids of every stage, before anything trains: what is wrong with the text is said at the start."""
+    """The token ids of every stage of the arm, before its first stage trains: a fault of the text is told at once."""
     tokenizer = load_tokenizer(str(arm.tokenizer))
     with main_first():
         packed = [
@@ -249,7 +249,7 @@ def _record(
 ) -> StageRecord:
     """A finished stage with its scores, kept in its folder; without scores where it is not measured."""
     path = folder / "scores.json"
-    # A run that is gone on with may ask for the scores of a model that it did not keep.
+    # A resumed run may ask for the scores of a model that it did not keep.
     if from_main(
         lambda: measures and not path.is_file() and (model is not None or (folder / "model" / CONFIG).is_file())
     ):

@@ -109,7 +109,7 @@ class AdaptRecord(FileRecord, frozen=True, kw_only=True):
 
 
 class OptionsRecord(FileRecord, frozen=True, kw_only=True):
-    """stages/options.json: what must be the same for the run to be gone on with."""
+    """stages/options.json: what must be the same for the run to be resumed."""
 
     NEXT_STEP: ClassVar[str] = "Choose another folder with --out."
 

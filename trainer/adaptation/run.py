@@ -151,7 +151,7 @@ def adapt(
 
 
 def _initialised_model(options: AdaptOptions) -> Path:
-    """Where the model with its new rows is, once `initialise` made it."""
+    """Where `_initialise` writes the model with its new rows."""
     return options.out / "stages" / "0-init" / "model"
 
 

@@ -185,7 +185,7 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 
 
 def _table(headers: Mapping[str, str], rows: Iterable[Iterable[str]]) -> str:
-    """headers: to which side each column leans."""
+    """headers: column -> alignment."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, headers.values(), *rows))
 
 
@@ -206,8 +206,8 @@ def _limits(record: AdaptRecord) -> str:
     start, end = ("nothing" if token is None else f"`{token}`" for token in (ends.start, ends.end))
     told += record.warnings
     told.append(
-        f"Documents of the training text were opened by {start} and closed by {end}; figures are of documents opened "
-        "so."
+        f"Documents of the training text were opened by {start} and closed by {end}; the figures use "
+        "the same opening token."
     )
     told.append("The licence is that of the base model and of the training text.")
     return "\n".join(told)

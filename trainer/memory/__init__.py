@@ -1,4 +1,4 @@
-"""Memory and compute of a training stage: predicted from the model's config, and measured while it runs."""
+"""Memory and compute of a training stage: predicted from the model's config."""
 
 from trainer.memory.predict import StageCost, StepSettings, predict_stage
 

@@ -11,7 +11,8 @@ DEFAULT_PROCESS_BYTES = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A model that a run writes. beside_bytes: of checkpoints that are there with it, or before it, more than it takes.
+    """A model that a run writes. beside_bytes: of checkpoints on disk while it is written, or the excess
+    of those there before.
 
     removed_bytes: what goes once it is whole and measured.
     """

@@ -2,8 +2,8 @@
 
 A forward and backward pass runs on tensors without memory (torch's FakeTensorMode), the model frozen as the stage
 says; every storage is noted when it appears and when it goes, every product's FLOPs with it (trace.py). Deep models
-run as a sample with each kind of their blocks, whose segments are repeated (build.py). To the highest level of the
-pass come the weights, buffers and the optimizer's state; the optimizer's step, with all gradients there, is compared.
+run as a sample with each kind of their blocks, whose segments are repeated (build.py). The peak is the highest level of
+the pass plus weights, buffers and the optimizer's state.
 
 Sequences are packed: a mask keeps their documents apart, so that on CUDA the memory-efficient attention runs, for
 which torch makes and keeps a mask of 16 or 32 bits in every block.

@@ -102,4 +102,4 @@ def _does_not_fit(stage: PlannedStage, record: PlanRecord) -> str:
     told = f"Stage {stage.name} does not fit --gpu {gpu} ({shown_bytes(stage.peak_bytes[optimizer])} with {optimizer})."
     if not stage.remedies:
         return f"{told} Nothing tried here makes it fit: choose a GPU with more memory or a shorter --context."
-    return f"{told} It would with {'; or with '.join(remedy.in_words for remedy in stage.remedies)}."
+    return f"{told} It would fit with {', or with '.join(remedy.in_words for remedy in stage.remedies)}."

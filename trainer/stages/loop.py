@@ -170,7 +170,7 @@ class StageLoop:
         return batches
 
     def _backward(self, compute: Any, batch: dict[str, Any], n_predicted: Tensor, n_batches: int) -> Tensor:
-        """The gradients of a micro-batch. Its loss: the part of this step's that it is, times the processes.
+        """The gradients of a micro-batch. Returns its share of the step's loss, times the processes.
 
         Every predicted token of a step weighs the same. DDP and FSDP2 give the mean of the processes' gradients.
         """
@@ -260,7 +260,7 @@ def learning_rate_factor(stage: Stage, step: int, n_steps: int) -> float:
     """What the stage's highest learning rate is multiplied with in a step, the first of `n_steps` being 0.
 
     It rises in equal parts over the warmup, reaches 1 in the step after it, and arrives at `final_factor` in the last
-    step. No step has a learning rate of 0 but by a final_factor of 0.
+    step. The rate is 0 only if final_factor is 0.
     """
     n_warmup = min(math.ceil(stage.warmup * n_steps), n_steps - 1)
     if step < n_warmup:

@@ -82,7 +82,7 @@ class TrainingState(FileRecord, frozen=True, kw_only=True):
     NEXT_STEP: ClassVar[str] = "Remove the checkpoint: the stage goes on from the one before, or starts again."
 
     step: Count
-    #: What must be the same for the stage to be gone on with, by the name of its option.
+    #: Options that must not change when the stage is resumed, by name.
     asked: dict[str, Any]
     #: Values of the optimizer's state that are no tensors, "NAME|KEY".
     optimizer_numbers: dict[str, int | float]

@@ -1,8 +1,8 @@
 """One tokenizer on all text sets: how often each token occurs, and how it treats words. Integers only.
 
-A base that can be grown is counted in unique chunks, each encoded once (documents.py says why that is exact); every
-other tokenizer encodes each document whole. That the chunks give what whole documents give is proved on some of the
-text, as in a sweep (document_proof.py). Both end in `Tally.add`.
+A base that can be grown is counted in unique chunks, each encoded once (tokenizer/chunks.py says why that is exact);
+every other tokenizer encodes each document whole. A part of the text proves that chunks and whole documents give the
+same, as in a sweep (growth/proof.py). Both end in `Tally.add`.
 
 The numbers that are more than a quotient (Renyi efficiency, Gini, parity) are None where they are not defined.
 """

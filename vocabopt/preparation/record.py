@@ -58,7 +58,7 @@ class StepRecord(StepNumbers, frozen=True, kw_only=True):
 
 
 class FileReport(Record, frozen=True, kw_only=True):
-    """What reading a file gave. error: why it was left, in our words; its documents until there are kept."""
+    """What reading a file gave. error: why reading stopped, in our words; documents before it are kept."""
 
     url: str
     encoding: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from vocabopt.verification.record import Check, Example, Status
 
-#: Examples of a check that are kept: of each kind of fault one before a second of any.
+#: Examples kept of a check: one of each kind of fault first, then second ones.
 N_EXAMPLES = 5
 #: Of a long value an example shows this many values, or characters, some of them before the first that differs.
 _N_VALUES, _N_CHARS, _N_BEFORE = 5, 300, 60

@@ -198,8 +198,8 @@ class UsagePass:
 
 @dataclass
 class FormsPass:
-    """Each other form gives the ids of tokenizer.json, but for lines on which the base's two files differ as well; and
-    even there the new tokens are the same.
+    """Each other form gives the ids of tokenizer.json. Where the base's own files differ, they may differ too, but not
+    in new tokens.
 
     A base that is a lone tokenizer.model excuses nothing: its tokenizer.json is made here, and a line on which that is
     not the model is a fault of ours, and counted as one. Names of special tokens are text in the other forms, and are

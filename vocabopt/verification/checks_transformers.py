@@ -1,4 +1,4 @@
-"""Checks that transformers loads what was written: the only module of vocabopt that imports transformers.
+"""Checks that transformers loads what was written: with api.py the only module of vocabopt that imports it.
 
 NEW's folder must give the ids of its tokenizer.json, and the settings, special tokens and prompts of BASE's folder.
 """

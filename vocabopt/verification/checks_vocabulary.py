@@ -170,8 +170,8 @@ def reachability(pair: Pair, used: set[int], n_target_lines: int) -> Check:
     """A new token that its own text does not give is unreachable, unless a reachable one is built through it: a step.
 
     Args:
-        used: tokens that the target text given uses; n_target_lines: of it, 0 where none was given, so that scaffold
-            (unused steps) and unused are not known.
+        used: tokens that occur in the given target text; n_target_lines: lines of that text. With 0 lines, unused
+            tokens and scaffold (unused steps) are not counted.
     """
     base, new, found = pair.base, pair.new, Findings()
     counts: dict[str, int] = {}

@@ -64,7 +64,7 @@ class Pair:
 
     @functools.cached_property
     def has_same_writing(self) -> bool:
-        """Are both tokenizer.json files, or what vocabopt makes of one kind of file? Then all must be written alike."""
+        """Are both tokenizer.json files, or made by vocabopt of one kind of file? If so every setting must be equal."""
         if self.base.written == self.new.written:
             return True
         return self.extension is not None and self.extension.base.sha256 == self.base.sha256

@@ -78,7 +78,7 @@ SENTENCE_END = r"""(?:[.!?…。！？~]|다|요|죠|까|네|음|함|됨|임)["'
 class Lines(DocumentStep):
     """Cut lines of boilerplate, and documents of which nothing is left; a document of one line follows the same rules.
 
-    rules: which of the patterns of lines_patterns.py apply: markup (HTML tags), javascript ("please enable"), cookies,
+    rules: which of the built-in patterns apply: markup (HTML tags), javascript ("please enable"), cookies,
     notice (copyright, no redistribution), contact (news desk, reporter's e-mail), navigation (menus); to lines of at
     most max_boilerplate_chars characters, so that an article about them stays. patterns: regular expressions of your
     own (Rust syntax, no lookaround), for lines of any length. max_symbol_share: of the characters other than white
