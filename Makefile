@@ -17,6 +17,8 @@ INSTALLED_TRAIN := $(VENV)/.installed-train
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
+# Files in alphabetical order: the longest ones (bad_inputs, docs) then do not come last, to one process alone.
+TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-train sweep test test-all test-browser check check-lint check-format check-types check-docs docs sample bench clients adapt
@@ -33,11 +35,11 @@ sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choic
 	$(strip $(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS))
 
 test: $(INSTALLED_DEV) ## Run the tests that take seconds: for every save
-	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS))
+	$(strip $(BIN)/python -m pytest $(TWO_PROCESSES) $(ARGS))
 
 test-all: $(INSTALLED_DEV) ## Run these and the slow ones: killed runs, several processes, every command on real bases
-	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS))
-	$(strip $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'slow and not browser' $(ARGS))
+	$(strip $(BIN)/python -m pytest $(TWO_PROCESSES) $(ARGS))
+	$(strip $(BIN)/python -m pytest $(TWO_PROCESSES) -m 'slow and not browser' $(ARGS))
 
 test-browser: $(INSTALLED_BROWSER) ## Run the tests that need Chromium: VOCABOPT_CHROMIUM, or chromium on PATH
 	$(strip $(BIN)/python -m pytest -m browser tests/browser $(ARGS))
