@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_data import HOSTILE, Page, fake_run, hostile_run, ratio_of, records_of, rendered, view_of
+from report_data import HOSTILE, Page, fake_run, fake_verify, hostile_run, ratio_of, records_of, rendered, view_of
 
 from vocabopt.records import SweepRecord
 from vocabopt.report import text
@@ -186,11 +186,11 @@ def test_every_chart_has_its_table(report: tuple[Path, str, Page]) -> None:
 
 
 def test_the_merged_tokenizer_s_checks_are_shown_where_they_were_made(tmp_path: Path) -> None:
-    check = {"name": "Ids stay", "status": "pass", "summary": "32,000 of 32,000", "examples": []}
+    verify = fake_verify()
     failed = {"name": "Other text stays", "status": "fail", "summary": "1 line", "examples": [
         {"what": HOSTILE, "base": "1 2", "new": "3"}]}  # fmt: skip
-    verify = {"passed": False, "base": {"name": "b"}, "new": {"name": HOSTILE}, "n_new": 128, "scripts": [],
-              "checks": [check, failed]}  # fmt: skip
+    verify |= {"passed": False, "verdict": "fail", "new": {**verify["new"], "name": HOSTILE}, "n_new": 128}
+    verify |= {"scripts": [], "checks": [*verify["checks"], failed]}
     _, page = rendered(tmp_path, *fake_run(), verify=verify)
     assert page.rows["table-verify"][1] == ["passed", "Ids stay", "32,000 of 32,000"]
     assert page.rows["table-verify"][2][:2] == ["failed", "Other text stays"]

@@ -11,11 +11,13 @@ import polars as pl
 import pytest
 from command_line import vocabopt
 from helpers import CORPUS
+from report_data import fake_verify
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.report.inputs import VerifyRecord, input_of
+from vocabopt.report.inputs import input_of
 from vocabopt.report.page import rebuild_report
 from vocabopt.report.training import AdaptRecord
+from vocabopt.verification.record import Report
 
 
 @pytest.fixture
@@ -42,12 +44,9 @@ def test_report_makes_page_and_figures_again_from_the_folder_alone(run_dir: Path
 
 
 def test_what_merge_left_comes_into_the_page(run_dir: Path) -> None:
-    check = {"name": "Ids of the base stay", "status": "pass", "summary": "all", "counts": {}, "examples": []}
-    record = {"format_version": 1, "passed": True, "base": {"name": "b"}, "new": {"name": "n"}, "n_new": 7,
-              "scripts": ["Hangul"], "checks": [check]}  # fmt: skip
     (run_dir / "tokenizer").mkdir()
-    (run_dir / "tokenizer" / "verify.json").write_text(json.dumps(record))
-    assert "Ids of the base stay" in rebuild_report(run_dir).read_text(encoding="utf-8")
+    (run_dir / "tokenizer" / "verify.json").write_text(json.dumps(fake_verify()))
+    assert "Ids stay" in rebuild_report(run_dir).read_text(encoding="utf-8")
 
 
 def test_a_run_of_before_samples_has_none(run_dir: Path) -> None:
@@ -114,8 +113,8 @@ def test_a_missing_or_broken_file_is_named_with_what_to_do(
     assert (run_dir / "report.html").read_bytes() == before
 
 
-CHECK = {"name": "n", "status": "pass", "summary": "s", "examples": []}
-VERIFY = {"format_version": 1, "passed": True, "base": {}, "new": {}, "n_new": 7, "scripts": [], "checks": [CHECK]}
+VERIFY = fake_verify()
+CHECK = VERIFY["checks"][0]
 STAGE = {"name": "embeddings", "seconds": 1.5, "bits_per_byte": {"ko": 1.25}}
 ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "stages": [STAGE], "control": None}
 
@@ -123,9 +122,12 @@ ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "sta
 @pytest.mark.parametrize(
     ("name", "record", "change", "message"),
     [
-        *(("verify", VERIFY, {field: ...}, f"field {field} is missing") for field in VERIFY if field[:3] != "for"),
+        *(
+            ("verify", VERIFY, {field: ...}, f"field {field} is missing")
+            for field in ("passed", "base", "n_new", "checks")
+        ),
         ("verify", VERIFY, {"new": "n"}, "field new is not a mapping"),
-        ("verify", VERIFY, {"base": {"name": 7}}, "field base.name is not a text"),
+        ("verify", VERIFY, {"base": {**VERIFY["base"], "name": 7}}, "field base.name is not a text"),
         ("verify", VERIFY, {"passed": "yes"}, "field passed is not true or false"),
         ("verify", VERIFY, {"n_new": "7"}, "field n_new is not a whole number"),
         ("verify", VERIFY, {"checks": {}}, "field checks is not a list"),
@@ -142,7 +144,7 @@ ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "sta
 def test_what_merge_and_adapt_left_is_refused_without_a_field_that_the_page_needs(
     tmp_path: Path, name: str, record: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
-    kind: Any = {"verify": VerifyRecord, "adapt": AdaptRecord}[name]
+    kind: Any = {"verify": Report, "adapt": AdaptRecord}[name]
     path = tmp_path / f"{name}.json"
     input_of(record, kind, path)
     spoiled = {key: value for key, value in {**record, **change}.items() if value is not ...}
@@ -206,12 +208,14 @@ def test_an_analysis_in_the_run_s_folder_comes_into_the_page(run_dir: Path) -> N
     )
     assert done.exit_code == 0, done.output
     assert vocabopt("report", run_dir, "--quiet").exit_code == 0
-    (measured,) = json.loads((out / "analyze.json").read_text("utf-8"))["tokenizers"]
+    record = json.loads((out / "analyze.json").read_text("utf-8"))
+    (measured,) = record["tokenizers"]
     page = (run_dir / "report.html").read_text("utf-8")
     section = page.partition('<section id="analysis">')[2].partition("</section>")[0]
     assert f"{measured['sets']['ko']['n_tokens']:,}" in section
     assert f"{measured['sets']['ko']['tokens_per_word']:.3f}" in section
-    (out / "analyze.json").write_text('{"format_version": 1, "sets": {}}', encoding="utf-8")
+    record = {key: value for key, value in record.items() if key != "tokenizers"}
+    (out / "analyze.json").write_text(json.dumps(record), encoding="utf-8")
     result = vocabopt("report", run_dir, "--quiet")
     assert result.exit_code == 2
     assert (

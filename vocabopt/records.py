@@ -485,6 +485,11 @@ def read_record(path: Path, kind: type[R], *, next_step: str | None = None) -> R
     return record_of(read_json(path, next_step=next_step), kind, path, lambda field: next_step)
 
 
+def read_optional(path: Path, kind: type[R], *, next_step: str | None = None) -> R | None:
+    """As `read_record`; None where there is no such file."""
+    return read_record(path, kind, next_step=next_step) if path.is_file() else None
+
+
 def record_of(value: Any, kind: type[R], path: Path, next_step: Callable[[str], str]) -> R:
     """What was read from a file as a record.
 

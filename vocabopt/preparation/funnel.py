@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
 from markupsafe import Markup
 from rich.table import Table
 
@@ -10,7 +9,6 @@ from vocabopt.amounts import shown_bytes
 from vocabopt.folder import write_bytes_atomic
 from vocabopt.preparation.options import registry
 from vocabopt.preparation.record import PrepareRecord
-from vocabopt.records import json_of
 from vocabopt.tables import PlainTable, listed, shown
 from vocabopt.text.utf8 import encoded_for_display
 
@@ -69,11 +67,10 @@ def write_page(out: Path, record: PrepareRecord) -> Path:
     """Write OUT/report.html and OUT/figures/funnel.svg, .png. Raises RunDirectoryError: a file cannot be written."""
     from vocabopt.report.charts import draw_funnel
     from vocabopt.report.draw import house_style, render
-    from vocabopt.report.inputs import PrepareRecord as Drawn
     from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment
 
     with house_style():
-        drawing = draw_funnel(msgspec.convert(json_of(record), Drawn))
+        drawing = draw_funnel(record)
         picture = None if drawing is None else render("funnel", drawing)
     if picture is not None:
         write_bytes_atomic(out / "figures" / "funnel.svg", picture.svg)

@@ -43,7 +43,7 @@ def counting_tokenizer(tokenizer_json: Mapping[str, Any], **parts: Any) -> Token
     if not model.get("merges"):
         return Tokenizer.from_str(json.dumps(value))
     # A BPE model remembers what it encoded, per thread, and tokenizers 0.23 never gives that back, not even when the
-    # model is gone (pull request 2028 there). Its memory makes encoding no faster (reports/LOG.md), so it has none here.
+    # model is gone (pull request 2028 there). Its memory makes encoding no faster (reports/LOG.md): it has none here.
     added = {token["content"]: token["id"] for token in value.get("added_tokens") or ()}
     tokenizer = Tokenizer.from_str(json.dumps({**value, "model": {**model, "vocab": added, "merges": []}}))
     settings = {name: model[name] for name in _BPE_SETTINGS if model.get(name) is not None}
