@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from vocabopt.records import RunRecord, SweepRecord, record_of
-from vocabopt.report.inputs import input_of
 from vocabopt.report.page import write_report
-from vocabopt.report.training import AdaptRecord
 from vocabopt.report.view import View
+from vocabopt.training_record import AdaptRecord
 from vocabopt.verification.record import Report
 
 HIDDEN = 4096
@@ -220,9 +219,7 @@ def inputs_of(options: dict[str, Any]) -> dict[str, Any]:
     """Records of what other commands left, given as their JSON; other options as they are."""
     kinds: dict[str, Any] = {"adapt": AdaptRecord, "verify": Report}
     return {
-        name: input_of({**value, "format_version": 1}, kinds[name], Path(f"run/{name}.json"))
-        if name in kinds
-        else value
+        name: record_of(value, kinds[name], Path(f"run/{name}.json"), str) if name in kinds else value
         for name, value in options.items()
     }
 

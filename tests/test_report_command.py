@@ -12,11 +12,12 @@ import pytest
 from command_line import vocabopt
 from helpers import CORPUS
 from report_data import fake_verify
+from training_data import full_adaptation
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.report.inputs import input_of
+from vocabopt.records import record_of
 from vocabopt.report.page import rebuild_report
-from vocabopt.report.training import AdaptRecord
+from vocabopt.training_record import AdaptRecord
 from vocabopt.verification.record import Report
 
 
@@ -115,8 +116,8 @@ def test_a_missing_or_broken_file_is_named_with_what_to_do(
 
 VERIFY = fake_verify()
 CHECK = VERIFY["checks"][0]
-STAGE = {"name": "embeddings", "seconds": 1.5, "bits_per_byte": {"ko": 1.25}}
-ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "stages": [STAGE], "control": None}
+ADAPT = full_adaptation()
+STAGE = ADAPT["stages"][0]
 
 
 @pytest.mark.parametrize(
@@ -136,20 +137,20 @@ ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "sta
         ("adapt", ADAPT, {"before": ...}, "field before is missing"),
         ("adapt", ADAPT, {"after": ...}, "field after is missing"),
         ("adapt", ADAPT, {"after": {"ko": "low"}}, "field after.ko is not a number"),
-        ("adapt", ADAPT, {"stages": [{}]}, "field stages.0.bits_per_byte is missing"),
+        ("adapt", ADAPT, {"stages": [{}]}, "field stages.0.name is missing"),
         ("adapt", ADAPT, {"stages": [{**STAGE, "seconds": "1 s"}]}, "field stages.0.seconds is not a number"),
-        ("adapt", ADAPT, {"control": {}}, "field control.after is missing"),
+        ("adapt", ADAPT, {"control": {}}, "field control.plan is missing"),
     ],
 )
-def test_what_merge_and_adapt_left_is_refused_without_a_field_that_the_page_needs(
-    tmp_path: Path, name: str, record: dict[str, Any], change: dict[str, Any], message: str
+def test_what_merge_and_adapt_left_is_refused_without_a_field(
+    name: str, record: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
     kind: Any = {"verify": Report, "adapt": AdaptRecord}[name]
-    path = tmp_path / f"{name}.json"
-    input_of(record, kind, path)
+    path = Path(f"{name}.json")
+    record_of(record, kind, path, str)
     spoiled = {key: value for key, value in {**record, **change}.items() if value is not ...}
-    with pytest.raises(RunDirectoryError, match=re.escape(f"{name}.json: {message}") + ".* Or remove the file"):
-        input_of(spoiled, kind, path)
+    with pytest.raises(RunDirectoryError, match=re.escape(f"{name}.json: {message}")):
+        record_of(spoiled, kind, path, str)
 
 
 @pytest.mark.parametrize(

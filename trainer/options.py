@@ -15,10 +15,8 @@ from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import Check, Options, above_0, argument, at_least, flag_of, from_to, one_of, option
 from vocabopt.options import ReadingOptions
+from vocabopt.training_record import InitMethod
 
-InitMethod: TypeAlias = Literal[
-    "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
-]
 INIT_METHODS: Sequence[InitMethod] = get_args(InitMethod)
 Precision: TypeAlias = Literal["fp32", "bf16-mixed", "bf16"]
 AnyPrecision: TypeAlias = Literal["auto", "fp32", "bf16-mixed", "bf16"]

@@ -27,13 +27,13 @@ from vocabopt.report.charts import draw_all
 from vocabopt.report.draw import COLOURS, DARK, Picture, colour_rules, colour_variables, series_style, write_figures
 from vocabopt.report.packs import MAX_PAGE_BYTES, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.playground import engine_script, pack_tokenizer
-from vocabopt.report.training import AdaptRecord
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union
 from vocabopt.tables import PlainTable
 from vocabopt.text.documents import read_samples
 from vocabopt.text.utf8 import encoded_for_display
 from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.training_record import ADAPT_JSON, AdaptRecord
 from vocabopt.verification.record import Report
 
 R = TypeVar("R", bound=FileRecord)
@@ -90,7 +90,7 @@ def rebuild_report(run_dir: Path) -> Path:
         base_problem=problem,
         verify=_left_by("Run `vocabopt merge`", run_dir / "tokenizer" / "verify.json", Report),
         analysis=_left_by("Run `vocabopt analyze`", run_dir / "analysis" / "analyze.json", AnalyzeRecord),
-        adapt=_left_by("Run `vocabopt adapt`", run_dir / "adapt.json", AdaptRecord),
+        adapt=_left_by("Run `vocabopt adapt`", run_dir / ADAPT_JSON, AdaptRecord),
         prepare=_left_by("Sweep the prepared text", run_dir / "prepare.json", PrepareRecord),
     )
     return write_report(run_dir, view)
@@ -222,7 +222,7 @@ def environment(folder: Path = FOLDER) -> Environment:
     )
     filters = (
         text.count, text.fixed, text.percent, text.change, text.short_count, text.size_of, text.seconds, text.duration,
-        text.visible, text.plain, text.option, text.times, text.language,
+        text.visible, text.plain, text.learning_rate, text.option, text.times, text.language,
     )  # fmt: skip
     environment.filters.update({given.__name__: given for given in filters})
     environment.globals.update(

@@ -17,9 +17,10 @@ from vocabopt.choice.complexity import Floats, SizeCurve, size_curve
 from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
 from vocabopt.report.text import DASH
-from vocabopt.report.training import AdaptRecord, Training
+from vocabopt.report.training import Training
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer
+from vocabopt.training_record import AdaptRecord
 from vocabopt.verification.record import Report
 from vocabopt.wording import answered, rule_label
 
