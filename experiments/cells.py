@@ -13,12 +13,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from experiments.flops import arm_flops
 from trainer.adaptation import AdaptOptions, adapt
 from trainer.data import parse_budget
+from trainer.init import InitMethod
 from trainer.init.models import tokenizer_files
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
 from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
 from vocabopt.records import json_of
-from vocabopt.training_record import InitMethod
 
 #: What all cells of a folder were made with.
 SETTING_JSON = "setting.json"

@@ -25,10 +25,9 @@ from transformers import (
     Qwen2Config,
 )
 
-from trainer.init import INIT_METHODS, Extension, init_model, load_model, save_model
+from trainer.init import INIT_METHODS, Extension, InitMethod, init_model, load_model, save_model
 from trainer.layout import layout_of
 from vocabopt.errors import ModelError
-from vocabopt.training_record import InitMethod
 
 N_ROWS = 300
 _SMALL = {

@@ -8,14 +8,13 @@ model to begin a turn. So a mark of a turn is never taken unless it is asked for
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from trainer.options import AUTO, NONE
 from vocabopt.errors import OptionError
 from vocabopt.training_record import DocumentEnds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: Values of --document-start and --document-end that are no token.
-AUTO, NONE = "auto", "none"
 #: What published tokenizers end plain text with.
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>", "<EOS_TOKEN>", "</s>")
 #: Marks of chat turns by their published names, for a folder that lost its chat template.

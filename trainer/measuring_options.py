@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainer.document_ends import AUTO
-from trainer.options import AnyPrecision
+from trainer.options import AUTO, AnyPrecision, InitMethod
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import argument, at_least, option
 from vocabopt.options import ReadingOptions
 from vocabopt.preparation.options import CleaningOptions, step_records
-from vocabopt.training_record import InitMethod
 
 if TYPE_CHECKING:
     from vocabopt.preparation.step import Step

@@ -9,20 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from trainer.document_ends import AUTO
 from trainer.plan import NO_PLAN, PLAN_NAMES
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import Check, Options, above_0, argument, at_least, flag_of, from_to, one_of, option
 from vocabopt.options import ReadingOptions
-from vocabopt.training_record import InitMethod
 
+InitMethod: TypeAlias = Literal[
+    "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
+]
 INIT_METHODS: Sequence[InitMethod] = get_args(InitMethod)
 Precision: TypeAlias = Literal["fp32", "bf16-mixed", "bf16"]
 AnyPrecision: TypeAlias = Literal["auto", "fp32", "bf16-mixed", "bf16"]
 Optimizer: TypeAlias = Literal["adamw", "adamw-8bit"]
 DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 
+#: Values of --document-start and --document-end that are no token.
+AUTO, NONE = "auto", "none"
 #: Tokens of a training sequence, where the model has as many positions.
 DEFAULT_CONTEXT = 1_024
 #: Bytes of a file of weights: what the hub's own models have.

@@ -14,9 +14,6 @@ from vocabopt.records import FileRecord, Record
 ADAPT_JSON = "adapt.json"
 
 Role: TypeAlias = Literal["target", "base"]
-InitMethod: TypeAlias = Literal[
-    "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
-]
 #: At most what 64 bits hold: no damaged file then has a count that no float is near.
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 #: Text -> bits per byte; without the texts that were not measured.
@@ -131,7 +128,8 @@ class TableLog(Record, frozen=True, kw_only=True):
 
 
 class InitLog(Record, frozen=True, kw_only=True):
-    method: InitMethod
+    #: One that --init takes.
+    method: str
     match_norm: bool
     seed: int
     n_new: Count

@@ -22,10 +22,10 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
-from trainer.document_ends import NONE, document_ends
+from trainer.document_ends import document_ends
 from trainer.evaluate import role_of_text
 from trainer.evaluate.run import load_tokenizer
-from trainer.options import AdaptOptions
+from trainer.options import NONE, AdaptOptions
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
 from trainer.stages.settings import StepBatch

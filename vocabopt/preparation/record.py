@@ -7,12 +7,9 @@ work/K/N.json      ShardCounts     shard N behind pass K: what each step did
 work/K/done.json   Done            pass K is whole
 """
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, ClassVar
 
-from vocabopt.records import Count, FileRecord, Record, read_optional
-from vocabopt.text.finding import CLEAN, PREPARE_JSON
+from vocabopt.records import Count, FileRecord, Record
 
 
 class Example(Record, frozen=True, kw_only=True):
@@ -118,15 +115,3 @@ class PrepareRecord(FileRecord, frozen=True, kw_only=True):
     steps: tuple[StepRecord, ...]
     seconds: dict[str, float]
     peak_memory_bytes: Count
-
-
-def preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
-    """How the text in these files was prepared; None where it was not, or not all together.
-
-    Raises:
-        RunDirectoryError: the record is broken.
-    """
-    folders = {Path(url).parent for url in urls if "://" not in url}
-    if len(folders) != 1 or (folder := folders.pop()).name != CLEAN:
-        return None
-    return read_optional(folder.parent / PREPARE_JSON, PrepareRecord, next_step="Run `vocabopt prepare` again.")
