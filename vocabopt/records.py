@@ -10,7 +10,8 @@ is null. A field that a reader does not know is ignored.
     union.json        UnionRecord        what a vocabulary trained apart gives, at each of its sizes
     sensitivity.json  SensitivityRecord  several corpora side by side
 
-extension.json is a record of merging/extension.py, verify.json one of verification/record.py.
+Records of other files: merging/extension.py (extension.json), verification/record.py (verify.json), analysis/record.py
+(analyze.json), preparation/record.py (prepare.json), training_record.py (adapt.json).
 """
 
 import json
