@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from vocabopt.records import RunRecord, SweepRecord, record_of
-from vocabopt.report.inputs import VerifyRecord, input_of
 from vocabopt.report.page import write_report
-from vocabopt.report.training import AdaptRecord
 from vocabopt.report.view import View
+from vocabopt.training_record import AdaptRecord
+from vocabopt.verification.record import Report
 
 HIDDEN = 4096
 BASE_ROWS = 32_000
@@ -203,13 +203,23 @@ def records_of(
     return record_of(sweep, SweepRecord, path, str), curve, record_of(run, RunRecord, path, str)
 
 
+def fake_verify(**changes: Any) -> dict[str, Any]:
+    """verify.json, every field of it."""
+    compared = {"name": "b", "source": "b", "sha256": "0" * 64, "written": "a tokenizer.json", "forms": {},
+                "n_tokens": BASE_ROWS, "refusal": None}  # fmt: skip
+    check = {"name": "Ids stay", "status": "pass", "summary": "32,000 of 32,000", "counts": {}, "examples": []}
+    return {
+        "format_version": 1, "passed": True, "verdict": "pass", "base": compared, "new": {**compared, "name": "n"},
+        "n_new": 7, "scripts": ["Hangul"], "scripts_from": "script", "options": {}, "checks": [check], "versions": {},
+        "seconds": {}, "proof": None, **changes,
+    }  # fmt: skip
+
+
 def inputs_of(options: dict[str, Any]) -> dict[str, Any]:
     """Records of what other commands left, given as their JSON; other options as they are."""
-    kinds: dict[str, Any] = {"adapt": AdaptRecord, "verify": VerifyRecord}
+    kinds: dict[str, Any] = {"adapt": AdaptRecord, "verify": Report}
     return {
-        name: input_of({**value, "format_version": 1}, kinds[name], Path(f"run/{name}.json"))
-        if name in kinds
-        else value
+        name: record_of(value, kinds[name], Path(f"run/{name}.json"), str) if name in kinds else value
         for name, value in options.items()
     }
 

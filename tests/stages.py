@@ -18,8 +18,9 @@ from transformers import (
 )
 
 from trainer.plan import Stage
-from trainer.stages import CurvePoint, StageRun, StageSettings, run_stage
+from trainer.stages import StageSettings, run_stage
 from vocabopt.console import Console
+from vocabopt.training_record import CurvePoint, StageRun
 
 N_ROWS, WIDTH, CONTEXT = 96, 32, 16
 NEW_IDS = tuple(range(80, 90))  # not the tail: rows 90 to 95 are padding

@@ -13,10 +13,10 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from trainer.plan import Lora, Stage
-from trainer.stages.record import CurvePoint
 from trainer.stages.run import run_stage
 from trainer.stages.settings import StageSettings
 from vocabopt.console import Console
+from vocabopt.training_record import CurvePoint
 
 TABLES = Stage(name="tables", embeddings="new", head="all", other=True, learning_rate=1e-2, new_rows_factor=3.0)
 LORA = Stage(name="lora", blocks="all", lora=Lora(rank=4, alpha=8), learning_rate=1e-2)

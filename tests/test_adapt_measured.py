@@ -22,7 +22,6 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from trainer.adaptation import AdaptOptions, adapt
-from trainer.adaptation.record import AdaptRecord
 from trainer.adaptation.table import model_card, notes, stages_table
 from trainer.memory.machine import highest_bytes, of_arm
 from trainer.memory.plan_report import PlanOptions, plan_report
@@ -31,6 +30,7 @@ from vocabopt.console import Advance, Console, Unit
 from vocabopt.errors import ForgettingError, RunDirectoryError
 from vocabopt.folder import write_json_atomic
 from vocabopt.records import write_record
+from vocabopt.training_record import AdaptRecord
 
 pytestmark = pytest.mark.slow
 

@@ -39,6 +39,8 @@ READS = {
 CHOOSE, REPORT, MERGE, UNION, VERIFY, PLAN, INIT, ADAPT, PROBE = READS
 #: Without them there is nothing to read: the command does without.
 OPTIONAL = {"samples.json", "union.json", "prepare.json", "tokenizer/extension.json"}
+PREPARED = """{"format_version": 1, "command": "vocabopt prepare", "versions": {}, "options": {}, "inputs": [],
+"files": [], "steps": [], "seconds": {}, "peak_memory_bytes": 0}"""
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "missing": lambda data: None,
     "empty": lambda data: b"",
@@ -63,7 +65,7 @@ def whole(llama_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert result.exit_code == 0, result.output
         assert vocabopt("merge", root / run, "--size", "20", "--method", "grow", "--quiet").exit_code == 0
-        (root / run / "prepare.json").write_text('{"format_version": 1, "steps": []}', encoding="utf-8")
+        (root / run / "prepare.json").write_text(PREPARED, encoding="utf-8")
     return root
 
 

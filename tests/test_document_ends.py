@@ -6,8 +6,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from trainer.document_ends import DocumentEnds, document_ends, turn_marks
+from trainer.document_ends import document_ends, turn_marks
 from vocabopt.errors import OptionError
+from vocabopt.training_record import DocumentEnds
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"

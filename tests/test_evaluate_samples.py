@@ -11,8 +11,9 @@ from helpers import lines_of, toy_sentencepiece
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from trainer.evaluate import Gate, continuations, pick_prompts, role_of_text
+from trainer.evaluate import continuations, pick_prompts, role_of_text
 from vocabopt.errors import ForgettingError, OptionError
+from vocabopt.training_record import Gate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N_ROWS = 2_048

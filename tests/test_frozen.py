@@ -16,10 +16,11 @@ from trainer.layout import layout_of
 from trainer.memory.build import outline_of
 from trainer.memory.predict import StepSettings, predict_stage
 from trainer.plan import Lora, Stage
-from trainer.stages import StageRun, StageSettings
+from trainer.stages import StageSettings
 from trainer.stages import loop as loop_module
 from trainer.stages import run as run_module
 from trainer.stages.freeze import PreparedStage, frozen_matrices, narrow_frozen, narrows_frozen, prepare_stage
+from vocabopt.training_record import StageRun
 
 MIXED = replace(SETTINGS, precision="bf16-mixed", save_every_steps=None)
 TABLES = Stage(name="tables", embeddings="new", head="all", learning_rate=1e-2)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_data import HOSTILE, Page, fake_run, hostile_run, ratio_of, records_of, rendered, view_of
+from report_data import HOSTILE, Page, fake_run, fake_verify, hostile_run, ratio_of, records_of, rendered, view_of
+from training_data import full_adaptation
 
 from vocabopt.records import SweepRecord
 from vocabopt.report import text
@@ -186,11 +187,11 @@ def test_every_chart_has_its_table(report: tuple[Path, str, Page]) -> None:
 
 
 def test_the_merged_tokenizer_s_checks_are_shown_where_they_were_made(tmp_path: Path) -> None:
-    check = {"name": "Ids stay", "status": "pass", "summary": "32,000 of 32,000", "examples": []}
+    verify = fake_verify()
     failed = {"name": "Other text stays", "status": "fail", "summary": "1 line", "examples": [
         {"what": HOSTILE, "base": "1 2", "new": "3"}]}  # fmt: skip
-    verify = {"passed": False, "base": {"name": "b"}, "new": {"name": HOSTILE}, "n_new": 128, "scripts": [],
-              "checks": [check, failed]}  # fmt: skip
+    verify |= {"passed": False, "verdict": "fail", "new": {**verify["new"], "name": HOSTILE}, "n_new": 128}
+    verify |= {"scripts": [], "checks": [*verify["checks"], failed]}
     _, page = rendered(tmp_path, *fake_run(), verify=verify)
     assert page.rows["table-verify"][1] == ["passed", "Ids stay", "32,000 of 32,000"]
     assert page.rows["table-verify"][2][:2] == ["failed", "Other text stays"]
@@ -199,15 +200,13 @@ def test_the_merged_tokenizer_s_checks_are_shown_where_they_were_made(tmp_path: 
 
 
 def test_training_is_shown_where_a_model_was_adapted(tmp_path: Path) -> None:
-    stage = {"name": "embeddings", "n_trainable": 1000, "tokens": 5, "bytes": 10, "seconds": 1.5,
-             "peak_bytes": 2_000_000, "bits_per_byte": {"ko": 1.25}}  # fmt: skip
-    adapt = {"n_added": 400, "plan": "redwhale", "init": "decompose", "stages": [stage], "before": {"ko": 2.0, "en": 1},
-             "after": {"ko": 1.0}, "control": None}  # fmt: skip
+    adapt = full_adaptation() | {"before": {"ko": 2.0, "en": 1}, "after": {"ko": 1.0}, "control": None}
+    adapt["stages"] = [{**adapt["stages"][0], "tokens": 5, "bytes": 10, "seconds": 1.5, "bits_per_byte": {"ko": 1.25}}]
     _, page = rendered(tmp_path, *fake_run(), adapt=adapt)
-    assert page.rows["table-stages"][2] == [
-        "1 embeddings", "1.2500", text.DASH, "1,000", text.DASH, text.DASH, "5", "10", "1.50 s", "3", "2.0 MB",
-    ]  # fmt: skip
-    assert page.row("table-stages", "after")[1:3] == ["1.0000", text.DASH]
+    row = page.rows["table-stages"][3]
+    assert row[1:4] == ["1.2500", text.DASH, text.DASH]
+    assert row[-5:] == ["5", "10", "1.50 s", "3", "1.6 GB"]
+    assert page.row("table-stages", "after")[1:4] == ["1.0000", text.DASH, text.DASH]
 
 
 def test_limits_and_provenance_are_told(report: tuple[Path, str, Page]) -> None:

@@ -11,11 +11,14 @@ import polars as pl
 import pytest
 from command_line import vocabopt
 from helpers import CORPUS
+from report_data import fake_verify
+from training_data import full_adaptation
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.report.inputs import VerifyRecord, input_of
+from vocabopt.records import record_of
 from vocabopt.report.page import rebuild_report
-from vocabopt.report.training import AdaptRecord
+from vocabopt.training_record import AdaptRecord
+from vocabopt.verification.record import Report
 
 
 @pytest.fixture
@@ -42,12 +45,9 @@ def test_report_makes_page_and_figures_again_from_the_folder_alone(run_dir: Path
 
 
 def test_what_merge_left_comes_into_the_page(run_dir: Path) -> None:
-    check = {"name": "Ids of the base stay", "status": "pass", "summary": "all", "counts": {}, "examples": []}
-    record = {"format_version": 1, "passed": True, "base": {"name": "b"}, "new": {"name": "n"}, "n_new": 7,
-              "scripts": ["Hangul"], "checks": [check]}  # fmt: skip
     (run_dir / "tokenizer").mkdir()
-    (run_dir / "tokenizer" / "verify.json").write_text(json.dumps(record))
-    assert "Ids of the base stay" in rebuild_report(run_dir).read_text(encoding="utf-8")
+    (run_dir / "tokenizer" / "verify.json").write_text(json.dumps(fake_verify()))
+    assert "Ids stay" in rebuild_report(run_dir).read_text(encoding="utf-8")
 
 
 def test_a_run_of_before_samples_has_none(run_dir: Path) -> None:
@@ -114,18 +114,21 @@ def test_a_missing_or_broken_file_is_named_with_what_to_do(
     assert (run_dir / "report.html").read_bytes() == before
 
 
-CHECK = {"name": "n", "status": "pass", "summary": "s", "examples": []}
-VERIFY = {"format_version": 1, "passed": True, "base": {}, "new": {}, "n_new": 7, "scripts": [], "checks": [CHECK]}
-STAGE = {"name": "embeddings", "seconds": 1.5, "bits_per_byte": {"ko": 1.25}}
-ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "stages": [STAGE], "control": None}
+VERIFY = fake_verify()
+CHECK = VERIFY["checks"][0]
+ADAPT = full_adaptation()
+STAGE = ADAPT["stages"][0]
 
 
 @pytest.mark.parametrize(
     ("name", "record", "change", "message"),
     [
-        *(("verify", VERIFY, {field: ...}, f"field {field} is missing") for field in VERIFY if field[:3] != "for"),
+        *(
+            ("verify", VERIFY, {field: ...}, f"field {field} is missing")
+            for field in ("passed", "base", "n_new", "checks")
+        ),
         ("verify", VERIFY, {"new": "n"}, "field new is not a mapping"),
-        ("verify", VERIFY, {"base": {"name": 7}}, "field base.name is not a text"),
+        ("verify", VERIFY, {"base": {**VERIFY["base"], "name": 7}}, "field base.name is not a text"),
         ("verify", VERIFY, {"passed": "yes"}, "field passed is not true or false"),
         ("verify", VERIFY, {"n_new": "7"}, "field n_new is not a whole number"),
         ("verify", VERIFY, {"checks": {}}, "field checks is not a list"),
@@ -134,20 +137,20 @@ ADAPT = {"format_version": 1, "before": {"ko": 2.0}, "after": {"ko": None}, "sta
         ("adapt", ADAPT, {"before": ...}, "field before is missing"),
         ("adapt", ADAPT, {"after": ...}, "field after is missing"),
         ("adapt", ADAPT, {"after": {"ko": "low"}}, "field after.ko is not a number"),
-        ("adapt", ADAPT, {"stages": [{}]}, "field stages.0.bits_per_byte is missing"),
+        ("adapt", ADAPT, {"stages": [{}]}, "field stages.0.name is missing"),
         ("adapt", ADAPT, {"stages": [{**STAGE, "seconds": "1 s"}]}, "field stages.0.seconds is not a number"),
-        ("adapt", ADAPT, {"control": {}}, "field control.after is missing"),
+        ("adapt", ADAPT, {"control": {}}, "field control.plan is missing"),
     ],
 )
-def test_what_merge_and_adapt_left_is_refused_without_a_field_that_the_page_needs(
-    tmp_path: Path, name: str, record: dict[str, Any], change: dict[str, Any], message: str
+def test_what_merge_and_adapt_left_is_refused_without_a_field(
+    name: str, record: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
-    kind: Any = {"verify": VerifyRecord, "adapt": AdaptRecord}[name]
-    path = tmp_path / f"{name}.json"
-    input_of(record, kind, path)
+    kind: Any = {"verify": Report, "adapt": AdaptRecord}[name]
+    path = Path(f"{name}.json")
+    record_of(record, kind, path, str)
     spoiled = {key: value for key, value in {**record, **change}.items() if value is not ...}
-    with pytest.raises(RunDirectoryError, match=re.escape(f"{name}.json: {message}") + ".* Or remove the file"):
-        input_of(spoiled, kind, path)
+    with pytest.raises(RunDirectoryError, match=re.escape(f"{name}.json: {message}")):
+        record_of(spoiled, kind, path, str)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +209,14 @@ def test_an_analysis_in_the_run_s_folder_comes_into_the_page(run_dir: Path) -> N
     )
     assert done.exit_code == 0, done.output
     assert vocabopt("report", run_dir, "--quiet").exit_code == 0
-    (measured,) = json.loads((out / "analyze.json").read_text("utf-8"))["tokenizers"]
+    record = json.loads((out / "analyze.json").read_text("utf-8"))
+    (measured,) = record["tokenizers"]
     page = (run_dir / "report.html").read_text("utf-8")
     section = page.partition('<section id="analysis">')[2].partition("</section>")[0]
     assert f"{measured['sets']['ko']['n_tokens']:,}" in section
     assert f"{measured['sets']['ko']['tokens_per_word']:.3f}" in section
-    (out / "analyze.json").write_text('{"format_version": 1, "sets": {}}', encoding="utf-8")
+    record = {key: value for key, value in record.items() if key != "tokenizers"}
+    (out / "analyze.json").write_text(json.dumps(record), encoding="utf-8")
     result = vocabopt("report", run_dir, "--quiet")
     assert result.exit_code == 2
     assert (

@@ -20,7 +20,6 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerLegacy, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from trainer.data import (
-    Exposure,
     PackedText,
     TextPlan,
     cut_text,
@@ -39,6 +38,7 @@ from vocabopt.folder import read_json
 from vocabopt.records import json_of
 from vocabopt.text.readers import ReadOptions
 from vocabopt.tokenizer import Tokenizer
+from vocabopt.training_record import Exposure
 
 SYLLABLES = "가나다라마바사"
 

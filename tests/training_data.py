@@ -1,4 +1,4 @@
-"""Records of adaptations as `vocabopt adapt` leaves them, with invented numbers: whole, minimal, stopped, hostile."""
+"""Records of adaptations as `vocabopt adapt` leaves them, with invented numbers: whole, begun, stopped, hostile."""
 
 from math import exp, log
 from typing import Any
@@ -37,6 +37,11 @@ def fake_stages(ko: list[float], en: list[float], tokens_per_byte: float, peak: 
     return stages
 
 
+def fake_source(n_bytes: int, n_documents: int) -> dict[str, Any]:
+    return {"n_bytes": n_bytes, "n_documents": n_documents, "share": n_bytes / 8_000_000, "passes": 1.25,
+            "n_held_out": 0, "n_excluded": 0}  # fmt: skip
+
+
 def full_adaptation() -> dict[str, Any]:
     """A finished run with everything in it, which its control beats by 0.05 bits per byte."""
     ko, en = [2.75, 2.1, 1.7, 1.55, 1.5], [1.05, 1.2, 1.16, 1.15, 1.1]
@@ -56,10 +61,11 @@ def full_adaptation() -> dict[str, Any]:
                            "n_tokens_after": 27_000},
         },
         "training_text": {"n_bytes": 8_000_000, "n_documents": 4_321, "passes": 1.25,
-                          "sources": {"ko": {"n_bytes": 6_400_000, "n_documents": 4_000},
-                                      "en": {"n_bytes": 1_600_000, "n_documents": 321}}},
+                          "sources": {"ko": fake_source(6_400_000, 4_000), "en": fake_source(1_600_000, 321)}},
         "exposure": {"n_new": 400, "n_unseen": 3, "median": 431, "p10": 57},
-        "init_log": {"method": "decompose"},
+        "document_ends": {"start": "<s>", "end": "</s>", "start_id": 1, "end_id": 2, "notes": []},
+        "init_log": {"method": "decompose", "match_norm": True, "seed": 0, "n_new": 400, "tables": [], "notes": []},
+        "weights": None, "warnings": [],
         "before": {"ko": 2.6, "en": 1.0, "ko_reviews": 3.0},
         "initialised": {"ko": ko[0], "en": en[0], "ko_reviews": 3.15},
         "stages": fake_stages(ko, en, TOKENS_PER_BYTE, 1_400_000_000),
@@ -77,9 +83,15 @@ def full_adaptation() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def minimal_adaptation() -> dict[str, Any]:
-    """The fields that the page cannot do without, and nothing else."""
-    return {"format_version": 1, "before": {"ko": 2.6}, "after": {"ko": 1.5}}
+def begun_adaptation() -> dict[str, Any]:
+    """What there is before the first stage, of a run that measures one text and predicts nothing."""
+    record = full_adaptation()
+    record |= {"status": "running", "texts": {"ko": record["texts"]["ko"]}, "before": {"ko": 2.6},
+               "initialised": {"ko": 2.75}, "after": {"ko": 2.75}, "full_training": None}  # fmt: skip
+    record["gate"] = {"max_forgetting": None, "texts": [], "worst": None}
+    for name in ("stages", "samples", "control", "weights"):
+        del record[name]
+    return record
 
 
 def stopped_adaptation() -> dict[str, Any]:
@@ -87,7 +99,7 @@ def stopped_adaptation() -> dict[str, Any]:
     record = full_adaptation()
     record |= {"status": "stopped: stage odd-blocks forgot 16.0 % on en, more than the gate of 10.0 %.", "after": {},
                "stages": record["stages"][:2], "gate": {"max_forgetting": 0.1, "texts": ["en"], "worst": 0.16},
-               "samples": None, "control": None, "exposure": None, "full_training": None}  # fmt: skip
+               "samples": [], "control": None, "full_training": None}  # fmt: skip
     record["stages"][0]["bits_per_byte"]["en"] = 1.08
     record["stages"][1]["peak_bytes"] = None
     record["stages"][1]["curve"][-1]["loss"] = float("nan")
@@ -97,14 +109,14 @@ def stopped_adaptation() -> dict[str, Any]:
 def hostile_adaptation() -> dict[str, Any]:
     """The whole run under names, prompts and texts that would act if they could."""
     record = full_adaptation()
-    for name in ("plan", "init", "model", "tokenizer", "device"):
+    for name in ("plan", "model", "tokenizer", "device"):
         record[name] = HOSTILE
     record["status"] = f"stopped: {HOSTILE}"
     record["options"][HOSTILE] = record["versions"][HOSTILE] = HOSTILE
-    record["training_text"]["sources"][HOSTILE] = {"n_bytes": 1, "n_documents": 1}
+    record["training_text"]["sources"][HOSTILE] = fake_source(1, 1)
     record["gate"]["texts"] = [HOSTILE, "뉴스\u2067"]
     record["full_training"]["source"] = HOSTILE
-    record["texts"][HOSTILE] = {**record["texts"]["ko"], "role": HOSTILE}
+    record["texts"][HOSTILE] = record["texts"]["뉴스\u2067"] = record["texts"]["ko"]
     for given in ("before", "initialised", "after"):
         record[given][HOSTILE] = record[given]["뉴스\u2067"] = 2.0
     for arm in (record, record["control"]):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from trainer.adaptation.record import AdaptRecord
+    from vocabopt.training_record import AdaptRecord
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ model to begin a turn. So a mark of a turn is never taken unless it is asked for
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainer.options import AUTO, NONE
 from vocabopt.errors import OptionError
+from vocabopt.training_record import DocumentEnds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: Values of --document-start and --document-end that are no token.
-AUTO, NONE = "auto", "none"
 #: What published tokenizers end plain text with.
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>", "<EOS_TOKEN>", "</s>")
 #: Marks of chat turns by their published names, for a folder that lost its chat template.
@@ -32,33 +31,6 @@ _CHATS = (
     (("user", _QUESTION), ("assistant", _ANSWER), ("user", _SECOND)),
     (("user", _QUESTION),),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocumentEnds:
-    """The tokens that open and close every document, None for none, and why they were taken.
-
-    start_id, end_id: of `start` and `end`. notes: sentences for who reads the numbers.
-    """
-
-    start: str | None
-    end: str | None
-    start_id: int | None
-    end_id: int | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens that a document has more than its text."""
-        return (self.start_id is not None) + (self.end_id is not None)
-
-    def in_words(self) -> str:
-        """ "Documents are opened by <s> and closed by </s>." """
-        opened, closed = self.start or "nothing", self.end or "nothing"
-        return f"Documents are opened by {opened} and closed by {closed}."
-
-    def as_record(self) -> dict[str, Any]:
-        return {**asdict(self), "notes": list(self.notes)}
 
 
 def document_ends(tokenizer: "PreTrainedTokenizerBase", start: str = AUTO, end: str = AUTO) -> DocumentEnds:

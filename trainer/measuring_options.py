@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainer.document_ends import AUTO
-from trainer.options import AnyPrecision, InitMethod
+from trainer.options import AUTO, AnyPrecision, InitMethod
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import argument, at_least, option

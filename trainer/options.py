@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from trainer.document_ends import AUTO
 from trainer.plan import NO_PLAN, PLAN_NAMES
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
@@ -25,6 +24,8 @@ AnyPrecision: TypeAlias = Literal["auto", "fp32", "bf16-mixed", "bf16"]
 Optimizer: TypeAlias = Literal["adamw", "adamw-8bit"]
 DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 
+#: Values of --document-start and --document-end that are no token.
+AUTO, NONE = "auto", "none"
 #: Tokens of a training sequence, where the model has as many positions.
 DEFAULT_CONTEXT = 1_024
 #: Bytes of a file of weights: what the hub's own models have.

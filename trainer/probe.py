@@ -16,7 +16,6 @@ from rich.table import Table
 
 from trainer.adaptation import adapt
 from trainer.adaptation.checks import check_early, plan_of
-from trainer.adaptation.record import TextRecord
 from trainer.data import parse_budget
 from trainer.options import AdaptOptions, ProbeOptions, changed_option
 from trainer.processes import main_only
@@ -25,6 +24,7 @@ from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 from vocabopt.folder import check_own_folder
 from vocabopt.records import Count, FileRecord, Record, read_record, write_record
 from vocabopt.tables import PlainTable, shown
+from vocabopt.training_record import TextRecord
 
 PROBE_JSON = "probe.json"
 MEASURED = "measured"

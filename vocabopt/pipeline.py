@@ -5,7 +5,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,13 +24,14 @@ from vocabopt.choice.complexity import grid, parse_sizes, points, size_curve, ta
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, first_of
-from vocabopt.folder import write_json_atomic, write_parquet_atomic
+from vocabopt.folder import write_parquet_atomic
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
 from vocabopt.growth.symbols import Segmentation, segment
 from vocabopt.options import SweepOptions
+from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import (
     BaseRecord,
     RunRecord,
@@ -38,14 +39,14 @@ from vocabopt.records import (
     Swept,
     TextSet,
     UnionRecord,
+    read_optional,
     write_record,
 )
-from vocabopt.report.inputs import PrepareRecord, read_optional
 from vocabopt.run_directory import RUN_JSON, SWEEP_JSON, read_counts, read_union, save_counts, take_run_directory
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
-from vocabopt.text.finding import PREPARE_JSON, prepare_record
+from vocabopt.text.finding import CLEAN, PREPARE_JSON
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer, load_base
@@ -167,14 +168,25 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     from vocabopt.report.view import View
 
     with console.step("report"):
-        samples, prepared = read_samples(out), prepare_record(file.url for file in text_sets[0].files)
-        if prepared is not None:
-            write_json_atomic(out / PREPARE_JSON, prepared)
-        prepare = None if prepared is None else read_optional(out / PREPARE_JSON, PrepareRecord)
+        samples, prepare = read_samples(out), _preparation_of(file.url for file in text_sets[0].files)
+        if prepare is not None:
+            write_record(out / PREPARE_JSON, prepare)
         view = View(sweep, growth.curve, finished(), union, samples=samples, base=base, prepare=prepare)
         write_report(out, view)
     write_record(out / RUN_JSON, finished())
     return SweepResult(record=sweep, curve=growth.curve, union=union if options.method == "union" else None)
+
+
+def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
+    """How the text in these files was prepared; None where it was not, or not all together.
+
+    Raises:
+        RunDirectoryError: the record is broken.
+    """
+    folders = {Path(url).parent for url in urls if "://" not in url}
+    if len(folders) != 1 or (folder := folders.pop()).name != CLEAN:
+        return None
+    return read_optional(folder.parent / PREPARE_JSON, PrepareRecord, next_step="Run `vocabopt prepare` again.")
 
 
 def _prepare_growth(base: Tokenizer) -> None:

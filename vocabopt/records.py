@@ -10,7 +10,8 @@ is null. A field that a reader does not know is ignored.
     union.json        UnionRecord        what a vocabulary trained apart gives, at each of its sizes
     sensitivity.json  SensitivityRecord  several corpora side by side
 
-extension.json is a record of merging/extension.py, verify.json one of verification/record.py.
+Records of other files: merging/extension.py (extension.json), verification/record.py (verify.json), analysis/record.py
+(analyze.json), preparation/record.py (prepare.json), training_record.py (adapt.json).
 """
 
 import json
@@ -483,6 +484,11 @@ def read_record(path: Path, kind: type[R], *, next_step: str | None = None) -> R
     """
     next_step = kind.NEXT_STEP if next_step is None else next_step
     return record_of(read_json(path, next_step=next_step), kind, path, lambda field: next_step)
+
+
+def read_optional(path: Path, kind: type[R], *, next_step: str | None = None) -> R | None:
+    """As `read_record`; None where there is no such file."""
+    return read_record(path, kind, next_step=next_step) if path.is_file() else None
 
 
 def record_of(value: Any, kind: type[R], path: Path, next_step: Callable[[str], str]) -> R:

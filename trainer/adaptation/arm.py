@@ -20,9 +20,8 @@ import xxhash
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.adaptation.inputs import EvalText, Inputs, settings_for
-from trainer.adaptation.record import MeasuredRecord, ScoresRecord, StageRecord
+from trainer.adaptation.record import MeasuredRecord, ScoresRecord
 from trainer.data import PackedText, pack_stage
-from trainer.document_ends import DocumentEnds
 from trainer.evaluate import TextScore, loss_note, score_text
 from trainer.evaluate.run import load_tokenizer
 from trainer.init import load_model, place_model
@@ -34,6 +33,7 @@ from vocabopt.console import Console
 from vocabopt.errors import tell
 from vocabopt.folder import digest
 from vocabopt.records import read_record, write_record
+from vocabopt.training_record import DocumentEnds, StageRecord
 
 
 def bits_per_byte(scores: Mapping[str, TextScore]) -> dict[str, float]:

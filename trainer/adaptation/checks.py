@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from trainer.adaptation.record import ADAPT_JSON, AdaptRecord, OptionsRecord
+from trainer.adaptation.record import OptionsRecord
 from trainer.init import Extension, read_extension
 from trainer.init.models import checked_config, has_tokenizer, model_folder, refuse_quantized
 from trainer.layout import layout_of
@@ -27,6 +27,7 @@ from vocabopt.console import Console
 from vocabopt.errors import ModelError, OptionError, PlanError, RunDirectoryError
 from vocabopt.folder import check_own_folder, check_writable, digest
 from vocabopt.records import read_record, write_record
+from vocabopt.training_record import ADAPT_JSON, AdaptRecord
 
 
 @dataclass(frozen=True, kw_only=True)

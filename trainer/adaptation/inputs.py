@@ -22,10 +22,10 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
-from trainer.document_ends import NONE, DocumentEnds, document_ends
-from trainer.evaluate import Role, role_of_text
+from trainer.document_ends import document_ends
+from trainer.evaluate import role_of_text
 from trainer.evaluate.run import load_tokenizer
-from trainer.options import AdaptOptions
+from trainer.options import NONE, AdaptOptions
 from trainer.processes import n_processes
 from trainer.stages import Precision, StageSettings
 from trainer.stages.settings import StepBatch
@@ -35,6 +35,7 @@ from vocabopt.folder import digest
 from vocabopt.run_directory import read_sweep
 from vocabopt.text.corpus import named_set, tell_shared
 from vocabopt.text.documents import texts_of
+from vocabopt.training_record import DocumentEnds, Role
 
 DEFAULT_HELDOUT = 0.05
 #: Up to here repeated text is nearly as good as new text (Muennighoff et al., arXiv 2305.16264).

@@ -12,21 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from trainer.adaptation.arm import Arm, Measurements, Run, bits_per_byte, pack_arm, run_arm
 from trainer.adaptation.checks import check_early, check_folder, take_folder
 from trainer.adaptation.inputs import EvalText, Inputs, read_inputs, step_batch
-from trainer.adaptation.record import (
-    ADAPT_JSON,
-    AdaptRecord,
-    ControlRecord,
-    PeakRecord,
-    SampleRecord,
-    StageRecord,
-    StartRecord,
-    TextRecord,
-    WeightsRecord,
-    bits_after,
-)
+from trainer.adaptation.record import StartRecord, bits_after
 from trainer.adaptation.table import model_card
 from trainer.data import PackedText, exposure
-from trainer.evaluate import Gate, continuations, pick_prompts
+from trainer.evaluate import continuations, pick_prompts
 from trainer.evaluate.run import load_tokenizer, n_reloaded_otherwise
 from trainer.init import dtype_of, init_model, link_model, load_model, save_model
 from trainer.init.models import dtype_name
@@ -44,6 +33,17 @@ from vocabopt.console import Console
 from vocabopt.errors import ForgettingError
 from vocabopt.folder import is_own, write_bytes_atomic
 from vocabopt.records import read_record, write_record
+from vocabopt.training_record import (
+    ADAPT_JSON,
+    AdaptRecord,
+    ControlRecord,
+    Gate,
+    PeakRecord,
+    SampleRecord,
+    StageRecord,
+    TextRecord,
+    WeightsRecord,
+)
 from vocabopt.versions import versions
 
 _CARD = "README.md"

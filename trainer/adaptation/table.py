@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from trainer.adaptation.record import AdaptRecord, StageRecord
 from vocabopt.amounts import shown_bytes
 from vocabopt.tables import DASH, PlainTable, shown, shown_change
+from vocabopt.training_record import AdaptRecord, StageRecord
 
 
 def stages_table(record: AdaptRecord, width: int) -> Table:

@@ -19,19 +19,17 @@ from trainer.data.documents import (
     target_and_replays,
 )
 from trainer.data.encoder import DocumentEncoder, budget_in_bytes
-from trainer.data.packing import Exposure, PackedText, exposure, occurrences, pack_stage
-from trainer.data.text_plan import TextPlan, TrainingText, cut_text
+from trainer.data.packing import PackedText, exposure, occurrences, pack_stage
+from trainer.data.text_plan import TextPlan, cut_text
 
 __all__ = [
     "Budget",
     "DocumentEncoder",
-    "Exposure",
     "HeldOut",
     "PackedText",
     "ScannedSource",
     "TextPlan",
     "TextSource",
-    "TrainingText",
     "budget_in_bytes",
     "cut_text",
     "exposure",

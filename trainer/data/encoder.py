@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from trainer.data.documents import Budget, ScannedSource
-from trainer.document_ends import DocumentEnds, document_ends
+from trainer.document_ends import document_ends
 from trainer.lost_characters import LostCharacters
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.failures import encoded
+from vocabopt.training_record import DocumentEnds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

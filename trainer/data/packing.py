@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from trainer.data.documents import ScannedSource, mixed
 from trainer.data.encoder import DocumentEncoder
 from trainer.data.text_plan import StageText, TextPlan
-from trainer.document_ends import DocumentEnds
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, VocaboptError
 from vocabopt.failures import refusal
@@ -25,6 +24,7 @@ from vocabopt.folder import check_writable, digest, write_atomic
 from vocabopt.records import FileRecord, Record, read_record, write_record
 from vocabopt.text.documents import content_hashes
 from vocabopt.text.readers import read_blocks
+from vocabopt.training_record import DocumentEnds, Exposure
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -188,15 +188,6 @@ def _found(source: ScannedSource, places: set[int]) -> Mapping[int, str]:
     except (VocaboptError, OSError):
         pass
     return found
-
-
-class Exposure(Record, frozen=True, kw_only=True):
-    """How often new tokens occur in the training text; a tenth of them occurs at most `p10` times."""
-
-    n_new: int
-    n_unseen: int
-    median: int | None
-    p10: int | None
 
 
 def occurrences(packed: Sequence[PackedText], new_ids: Sequence[int]) -> NDArray[np.int64]:

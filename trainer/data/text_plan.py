@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trainer.data.documents import ScannedSource
 from vocabopt.errors import OptionError
 from vocabopt.folder import digest
-from vocabopt.records import Record
+from vocabopt.training_record import SourceText, TrainingText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,26 +45,6 @@ class StageText:
         parts = zip(self.sources, self.documents, strict=True)
         hashes = [(source.name, source.hashes[documents].tobytes()) for source, documents in parts]
         return digest([(name, xxhash.xxh3_128_hexdigest(data)) for name, data in hashes])
-
-
-class SourceText(Record, frozen=True, kw_only=True):
-    """What of a source is trained on. share: of the bytes; passes: over its text."""
-
-    n_bytes: int
-    n_documents: int
-    share: float
-    passes: float
-    n_held_out: int
-    n_excluded: int
-
-
-class TrainingText(Record, frozen=True, kw_only=True):
-    """A text plan in numbers, as adapt.json holds it. passes: over the target."""
-
-    n_bytes: int
-    n_documents: int
-    passes: float
-    sources: dict[str, SourceText]
 
 
 @dataclass(frozen=True, kw_only=True)

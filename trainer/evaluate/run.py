@@ -7,18 +7,20 @@ import msgspec
 import torch
 from tokenizers import Tokenizer
 
-from trainer.document_ends import NONE, DocumentEnds, document_ends, turn_marks
+from trainer.document_ends import document_ends, turn_marks
 from trainer.evaluate.record import DocumentStart, EvalRecord, TaskResult, TextResult, mean_of_tasks
 from trainer.evaluate.score import check_context, positions_of, score_text
 from trainer.evaluate.tasks import KOBEST, Task, TaskItems, chosen_tasks, read_items
 from trainer.init.models import checked_config, dtype_name, has_tokenizer, load_model, model_folder, place_model
 from trainer.measuring_options import DEFAULT_EVAL_CONTEXT, EvalOptions
+from trainer.options import NONE
 from trainer.processes import pick_device
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, ModelError, OptionError
 from vocabopt.text.corpus import TextSet, named_set
 from vocabopt.text.documents import texts_of
 from vocabopt.tokenizer.hard_strings import hard_strings
+from vocabopt.training_record import DocumentEnds
 from vocabopt.versions import versions
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 import xxhash
 
-from trainer.document_ends import DocumentEnds, document_ends
+from trainer.document_ends import document_ends
 from trainer.evaluate.score import positions_of
 from trainer.init.models import eval_mode
 from trainer.out_of_memory import memory_guard
+from vocabopt.training_record import DocumentEnds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

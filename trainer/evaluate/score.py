@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.document_ends import DocumentEnds, document_ends
+from trainer.document_ends import document_ends
 from trainer.init.models import dtype_name, eval_mode
 from trainer.lost_characters import LostCharacters
 from trainer.out_of_memory import is_out_of_memory
 from vocabopt.errors import ModelError, OptionError
 from vocabopt.records import Record
+from vocabopt.training_record import DocumentEnds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

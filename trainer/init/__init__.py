@@ -2,18 +2,15 @@
 
 from trainer.init.extension import Extension, read_extension
 from trainer.init.models import dtype_of, link_model, load_model, place_model, save_model
-from trainer.init.record import InitLog, InitRecord, RowGroup, TableLog, log_table
+from trainer.init.record import InitRecord, log_table
 from trainer.init.tables import init_model
 from trainer.options import INIT_METHODS, InitMethod
 
 __all__ = [
     "INIT_METHODS",
     "Extension",
-    "InitLog",
     "InitMethod",
     "InitRecord",
-    "RowGroup",
-    "TableLog",
     "dtype_of",
     "init_model",
     "link_model",

@@ -1,58 +1,12 @@
 """init.json: which rule made each row of each table, and the norms of all rows."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from trainer.options import InitMethod
-from vocabopt.records import FileRecord, Record
+from vocabopt.records import FileRecord
 from vocabopt.tables import PlainTable, shown
+from vocabopt.training_record import InitLog
 
 INIT_JSON = "init.json"
-
-
-class RowGroup(Record, frozen=True, kw_only=True):
-    """Rows of a table that came about in the same way; norms are None where there is no row."""
-
-    #: Whose rows: of the base's tokens, of the new ones, or of no token.
-    kind: Literal["base", "new", "padding"]
-    #: The rule in words, "kept" for rows that stay as they were.
-    made_by: str
-    n_rows: int
-    #: Of the rows as they are stored now, Euclidean; of a bias its absolute values.
-    norm_mean: float | None
-    norm_median: float | None
-
-
-class NormLog(Record, frozen=True, kw_only=True):
-    """What new rows were rescaled to: the median norm of n_rows base rows, of the target script or of base ids."""
-
-    rows: Literal["target script", "base ids"]
-    n_rows: int
-    norm: float
-
-
-class TableLog(Record, frozen=True, kw_only=True):
-    #: both: a tied model's one table; bias: the output's.
-    name: Literal["input", "output", "both", "bias"]
-    #: As the model names it.
-    parameter: str
-    width: int
-    n_rows_before: int
-    n_rows: int
-    #: Of the base tokens' rows.
-    standard_deviation: float
-    #: None where the rule sets none.
-    norm: NormLog | None
-    groups: tuple[RowGroup, ...]
-
-
-class InitLog(Record, frozen=True, kw_only=True):
-    method: InitMethod
-    match_norm: bool
-    seed: int
-    n_new: int
-    tables: tuple[TableLog, ...]
-    #: Sentences on what the method did otherwise than its name says.
-    notes: tuple[str, ...]
 
 
 class InitRecord(FileRecord, frozen=True, kw_only=True):

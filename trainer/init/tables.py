@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from trainer.init.extension import MIN_NORM_ROWS, Extension
-from trainer.init.record import InitLog, NormLog, RowGroup, TableLog
 from trainer.layout import ModelLayout, layout_of
 from trainer.options import InitMethod
 from trainer.out_of_memory import memory_guard
 from vocabopt.errors import ModelError
+from vocabopt.training_record import InitLog, NormLog, RowGroup, TableLog
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,14 +9,12 @@ settings  ──>  run_stage  ──>  StageRun, and the stage's folder
   freeze: finish_stage       a plain model again
 """
 
-from trainer.stages.record import CurvePoint, StageRun, is_finished, read_run
+from trainer.stages.record import is_finished, read_run
 from trainer.stages.run import check_size, finished_run, run_stage
 from trainer.stages.settings import Precision, StageSettings
 
 __all__ = [
-    "CurvePoint",
     "Precision",
-    "StageRun",
     "StageSettings",
     "check_size",
     "finished_run",

@@ -12,9 +12,9 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from trainer.init.models import no_progress
-from trainer.stages.record import CurvePoint
 from trainer.stages.settings import StageSettings
 from vocabopt.errors import OptionError
+from vocabopt.training_record import CurvePoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -27,10 +27,11 @@ from trainer.stages.checkpoints import load_checkpoint, newest_complete, save_ch
 from trainer.stages.freeze import PreparedStage
 from trainer.stages.integrations import Trackers, make_optimizer
 from trainer.stages.peak import PeakMeter
-from trainer.stages.record import IGNORED, CurvePoint, PackedText, TrainingState
+from trainer.stages.record import IGNORED, PackedText, TrainingState
 from trainer.stages.settings import StageSettings
 from vocabopt.console import Advance
 from vocabopt.errors import TrainingError
+from vocabopt.training_record import CurvePoint
 
 
 @dataclass(kw_only=True, eq=False)

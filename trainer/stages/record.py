@@ -6,7 +6,6 @@ STAGE/checkpoints/  while the stage runs (see checkpoints.py)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -14,6 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from vocabopt.records import Count, FileRecord, read_record
+from vocabopt.training_record import CurvePoint, StageRun
 
 MODEL = "model"
 STAGE_FILE = "stage.json"
@@ -40,40 +40,6 @@ class PackedText(Protocol):
     def text_of(self, blocks: Sequence[int], seed: int) -> str:
         """The documents in some blocks of that dataset, in words, for messages; "" where they are not known."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurvePoint:
-    """After a step.
-
-    tokens, bytes: of the text read so far, the blocks' share of the stage's own; exact at the stage's end.
-    loss: nats per predicted token, the mean of the steps since the point before. learning_rate: of that step, for
-    everything but new rows. grad_norm: before it was clipped.
-    """
-
-    step: Count
-    tokens: Count
-    bytes: Count
-    loss: float
-    learning_rate: float
-    grad_norm: float
-    tokens_per_second: float
-
-
-class StageRun(FileRecord, frozen=True, kw_only=True):
-    """stage.json. seconds: of training, those before an interruption too. peak_bytes: of one process; None where not
-    measured."""
-
-    NEXT_STEP: ClassVar[str] = "Train the stage again."
-
-    name: str
-    n_trainable: Count
-    n_steps: Count
-    tokens: Count
-    bytes: Count
-    seconds: float
-    peak_bytes: Count | None
-    curve: tuple[CurvePoint, ...]
 
 
 class TrainingState(FileRecord, frozen=True, kw_only=True):

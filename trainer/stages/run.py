@@ -22,7 +22,7 @@ from trainer.stages import checkpoints
 from trainer.stages.freeze import finish_stage, narrow_frozen, narrows_frozen, prepare_stage
 from trainer.stages.integrations import deterministic_on_cpu, fuse_loss, quiet_transformers, why_not_fused
 from trainer.stages.loop import StageLoop
-from trainer.stages.record import MODEL, STAGE_FILE, CurvePoint, PackedText, StageRun, is_finished, read_run
+from trainer.stages.record import MODEL, STAGE_FILE, PackedText, is_finished, read_run
 from trainer.stages.settings import StageSettings
 from trainer.stages.sharding import shard_stage
 from vocabopt.amounts import counted
@@ -30,6 +30,7 @@ from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError
 from vocabopt.folder import check_writable, digest
 from vocabopt.records import write_record
+from vocabopt.training_record import CurvePoint, StageRun
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

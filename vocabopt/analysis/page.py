@@ -26,6 +26,7 @@ from vocabopt.report.draw import (
     house_style,
     moved,
     render,
+    write_figures,
 )  # fmt: skip
 from vocabopt.report.page import environment
 from vocabopt.report.text import fixed, plain
@@ -66,9 +67,7 @@ def write_analysis(out: Path, record: AnalyzeRecord) -> Path:
     with house_style():
         pictures = [picture for chart in _CHARTS if (picture := _draw(record, *chart)) is not None]
     write_record(out / "analyze.json", record)
-    for picture in pictures:
-        write_bytes_atomic(out / "figures" / f"{picture.name}.svg", picture.svg)
-        write_bytes_atomic(out / "figures" / f"{picture.name}.png", picture.png)
+    write_figures(out, pictures)
     names = [*record.sets, *(tokenizer.name for tokenizer in record.tokenizers)]
     page = (
         environment(Path(__file__).parent)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
 from markupsafe import Markup
 from rich.table import Table
 
@@ -10,7 +9,6 @@ from vocabopt.amounts import shown_bytes
 from vocabopt.folder import write_bytes_atomic
 from vocabopt.preparation.options import registry
 from vocabopt.preparation.record import PrepareRecord
-from vocabopt.records import json_of
 from vocabopt.tables import PlainTable, listed, shown
 from vocabopt.text.utf8 import encoded_for_display
 
@@ -68,16 +66,13 @@ def funnel_notes(record: PrepareRecord) -> list[str]:
 def write_page(out: Path, record: PrepareRecord) -> Path:
     """Write OUT/report.html and OUT/figures/funnel.svg, .png. Raises RunDirectoryError: a file cannot be written."""
     from vocabopt.report.charts import draw_funnel
-    from vocabopt.report.draw import house_style, render
-    from vocabopt.report.inputs import PrepareRecord as Drawn
-    from vocabopt.report.page import EARLY_SCRIPT, N_INPUTS_SHOWN, asset, environment
+    from vocabopt.report.draw import house_style, render, write_figures
+    from vocabopt.report.page import N_INPUTS_SHOWN, filled
 
     with house_style():
-        drawing = draw_funnel(msgspec.convert(json_of(record), Drawn))
-        picture = None if drawing is None else render("funnel", drawing)
-    if picture is not None:
-        write_bytes_atomic(out / "figures" / "funnel.svg", picture.svg)
-        write_bytes_atomic(out / "figures" / "funnel.png", picture.png)
+        drawing = draw_funnel(record)
+        pictures = [] if drawing is None else [render("funnel", drawing)]
+    write_figures(out, pictures)
     rest = {name: value for name, value in record.options.items() if name not in ("steps", "paths", "out")}
     steps = [
         (f"step {step['step']}", listed({name: value for name, value in step.items() if name != "step"}))
@@ -91,18 +86,14 @@ def write_page(out: Path, record: PrepareRecord) -> Path:
         files.append(("more files", f"{n_more:,}, listed in prepare.json"))
     facts = [("command", record.command), *steps, ("options", listed(rest)), *files]
     facts += [("versions", listed(record.versions)), ("seconds", listed(record.seconds))]
-    page = (
-        environment()
-        .get_template("prepare_page.html")
-        .render(
-            title=f"{record.steps[-1].n_documents_out:,} of {record.steps[0].n_documents_in:,} documents kept",
-            notes=list(reversed(funnel_notes(record))),
-            prepare=record,
-            # Trusted markup: a figure whose every text is escaped, and the project's own style sheet and script.
-            figure=None if picture is None else Markup(picture.inline),
-            facts=facts,
-            early_script=Markup(asset(EARLY_SCRIPT)),
-        )
+    page = filled(
+        "prepare_page.html",
+        title=f"{record.steps[-1].n_documents_out:,} of {record.steps[0].n_documents_in:,} documents kept",
+        notes=list(reversed(funnel_notes(record))),
+        prepare=record,
+        # Trusted markup: a figure whose every text is escaped.
+        figure=Markup(pictures[0].inline) if pictures else None,
+        facts=facts,
     )
     path = out / "report.html"
     write_bytes_atomic(path, encoded_for_display(page))

@@ -8,15 +8,14 @@ min_chars = 100
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vocabopt import __version__
 from vocabopt.amounts import parse_bytes
-from vocabopt.errors import BASES, OptionError
+from vocabopt.errors import BASES, OptionError, did_you_mean
 from vocabopt.option_fields import Check, Options, argument, from_to, option
 from vocabopt.options import DEFAULT_BASE, RankFileOptions, ReadOptions, TextOptions, is_text_encoding
 from vocabopt.preparation import DEFAULT_STEPS, STEP_NAMES
@@ -155,12 +154,12 @@ def chain(
     """
     options, known = options or {}, registry()
     if name := next((name for name in names if name not in known), None):
-        raise OptionError(f"{place}: no step {name!r}. {_meant(name, known)}There are {', '.join(known)}.")
+        raise OptionError(f"{place}: no step {name!r}. {did_you_mean(name, known)}There are {', '.join(known)}.")
     if name := next((name for name in options if name not in names), None):
         listed = ", ".join(f'"{step}"' for step in names)
         told = f"is not among the steps ({listed}); name it in steps = [...]."
         if name not in known:
-            told = f"no step of that name. {_meant(name, known)}".rstrip()
+            told = f"no step of that name. {did_you_mean(name, known)}".rstrip()
         raise OptionError(f"{place}: [{name}]: {told}")
     return tuple(_step(known[name], options.get(name, {}), place) for name in names)
 
@@ -169,7 +168,7 @@ def _step(kind: "type[Step]", values: Mapping[str, Any], place: str) -> "Step":
     known = {field.name: field.default for field in dataclasses.fields(kind)}
     for name in values:
         if name not in known:
-            listed = f"no such option. {_meant(name, known)}There are {', '.join(known)}."
+            listed = f"no such option. {did_you_mean(name, known)}There are {', '.join(known)}."
             told = listed if known else "no such option; the step has none."
             raise OptionError(f"{place}: [{kind.name}] {name}: {told}")
     if missing := [name for name in known if known[name] is dataclasses.MISSING and name not in values]:
@@ -200,12 +199,7 @@ def read_config(path: Path) -> "tuple[Step, ...]":
         raise OptionError(f"{path}: steps: write a list of names, {example}")
     if stray := next((key for key, value in values.items() if not isinstance(value, dict)), None):
         raise OptionError(
-            f"{path}: {stray}: {_meant(stray, ['steps'])}It is no option of the chain; options stand below their step: "
-            "[near]."
+            f"{path}: {stray}: {did_you_mean(stray, ['steps'])}It is no option of the chain; options stand below their "
+            "step: [near]."
         )
     return chain(names, values, place=str(path))
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"Did you mean {close[0]}? " if close else ""

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vocabopt.choice.complexity import Floats
+from vocabopt.preparation.record import PrepareRecord, StepRecord
 from vocabopt.records import RunRecord, SweepRecord
 from vocabopt.report.charts_training import draw_training_bits, draw_training_loss, draw_training_memory
 from vocabopt.report.draw import (
@@ -40,7 +41,6 @@ from vocabopt.report.draw import (
     upright,
     words,
 )
-from vocabopt.report.inputs import PrepareRecord, PrepareStep
 from vocabopt.report.text import DASH, count, fixed, percent, plain, quotient, size_of
 from vocabopt.report.view import RuleRow, SetRow, View
 
@@ -321,6 +321,6 @@ def draw_funnel(prepare: PrepareRecord | None) -> Drawing | None:
     return Drawing(figure=figure, label=label)
 
 
-def _left(step: PrepareStep) -> str:
+def _left(step: StepRecord) -> str:
     kept = percent(step.n_bytes_out / step.n_bytes_in if step.n_bytes_in else None)
     return f"{size_of(step.n_bytes_out)}, {kept}"

@@ -15,7 +15,6 @@ from vocabopt.report.draw import (
     Style,
     axis_title,
     bar,
-    below_axis,
     bytes_axis,
     dot,
     figure_of,
@@ -25,7 +24,7 @@ from vocabopt.report.draw import (
     words,
 )
 from vocabopt.report.text import DASH, fixed, size_of
-from vocabopt.report.training import Arm, Course, Score, StageRow, Track, Training, has_bits, loss_lines, track_of
+from vocabopt.report.training import Arm, Course, Score, StageRow, Training, loss_lines
 from vocabopt.report.view import View
 
 # --- The axes of text read --------------------------------------------------------------------------------------------
@@ -42,7 +41,7 @@ def is_plain(name: str, n_letters: int) -> bool:
 
 def stage_label(stage: StageRow) -> str:
     """A stage's name where a figure can hold it, else its number, by which the table knows it too."""
-    return stage.name if stage.name is not None and is_plain(stage.name, N_NAME) else f"stage {stage.number}"
+    return stage.run.name if is_plain(stage.run.name, N_NAME) else f"stage {stage.number}"
 
 
 def height_of(ax: Axes) -> float:
@@ -50,25 +49,24 @@ def height_of(ax: Axes) -> float:
     return ax.get_position().height * figure_of(ax).get_figheight() / POINT
 
 
-def text_axis(ax: Axes, track: Track, end: float, *, before: float = 0.0) -> None:
+def text_axis(ax: Axes, arm: Arm, end: float, *, before: float = 0.0) -> None:
     """The text read: from its start to `end`.
 
     before: the share of the axis left of the start, for what was measured of the model as it came.
     """
-    if track.in_bytes and track.ends:
+    if arm.stages:
         bytes_axis(ax, end, "text read")
     else:
         ax.set_xticks([])
-        below_axis(ax, "stages in order" if track.ends else "")
     ax.set_xlim(-before * end, end)
     if before:
         over = ax.get_xaxis_transform()
         ax.text(-before * end, 0, "before", transform=moved(ax, over, -6, -16))
-        if not track.ends:
+        if not arm.stages:
             ax.text(end, 0, "after", transform=moved(ax, over, 6, -16), ha="right")
 
 
-def value_axis(ax: Axes, values: Sequence[float], stages: Sequence[StageRow], track: Track, *, at_start: bool) -> None:
+def value_axis(ax: Axes, values: Sequence[float], arm: Arm, *, at_start: bool) -> None:
     """The y axis from below the lowest value to above the highest; above that, the stages' names and where they start.
 
     at_start: is the start of the first stage marked too? Call after the x axis is set.
@@ -76,14 +74,14 @@ def value_axis(ax: Axes, values: Sequence[float], stages: Sequence[StageRow], tr
     low, high = min(values), max(values)
     spread = (high - low) or abs(high) * 0.1 or 1.0
     bottom = max(0.0, low - 0.08 * spread) if low >= 0 else low - 0.08 * spread
-    labels, n_rows = _stage_labels(ax, stages, track)
+    labels, n_rows = _stage_labels(ax, arm)
     row_share = NAME_HEIGHT / height_of(ax)
     ax.set_ylim(bottom, bottom + (high + 0.05 * spread - bottom) / (1 - n_rows * row_share))
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
     over = ax.get_xaxis_transform()
     rows = {x: row for x, row, _ in labels}
-    for start, _ in track.spans[0 if at_start else 1 :]:
+    for start, _ in arm.spans[0 if at_start else 1 :]:
         # Up to its own name, and not through the one above it.
         top = 1 - rows.get(start, 0) * row_share
         ax.plot([start, start], [0, top], transform=over, color=COLOURS["window"], linewidth=0.7, clip_on=False)
@@ -91,15 +89,15 @@ def value_axis(ax: Axes, values: Sequence[float], stages: Sequence[StageRow], tr
         ax.text(x, 1, label, transform=moved(ax, over, 4, 3 - NAME_HEIGHT * (row + 1)))
 
 
-def _stage_labels(ax: Axes, stages: Sequence[StageRow], track: Track) -> tuple[list[tuple[float, int, str]], int]:
+def _stage_labels(ax: Axes, arm: Arm) -> tuple[list[tuple[float, int, str]], int]:
     """Where each stage's label stands: x, row from the top, words; and how many rows there are.
 
     Names on one row; or on two in turn, those below no wider than their stage; or numbers, as many as have room.
     """
     low, high = ax.get_xlim()
     points = ax.get_position().width * WIDTH / POINT / (high - low)
-    starts = [start for start, _ in track.spans]
-    names = [stage_label(stage) for stage in stages]
+    starts = [float(start) for start, _ in arm.spans]
+    names = [stage_label(stage) for stage in arm.stages]
     wide = [len(name) * LETTER + 7 for name in names]
     ends = [*starts[1:], high, high]
     for rows in ([0] * len(names), [i % 2 for i in range(len(names))], [1 - i % 2 for i in range(len(names))]):
@@ -112,7 +110,7 @@ def _stage_labels(ax: Axes, stages: Sequence[StageRow], track: Track) -> tuple[l
             return list(zip(starts, rows, names, strict=True)), n_rows
     labels: list[tuple[float, int, str]] = []
     free_from = starts[0]
-    for stage, start in zip(stages, starts, strict=True):
+    for stage, start in zip(arm.stages, starts, strict=True):
         if start >= free_from:
             label = str(stage.number)
             labels.append((start, 0, label))
@@ -154,10 +152,9 @@ def draw_training_bits(view: View) -> Drawing | None:
     if dashed:
         keys.append(Key(label="control (dashed)", style={"color": CONTROL_COLOUR, **CONTROL_BITS}))
     figure, ax = frame(3.2, keys, right=0.115)
-    track = track_of(adapted)
-    text_axis(ax, track, end, before=BEFORE)
+    text_axis(ax, adapted, end, before=BEFORE)
     values = [value for found in (*lines.values(), *dashed.values()) for _, value in found]
-    value_axis(ax, values, adapted.stages, track, at_start=True)
+    value_axis(ax, values, adapted, at_start=True)
     for score, found in dashed.items():
         ax.plot(*zip(*found, strict=True), clip_on=False, **{**_style(score), **CONTROL_BITS})
     for score, found in lines.items():
@@ -177,19 +174,15 @@ def draw_training_bits(view: View) -> Drawing | None:
 
 def _end(training: Training) -> float:
     """How far the axis of text goes: as far as the longer arm read."""
-    tracks = [track_of(arm) for arm in (training.adapted, training.control) if arm is not None]
-    return max(track.total for track in tracks if track.in_bytes == tracks[0].in_bytes) or 1.0
+    return float(max(arm.bytes for arm in (training.adapted, training.control) if arm is not None)) or 1.0
 
 
 def _points(name: str, course: Course, arm: Arm, end: float) -> _Points:
     """What a model scored: left of 0 as it came, at 0 with its rows made, at the end of each stage; last when done."""
-    track = track_of(arm)
-    found = [(-BEFORE * end, course.before), (0.0, course.initialised)]
-    # Stages of an arm whose bytes are not known share out the axis.
-    scale = 1.0 if track.in_bytes and track.ends else end / (track.total or 1.0)
-    found += [(at * scale, stage.bits_per_byte.get(name)) for at, stage in zip(track.ends, arm.stages, strict=True)]
+    found: list[tuple[float, float | None]] = [(-BEFORE * end, course.before), (0.0, course.initialised)]
+    found += [(at, stage.bits.get(name)) for at, stage in zip(arm.ends, arm.stages, strict=True)]
     if (after := arm.after.get(name)) is not None:
-        last = track.total * scale or end
+        last = arm.bytes or end
         found = [*(point for point in found if point[0] < last), (last, after)]
     return [(x, value) for x, value in found if value is not None]
 
@@ -215,33 +208,29 @@ def draw_training_loss(view: View) -> Drawing | None:
     training = view.training
     if training is None:
         return None
-    adapted, control, track = training.adapted, training.control, track_of(training.adapted)
-    in_bits = training.loss_in_bits
-    lines = list(loss_lines(adapted, in_bits=in_bits))
+    adapted, control = training.adapted, training.control
+    lines = list(loss_lines(adapted))
     if not any(lines):
         return None
-    # Nats per token of two tokenizers do not compare, and stages of unknown length have no common axis.
-    is_comparable = control is not None and in_bits and has_bits(control) and track.in_bytes
-    beside = list(loss_lines(control, in_bits=True)) if control is not None and is_comparable else []
+    beside = [] if control is None else list(loss_lines(control))
     keys = [Key(label="adapted", style={"color": COLOURS["s0"]}), Key(label="control", style={"color": CONTROL_COLOUR})]
     figure, ax = frame(2.9, keys if any(beside) else ())
-    text_axis(ax, track, _end(training) if any(beside) else track.total)
+    text_axis(ax, adapted, _end(training) if any(beside) else adapted.bytes)
     values = [value for line in (*lines, *beside) for _, value in line]
-    value_axis(ax, values, adapted.stages, track, at_start=False)
+    value_axis(ax, values, adapted, at_start=False)
     for colour, drawn in ((CONTROL_COLOUR, beside), (COLOURS["s0"], lines)):
         for line in filter(None, drawn):
             ax.plot(*zip(*line, strict=True), color=colour, linewidth=1.2, clip_on=False)
     for line in lines:
         if len(line) == 1:
             dot(ax, *line[0], colour="s0")
-    unit = "bits per byte" if in_bits else "nats per token"
-    axis_title(ax, f"training loss, {unit}")
+    axis_title(ax, "training loss, bits per byte")
     told = "; ".join(
         f"stage {stage.number} from {fixed(line[0][1])} to {fixed(line[-1][1])}"
         for stage, line in zip(adapted.stages, lines, strict=True)
         if line
     )
-    return Drawing(figure=figure, label=f"Line chart of training loss in {unit} over the text read: {told}.")
+    return Drawing(figure=figure, label=f"Line chart of training loss in bits per byte over the text read: {told}.")
 
 
 def draw_training_memory(view: View) -> Drawing | None:
@@ -253,33 +242,33 @@ def draw_training_memory(view: View) -> Drawing | None:
     left = [] if training.control is None else list(training.control.stages)
     rows: list[tuple[StageRow, StageRow | None, StageRow | None]] = []
     for own in training.adapted.stages:
-        same = next((other for other in left if other.name == own.name), None)
+        same = next((other for other in left if other.run.name == own.run.name), None)
         rows.append((own, own, same))
         left = [other for other in left if other is not same]
     rows += [(other, None, other) for other in left]
-    has_control = any(control is not None and control.peak_bytes is not None for _, _, control in rows)
+    has_control = any(control is not None and control.run.peak_bytes is not None for _, _, control in rows)
     keys = [Key(label="adapted", style={"color": COLOURS["s0"], "linewidth": 7}),
             Key(label="control", style={"color": CONTROL_COLOUR, "linewidth": 5})]  # fmt: skip
     figure, ax = row_frame(len(rows), 20, keys if has_control else (), left=0.31)
-    full = training.full_training
-    peaks = [stage.peak_bytes or 0 for _, *both in rows for stage in both if stage is not None]
-    highest = max([*peaks, 0 if full is None else full.peak_bytes or 0]) or 1
+    full = training.record.full_training
+    peaks = [stage.run.peak_bytes or 0 for _, *both in rows for stage in both if stage is not None]
+    highest = max([*peaks, 0 if full is None else full.peak_bytes]) or 1
     bytes_axis(ax, 1.16 * highest, "peak memory")  # with room for a number beside the longest bar
     told = []
     for row, (given, stage, control) in enumerate(rows):
         words(ax, 0, row, stage_label(given), shift=-9, align="right")
-        if stage is None or stage.peak_bytes is None:
+        if stage is None or stage.run.peak_bytes is None:
             words(ax, 0, row, DASH, shift=6, color=COLOURS["window"])
         else:
-            bar(ax, row - (0.14 if has_control else 0), stage.peak_bytes, 0.34, "s0")
-            words(ax, stage.peak_bytes, row, size_of(stage.peak_bytes), shift=6)
-        if control is not None and control.peak_bytes is not None:
-            bar(ax, row + 0.26, control.peak_bytes, 0.2, "window")
-        shown = [] if stage is None else [size_of(stage.peak_bytes)]
-        shown += [] if control is None else [f"{size_of(control.peak_bytes)} in the control"]
+            bar(ax, row - (0.14 if has_control else 0), stage.run.peak_bytes, 0.34, "s0")
+            words(ax, stage.run.peak_bytes, row, size_of(stage.run.peak_bytes), shift=6)
+        if control is not None and control.run.peak_bytes is not None:
+            bar(ax, row + 0.26, control.run.peak_bytes, 0.2, "window")
+        shown = [] if stage is None else [size_of(stage.run.peak_bytes)]
+        shown += [] if control is None else [f"{size_of(control.run.peak_bytes)} in the control"]
         told.append(f"{stage_label(given)} {', '.join(shown)}")
     if full is not None:
-        at, over, colour = full.peak_bytes or 0, ax.get_xaxis_transform(), COLOURS["embedding"]
+        at, over, colour = full.peak_bytes, ax.get_xaxis_transform(), COLOURS["embedding"]
         label = f"full training {size_of(at)}"
         ax.plot([at, at], [0, 1.02], transform=over, color=colour, linewidth=0.9, clip_on=False)
         ax.text(at, 1, label, transform=moved(ax, over, 0, 8), ha="right", color=colour)

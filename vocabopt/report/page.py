@@ -11,28 +11,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vocabopt import __version__, wording
+from vocabopt.analysis.record import AnalyzeRecord
 from vocabopt.errors import PlaygroundError, RunDirectoryError, VocaboptError
 from vocabopt.folder import write_bytes_atomic
-from vocabopt.records import BaseRecord
+from vocabopt.preparation.record import PrepareRecord
+from vocabopt.records import BaseRecord, FileRecord, read_optional
 from vocabopt.report import text
 from vocabopt.report.charts import draw_all
 from vocabopt.report.draw import COLOURS, DARK, Picture, colour_rules, colour_variables, series_style, write_figures
-from vocabopt.report.inputs import AnalysisRecord, PrepareRecord, VerifyRecord, read_optional
 from vocabopt.report.packs import MAX_PAGE_BYTES, curve_pack, samples_pack, tokens_pack
 from vocabopt.report.playground import engine_script, pack_tokenizer
-from vocabopt.report.training import AdaptRecord
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union
 from vocabopt.tables import PlainTable
 from vocabopt.text.documents import read_samples
 from vocabopt.text.utf8 import encoded_for_display
 from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.training_record import ADAPT_JSON, AdaptRecord
+from vocabopt.verification.record import Report
+
+R = TypeVar("R", bound=FileRecord)
 
 FOLDER = Path(__file__).parent
 N_INPUTS_SHOWN = 500
@@ -84,12 +88,17 @@ def rebuild_report(run_dir: Path) -> Path:
         samples=read_samples(run_dir),
         base=base,
         base_problem=problem,
-        verify=read_optional(run_dir / "tokenizer" / "verify.json", VerifyRecord),
-        analysis=read_optional(run_dir / "analysis" / "analyze.json", AnalysisRecord),
-        adapt=read_optional(run_dir / "adapt.json", AdaptRecord),
-        prepare=read_optional(run_dir / "prepare.json", PrepareRecord),
+        verify=_left_by("Run `vocabopt merge`", run_dir / "tokenizer" / "verify.json", Report),
+        analysis=_left_by("Run `vocabopt analyze`", run_dir / "analysis" / "analyze.json", AnalyzeRecord),
+        adapt=_left_by("Run `vocabopt adapt`", run_dir / ADAPT_JSON, AdaptRecord),
+        prepare=_left_by("Sweep the prepared text", run_dir / "prepare.json", PrepareRecord),
     )
     return write_report(run_dir, view)
+
+
+def _left_by(command: str, path: Path, kind: type[R]) -> R | None:
+    """A file that another command left in the run directory; None where there is none. The page does without it."""
+    return read_optional(path, kind, next_step=f"{command} again. Or remove the file.")
 
 
 def _base_of(record: BaseRecord) -> tuple[Tokenizer | None, str]:
@@ -213,7 +222,7 @@ def environment(folder: Path = FOLDER) -> Environment:
     )
     filters = (
         text.count, text.fixed, text.percent, text.change, text.short_count, text.size_of, text.seconds, text.duration,
-        text.visible, text.plain, text.option, text.times, text.language,
+        text.visible, text.plain, text.learning_rate, text.option, text.times, text.language,
     )  # fmt: skip
     environment.filters.update({given.__name__: given for given in filters})
     environment.globals.update(

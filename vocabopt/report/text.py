@@ -1,7 +1,7 @@
 """From values to words: numbers that never round into "0" or "100 %", and text that shows what it hides.
 
-Undefined (None or NaN) is a dash. Names and pieces come from corpora and file names: `visible` escapes them, shows
-control and direction characters as U+XXXX and isolates the rest in <bdi>, so that no text can move its neighbours.
+Undefined (None or not finite) is a dash. Names and pieces come from corpora and file names: `visible` escapes them,
+shows control and direction characters as U+XXXX and isolates the rest in <bdi>, so that no text moves its neighbours.
 """
 
 import math
@@ -32,7 +32,7 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5")
 
 
 def undefined(value: float | None) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def quotient(numerator: float | None, denominator: float | None) -> float | None:
@@ -120,6 +120,14 @@ def duration(value: float | None) -> str:
         return seconds(value)
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def learning_rate(value: float) -> str:
+    """As people write it: 5e-4, 0.01."""
+    if not 0 < value < 0.01:
+        return DASH if undefined(value) else f"{value:g}"
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
 
 
 def _is_hidden(char: str) -> bool:

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from vocabopt.analysis.record import AnalyzeRecord
 from vocabopt.choice.complexity import Floats, SizeCurve, size_curve
+from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
-from vocabopt.report.inputs import AnalysisRecord, PrepareRecord, VerifyRecord
 from vocabopt.report.text import DASH
-from vocabopt.report.training import AdaptRecord, Training
+from vocabopt.report.training import Training
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer
+from vocabopt.training_record import AdaptRecord
+from vocabopt.verification.record import Report
 from vocabopt.wording import answered, rule_label
 
 N_TOKENS_SHOWN = 40
@@ -69,9 +72,9 @@ class View:
     samples: Mapping[str, Sequence[str]] | None = None
     base: Tokenizer | None = None
     base_problem: str = "the base tokenizer was not at hand."
-    verify: VerifyRecord | None = None
+    verify: Report | None = None
     adapt: AdaptRecord | None = None
-    analysis: AnalysisRecord | None = None
+    analysis: AnalyzeRecord | None = None
     prepare: PrepareRecord | None = None
 
     train = TRAIN

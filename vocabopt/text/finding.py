@@ -12,14 +12,13 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from vocabopt.amounts import counted
 from vocabopt.errors import CorpusError, first_of, tell
-from vocabopt.folder import read_json
 from vocabopt.text.storage import STDIN, file_format, reading, remote
 
 #: What a folder gives. Tables and .json lie beside text as often as they hold it: they are read where they are named.
@@ -315,16 +314,3 @@ def clean_folder(path: str) -> str:
     if (folder / WORK).is_dir() and (folder / OPTIONS_JSON).is_file():
         raise CorpusError(f"{path}: holds a preparation that is not finished. Run `vocabopt prepare` again to go on.")
     return path
-
-
-def prepare_record(urls: Iterable[str]) -> dict[str, Any] | None:
-    """What prepare.json says of the text in these files; None where they were not prepared, or not all together.
-
-    Raises:
-        RunDirectoryError: it is broken.
-    """
-    folders = {Path(url).parent for url in urls if "://" not in url}
-    if len(folders) != 1 or (folder := folders.pop()).name != CLEAN:
-        return None
-    path = folder.parent / PREPARE_JSON
-    return read_json(path, next_step="Run `vocabopt prepare` again.") if path.is_file() else None
