@@ -10,6 +10,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+# A plain path to this folder: otherwise, in the folder above, Python takes vocabopt/ itself for the package.
+EDITABLE := --config-settings editable_mode=compat
 # What is done already: made again when what it rests on changes.
 MADE := $(VENV)/.made
 INSTALLED := $(VENV)/.installed
@@ -81,19 +83,19 @@ $(MADE):
 	@touch $@
 
 $(INSTALLED): $(MADE) pyproject.toml constraints.txt
-	$(PIP) -e '.[fast,prepare,verify]'
+	$(PIP) $(EDITABLE) -e '.[fast,prepare,verify]'
 	@touch $@
 
 $(INSTALLED_TRAIN): $(INSTALLED)
-	$(PIP) -e '.[fast,prepare,train,verify]'
+	$(PIP) $(EDITABLE) -e '.[fast,prepare,train,verify]'
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(PIP) -e '.[dev]'
+	$(PIP) $(EDITABLE) -e '.[dev]'
 	@touch $@
 
 $(INSTALLED_BROWSER): $(INSTALLED_DEV)
-	$(PIP) -e '.[browser]'
+	$(PIP) $(EDITABLE) -e '.[browser]'
 	@touch $@
 
 $(COMPILED): $(INSTALLED) $(wildcard vocabopt/*.py)

@@ -121,6 +121,13 @@ def test_a_plan_for_training_and_serving_gives_the_mix(run_dir: Path) -> None:
     assert rules["flops-serve"].ratio_flops == pytest.approx(ratios[10**18 - 1])
 
 
+def test_a_budget_without_its_unit_is_said_in_the_recommendation(run_dir: Path) -> None:
+    result = vocabopt("choose", run_dir, "--serve-memory", "24")
+    assert "Add no tokens: 0 is the most that the memory budget allows, as not even the base fits" in result.stdout
+    result = vocabopt("choose", run_dir, "--serve-memory", "24GB")
+    assert "not even the base fits" not in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

@@ -109,8 +109,9 @@ def test_text_that_is_all_held_out_is_refused(tmp_path: Path) -> None:
 def test_broken_records_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
     lines = [json.dumps({"text": line}, ensure_ascii=False) for line in KOREAN.read_text("utf-8").splitlines()]
     path = written(tmp_path / "a.jsonl", "\n".join([*lines, '{"text": ', "[]"]))
-    result = vocabopt("sweep", path, "--on-error", "skip", "--heldout", 0, "--json", "--out", tmp_path / "out")
-    assert json.loads(result.stdout)["sets"]["train"]["n_skipped"] == 2
+    result = vocabopt("sweep", path, "--on-error", "skip", "--heldout", 0, "--out", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text("utf-8"))["sets"]["train"]["n_skipped"] == 2
+    assert "Unreadable documents left out (--on-error skip): train 2." in result.stdout
 
 
 @pytest.mark.parametrize("name", ["cp949", "broken JSON"])

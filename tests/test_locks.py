@@ -59,7 +59,7 @@ def test_every_command_that_writes_is_told_who_holds_the_folder(swept: Path, tmp
             assert (name, done.returncode, done.stdout) == (name, 2, "")
             assert re.fullmatch(
                 rf"Error: {out}: is in use by vocabopt sweep news.txt \(process {running.pid} on \S+, since 20.*\)\. "
-                r"Wait until it ends, or choose another place with --out\.\n",
+                r"Wait until it ends, or work in another folder\.\n",
                 done.stderr,
             ), (name, done.stderr)
         assert sorted(path.name for path in out.iterdir()) == held

@@ -227,7 +227,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         if (folder / name).is_file() and (folder / name).read_bytes() != data:
             raise RunDirectoryError(
-                f"{folder / name}: is there already and differs. Choose another folder with --out, or remove that one."
+                f"{folder / name}: is there already and differs. Choose another folder with --out, or remove {folder} "
+                "first."
             )
     check_writable(folder)
     new = [folder / name for name in files if not (folder / name).exists()]
@@ -398,7 +399,7 @@ def _lock(what: Path, folder: Path, name: str, command: str) -> Iterator[bool]:
         lock = _acquired(path)
     except Timeout as error:
         raise RunDirectoryError(
-            f"{printable(what)}: is in use by {_who(holder)}. Wait until it ends, or choose another place with --out."
+            f"{printable(what)}: is in use by {_who(holder)}. Wait until it ends, or work in another folder."
         ) from error
     except OSError as error:
         raise RunDirectoryError(refusal(error, folder, what="cannot be written")) from error

@@ -345,7 +345,8 @@ class Input(Record, frozen=True, kw_only=True):
 class RunRecord(FileRecord, frozen=True, kw_only=True):
     """run.json. A run that did not finish has no field from `command` on."""
 
-    NEXT_STEP: ClassVar[str] = "Sweep again into this folder."
+    # It says whose folder it is, so a sweep into this one is refused as well.
+    NEXT_STEP: ClassVar[str] = "Sweep the text into a new folder with --out."
 
     counts_version: int
     inputs: tuple[Input, ...]

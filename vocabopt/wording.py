@@ -129,6 +129,8 @@ def sweep_notes(sweep: SweepRecord) -> list[str]:
     if n := sweep.n_blocked:
         were = "was" if n == 1 else "were"
         notes.append(f"{counted(n, 'candidate')} {were} left out: protected text would have changed.")
+    if skipped := ", ".join(f"{name} {given.n_skipped:,}" for name, given in sweep.sets.items() if given.n_skipped):
+        notes.append(f"Unreadable documents left out (--on-error skip): {skipped}.")
     if lost := ", ".join(f"{name} {given.n_lost_chars:,}" for name, given in sweep.sets.items() if given.n_lost_chars):
         notes.append(
             f"Characters that the base has no token for: {lost}. They are left out or become its unknown token, and "
@@ -274,6 +276,8 @@ def _limit(choice: Choice) -> str:
         plan = f"{counted(n_planned, 'training token')} of the base allow{'s' if n_planned == 1 else ''}"
         seen = f"later tokens are seen fewer than {counted(n_times, 'time')}"
         return f"{choice.limit:,} is the most that {plan}, as {seen}"
+    if any(answer.n_bytes_base is not None for answer in choice.rules):
+        return "0 is the most that the memory budget allows, as not even the base fits (see the rules)"
     return f"{choice.limit:,} is the most that the memory budget allows"
 
 
