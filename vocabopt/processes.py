@@ -23,12 +23,24 @@ def signals_blocked() -> Iterator[None]:
 
     For `ProcessPoolExecutor(...)`, which starts a helper of its own. Workers of a `WorkerContext` need no more.
     """
+    heard: list[int] = []
+    handlers: dict[int, Any] = {}
     # A terminal, or whoever ends a group of processes, sends these to all of them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    if threading.current_thread() is threading.main_thread():
+        # The mask is this thread's: another one may take the signal, and Python would interrupt this one all the same.
+        # A worker whose start is interrupted ends with a traceback of its own.
+        handlers = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not None}
+        for number in handlers:
+            signal.signal(number, lambda number, frame: heard.append(number))
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in heard:
+            signal.raise_signal(number)
 
 
 class WorkerContext(SpawnContext):

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from conftest import Run
 from report_data import HOSTILE
-from training_data import full_adaptation, hostile_adaptation, minimal_adaptation, stopped_adaptation
+from training_data import begun_adaptation, full_adaptation, hostile_adaptation, stopped_adaptation
 
 from browser.conftest import Opened
 from browser.pages import LAPTOP, PHONE, Open, ready
-from vocabopt.report import text
 from vocabopt.report.page import rebuild_report
 
 pytestmark = pytest.mark.browser
@@ -22,7 +21,7 @@ CHARTS = ("training_bits", "training_loss", "training_memory")
 INK = {"light": "rgb(10, 95, 180)", "dark": "rgb(109, 179, 248)"}
 RECORDS = {
     "full": full_adaptation,
-    "minimal": minimal_adaptation,
+    "begun": begun_adaptation,
     "stopped": stopped_adaptation,
     "hostile": hostile_adaptation,
 }
@@ -172,17 +171,18 @@ def test_tables_and_samples_can_be_read_on_a_phone(adapted: Callable[[str], Open
     assert page.locator('.written [lang="ko"]').first.inner_text() == "오늘 아침에 우리는"
 
 
-def test_a_stopped_and_a_minimal_record_are_quiet_and_fit(adapted: Callable[[str], Opened]) -> None:
+def test_a_stopped_run_and_one_that_began_are_quiet_and_fit(adapted: Callable[[str], Opened]) -> None:
     stopped = adapted("stopped")
     size: Any = PHONE
     stopped.page.set_viewport_size(size)
     assert stopped.page.inner_text("#training-status").startswith("This run stopped: stage odd-blocks forgot 16.0 %")
     assert len(shown_rows(stopped, "table-stages")) == 1 + 1 + 2
-    minimal = adapted("minimal")
-    minimal.page.set_viewport_size(size)
-    assert shown_rows(minimal, "table-texts") == [["1", "ko", text.DASH, "2.6000", "1.5000", "−42.3 %"]]
-    assert minimal.page.locator("#training svg").count() == 1
-    for opened in (stopped, minimal):
+    begun = adapted("begun")
+    begun.page.set_viewport_size(size)
+    row = ["1", "ko", "target", "300,000", "0.600", "0.250", "2.6000", "2.7500", "2.7500", "+5.8 %"]
+    assert shown_rows(begun, "table-texts") == [row]
+    assert begun.page.locator("#training svg").count() == 1
+    for opened in (stopped, begun):
         assert opened.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert (opened.errors, opened.requests) == ([], [])
 

@@ -97,16 +97,16 @@ class Step(ABC):
     def __post_init__(self) -> None:
         """Raises OptionError: a value is not of its field's kind, or does not pass its check."""
         hints = typing.get_type_hints(type(self))
-        for each in fields(self):
-            value = getattr(self, each.name)
+        for option in fields(self):
+            value = getattr(self, option.name)
             if isinstance(value, list):  # as TOML gives it
-                object.__setattr__(self, each.name, tuple(value))
-            if needed := _needed(value, hints[each.name]):
-                raise self.refusal(each.name, repr(value), f"must be {needed}.")
-        for each, spec in specs(type(self)):
-            value = getattr(self, each.name)
+                object.__setattr__(self, option.name, tuple(value))
+            if kind := _kind_needed(value, hints[option.name]):
+                raise self.refusal(option.name, repr(value), f"must be {kind}.")
+        for option, spec in specs(type(self)):
+            value = getattr(self, option.name)
             if spec.check is not None and value is not None and not spec.check.holds(value):
-                raise self.refusal(each.name, repr(value), f"{spec.check.words}.")
+                raise self.refusal(option.name, repr(value), f"{spec.check.words}.")
 
     def refusal(self, option: str, value: object, what: str) -> OptionError:
         """The error for an option's value; `what` says what is wrong and what to write instead."""
@@ -183,7 +183,7 @@ SEED = Check(lambda value: bool(0 <= value < 1 << 64), "must be at least 0 and b
 _KINDS = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
 
 
-def _needed(value: Any, hint: Any) -> str | None:
+def _kind_needed(value: Any, hint: Any) -> str | None:
     """What a value must be that is not of the kind that a field declares; None where it is of that kind."""
     needed = []
     for kind in typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,):

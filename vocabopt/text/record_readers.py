@@ -71,8 +71,8 @@ class _Texts:
         self.n_texts += 1
         return text
 
-    def broken(self, place: str, error: Exception) -> None:
-        """Refuse, or count what is left out."""
+    def refuse_or_skip(self, place: str, error: Exception) -> None:
+        """A broken record: an error with its place, unless broken records are skipped and counted (--on-error skip)."""
         if not self.source.skips:
             if self.names and not self.n_texts:
                 raise self.source.no_column(self.names) from error
@@ -107,7 +107,7 @@ def json_line_blocks(raws: Iterator[Lines], source: Source) -> Iterator[Block]:
             try:
                 texts[-1] = found.text(json_value(line))
             except (ValueError, RecursionError) as error:
-                found.broken(f"line {n_lines}", error)
+                found.refuse_or_skip(f"line {n_lines}", error)
                 unreadable.append(Unreadable.of(n_lines, line.encode(), str(error)))
         yield source.block(pl.Series(texts, dtype=pl.String), unreadable, first)
     found.finish()
@@ -160,7 +160,7 @@ def record_blocks(
                 raise record
             texts[-1] = found.text(record)
         except ValueError as error:
-            found.broken(f"{word} {place}", error)
+            found.refuse_or_skip(f"{word} {place}", error)
             shown = record.text if isinstance(record, BrokenRecordError) else json.dumps(record, ensure_ascii=False)
             unreadable.append(Unreadable.of(n_records, shown[:1000].encode(errors="replace"), str(error)))
         n_chars += len(texts[-1] or "") + 1

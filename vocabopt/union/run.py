@@ -154,12 +154,12 @@ class _ScoredRuns:
         return np.fromiter((index for row in rows for index in row), np.int64), ends
 
 
-#: What encodes with the base, and with the addition merged in.
-Both = tuple[Encoder, Encoder]
+#: The encoder of the base, and that of the base with the addition merged in.
+Encoders = tuple[Encoder, Encoder]
 
 
-def _encoders_of(base: Tokenizer, merged: Tokenizer, addition: Addition) -> tuple[Both, Both]:
-    """What encodes chunks, and single pieces, as they stand; and documents with the dummy prefix.
+def _encoders_of(base: Tokenizer, merged: Tokenizer, addition: Addition) -> tuple[Encoders, Encoders]:
+    """Encoders of chunks and single pieces, as they stand; and encoders of documents, with the dummy prefix.
 
     With tied scores sentencepiece, which merges the leftmost pair, whichever piece it makes: no tokenizer.json does.
     """
@@ -193,28 +193,29 @@ class Measure:
         pieces = vocabulary.at(size) if vocabulary.is_bpe else list(vocabulary.pieces)
         addition = union_addition(self.base, pieces, scores=scores, place=f"the vocabulary of {size:,} pieces")
         merged = merged_base(self.base, addition)
-        chunks, documents = _encoders_of(self.base, merged, addition)
-        counted = recount(merged, self.counts, self.weights, _ScoredRuns(chunks[1]) if scores == "zero" else None)
-        heldout, first = list(self.counts.sets).index(HELDOUT), self.base.n_tokens
+        of_chunks, of_documents = _encoders_of(self.base, merged, addition)
+        of_base, of_merged = of_chunks
+        counted = recount(merged, self.counts, self.weights, _ScoredRuns(of_merged) if scores == "zero" else None)
+        heldout, first_new_id = list(self.counts.sets).index(HELDOUT), self.base.n_tokens
         n_tokens = counted.n_tokens(self.counts)
-        own = enumerate(chunks[1].encode([text.decode() for text in addition.texts]), first)
-        of_base = {index: text for index, data in enumerate(self.base.pieces) if (text := decoded(data))}
-        both = zip(of_base, *(side.encode([*of_base.values()]) for side in chunks), strict=True)
+        new_pieces = enumerate(of_merged.encode([text.decode() for text in addition.texts]), first_new_id)
+        texts = {index: text for index, data in enumerate(self.base.pieces) if (text := decoded(data))}
+        base_pieces = zip(texts, of_base.encode([*texts.values()]), of_merged.encode([*texts.values()]), strict=True)
         return UnionPoint(
             vocab_size=size,
             n_overlap=len(pieces) - addition.n_added,
             n_added=addition.n_added,
             n_rows_total=self.table.n_rows(addition.n_added),
             n_embedding_params=self.table.n_params(addition.n_added),
-            n_unreachable=sum(ids != [index] for index, ids in own),
-            n_unused=int((counted.token_counts[heldout, first:] == 0).sum()) if n_tokens[HELDOUT] else None,
-            n_base_broken=sum(old == [index] != new for index, old, new in both),
-            protected=self._protected(chunks, documents),
+            n_unreachable=sum(ids != [index] for index, ids in new_pieces),
+            n_unused=int((counted.token_counts[heldout, first_new_id:] == 0).sum()) if n_tokens[HELDOUT] else None,
+            n_base_broken=sum(old == [index] != new for index, old, new in base_pieces),
+            protected=self._protected(of_chunks, of_documents),
             encoder=counted.encoder,
             sets={name: SetTokens(n_tokens=n) for name, n in n_tokens.items()},
         )
 
-    def _protected(self, chunks: Both, documents: Both) -> dict[str, Changed]:
+    def _protected(self, of_chunks: Encoders, of_documents: Encoders) -> dict[str, Changed]:
         """Documents of the protected sets that changed.
 
         A document changes when a chunk of it does; so only those that hold the text of a changed chunk are encoded.
@@ -225,11 +226,11 @@ class Measure:
             return {}
         mask = protected_chunks(self.counts, self.weights, chosen, self.scripts)
         texts = self.counts.texts().filter(mask).to_list()
-        both = zip(texts, *(side.encode(texts) for side in chunks), strict=True)
-        changed = sorted({text.strip(" ") for text, old, new in both if old != new})
-        return {name: self._changed_documents(name, changed, documents) for name in self.protected}
+        encoded = zip(texts, *(encoder.encode(texts) for encoder in of_chunks), strict=True)
+        changed = sorted({text.strip(" ") for text, old, new in encoded if old != new})
+        return {name: self._changed_documents(name, changed, of_documents) for name in self.protected}
 
-    def _changed_documents(self, name: str, changed: list[str], documents: Both) -> Changed:
+    def _changed_documents(self, name: str, changed: list[str], of_documents: Encoders) -> Changed:
         n_documents = n_changed = 0
         for block in self.protected[name]():
             judged = block
@@ -241,5 +242,7 @@ class Measure:
             if changed:  # polars refuses an empty list
                 suspects |= judged.str.contains_any(changed)
             texts = judged.filter(suspects).to_list() if "" not in changed else judged.to_list()
-            n_changed += sum(old != new for old, new in zip(*(side.encode(texts) for side in documents), strict=True))
+            n_changed += sum(
+                old != new for old, new in zip(*(encoder.encode(texts) for encoder in of_documents), strict=True)
+            )
         return Changed(n_documents=n_documents, n_changed=n_changed)
