@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from command_line import command_of, half_written, process, started, written
 from helpers import CORPUS, lines_of
+
+from vocabopt.processes import signals_blocked
 
 KOREAN = CORPUS / "ko" / "news.txt"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -243,3 +246,25 @@ run()
     )
     assert "Traceback" in shown.stderr
     assert process("choose", tmp_path / "nothing").returncode == 2
+
+
+def test_a_signal_that_another_thread_takes_is_heard_when_the_worker_has_started() -> None:
+    """The mask is the calling thread's alone: the system gives the signal to any other, and Python interrupts here."""
+    done, steps = threading.Event(), []
+    other = threading.Thread(target=done.wait)
+    other.start()
+
+    def start() -> None:
+        with signals_blocked():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+            steps.append("started")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    finally:
+        done.set()
+        other.join()
+    assert steps == ["started"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

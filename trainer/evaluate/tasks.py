@@ -116,7 +116,7 @@ _TASKS = (
     ),
 )
 TASKS: Mapping[str, Task] = {task.name: task for task in _TASKS}
-GROUPS: Sequence[str] = tuple(dict.fromkeys(task.group for task in _TASKS))
+GROUPS: Sequence[str] = tuple(dict.fromkeys(task.group for task in TASKS.values()))
 
 
 def chosen_tasks(names: Sequence[str]) -> tuple[Task, ...]:
@@ -127,9 +127,9 @@ def chosen_tasks(names: Sequence[str]) -> tuple[Task, ...]:
     """
     chosen: dict[str, Task] = {}
     for name in names:
-        found = [task for task in _TASKS if name in (task.name, task.group)]
+        found = [task for task in TASKS.values() if name in (task.name, task.group)]
         if not found:
-            known = ", ".join((*GROUPS, *(task.name for task in _TASKS if task.name not in GROUPS)))
+            known = ", ".join((*GROUPS, *(task.name for task in TASKS.values() if task.name not in GROUPS)))
             raise OptionError(f"--tasks {name}: no such task. There are: {known}.")
         chosen |= {task.name: task for task in found}
     return tuple(chosen.values())

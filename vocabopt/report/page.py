@@ -193,8 +193,8 @@ def render_tables(
 # --- Templates, style, scripts, policy --------------------------------------------------------------------------------
 
 
-def filled(template: str, *, folder: Path = FOLDER, scripts: Sequence[str] = (), **values: Any) -> str:
-    """A page that extends base.html, from a template of the report or of `folder`.
+def filled(template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
+    """A page that extends base.html, from a template of the report.
 
     Args:
         scripts: run after the page's content.
@@ -204,7 +204,7 @@ def filled(template: str, *, folder: Path = FOLDER, scripts: Sequence[str] = (),
     # Inside a script nothing is escaped: its end must not stand in it.
     assert not any(mark in script.lower() for script in (early, *scripts) for mark in ("</script", "<script", "<!--"))
     trusted = [Markup(script) for script in scripts]
-    return environment(folder).get_template(template).render(early_script=Markup(early), scripts=trusted, **values)
+    return environment().get_template(template).render(early_script=Markup(early), scripts=trusted, **values)
 
 
 @cache
