@@ -54,7 +54,8 @@ def main() -> int:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--keep", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    # A random name that ends in "7s" would be masked as a time: the suffix makes it a word.
+    with tempfile.TemporaryDirectory(suffix="gold") as folder:
         found = gold(Path(folder))
     if arguments.keep:
         for name, masked in found.items():
