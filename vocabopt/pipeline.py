@@ -116,7 +116,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     with console.step("write"):
         write_parquet_atomic(out / "curve.parquet", growth.curve)
         write_parquet_atomic(out / "folds.parquet", growth.folds)
-    sets = {name: TextSet(**stats) for name, stats in growth.set_records(counts.sets, segmentation).items()}
+    sets = {name: TextSet(**stats) for name, stats in growth.set_records(counts.sets).items()}
     n_tokens = size_curve(growth.curve, sets, growth.exhausted_at).n_tokens
     swept = Swept(
         method=options.method,

@@ -175,7 +175,7 @@ def _grow(
             f"{name}: no new token{guard} saves anything in this text, so there is nothing to compare. Leave it out, "
             "or name the script of all of them with --script."
         )
-    sets = {name: TextSet(**stats) for name, stats in growth.set_records(counts.sets, segmentation).items()}
+    sets = {name: TextSet(**stats) for name, stats in growth.set_records(counts.sets).items()}
     curve = size_curve(growth.curve, sets, growth.exhausted_at)
     choice = choose(curve, growth.folds, table, options.choice)
     corpus = Corpus(name=name, sets=sets, exhausted_at=growth.exhausted_at, choice=choice)

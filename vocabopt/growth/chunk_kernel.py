@@ -328,6 +328,71 @@ def fill_table(table, chunks, n_chunks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def add_up_entries(entries, n_entries, n_chunks, n_groups):  # type: ignore[no-untyped-def]
+    """Make one entry of those of the same chunk and group, in place; returns how many are left."""
+    ends = np.zeros(n_chunks + 1, np.int64)
+    for entry in range(n_entries):
+        ends[entries[entry, CHUNK] + 1] += 1
+    for chunk in range(n_chunks):
+        ends[chunk + 1] += ends[chunk]
+    order, fill = np.empty(n_entries, np.int64), ends[:-1].copy()
+    for entry in range(n_entries):
+        chunk = entries[entry, CHUNK]
+        order[fill[chunk]] = entry
+        fill[chunk] += 1
+    # Sums go to the first entry of a chunk and group; the others are left empty, and then closed up.
+    place_of = np.full(n_groups, -1, np.int64)
+    for chunk in range(n_chunks):
+        for k in range(ends[chunk], ends[chunk + 1]):
+            entry = order[k]
+            first = place_of[entries[entry, GROUP]]
+            if first >= 0 and entries[first, CHUNK] == chunk:
+                entries[first, COUNT] += entries[entry, COUNT]
+                entries[entry, COUNT] = 0
+            else:
+                place_of[entries[entry, GROUP]] = entry
+    n_kept = 0
+    for entry in range(n_entries):
+        if entries[entry, COUNT] > 0:
+            entries[n_kept] = entries[entry]
+            n_kept += 1
+    return n_kept
+
+
+@njit(cache=True, nogil=True)
+def keep_groups(sizes, chunks, arena, entries, keep):  # type: ignore[no-untyped-def]
+    """Forget what was counted for groups that are not to be kept, and chunks that only they have; the table is then
+    to be filled again. keep: bool [n_groups]."""
+    n_chunks, n_entries = sizes[N_CHUNKS], sizes[N_ENTRIES]
+    number_of = np.full(n_chunks, -1, np.int64)
+    for entry in range(n_entries):
+        if keep[entries[entry, GROUP]] and entries[entry, COUNT] > 0:
+            number_of[entries[entry, CHUNK]] = 0
+    n_kept, n_arena = 0, 0
+    for chunk in range(n_chunks):
+        is_open = keep[chunks[chunk, OPEN_GROUP]] and chunks[chunk, OPEN_COUNT] > 0
+        if number_of[chunk] < 0 and not is_open:
+            continue
+        number_of[chunk] = n_kept
+        start, size = chunks[chunk, TEXT_START], chunks[chunk, TEXT_END] - chunks[chunk, TEXT_START]
+        for position in range(size + 1):  # the NUL behind it too
+            arena[n_arena + position] = arena[start + position]
+        chunks[n_kept] = chunks[chunk]
+        chunks[n_kept, TEXT_START], chunks[n_kept, TEXT_END] = n_arena, n_arena + size
+        if not is_open:
+            chunks[n_kept, OPEN_COUNT] = 0
+        n_arena += size + 1
+        n_kept += 1
+    n_kept_entries = 0
+    for entry in range(n_entries):
+        if keep[entries[entry, GROUP]] and entries[entry, COUNT] > 0:
+            entries[n_kept_entries] = entries[entry]
+            entries[n_kept_entries, CHUNK] = number_of[entries[entry, CHUNK]]
+            n_kept_entries += 1
+    sizes[N_CHUNKS], sizes[N_ARENA], sizes[N_ENTRIES] = n_kept, n_arena, n_kept_entries
+
+
+@njit(cache=True, nogil=True)
 def finish(sizes, chunks, entries, n_groups, offsets, groups, counts):  # type: ignore[no-untyped-def]
     """Group entries by chunk (counting sort), the count under way included, each group once.
 
@@ -357,6 +422,8 @@ def finish(sizes, chunks, entries, n_groups, offsets, groups, counts):  # type: 
         first, end = kept, offsets[chunk + 1]
         for k in range(begin, end):
             group = groups[k]
+            if counts[k] == 0:
+                continue
             if place_of[group] >= first:
                 counts[place_of[group]] += counts[k]
                 continue

@@ -62,6 +62,17 @@ class ChunkCounts:
     def n_chunks(self) -> int:
         return len(self.ends)
 
+    @classmethod
+    def of_texts(cls, texts: Sequence[str]) -> "ChunkCounts":
+        """Texts without counts, to be encoded."""
+        text = np.frombuffer("\0".join([*texts, ""]).encode(), np.uint8)
+        return cls.uncounted(text, np.flatnonzero(text == 0))
+
+    @classmethod
+    def uncounted(cls, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> "ChunkCounts":
+        none = np.zeros(0, np.int64)
+        return cls({}, text, ends, np.zeros(len(ends) + 1, np.int64), none.astype(np.int32), none)
+
     def texts(self) -> pl.Series:
         """The chunks as strings, in order."""
         if not self.n_chunks:
@@ -85,9 +96,10 @@ class ChunkCounts:
 
 
 @dataclass
-class _Store:
+class ChunkStore:
     """The growing stores of one share of the chunks; see chunk_kernel. Pages that are not used cost nothing."""
 
+    n_groups: int
     sizes: NDArray[np.int64] = field(default_factory=lambda: np.array([0, 0, 0, 0, -1, 0, 0], np.int64))
     cuts: NDArray[np.int64] = field(default_factory=lambda: np.empty((_N_CUTS, 4), np.int64))
     hashes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(_N_CUTS, np.uint64))
@@ -104,26 +116,65 @@ class _Store:
                 return
             self._enlarge()
 
+    @property
+    def used(self) -> tuple[int, int, int]:
+        """Chunks, bytes of text (a NUL behind each chunk included) and entries that it holds."""
+        n_chunks, n_arena, n_entries = (int(size) for size in self.sizes[:3])
+        return n_chunks, n_arena, n_entries
+
+    def since(self, first: int) -> ChunkCounts:
+        """The chunks from number `first` on, without counts."""
+        n_chunks, n_arena, _ = self.used
+        start = int(self.chunks[first, kernel.TEXT_START]) if first < n_chunks else n_arena
+        return ChunkCounts.uncounted(self.arena[start:n_arena], self.chunks[first:n_chunks, kernel.TEXT_END] - start)
+
+    @property
+    def counted(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Entries [n_entries, 3] (chunk, group, count), and of each chunk the group and count under way."""
+        n_chunks, _, n_entries = self.used
+        under_way = self.chunks[:n_chunks]
+        return self.entries[:n_entries], under_way[:, kernel.OPEN_GROUP], under_way[:, kernel.OPEN_COUNT]
+
+    def forget_counts(self) -> None:
+        """Count anew; the chunks are still known."""
+        self.sizes[kernel.N_ENTRIES] = 0
+        self.chunks[: self.sizes[kernel.N_CHUNKS], kernel.OPEN_COUNT] = 0
+
+    def keep_groups(self, keep: NDArray[np.bool_]) -> None:
+        """Forget what was counted for other groups than these, bool [n_groups], and chunks that only they have."""
+        kernel.keep_groups(self.sizes, self.chunks, self.arena, self.entries, keep)
+        self.table = np.zeros(len(self.table), np.int64)
+        kernel.fill_table(self.table, self.chunks, self.used[0])
+
+    def add_up_entries(self) -> None:
+        """Make one entry of those of the same chunk and group."""
+        n_chunks, _, n_entries = self.used
+        self.sizes[kernel.N_ENTRIES] = kernel.add_up_entries(self.entries, n_entries, n_chunks, self.n_groups)
+
     def _enlarge(self) -> None:
         """Double what may be too small for the chunks that wait."""
         n_waiting = int(self.sizes[kernel.N_WAITING])
         waiting = self.cuts[:n_waiting]
         n_bytes = int((waiting[:, kernel.CUT_END] - waiting[:, kernel.CUT_START] + 2).sum())
-        n_chunks, n_arena, n_entries = (int(size) for size in self.sizes[:3])
+        n_chunks, n_arena, n_entries = self.used
         self.chunks = _enlarged(self.chunks, n_chunks, n_chunks + n_waiting)
         self.arena = _enlarged(self.arena, n_arena, n_arena + n_bytes)
-        self.entries = _enlarged(self.entries, n_entries, n_entries + n_waiting)
+        if n_entries + n_waiting > len(self.entries):
+            self.add_up_entries()
+            # Room for as many again: it takes time to look through all.
+            n_entries = self.used[2]
+            self.entries = _enlarged(self.entries, n_entries, 2 * n_entries + n_waiting)
         if 2 * (n_chunks + n_waiting) > self.table.size:
             self.table = np.zeros(4 * self.table.size, np.int64)
             kernel.fill_table(self.table, self.chunks, n_chunks)
 
-    def finish(self, n_groups: int) -> tuple[NDArray[Any], ...]:
+    def finish(self) -> tuple[NDArray[Any], ...]:
         """Text, ends, offsets, groups and counts of this share, as ChunkCounts holds them."""
-        n_chunks, n_arena, n_entries = (int(size) for size in self.sizes[:3])
+        n_chunks, n_arena, n_entries = self.used
         offsets = np.zeros(n_chunks + 1, np.int64)
         groups = np.empty(n_chunks + n_entries, np.int32)
         counts = np.empty(n_chunks + n_entries, np.int64)
-        n_kept = kernel.finish(self.sizes, self.chunks, self.entries, n_groups, offsets, groups, counts)
+        n_kept = kernel.finish(self.sizes, self.chunks, self.entries, self.n_groups, offsets, groups, counts)
         ends = self.chunks[:n_chunks, kernel.TEXT_END].copy()
         return self.arena[:n_arena], ends, offsets, groups[:n_kept], counts[:n_kept]
 
@@ -134,6 +185,13 @@ def _enlarged(store: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
     larger = np.empty((max(2 * len(store), needed), *store.shape[1:]), store.dtype)
     larger[:used] = store[:used]
     return larger
+
+
+def appended(store: NDArray[Any], used: int, values: NDArray[Any]) -> NDArray[Any]:
+    """`store`, or a larger copy, with `values` behind the `used` first."""
+    store = _enlarged(store, used, used + len(values))
+    store[used : used + len(values)] = values
+    return store
 
 
 def count_chunks(
@@ -148,6 +206,7 @@ def count_chunks(
     proof_sample: ProofSample | None = None,
     heldout_of: Mapping[str, str] = MappingProxyType({TRAIN: HELDOUT}),
     cross_spaces: bool = False,
+    share: "LearnedShare | None" = None,
 ) -> ChunkCounts:
     """Count the chunks of all documents, in one pass.
 
@@ -160,35 +219,42 @@ def count_chunks(
         samples, proof_sample: offered every document.
         heldout_of: set -> the set that takes what is held out of it.
         cross_spaces: tokens that are added may hold a space after another character (`documents.cuts_of`).
+        share: which documents are counted, made smaller on the way where they outgrow their memory; None for all.
 
     The sets' `n_words` are left to `count_words`, which can wait.
+
+    Raises:
+        TooMuchTextError: not even the smallest part of the share fits into memory.
     """
-    stores = [_Store() for _ in range(N_SHARES)]
+    stores = [ChunkStore(len(sets) * N_FOLDS) for _ in range(N_SHARES)]
     cuts = cuts_of(base, cross_spaces=cross_spaces)
     with ThreadPoolExecutor(N_SHARES) as pool:
-        prepare = _Preparer(sets, base, heldout_of, heldout_share, seed, samples, proof_sample)
+        prepare = Preparer(sets, base, heldout_of, heldout_share, seed, samples, proof_sample, share)
         for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
             if prepared is not None:
                 jobs = [pool.submit(store.count, prepared, cuts, share) for share, store in enumerate(stores)]
                 for job in jobs:
                     job.result()
+                if share is not None:
+                    share.fit(stores)
             advance(n_stored_bytes)
-        shares = list(pool.map(lambda store: store.finish(len(sets) * N_FOLDS), stores))
+        shares = list(pool.map(ChunkStore.finish, stores))
     del stores
     return _join(shares, sets)
 
 
 def warm_up() -> None:
     """Compile what counting calls only where there is much text (`vocabopt.warmup`)."""
-    store = _Store()
-    kernel.fill_table(store.table, store.chunks, 0)
+    store = ChunkStore(1)
+    store.add_up_entries()
+    store.keep_groups(np.ones(1, bool))
 
 
 def count_opened(opened: Opened, cuts: Cuts, *, n_groups: int) -> ChunkCounts:
     """Count the chunks of a few documents, by their groups; what `sets` are is not known."""
-    store = _Store()
+    store = ChunkStore(n_groups)
     store.count(opened.for_kernel(), cuts, 0, n_shares=1)
-    return _join([store.finish(n_groups)], {})
+    return _join([store.finish()], {})
 
 
 def _ahead(blocks: Iterable[T]) -> Iterator[T]:
@@ -202,19 +268,28 @@ def _ahead(blocks: Iterable[T]) -> Iterator[T]:
 
 
 @dataclass
-class _Preparer:
-    """Turns blocks into what the kernel takes: documents grouped, added tokens taken out. Keeps the statistics."""
+class Preparer:
+    """Turns blocks into what the kernel takes: documents grouped, added tokens taken out. Keeps the statistics.
+
+    share: the documents to count, all others only have their place in the statistics.
+    """
 
     sets: dict[str, SetStats]
     base: Tokenizer
     heldout_of: Mapping[str, str]
     heldout_share: float
     seed: int
-    samples: Samples | None
-    proof_sample: ProofSample | None
+    samples: Samples | None = None
+    proof_sample: ProofSample | None = None
+    share: "LearnedShare | None" = None
 
     def __post_init__(self) -> None:
-        self.added, self.names = AddedTokens(self.base), list(self.sets)
+        self.added = AddedTokens(self.base)
+        self.start(self.sets)
+
+    def start(self, sets: dict[str, SetStats]) -> None:
+        """Keep the statistics of other text, in the same sets."""
+        self.sets, self.names = sets, list(sets)
 
     def __call__(self, block: Documents) -> tuple[Any, ...] | None:
         data, starts, ends = np.frombuffer(block.data, np.uint8), block.starts, block.ends
@@ -239,6 +314,8 @@ class _Preparer:
                     self.names[index], block.data, starts[member], ends[member], hashes[member], n_chars[member]
                 )
         groups = set_index * N_FOLDS + ((hashes >> np.uint64(32)) % np.uint64(N_FOLDS)).astype(np.int64)
+        if self.share is not None:
+            groups[~self.share.takes(hashes, groups)] = -1
         if self.proof_sample is not None:
             self.proof_sample.offer(block.data, starts, ends, hashes)
         opened = open_documents(self.added, self.base, block.data, starts, ends, suspects, groups)
@@ -247,7 +324,7 @@ class _Preparer:
             if self.proof_sample is not None:
                 # It stands for each of its added tokens, by what is beside it.
                 self.proof_sample.offer_named(self.added.features, block.data[starts[document] : ends[document]])
-        return opened.for_kernel()
+        return (opened if self.share is None else opened.where(opened.groups >= 0)).for_kernel()
 
 
 def _join(shares: list[tuple[NDArray[Any], ...]], sets: dict[str, SetStats]) -> ChunkCounts:

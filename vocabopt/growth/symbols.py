@@ -106,7 +106,7 @@ def segment(base: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64]) ->
         )
         tokens_per_chunk[first_chunk : first_chunk + len(ends)] = np.diff(ends, prepend=0)
         first_chunk += len(ends)
-    lost = _lost_chars(base, counts)
+    lost = lost_chars(base, counts)
     return Segmentation(
         slots=slots[:n_slots],
         closed=closed[: sizes[0]].copy(),
@@ -118,7 +118,7 @@ def segment(base: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64]) ->
     )
 
 
-def _lost_chars(base: Tokenizer, counts: ChunkCounts) -> NDArray[np.int64]:
+def lost_chars(base: Tokenizer, counts: ChunkCounts) -> NDArray[np.int64]:
     """How many characters of each chunk [n_chunks] the base has no token for.
 
     A base is taken only where the bytes it lacks begin characters, so every such byte is one character lost.

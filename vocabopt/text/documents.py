@@ -71,12 +71,13 @@ def documents_of_sets(text_sets: tuple[TextSet, ...], options: ReadOptions) -> I
         for block in chain.from_iterable(read_blocks(file, options) for file in text_set.files):
             gathered.append(block)
             if sum(block.n_stored_bytes for block in gathered) >= _COUNTED_BYTES:
-                yield _joined(name, gathered)
+                yield joined(name, gathered)
                 gathered = []
-        yield _joined(name, gathered)
+        yield joined(name, gathered)
 
 
-def _joined(text_set: str, blocks: list[Block]) -> Documents:
+def joined(text_set: str, blocks: list[Block]) -> Documents:
+    """Blocks of one text set, one after another."""
     # As bytes, not by way of Python's strings: a third of the time.
     filled = [block.documents for block in blocks if len(block.documents)]
     data = b"\0".join([*(documents.str.join("\0").cast(pl.Binary).item() for documents in filled), b""])

@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, cast
 
 import zstandard
 
@@ -20,6 +20,8 @@ from vocabopt.failures import end_if_stopped, is_failure, is_panic, refusal
 from vocabopt.text.utf8 import printable
 
 STDIN = "-"
+#: A part of a file: where it starts and ends, in stored bytes.
+Span: TypeAlias = tuple[int, int]
 _FORMATS = {"txt": "text", "ndjson": "jsonl"} | {kind: kind for kind in ("jsonl", "json", "csv", "tsv", "parquet")}
 _GZ_STEP_BYTES = 1 << 17
 _ZST_BEGINS = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)  # a frame, or one to be skipped
@@ -123,6 +125,33 @@ def chunks(url: str, packed: str, n_bytes: int) -> Iterator[tuple[bytes, int]]:
             while data := stored.read(n_bytes):
                 yield data, stored.tell()
         yield b"", stored.tell()
+
+
+def line_chunks(url: str, start: int, end: int, n_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """The lines of a plain file that begin in bytes `start` to `end`, as `chunks` gives them.
+
+    Raises:
+        CorpusError: it cannot be opened or read.
+    """
+    with open_stored(url) as stored, reading(url):
+        # A line begins behind a line feed: the one before `start` tells whether one begins there.
+        at, looks = stored.seek(max(0, start - 1)), start > 0
+        while data := stored.read(n_bytes):
+            first = 0
+            if looks:
+                first = data.find(b"\n") + 1
+                looks = not first
+                if (at + first if first else at + len(data)) >= end:
+                    break
+            if not looks:
+                # The last line holds the byte before `end`.
+                stop = data.find(b"\n", max(first, end - 1 - at)) + 1 if at + len(data) >= end else 0
+                if piece := data[first : stop or len(data)]:
+                    yield piece, min(stored.tell(), end) - start
+                if stop:
+                    break
+            at += len(data)
+        yield b"", end - start
 
 
 def _unpacked_gz(stored: IO[bytes], n_bytes: int) -> Iterator[tuple[bytes, int]]:

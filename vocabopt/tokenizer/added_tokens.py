@@ -1,6 +1,6 @@
 """Added tokens (special-token strings) in text: found as the `tokenizers` library finds them, and taken out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,11 @@ class Opened:
     openings: NDArray[np.uint8]
     groups: NDArray[np.int64]
     n_added: NDArray[np.int64]
+
+    def where(self, keep: NDArray[np.bool_]) -> "Opened":
+        """Those of them that are to be kept, bool [n]."""
+        kept = {name: getattr(self, name)[keep] for name in ("starts", "ends", "openings", "groups")}
+        return replace(self, **kept)
 
     def for_kernel(self) -> tuple[NDArray[Any], ...]:
         """As `chunk_kernel.count_block` takes them, group by group."""

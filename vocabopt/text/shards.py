@@ -1,0 +1,77 @@
+"""Text sets in shards of about one size: parts of large files, and small files together.
+
+Every document is in exactly one shard, whatever their size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vocabopt.text.corpus import TextFile, TextSet
+from vocabopt.text.documents import Documents, joined
+from vocabopt.text.readers import ReadOptions, can_be_cut, read_blocks
+from vocabopt.text.sets import TRAIN
+from vocabopt.text.storage import STDIN, Span, spooled_stdin
+
+#: Text handed on at a time.
+_BLOCK_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A file of text, or a part of one (`readers.read_blocks`)."""
+
+    file: TextFile
+    span: Span | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Text of one set. number: from 0. text_set: as it is counted, so that that of the target is "train"."""
+
+    number: int
+    text_set: str
+    parts: tuple[Part, ...]
+
+    @property
+    def n_stored_bytes(self) -> int:
+        """0 for files whose size is not known."""
+        return sum(
+            (part.file.n_bytes or 0) if part.span is None else part.span[1] - part.span[0] for part in self.parts
+        )
+
+
+def shards_of(text_sets: Sequence[TextSet], options: ReadOptions, *, shard_bytes: int) -> list[Shard]:
+    """All text, in order, in shards of about `shard_bytes` stored bytes; what cannot be cut is larger."""
+    shards: list[Shard] = []
+    for text_set in text_sets:
+        name = TRAIN if text_set.role == "train" else text_set.name
+        parts: list[Part] = []
+        n_bytes = 0
+        for part in (part for file in text_set.files for part in _parts(file, options, shard_bytes)):
+            size = (part.file.n_bytes or 0) if part.span is None else part.span[1] - part.span[0]
+            if parts and n_bytes + size > shard_bytes:
+                shards.append(Shard(number=len(shards), text_set=name, parts=tuple(parts)))
+                parts, n_bytes = [], 0
+            parts.append(part)
+            n_bytes += size
+        if parts:
+            shards.append(Shard(number=len(shards), text_set=name, parts=tuple(parts)))
+    return shards
+
+
+def _parts(file: TextFile, options: ReadOptions, shard_bytes: int) -> Iterator[Part]:
+    if file.url == STDIN:  # another process has another standard input
+        file = TextFile(url=spooled_stdin(), text_set=file.text_set, n_bytes=file.n_bytes)
+    n_bytes = file.n_bytes or 0
+    if n_bytes <= shard_bytes or not can_be_cut(file.url, options):
+        yield Part(file=file, span=None)
+        return
+    for start in range(0, n_bytes, shard_bytes):
+        yield Part(file=file, span=(start, min(start + shard_bytes, n_bytes)))
+
+
+def documents_of_shard(shard: Shard, options: ReadOptions) -> Iterator[Documents]:
+    """The documents of a shard, in blocks. Raises CorpusError as `readers.read_blocks`."""
+    for part in shard.parts:
+        for block in read_blocks(part.file, options, block_bytes=_BLOCK_BYTES, span=part.span):
+            yield joined(shard.text_set, [block])
