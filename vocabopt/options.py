@@ -3,13 +3,14 @@
 ReadOptions, RankFileOptions and LearningOptions hold what several commands share.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from vocabopt.amounts import parse_window
+from vocabopt.amounts import parse_bytes, parse_window
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.errors import BASES, OptionError
 from vocabopt.option_fields import Check, Options, argument, at_least, from_to, one_of, option, share_from_0
@@ -23,6 +24,7 @@ TextFormat: TypeAlias = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "
 FORMATS: tuple[str, ...] = get_args(TextFormat)
 
 _READING, _RANK_FILES, _UNION, _LEARNING = "reading text", "tiktoken rank files", "union", "learning tokens"
+_PROCESSES = "processes"
 _NO_CODEC = "unknown text encoding; try utf-8, cp949, utf-16"
 
 
@@ -84,6 +86,35 @@ class ReadOptions(ReadingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineOptions(Options):
+    """Where shards are worked on; no result depends on it. workers: None for all cores, or all of the cluster."""
+
+    engine: str = option(
+        "local", metavar="local|ray[:ADDRESS]", section=_PROCESSES,
+        check=Check(lambda value: value in ("local", "ray") or bool(re.fullmatch(r"ray:\S+", value)),
+                    "must be local, ray, or ray:ADDRESS such as ray:10.0.0.1:6379"),
+        help="Where text is worked on: processes of this machine, or a Ray cluster, which changes no output. ray "
+        "without an address: the cluster that RAY_ADDRESS names, else Ray on this machine."
+    )
+    workers: int | None = option(
+        None, metavar="N", daily=True, check=from_to(1, 1024, "1 and 1024 processes"),
+        default_text="all cores", help="Processes; they change no output."
+    )
+
+    @property
+    def n_workers(self) -> int:
+        """Processes on this machine."""
+        # Cores that this process may use; macOS does not tell them.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or cores
+
+    @property
+    def ray_address(self) -> str | None:
+        """None: that of RAY_ADDRESS, else Ray on this machine."""
+        return self.engine.partition(":")[2] or None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RankFileOptions(Options):
     """What a tiktoken rank file leaves out."""
 
@@ -131,12 +162,26 @@ class LearningOptions(RankFileOptions, ReadingOptions):
     )
 
 
+def parse_share(value: str, flag: str) -> float | None:
+    """`auto` as None, or a share above 0, 1 at most. Raises OptionError."""
+    if value == "auto":
+        return None
+    try:
+        share = float(value)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise OptionError(f"{flag} {value}: write auto, or a share of the documents above 0, such as 0.1; 1 is all.")
+    return share
+
+
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions(LearningOptions):
+class SweepOptions(LearningOptions, EngineOptions):
     """Everything that moves the result of a sweep, as given on the command line.
 
     paths: files, folders, globs, URLs or "-". evals, protects: NAME -> PATH. sizes: None for the default grid.
     cross_spaces: new tokens may hold a space after another character, as far as the base's own pattern lets them.
+    memory, shard: in bytes. learn_from: None for as many documents as fit into memory.
     """
 
     paths: tuple[str, ...] = argument(metavar="PATH...")
@@ -166,6 +211,19 @@ class SweepOptions(LearningOptions):
         check=Check(lambda value: 0 < value <= 1, "must be above 0 and at most 1 (0.1: a tenth)"),
         help="With --script auto: smallest share of the letters at which a non-Latin writing system is a target."
     )
+    learn_from: float | None = option(
+        None, metavar="auto|SHARE", section=_LEARNING, default_text="auto", parse=parse_share,
+        help="Share of the training documents to learn tokens from, picked by content; auto: as many as fit into "
+        "--memory. All text is counted with these tokens in any case, exactly."
+    )
+    memory: int | None = option(
+        None, metavar="SIZE", section=_PROCESSES, default_text="half of what is free", parse=parse_bytes,
+        help="Memory to use at most, all processes together. Where not all text fits, --learn-from auto takes less."
+    )
+    shard: int = option(
+        64_000_000, metavar="SIZE", section=_PROCESSES, default_text="64MB", parse=parse_bytes,
+        help="Stored text that is counted at a time where not all fits into memory. It changes no output."
+    )
     cross_spaces: bool = option(
         False, section=_LEARNING,
         help="New tokens may hold a space after another character (two words, or one and its full stop and space), "
@@ -184,6 +242,11 @@ class SweepOptions(LearningOptions):
         if not self.paths:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
         super().__post_init__()
+        if self.method == "union" and self.learn_from not in (None, 1.0):
+            raise OptionError(
+                f"--learn-from {self.learn_from:g}: the union is measured on all text at once. Leave it out, or leave "
+                "--method union out."
+            )
         if self.method == "grow" and (self.vocab is not None or self.scores != "unique"):
             flag = f"--vocab {self.vocab}" if self.vocab is not None else f"--scores {self.scores}"
             raise OptionError(f"{flag}: is about the union method. Add --method union, or leave it out.")

@@ -19,21 +19,29 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vocabopt.amounts import shown_bytes
 from vocabopt.choice.choose import decided
 from vocabopt.choice.complexity import grid, parse_sizes, points, size_curve, table_of_base
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError, first_of
+from vocabopt.errors import CorpusError, OptionError, first_of
 from vocabopt.folder import write_parquet_atomic
+from vocabopt.growth.counter import Counting
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
+from vocabopt.growth.curve import Curve
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
+from vocabopt.growth.share import PROCESS_BYTES, LearnedShare, TooMuchTextError, counter_bytes
 from vocabopt.growth.symbols import Segmentation, segment
+from vocabopt.growth.whole_text import check_same_text, count_whole_text
+from vocabopt.memory import memory_to_use
 from vocabopt.options import SweepOptions
 from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import (
     BaseRecord,
+    DocumentProof,
+    Guard,
     RunRecord,
     SweepRecord,
     Swept,
@@ -42,18 +50,27 @@ from vocabopt.records import (
     read_optional,
     write_record,
 )
-from vocabopt.run_directory import RUN_JSON, SWEEP_JSON, read_counts, read_union, save_counts, take_run_directory
+from vocabopt.run_directory import (
+    LEARNED_PARQUET,
+    RUN_JSON,
+    SWEEP_JSON,
+    read_counts,
+    read_union,
+    save_counts,
+    take_run_directory,
+)
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
 from vocabopt.text.finding import CLEAN, PREPARE_JSON
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.text.shards import shards_of
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import refine
 from vocabopt.union.run import Measure, check_vocabulary, run_union
 from vocabopt.versions import versions
-from vocabopt.wording import guard_sentences, limit_sentence
+from vocabopt.wording import guard_sentences, limit_sentence, share_sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +89,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         VocaboptError: any of its kinds; the message names the value, the place and the next step.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
-    sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
+    sizes = parse_sizes(options.sizes)
     # A size that is asked for is grown, also beyond --max-added; with the union it is that of the other vocabulary.
     given, options = options, replace(options, max_added=max((options.max_added, *(sizes or ()))))
     out, read = options.out, options.read_options()
@@ -84,40 +101,14 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         options.paths, target=options.target, evals=options.evals, protects=options.protects, options=read
     )
     run = take_run_directory(options, base, text_sets)
-    protected = {text_set.name: text_set for text_set in text_sets if text_set.role == "protected"}
-    with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
-        warming = background.submit(_prepare_growth, base)
-        counts, sample, reused = _count(run, base, text_sets, options, console)
-        weights = counts.weights()
-        with console.step("prove"):
-            # Before the long work: a base whose documents are not what their chunks say is refused at once.
-            proof = prove_base(base, sample, cross_spaces=options.cross_spaces, tell=console.note)
-        guard = guard_of(scripts, char_counts(counts, weights[:, 0]), [*protected], options.min_script_share)
-        for sentence in guard_sentences(guard):
-            console.note(sentence)
-        warming.result()
-        growing = _encode(base, counts, weights, [*protected], guard.scripts, console)
-        segmentation = growing[1]
-        growth_options = GrowthOptions(
-            scripts=guard.scripts,
-            max_added=options.max_added,
-            min_saving=options.min_saving,
-            cross_spaces=options.cross_spaces,
-        )
-        with console.step("grow", options.max_added, "tokens") as advance:
-            # Growing takes one core; another has time for what is needed later.
-            later: list[Future[Any]] = []
-            if not reused:
-                later.append(background.submit(save_counts, out, counts, weights, run.inputs_sha256))
-            later.append(background.submit(import_module, "vocabopt.report.page"))
-            growth = grow(base, *growing, growth_options, advance)
-            for job in later:
-                job.result()
+    learned = _learn(run, base, text_sets, options, console)
+    growth, guard = learned.growth, learned.guard
+    curve, stats = _count_the_rest(run, base, text_sets, learned, options, console)
     with console.step("write"):
-        write_parquet_atomic(out / "curve.parquet", growth.curve)
-        write_parquet_atomic(out / "folds.parquet", growth.folds)
-    sets = {name: TextSet(**stats) for name, stats in growth.set_records(counts.sets).items()}
-    n_tokens = size_curve(growth.curve, sets, growth.exhausted_at).n_tokens
+        write_parquet_atomic(out / "curve.parquet", curve.curve)
+        write_parquet_atomic(out / "folds.parquet", curve.folds)
+    sets = {name: TextSet(**record) for name, record in curve.set_records(stats).items()}
+    n_tokens = size_curve(curve.curve, sets, growth.exhausted_at).n_tokens
     swept = Swept(
         method=options.method,
         base=BaseRecord(**base.as_record(), n_rows=table.base_n_rows),
@@ -131,22 +122,27 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         n_blocked=growth.n_blocked,
         options=given,
         curve_sha256=hashlib.sha256((out / "curve.parquet").read_bytes()).hexdigest(),
-        proof=proof,
+        proof=learned.proof,
+        learned=learned.share.record(growth.n_tokens_base),
     )
-    sweep, union = _choose(swept, growth, out)
+    sweep, union = _choose(swept, curve, out)
     if options.method == "union":
         measure = Measure(
             base=base,
-            counts=counts,
-            weights=weights,
-            base_tokens=segmentation.base_tokens(counts.sets),
+            counts=learned.counts,
+            weights=learned.counts.weights(),
+            base_tokens=curve.n_tokens_base,
             scripts=guard.scripts,
             table=table,
-            protected={name: partial(texts_of, text_set, read) for name, text_set in protected.items()},
+            protected={
+                text_set.name: partial(texts_of, text_set, read)
+                for text_set in text_sets
+                if text_set.role == "protected"
+            },
         )
         run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
         # The same size on the axis of the vocabulary just measured.
-        sweep, union = _choose(swept, growth, out)
+        sweep, union = _choose(swept, curve, out)
 
     def finished() -> RunRecord:
         """run.json with what the run cost until now."""
@@ -156,10 +152,10 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
             command=shlex.join(["vocabopt", *sys.argv[1:]]),
             started_at=started_at.isoformat(timespec="seconds"),
             versions=versions(),
-            encoder=segmentation.encoder,
+            encoder=learned.encoder,
             seconds={**console.seconds, "total": round(time.perf_counter() - start, 3)},
             peak_memory_bytes=peak * (1 if sys.platform == "darwin" else 1024),
-            counts_reused=reused,
+            counts_reused=learned.is_reused,
             options=given,
         )
 
@@ -171,10 +167,10 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         samples, prepare = read_samples(out), _preparation_of(file.url for file in text_sets[0].files)
         if prepare is not None:
             write_record(out / PREPARE_JSON, prepare)
-        view = View(sweep, growth.curve, finished(), union, samples=samples, base=base, prepare=prepare)
+        view = View(sweep, curve.curve, finished(), union, samples=samples, base=base, prepare=prepare)
         write_report(out, view)
     write_record(out / RUN_JSON, finished())
-    return SweepResult(record=sweep, curve=growth.curve, union=union if options.method == "union" else None)
+    return SweepResult(record=sweep, curve=curve.curve, union=union if options.method == "union" else None)
 
 
 def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
@@ -189,43 +185,219 @@ def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
     return read_optional(folder.parent / PREPARE_JSON, PrepareRecord, next_step="Run `vocabopt prepare` again.")
 
 
+# --- Learning ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Learned:
+    """What was learned, and from what. counts: of the documents that were learned from; their sets hold all text.
+
+    encoder: which library encoded. is_reused: the counts are those of an earlier run.
+    """
+
+    growth: Growth
+    guard: Guard
+    proof: DocumentProof
+    counts: ChunkCounts
+    share: LearnedShare
+    encoder: str
+    is_reused: bool
+
+
+def _learn(
+    run: RunRecord, base: Tokenizer, text_sets: tuple[Files, ...], options: SweepOptions, console: Console
+) -> _Learned:
+    """Count the text, or the share of it that fits into memory, and grow the base on it."""
+    scripts, protected = parse_scripts(options.scripts), [one.name for one in text_sets if one.role == "protected"]
+    with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
+        warming = background.submit(_prepare_growth, base)
+        counted = _count(run, base, text_sets, options, console, all_protected=scripts == ())
+        counts, weights = counted.counts, counted.counts.weights()
+        with console.step("prove"):
+            # Before the long work: a base whose documents are not what their chunks say is refused at once.
+            proof = prove_base(base, counted.sample, cross_spaces=options.cross_spaces, tell=console.note)
+        guard = guard_of(scripts, char_counts(counts, weights[:, 0]), protected, options.min_script_share)
+        if protected and not guard.scripts and not counted.share.has_protected:
+            # Only now is it known that no script guards the protected text: all of it must be there.
+            counted = _count(run, base, text_sets, options, console, all_protected=True)
+            counts, weights = counted.counts, counted.counts.weights()
+        for sentence in guard_sentences(guard):
+            console.note(sentence)
+        if not counted.share.is_all:
+            console.note(share_sentence(counted.share.record({}), counts.sets[TRAIN].n_documents))
+        warming.result()
+        growing = _encode(base, counts, weights, protected, guard.scripts, console)
+        growth_options = GrowthOptions(
+            scripts=guard.scripts,
+            max_added=options.max_added,
+            min_saving=options.min_saving,
+            cross_spaces=options.cross_spaces,
+        )
+        with console.step("grow", options.max_added, "tokens") as advance:
+            # Growing takes one core; another has time for what is needed later.
+            later: list[Future[Any]] = []
+            if not counted.is_reused:
+                learned = counted.share.record(growing[1].base_tokens(counts.sets))
+                inputs = run.inputs_sha256
+                later.append(background.submit(save_counts, options.out, counts, weights, learned, inputs))
+            later.append(background.submit(import_module, "vocabopt.report.page"))
+            growth = grow(base, *growing, growth_options, advance)
+            for job in later:
+                job.result()
+    return _Learned(
+        growth=growth,
+        guard=guard,
+        proof=proof,
+        counts=counts,
+        share=counted.share,
+        encoder=growing[1].encoder,
+        is_reused=counted.is_reused,
+    )
+
+
 def _prepare_growth(base: Tokenizer) -> None:
     """What the steps after the counting need and do not need the counts for."""
     warm_up()
     _ = base.chunk_tokenizer, base.fast_chunk_tokenizer
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Counted:
+    """Unique chunks of the documents in a share, and the documents to prove them on.
+
+    is_reused: all are those of an earlier run on the same inputs.
+    """
+
+    counts: ChunkCounts
+    sample: Sample
+    share: LearnedShare
+    is_reused: bool
+
+
 def _count(
-    run: RunRecord, base: Tokenizer, text_sets: tuple[Files, ...], options: SweepOptions, console: Console
-) -> tuple[ChunkCounts, Sample, bool]:
-    """Counts of unique chunks, the documents to prove them on, and whether both are those of an earlier run on the
-    same inputs."""
+    run: RunRecord,
+    base: Tokenizer,
+    text_sets: tuple[Files, ...],
+    options: SweepOptions,
+    console: Console,
+    *,
+    all_protected: bool,
+) -> _Counted:
+    """Count what fits into memory.
+
+    Args:
+        all_protected: the documents of protected sets are counted in any case.
+
+    Raises:
+        CorpusError: there is nothing to learn from, or the share that is asked for does not fit.
+    """
+    train, *others = text_sets
+    memory = options.memory or memory_to_use()
+    roles = {TRAIN: "train", HELDOUT: "heldout", **{text_set.name: text_set.role for text_set in others}}
+    share = LearnedShare(
+        memory_bytes=memory,
+        family=base.family,
+        is_always=np.array([all_protected and role == "protected" for role in roles.values()]),
+    )
     earlier = read_proof_sample(options.out, run.inputs_sha256)
     reused = None if earlier is None else read_counts(options.out, run.inputs_sha256)
     if reused is not None and earlier is not None:
-        return reused, earlier, True
-    train, *others = text_sets
-    sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
-    sets |= {text_set.name: SetStats(text_set.role) for text_set in others}
-    samples, proof_sample = Samples(list(sets)), ProofSample(options.seed)
-    with console.step("count", n_stored_bytes(text_sets), "bytes") as advance:
-        counts = count_chunks(
-            documents_of_sets(text_sets, options.read_options()),
-            sets,
-            base,
-            heldout_share=options.heldout,
-            seed=options.seed,
-            advance=advance,
-            samples=samples,
-            proof_sample=proof_sample,
-            cross_spaces=options.cross_spaces,
-        )
+        counts, learned = reused
+        share = share.of_record(learned)
+        if share.has_protected or not all_protected:
+            return _Counted(counts=counts, sample=earlier, share=share, is_reused=True)
+    n_bytes = n_stored_bytes(text_sets)
+    share = share.begin_with(n_bytes) if options.learn_from is None else share.fixed(options.learn_from)
+    while True:
+        sets = {name: SetStats(role) for name, role in roles.items()}
+        samples, proof_sample = Samples(list(sets)), ProofSample(options.seed)
+        try:
+            with console.step("count", n_bytes, "bytes") as advance:
+                counts = count_chunks(
+                    documents_of_sets(text_sets, options.read_options()),
+                    sets,
+                    base,
+                    heldout_share=options.heldout,
+                    seed=options.seed,
+                    advance=advance,
+                    samples=samples,
+                    proof_sample=proof_sample,
+                    cross_spaces=options.cross_spaces,
+                    share=share,
+                    n_threads=options.n_workers,
+                )
+            if options.method == "union" and not share.is_all:
+                raise OptionError(
+                    f"--method union: the text needs more than {shown_bytes(memory)} of memory, and the union is "
+                    "measured on all of it at once. Raise --memory, or give less text."
+                )
+            break
+        except TooMuchTextError:
+            share = _smaller(share, options)
     if not counts.sets[TRAIN].n_documents:
         raise CorpusError(_no_text(counts.sets, train))
+    if not counts.n_chunks:
+        raise CorpusError(
+            f"--learn-from {options.learn_from}: none of {counts.sets[TRAIN].n_documents:,} documents is in this share "
+            "of the text. Name a larger one."
+        )
     samples.save(options.out)
     sample = proof_sample.sample()
     save_proof_sample(options.out, sample, run.inputs_sha256)
-    return counts, sample, False
+    return _Counted(counts=counts, sample=sample, share=share, is_reused=False)
+
+
+def _smaller(share: LearnedShare, options: SweepOptions) -> LearnedShare:
+    """The next smaller share. Raises OptionError where there is none."""
+    memory = shown_bytes(share.memory_bytes)
+    if share.is_fixed:
+        raise OptionError(
+            f"--learn-from {options.learn_from}: this share of the text needs more than {memory} of memory. Name a "
+            "smaller one, leave it out, or raise --memory."
+        )
+    if share.n_below == 1:
+        raise OptionError(
+            f"--memory: {memory} is too little to learn anything from this text ({shown_bytes(PROCESS_BYTES)} are "
+            "needed without any). Raise it."
+        )
+    return share.halved()
+
+
+# --- Counting what was not learned from -------------------------------------------------------------------------------
+
+
+def _count_the_rest(
+    run: RunRecord,
+    base: Tokenizer,
+    text_sets: tuple[Files, ...],
+    learned: _Learned,
+    options: SweepOptions,
+    console: Console,
+) -> tuple[Curve, dict[str, SetStats]]:
+    """The curve of all text, and what its sets hold: what the pass gave, where it learned from all of it."""
+    growth, stats = learned.growth, learned.counts.sets
+    if learned.share.is_all:
+        return growth, stats
+    write_parquet_atomic(options.out / LEARNED_PARQUET, growth.curve)
+    read = options.read_options()
+    counting = Counting(
+        base=options.base,
+        pattern=options.pattern,
+        specials=options.specials,
+        base_sha256=base.sha256,
+        merges=growth.merges,
+        sets={name: one.role for name, one in stats.items()},
+        heldout=options.heldout,
+        seed=options.seed,
+        cross_spaces=options.cross_spaces,
+        read=read,
+        memory_bytes=counter_bytes(learned.share.memory_bytes, options.n_workers),
+        inputs_sha256=run.inputs_sha256,
+    )
+    shards = shards_of(text_sets, read, shard_bytes=options.shard)
+    uses, counted = count_whole_text(counting, shards, options, options.out, console)
+    check_same_text(stats, counted)
+    return Curve.of(base, growth.merges, uses, counted), counted
 
 
 def _no_text(sets: Mapping[str, SetStats], train: Files) -> str:
@@ -269,9 +441,9 @@ def _encode(
     return counts, segmentation, weights, protected
 
 
-def _choose(swept: Swept, growth: Growth, out: Path) -> tuple[SweepRecord, UnionRecord | None]:
+def _choose(swept: Swept, curve: Curve, out: Path) -> tuple[SweepRecord, UnionRecord | None]:
     """Write sweep.json with the choice; a union measured in this folder before gives the paper's axis."""
     union = read_union(out, swept.scripts, swept.base.n_rows)
-    sweep = decided(swept, growth.curve, growth.folds, ChoiceOptions(seed=swept.options.seed), union)
+    sweep = decided(swept, curve.curve, curve.folds, ChoiceOptions(seed=swept.options.seed), union)
     write_record(out / SWEEP_JSON, sweep)
     return sweep, union

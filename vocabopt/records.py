@@ -28,6 +28,7 @@ from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.folder import FORMAT_VERSION, read_json, write_bytes_atomic
 from vocabopt.model.spec import ModelSpec
 from vocabopt.options import SweepOptions
+from vocabopt.text.sets import N_BELOW, N_FOLDS
 from vocabopt.text.utf8 import json_bytes
 
 R = TypeVar("R", bound="FileRecord")
@@ -133,6 +134,33 @@ class Guard(Record, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Does nothing at all guard other text?"""
         return not self.scripts and not self.protected_sets
+
+
+class Learned(Record, frozen=True, kw_only=True):
+    """The documents that merges were learned from, picked by content hash; all text was counted with the merges."""
+
+    #: Hashes below this, of N_BELOW; and of these documents the first folds, of N_FOLDS.
+    n_below: Count
+    n_folds: Count
+    #: Were other text sets than the training set left out of the learning?
+    train_alone: bool
+    #: Was all protected text there all the same?
+    all_protected: bool
+    #: What was taken of the training set.
+    n_documents: Count
+    n_bytes: Count
+    #: Tokens of the base in what was learned from, per text set.
+    n_tokens_base: dict[str, Count]
+
+    @property
+    def share(self) -> float:
+        """Of the training documents, on average."""
+        return self.n_below / N_BELOW * self.n_folds / N_FOLDS
+
+    @property
+    def is_all(self) -> bool:
+        """Was all text of all sets learned from?"""
+        return self.share == 1 and not self.train_alone
 
 
 class DocumentProof(Record, frozen=True, kw_only=True):
@@ -303,6 +331,7 @@ class Swept(FileRecord, frozen=True, kw_only=True):
     options: SweepOptions
     curve_sha256: str
     proof: DocumentProof
+    learned: Learned
 
     @property
     def end(self) -> int:

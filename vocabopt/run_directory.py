@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -30,10 +31,12 @@ from vocabopt.growth.counts import ChunkCounts, SetStats, count_words
 from vocabopt.options import SweepOptions
 from vocabopt.records import (
     Input,
+    Learned,
     RunRecord,
     SweepRecord,
     Swept,
     UnionRecord,
+    json_of,
     read_record,
     record_of,
     write_record,
@@ -46,10 +49,12 @@ from vocabopt.tokenizer import Tokenizer
 from vocabopt.union import UNION_JSON
 
 RUN_JSON, SWEEP_JSON = "run.json", "sweep.json"
+#: The curve of the documents that were learned from, where that are not all.
+LEARNED_PARQUET = "learned.parquet"
 #: Raised when the same text gives other counts: other chunks, held-out documents or folds.
 COUNTS_VERSION = 2
 #: Options that decide which documents there are, and in which set; the rest may change between runs.
-_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error", "format", "cross_spaces")
+_COUNT_OPTIONS = ("heldout", "seed", "unit", "column", "encoding", "on_error", "format", "cross_spaces", "learn_from")
 _AGAIN = Swept.NEXT_STEP
 S = TypeVar("S", bound=Swept)
 
@@ -90,7 +95,9 @@ def take_run_directory(options: SweepOptions, base: Tokenizer, text_sets: tuple[
 # --- Counts -----------------------------------------------------------------------------------------------------------
 
 
-def save_counts(run_dir: Path, counts: ChunkCounts, weights: NDArray[np.int64], inputs_sha256: str) -> None:
+def save_counts(
+    run_dir: Path, counts: ChunkCounts, weights: NDArray[np.int64], learned: Learned, inputs_sha256: str
+) -> None:
     """Write counts.parquet (chunk -> count per set) and counts_folds.parquet (the same per fold)."""
     count_words(counts, weights)
     frame = pl.DataFrame({"chunk": counts.texts()} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)})
@@ -106,12 +113,13 @@ def save_counts(run_dir: Path, counts: ChunkCounts, weights: NDArray[np.int64], 
     metadata = {
         "inputs_sha256": inputs_sha256,
         "sets": json.dumps({name: asdict(stats) for name, stats in counts.sets.items()}),
+        "learned": json.dumps(json_of(learned)),
     }
     write_parquet_atomic(run_dir / "counts.parquet", frame, metadata=metadata)
 
 
-def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
-    """The counts of a run; None where they are not there, not whole, or of other inputs."""
+def read_counts(run_dir: Path, inputs_sha256: str) -> tuple[ChunkCounts, Learned] | None:
+    """The counts of a run, and which documents they are of; None where they are not there, not whole, or of others."""
     path, folds_path = run_dir / "counts.parquet", run_dir / "counts_folds.parquet"
     if not path.is_file() or not folds_path.is_file():
         return None
@@ -142,7 +150,8 @@ def read_counts(run_dir: Path, inputs_sha256: str) -> ChunkCounts | None:
             counts=n.copy(),
         )
         stored = frame.select(f"n_{name}" for name in sets).to_numpy()
-        return counts if np.array_equal(counts.weights(), stored) else None
+        learned = msgspec.json.decode(metadata["learned"], type=Learned)
+        return (counts, learned) if np.array_equal(counts.weights(), stored) else None
     except (RunDirectoryError, pl.exceptions.PolarsError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -253,6 +262,20 @@ def read_curve(run_dir: Path, sweep: Swept) -> pl.DataFrame:
             f"Decide again: vocabopt choose {run_dir}"
         )
     return curve
+
+
+def read_learned(run_dir: Path, sweep: Swept) -> pl.DataFrame:
+    """The curve of the documents that were learned from, where that are not all.
+
+    Raises:
+        RunDirectoryError: it is not there, broken, or of other merges than the curve.
+    """
+    path = run_dir / LEARNED_PARQUET
+    learned, curve = read_parquet(path, next_step=_AGAIN), read_curve(run_dir, sweep)
+    _check_columns(path, learned, ["piece", *(f"n_tokens_{name}" for name in sweep.sets)])
+    if not learned["piece"].equals(curve["piece"]):
+        raise RunDirectoryError(f"{path}: its tokens are not those of curve.parquet: it is of another run. {_AGAIN}")
+    return learned
 
 
 def read_folds(run_dir: Path, sweep: Swept, curve: pl.DataFrame) -> pl.DataFrame:

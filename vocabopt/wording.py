@@ -9,7 +9,7 @@ from vocabopt.choice.knee import MIN_INTERVAL_FOLDS
 from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions
 from vocabopt.choice.rules import MUV_STEP, kneedle_sizes
 from vocabopt.option_fields import flag_of
-from vocabopt.records import Answer, Bound, Choice, DocumentProof, Guard, SweepRecord, TextSet, UnionRecord
+from vocabopt.records import Answer, Bound, Choice, DocumentProof, Guard, Learned, SweepRecord, TextSet, UnionRecord
 from vocabopt.tables import DASH
 from vocabopt.text.sets import HELDOUT, TRAIN
 
@@ -94,6 +94,15 @@ def limit_sentence(scripts: Sequence[str], n_open: Mapping[str, tuple[int, int]]
     return (
         f"Not protected: {', '.join(listed)} hold characters of the target script ({', '.join(scripts)}), and may be "
         "split anew. --script none protects all of it."
+    )
+
+
+def share_sentence(learned: Learned, n_documents: int) -> str:
+    """What was learned from, where that is not all of the text. n_documents: of the training set."""
+    part = f"{learned.n_documents:,} of {n_documents:,} training documents ({shown_bytes(learned.n_bytes)})"
+    return (
+        f"Tokens are learned from {part}, picked by content, as more does not fit into --memory or was not asked for "
+        "(--learn-from). All text is counted with them, exactly."
     )
 
 

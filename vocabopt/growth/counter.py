@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from vocabopt.errors import BaseTokenizerError
+from vocabopt.folder import digest
 from vocabopt.growth import chunk_kernel
 from vocabopt.growth import walk_kernel as kernel
 from vocabopt.growth.counts import ChunkCounts, ChunkStore, Preparer, SetStats, appended
@@ -39,7 +41,7 @@ class Counting:
     """What a worker needs to count shards of text.
 
     base, pattern, specials: as `load_base` takes them; base_sha256: what it must then be. sets: names of the text
-    sets and their roles. memory_bytes: for the chunks of one worker.
+    sets and their roles. memory_bytes: for the chunks of one worker. inputs_sha256: of the run.
     """
 
     base: str
@@ -53,6 +55,14 @@ class Counting:
     cross_spaces: bool
     read: ReadOptions
     memory_bytes: int
+    inputs_sha256: str
+
+    @property
+    def identity(self) -> str:
+        """Changes with whatever the counts depend on."""
+        merges = self.merges
+        arrays = (merges.events, merges.closed, merges.dormant, merges.fold_sizes)
+        return digest([self.inputs_sha256, *(xxhash.xxh3_128_hexdigest(part.tobytes()) for part in arrays)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +114,7 @@ class Counter:
         uses, n_words = Uses.none(self._counting.merges, len(sets)), np.zeros(len(sets), np.int64)
         for block in blocks:
             if (prepared := self._preparer(block)) is not None:
-                self._store.count(prepared, self._cuts, 0, n_shares=1)
+                self._store.count(prepared, self._cuts, 0, n_parts=1)
                 if self._n_bytes() > self._counting.memory_bytes:
                     self._add_up(uses, n_words)
                     self._store, self._known = ChunkStore(self._store.n_groups), _Known()
@@ -124,10 +134,9 @@ class Counter:
         if (new := store.since(known.n_chunks)).n_chunks:
             known.extend(self._walker.walk(new), chunk_kernel.count_words(new.text, new.ends))
         late = np.zeros((len(self._walker.late_keys), len(n_words)), np.int64)
-        kernel.add_up(
-            *store.counted, N_FOLDS, *known.arrays(), *self._walker.savings(), late,
-            uses.per_merge, uses.token_counts, uses.fold_tokens, uses.fold_saved, n_words, uses.n_lost_chars,
-        )  # fmt: skip
+        chunks = *store.counted, N_FOLDS, *known.arrays()
+        sums = uses.per_merge, uses.token_counts, uses.fold_tokens, uses.fold_saved, n_words, uses.n_lost_chars
+        kernel.add_up(*chunks, *self._walker.savings(), late, *sums)  # type: ignore[call-arg]
         for place, found in self._walker.late_places().items():
             if late[place].any():
                 uses.late[found] = uses.late.get(found, 0) + late[place]
@@ -241,7 +250,8 @@ class _Walker:
         return walked.of_rows(np.frombuffer(pieces, np.int64), np.frombuffer(piece_ends, np.int64))
 
     def _walk(self, chunks: ChunkCounts) -> _Walked:
-        base, parts = self._base, []
+        base = self._base
+        parts = [_NOTHING]
         if self._encoder is None:
             self._encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer, chunks)
         for data in batches(chunks):
@@ -253,17 +263,19 @@ class _Walker:
                 self._ranks, self.late_keys, uses, use_ends, room,
             )  # fmt: skip
             assert 2 * self._n_late < _N_LATE, "more late uses than their table holds"
-            parts.append((ids.astype(np.int32), ends, uses[: use_ends[-1]], use_ends))
-        tokens, token_ends, uses, use_ends = zip(*parts, strict=True)
+            parts.append(_Walked(ids.astype(np.int32), ends, uses[: use_ends[-1]], use_ends, _NOTHING.n_lost))
         return _Walked(
-            np.concatenate(tokens), _joined_ends(token_ends), np.concatenate(uses), _joined_ends(use_ends),
+            np.concatenate([part.tokens for part in parts]),
+            _joined_ends([part.token_ends for part in parts]),
+            np.concatenate([part.uses for part in parts]),
+            _joined_ends([part.use_ends for part in parts]),
             lost_chars(base, chunks),
-        )  # fmt: skip
+        )
 
     def late_places(self) -> dict[int, tuple[int, int]]:
         """Place in the table of late uses -> merge and row, as `curve.Uses.late` has them."""
-        places = np.flatnonzero(self.late_keys) if self._n_late else []
-        keys = {int(place): int(self.late_keys[place]) for place in places}
+        places = np.flatnonzero(self.late_keys).tolist() if self._n_late else []
+        keys = {place: int(self.late_keys[place]) for place in places}
         return {place: ((key >> 32) - 1, key & kernel.LOW_HALF) for place, key in keys.items()}
 
     def savings(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -276,5 +288,9 @@ class _Walker:
 
 def _joined_ends(ends: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Where things end in parts that are put one behind another."""
-    starts = np.cumsum([0, *(part[-1] for part in ends)])
+    starts = np.cumsum([0, *(int(part[-1]) if len(part) else 0 for part in ends)])
     return np.concatenate([part + start for part, start in zip(ends, starts[:-1], strict=True)])
+
+
+_NO_ROWS = np.zeros(0, np.int64)
+_NOTHING = _Walked(_NO_ROWS.astype(np.int32), _NO_ROWS, _NO_ROWS.astype(np.int32), _NO_ROWS, _NO_ROWS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.growth.proof_sample import ProofSample
+from vocabopt.growth.share import LearnedShare
 from vocabopt.records import Guard
 from vocabopt.text.documents import Documents as Documents
 from vocabopt.text.documents import Samples, is_held_out
@@ -23,8 +24,7 @@ from vocabopt.tokenizer.chunks import Cuts, cuts_of
 
 T = TypeVar("T")
 
-#: Threads that count; more than the readers can feed would only wait.
-N_SHARES = 2
+_MOST_THREADS = 8
 #: Chunks cut before they are looked up: large enough to overlap cache misses, small enough to stay in the cache.
 _N_CUTS = 1024
 
@@ -97,7 +97,7 @@ class ChunkCounts:
 
 @dataclass
 class ChunkStore:
-    """The growing stores of one share of the chunks; see chunk_kernel. Pages that are not used cost nothing."""
+    """The growing stores of one part of the chunks; see chunk_kernel. Pages that are not used cost nothing."""
 
     n_groups: int
     sizes: NDArray[np.int64] = field(default_factory=lambda: np.array([0, 0, 0, 0, -1, 0, 0], np.int64))
@@ -108,11 +108,11 @@ class ChunkStore:
     arena: NDArray[np.uint8] = field(default_factory=lambda: np.empty(1 << 25, np.uint8))
     entries: NDArray[np.int64] = field(default_factory=lambda: np.empty((1 << 21, 3), np.int64))
 
-    def count(self, block: tuple[Any, ...], cuts: Cuts, share: int, n_shares: int = N_SHARES) -> None:
-        """Count the chunks of a prepared block that fall into this share."""
+    def count(self, block: tuple[Any, ...], cuts: Cuts, part: int, n_parts: int) -> None:
+        """Count the chunks of a prepared block that fall into this part of all."""
         while True:
             stores = self.sizes, self.cuts, self.hashes, self.table, self.chunks, self.arena, self.entries
-            if kernel.count_block(*block, cuts.at, cuts.crossing, share, n_shares, *stores):  # type: ignore[call-arg]
+            if kernel.count_block(*block, cuts.at, cuts.crossing, part, n_parts, *stores):  # type: ignore[call-arg]
                 return
             self._enlarge()
 
@@ -169,7 +169,7 @@ class ChunkStore:
             kernel.fill_table(self.table, self.chunks, n_chunks)
 
     def finish(self) -> tuple[NDArray[Any], ...]:
-        """Text, ends, offsets, groups and counts of this share, as ChunkCounts holds them."""
+        """Text, ends, offsets, groups and counts of this part, as ChunkCounts holds them."""
         n_chunks, n_arena, n_entries = self.used
         offsets = np.zeros(n_chunks + 1, np.int64)
         groups = np.empty(n_chunks + n_entries, np.int32)
@@ -206,7 +206,8 @@ def count_chunks(
     proof_sample: ProofSample | None = None,
     heldout_of: Mapping[str, str] = MappingProxyType({TRAIN: HELDOUT}),
     cross_spaces: bool = False,
-    share: "LearnedShare | None" = None,
+    share: LearnedShare | None = None,
+    n_threads: int = 2,
 ) -> ChunkCounts:
     """Count the chunks of all documents, in one pass.
 
@@ -215,29 +216,34 @@ def count_chunks(
         sets: what is known of each text set, in order; filled in.
         heldout_share: the share of such a set's documents to hold out, 0 to 1.
         seed: picks other documents to hold out, and other folds.
-        advance: told the stored bytes of each block, for a progress bar.
+        advance: told the stored bytes that are done, for a progress bar.
         samples, proof_sample: offered every document.
         heldout_of: set -> the set that takes what is held out of it.
         cross_spaces: tokens that are added may hold a space after another character (`documents.cuts_of`).
         share: which documents are counted, made smaller on the way where they outgrow their memory; None for all.
+        n_threads: that count; each takes a part of the chunks, and looks at all text.
 
     The sets' `n_words` are left to `count_words`, which can wait.
 
     Raises:
         TooMuchTextError: not even the smallest part of the share fits into memory.
     """
-    stores = [ChunkStore(len(sets) * N_FOLDS) for _ in range(N_SHARES)]
+    # More threads than this only wait for the reader.
+    stores = [ChunkStore(len(sets) * N_FOLDS) for _ in range(min(n_threads, _MOST_THREADS))]
     cuts = cuts_of(base, cross_spaces=cross_spaces)
-    with ThreadPoolExecutor(N_SHARES) as pool:
+    with ThreadPoolExecutor(len(stores)) as pool:
+        n_done = 0
         prepare = Preparer(sets, base, heldout_of, heldout_share, seed, samples, proof_sample, share)
         for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
             if prepared is not None:
-                jobs = [pool.submit(store.count, prepared, cuts, share) for share, store in enumerate(stores)]
+                jobs = [
+                    pool.submit(store.count, prepared, cuts, part, len(stores)) for part, store in enumerate(stores)
+                ]
                 for job in jobs:
                     job.result()
                 if share is not None:
                     share.fit(stores)
-            advance(n_stored_bytes)
+            advance(n_done := n_done + n_stored_bytes)
         shares = list(pool.map(ChunkStore.finish, stores))
     del stores
     return _join(shares, sets)
@@ -253,7 +259,7 @@ def warm_up() -> None:
 def count_opened(opened: Opened, cuts: Cuts, *, n_groups: int) -> ChunkCounts:
     """Count the chunks of a few documents, by their groups; what `sets` are is not known."""
     store = ChunkStore(n_groups)
-    store.count(opened.for_kernel(), cuts, 0, n_shares=1)
+    store.count(opened.for_kernel(), cuts, 0, n_parts=1)
     return _join([store.finish()], {})
 
 
@@ -281,7 +287,7 @@ class Preparer:
     seed: int
     samples: Samples | None = None
     proof_sample: ProofSample | None = None
-    share: "LearnedShare | None" = None
+    share: LearnedShare | None = None
 
     def __post_init__(self) -> None:
         self.added = AddedTokens(self.base)
@@ -315,7 +321,7 @@ class Preparer:
                 )
         groups = set_index * N_FOLDS + ((hashes >> np.uint64(32)) % np.uint64(N_FOLDS)).astype(np.int64)
         if self.share is not None:
-            groups[~self.share.takes(hashes, groups)] = -1
+            groups[~self.share.takes(hashes, groups, ends - starts)] = -1
         if self.proof_sample is not None:
             self.proof_sample.offer(block.data, starts, ends, hashes)
         opened = open_documents(self.added, self.base, block.data, starts, ends, suspects, groups)

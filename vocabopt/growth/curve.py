@@ -48,7 +48,9 @@ class Merges:
         dormant = np.zeros((0, 4), np.int64)
         if (events[:, kernel.EVENT_NEW] <= base.n_tokens).any():
             ids = base.tokenizer_json["model"]["vocab"]
-            pairs = [(ids[left], ids[right], ids[left + right]) for left, right in base.tokenizer_json["model"]["merges"]]
+            pairs = [
+                (ids[left], ids[right], ids[left + right]) for left, right in base.tokenizer_json["model"]["merges"]
+            ]
             dormant = np.pad(np.array(pairs, np.int64) + 1, ((0, 0), (0, 1)))
         return cls(n_base_tokens=base.n_tokens, closed=closed, events=events, dormant=dormant, fold_sizes=fold_sizes)
 
@@ -82,7 +84,9 @@ class Merges:
             text = texts[left] + texts[right]
             # Only here are the bytes of an opened piece compared: the kernel finds it by a 64-bit hash.
             if texts.setdefault(new, text) != text:
-                raise PromiseError(f"{text!r} was merged into the piece {texts[new]!r}: please report this with the base.")
+                raise PromiseError(
+                    f"{text!r} was merged into the piece {texts[new]!r}: please report this with the base."
+                )
         return texts
 
 
@@ -129,14 +133,13 @@ class Uses:
         n_plain = self.token_counts.sum(axis=1)
         return {name: int(n) + stats.n_special_tokens for (name, stats), n in zip(sets.items(), n_plain, strict=True)}
 
-    def save(self, path: Path, **more: NDArray[np.generic]) -> None:
+    def save(self, path: Path, **more: Any) -> None:
         """Write them, and more arrays, as one .npz file. Raises RunDirectoryError."""
         places = np.array([*self.late], np.int64).reshape(-1, 2)
         counts = np.array([*self.late.values()], np.int64).reshape(-1, len(self.n_lost_chars))
+        arrays = {name: getattr(self, name) for name in self._arrays()}
         buffer = io.BytesIO()
-        np.savez(
-            buffer, late_places=places, late_counts=counts, **{name: getattr(self, name) for name in self._arrays()}, **more
-        )
+        np.savez(buffer, allow_pickle=False, late_places=places, late_counts=counts, **arrays, **more)
         write_bytes_atomic(path, buffer.getvalue())
 
     @classmethod
@@ -146,6 +149,24 @@ class Uses:
         return cls(
             late=dict(zip(places, arrays["late_counts"], strict=True)), **{name: arrays[name] for name in cls._arrays()}
         )
+
+    def new_token_counts(self, merges: Merges, n_added: int) -> NDArray[np.int64]:
+        """How often each of the first n_added tokens occurs with these alone, int64 [n_sets, n_added]."""
+        n_symbols = merges.n_base_tokens + len(merges.closed) + merges.n_rows + 2
+        counts = np.zeros((n_symbols, len(self.n_lost_chars)), np.int64)
+        by_rank, late = merges.by_rank, [(*place, uses) for place, uses in self.late.items()]
+        rows = [
+            (int(row), event, uses) for (*event, row), uses in zip(merges.events.tolist(), self.per_merge, strict=True)
+        ]
+        rows += [(row, by_rank[rank, :3].tolist(), uses) for rank, row, uses in late]
+        for row, (left, right, new), uses in rows:
+            if row <= n_added:
+                counts[new] += uses
+                for part in (left, right):
+                    counts[part] -= uses
+        is_row = np.diff(merges.events[:, kernel.EVENT_ROW], prepend=0) != 0
+        made: NDArray[np.int64] = counts[merges.events[is_row, kernel.EVENT_NEW][:n_added]].T
+        return made
 
     @classmethod
     def _arrays(cls) -> list[str]:
@@ -176,7 +197,10 @@ class Curve:
         events = np.column_stack([merges.events, uses.per_merge])
         if uses.late:
             by_rank = merges.by_rank
-            late = [(*by_rank[rank, :3], row, *counts) for (rank, row), counts in sorted(uses.late.items(), key=itemgetter(0))]
+            late = [
+                (*by_rank[rank, :3], row, *counts)
+                for (rank, row), counts in sorted(uses.late.items(), key=itemgetter(0))
+            ]
             events = np.concatenate([events, np.array(late, np.int64)])
             events = events[np.argsort(events[:, kernel.EVENT_ROW], kind="stable")]
         n_used, entropy_bits = _usage(base, merges, events, uses.token_counts)
@@ -327,7 +351,6 @@ def _kind(text: bytes) -> str:
     except UnicodeDecodeError:
         return "step"
     return "merge"
-
 
 
 def _fold_frame(merges: Merges, uses: Uses, names: list[str]) -> pl.DataFrame:

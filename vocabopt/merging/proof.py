@@ -45,7 +45,7 @@ def counted_text(run_dir: Path) -> tuple[ChunkCounts, Sample]:
         RunDirectoryError: they are not there, or not whole.
     """
     inputs_sha256 = read_run(run_dir).inputs_sha256
-    if (counts := read_counts(run_dir, inputs_sha256)) is None:
+    if (counted := read_counts(run_dir, inputs_sha256)) is None:
         raise RunDirectoryError(
             f"{run_dir / 'counts.parquet'}: is missing, broken or of another run, so nothing could be proved of the "
             "merged tokenizer. Sweep again into this folder."
@@ -56,7 +56,7 @@ def counted_text(run_dir: Path) -> tuple[ChunkCounts, Sample]:
             "the counts could not be proved on whole documents. Sweep again into this folder, or, where an earlier "
             "version made it, into a new one."
         )
-    return counts, sample
+    return counted[0], sample
 
 
 def prove(
@@ -85,7 +85,8 @@ def prove(
         PromiseError: a count, a document or a protected chunk differs.
     """
     documents = count_documents(base, sample, cross_spaces=sweep.options.cross_spaces)
-    if (missing := missing_chunk(documents, sample, counts)) is not None:
+    missing = missing_chunk(documents, sample, counts) if sweep.learned.is_all else None
+    if missing is not None:
         raise PromiseError(f"{base.name}: the part {missing!r} of a document is not in the counted text. {_REPORT}")
     # What will be written, to the byte, but without what it says of batches.
     tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json.decode())

@@ -7,6 +7,7 @@ from pathlib import Path
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.folder import write_files
+from vocabopt.growth.whole_text import read_token_counts
 from vocabopt.merging.export import merged_base, merged_files
 from vocabopt.merging.extension import (
     EXTENSION_JSON,
@@ -20,7 +21,7 @@ from vocabopt.merging.extension import (
 )
 from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
 from vocabopt.records import SweepRecord
-from vocabopt.run_directory import read_curve, read_sweep, read_union_record
+from vocabopt.run_directory import read_curve, read_learned, read_sweep, read_union_record
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
@@ -81,6 +82,8 @@ def merge_run(
         files = merged_files(base, addition, merged)
         counts, sample = counted_text(run_dir)
         proof, token_counts = prove(sweep, base, merged, files["tokenizer.json"], counts, sample, promised)
+        if promised is not None and not sweep.learned.is_all:
+            token_counts = read_token_counts(run_dir, sweep, addition.n_added)
     protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
     record = extension_record(
         base,
@@ -151,10 +154,11 @@ def _curve_of(
             f"--size {n_added}: outside the curve of {run_dir}: {end}. Choose 0 to {len(curve):,}, or sweep again "
             "with more text or a larger --max-added."
         )
-    if n_added == 0:
-        promised = {name: text_set.n_tokens_base for name, text_set in sweep.sets.items()}
-    else:
-        promised = {name: int(curve[f"n_tokens_{name}"][n_added - 1]) for name in sweep.sets}
+    # What is proved is the counts that the run kept: those of the documents that were learned from.
+    of_counts = curve if sweep.learned.is_all else read_learned(run_dir, sweep)
+    promised = dict(sweep.learned.n_tokens_base or sweep.base_tokens)
+    if n_added:
+        promised = {name: int(of_counts[f"n_tokens_{name}"][n_added - 1]) for name in sweep.sets}
     return grown(base, curve, n_added), promised
 
 

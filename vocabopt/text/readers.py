@@ -180,7 +180,11 @@ def _parquet_blocks(source: Source, block_bytes: int, span: Span | None) -> Iter
         n_stored, n_rows = os.path.getsize(path), table.select(pl.len()).collect().item()
         if span is not None:
             first_row, last_row = (n_rows * at // n_stored for at in span)
-            table, n_rows, n_stored = table.slice(first_row, last_row - first_row), last_row - first_row, span[1] - span[0]
+            table, n_rows, n_stored = (
+                table.slice(first_row, last_row - first_row),
+                last_row - first_row,
+                span[1] - span[0],
+            )
         if n_rows == 0:
             yield Block.of(pl.Series(dtype=pl.String), (), n_stored, 1)
         # Text of one column seldom takes more than eight times the room of the stored table.
