@@ -139,7 +139,7 @@ class Counted:
     ) -> "Counted":
         sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
         sets |= {name: SetStats("protected" if name in protected else "eval") for name in documents if name != TRAIN}
-        blocks = [_block_of(name, texts) for name, texts in documents.items() if texts]
+        blocks = [block_of(name, texts) for name, texts in documents.items() if texts]
         counts = count_chunks(blocks, sets, base, heldout_share=0.0, seed=0, cross_spaces=cross_spaces)
         if base.family == "byte-level-bpe":
             counts = refine(base, counts)
@@ -171,7 +171,7 @@ def grow_documents(
     return Counted.of(base, documents, protected=protected).grow(options)
 
 
-def _block_of(name: str, texts: Sequence[str]) -> Documents:
+def block_of(name: str, texts: Sequence[str]) -> Documents:
     data = "\0".join(texts).encode()
     ends = np.append(np.flatnonzero(np.frombuffer(data, np.uint8) == 0), len(data))
     return Documents(name, data, np.concatenate([[0], ends[:-1] + 1]), ends)
@@ -196,7 +196,7 @@ def n_tokens(tokenizer: tokenizers.Tokenizer, documents: Iterable[str]) -> int:
 
 def split_heldout(texts: Sequence[str], share: float = 0.05, seed: int = 0) -> dict[str, list[str]]:
     """The training documents of a sweep by set: which are held out, their content says."""
-    block = _block_of(TRAIN, texts)
+    block = block_of(TRAIN, texts)
     data = np.frombuffer(block.data, np.uint8)
     hashes, *_ = scan_documents(data, block.starts, block.ends, np.uint64(seed), np.zeros(1 << 16, bool))
     is_heldout = (hashes & np.uint64(0xFFFFFFFF)) < np.uint64(round(share * 2**32))

@@ -386,6 +386,7 @@ def _count_the_rest(
         specials=options.specials,
         base_sha256=base.sha256,
         merges=growth.merges,
+        encoder=learned.encoder,
         sets={name: one.role for name, one in stats.items()},
         heldout=options.heldout,
         seed=options.seed,

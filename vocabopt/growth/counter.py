@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from vocabopt.errors import BaseTokenizerError
+from vocabopt.errors import BaseTokenizerError, PromiseError
 from vocabopt.folder import digest
 from vocabopt.growth import chunk_kernel
 from vocabopt.growth import walk_kernel as kernel
@@ -40,7 +40,8 @@ _BATCH_CHUNKS = 50_000
 class Counting:
     """What a worker needs to count shards of text.
 
-    base, pattern, specials: as `load_base` takes them; base_sha256: what it must then be. sets: names of the text
+    base, pattern, specials: as `load_base` takes them; base_sha256: what it must then be. encoder: which library
+    encodes. sets: names of the text
     sets and their roles. memory_bytes: for the chunks of one worker. inputs_sha256: of the run.
     """
 
@@ -49,6 +50,7 @@ class Counting:
     specials: str | None
     base_sha256: str
     merges: Merges
+    encoder: str
     sets: dict[str, str]
     heldout: float
     seed: int
@@ -94,7 +96,7 @@ class Counter:
 
     def __init__(self, base: Tokenizer, counting: Counting) -> None:
         self._base, self._counting = base, counting
-        self._walker = _Walker(base, counting.merges)
+        self._walker = _Walker(base, counting.merges, is_fast=counting.encoder == "gigatoken")
         self._cuts = cuts_of(base, cross_spaces=counting.cross_spaces)
         self._preparer = Preparer({}, base, {TRAIN: HELDOUT}, counting.heldout, counting.seed)
         self._store, self._known = ChunkStore(len(counting.sets) * N_FOLDS), _Known()
@@ -216,7 +218,7 @@ def _gathered(
 class _Walker:
     """Chunks to tokens of the base and to the merges that they use."""
 
-    def __init__(self, base: Tokenizer, merges: Merges) -> None:
+    def __init__(self, base: Tokenizer, merges: Merges, *, is_fast: bool) -> None:
         self._base, self._merges = base, merges
         # By rank: those of the base that an opened piece may go on into come before all that were learned.
         self._n_dormant = len(merges.dormant)
@@ -231,7 +233,7 @@ class _Walker:
         self._closed_symbols[merges.closed[chars - base.n_tokens - 1]] = chars
         self._opened_at[chars] = np.flatnonzero(is_char)
         self._byte_values = np.array(base.byte_values, np.int32)
-        self._encoder: ChunkEncoder | None = None
+        self._is_fast = is_fast
         self.late_keys = np.zeros(_N_LATE, np.int64)
         self._n_late = 0
 
@@ -252,10 +254,15 @@ class _Walker:
     def _walk(self, chunks: ChunkCounts) -> _Walked:
         base = self._base
         parts = [_NOTHING]
-        if self._encoder is None:
-            self._encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer, chunks)
+        # Compared each time: what the chunks that were learned from have not shown, these may.
+        encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer if self._is_fast else None, chunks)
+        if self._is_fast and encoder.fast is None:
+            raise PromiseError(
+                f"{base.name}: gigatoken encodes some of the text otherwise than tokenizers does, and not what was "
+                "learned from. Uninstall it (pip uninstall gigatoken), and sweep again into another folder."
+            )
         for data in batches(chunks):
-            ids, ends = self._encoder.encode(data)
+            ids, ends = encoder.encode(data)
             uses, use_ends = np.empty(len(ids), np.int32), np.empty(len(ends), np.int64)
             room = np.empty((6, 3 * int(np.diff(ends, prepend=0).max()) + 8), np.int64)
             self._n_late += kernel.walk(

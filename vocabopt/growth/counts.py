@@ -31,7 +31,10 @@ _N_CUTS = 1024
 
 @dataclass
 class SetStats:
-    """What a text set holds. Words are runs of characters that are not white space (Unicode's)."""
+    """What a text set holds. Words are runs of characters that are not white space (Unicode's).
+
+    hash_sum: of the documents' content hashes, modulo 2^64: the same for the same documents in any order.
+    """
 
     role: str
     n_documents: int = 0
@@ -41,6 +44,7 @@ class SetStats:
     n_special_tokens: int = 0
     n_blank: int = 0
     n_skipped: int = 0
+    hash_sum: int = 0
 
 
 @dataclass(frozen=True)
@@ -315,6 +319,7 @@ class Preparer:
             stats.n_documents += int(member.sum())
             stats.n_bytes += int((ends - starts)[member].sum())
             stats.n_chars += int(n_chars[member].sum())
+            stats.hash_sum = (stats.hash_sum + int(hashes[member].sum(dtype=np.uint64))) % 2**64
             if self.samples is not None:
                 self.samples.offer(
                     self.names[index], block.data, starts[member], ends[member], hashes[member], n_chars[member]

@@ -162,7 +162,7 @@ class Uses:
         for row, (left, right, new), uses in rows:
             if row <= n_added:
                 counts[new] += uses
-                for part in (left, right):
+                for part in (left, right) if right else ():  # a character's parts are bytes
                     counts[part] -= uses
         is_row = np.diff(merges.events[:, kernel.EVENT_ROW], prepend=0) != 0
         made: NDArray[np.int64] = counts[merges.events[is_row, kernel.EVENT_NEW][:n_added]].T
@@ -218,7 +218,7 @@ class Curve:
         """`sets` of sweep.json: what each text set holds, the base's tokens and entropy on it, characters it loses."""
         return {
             name: {
-                **asdict(stats),
+                **{field: value for field, value in asdict(stats).items() if field != "hash_sum"},
                 "n_lost_chars": self.n_lost_chars[name],
                 "n_tokens_base": self.n_tokens_base[name],
                 "entropy_bits_base": self.entropy_bits[name],

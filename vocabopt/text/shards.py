@@ -3,9 +3,11 @@
 Every document is in exactly one shard, whatever their size.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from vocabopt.errors import CorpusError
 from vocabopt.text.corpus import TextFile, TextSet
 from vocabopt.text.documents import Documents, joined
 from vocabopt.text.readers import ReadOptions, can_be_cut, read_blocks
@@ -73,5 +75,11 @@ def _parts(file: TextFile, options: ReadOptions, shard_bytes: int) -> Iterator[P
 def documents_of_shard(shard: Shard, options: ReadOptions) -> Iterator[Documents]:
     """The documents of a shard, in blocks. Raises CorpusError as `readers.read_blocks`."""
     for part in shard.parts:
+        url, n_bytes = part.file.url, part.file.n_bytes
+        if "://" not in url and n_bytes is not None and (now := os.path.getsize(url)) != n_bytes:
+            raise CorpusError(
+                f"{url}: changed since the run began: it had {n_bytes:,} bytes, and has {now:,}. Sweep again into "
+                "another folder."
+            )
         for block in read_blocks(part.file, options, block_bytes=_BLOCK_BYTES, span=part.span):
             yield joined(shard.text_set, [block])
