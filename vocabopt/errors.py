@@ -10,6 +10,7 @@
     ├── ModelError           a model's weights cannot be loaded, or do not fit the tokenizer
     ├── PlanError            a training plan cannot be used
     ├── TrainingError        training stopped: the loss is not a number, no memory, no disk (what was done is kept)
+    ├── EngineError          workers cannot be started or were lost (what was done is kept)
     ├── RunDirectoryError    the output folder cannot be written, or holds something else
     └── PromiseError         a promise of the tool did not hold (exit code 1)
         └── ForgettingError  a stage forgot more of the base language than the gate allows; its checkpoint is kept
@@ -69,6 +70,9 @@ class PlanError(VocaboptError): ...
 
 
 class TrainingError(VocaboptError): ...
+
+
+class EngineError(VocaboptError): ...
 
 
 class RunDirectoryError(VocaboptError): ...

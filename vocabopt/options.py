@@ -3,6 +3,7 @@
 ReadOptions, RankFileOptions and LearningOptions hold what several commands share.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -23,6 +24,7 @@ TextFormat: TypeAlias = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "
 FORMATS: tuple[str, ...] = get_args(TextFormat)
 
 _READING, _RANK_FILES, _UNION, _LEARNING = "reading text", "tiktoken rank files", "union", "learning tokens"
+_PROCESSES = "processes"
 _NO_CODEC = "unknown text encoding; try utf-8, cp949, utf-16"
 
 
@@ -81,6 +83,40 @@ class ReadOptions(ReadingOptions):
     """
 
     fallback: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions(Options):
+    """Where shards are worked on; no result depends on it. workers: None for all cores, or all of the cluster."""
+
+    engine: str = option(
+        "local", metavar="local|ray[:ADDRESS]", section=_PROCESSES,
+        check=Check(lambda value: value in ("local", "ray") or bool(re.fullmatch(r"ray:\S+", value)),
+                    "must be local, ray, or ray:ADDRESS such as ray:10.0.0.1:6379"),
+        help="Where text is worked on: processes of this machine, or a Ray cluster, which changes no output. ray "
+        "without an address: the cluster that RAY_ADDRESS names, else Ray on this machine."
+    )
+    workers: int | None = option(
+        None, metavar="N", daily=True, check=from_to(1, 1024, "1 and 1024 processes"),
+        default_text="all cores", help="Processes; they change no output."
+    )
+
+    @property
+    def n_workers(self) -> int:
+        """Processes on this machine."""
+        # Cores that this process may use; macOS does not tell them.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or cores
+
+    @property
+    def ray_address(self) -> str | None:
+        """None: that of RAY_ADDRESS, else Ray on this machine."""
+        return self.engine.partition(":")[2] or None
+
+    def as_record(self) -> dict[str, Any]:
+        """What moves the result, which these options do not."""
+        mine = {given.name for given in fields(EngineOptions)}
+        return {name: value for name, value in super().as_record().items() if name not in mine}
 
 
 @dataclass(frozen=True, kw_only=True)

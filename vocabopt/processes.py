@@ -5,7 +5,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
@@ -13,6 +13,8 @@ from typing import Any
 
 from vocabopt.failures import SIGNALS
 
+#: Libraries that would start a thread per core in each worker.
+ONE_THREAD = dict.fromkeys(("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 #: How soon a process notices that its parent is gone. What it writes is whole or not there, so it may end anywhere.
 _LOOK_EVERY_SECONDS = 0.5
 
@@ -48,26 +50,42 @@ class WorkerContext(SpawnContext):
 
     Not forked, since threads of polars and of the encoders would be left behind holding their locks. They end with
     their parent, and by `kill`; by no signal that is meant for the parent, which would make each of them say something.
+    Libraries start one thread in each. started: all of them, also those that have ended.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._started: list[_Worker] = []
+        self.started: list[SpawnProcess] = []
 
     def Process(self, *args: Any, **options: Any) -> "_Worker":  # type: ignore[override]  # noqa: N802
-        self._started.append(worker := _Worker(*args, **options))
+        self.started.append(worker := _Worker(*args, **options))
         return worker
 
     def kill(self) -> None:
         """End all workers now, whatever they are at."""
-        for worker in self._started:
+        for worker in self.started:
             if worker.is_alive():
                 worker.kill()
 
 
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Processes that are started in this context have these variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 class _Worker(SpawnProcess):
     def start(self) -> None:
-        with signals_blocked():
+        with signals_blocked(), _environment(ONE_THREAD):
             super().start()
 
     def __reduce__(self) -> tuple[Any, ...]:
