@@ -162,6 +162,6 @@ class CompareOptions(CleaningOptions):
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a comparison to be resumed."""
-        left_out = ("out", "workers", "threads", "n_seeds")
+        left_out = ("out", "threads", "n_seeds")
         return {name: value for name, value in self.as_record().items() if name not in left_out}
 # fmt: on

@@ -113,6 +113,11 @@ class EngineOptions(Options):
         """None: that of RAY_ADDRESS, else Ray on this machine."""
         return self.engine.partition(":")[2] or None
 
+    def as_record(self) -> dict[str, Any]:
+        """What moves the result, which these options do not."""
+        mine = {given.name for given in fields(EngineOptions)}
+        return {name: value for name, value in super().as_record().items() if name not in mine}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RankFileOptions(Options):

@@ -152,8 +152,9 @@ def _prepare_options(
     if own:
         read = {name: getattr(options, name) for name in ("unit", "column", "encoding", "format")}
     return PrepareOptions(
-        paths=(path,), out=out, steps=steps, base=None, shard=options.shard, workers=options.workers, strict=own, **read
-    )
+        paths=(path,), out=out, steps=steps, base=None, shard=options.shard, strict=own,
+        engine=options.engine, workers=options.workers, **read,
+    )  # fmt: skip
 
 
 def names_of(paths: tuple[str, ...]) -> dict[str, str]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from vocabopt import __version__
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import BASES, OptionError, did_you_mean
-from vocabopt.option_fields import Check, Options, argument, from_to, option
-from vocabopt.options import DEFAULT_BASE, RankFileOptions, ReadOptions, TextOptions, is_text_encoding
+from vocabopt.option_fields import Check, Options, argument, option
+from vocabopt.options import DEFAULT_BASE, EngineOptions, RankFileOptions, ReadOptions, TextOptions, is_text_encoding
 from vocabopt.preparation import DEFAULT_STEPS, STEP_NAMES
 from vocabopt.text.utf8 import read_utf8
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vocabopt.preparation.step import Step
 
 OutputFormat: TypeAlias = Literal["jsonl.zst", "parquet"]
-_FILES = "files and processes"
+_FILES = "files"
 
 
 # fmt: off
@@ -44,7 +44,7 @@ class ChainOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleaningOptions(TextOptions):
+class CleaningOptions(TextOptions, EngineOptions):
     """What text is read and where the result goes: for `prepare`, also with --compare.
 
     paths: files, folders, globs, URLs or "-". encoding: a codec, or "auto", which tells UTF-16 by its first bytes and
@@ -60,9 +60,6 @@ class CleaningOptions(TextOptions):
         help="Encoding of the text; auto: UTF-8, UTF-16 by its first bytes, and cp949 for lines that are not UTF-8."
     )
     shard: str = option("16MB", section=_FILES, help="Text in one file of the output.")
-    workers: int = option(
-        2, daily=True, check=from_to(1, 1024, "1 and 1024 processes"), help="Processes; they change no output."
-    )
 
     @property
     def shard_bytes(self) -> int:
@@ -117,7 +114,7 @@ class PrepareOptions(RankFileOptions, CleaningOptions):
 
     def identity(self) -> dict[str, Any]:
         """The part that moves the output: a run with another one cannot go on where this one stopped."""
-        left_out = ("paths", "out", "workers", "strict")
+        left_out = ("paths", "out", "strict")
         kept = {name: value for name, value in self.as_record().items() if name not in left_out}
         return {"version": __version__, **kept}
 # fmt: on

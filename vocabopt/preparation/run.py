@@ -5,7 +5,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,11 +15,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from vocabopt.console import Console
+from vocabopt.engine import Engine, engine
 from vocabopt.errors import CorpusError, RunDirectoryError
-from vocabopt.folder import check_own_folder, digest
+from vocabopt.folder import check_own_folder, digest, remove_unfinished
 from vocabopt.preparation.funnel import write_page
 from vocabopt.preparation.options import PrepareOptions
-from vocabopt.preparation.reading import Reader, Shard, find_text
+from vocabopt.preparation.reading import Reader, find_text
 from vocabopt.preparation.record import (
     Done,
     FileReport,
@@ -32,7 +35,7 @@ from vocabopt.preparation.record import (
 )
 from vocabopt.preparation.step import CorpusStep, Step, gathered, segments
 from vocabopt.preparation.work import StoredSketches, Work
-from vocabopt.preparation.workers import Pass, Submit, lowest, peak_memory_bytes, pool
+from vocabopt.preparation.workers import Job, Pass, Worker, lowest, peak_memory_bytes
 from vocabopt.records import json_of, read_record, write_record
 from vocabopt.text.corpus import TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.text.finding import OPTIONS_JSON, PREPARE_JSON
@@ -65,7 +68,7 @@ def run_prepare(options: PrepareOptions, console: Console) -> PrepareRecord:
         files=run.files,
         steps=tuple(msgspec.convert(json_of(step), StepRecord) for step in steps),
         seconds={**console.seconds, "total": round(time.perf_counter() - start, 3)},
-        peak_memory_bytes=peak_memory_bytes(options.workers),
+        peak_memory_bytes=peak_memory_bytes(options.n_workers),
     )
     write_page(options.out, record)
     write_record(path, record)
@@ -114,10 +117,10 @@ class _Run:
         facts: dict[str, Any] = {}
         n_shards = 0
         chosen = tuple(self._prepared(step) for step in self.options.steps)
-        with pool(self.options, self.work) as submit:
+        with self._workers() as workers:
             for number, (steps, corpus_step) in enumerate(segments(chosen)):
                 plan = Pass(number=number, steps=steps, corpus_step=corpus_step, decided=decided, sources=self.sources)
-                n_shards = self._pass(plan, n_shards, submit)
+                n_shards = self._pass(plan, n_shards, workers)
                 own = self._counts(number, n_shards)
                 own[0].facts.update(facts)
                 _check_left(own)
@@ -132,26 +135,36 @@ class _Run:
                 decided = corpus_step
         return counts
 
+    @contextmanager
+    def _workers(self) -> Iterator[Engine[Job, int]]:
+        try:
+            with engine(self.options, partial(Worker, self.options, self.work)) as workers:
+                yield workers
+        finally:
+            # What a worker was at that was ended.
+            remove_unfinished(self.options.out)
+
     def _prepared(self, step: Step) -> Step:
         if not step.inputs:
             return step
         with self.console.step(f"prepare {step.name}"):
             return step.prepare(self.work.folder)
 
-    def _pass(self, plan: Pass, n_shards: int, submit: Submit) -> int:
+    def _pass(self, plan: Pass, n_shards: int, workers: Engine[Job, int]) -> int:
         """Every shard that is not done yet; returns how many there are."""
         names = [step.name for step in (plan.decided, *plan.steps) if step is not None]
         title = "read" if plan.number == 0 else "write" if plan.corpus_step is None else "pass"
         title = f"{title} {plan.number + 1} ({', '.join(names)})" if names else title
         if plan.number == 0:
-            return self._first_pass(plan, submit, title)
+            return self._first_pass(plan, workers, title)
         missing = [shard for shard in range(n_shards) if not self.work.is_done(plan.number, shard)]
         with self.console.step(title, len(missing), "shards") as advance:
-            for n_done, _ in enumerate(submit(plan, ((shard, None) for shard in missing)), 1):
+            jobs = (Job(plan=plan, number=shard, shard=None) for shard in missing)
+            for n_done, _ in enumerate(workers.run(jobs, step=title), 1):
                 advance(n_done)
         return n_shards
 
-    def _first_pass(self, plan: Pass, submit: Submit, title: str) -> int:
+    def _first_pass(self, plan: Pass, workers: Engine[Job, int], title: str) -> int:
         files_json = self.work.folder / "files.json"
         if self.work.done(0) is not None or files_json.exists():
             stored = self.work.record(files_json, FilesRead)
@@ -161,15 +174,15 @@ class _Run:
         reader = Reader(self.text_set, self.options)
         n_shards = 0
 
-        def shards() -> Iterator[tuple[int, Shard | None]]:
+        def jobs() -> Iterator[Job]:
             nonlocal n_shards
             for shard in reader.shards(advance):
                 n_shards = shard.number + 1
                 if not self.work.is_done(0, shard.number):
-                    yield shard.number, shard
+                    yield Job(plan=plan, number=shard.number, shard=shard)
 
         with self.console.step(title, n_stored_bytes([self.text_set]), "bytes") as advance:
-            for _ in submit(plan, shards()):
+            for _ in workers.run(jobs(), step=title):
                 pass
         self.files = tuple(reader.reports)
         for report in self.files:

@@ -1,33 +1,27 @@
-"""Passes over shards: what a worker does with one, and the processes that share them.
+"""Passes over shards: what a worker does with one.
 
 Nothing here depends on which worker takes a shard, or in which order.
 """
 
-import os
+import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import polars as pl
 import xxhash
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.folder import remove_unfinished
 from vocabopt.preparation.options import PrepareOptions
 from vocabopt.preparation.reading import DECODE, Shard
 from vocabopt.preparation.record import Drawn, ShardCounts, StepCount
 from vocabopt.preparation.step import CorpusStep, DocumentStep, Outcome, Step, no_text
 from vocabopt.preparation.tokens import TokenCounter
 from vocabopt.preparation.work import Work
-from vocabopt.processes import WorkerContext, signals_blocked
 from vocabopt.records import write_record
 from vocabopt.text.finding import CLEAN, REMOVED
 
@@ -48,20 +42,33 @@ class Pass:
     sources: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A shard to take through a pass. shard: with the first pass, as read."""
+
+    plan: Pass
+    number: int
+    shard: Shard | None
+
+
 class Worker:
     """Carries out passes; what the steps load is loaded once. counts, removed: of the shard that it is at."""
 
     def __init__(self, options: PrepareOptions, work: Work) -> None:
+        if not options.out.is_dir():
+            node = platform.node()
+            raise RunDirectoryError(f"{options.out}: {node} does not see it. On a cluster name folders that all see.")
         self.options, self.work = options, work
         self._loaded: dict[str, Callable[[pl.Series], Any]] = {}
         self._counter: TokenCounter | None = None
 
-    def run(self, plan: Pass, number: int, shard: Shard | None) -> int:
-        """Take one shard through a pass, and leave its files. shard: with the first pass, as read.
+    def __call__(self, job: Job) -> int:
+        """Take one shard through a pass, and leave its files.
 
         Returns:
             The shard's number.
         """
+        plan, number, shard = job.plan, job.number, job.shard
         work, self.sources = self.work, plan.sources
         self.counts: list[StepCount] = []
         self.removed = [pl.DataFrame(schema=_REMOVED)]
@@ -260,84 +267,11 @@ def _shown(text: str, other: str | None) -> str:
     return ("… " if start else "") + shown + (" …" if start + _MAX_CHARS < len(text) else "")
 
 
-# --- Processes --------------------------------------------------------------------------------------------------------
-
-#: Takes shards through a pass and gives their numbers as they are done, in any order.
-Submit: TypeAlias = Callable[[Pass, Iterable[tuple[int, Shard | None]]], Iterator[int]]
-
-#: Shards that wait beside those at work: enough to keep workers busy, few enough to bound memory.
-_N_WAITING = 1
-#: Libraries that would start a thread per core in each worker.
-_THREADS = ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS")
+# --- Memory -----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def pool(options: PrepareOptions, work: Work) -> Iterator[Submit]:
-    """Workers for the time of the context; those at work when an error ends it finish their shard first, when the user
-    ends it they stop."""
-    here, context = Worker(options, work), WorkerContext()
-    executor: ProcessPoolExecutor | None = None
-
-    def submit(plan: Pass, jobs: Iterable[tuple[int, Shard | None]]) -> Iterator[int]:
-        nonlocal executor
-        first = list(islice(iterator := iter(jobs), 2))
-        if options.workers == 1 or (len(first) < 2 and executor is None):
-            return (here.run(plan, number, shard) for number, shard in chain(first, iterator))
-        if executor is None:
-            with signals_blocked():
-                executor = ProcessPoolExecutor(options.workers, context, _start, (options, work))
-        return _spread(executor, plan, chain(first, iterator), options.workers + _N_WAITING)
-
-    before = dict(os.environ)
-    if options.workers > 1:
-        os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield submit
-    except KeyboardInterrupt:
-        context.kill()
-        raise
-    finally:
-        if executor is not None:
-            executor.shutdown(cancel_futures=True)
-            remove_unfinished(work.out)
-        for name in _THREADS:
-            os.environ.pop(name, None)
-        os.environ.update({name: before[name] for name in _THREADS if name in before})
-
-
-def _spread(
-    executor: ProcessPoolExecutor, plan: Pass, jobs: Iterator[tuple[int, Shard | None]], n_at_once: int
-) -> Iterator[int]:
-    waiting: set[Future[int]] = set()
-    try:
-        for number, shard in jobs:
-            waiting.add(executor.submit(_run, plan, number, shard))
-            if len(waiting) >= n_at_once:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        yield from (future.result() for future in as_completed(waiting))
-    except BrokenProcessPool as error:
-        raise RunDirectoryError(
-            f"pass {plan.number + 1}: a worker process was killed, probably for lack of memory. Finished shards are "
-            "kept: run the same command again, with fewer --workers or a smaller --shard."
-        ) from error
-
-
-_worker: Worker | None = None  # of this process
-
-
-def _start(options: PrepareOptions, work: Work) -> None:
-    global _worker
-    _worker = Worker(options, work)
-
-
-def _run(plan: Pass, number: int, shard: Shard | None) -> int:
-    assert _worker is not None, "_start ran"
-    return _worker.run(plan, number, shard)
-
-
-def peak_memory_bytes(workers: int) -> int:
+def peak_memory_bytes(n_workers: int) -> int:
     """At most what all held together: the peak of this process, and for each worker that of the largest."""
     unit = 1 if sys.platform == "darwin" else 1024
     own, largest = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return unit * (own + (workers * largest if workers > 1 else 0))
+    return unit * (own + (n_workers * largest if n_workers > 1 else 0))

@@ -1,0 +1,156 @@
+"""The engine on Ray: the same results as here, actors and nodes that are lost, addresses that do not answer."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_workers import Ends, Fails, Squares, options
+from test_engine import assert_stops
+
+from vocabopt.engine import Engine, engine
+from vocabopt.errors import CorpusError, EngineError, OptionError
+
+ray = pytest.importorskip("ray", reason="needs the extra ray")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+    # Of Ray's own code.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def this_machine() -> Iterator[str]:
+    """Ray on this machine, as another program has started it; its address."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+def test_results_are_those_of_this_process(this_machine: str, tmp_path: Path) -> None:
+    workers: Engine[int, tuple[int, int]]
+    with engine(options(2, f"ray:{this_machine}"), partial(Squares, tmp_path)) as workers:
+        for last in (40, 0, 3):
+            found = list(workers.run(range(last), step="count"))
+            assert sorted(square for square, _ in found) == [i * i for i in range(last)]
+    assert len(list(tmp_path.iterdir())) == 2
+    assert os.getpid() not in {int(path.name) for path in tmp_path.iterdir()}
+    assert not ray.is_initialized()
+
+
+def test_a_pool_larger_than_the_cluster_uses_what_there_is(this_machine: str, tmp_path: Path) -> None:
+    workers: Engine[int, tuple[int, int]]
+    with engine(options(16, f"ray:{this_machine}"), partial(Squares, tmp_path, seconds=0.3)) as workers:
+        assert len(list(workers.run(range(50), step="count"))) == 50
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_error_of_a_worker_is_raised_as_it_is(this_machine: str) -> None:
+    workers: Engine[int, int]
+    with pytest.raises(CorpusError, match="job 7 has no text") as raised:  # noqa: SIM117
+        with engine(options(2, f"ray:{this_machine}"), Fails) as workers:
+            list(workers.run(range(20), step="count"))
+    assert raised.value.of_job == 7  # type: ignore[attr-defined]
+
+
+def test_a_job_whose_worker_is_killed_is_done_by_another(this_machine: str, tmp_path: Path) -> None:
+    workers: Engine[int, int]
+    with engine(options(2, f"ray:{this_machine}"), partial(Ends, tmp_path / "last", times=2)) as workers:
+        assert sorted(workers.run(range(20), step="count")) == list(range(20))
+    assert len(list(tmp_path.glob("pid*"))) == 2
+
+
+def test_a_job_that_ends_every_worker_is_an_error(this_machine: str, tmp_path: Path) -> None:
+    workers: Engine[int, int]
+    with (
+        pytest.raises(EngineError, match=r"count: 4 Ray workers were lost at the same work.*fewer --workers"),
+        engine(options(2, f"ray:{this_machine}"), partial(Ends, tmp_path / "last")) as workers,
+    ):
+        list(workers.run(range(20), step="count"))
+
+
+def test_a_node_that_is_removed_in_the_middle_changes_no_result(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        second = cluster.add_node(num_cpus=2)
+        workers: Engine[int, tuple[int, int]]
+        found: list[tuple[int, int]] = []
+        with engine(options(3, f"ray:{cluster.address}"), partial(Squares, tmp_path, seconds=0.2)) as workers:
+            for result in workers.run(range(60), step="count"):
+                found.append(result)
+                if len({process for _, process in found}) == 3 and second is not None:
+                    cluster.remove_node(second, allow_graceful=False)
+                    second = None
+        assert second is None, "the second node did nothing"
+        assert sorted(square for square, _ in found) == [i * i for i in range(60)]
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_ray_that_was_started_here(number: signal.Signals, tmp_path: Path) -> None:
+    assert_stops(tmp_path, number, "ray", seconds=20)
+
+
+def test_an_address_where_nothing_listens_is_one_error_within_seconds() -> None:
+    start = time.monotonic()
+    with (
+        pytest.raises(EngineError, match=r"--engine ray:127\.0\.0\.1:9: no Ray cluster answers there\. Check the"),
+        engine(options(2, "ray:127.0.0.1:9"), Fails),
+    ):
+        pass
+    assert time.monotonic() - start < 10
+
+
+def test_an_address_where_something_else_listens_is_the_same_error() -> None:
+    start = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    server.accept()[0].close()
+                except OSError:
+                    return
+
+        listening = threading.Thread(target=hang_up)
+        listening.start()
+        where = f"ray:127.0.0.1:{server.getsockname()[1]}"
+        try:
+            with pytest.raises(EngineError, match="no Ray cluster answers"), engine(options(2, where), Fails):
+                pass
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            listening.join()
+    assert time.monotonic() - start < 40
+
+
+def test_another_version_on_a_node_is_said(this_machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vocabopt.engine_ray.__version__", "99.0")
+    workers: Engine[int, int]
+    with (
+        pytest.raises(EngineError, match=r"count: node \S+ has vocabopt 0\S+\. Every node needs vocabopt 99\.0"),
+        engine(options(2, f"ray:{this_machine}"), Fails) as workers,
+    ):
+        list(workers.run(range(20), step="count"))
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    missing: Any = r"--engine ray: ray is not installed\. .*\.\[ray\]"
+    with pytest.raises(OptionError, match=missing), engine(options(2, "ray"), Fails):
+        pass
