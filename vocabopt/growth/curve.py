@@ -51,7 +51,7 @@ class Merges:
             pairs = [
                 (ids[left], ids[right], ids[left + right]) for left, right in base.tokenizer_json["model"]["merges"]
             ]
-            dormant = np.pad(np.array(pairs, np.int64) + 1, ((0, 0), (0, 1)))
+            dormant = np.pad(np.array(pairs, np.int64).reshape(-1, 3) + 1, ((0, 0), (0, 1)))
         return cls(n_base_tokens=base.n_tokens, closed=closed, events=events, dormant=dormant, fold_sizes=fold_sizes)
 
     @property
