@@ -76,8 +76,9 @@ def without_prefix(path: Path) -> sentencepiece.SentencePieceProcessor:
 
 
 def test_chunks_and_counts_train_the_vocabulary_that_whole_lines_train(out: Path) -> None:
-    counts = read_counts(out, read_json(out / "run.json", next_step="")["inputs_sha256"])
-    assert counts is not None
+    stored = read_counts(out, read_json(out / "run.json", next_step="")["inputs_sha256"])
+    assert stored is not None
+    counts, _ = stored
     found = [piece.piece for piece in read_model(train(counts, counts.weights()[:, 0], 3_000)).pieces]
     assert found == trained_on_lines(split_heldout(lines_of("ko"))["train"], 3_000)
 
