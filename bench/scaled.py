@@ -1,8 +1,9 @@
-"""Five times a text: the text and four copies in which a tenth of the words have one Hangul syllable changed.
+"""Several times a text: the text and copies in which a tenth of the words have one Hangul syllable changed.
 
 Plain copies would add no unique chunk, and so cost the growth pass nothing; changed ones grow like new text.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,15 @@ _BLOCK_BYTES = 16 << 20
 _FIRST, _LAST = ord("가"), ord("힣")
 
 
-def write_scaled(source: Path, target: Path, *, seed: int = 0) -> None:
-    """Write `source` and its changed copies to `target`; same seed, same bytes."""
+def write_scaled(source: Path, target: Path, *, n_copies: int = N_COPIES, seed: int = 0) -> None:
+    """Write `source` and its changed copies to `target`; same seed, same bytes.
+
+    `python -m bench.scaled SOURCE TARGET N` writes N copies.
+    """
     partial = target.with_suffix(".partial")
     rng = np.random.default_rng(seed)
     with partial.open("wb") as out:
-        for copy in range(N_COPIES + 1):
+        for copy in range(n_copies + 1):
             for block in _blocks(source):
                 out.write(block if copy == 0 else changed(block, rng))
     partial.replace(target)
@@ -65,3 +69,7 @@ def _syllables(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.i
     code_points = (lead & 0xF) << 12 | (middle & 0x3F) << 6 | (last & 0x3F)
     is_syllable = (code_points >= _FIRST) & (code_points <= _LAST)
     return at[is_syllable], code_points[is_syllable]
+
+
+if __name__ == "__main__":
+    write_scaled(Path(sys.argv[1]), Path(sys.argv[2]), n_copies=int(sys.argv[3]))

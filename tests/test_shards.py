@@ -4,6 +4,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -55,7 +56,7 @@ def test_lines_of_all_parts_are_the_file(
     path.write_bytes(data)
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     parts = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         *pieces, (last, n_read) = line_chunks(str(path), start, end, n_bytes)
         assert (last, n_read) == (b"", end - start)
         assert all(piece for piece, _ in pieces)

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vocabopt.amounts import counted
+from vocabopt.amounts import counted, shown_bytes
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
+    from vocabopt.estimate import Estimate
     from vocabopt.records import SweepRecord, UnionRecord
 
 #: What is not known or not defined.
@@ -119,6 +120,32 @@ def sweep_table(sweep: "SweepRecord", *, width: int = 80) -> "Table":
             style="bold" if point.n_added == sweep.choice.n_added else "",
         )
     return table
+
+
+def estimate_table(found: "Estimate", width: int) -> "Table":
+    """What a sweep is expected to take, step by step."""
+    from vocabopt.report.text import duration
+
+    caption = (
+        f"Expected from {shown_bytes(found.n_bytes_sample)} of {shown_bytes(found.n_bytes)} of text, "
+        f"with {found.n_workers} process{'' if found.n_workers == 1 else 'es'}"
+    )
+    steps = {
+        "load": "load the base",
+        "read": "read all text, to learn from it",
+        "learn": "learn tokens",
+        "count": "count all text with them",
+        "report": "choose and draw",
+    }
+    rows = [(steps[name], duration(seconds)) for name, seconds in found.seconds.items()]
+    rows += [
+        ("in all", duration(found.total_seconds)),
+        ("memory to learn from all text", shown_bytes(found.n_bytes_to_learn_all)),
+        ("memory to use", shown_bytes(found.memory_bytes)),
+        ("text that tokens are learned from", f"{found.share_learned:.1%}"),
+        ("counting, per process", f"{shown_bytes(found.bytes_per_second)}/s"),
+    ]
+    return PlainTable(caption=caption, headers=("", "expected"), rows=rows).for_terminal(width)
 
 
 def union_table(sweep: "SweepRecord", union: "UnionRecord", curve: "pl.DataFrame", *, width: int = 80) -> "Table":

@@ -100,9 +100,11 @@ def limit_sentence(scripts: Sequence[str], n_open: Mapping[str, tuple[int, int]]
 def share_sentence(learned: Learned, n_documents: int) -> str:
     """What was learned from, where that is not all of the text. n_documents: of the training set."""
     part = f"{learned.n_documents:,} of {n_documents:,} training documents ({shown_bytes(learned.n_bytes)})"
+    if learned.share == 1:
+        part = f"all training documents ({shown_bytes(learned.n_bytes)}) and from no other text set"
     return (
-        f"Tokens are learned from {part}, picked by content, as more does not fit into --memory or was not asked for "
-        "(--learn-from). All text is counted with them, exactly."
+        f"Tokens are learned from {part}, picked by content: more does not fit into --memory, or --learn-from asks for "
+        "less. All text is counted with them, exactly."
     )
 
 
@@ -131,8 +133,11 @@ def _to_learn(guard: Guard, n_all: int) -> str:
 def sweep_notes(sweep: SweepRecord) -> list[str]:
     """What belongs under the table of sizes."""
     notes = []
+    if not sweep.learned.is_all:
+        notes.append(share_sentence(sweep.learned, sweep.sets[TRAIN].n_documents))
     if sweep.exhausted_at is not None:
-        note = f"The text ran dry at {counted(sweep.exhausted_at, 'added token')}"
+        text = "The text" if sweep.learned.share == 1 else "The part of the text that tokens are learned from"
+        note = f"{text} ran dry at {counted(sweep.exhausted_at, 'added token')}"
         is_marked = any(point.dry for point in sweep.points_shown)
         notes.append(f"{note}; larger sizes are marked * and repeat it." if is_marked else f"{note}.")
     if n := sweep.n_blocked:

@@ -96,7 +96,10 @@ def _chain(config: Path | None, steps: str | None) -> "tuple[Step, ...]":
 
 
 @command("vocabopt.options:SweepOptions", prints="sweep.json (with --method union also union.json)")
-def sweep(values: Values, output: Output) -> None:
+@click.option(
+    "--estimate", is_flag=True, help="Say from a sample of the text how long the sweep will take; write nothing."
+)
+def sweep(values: Values, output: Output, *, estimate: bool) -> None:
     """Measure every vocabulary size on your text, choose one, and write a report.
 
     PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst; --format where the name does not tell),
@@ -110,6 +113,7 @@ def sweep(values: Values, output: Output) -> None:
       vocabopt sweep news.jsonl.gz --base ./Llama-2-7b --out reports/news
       vocabopt sweep ko.txt --protect en=english.txt --eval kobest=kobest.txt --sizes 0,5000,20000
       vocabopt sweep corpus/ --method union
+      vocabopt sweep s3://bucket/corpus --estimate --workers 16 --memory 64GB
     """
     from vocabopt.options import SweepOptions, default_out
     from vocabopt.pipeline import run_sweep
@@ -117,6 +121,13 @@ def sweep(values: Values, output: Output) -> None:
 
     values["out"] = values["out"] or default_out(values["paths"], values["base"])
     options = SweepOptions(**values)
+    if estimate:
+        from vocabopt.estimate import estimate as estimated
+        from vocabopt.tables import estimate_table
+
+        found = estimated(options, output.console())
+        output.show(json_of(found) if output.as_json else None, lambda width: [estimate_table(found, width)])
+        return
     hold(options.out)
     result = run_sweep(options, output.console())
     record, union = result.record, result.union

@@ -150,9 +150,13 @@ class LearnedShare:
 
     def _n_bytes(self, stores: "Sequence[ChunkStore]") -> int:
         """Peak of learning from what was counted."""
-        n_chunks, n_text, n_entries = (sum(sizes) for sizes in zip(*(store.used for store in stores), strict=True))
-        chunks = n_chunks * _CHUNK_BYTES[self.family] + n_text * _TEXT_BYTES[self.family]
-        return int(PROCESS_BYTES + chunks + n_entries * _ENTRY_BYTES)
+        return learning_bytes(self.family, *map(sum, zip(*(store.used for store in stores), strict=True)))
+
+
+def learning_bytes(family: Family | None, n_chunks: int, n_text: int, n_entries: int) -> int:
+    """Peak of learning from unique chunks: so many, with so many bytes, in so many folds each added up."""
+    chunks = n_chunks * _CHUNK_BYTES[family] + n_text * _TEXT_BYTES[family]
+    return PROCESS_BYTES + chunks + n_entries * _ENTRY_BYTES
 
 
 def counter_bytes(memory_bytes: int, n_workers: int) -> int:

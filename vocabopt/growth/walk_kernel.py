@@ -173,24 +173,15 @@ def walk(  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _add(  # type: ignore[no-untyped-def]
-    chunk, group, count, n_folds, uses, use_ends, ids, id_ends, words, lost, size_of, savings, late_sizes, late,
-    per_merge, token_counts, fold_tokens, fold_saved, n_words, n_lost
+def _add_to_folds(  # type: ignore[no-untyped-def]
+    chunk, group, count, uses, use_ends, id_ends, size_of, savings, late_sizes, fold_tokens, fold_saved
 ):  # fmt: skip
-    text_set, n_dormant = group // n_folds, savings.size - per_merge.shape[0]
-    n_words[text_set] += count * words[chunk]
-    n_lost[text_set] += count * lost[chunk]
-    first = id_ends[chunk - 1] if chunk else 0
-    fold_tokens[group] += count * (id_ends[chunk] - first)
-    for k in range(first, id_ends[chunk]):
-        token_counts[text_set, ids[k]] += count
+    fold_tokens[group] += count * (id_ends[chunk] - (id_ends[chunk - 1] if chunk else 0))
     for k in range(use_ends[chunk - 1] if chunk else 0, use_ends[chunk]):
         use = uses[k]
         if use >= 0:
-            per_merge[use - n_dormant, text_set] += count
             fold_saved[size_of[use], group] += count * savings[use]
         else:
-            late[-1 - use, text_set] += count
             fold_saved[late_sizes[-1 - use], group] += count
 
 
@@ -209,16 +200,34 @@ def add_up(  # type: ignore[no-untyped-def]
     Adds to late [n_places, n_sets], n_words [n_sets], n_lost [n_sets] and the arrays of `curve.Uses`; fold_saved is
     here what the merges between two sizes save.
     """
+    n_sets, n_dormant = per_merge.shape[1], savings.size - per_merge.shape[0]
+    # Once per fold that a chunk occurs in; what needs no folds once per chunk, with its counts per set.
+    weights = np.zeros((groups.size, n_sets), np.int64)
     for entry in range(entries.shape[0]):
-        if entries[entry, COUNT]:
-            _add(
-                entries[entry, CHUNK], entries[entry, GROUP], entries[entry, COUNT], n_folds, uses, use_ends, ids,
-                id_ends, words, lost, size_of, savings, late_sizes, late, per_merge, token_counts, fold_tokens,
-                fold_saved, n_words, n_lost,
-            )  # fmt: skip
+        chunk, group, count = entries[entry]
+        if count:
+            weights[chunk, group // n_folds] += count
+            _add_to_folds(
+                chunk, group, count, uses, use_ends, id_ends, size_of, savings, late_sizes, fold_tokens, fold_saved
+            )
+    begin, first_use = 0, 0
     for chunk in range(groups.size):
         if counts[chunk]:
-            _add(
-                chunk, groups[chunk], counts[chunk], n_folds, uses, use_ends, ids, id_ends, words, lost, size_of,
-                savings, late_sizes, late, per_merge, token_counts, fold_tokens, fold_saved, n_words, n_lost,
+            weights[chunk, groups[chunk] // n_folds] += counts[chunk]
+            _add_to_folds(
+                chunk, groups[chunk], counts[chunk], uses, use_ends, id_ends, size_of, savings, late_sizes,
+                fold_tokens, fold_saved,
             )  # fmt: skip
+        for text_set in range(n_sets):
+            weight = weights[chunk, text_set]
+            if weight:
+                n_words[text_set] += weight * words[chunk]
+                n_lost[text_set] += weight * lost[chunk]
+                for k in range(begin, id_ends[chunk]):
+                    token_counts[text_set, ids[k]] += weight
+                for k in range(first_use, use_ends[chunk]):
+                    if uses[k] >= 0:
+                        per_merge[uses[k] - n_dormant, text_set] += weight
+                    else:
+                        late[-1 - uses[k], text_set] += weight
+        begin, first_use = id_ends[chunk], use_ends[chunk]
