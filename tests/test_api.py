@@ -43,6 +43,7 @@ ELSEWHERE = {
         *("compare", "budget", "reference", "eval", "probe-text", "batch", "learning-rate-factor", "seeds"),
         *("eval-bytes", "threads"),
     },
+    "sweep": {"estimate"},
 }
 
 
@@ -100,6 +101,12 @@ def test_options_are_those_of_the_command(name: str) -> None:
         return
     accepted = {option.replace("_", "-") for option in api.option_names(KINDS[name])}
     assert of_command - OF_A_TERMINAL - ELSEWHERE.get(name, set()) <= accepted
+
+
+def test_an_estimate_is_that_of_the_command() -> None:
+    found = vocabopt.estimate(NEWS, memory="2GB")
+    assert (found.n_bytes, found.share_learned) == (NEWS.stat().st_size, 1.0)
+    assert found.total_seconds == sum(found.seconds.values()) > 0
 
 
 # --- Sweep and choose ------------------------------------------------------------------------------------------------

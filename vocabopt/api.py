@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from transformers import PreTrainedTokenizerBase
 
+    from vocabopt.estimation import Estimate
     from vocabopt.records import Choice as ChoiceRecord
     from vocabopt.records import SweepRecord
     from vocabopt.verification import Report
@@ -298,6 +299,28 @@ def sweep(
     with folder_lock(folder, "vocabopt.sweep"):
         run_sweep(made, console_of(progress))
     return Sweep(folder)
+
+
+def estimate(
+    *paths: PathArgument, base: str = "mistral-7b-v1", progress: Progress | None = None, **options: Any
+) -> "Estimate":
+    """Say how long a sweep takes and what memory it needs, from a sample of its text: `vocabopt sweep --estimate`.
+
+    Nothing is written. The arguments are those of `sweep`.
+
+    Returns:
+        seconds per step, total_seconds, n_bytes_to_learn_all (memory), share_learned (of the text, with the memory
+        there is) and bytes_per_second (counting, per process).
+
+    Raises:
+        VocaboptError: the text cannot be read, or its size is not known.
+    """
+    from vocabopt.estimation import estimated
+    from vocabopt.options import SweepOptions, default_out
+
+    texts = tuple(str(path) for path in paths)
+    made = options_of(SweepOptions, options, paths=texts, base=str(base), out=default_out(texts, base))
+    return estimated(made, console_of(progress))
 
 
 def open(run: PathArgument) -> Sweep:  # the name in the namespace vocabopt; nothing here opens files by itself

@@ -89,7 +89,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         VocaboptError: any of its kinds; the message names the value, the place and the next step.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
-    sizes = parse_sizes(options.sizes)
+    sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
     # A size that is asked for is grown, also beyond --max-added; with the union it is that of the other vocabulary.
     given, options = options, replace(options, max_added=max((options.max_added, *(sizes or ()))))
     out, read = options.out, options.read_options()
@@ -101,7 +101,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         options.paths, target=options.target, evals=options.evals, protects=options.protects, options=read
     )
     run = take_run_directory(options, base, text_sets)
-    learned = _learn(run, base, text_sets, options, console)
+    learned = _learn(run, base, text_sets, scripts, options, console)
     growth, guard = learned.growth, learned.guard
     curve, stats = _count_the_rest(run, base, text_sets, learned, options, console)
     with console.step("write"):
@@ -205,10 +205,15 @@ class _Learned:
 
 
 def _learn(
-    run: RunRecord, base: Tokenizer, text_sets: tuple[Files, ...], options: SweepOptions, console: Console
+    run: RunRecord,
+    base: Tokenizer,
+    text_sets: tuple[Files, ...],
+    scripts: tuple[str, ...] | None,
+    options: SweepOptions,
+    console: Console,
 ) -> _Learned:
     """Count the text, or the share of it that fits into memory, and grow the base on it."""
-    scripts, protected = parse_scripts(options.scripts), [one.name for one in text_sets if one.role == "protected"]
+    protected = [one.name for one in text_sets if one.role == "protected"]
     with ThreadPoolExecutor(1, thread_name_prefix="background") as background:
         warming = background.submit(_prepare_growth, base)
         counted = _count(run, base, text_sets, options, console, all_protected=scripts == ())

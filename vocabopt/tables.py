@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-    from vocabopt.estimate import Estimate
+    from vocabopt.estimation import Estimate
     from vocabopt.records import SweepRecord, UnionRecord
 
 #: What is not known or not defined.

@@ -122,7 +122,7 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
     values["out"] = values["out"] or default_out(values["paths"], values["base"])
     options = SweepOptions(**values)
     if estimate:
-        from vocabopt.estimate import estimate as estimated
+        from vocabopt.estimation import estimated
         from vocabopt.tables import estimate_table
 
         found = estimated(options, output.console())

@@ -65,7 +65,7 @@ class Estimate(Record, frozen=True, kw_only=True):
         return sum(self.seconds.values())
 
 
-def estimate(options: SweepOptions, console: Console) -> Estimate:
+def estimated(options: SweepOptions, console: Console) -> Estimate:
     """Run the steps of a sweep on a sample of the text. Nothing is written.
 
     Raises:
