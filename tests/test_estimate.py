@@ -37,8 +37,7 @@ def test_the_share_that_fits_is_about_that_of_the_sweep(tmp_path: Path) -> None:
     assert seconds["count"] > 0
     assert vocabopt("sweep", CORPUS, "--out", tmp_path / "run", "--quiet", *memory).exit_code == 0
     learned = json.loads((tmp_path / "run" / "sweep.json").read_text(encoding="utf-8"))["learned"]
-    # The sweep first leaves out the other text sets, of which the estimate knows nothing.
-    assert share <= learned["n_folds"] / 32 <= 2.5 * share
+    assert 0.7 * share <= learned["n_folds"] / 32 <= 1.4 * share
 
 
 def test_a_table_says_each_step() -> None:

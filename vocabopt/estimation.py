@@ -12,6 +12,7 @@ from math import log2
 from typing import Annotated
 
 import msgspec
+import numpy as np
 
 from vocabopt.choice.complexity import parse_sizes
 from vocabopt.console import Console
@@ -27,7 +28,7 @@ from vocabopt.records import Count, Record
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Documents
 from vocabopt.text.scripts import parse_scripts
-from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.text.shards import Shard, documents_of_shard, shards_of
 from vocabopt.tokenizer import load_base
 from vocabopt.tokenizer.chunks import refine
@@ -100,7 +101,7 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
         counts = counted(sample)
         of_sample = blocks.n_stored_bytes
         seconds["read"] = (time.perf_counter() - start) * total / of_sample
-        n_chunks, n_text, n_entries = counts.n_chunks, len(counts.text), len(counts.groups)
+        n_chunks, whole, of_train = counts.n_chunks, _sizes(counts), _sizes(counts, n_groups=N_FOLDS)
         start = time.perf_counter()
         guard = guard_of(parse_scripts(options.scripts), char_counts(counts, counts.weights()[:, 0]), [])
         counts = refine(base, counts) if base.family == "byte-level-bpe" else counts
@@ -130,8 +131,9 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
     exponent = min(1.0, max(0.0, log2(n_chunks / n_half))) if n_half and len(sample) > 1 else 1.0
 
     def needed(share: float) -> int:
+        # A part of the text is one of the training set alone.
         more = (share * total / of_sample) ** exponent
-        return learning_bytes(base.family, round(n_chunks * more), round(n_text * more), round(n_entries * more))
+        return learning_bytes(base.family, *(round(n * more) for n in (whole if share == 1 else of_train)))
 
     fits = [part / _N_SHARES for part in range(1, _N_SHARES + 1) if needed(part / _N_SHARES) <= memory]
     share = options.learn_from or (fits[-1] if fits else 0.0)
@@ -148,6 +150,15 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
         seconds=seconds,
         bytes_per_second=rate,
     )
+
+
+def _sizes(counts: ChunkCounts, n_groups: int | None = None) -> tuple[int, int, int]:
+    """Unique chunks, bytes of their text and entries; with n_groups those of the first groups alone."""
+    if n_groups is None:
+        return counts.n_chunks, len(counts.text), len(counts.groups)
+    is_in = counts.groups < n_groups
+    has = np.unique(np.repeat(np.arange(counts.n_chunks), np.diff(counts.offsets))[is_in])
+    return len(has), int(np.diff(counts.ends, prepend=-1)[has].sum()), int(is_in.sum())
 
 
 def _sample(shards: Sequence[Shard]) -> list[Shard]:
