@@ -20,6 +20,7 @@ from helpers import (
     CORPUS,
     all_ids,
     base_of,
+    library_tokenizer,
     lines_of,
     merged,
     n_tokens,
@@ -123,7 +124,7 @@ class Run:
 
     def tokenizer(self, n_added: int) -> tokenizers.Tokenizer:
         """The exported tokenizer of this size, as the `tokenizers` library loads it."""
-        return tokenizers.Tokenizer.from_file(str(self.exported(n_added) / "tokenizer.json"))
+        return library_tokenizer(self.exported(n_added))
 
     def sizes(self) -> list[int]:
         """Those of the sweep's grid that the curve reaches; 0 and the curve's end among them."""
