@@ -43,6 +43,15 @@ from vocabopt.tokenizer.ranks import rank_file
 
 # The browser's tests run beside the others on the same cores: torch's threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Memory that is freed goes back to the machine, in the processes that start from here (xdist's): blocks of a megabyte
+# at once (glibc keeps up to 64 MB of them each time), kiwipiepy's model when it is gone (240 MB).
+for name, value in {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "1000000",
+    "MALLOC_TRIM_THRESHOLD_": "1000000",
+    "MIMALLOC_PURGE_DELAY": "0",
+}.items():
+    os.environ.setdefault(name, value)
 # The same examples in every run, and nothing left behind; HYPOTHESIS_PROFILE=random looks for new ones.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("random", deadline=None)
