@@ -20,7 +20,12 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
 # Files in alphabetical order: the longest ones (bad_inputs, docs) then do not come last, to one process alone.
-TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Tests without torch, then those with it: processes that end give their memory back. With ARGS, what they ask for, in one call.
+define RUN_TESTS
+$(strip $(PYTEST) $(1) $(or $(ARGS),--ignore tests/training --ignore tests/browser))
+$(if $(ARGS),,$(strip $(PYTEST) $(1) tests/training))
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-train sweep test test-all test-browser check check-lint check-format check-types check-docs docs sample bench clients adapt
@@ -37,11 +42,11 @@ sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choic
 	$(strip $(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS))
 
 test: $(INSTALLED_DEV) ## Run the tests that take seconds: for every save
-	$(strip $(BIN)/python -m pytest $(TWO_PROCESSES) $(ARGS))
+	$(call RUN_TESTS)
 
 test-all: $(INSTALLED_DEV) ## Run these and the slow ones: killed runs, several processes, every command on real bases
-	$(strip $(BIN)/python -m pytest $(TWO_PROCESSES) $(ARGS))
-	$(strip $(BIN)/python -m pytest $(TWO_PROCESSES) -m 'slow and not browser' $(ARGS))
+	$(call RUN_TESTS)
+	$(call RUN_TESTS,-m 'slow and not browser')
 
 test-browser: $(INSTALLED_BROWSER) ## Run the tests that need Chromium: VOCABOPT_CHROMIUM, or chromium on PATH
 	$(strip $(BIN)/python -m pytest -m browser tests/browser $(ARGS))

@@ -20,6 +20,7 @@ from helpers import (
     CORPUS,
     all_ids,
     base_of,
+    library_tokenizer,
     lines_of,
     merged,
     n_tokens,
@@ -42,6 +43,15 @@ from vocabopt.tokenizer.ranks import rank_file
 
 # The browser's tests run beside the others on the same cores: torch's threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# In processes that start from here (xdist's), freed memory goes back to the machine: blocks of a megabyte from glibc
+# (it keeps up to 32 MB by itself; 568 -> 500 MB after three sweeps and merges), and kiwipiepy's model (240 MB).
+for name, value in {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "1000000",
+    "MALLOC_TRIM_THRESHOLD_": "1000000",
+    "MIMALLOC_PURGE_DELAY": "0",
+}.items():
+    os.environ.setdefault(name, value)
 # The same examples in every run, and nothing left behind; HYPOTHESIS_PROFILE=random looks for new ones.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("random", deadline=None)
@@ -123,7 +133,7 @@ class Run:
 
     def tokenizer(self, n_added: int) -> tokenizers.Tokenizer:
         """The exported tokenizer of this size, as the `tokenizers` library loads it."""
-        return tokenizers.Tokenizer.from_file(str(self.exported(n_added) / "tokenizer.json"))
+        return library_tokenizer(self.exported(n_added))
 
     def sizes(self) -> list[int]:
         """Those of the sweep's grid that the curve reaches; 0 and the curve's end among them."""

@@ -29,6 +29,11 @@ from vocabopt.tokenizer.families import char_of_byte
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 HANGUL = ("Hangul",)
+#: What `tokenizers` makes a BPE model with, beside its vocabulary and merges.
+BPE_SETTINGS = (
+    *("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"),
+    *("fuse_unk", "byte_fallback", "ignore_merges"),
+)
 LLAMA3_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -179,7 +184,30 @@ def block_of(name: str, texts: Sequence[str]) -> Documents:
 
 def merged(base: Tokenizer, curve: pl.DataFrame, n_added: int) -> tokenizers.Tokenizer:
     """The tokenizer with the first `n_added` tokens, as `vocabopt merge` writes it."""
-    return tokenizers.Tokenizer.from_str(json.dumps(merged_tokenizer_json(base, grown_addition(base, curve, n_added))))
+    return library_tokenizer(merged_tokenizer_json(base, grown_addition(base, curve, n_added)))
+
+
+def library_tokenizer(source: Path | Mapping[str, Any]) -> tokenizers.Tokenizer:
+    """What `tokenizers` makes of a tokenizer.json with a BPE model, given as a file, its folder or its content.
+
+    The library reads all of it. Then the model is made again from what the library read, its vocabulary and merges,
+    without the memory of encoded words: the library never gives that back, not even when the model is gone, and the
+    whole sample corpus is encoded hundreds of times here (reports/LOG.md, 2026-11-30).
+    """
+    if isinstance(source, Path):
+        text = (source / "tokenizer.json" if source.is_dir() else source).read_text(encoding="utf-8")
+    else:
+        text = json.dumps(source)
+    tokenizer, value = tokenizers.Tokenizer.from_str(text), json.loads(text)["model"]
+    read = tokenizer.model
+    assert isinstance(read, models.BPE)
+    tokenizer.model = models.BPE(
+        vocab=value["vocab"],
+        merges=[(left, right) for left, right in value["merges"]],
+        cache_capacity=0,
+        **{name: setting for name in BPE_SETTINGS if (setting := getattr(read, name)) is not None},
+    )
+    return tokenizer
 
 
 def all_ids(tokenizer: tokenizers.Tokenizer, documents: Iterable[str]) -> list[list[int]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import regex
 import sentencepiece
-from helpers import CORPUS, lines_of, toy_sentencepiece, train_sentencepiece
+from helpers import CORPUS, library_tokenizer, lines_of, toy_sentencepiece, train_sentencepiece
 from msgspec import convert
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -100,7 +100,7 @@ def by_hand(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 
 
 def test_the_ten_lines_are_cut_as_worked_by_hand(tiny: Path) -> None:
-    tokenizer = Tokenizer.from_file(str(tiny / "tokenizer.json"))
+    tokenizer = library_tokenizer(tiny)
     for line, tokens in TEN_LINES.items():
         spelled = [token.removeprefix("<0x").removesuffix(">") for token in tokenizer.encode(line).tokens]
         assert " ".join(spelled) == tokens

@@ -16,9 +16,8 @@ import numpy as np
 import polars as pl
 import pytest
 from command_line import vocabopt as command
-from helpers import CORPUS, lines_of, n_tokens
+from helpers import CORPUS, library_tokenizer, lines_of, n_tokens
 from matplotlib.figure import Figure
-from tokenizers import Tokenizer
 
 import vocabopt
 from vocabopt import api
@@ -176,7 +175,7 @@ def test_a_merged_tokenizer_gives_the_counts_and_loads(run: vocabopt.Sweep, merg
     assert merged.n_added == 200
     documents = [line for path in (NEWS, CORPUS / "ko" / "law.txt") for line in path.read_text().split("\n") if line]
     counted = sum(run.curve[f"n_tokens_{name}"][199] for name in ("train", "heldout"))
-    assert n_tokens(Tokenizer.from_file(str(merged.out / "tokenizer.json")), documents) == counted
+    assert n_tokens(library_tokenizer(merged.out), documents) == counted
     loaded = merged.load()
     assert len(loaded) == 32_000 + 200
     text = lines_of("ko")[0]

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import sentencepiece
+import tokenizers
 from conftest import N_PADDING_ROWS, Run
 from helpers import (
     all_ids,
     base_of,
     grow_documents,
+    library_tokenizer,
     lines_of,
     merged,
     n_tokens,
@@ -28,6 +30,21 @@ from sentencepiece import sentencepiece_model_pb2
 from vocabopt.choice.complexity import embedding_table, table_of_base
 from vocabopt.errors import BaseTokenizerError, ModelSpecError, listen
 from vocabopt.tokenizer import Tokenizer, load_base, load_tokenizer
+
+# --- The loader of these tests ---------------------------------------------------------------------------------------
+
+
+def test_a_tokenizer_without_the_library_s_memory_is_what_the_library_reads(
+    mistral: Tokenizer, llama_like: Tokenizer, gpt2_like: Tokenizer, qwen2_like: Tokenizer
+) -> None:
+    """`library_tokenizer` changes no part of a tokenizer.json and no id."""
+    texts = lines_of("ko")[:200] + lines_of("en")[:200] + ODD_PARTS
+    for base in (mistral, llama_like, gpt2_like, qwen2_like):
+        read = tokenizers.Tokenizer.from_str(json.dumps(dict(base.tokenizer_json)))
+        found = library_tokenizer(base.tokenizer_json)
+        assert json.loads(found.to_str()) == json.loads(read.to_str())
+        assert all_ids(found, texts) == all_ids(read, texts)
+
 
 # --- Exactness against sentencepiece ---------------------------------------------------------------------------------
 

@@ -11,7 +11,17 @@ import pytest
 import sentencepiece
 from command_line import vocabopt, written
 from conftest import Run
-from helpers import all_ids, base_of, grow_documents, has_hangul, lines_of, merged, n_tokens, train_sentencepiece
+from helpers import (
+    all_ids,
+    base_of,
+    grow_documents,
+    has_hangul,
+    library_tokenizer,
+    lines_of,
+    merged,
+    n_tokens,
+    train_sentencepiece,
+)
 from tokenizers import Tokenizer
 
 from vocabopt.console import Console
@@ -105,7 +115,7 @@ def test_a_merged_model_and_its_tokenizer_json_are_one_tokenizer(
     run = run_on(tmp_path / "run", str(tmp_path / "base"), tmp_path / "ko.txt", heldout=0.0, max_added=300)
     run.assert_exact({"train": documents, "heldout": []}, [0, 1, len(run.curve)])
     folder = run.exported(len(run.curve))
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = library_tokenizer(folder)
     new = original_of((folder / "tokenizer.model").read_bytes())
     texts = fuzzed(3_000, seed=5) + documents
     assert all_ids(tokenizer, texts) == new.encode(texts)

@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 import xxhash
 from limits import without_root
-from moto.server import ThreadedMotoServer
 
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.text import storage
@@ -328,6 +327,9 @@ def test_a_zip_archive_is_a_folder(tmp_path: Path) -> None:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
     """A bucket on a server in this process, found through the environment as a user's would be."""
+    # It imports half of AWS: not before the test that needs it.
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -4,7 +4,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import isclose, log2
 from typing import Any
 
@@ -146,14 +146,22 @@ def test_a_piece_of_the_base_is_no_candidate_and_a_grown_piece_opens_it_without_
 # --- Against the reference -------------------------------------------------------------------------------------------
 
 
-def _variants() -> dict[str, dict[str, Any]]:
+#: Llama 2's kind and GPT-2's, each with other ways to begin, normalise or split documents.
+VARIANTS = (
+    *("llama", "toy", "gemma", "metaspace-always", "metaspace-first", "metaspace-never"),
+    *("gpt2", "gpt2-prefix", "gpt2-nfkd", "llama3", "llama3-whole"),
+)
+
+
+@cache
+def variants() -> dict[str, dict[str, Any]]:
     """tokenizer.json of bases of both families, each with another way to begin, normalise or split documents."""
     lines = lines_of("en")[:300] + lines_of("ko")[:60] + ["a  b   c    d"] * 5
     llama = dict(base_of(train_sentencepiece(lines, 500)).tokenizer_json)
     gpt2, llama3 = train_byte_level(lines, 500), train_byte_level(lines, 500, llama3=True)
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
     idle = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
-    variants = {
+    made = {
         "llama": llama,
         "toy": toy_sentencepiece("가나ㅋa"),
         "gemma": {**llama, "normalizer": replace, "pre_tokenizer": idle},
@@ -165,17 +173,15 @@ def _variants() -> dict[str, dict[str, Any]]:
     }
     for scheme in ("always", "first", "never"):
         metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
-        variants[f"metaspace-{scheme}"] = {**llama, "normalizer": None, "pre_tokenizer": metaspace}
-    return variants
-
-
-VARIANTS = _variants()
+        made[f"metaspace-{scheme}"] = {**llama, "normalizer": None, "pre_tokenizer": metaspace}
+    assert {*made} == {*VARIANTS}
+    return made
 
 
 @lru_cache(maxsize=4)
 def variant(name: str, extra: tuple[str, ...] = ()) -> Tokenizer:
     """A base, with pieces appended to which none of its merges leads, as in bases extended by union."""
-    value = copy.deepcopy(VARIANTS[name])
+    value = copy.deepcopy(variants()[name])
     vocab = value["model"]["vocab"]
     for piece in extra:
         spelled = byte_level_spelling(piece) if "Ġ" in vocab else piece.replace(" ", "▁")

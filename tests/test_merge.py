@@ -17,10 +17,18 @@ import polars as pl
 import pytest
 import sentencepiece
 import tiktoken
-import tokenizers
 from command_line import assert_refused, command_of, process, vocabopt, written
 from conftest import Run
-from helpers import CORPUS, all_ids, base_of, grow_documents, lines_of, toy_sentencepiece, train_sentencepiece
+from helpers import (
+    CORPUS,
+    all_ids,
+    base_of,
+    grow_documents,
+    library_tokenizer,
+    lines_of,
+    toy_sentencepiece,
+    train_sentencepiece,
+)
 from sentencepiece import sentencepiece_model_pb2
 from test_bases import model_file
 
@@ -86,10 +94,7 @@ def test_merge_writes_the_choice_and_the_proof_and_says_how_to_load_it(swept: Pa
     assert f"AutoTokenizer.from_pretrained('{tmp_path / 'tokenizer'}')" in result.stdout
     assert "FAIL" not in result.stdout
     assert result.stdout.count("PASS") > 8
-    assert (
-        tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json")).get_vocab_size()
-        == 32_000 + n_added
-    )
+    assert library_tokenizer(tmp_path / "tokenizer").get_vocab_size() == 32_000 + n_added
     assert json.loads((tmp_path / "tokenizer" / "verify.json").read_text("utf-8"))["passed"] is True
 
 
@@ -247,7 +252,7 @@ def test_padding_is_recorded_and_makes_no_token(swept: Path, tmp_path: Path) -> 
     assert result.exit_code == 0
     record = json.loads((tmp_path / "tokenizer" / "extension.json").read_bytes())
     assert (record["n_tokens"], record["pad_to"], record["n_rows_padded"]) == (32_005, 128, 32_128)
-    assert tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json")).get_vocab_size() == 32_005
+    assert library_tokenizer(tmp_path / "tokenizer").get_vocab_size() == 32_005
 
 
 def test_a_curve_whose_counts_are_wrong_is_not_merged(swept: Path, tmp_path: Path) -> None:

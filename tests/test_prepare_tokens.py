@@ -9,8 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-import tokenizers
-from helpers import base_of, lines_of, train_byte_level
+from helpers import base_of, library_tokenizer, lines_of, train_byte_level
 from settings_generated import FLAGS
 
 from vocabopt.preparation.tokens import TokenCounter
@@ -62,7 +61,7 @@ def test_rare_documents_are_counted_as_tokenizer_json_has_them(
     texts = [*lines_of("ko")[:7], *odd, *lines_of("ko")[7:200]]
     counter = TokenCounter.load(str(path), None, None)
     found = counter.count(pl.Series(texts))
-    encodings = tokenizers.Tokenizer.from_file(str(path)).encode_batch(texts, add_special_tokens=False)
+    encodings = library_tokenizer(path).encode_batch(texts, add_special_tokens=False)
     assert found.tolist() == [len(encoding.ids) for encoding in encodings]
     # Of the others the fast encoder still counts.
     assert (counter.fast is not None) == is_fast

@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 import regex
 from conftest import CONFIGS, TEMPLATE, Run, sweep
-from helpers import CORPUS, all_ids, has_hangul, lines_of, split_heldout
+from helpers import CORPUS, all_ids, has_hangul, library_tokenizer, lines_of, split_heldout
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers
@@ -292,7 +292,7 @@ def test_p5_the_sample_corpus_comes_back_whole(run: Run) -> None:
 
 @lru_cache(maxsize=2)
 def loaded(path: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(path))
+    return library_tokenizer(path)
 
 
 def merged_at_end(run: Run) -> Tokenizer:

@@ -18,7 +18,18 @@ import pytest
 import tokenizers
 from command_line import vocabopt
 from conftest import ROOT, sweep
-from helpers import CORPUS, HANGUL, Counted, base_of, lines_of, merged, n_tokens, toy_sentencepiece, train_byte_level
+from helpers import (
+    CORPUS,
+    HANGUL,
+    Counted,
+    base_of,
+    library_tokenizer,
+    lines_of,
+    merged,
+    n_tokens,
+    toy_sentencepiece,
+    train_byte_level,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from settings_generated import (
@@ -498,7 +509,7 @@ def test_a_union_is_proved_on_whole_documents(tmp_path: Path) -> None:
     merge_run(run.out, tmp_path / "union")
     proof = json.loads((tmp_path / "union" / "extension.json").read_text(encoding="utf-8"))["proof"]
     texts = pl.read_parquet(run.out / PROOF_PARQUET)["text"].to_list()
-    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "union" / "tokenizer.json"))
+    tokenizer = library_tokenizer(tmp_path / "union")
     assert proof["n_tokens_promised"] is None
     assert proof["documents"]["n_tokens"] == n_tokens(tokenizer, texts)
     assert set(texts) == {line for line in lines_of("ko") if line.strip()}

@@ -11,10 +11,18 @@ from typing import Any
 import polars as pl
 import pytest
 import sentencepiece
-import tokenizers
 from command_line import assert_refused, vocabopt
 from conftest import Run
-from helpers import CORPUS, all_ids, has_hangul, lines_of, n_tokens, split_heldout, train_sentencepiece
+from helpers import (
+    CORPUS,
+    all_ids,
+    has_hangul,
+    library_tokenizer,
+    lines_of,
+    n_tokens,
+    split_heldout,
+    train_sentencepiece,
+)
 
 from vocabopt.folder import read_json
 from vocabopt.merging.run import merge_run, merge_vocabulary
@@ -131,7 +139,7 @@ def test_tokens_are_those_of_whole_documents_with_the_merged_tokenizer(
     documents = {**split_heldout(lines_of("ko")), "en": lines_of("en")}
     for point in union["points"]:
         folder = folders_of_sizes[point["vocab_size"]]
-        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer = library_tokenizer(folder)
         processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
         for name in SET_NAMES:
             assert point["sets"][name]["n_tokens"] == n_tokens(tokenizer, documents[name])
@@ -170,7 +178,7 @@ def test_changed_lines_are_counted_line_by_line(
     english = [line for line in lines_of("en") if not has_hangul(line)]
     before = all_ids(mistral.full, english)
     for point in union["points"]:
-        tokenizer = tokenizers.Tokenizer.from_file(str(folders_of_sizes[point["vocab_size"]] / "tokenizer.json"))
+        tokenizer = library_tokenizer(folders_of_sizes[point["vocab_size"]])
         n_changed = sum(a != b for a, b in zip(before, all_ids(tokenizer, english), strict=True))
         assert point["protected"] == {"en": {"n_documents": len(english), "n_changed": n_changed}}
         assert n_changed > 0
@@ -271,7 +279,7 @@ def test_union_works_on_a_byte_level_base(folders: Path, chinese_habit: Path, tm
     assert vocabopt("sweep", CORPUS, *options, "--out", tmp_path / "run").exit_code == 0
     point = json.loads((tmp_path / "run" / "union.json").read_text("utf-8"))["points"][0]
     merge_run(tmp_path / "run", tmp_path / "merged", method="union")
-    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "merged" / "tokenizer.json"))
+    tokenizer = library_tokenizer(tmp_path / "merged")
     for name, lines in {**split_heldout(lines_of("ko")), "en": lines_of("en")}.items():
         assert point["sets"][name]["n_tokens"] == n_tokens(tokenizer, lines)
     record = json.loads((tmp_path / "merged" / "extension.json").read_text("utf-8"))

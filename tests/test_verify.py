@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from command_line import vocabopt
 from conftest import CONFIGS, Run
-from helpers import CORPUS, all_ids, has_hangul, lines_of
+from helpers import CORPUS, all_ids, has_hangul, library_tokenizer, lines_of
 from rich.console import Console as RichConsole
-from tokenizers import Tokenizer, normalizers
+from tokenizers import normalizers
 from verification import BUILT_IN, N_ADDED, Json, add_merge, add_token, failed, found, pair_of, verified
 
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError
@@ -205,7 +205,7 @@ def test_a_byte_level_piece_cut_inside_a_character_is_judged_by_its_merges(
 @pytest.fixture(scope="module")
 def english_pair(folders: Path) -> tuple[str, str]:
     """Two neighbouring tokens of the base in an English line that no merge joins."""
-    tokenizer = Tokenizer.from_file(str(folders / "llama-like" / "tokenizer.json"))
+    tokenizer = library_tokenizer(folders / "llama-like")
     left, right = tokenizer.encode(lines_of("en")[0], add_special_tokens=False).tokens[:2]
     assert not has_hangul(left + right)
     return left, right
@@ -218,7 +218,7 @@ def test_a_new_merge_behind_those_of_the_base_that_changes_other_text(
     report = verified(folders / "llama-like", folder, texts={"en": str(CORPUS / "en")})
     assert failed(report) == {OTHER_TEXT}
     check = found(report, OTHER_TEXT)
-    tokenizers = [Tokenizer.from_file(str(each / "tokenizer.json")) for each in (folders / "llama-like", folder)]
+    tokenizers = [library_tokenizer(each) for each in (folders / "llama-like", folder)]
     lines = [line for line in lines_of("en") if not has_hangul(line)]
     before, after = (all_ids(tokenizer, lines) for tokenizer in tokenizers)
     n_changed = sum(a != b for a, b in zip(before, after, strict=True))

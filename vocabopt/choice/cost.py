@@ -9,7 +9,7 @@ Forward FLOPs of one token, two for each multiply-add (Kaplan et al. 2020, arXiv
 
 Training takes three times the forward (the backward pass takes two). Left out: norms, activations, softmax, rotary
 positions and biases; the causal half and sliding windows of attention; recomputation; what optimizers and data loading
-take. Equal to torch's own counter on small models (tests/test_cost.py).
+take. Equal to torch's own counter on small models (tests/training/test_cost.py).
 """
 
 from dataclasses import dataclass

@@ -134,7 +134,7 @@ def tokenizer_config(base: Tokenizer) -> dict[str, Any]:
 # --- What classes of transformers fill in -----------------------------------------------------------------------------
 # A merged folder is loaded as a class that takes tokenizer.json as it is and has other defaults, so it has to state
 # what the class of the base adds to tokenizer_config.json. The tables hold the classes of BPE tokenizers;
-# tests/test_verify_loaded.py compares them with the transformers that is installed.
+# tests/training/test_verify_loaded.py compares them with the transformers that is installed.
 
 _END = "<|endoftext|>"
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 from command_line import vocabopt, written
 from conftest import CONFIGS, Run
-from helpers import all_ids, lines_of
+from helpers import all_ids, library_tokenizer, lines_of
 from limits import full_disk
 from model_folders import N_ADDED, config_for, contents, with_tokenizer, write_model
-from tokenizers import Tokenizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -116,7 +115,7 @@ def test_init_writes_a_model_that_speaks_the_new_tokens(run: Run, tmp_path: Path
     assert loaded.dtype == before.dtype
     lines = lines_of("ko")[:5]
     ids = AutoTokenizer.from_pretrained(out)(lines, add_special_tokens=False)["input_ids"]
-    assert ids == all_ids(Tokenizer.from_file(str(tokenizer / "tokenizer.json")), lines)
+    assert ids == all_ids(library_tokenizer(tokenizer), lines)
     assert max(map(max, ids)) >= run.base.n_tokens
     with torch.no_grad():
         assert loaded(torch.tensor([ids[0]])).logits.isfinite().all()

@@ -29,8 +29,6 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
-    Trainer,
-    TrainingArguments,
 )
 
 from trainer.data import PackedText, cut_text, pack_stage, scan_text, target_and_replays
@@ -144,6 +142,9 @@ def test_transformers_trainer_reaches_the_loss_of_the_documents_alone(
     kind: str, packed: PackedText, tmp_path: Path
 ) -> None:
     """The first step's loss is the mean over every token that follows another of its document in its block."""
+    # Trainer imports datasets and pandas, 80 MB: not before the test that needs it.
+    from transformers import Trainer, TrainingArguments
+
     model = model_of(kind, "sdpa")
     dataset = packed.dataset(3)
     losses = []

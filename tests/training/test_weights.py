@@ -10,10 +10,9 @@ import pytest
 import torch
 from command_line import assert_refused, vocabopt, written
 from evaluation import bits, nats_alone, one_thread  # noqa: F401
-from helpers import lines_of
+from helpers import library_tokenizer, lines_of
 from model_folders import WIDTHS, with_tokenizer
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -138,7 +137,7 @@ def test_init_and_eval_use_the_head_and_say_so(llama_merged: Path, folders: Path
     text = written(tmp_path / "en.txt", lines_of("en")[0])
     done = vocabopt("eval", folder, "--text", f"en={text}", "--context", 128, "--json")
     record = json.loads(done.stdout)
-    library = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    library = library_tokenizer(folder)
     ids = library.encode(lines_of("en")[0], add_special_tokens=False).ids[:127]
     assert record["texts"]["en"]["n_tokens"] == len(ids)
     by_hand = load_model(folder).eval()

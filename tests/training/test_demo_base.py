@@ -33,7 +33,7 @@ from vocabopt.tokenizer import load_base
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "paths": (str(ROOT / "corpus" / "en"),),
     "vocab_size": 500,

@@ -14,6 +14,7 @@ import tokenizers
 import torch
 from command_line import vocabopt
 from evaluation import nats_alone, one_thread, tiny_model  # noqa: F401
+from helpers import library_tokenizer
 from tokenizers import models
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -121,7 +122,7 @@ def test_lm_evals_numbers_are_those_of_a_direct_computation(
     lm = language_model(model, load_tokenizer(str(folder)), batch_size=8)
     score = run_task(lm, task, read_items(task, task_folders).items, limit=N_ITEMS, advance=told.append)
 
-    library = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    library = library_tokenizer(folder)
     asked = [ASKED[name](record) for record in records(data, name)]
     costs = [nats_of_choices(model, library, prompt, choices) for prompt, choices in asked]
     expected = direct(costs, [choices for _, choices in asked], [record["label"] for record in records(data, name)])

@@ -13,8 +13,7 @@ import pytest
 import torch
 from command_line import assert_refused, vocabopt, written
 from evaluation import bits, nats_alone, one_thread, tiny_model  # noqa: F401
-from helpers import CORPUS, lines_of
-from tokenizers import Tokenizer
+from helpers import CORPUS, library_tokenizer, lines_of
 from transformers import AutoModelForCausalLM
 
 import trainer.evaluate.harness as harness
@@ -53,7 +52,7 @@ def test_its_numbers_are_those_of_each_line_alone(folder: Path, tmp_path: Path) 
     lines = lines_of("ko")[:3] + lines_of("en")[:3]
     path = written(tmp_path / "mixed.txt", "\n\n".join(lines))
     text = measured(folder, "--text", f"mixed={path}", "--context", 128)["texts"]["mixed"]
-    library, model = Tokenizer.from_file(str(folder / "tokenizer.json")), AutoModelForCausalLM.from_pretrained(folder)
+    library, model = library_tokenizer(folder), AutoModelForCausalLM.from_pretrained(folder)
     ids = [library.encode(line, add_special_tokens=False).ids for line in lines]
     assert max(map(len, ids)) < 256
     nats = sum(nats_alone(model, 1, part) for each in ids for part in (each[:127], each[127:254]) if part)
