@@ -27,6 +27,8 @@ _TEXT_BYTES: dict[Family | None, int] = {"sentencepiece-bpe": 16, "byte-level-bp
 _ENTRY_BYTES = 48
 #: A worker that counts, without any text, and the least that it needs to be of use.
 _WORKER_BYTES, _LEAST_COUNTER_BYTES = 350 << 20, 64 << 20
+#: Text of unique chunks that the growth pass can address: a symbol has a byte at least.
+MOST_TEXT = 2**31 - 1
 #: Stored text that a share may begin with, as a multiple of the memory: where it is more, a fold is a coarse step.
 _MOST_TEXT = 2
 
@@ -133,11 +135,11 @@ class LearnedShare:
         Raises:
             TooMuchTextError: not even one fold fits, or the share is fixed.
         """
-        while self._n_bytes(stores) > self.memory_bytes:
+        while not self._fits(stores):
             for store in stores:
                 store.add_up_entries()
             # Only now does the sum depend on the text alone, and not on how it came in blocks.
-            if self._n_bytes(stores) <= self.memory_bytes:
+            if self._fits(stores):
                 break
             if self.train_alone and (self.is_fixed or self.n_folds == 1):
                 raise TooMuchTextError
@@ -148,9 +150,10 @@ class LearnedShare:
             for store in stores:
                 store.keep_groups(keep)
 
-    def _n_bytes(self, stores: "Sequence[ChunkStore]") -> int:
-        """Peak of learning from what was counted."""
-        return learning_bytes(self.family, *map(sum, zip(*(store.used for store in stores), strict=True)))
+    def _fits(self, stores: "Sequence[ChunkStore]") -> bool:
+        n_chunks, n_text, n_entries = (sum(sizes) for sizes in zip(*(store.used for store in stores), strict=True))
+        n_bytes = learning_bytes(self.family, n_chunks, n_text, n_entries)
+        return n_text < MOST_TEXT and n_bytes <= self.memory_bytes
 
 
 def learning_bytes(family: Family | None, n_chunks: int, n_text: int, n_entries: int) -> int:
