@@ -22,7 +22,7 @@ from typing import Any
 
 from vocabopt.errors import BaseTokenizerError, OptionError, did_you_mean
 from vocabopt.text.utf8 import json_value, read_utf8
-from vocabopt.tokenizer.families import char_of_byte, decoded
+from vocabopt.tokenizer.families import decoded, spelled
 from vocabopt.tokenizer.published import KNOWN, RankFamily, numbered
 from vocabopt.tokenizer.tokenizer_json import added_token, bos_first, bpe_model, split_step, whole_json
 
@@ -85,11 +85,6 @@ def merges_of_ranks(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
             splits.sort(key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
         merges += splits
     return merges
-
-
-def spelled(token: bytes) -> str:
-    """The token in tokenizer.json's printable alphabet."""
-    return token.decode("latin-1").translate(char_of_byte())
 
 
 def byte_level_json(

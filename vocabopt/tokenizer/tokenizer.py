@@ -28,7 +28,7 @@ from vocabopt.tokenizer.encoders import (
     missing_package,
     without_prefix,
 )
-from vocabopt.tokenizer.families import Family, Prefix, byte_of_char, char_of_byte, decoded, missing_bytes, steps_of
+from vocabopt.tokenizer.families import Family, Prefix, bytes_spelled, decoded, missing_bytes, spelled, steps_of
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, UNUSED, USER_DEFINED, read_model
 from vocabopt.tokenizer.tokenizer_json import (
     added_token,
@@ -196,9 +196,9 @@ class Tokenizer:
 
     def text_of(self, piece: str) -> bytes:
         """The bytes of text that a piece of the model stands for; a piece that is no spelling of bytes is itself."""
-        if self.is_byte_level and byte_of_char().keys() >= set(piece):
-            return bytes(byte_of_char()[char] for char in piece)
-        return piece.encode() if self.is_byte_level else piece.replace(SPACE_SYMBOL, " ").encode()
+        if not self.is_byte_level:
+            return piece.replace(SPACE_SYMBOL, " ").encode()
+        return piece.encode() if (data := bytes_spelled(piece)) is None else data
 
     def show(self, ids: list[int]) -> str:
         """Ids as a reader can check them: each with its piece."""
@@ -297,7 +297,7 @@ class Tokenizer:
         pieces = [b""] * self.n_tokens
         for index, text in self.texts.items():
             piece = self.spelling[index]
-            if not self.is_byte_level or (piece != unknown and byte_of_char().keys() >= set(piece)):
+            if not self.is_byte_level or (piece != unknown and bytes_spelled(piece) is not None):
                 pieces[index] = text
         return pieces
 
@@ -319,13 +319,15 @@ class Tokenizer:
         """The bytes of text that a piece stands for. Raises KeyError: no spelling in the byte-level alphabet."""
         if self.family == "sentencepiece-bpe":
             return piece.replace(SPACE_SYMBOL, " ").encode()
-        return bytes(byte_of_char()[char] for char in piece)
+        if (data := bytes_spelled(piece)) is None:
+            raise KeyError(piece)
+        return data
 
     def piece_string(self, data: bytes) -> str:
         """The inverse of `piece_bytes`: how tokenizer.json spells the piece that stands for `data`."""
         if self.family == "sentencepiece-bpe":
             return data.decode().replace(" ", SPACE_SYMBOL)
-        return "".join(char_of_byte()[byte] for byte in data)
+        return spelled(data)
 
     @functools.cached_property
     def chunk_json(self) -> dict[str, Any]:
