@@ -178,7 +178,9 @@ class Symbols:
         self.crossings = np.zeros((4, 4), bool)
         if not cross_spaces:
             self._forbid_crossings()
-        _fill_columns(table, self.text, self.n_symbols, not scripts, *shown, self.crossings, _kind_of_byte())
+        _fill_columns(
+            table, self.text, self.n_symbols, not scripts, shown[0], shown[1], self.crossings, _kind_of_byte()
+        )
         self.reserved = self._reserved()
 
     def _allows(self, text: bytes) -> bool:

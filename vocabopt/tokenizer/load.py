@@ -234,7 +234,7 @@ def _content_of(
             return "tekken.json", tekken.tokenizer_json(), tekken.names(), None
         if isinstance(value, dict) and value and all(type(index) is int for index in value.values()):
             raise _half(path, "a list of pieces with their ids")
-        return "tokenizer.json", parse_tokenizer_json(data, path), {}, None
+        return "tokenizer.json", parse_tokenizer_json(data, value, path), {}, None
     if is_rank_file(data):
         ranks = parse_ranks(data, str(path))
         family = complete(path, ranks, pattern, specials, name=name)
