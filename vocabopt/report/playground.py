@@ -16,7 +16,7 @@ of normalised text are taken out (pre-tokenizer):
     {"kind": "unicode", "form"}                           a normal form, of the characters active in it
     {"kind": "replace", "from", "to"}
     {"kind": "prepend", "text", "unless", "first"}        unless the text begins so; only at the start of the document?
-    {"kind": "split", "pattern", "behavior", "invert"}    over symbols of classes (playground_pattern)
+    {"kind": "split", "pattern", "behavior", "invert"}    over symbols of classes (tokenizer/split_patterns.py)
 
 Code points are in runs: where each starts, less where the one before does, and its class.
 """
@@ -36,7 +36,11 @@ from tokenizers import models
 from vocabopt.errors import PlaygroundError
 from vocabopt.merging.extension import merges_by_row
 from vocabopt.report.packs import differences, leb128
-from vocabopt.report.playground_pattern import (
+from vocabopt.text.utf8 import json_bytes
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.families import bytes_spelled, steps_of
+from vocabopt.tokenizer.patterns import GPT2_PATTERN
+from vocabopt.tokenizer.split_patterns import (
     One,
     Pattern,
     active_in,
@@ -49,10 +53,6 @@ from vocabopt.report.playground_pattern import (
     white_space,
     word_characters,
 )
-from vocabopt.text.utf8 import json_bytes
-from vocabopt.tokenizer import Tokenizer
-from vocabopt.tokenizer.families import bytes_spelled, steps_of
-from vocabopt.tokenizer.patterns import GPT2_PATTERN
 
 # --- The pipeline -----------------------------------------------------------------------------------------------------
 
