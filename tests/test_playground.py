@@ -17,15 +17,15 @@ from tokenizers import Regex, normalizers
 
 from vocabopt.errors import PlaygroundError
 from vocabopt.report.playground import engine_script, pack_tokenizer
-from vocabopt.report.playground_pattern import (
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
+from vocabopt.tokenizer.split_patterns import (
     FIRST_SYMBOL,
     matched_by,
     parse,
     partition,
     points,
 )
-from vocabopt.tokenizer import Tokenizer
-from vocabopt.tokenizer.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 
 
 def every_point() -> list[int]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,7 +27,6 @@ from vocabopt.folder import (
     read_parquet_metadata,
     write_parquet_atomic,
 )
-from vocabopt.growth.counts import ChunkCounts, SetStats, count_words
 from vocabopt.options import SweepOptions
 from vocabopt.records import (
     Input,
@@ -47,6 +46,9 @@ from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.text.utf8 import printable
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.union import UNION_JSON
+
+if TYPE_CHECKING:
+    from vocabopt.growth.counts import ChunkCounts
 
 RUN_JSON, SWEEP_JSON = "run.json", "sweep.json"
 #: The curve of the documents that were learned from, where that are not all.
@@ -96,9 +98,12 @@ def take_run_directory(options: SweepOptions, base: Tokenizer, text_sets: tuple[
 
 
 def save_counts(
-    run_dir: Path, counts: ChunkCounts, weights: NDArray[np.int64], learned: Learned, inputs_sha256: str
+    run_dir: Path, counts: "ChunkCounts", weights: NDArray[np.int64], learned: Learned, inputs_sha256: str
 ) -> None:
     """Write counts.parquet (chunk -> count per set) and counts_folds.parquet (the same per fold)."""
+    # Here, since it brings numba, which commands that only read a finished run do not need.
+    from vocabopt.growth.counts import count_words
+
     count_words(counts, weights)
     frame = pl.DataFrame({"chunk": counts.texts()} | {f"n_{name}": weights[:, i] for i, name in enumerate(counts.sets)})
     folds = pl.DataFrame(
@@ -118,8 +123,10 @@ def save_counts(
     write_parquet_atomic(run_dir / "counts.parquet", frame, metadata=metadata)
 
 
-def read_counts(run_dir: Path, inputs_sha256: str) -> tuple[ChunkCounts, Learned] | None:
+def read_counts(run_dir: Path, inputs_sha256: str) -> "tuple[ChunkCounts, Learned] | None":
     """The counts of a run, and which documents they are of; None where they are not there, not whole, or of others."""
+    from vocabopt.growth.counts import ChunkCounts, SetStats
+
     path, folds_path = run_dir / "counts.parquet", run_dir / "counts_folds.parquet"
     if not path.is_file() or not folds_path.is_file():
         return None

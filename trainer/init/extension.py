@@ -11,7 +11,7 @@ from vocabopt.merging.extension import EXTENSION_JSON, ExtensionRecord
 from vocabopt.merging.extension import read_extension as read_record
 from vocabopt.text.scripts import contains_target, find_target_scripts
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
-from vocabopt.tokenizer.families import char_of_byte
+from vocabopt.tokenizer.families import spelled
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL
 
 #: With fewer rows a median norm is chance: of 64 normal norms its standard error is a sixth of their deviation.
@@ -146,10 +146,10 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
         new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
         texts = [_text(merged, index) for index in new_ids]
         if own.is_byte_level:
-            spelled = ["".join(char_of_byte()[byte] for byte in text) for text in texts]
+            pieces = [spelled(text) for text in texts]
         else:
-            spelled = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
-        base_ids = [tuple(ids) for ids in own.by_merges.encode(spelled)]
+            pieces = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
+        base_ids = [tuple(ids) for ids in own.by_merges.encode(pieces)]
         rows = sorted(own.spelling)
         n_rows, scripts = None, None
     if scripts is None:

@@ -4,12 +4,12 @@ Each unique chunk is encoded with the base and walked through the merges once; w
 up as often as the text has the chunk. Where the chunks outgrow their memory, all are forgotten and met again.
 """
 
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import xxhash
 from numpy.typing import NDArray
 
@@ -25,15 +25,14 @@ from vocabopt.text.documents import Documents
 from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.text.shards import Shard, documents_of_shard
 from vocabopt.tokenizer import Tokenizer, load_base
-from vocabopt.tokenizer.chunks import ChunkEncoder, batches, cuts_of, split_pretokens
+from vocabopt.tokenizer.chunks import ChunkEncoder, batches, cuts_of
+from vocabopt.tokenizer.pretokens import Pretokenizer
 
 #: Places in the table of late uses (`curve.Uses.late`), which few bases have at all.
 _N_LATE = 1 << 20
 #: What a unique chunk takes beside its text, its tokens and its uses: in the store, its table and the arrays here.
 _CHUNK_BYTES = 112
 _ENTRY_BYTES = 24
-#: Chunks cut into pre-tokens at a time.
-_BATCH_CHUNKS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,22 +233,24 @@ class _Walker:
         self._opened_at[chars] = np.flatnonzero(is_char)
         self._byte_values = np.array(base.byte_values, np.int32)
         self._is_fast = is_fast
+        self._pretokenizer = Pretokenizer.of(base) if base.family == "byte-level-bpe" else None
         self.late_keys = np.zeros(_N_LATE, np.int64)
         self._n_late = 0
 
     def walk(self, chunks: ChunkCounts) -> _Walked:
         """Walk chunks that no merge of the base crosses; those of byte-level bases pre-token by pre-token."""
-        if self._base.family != "byte-level-bpe":
+        if self._pretokenizer is None:
             return self._walk(chunks)
-        number_of: dict[str, int] = {}
-        pieces, piece_ends = array("q"), array("q")
-        texts = chunks.texts()
-        for first in range(0, chunks.n_chunks, _BATCH_CHUNKS):
-            for split in split_pretokens(self._base, texts[first : first + _BATCH_CHUNKS].to_list()):
-                pieces.extend([number_of.setdefault(piece, len(number_of)) for piece in split])
-                piece_ends.append(len(pieces))
-        walked = self._walk(ChunkCounts.of_texts(list(number_of)))
-        return walked.of_rows(np.frombuffer(pieces, np.int64), np.frombuffer(piece_ends, np.int64))
+        pieces, n_pieces = [pl.Series("piece", [], dtype=pl.String)], [_NO_ROWS]
+        for data in batches(chunks):
+            found, chunk = self._pretokenizer.cut(data.decode())
+            pieces.append(found)
+            n_pieces.append(np.bincount(chunk, minlength=data.count(b"\0") + 1))
+        every = pl.concat(pieces)
+        unique = every.unique(maintain_order=True)
+        walked = self._walk(ChunkCounts.of_texts(unique.to_list()))
+        numbers = every.cast(pl.Enum(unique)).to_physical().to_numpy().astype(np.int64)
+        return walked.of_rows(numbers, np.cumsum(np.concatenate(n_pieces)))
 
     def _walk(self, chunks: ChunkCounts) -> _Walked:
         base = self._base

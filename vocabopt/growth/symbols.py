@@ -4,7 +4,6 @@ Symbols are the tokens of the base, and the characters that it spells in bytes.
 """
 
 import contextlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,8 +20,6 @@ from vocabopt.tokenizer.families import char_of_byte
 
 #: What a symbol begins or ends with, for the kernel's CROSSING: text, a space, a newline, other white space of ASCII.
 _TEXT, _SPACE, _NEWLINE, _OTHER_WHITE = 0, 1, 2, 3
-_KIND_OF_BYTE = {ord(" "): _SPACE, ord("\n"): _NEWLINE} | dict.fromkeys(b"\t\x0b\x0c\r", _OTHER_WHITE)
-_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 
 # --- Chunks as symbols ------------------------------------------------------------------------------------------------
 
@@ -174,24 +171,16 @@ class Symbols:
         self.is_open = np.zeros(len(table), bool)
         self.is_open[: self.first_closed] = [bool(text) for text in texts[: self.first_closed]]
         table[self.first_closed : self.n_symbols, kernel.EXTRA] = [len(text) - 1 for text in closed_texts]
-        # The byte guard's tables; one state that accepts nothing where bytes are not what is guarded.
-        self.guard = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
-        if scripts and base.family != "sentencepiece-bpe":
-            guard = byte_guard(scripts)
-            self.guard = guard.next_state.copy(), guard.accepts.copy()
-        for symbol, text in enumerate(texts):
-            # What a piece shows does not depend on the continuation bytes it may begin with.
-            own = text if base.family == "sentencepiece-bpe" else text.lstrip(_CONTINUATION_BYTES)
-            table[symbol, kernel.OK] = bool(text) and self._allows(own)
-            table[symbol, kernel.INSIDE] = own != text
-            state = 0
-            for byte in own:
-                state = int(self.guard[0][state, byte])
-            table[symbol, kernel.TAIL] = state
+        # The guard's tables; one state that accepts nothing where bytes are not what is guarded.
+        nothing = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
+        shown = (byte_guard(scripts).next_state.copy(), byte_guard(scripts).accepts.copy()) if scripts else nothing
+        self.guard = nothing if base.family == "sentencepiece-bpe" else shown
         self.crossings = np.zeros((4, 4), bool)
         if not cross_spaces:
-            self._mark_crossings()
-        _fill_hashes(table, self.text, self.n_symbols)
+            self._forbid_crossings()
+        _fill_columns(
+            table, self.text, self.n_symbols, not scripts, shown[0], shown[1], self.crossings, _kind_of_byte()
+        )
         self.reserved = self._reserved()
 
     def _allows(self, text: bytes) -> bool:
@@ -202,22 +191,14 @@ class Symbols:
             return contains_target(text.decode(), self.scripts)
         return piece_is_guarded(text, byte_guard(self.scripts))
 
-    def _mark_crossings(self) -> None:
-        """Fill `crossings`, and CROSSING of the symbols there are: their ends, and whether they cross by themselves."""
+    def _forbid_crossings(self) -> None:
         if self.base.family == "byte-level-bpe":
             # The base's own pattern cuts; a space after text is what it may leave where it is unknown.
             self.crossings[_TEXT, _SPACE] = True
-            crossing = re.compile(rb"[^\s] ")
         else:
             self.crossings[[_TEXT, _NEWLINE, _OTHER_WHITE], _SPACE] = True
             self.crossings[[_TEXT, _SPACE, _OTHER_WHITE], _NEWLINE] = True
             self.crossings[_NEWLINE, [_TEXT, _OTHER_WHITE]] = True
-            crossing = re.compile(rb"[^ ] |[^\n]\n|\n[^\n]")
-        for symbol, text in enumerate(self.texts):
-            if text:
-                first, last = (_KIND_OF_BYTE.get(byte, _TEXT) for byte in (text[0], text[-1]))
-                crosses = kernel.CROSSING_INSIDE if crossing.search(text) else 0
-                self.table[symbol, kernel.CROSSING] = first | last << kernel.CROSSING_LAST_SHIFT | crosses
 
     def _reserved(self) -> NDArray[np.int64]:
         """Spellings that no new piece may take: [n, 2] of hash and the symbol that stands for it already (0: none).
@@ -232,11 +213,13 @@ class Symbols:
             spelled[content.encode()] = 0
             with contextlib.suppress(KeyError):  # not every content can be a spelling of the byte-level alphabet
                 spelled[base.piece_bytes(content)] = 0
-        candidates = {}
+        candidates: dict[str, int] = {}
+        of_base = self.table[1 : self.first_closed]
+        is_allowed = (of_base[:, kernel.OK] & ((of_base[:, kernel.INSIDE] == 0) | (not self.scripts))).tolist()
         for piece, index in base.tokenizer_json["model"]["vocab"].items():
-            if not base.pieces[index] or index in base.frozen_ids:
+            if not self.texts[index + 1]:
                 spelled[piece.encode()] = 0
-            elif self._allows(base.pieces[index]):
+            elif is_allowed[index]:
                 candidates[piece] = index
         encodings = base.merging_tokenizer.encode_batch_fast(list(candidates))
         for index, encoding in zip(candidates.values(), encodings, strict=True):
@@ -258,12 +241,40 @@ def _hash_of(text):  # type: ignore[no-untyped-def]
     return h
 
 
+def _kind_of_byte() -> NDArray[np.uint8]:
+    kinds = np.full(256, _TEXT, np.uint8)
+    kinds[ord(" ")], kinds[ord("\n")] = _SPACE, _NEWLINE
+    kinds[[*b"\t\x0b\x0c\r"]] = _OTHER_WHITE
+    return kinds
+
+
 @njit(cache=True)
-def _fill_hashes(symbols, text, n_symbols):  # type: ignore[no-untyped-def]
+def _fill_columns(symbols, text, n_symbols, is_free, guard_next, guard_accepts, crossings, kinds):  # type: ignore[no-untyped-def]
+    """Fill what follows from the bytes of each symbol: OK, INSIDE, TAIL, CROSSING, HASH and POWER.
+
+    is_free: nothing is guarded. guard_next, guard_accepts: the automaton, which whole characters leave in state 0.
+    kinds: uint8 [256], what each byte is to `crossings`.
+    """
     for symbol in range(n_symbols):
         start, end = symbols[symbol, kernel.TEXT_START], symbols[symbol, kernel.TEXT_END]
-        symbols[symbol, kernel.HASH] = _hash_of(text[start:end])
+        # What a piece shows does not depend on the continuation bytes it may begin with.
+        first = start
+        while first < end and 0x80 <= text[first] < 0xC0:
+            first += 1
+        state, is_ok, crosses = np.int64(0), is_free and start < end, False
         power = np.int64(1)
-        for _ in range(start, end):
+        for k in range(start, end):
+            if k >= first:
+                is_ok |= guard_accepts[state, text[k]]
+                state = np.int64(guard_next[state, text[k]])
+            if k > start:
+                crosses |= crossings[kinds[text[k - 1]], kinds[text[k]]]
             power *= kernel.HASH_BASE
+        symbols[symbol, kernel.OK] = is_ok
+        symbols[symbol, kernel.INSIDE] = first != start
+        symbols[symbol, kernel.TAIL] = state
+        symbols[symbol, kernel.HASH] = _hash_of(text[start:end])
         symbols[symbol, kernel.POWER] = power
+        if start < end:
+            last = np.int64(kinds[text[end - 1]]) << kernel.CROSSING_LAST_SHIFT
+            symbols[symbol, kernel.CROSSING] = kinds[text[start]] | last | (kernel.CROSSING_INSIDE if crosses else 0)

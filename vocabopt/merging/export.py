@@ -16,7 +16,8 @@ from vocabopt.errors import BaseTokenizerError
 from vocabopt.merging.extension import Addition
 from vocabopt.text.utf8 import json_bytes, json_value
 from vocabopt.tokenizer import Form, Tokenizer
-from vocabopt.tokenizer.ranks import merges_of_ranks, parse_ranks, parse_tekken, rank_file, spelled
+from vocabopt.tokenizer.families import spelled
+from vocabopt.tokenizer.ranks import merges_of_ranks, parse_ranks, parse_tekken, rank_file
 from vocabopt.tokenizer.sentencepiece_model import extended_model, merges_of, read_model
 
 #: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the

@@ -16,7 +16,7 @@ of normalised text are taken out (pre-tokenizer):
     {"kind": "unicode", "form"}                           a normal form, of the characters active in it
     {"kind": "replace", "from", "to"}
     {"kind": "prepend", "text", "unless", "first"}        unless the text begins so; only at the start of the document?
-    {"kind": "split", "pattern", "behavior", "invert"}    over symbols of classes (playground_pattern)
+    {"kind": "split", "pattern", "behavior", "invert"}    over symbols of classes (tokenizer/split_patterns.py)
 
 Code points are in runs: where each starts, less where the one before does, and its class.
 """
@@ -36,7 +36,11 @@ from tokenizers import models
 from vocabopt.errors import PlaygroundError
 from vocabopt.merging.extension import merges_by_row
 from vocabopt.report.packs import differences, leb128
-from vocabopt.report.playground_pattern import (
+from vocabopt.text.utf8 import json_bytes
+from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.families import bytes_spelled, steps_of
+from vocabopt.tokenizer.patterns import GPT2_PATTERN
+from vocabopt.tokenizer.split_patterns import (
     One,
     Pattern,
     active_in,
@@ -49,10 +53,6 @@ from vocabopt.report.playground_pattern import (
     white_space,
     word_characters,
 )
-from vocabopt.text.utf8 import json_bytes
-from vocabopt.tokenizer import Tokenizer
-from vocabopt.tokenizer.families import byte_of_char, steps_of
-from vocabopt.tokenizer.patterns import GPT2_PATTERN
 
 # --- The pipeline -----------------------------------------------------------------------------------------------------
 
@@ -204,8 +204,7 @@ def pack_tokenizer(base: Tokenizer, curve: pl.DataFrame) -> bytes:
     own = list(dict.fromkeys((left, right) for left, right in reversed(model["merges"])))[::-1]
     merges = own + [pair for row in rows for pair in row]
     if is_byte_level:
-        alphabet = byte_of_char().keys()
-        ids = {piece: index for piece, index in ids.items() if alphabet >= set(piece)}
+        ids = {piece: index for piece, index in ids.items() if bytes_spelled(piece) is not None}
         merges = [(left, right) for left, right in merges if left in ids and right in ids]
     if len(set(merges)) < len(merges):
         raise PlaygroundError("A merge of the base comes again among those of added tokens.")
@@ -244,8 +243,8 @@ def pack_tokenizer(base: Tokenizer, curve: pl.DataFrame) -> bytes:
 def _texts(pieces: Sequence[str], *, is_byte_level: bool) -> tuple[bytes, NDArray[np.int64]]:
     """The bytes of all pieces, and how many each has."""
     if is_byte_level:
-        bytes_of = {ord(char): byte for char, byte in byte_of_char().items()}
-        data = "".join(pieces).translate(bytes_of).encode("latin-1")
+        data = bytes_spelled("".join(pieces))
+        assert data is not None, "others were left out"
         return data, np.asarray([len(piece) for piece in pieces])
     encoded = [piece.encode() for piece in pieces]
     return b"".join(encoded), np.asarray([len(piece) for piece in encoded])

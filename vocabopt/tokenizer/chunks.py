@@ -11,12 +11,11 @@ Chunks are what is counted. Both families are cut before a run of spaces that fo
 
 With an unknown split pattern, many pieces that cross, tokens that may cross (`cross_spaces`), or a SentencePiece-style
 base that looks for a whole text among its pieces, the chunk is the whole document: slower, and just as exact. Chunks of
-the byte-level family are then cut into pre-tokens by the base's own normaliser and pre-tokenizer, once per unique
-chunk. Unique chunks are encoded in bulk, by gigatoken where it gives the ids of the `tokenizers` library.
+the byte-level family are then cut into pre-tokens by the base's own normaliser and pre-tokenizer (pretokens.py), once
+per unique chunk. Unique chunks are encoded in bulk, by gigatoken where it gives the ids of the `tokenizers` library.
 """
 
 import re
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -29,9 +28,9 @@ from numpy.typing import NDArray
 
 from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.tokenizer.families import steps_of
-from vocabopt.tokenizer.patterns import GPT2_PATTERN, PATTERNS_CUT_AT_SPACES
+from vocabopt.tokenizer.patterns import PATTERNS_CUT_AT_SPACES
+from vocabopt.tokenizer.pretokens import Pretokenizer
 from vocabopt.tokenizer.tokenizer import Tokenizer
-from vocabopt.tokenizer.tokenizer_json import split_step, without_model
 
 if TYPE_CHECKING:
     from vocabopt.growth.counts import ChunkCounts
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 #: More pieces of the base that hold a space after another character than this, and text is not cut at all: each place
 #: is compared with those that have its character before the space.
 MOST_CROSSING_PIECES = 1_000
-#: Chunks cut into pre-tokens at a time.
-_BATCH_CHUNKS = 50_000
+#: Chunks cut into pre-tokens at a time, in bytes.
+_SPLIT_BYTES = 2 << 20
 #: Chunks encoded at a time: bounds the memory that an encoder's results take.
 _BATCH_BYTES = 8 << 20
 #: Unique chunks of each run on which the fast encoder must agree with `tokenizers`.
@@ -124,45 +123,17 @@ def opening_of(base: Tokenizer, *, is_first: bool) -> int:
 # --- Chunks -> pre-tokens, for byte-level bases -----------------------------------------------------------------------
 
 
-def split_pretokens(base: Tokenizer, chunks: list[str]) -> Iterator[list[str]]:
-    """Cut chunks of text into the (normalised) pre-tokens of a byte-level base: as text, or where cuts may fall inside
-    characters (`Tokenizer.cuts_bytes`) as tokenizer.json spells their bytes.
-    """
-    normalizer, splitter = base.full.normalizer, _splitter(base)
-    for chunk in chunks:
-        text = normalizer.normalize_str(chunk) if normalizer is not None else chunk
-        yield [piece for piece, _ in splitter.pre_tokenize_str(text)]
-
-
-def _splitter(base: Tokenizer) -> tokenizers.pre_tokenizers.PreTokenizer:
-    """The base's pre-tokenizer; ByteLevel, where it is the last step, without writing bytes as printable characters."""
-    steps = steps_of(base.tokenizer_json["pre_tokenizer"], "pretokenizers")
-    splits = [{**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step for step in steps]
-    if not base.cuts_bytes and splits.pop().get("use_regex", True):
-        splits.append(split_step(GPT2_PATTERN))
-    sequence = {"type": "Sequence", "pretokenizers": splits}
-    made: tokenizers.pre_tokenizers.PreTokenizer = without_model(base.chunk_json, pre_tokenizer=sequence).pre_tokenizer
-    return made
-
-
 def refine(
     base: Tokenizer, counts: "ChunkCounts", advance: Callable[[int], None] = lambda n_chunks: None
 ) -> "ChunkCounts":
     """Chunk counts -> pre-token counts, for a byte-level base: the unit that its merges never leave.
 
     Args:
-        advance: called with the number of chunks done at each step, for a progress bar.
+        advance: told the chunks that are done, for a progress bar.
     """
-    number_of: dict[str, int] = {}
-    chunk_of_piece, pieces = array("q"), array("q")
-    texts = counts.texts()
-    for first in range(0, counts.n_chunks, _BATCH_CHUNKS):
-        batch = texts[first : first + _BATCH_CHUNKS].to_list()
-        for chunk, split in enumerate(split_pretokens(base, batch), first):
-            for piece in split:
-                pieces.append(number_of.setdefault(piece, len(number_of)))
-                chunk_of_piece.append(chunk)
-        advance(len(batch))
+    if not counts.n_chunks:
+        return counts
+    pretokenizer = Pretokenizer.of(base)
     entries = pl.DataFrame(
         {
             "chunk": np.repeat(np.arange(counts.n_chunks), np.diff(counts.offsets)),
@@ -170,21 +141,26 @@ def refine(
             "n": counts.counts,
         }
     )
-    pairs = pl.DataFrame({"chunk": np.frombuffer(chunk_of_piece, np.int64), "piece": np.frombuffer(pieces, np.int64)})
-    totals = (
-        pairs.lazy()
-        .join(entries.lazy(), on="chunk")
-        .group_by("piece", "group")
-        .agg(pl.col("n").sum())
-        .sort("piece", "group")
-        .collect()
-    )
-    text = np.frombuffer("\0".join([*number_of, ""]).encode(), np.uint8)
+    tables, first_chunk, first_piece = [], 0, 0
+    for data in batches(counts, n_bytes=_SPLIT_BYTES):
+        pieces, chunk = pretokenizer.cut(data.decode())
+        at = np.arange(first_piece, first_piece + len(pieces))
+        pairs = pl.DataFrame({"chunk": chunk + first_chunk, "piece": pieces, "at": at}).lazy()
+        table = pairs.join(entries.lazy(), on="chunk").group_by("piece", "group")
+        tables.append(table.agg(pl.col("n").sum(), pl.col("at").min()).collect())
+        n_chunks = data.count(b"\0") + 1
+        first_chunk, first_piece = first_chunk + n_chunks, first_piece + len(pieces)
+        advance(first_chunk)
+    # Pre-tokens are numbered as they first occur.
+    every = pl.concat(tables)
+    order = every.group_by("piece").agg(pl.col("at").min()).sort("at").select("piece").with_row_index("number")
+    totals = every.join(order, on="piece").group_by("number", "group").agg(pl.col("n").sum()).sort("number", "group")
+    text = np.frombuffer("\0".join([*order["piece"], ""]).encode(), np.uint8)
     return replace(
         counts,
         text=text,
         ends=np.flatnonzero(text == 0),
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(totals["piece"].to_numpy(), minlength=len(number_of)))]),
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(totals["number"].to_numpy(), minlength=len(order)))]),
         groups=totals["group"].to_numpy().astype(np.int32),
         counts=totals["n"].to_numpy(),
     )
@@ -227,11 +203,11 @@ class ChunkEncoder:
         return np.asarray(layout.content.data).astype(np.int64), np.asarray(layout.offsets.data)[1:].astype(np.int64)
 
 
-def batches(counts: "ChunkCounts") -> Iterator[bytes]:
+def batches(counts: "ChunkCounts", *, n_bytes: int = _BATCH_BYTES) -> Iterator[bytes]:
     """The chunks in runs of bounded size, NUL-separated."""
     first, begin = 0, 0
     while first < counts.n_chunks:
-        last = int(np.searchsorted(counts.ends, begin + _BATCH_BYTES, side="left"))
+        last = int(np.searchsorted(counts.ends, begin + n_bytes, side="left"))
         last = min(max(last, first + 1), counts.n_chunks)
         end = int(counts.ends[last - 1])
         yield counts.text[begin:end].tobytes()

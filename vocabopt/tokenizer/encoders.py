@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import sentencepiece
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer, models, normalizers
 
 from vocabopt.failures import encoded
 from vocabopt.tokenizer.families import steps_of
@@ -150,10 +150,10 @@ def canonical_parts(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
     return {part: value.get(part) for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
 
 
-def without_prefix(tokenizer_json: Mapping[str, Any], source: str) -> JsonEncoder:
-    """The whole pipeline, but for what it puts before a text."""
+def without_prefix(tokenizer_json: Mapping[str, Any], bpe: models.BPE | None, source: str) -> JsonEncoder:
+    """The whole pipeline, but for what it puts before a text. bpe: as `counting_tokenizer` takes it."""
     bare = {part: _bare(tokenizer_json.get(part)) for part in ("normalizer", "pre_tokenizer")}
-    return JsonEncoder(counting_tokenizer(tokenizer_json, **bare, post_processor=None), source)
+    return JsonEncoder(counting_tokenizer(tokenizer_json, bpe, **bare, post_processor=None), source)
 
 
 def _bare(part: Any) -> Any:

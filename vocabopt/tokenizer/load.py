@@ -17,7 +17,7 @@ from vocabopt.failures import hub_reason, refusal
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.text.utf8 import json_value, read_utf8, without_mark
 from vocabopt.tokenizer.encoders import Kind
-from vocabopt.tokenizer.families import recognise
+from vocabopt.tokenizer.families import recognise, spelled
 from vocabopt.tokenizer.model_check import check_model
 from vocabopt.tokenizer.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.tokenizer.ranks import (
@@ -27,7 +27,6 @@ from vocabopt.tokenizer.ranks import (
     is_tekken,
     parse_ranks,
     parse_tekken,
-    spelled,
 )
 from vocabopt.tokenizer.sentencepiece_model import (
     is_bpe,
@@ -235,7 +234,7 @@ def _content_of(
             return "tekken.json", tekken.tokenizer_json(), tekken.names(), None
         if isinstance(value, dict) and value and all(type(index) is int for index in value.values()):
             raise _half(path, "a list of pieces with their ids")
-        return "tokenizer.json", parse_tokenizer_json(data, path), {}, None
+        return "tokenizer.json", parse_tokenizer_json(data, value, path), {}, None
     if is_rank_file(data):
         ranks = parse_ranks(data, str(path))
         family = complete(path, ranks, pattern, specials, name=name)

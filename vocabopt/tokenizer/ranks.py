@@ -12,6 +12,7 @@ the config's sizes say how many count (mistral-common, tokens/tokenizers/tekken.
 
 import base64
 import binascii
+import functools
 import hashlib
 import json
 import re
@@ -22,7 +23,7 @@ from typing import Any
 
 from vocabopt.errors import BaseTokenizerError, OptionError, did_you_mean
 from vocabopt.text.utf8 import json_value, read_utf8
-from vocabopt.tokenizer.families import char_of_byte, decoded
+from vocabopt.tokenizer.families import decoded, spelled
 from vocabopt.tokenizer.published import KNOWN, RankFamily, numbered
 from vocabopt.tokenizer.tokenizer_json import added_token, bos_first, bpe_model, split_step, whole_json
 
@@ -48,6 +49,15 @@ def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
     Raises:
         BaseTokenizerError: a line is neither blank nor base64 and a number, or a token or rank comes twice.
     """
+    try:
+        return dict(_ranks_of(data))
+    except BaseTokenizerError as error:
+        raise BaseTokenizerError(f"{place}, {error}") from error
+
+
+@functools.lru_cache(maxsize=2)
+def _ranks_of(data: bytes) -> dict[bytes, int]:
+    """A merge with its proof asks for the ranks of two files eight times."""
     ranks: dict[bytes, int] = {}
     taken: set[int] = set()
     for number, line in ((number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip()):
@@ -58,10 +68,10 @@ def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
             value = int(rank)
         except (ValueError, binascii.Error) as error:
             raise BaseTokenizerError(
-                f"{place}, line {number}: {line[:60]!r} is not a token in base64 and its rank. Fetch the file again."
+                f"line {number}: {line[:60]!r} is not a token in base64 and its rank. Fetch the file again."
             ) from error
         if token in ranks or value in taken:
-            raise BaseTokenizerError(f"{place}, line {number}: the token {token!r} or its rank {value} comes twice.")
+            raise BaseTokenizerError(f"line {number}: the token {token!r} or its rank {value} comes twice.")
         ranks[token] = value
         taken.add(value)
     return dict(sorted(ranks.items(), key=lambda item: item[1]))
@@ -85,11 +95,6 @@ def merges_of_ranks(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
             splits.sort(key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
         merges += splits
     return merges
-
-
-def spelled(token: bytes) -> str:
-    """The token in tokenizer.json's printable alphabet."""
-    return token.decode("latin-1").translate(char_of_byte())
 
 
 def byte_level_json(

@@ -10,6 +10,7 @@ byte-level-bpe      BPE over the bytes of pre-tokens, each byte written as one p
 
 import functools
 import json
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,10 +29,11 @@ from vocabopt.tokenizer.encoders import (
     missing_package,
     without_prefix,
 )
-from vocabopt.tokenizer.families import Family, Prefix, byte_of_char, char_of_byte, decoded, missing_bytes, steps_of
+from vocabopt.tokenizer.families import Family, Prefix, bytes_spelled, decoded, missing_bytes, spelled, steps_of
 from vocabopt.tokenizer.sentencepiece_model import SPACE_SYMBOL, UNUSED, USER_DEFINED, read_model
 from vocabopt.tokenizer.tokenizer_json import (
     added_token,
+    bpe_of,
     counting_tokenizer,
     fast_tokenizer,
     isolated_symbols,
@@ -137,7 +139,7 @@ class Tokenizer:
         if isinstance(pieces, list):  # Unigram: [piece, log probability] in the order of ids
             pieces = {piece: index for index, (piece, _) in enumerate(pieces)}
         vocab = {**pieces, **{token["content"]: token["id"] for token in self.added_tokens}}
-        return dict(sorted(vocab.items(), key=lambda item: (item[1], item[0])))
+        return dict(sorted(vocab.items(), key=operator.itemgetter(1, 0)))
 
     @functools.cached_property
     def spelling(self) -> Mapping[int, str]:
@@ -196,9 +198,9 @@ class Tokenizer:
 
     def text_of(self, piece: str) -> bytes:
         """The bytes of text that a piece of the model stands for; a piece that is no spelling of bytes is itself."""
-        if self.is_byte_level and byte_of_char().keys() >= set(piece):
-            return bytes(byte_of_char()[char] for char in piece)
-        return piece.encode() if self.is_byte_level else piece.replace(SPACE_SYMBOL, " ").encode()
+        if not self.is_byte_level:
+            return piece.replace(SPACE_SYMBOL, " ").encode()
+        return piece.encode() if (data := bytes_spelled(piece)) is None else data
 
     def show(self, ids: list[int]) -> str:
         """Ids as a reader can check them: each with its piece."""
@@ -213,10 +215,15 @@ class Tokenizer:
     # --- Encoding -----------------------------------------------------------------------------------------------------
 
     @functools.cached_property
+    def _bpe(self) -> tokenizers.models.BPE | None:
+        """The model that its encoders share."""
+        return bpe_of(self.tokenizer_json["model"])
+
+    @functools.cached_property
     def full(self) -> tokenizers.Tokenizer:
         """The tokenizer as loaded, without truncation and padding: the authority every count is checked against."""
         assert self.encodes_as_json
-        return counting_tokenizer(self.tokenizer_json)
+        return counting_tokenizer(self.tokenizer_json, self._bpe)
 
     @functools.cached_property
     def missing(self) -> Mapping[Kind, str]:
@@ -238,7 +245,7 @@ class Tokenizer:
         """What encodes the text of single pieces, by form: the whole pipeline, but nothing is put before the text."""
         encoders: dict[Kind, Encoder] = {}
         if self.encodes_as_json:
-            encoders["tokenizer.json"] = without_prefix(self.tokenizer_json, self.source)
+            encoders["tokenizer.json"] = without_prefix(self.tokenizer_json, self._bpe, self.source)
         if "tokenizer.model" in self.forms:
             encoders["tokenizer.model"] = ModelEncoder.of(self.forms["tokenizer.model"], prefix=False)
         return encoders
@@ -247,8 +254,9 @@ class Tokenizer:
     def merging_tokenizer(self) -> tokenizers.Tokenizer:
         """An encoder of pieces as tokenizer.json spells them, by merges alone: nothing is normalised or split."""
         model = {**self.tokenizer_json["model"], "ignore_merges": False}
+        bpe = None if self.tokenizer_json["model"].get("ignore_merges") else self._bpe
         nothing = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor"))
-        return counting_tokenizer(self.tokenizer_json, **nothing, added_tokens=[], model=model)
+        return counting_tokenizer(self.tokenizer_json, bpe, **nothing, added_tokens=[], model=model)
 
     @functools.cached_property
     def by_merges(self) -> Encoder | None:
@@ -297,7 +305,7 @@ class Tokenizer:
         pieces = [b""] * self.n_tokens
         for index, text in self.texts.items():
             piece = self.spelling[index]
-            if not self.is_byte_level or (piece != unknown and byte_of_char().keys() >= set(piece)):
+            if not self.is_byte_level or (piece != unknown and bytes_spelled(piece) is not None):
                 pieces[index] = text
         return pieces
 
@@ -319,13 +327,15 @@ class Tokenizer:
         """The bytes of text that a piece stands for. Raises KeyError: no spelling in the byte-level alphabet."""
         if self.family == "sentencepiece-bpe":
             return piece.replace(SPACE_SYMBOL, " ").encode()
-        return bytes(byte_of_char()[char] for char in piece)
+        if (data := bytes_spelled(piece)) is None:
+            raise KeyError(piece)
+        return data
 
     def piece_string(self, data: bytes) -> str:
         """The inverse of `piece_bytes`: how tokenizer.json spells the piece that stands for `data`."""
         if self.family == "sentencepiece-bpe":
             return data.decode().replace(" ", SPACE_SYMBOL)
-        return "".join(char_of_byte()[byte] for byte in data)
+        return spelled(data)
 
     @functools.cached_property
     def chunk_json(self) -> dict[str, Any]:
@@ -352,12 +362,14 @@ class Tokenizer:
     @functools.cached_property
     def chunk_tokenizer(self) -> tokenizers.Tokenizer:
         """The `tokenizers` encoder of single chunks."""
-        return counting_tokenizer(self.chunk_json)
+        return counting_tokenizer(self.chunk_json, None if self.isolated else self._bpe)
 
     @functools.cached_property
     def whole_chunk_tokenizer(self) -> tokenizers.Tokenizer:
         """The `tokenizers` encoder of chunks that are not yet cut into pre-tokens."""
-        return self.chunk_tokenizer if self.family == "sentencepiece-bpe" else counting_tokenizer(self.fast_json)
+        if self.family == "sentencepiece-bpe":
+            return self.chunk_tokenizer
+        return counting_tokenizer(self.fast_json, self._bpe)
 
     @functools.cached_property
     def fast_chunk_tokenizer(self) -> Any:

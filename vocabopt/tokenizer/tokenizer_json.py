@@ -33,23 +33,35 @@ def without_batch_settings(tokenizer_json: Mapping[str, Any]) -> dict[str, Any]:
     return {**tokenizer_json, "truncation": None, "padding": None}
 
 
-def counting_tokenizer(tokenizer_json: Mapping[str, Any], **parts: Any) -> Tokenizer:
+def counting_tokenizer(tokenizer_json: Mapping[str, Any], bpe: models.BPE | None = None, **parts: Any) -> Tokenizer:
     """The `tokenizers` encoder of a tokenizer.json, without the settings that belong to batches.
 
-    Every encoder of this project is made here. `parts`: of the document, in place of its own.
+    Every encoder of this project is made here.
+
+    Args:
+        bpe: its model, as `bpe_of` made it: encoders share one, which takes most of the time to make.
+        parts: of the document, in place of its own.
     """
     value = without_batch_settings({**tokenizer_json, **parts})
-    model = value["model"]
-    if not model.get("merges"):
+    if (bpe := bpe or bpe_of(value["model"])) is None:
         return Tokenizer.from_str(json.dumps(value))
-    # A BPE model remembers what it encoded, per thread, and tokenizers 0.23 never gives that back, not even when the
-    # model is gone (pull request 2028 there). Its memory makes encoding no faster (reports/LOG.md), so it is off here.
     added = {token["content"]: token["id"] for token in value.get("added_tokens") or ()}
-    tokenizer = Tokenizer.from_str(json.dumps({**value, "model": {**model, "vocab": added, "merges": []}}))
+    tokenizer = Tokenizer.from_str(json.dumps({**value, "model": {**value["model"], "vocab": added, "merges": []}}))
+    tokenizer.model = bpe
+    return tokenizer
+
+
+def bpe_of(model: Mapping[str, Any]) -> models.BPE | None:
+    """The model of a tokenizer.json; None where it has no merges.
+
+    A BPE model remembers what it encoded, per thread, and tokenizers 0.23 never gives that back, not even when the
+    model is gone (pull request 2028 there). Its memory makes encoding no faster (reports/LOG.md), so it is off here.
+    """
+    if not model.get("merges"):
+        return None
     settings = {name: model[name] for name in _BPE_SETTINGS if model.get(name) is not None}
     merges = [(left, right) for left, right in model["merges"]]
-    tokenizer.model = models.BPE(vocab=dict(model["vocab"]), merges=merges, cache_capacity=0, **settings)
-    return tokenizer
+    return models.BPE(vocab=dict(model["vocab"]), merges=merges, cache_capacity=0, **settings)
 
 
 def added_token(index: int, content: str, *, special: bool) -> dict[str, Any]:
@@ -176,11 +188,12 @@ def parse_json(data: bytes, path: Path) -> Any:
         raise _unreadable(path, error) from error
 
 
-def parse_tokenizer_json(data: bytes, path: Path) -> dict[str, Any]:
+def parse_tokenizer_json(data: bytes, parsed: Any, path: Path) -> dict[str, Any]:
+    """A tokenizer.json as the library has it. parsed: what its JSON says."""
     try:
         # The library's own reader is the judge, and turns old string-form merges into pairs.
         value: dict[str, Any] = json.loads(read_by_library(data.decode()).to_str())
-        stored = json_value(data)["model"]["vocab"]
+        stored = parsed["model"]["vocab"]
     except (ValueError, TypeError, KeyError) as error:
         raise _unreadable(path, error) from error
     refuse_shared_ids(stored, path)

@@ -1,5 +1,6 @@
 """The check that chat templates render as before, by the engine and settings that transformers renders them with."""
 
+import functools
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -44,6 +45,7 @@ _TOOLS = [
 def chat_templates(pair: Pair) -> Check:
     """Every chat template of either, by name, rendered for a few conversations."""
     before, after = _templates(pair.base), _templates(pair.new)
+    names, new_names = names_of(pair.base), names_of(pair.new)
     if not before and not after:
         return not_checked(TEMPLATES, "neither has a chat template")
     found, n_rendered = Findings(), 0
@@ -57,8 +59,8 @@ def chat_templates(pair: Pair) -> Check:
             continue
         for case in cases():
             n_rendered += 1
-            old = _render(before[name], names_of(pair.base), case)
-            new = _render(after[name], names_of(pair.new), case)
+            old = _render(before[name], names, case)
+            new = _render(after[name], new_names, case)
             if old != new:
                 found.add("differ", [(f"{name}: {in_words(case)}", repr(old), repr(new))])
     summary = f"{len(before.keys() | after.keys()):,} templates, {n_rendered:,} renderings"
@@ -114,16 +116,21 @@ class _Generation(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _render(template: str, names: Mapping[str, str | None], case: Mapping[str, Any]) -> str:
-    """The text, or the error that the template raises: a role that it refuses must be refused by both."""
+@functools.lru_cache(maxsize=4)
+def _compiled(template: str) -> jinja2.Template:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = datetime(2024, 2, 29, 12, 0, 0).strftime
+    return environment.from_string(template)
+
+
+def _render(template: str, names: Mapping[str, str | None], case: Mapping[str, Any]) -> str:
+    """The text, or the error that the template raises: a role that it refuses must be refused by both."""
     try:
-        return environment.from_string(template).render(**names, **case)
+        return _compiled(template).render(**names, **case)
     except Exception as error:  # a template can raise anything
         return f"{type(error).__name__}: {error}"
 

@@ -1,13 +1,14 @@
-r"""Split patterns of tokenizer.json (Oniguruma's regular expressions), written anew for JavaScript.
+r"""Split patterns of tokenizer.json (Oniguruma's regular expressions), written anew for JavaScript and for Python.
 
-Nothing that knows Unicode is left to the browser. Each part of a pattern that stands for one character (`\p{L}`,
-`[^\r\n]`, an `s` without regard to case) becomes a set of classes, as `tokenizers` itself says (`matched_by`); the
-text is turned into its classes, one symbol a character, and JavaScript matches symbols. What is left is order:
-alternatives, repetition and lookahead, which both take from left to right, backtracking. A part whose meaning could
-differ is refused.
+Nothing that knows Unicode is left to the browser or to `re`. Each part of a pattern that stands for one character
+(`\p{L}`, `[^\r\n]`, an `s` without regard to case) becomes a set of classes, as `tokenizers` itself says
+(`matched_by`); the text is turned into its classes, one symbol a character, and what is matched is symbols. What is
+left is order: alternatives, repetition and lookahead, which all three take from left to right, backtracking. A part
+whose meaning could differ is refused. The page of a report (report/playground.py) and the counting of pre-tokens
+(tokenizer/pretokens.py) match with what is made here.
 
 The regular expressions of `tokenizers` (Oniguruma), its Rust functions and its normalisers come with Unicode versions
-of their own, none of them the browser's. So the playground carries the answers, and no table here can go stale.
+of their own, none of them the browser's or Python's. So the library is asked, and no table here can go stale.
 
 A set of code points is a boolean array over `POINTS`: planes 0 to 3 and 14 to 16, and U+40000 in place of planes 4 to
 13, to which Unicode has assigned nothing. The tests ask of every code point.
@@ -62,7 +63,15 @@ def matched_by(pattern: str) -> NDArray[np.bool_]:
         compiled = Regex(f"(?:{pattern})+")
     except Exception as error:  # the binding raises plain Exception
         raise ValueError(str(error)) from error
-    return ~_members(normalizers.Replace(compiled, "").normalize_str(_text()))
+    # A letter without regard to case is one of the few that some letter is: the whole of Unicode is asked once.
+    text = _letters_of_any_case() if _LETTER.fullmatch(pattern) else _text()
+    removed = normalizers.Replace(compiled, "").normalize_str(text)
+    return _members(text) & ~_members(removed)
+
+
+@functools.cache
+def _letters_of_any_case() -> str:
+    return "".join(map(chr, points()[matched_by("(?i:[a-z])")].tolist()))
 
 
 @functools.cache
@@ -143,6 +152,7 @@ _FOLDED_PAIRS = frozenset({"ss", "ff", "fi", "fl", "st"})
 _ESCAPE = re.compile(
     r"\\(?:[pP]\{\^?[\w ]+\}|[sSdDwWhH]|x\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[rntfvae]|[^\w\s])"
 )
+_LETTER = re.compile(r"\(\?i:[A-Za-z]\)")
 _INTERVAL = re.compile(r"\{(?=,?\d)(\d*)(,?)(\d*)\}")
 _POSIX = re.compile(r"\[:\^?\w+:\]")
 #: Symbols of classes are letters without a meaning of their own in regular expressions.
@@ -189,6 +199,16 @@ class Pattern:
             return symbols if len(symbols) == 1 else f"[{symbols}]"
 
         return "".join(map(written, self.parts))
+
+    def in_python(self, classes_of: Callable[[One], list[int]]) -> re.Pattern[str]:
+        """The same for `re`, which names groups otherwise."""
+        written = re.sub(r"\(\?<(\w+)>", r"(?P<\1>", self.in_javascript(classes_of))
+        return re.compile(re.sub(r"\\k<(\w+)>", r"(?P=\1)", written))
+
+    @property
+    def sees_start(self) -> bool:
+        """Whether it asks where a text begins."""
+        return "^" in self.parts
 
 
 def single(one: One) -> Pattern:
@@ -283,6 +303,10 @@ class _Parser:
     def one(self, end: int, ignores_case: bool) -> Pattern:
         """What stands for one character, up to `end`."""
         source = self.pattern[self.at : end]
+        if len(source) == 1 and source.isascii() and source != ".":
+            # Without regard to case: otherwise `part` has it.
+            self.at = end
+            return single(One(f"(?i:{source})") if source.isalpha() else One("", source))
         try:
             members = points()[matched_by(source)]
         except ValueError as error:
