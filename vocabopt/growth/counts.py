@@ -240,6 +240,9 @@ def count_chunks(
         prepare = Preparer(sets, base, heldout_of, heldout_share, seed, samples, proof_sample, share)
         for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
             if prepared is not None:
+                if share is not None:
+                    # This block was prepared while the one before was counted, and the share may be smaller since.
+                    prepared = share.narrowed(prepared)
                 jobs = [
                     pool.submit(store.count, prepared, cuts, part, len(stores)) for part, store in enumerate(stores)
                 ]

@@ -6,7 +6,7 @@ any number of threads. The share is made smaller until what it holds fits.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +122,14 @@ class LearnedShare:
         self.n_documents += np.bincount(groups[of_train], minlength=N_FOLDS)
         self.n_bytes += np.bincount(groups[of_train], lengths[of_train], minlength=N_FOLDS).astype(np.int64)
         return taken
+
+    def narrowed(self, prepared: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
+        """Documents that were in the share, as `Opened.for_kernel` gives them: those that are still in it."""
+        data, *columns, groups, _ = prepared
+        keep = self._has_group(groups)
+        if keep.all():
+            return prepared
+        return data, *(column[keep] for column in columns), groups[keep], np.argsort(groups[keep], kind="stable")
 
     def _has_group(self, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
         sets, folds = np.divmod(groups, N_FOLDS)
