@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from vocabopt.amounts import parse_window
+from vocabopt.amounts import parse_bytes, parse_window, shown_bytes
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.errors import BASES, OptionError
 from vocabopt.option_fields import Check, Options, argument, at_least, from_to, one_of, option, share_from_0
@@ -19,6 +19,9 @@ from vocabopt.text.sets import HELDOUT, TRAIN
 DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.
 MAX_ADDED = 2_000_000
+
+#: Less would not hold the libraries that a process loads.
+MIN_MEMORY_BYTES = 200_000_000
 
 TextFormat: TypeAlias = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]
 FORMATS: tuple[str, ...] = get_args(TextFormat)
@@ -35,6 +38,19 @@ def is_text_encoding(codec: str) -> bool:
     except (LookupError, ValueError):
         return False
     return True
+
+
+def free_memory_bytes() -> int:
+    """Memory that can still be taken: what the machine has free, or less where this process is in a control group."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    free = page * os.sysconf("SC_PHYS_PAGES")
+    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if meminfo.is_file() and (found := re.search(r"^MemAvailable: +(\d+) kB", meminfo.read_text(), re.MULTILINE)):
+        free = int(found[1]) * 1024
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
+        free = min(free, max(0, int(text) - int(used.read_text())))
+    return free
 
 
 # fmt: off
@@ -100,6 +116,22 @@ class EngineOptions(Options):
         None, metavar="N", daily=True, check=from_to(1, 1024, "1 and 1024 processes"),
         default_text="all cores", help="Processes; they change no output."
     )
+    memory: str | None = option(
+        None, metavar="SIZE", section=_PROCESSES, default_text="half of what is free",
+        help="Memory that all processes together may take, as 16GB; it changes no output."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory is not None and self.memory_bytes < MIN_MEMORY_BYTES:
+            raise OptionError(f"--memory {self.memory}: must be at least {shown_bytes(MIN_MEMORY_BYTES)}.")
+
+    @property
+    def memory_bytes(self) -> int:
+        """What all processes on this machine may take together."""
+        if self.memory is None:
+            return free_memory_bytes() // 2
+        return parse_bytes(self.memory, "--memory", "16GB or 500MB")
 
     @property
     def n_workers(self) -> int:
