@@ -221,7 +221,7 @@ class _Run:
         for shard in range(n_shards):
             counts = self.work.record(self.work.path(number, shard, ".json"), ShardCounts).counts
             # One shard after another: each brings examples of its own.
-            summed = [_sum(pair) for pair in zip(summed, counts, strict=True)] if summed else list(counts)
+            summed = [_sum(of_step) for of_step in zip(*filter(None, (summed, counts)), strict=True)]
         return summed
 
     def _decide(self, step: CorpusStep, number: int, n_shards: int) -> dict[str, Any]:
