@@ -67,6 +67,8 @@ def _as_words(texts: Sequence[str]) -> list[str]:
 
 
 class _InMemory(list[Sketch]):
+    memory_bytes = 1 << 30
+
     def scratch(self) -> IO[bytes]:
         import tempfile
 

@@ -210,9 +210,9 @@ def test_the_share_that_fits_is_the_same_in_any_order_of_the_text(half_fits: tup
 
 
 def test_memory_that_holds_nothing_is_refused_with_what_is_needed(tmp_path: Path) -> None:
-    done = vocabopt("sweep", CORPUS, "--out", tmp_path / "run", "--memory", "100MB", "--quiet")
+    done = vocabopt("sweep", CORPUS, "--out", tmp_path / "run", "--memory", "400MB", "--quiet")
     assert done.exit_code == 2
-    assert "--memory: 100.0 MB is too little to learn anything from this text (629.1 MB are needed" in done.output
+    assert "--memory: 400.0 MB is too little to learn anything from this text (629.1 MB are needed" in done.output
 
 
 def test_a_share_that_was_asked_for_is_not_made_smaller(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_workers_and_shards_change_no_document(tmp_path: Path) -> None:
     texts = long_documents(400)
     source = jsonl(tmp_path / "in.jsonl", *texts, *texts[:50])
     one = prepared(tmp_path / "one", source, "--workers", 1)
-    two = prepared(tmp_path / "two", source, "--workers", 2, "--shard", "64kB")
+    two = prepared(tmp_path / "two", source, "--workers", 2, "--shard", "64kB", "--memory", "700MB")
     assert len(list((tmp_path / "two" / "clean").glob("*"))) > 2
     assert records(tmp_path / "one" / "clean") == records(tmp_path / "two" / "clean")
     # removed/ is in the order of the steps within a shard.
@@ -282,7 +282,7 @@ def test_a_worker_that_is_killed_says_so_and_the_run_goes_on(tmp_path: Path) -> 
         os.kill(worker, signal.SIGKILL)
         _, stderr = running.communicate(timeout=120)
     assert running.returncode == 2
-    assert "a worker process was killed, probably for lack of memory" in stderr
+    assert f"worker process {worker} was killed (SIGKILL), probably for lack of memory. What is done is kept" in stderr
     assert vocabopt(*arguments).exit_code == 0
 
 
@@ -298,6 +298,23 @@ def test_what_an_unfinished_run_left_does_not_stay_among_another_s(tmp_path: Pat
     n_files = sum(1 for folder in ("clean", "removed") for _ in (tmp_path / "out" / folder).glob("*"))
     assert n_files == 1
     assert len(records(tmp_path / "out" / "clean")) == record["steps"][-1]["n_documents_out"]
+
+
+def test_processes_that_would_not_fit_into_the_memory_are_not_started(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.txt", "하나\n둘\n하나\n")
+    result = vocabopt(
+        "prepare", source, "--steps", "exact", "--out", tmp_path / "out", "--workers", 8, "--memory", "1GB"
+    )
+    assert result.exit_code == 0
+    said = " ".join(result.stderr.split())
+    assert "Works with 1 of 8 processes: more would not fit into the memory (1.0 GB) with --shard 16MB." in said
+
+
+@pytest.mark.parametrize(("size", "match"), [("5MB", r"--memory 5MB: must be at least 200\.0 MB"), ("much", "16GB")])
+def test_a_memory_that_holds_no_process_is_refused(tmp_path: Path, size: str, match: str) -> None:
+    source = written(tmp_path / "in.txt", "하나\n")
+    result = vocabopt("prepare", source, "--out", tmp_path / "out", "--memory", size)
+    assert_refused(result, match, tmp_path)
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

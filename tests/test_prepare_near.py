@@ -1,6 +1,7 @@
 """Exact and near copies: what is found against what comparing every pair finds."""
 
 import random
+from collections.abc import Iterable
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import IO
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.near_copies import documents, edited, measure, planted
+from vocabopt.preparation.mapped import parts_by_hash
 from vocabopt.preparation.ngrams import jaccard, shingles
 from vocabopt.preparation.step import Decision, Sketch
 from vocabopt.preparation.steps.duplicates import Exact, Near
@@ -21,15 +23,20 @@ from vocabopt.preparation.steps.duplicates import Exact, Near
 class Stored(list[Sketch]):
     """Sketches in memory, with a file beside them as those on disk have."""
 
+    def __init__(self, sketches: Iterable[Sketch], memory_bytes: int = 1 << 30) -> None:
+        super().__init__(sketches)
+        self.memory_bytes = memory_bytes
+
     def scratch(self) -> IO[bytes]:
         import tempfile
 
         return tempfile.TemporaryFile()
 
 
-def decided(step: Near | Exact, *shards: list[str]) -> Decision:
+def decided(step: Near | Exact, *shards: list[str], memory_bytes: int = 1 << 30) -> Decision:
     sketch = step.load()
-    return step.decide(Stored(sketch(pl.Series(texts, dtype=pl.String)) for texts in shards), [*map(len, shards)])
+    sketches = (sketch(pl.Series(texts, dtype=pl.String)) for texts in shards)
+    return step.decide(Stored(sketches, memory_bytes), [*map(len, shards)])
 
 
 def similarity(a: str, b: str, n_chars: int = 3) -> float:
@@ -129,6 +136,40 @@ def test_exact_copies_are_those_of_a_set_of_normalised_texts() -> None:
     assert decision.keep.tolist() == expected
     assert decision.of is not None
     assert decision.of.tolist() == [-1, 0, 0, -1, -1, 3, 0]
+
+
+@pytest.mark.parametrize("step", [Exact(), Near(), Near(max_compared=2, min_jaccard=0.2, bands=40, rows=1)])
+@pytest.mark.parametrize("memory_bytes", [300, 5_000])
+def test_the_memory_of_a_decision_changes_nothing(
+    step: Exact | Near, memory_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    originals = sample_documents(60)
+    texts = [*planted(originals, 0.10, seed=1), *originals[:20], "짧은 글", "짧은 글"]
+    whole = decided(step, texts[:50], texts[50:])
+    # Each part then has a row or a few, and the documents are gone through seven at a time.
+    monkeypatch.setattr("vocabopt.preparation.mapped.ROWS_AT_ONCE", 7)
+    parts = decided(step, texts[:3], texts[3:50], [], texts[50:], memory_bytes=memory_bytes)
+    assert whole.of is not None
+    assert parts.of is not None
+    assert (parts.of.tolist(), parts.keep.tolist(), parts.facts) == (
+        whole.of.tolist(), whole.keep.tolist(), whole.facts,
+    )  # fmt: skip
+    assert not whole.keep.all()
+    assert whole.facts.get("n_limited", 1) > 0 or step == Near()
+
+
+def test_rows_in_parts_are_all_rows_once_and_equal_ones_are_together() -> None:
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 1 << 64, 50, np.uint64)[rng.integers(0, 50, 300)]
+    for n_at_once in (1, 7, 100, 1_000):
+        found: dict[int, list[int]] = {}
+        for places, rows in parts_by_hash(Stored([{"key": keys[:90]}, {"key": keys[90:]}]), "key", 300, n_at_once):
+            assert (keys[places] == rows).all()
+            assert (np.diff(places) > 0).all()
+            for key in set(rows.tolist()):
+                assert key not in found
+                found[key] = places[rows == key].tolist()
+        assert sorted(place for own in found.values() for place in own) == list(range(300))
 
 
 @pytest.mark.data

@@ -11,10 +11,12 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 import pytest
+from helpers import lines_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vocabopt.errors import OptionError
+from vocabopt.preparation.mapped import MappedArrays, sorted_rows
 from vocabopt.preparation.step import CorpusStep, Decision, Sketch
 from vocabopt.preparation.steps.select import Select
 
@@ -25,6 +27,8 @@ WAYS: tuple[dict[str, Any], ...] = (
 
 
 class InMemory(list[Sketch]):
+    memory_bytes = 1 << 30
+
     def scratch(self) -> IO[bytes]:
         return tempfile.TemporaryFile()
 
@@ -33,6 +37,28 @@ def decided(step: Select, *shards: Sequence[str]) -> Decision:
     sketch = step.load()
     sketches = InMemory(sketch(pl.Series(texts, dtype=pl.String)) for texts in shards)
     return step.decide(sketches, [len(texts) for texts in shards])
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_the_memory_of_a_decision_changes_nothing(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [line for line in lines_of("ko")[:300] if line] + lines_of("ko")[:20]
+    step = Select(share=0.3, **options)
+    whole = decided(step, texts[:50], texts[50:])
+    monkeypatch.setattr(InMemory, "memory_bytes", 5_000)
+    monkeypatch.setattr("vocabopt.preparation.mapped.ROWS_AT_ONCE", 7)
+    parts = decided(step, texts[:50], texts[50:])
+    assert (parts.keep.tolist(), parts.facts) == (whole.keep.tolist(), whole.facts)
+    assert whole.score is not None
+    assert parts.score is not None
+    assert parts.score.tolist() == whole.score.tolist()
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.5, -1.0, 2.0, math.inf, math.nan]), st.integers(0, 3)), max_size=40))
+def test_rows_sorted_in_parts_are_those_sorted_at_once(rows: list[tuple[float, int]]) -> None:
+    key, ties = np.array([row[0] for row in rows]), np.array([row[1] for row in rows], np.uint64)
+    arrays = MappedArrays(InMemory())
+    for arrays.n_sorted_bytes in (60, 300, 1 << 20):
+        assert sorted_rows(arrays, key, ties).tolist() == np.lexsort((ties, key)).tolist()
 
 
 def kept(step: Select, texts: Sequence[str]) -> list[str]:

@@ -22,7 +22,6 @@ from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chu
 from vocabopt.growth.grow import GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.growth.share import counter_bytes, learning_bytes
 from vocabopt.growth.symbols import segment
-from vocabopt.memory import memory_to_use
 from vocabopt.options import ReadOptions, SweepOptions
 from vocabopt.records import Count, Record
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
@@ -73,7 +72,7 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
         CorpusError: the text cannot be read, or its size is not known.
     """
     start = time.perf_counter()
-    read, memory = options.read_options(), options.memory or memory_to_use()
+    read, memory = options.read_options(), options.memory_bytes
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     text_sets = find_text_sets(
         options.paths, target=options.target, evals=options.evals, protects=options.protects, options=read

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from vocabopt.amounts import parse_bytes, parse_window
+from vocabopt.amounts import parse_bytes, parse_window, shown_bytes
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.errors import BASES, OptionError
 from vocabopt.option_fields import Check, Options, argument, at_least, from_to, one_of, option, share_from_0
@@ -19,6 +19,9 @@ from vocabopt.text.sets import HELDOUT, TRAIN
 DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.
 MAX_ADDED = 2_000_000
+
+#: Less would not hold the libraries that a process loads.
+MIN_MEMORY_BYTES = 200_000_000
 
 TextFormat: TypeAlias = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]
 FORMATS: tuple[str, ...] = get_args(TextFormat)
@@ -35,6 +38,19 @@ def is_text_encoding(codec: str) -> bool:
     except (LookupError, ValueError):
         return False
     return True
+
+
+def free_memory_bytes() -> int:
+    """Memory that can still be taken: what the machine has free, or less where this process is in a control group."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    free = page * os.sysconf("SC_PHYS_PAGES")
+    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if meminfo.is_file() and (found := re.search(r"^MemAvailable: +(\d+) kB", meminfo.read_text(), re.MULTILINE)):
+        free = int(found[1]) * 1024
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
+        free = min(free, max(0, int(text) - int(used.read_text())))
+    return free
 
 
 # fmt: off
@@ -100,6 +116,22 @@ class EngineOptions(Options):
         None, metavar="N", daily=True, check=from_to(1, 1024, "1 and 1024 processes"),
         default_text="all cores", help="Processes; they change no output."
     )
+    memory: str | None = option(
+        None, metavar="SIZE", section=_PROCESSES, default_text="half of what is free",
+        help="Memory that all processes together may take, as 16GB; it changes no output."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory is not None and self.memory_bytes < MIN_MEMORY_BYTES:
+            raise OptionError(f"--memory {self.memory}: must be at least {shown_bytes(MIN_MEMORY_BYTES)}.")
+
+    @property
+    def memory_bytes(self) -> int:
+        """What all processes on this machine may take together."""
+        if self.memory is None:
+            return free_memory_bytes() // 2
+        return parse_bytes(self.memory, "--memory", "16GB or 500MB")
 
     @property
     def n_workers(self) -> int:
@@ -186,7 +218,7 @@ class SweepOptions(LearningOptions, EngineOptions):
 
     paths: files, folders, globs, URLs or "-". evals, protects: NAME -> PATH. sizes: None for the default grid.
     cross_spaces: new tokens may hold a space after another character, as far as the base's own pattern lets them.
-    memory, shard: in bytes. learn_from: None for as many documents as fit into memory.
+    shard: in bytes. learn_from: None for as many documents as fit into memory.
     """
 
     paths: tuple[str, ...] = argument(metavar="PATH...")
@@ -221,9 +253,10 @@ class SweepOptions(LearningOptions, EngineOptions):
         help="Share of the training documents to learn tokens from, picked by content; auto: as many as fit into "
         "--memory. All text is counted with these tokens in any case, exactly."
     )
-    memory: int | None = option(
-        None, metavar="SIZE", section=_PROCESSES, default_text="half of what is free", parse=parse_bytes,
-        help="Memory to use at most, all processes together. Where not all text fits, --learn-from auto takes less."
+    memory: str | None = option(
+        None, metavar="SIZE", section=_PROCESSES, default_text="half of what is free",
+        help="Memory that all processes together may take, as 16GB. Where not all text fits, tokens are learned from "
+        "as much as does."
     )
     shard: int = option(
         64_000_000, metavar="SIZE", section=_PROCESSES, default_text="64MB", parse=parse_bytes,

@@ -35,7 +35,6 @@ from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample,
 from vocabopt.growth.share import PROCESS_BYTES, LearnedShare, TooMuchTextError, counter_bytes
 from vocabopt.growth.symbols import Segmentation, segment
 from vocabopt.growth.whole_text import check_same_text, count_whole_text
-from vocabopt.memory import memory_to_use
 from vocabopt.options import SweepOptions
 from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import (
@@ -297,7 +296,7 @@ def _count(
         CorpusError: there is nothing to learn from, or the share that is asked for does not fit.
     """
     train, *others = text_sets
-    memory = options.memory or memory_to_use()
+    memory = options.memory_bytes
     roles = {TRAIN: "train", HELDOUT: "heldout", **{text_set.name: text_set.role for text_set in others}}
     share = LearnedShare(
         memory_bytes=memory,

@@ -153,7 +153,7 @@ def _prepare_options(
         read = {name: getattr(options, name) for name in ("unit", "column", "encoding", "format")}
     return PrepareOptions(
         paths=(path,), out=out, steps=steps, base=None, shard=options.shard, strict=own,
-        engine=options.engine, workers=options.workers, **read,
+        engine=options.engine, workers=options.workers, memory=options.memory, **read,
     )  # fmt: skip
 
 

@@ -100,30 +100,30 @@ def jaccard(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def first_kept_copies(bucket, n_buckets, features, starts, min_jaccard, max_compared, of):  # type: ignore[no-untyped-def]
+def first_kept_copies(  # type: ignore[no-untyped-def]
+    begin, end, bucket, begins, newest, older, compared_with, features, starts, min_jaccard, max_compared, of, counts
+):
     """Go through units in order: one that is near a kept one is its copy, any other is kept.
 
-    bucket: int32 [n, n_bands]: the bucket of each unit in each band, -1 where it is alone. features: those of each unit
-    as `shingles` gives them, from starts[unit] to starts[unit + 1]. of: int64 [n], filled with the kept unit, -1 for
-    kept ones.
+    Units from begin to end, after those before them. bucket: int32 [n_bands, n]: the bucket of each unit in each band,
+    from 1, 0 where it is alone. features: those of each unit as `shingles` gives them, from starts[unit] to
+    starts[unit + 1]. of: int64 [n], filled with the kept unit, -1 for kept ones. counts: added to are comparisons made,
+    and units for which the limit of comparisons was reached.
 
-    Returns:
-        Comparisons made, and units for which the limit of comparisons was reached.
+    What it knows of kept units (int32, unit + 1, zeros before the first call): newest, the last one of each bucket,
+    those of a band from begins[band] on; older [n_bands, n], the one before a unit; compared_with [n].
     """
-    n, n_bands = bucket.shape
-    newest = np.full(n_buckets, -1, np.int32)  # the last kept unit of each bucket ...
-    older = np.full((n, n_bands), -1, np.int32)  # ... and the kept one before it
-    compared_with = np.full(n, -1, np.int32)
-    n_compared_in_all = n_limited = 0
-    for unit in range(n):
+    n_bands = bucket.shape[0]
+    for unit in range(begin, end):
         own = features[starts[unit] : starts[unit + 1]]
         found = -1
         n_compared = 0
         for band in range(n_bands):
-            other = newest[bucket[unit, band]] if bucket[unit, band] >= 0 else -1
+            number = bucket[band, unit]
+            other = newest[begins[band] + number] - 1 if number else -1
             while other >= 0 and found < 0 and n_compared < max_compared:
-                if compared_with[other] != unit:
-                    compared_with[other] = unit
+                if compared_with[other] != unit + 1:
+                    compared_with[other] = unit + 1
                     theirs = features[starts[other] : starts[other + 1]]
                     smaller, larger = min(own.size, theirs.size), max(own.size, theirs.size)
                     # The ratio of sizes is the most that their similarity can be.
@@ -131,13 +131,13 @@ def first_kept_copies(bucket, n_buckets, features, starts, min_jaccard, max_comp
                         n_compared += 1
                         if jaccard(own, theirs) >= min_jaccard:
                             found = other
-                other = older[other, band]
-        n_compared_in_all += n_compared
-        n_limited += n_compared >= max_compared
+                other = older[band, other] - 1
+        counts[0] += n_compared
+        counts[1] += n_compared >= max_compared
         of[unit] = found
         if found < 0:
             for band in range(n_bands):
-                if bucket[unit, band] >= 0:
-                    older[unit, band] = newest[bucket[unit, band]]
-                    newest[bucket[unit, band]] = unit
-    return n_compared_in_all, n_limited
+                number = bucket[band, unit]
+                if number:
+                    older[band, unit] = newest[begins[band] + number]
+                    newest[begins[band] + number] = unit + 1

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from dataclasses import replace as replace_options
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,13 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from vocabopt.amounts import shown_bytes
 from vocabopt.console import Console
 from vocabopt.engine import Engine, engine
 from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.folder import check_own_folder, digest, remove_unfinished
 from vocabopt.preparation.funnel import write_page
+from vocabopt.preparation.mapped import MappedArrays
 from vocabopt.preparation.options import PrepareOptions
 from vocabopt.preparation.reading import Reader, find_text
 from vocabopt.preparation.record import (
@@ -33,7 +36,7 @@ from vocabopt.preparation.record import (
     StepRecord,
     TextInput,
 )
-from vocabopt.preparation.step import CorpusStep, Step, gathered, segments
+from vocabopt.preparation.step import CorpusStep, Step, segments
 from vocabopt.preparation.work import StoredSketches, Work
 from vocabopt.preparation.workers import Job, Pass, Worker, lowest, peak_memory_bytes
 from vocabopt.records import json_of, read_record, write_record
@@ -41,6 +44,9 @@ from vocabopt.text.corpus import TextSet, fingerprint, n_stored_bytes, named_set
 from vocabopt.text.finding import OPTIONS_JSON, PREPARE_JSON
 from vocabopt.text.utf8 import printable
 from vocabopt.versions import versions
+
+#: Memory of a process with its libraries; and for each byte of a shard, with the sketch of `near` (measured: LOG.md).
+_WORKER_BYTES, _BYTES_OF_TEXT = 250_000_000, 12
 
 
 def run_prepare(options: PrepareOptions, console: Console) -> PrepareRecord:
@@ -68,7 +74,7 @@ def run_prepare(options: PrepareOptions, console: Console) -> PrepareRecord:
         files=run.files,
         steps=tuple(msgspec.convert(json_of(step), StepRecord) for step in steps),
         seconds={**console.seconds, "total": round(time.perf_counter() - start, 3)},
-        peak_memory_bytes=peak_memory_bytes(options.n_workers),
+        peak_memory_bytes=peak_memory_bytes(run.n_workers or 1),
     )
     write_page(options.out, record)
     write_record(path, record)
@@ -102,12 +108,26 @@ def _take_folder(options: PrepareOptions, text_set: TextSet, work: Work) -> tupl
     return inputs
 
 
+def workers_that_fit(options: PrepareOptions) -> int | None:
+    """How many processes of this machine --memory holds; None on Ray, where other machines' memory counts."""
+    if options.engine != "local":
+        return None
+    of_each = _WORKER_BYTES + _BYTES_OF_TEXT * options.shard_bytes
+    return min(options.n_workers, max(1, (options.memory_bytes - _WORKER_BYTES) // of_each))
+
+
 class _Run:
     """The passes of one run. files: a report per file, once the first pass is whole."""
 
     def __init__(self, options: PrepareOptions, work: Work, text_set: TextSet, console: Console) -> None:
         self.options, self.work, self.text_set, self.console = options, work, text_set, console
         self.sources = tuple(printable(file.url) for file in text_set.files)
+        self.n_workers = workers_that_fit(options)
+        if self.n_workers is not None and self.n_workers < options.n_workers:
+            console.note(
+                f"Works with {self.n_workers} of {options.n_workers} processes: more would not fit into the memory "
+                f"({shown_bytes(options.memory_bytes)}) with --shard {options.shard}."
+            )
         self.files: tuple[FileReport, ...] = ()
 
     def all_passes(self) -> list[StepCount]:
@@ -129,7 +149,7 @@ class _Run:
                     done = self.work.done(number)
                     if done is None:
                         with self.console.step(corpus_step.name):
-                            done = Done(n_shards=n_shards, facts=decide(corpus_step, self.work, number, n_shards))
+                            done = Done(n_shards=n_shards, facts=self._decide(corpus_step, number, n_shards))
                         self.work.mark_done(number, done)
                     facts, n_shards = done.facts, done.n_shards
                 decided = corpus_step
@@ -137,8 +157,9 @@ class _Run:
 
     @contextmanager
     def _workers(self) -> Iterator[Engine[Job, int]]:
+        options = replace_options(self.options, workers=self.n_workers) if self.n_workers else self.options
         try:
-            with engine(self.options, partial(Worker, self.options, self.work)) as workers:
+            with engine(options, partial(Worker, self.options, self.work)) as workers:
                 yield workers
         finally:
             # What a worker was at that was ended.
@@ -196,29 +217,34 @@ class _Run:
 
     def _counts(self, number: int, n_shards: int) -> list[StepCount]:
         """The counts of a pass's steps, over all shards."""
-        shards = [self.work.record(self.work.path(number, shard, ".json"), ShardCounts) for shard in range(n_shards)]
-        return [_sum(counts) for counts in zip(*(shard.counts for shard in shards), strict=True)]
+        summed: list[StepCount] = []
+        for shard in range(n_shards):
+            counts = self.work.record(self.work.path(number, shard, ".json"), ShardCounts).counts
+            # One shard after another: each brings examples of its own.
+            summed = [_sum(of_step) for of_step in zip(*filter(None, (summed, counts)), strict=True)]
+        return summed
 
-
-def decide(step: CorpusStep, work: Work, number: int, n_shards: int) -> dict[str, Any]:
-    """Decide from the sketches of pass `number`. Returns the decision's facts."""
-    sketches = StoredSketches(work, number, n_shards)
-    sources, lines = gathered(sketches, "source", np.int32), gathered(sketches, "line", np.int64)
-    n_units = [len(sketch["source"]) for sketch in sketches]
-    decision = step.decide(sketches, n_units)
-    assert len(decision.keep) == sum(n_units), step.name
-    end = 0
-    for shard, n in enumerate(n_units):
-        own, end = slice(end, end + n), end + n
-        arrays: dict[str, Any] = {"keep": decision.keep[own]}
-        if decision.of is not None:
-            of = decision.of[own]
-            arrays["of_source"] = np.where(of >= 0, sources[of], -1).astype(np.int32)
-            arrays["of_line"] = np.where(of >= 0, lines[of], -1)
-        if decision.score is not None:
-            arrays["score"] = decision.score[own]
-        work.save_arrays(number, shard, ".decision.npz", arrays)
-    return decision.facts
+    def _decide(self, step: CorpusStep, number: int, n_shards: int) -> dict[str, Any]:
+        """Decide from the sketches of pass `number`. Returns the decision's facts."""
+        sketches = StoredSketches(self.work, number, n_shards, self.options.memory_bytes // 2)
+        n_units = [len(sketch["source"]) for sketch in sketches]
+        decision = step.decide(sketches, n_units)
+        assert len(decision.keep) == sum(n_units), step.name
+        arrays = MappedArrays(sketches)
+        sources, lines = arrays.gathered("source", np.int32), arrays.gathered("line", np.int64)
+        end = 0
+        for shard, n in enumerate(n_units):
+            own, end = slice(end, end + n), end + n
+            stored: dict[str, Any] = {"keep": decision.keep[own]}
+            if decision.of is not None:
+                of = decision.of[own]
+                stored["of_source"] = np.where(of >= 0, sources[of], -1).astype(np.int32)
+                stored["of_line"] = np.where(of >= 0, lines[of], -1)
+            if decision.score is not None:
+                stored["score"] = decision.score[own]
+            self.work.save_arrays(number, shard, ".decision.npz", stored)
+            arrays.release()
+        return decision.facts
 
 
 def _sum(counts: Sequence[StepCount]) -> StepCount:

@@ -12,7 +12,7 @@ index), once in each worker. An outcome or a decision says why a document went; 
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Protocol, TypeAlias
@@ -79,7 +79,13 @@ class Arrays(Protocol):
 
 
 class Sketches(Protocol):
-    """The sketches of all shards, in the order of the text, read one at a time."""
+    """The sketches of all shards, in the order of the text, read one at a time.
+
+    memory_bytes: what a decision may have in memory, beside one sketch.
+    """
+
+    @property
+    def memory_bytes(self) -> int: ...
 
     def __iter__(self) -> Iterator[Arrays]: ...
 
@@ -222,33 +228,3 @@ def code_points(texts: pl.Series) -> tuple[NDArray[np.uint32], Ints]:
     np.cumsum(texts.str.len_chars().to_numpy(), out=offsets[1:])
     joined = "" if len(texts) == 0 else str(texts.str.join("").item())
     return np.frombuffer(joined.encode("utf-32-le"), dtype="<u4").astype(np.uint32, copy=False), offsets
-
-
-def gathered(sketches: Iterable[Arrays], name: str, dtype: Any) -> NDArray[Any]:
-    """One array of all shards, a row after another."""
-    return np.concatenate([np.zeros(0, dtype), *(sketch[name] for sketch in sketches)])
-
-
-def features_of(sketches: Sketches, chosen: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.uint32], Ints]:
-    """The n-grams of the units (of those chosen, bool [N], alone), one after another; and int64 [n + 1], where those of
-    each unit start.
-
-    Of a shard `features` holds them, `ends` where those of each unit end. They are about as large as the text itself,
-    so they lie in a file, and the system decides how much of it is in memory at a time.
-    """
-    sizes: list[Ints] = [np.zeros(1, np.int64)]
-    begin = 0
-    with sketches.scratch() as file:
-        for sketch in sketches:
-            features, own = sketch["features"], np.diff(sketch["ends"], prepend=0)
-            if chosen is not None:
-                is_chosen = chosen[begin : begin + len(own)]
-                begin += len(own)
-                features, own = features[np.repeat(is_chosen, own)], own[is_chosen]
-            file.write(features.data)
-            sizes.append(own)
-        file.flush()
-        starts = np.cumsum(np.concatenate(sizes))
-        shape = (int(starts[-1]),)
-        # Read-write, as an array in memory is: a kernel is compiled once for both.
-        return np.asarray(np.memmap(file, np.uint32, "r+", shape=shape) if shape[0] else np.zeros(0, np.uint32)), starts

@@ -140,6 +140,7 @@ class StoredSketches:
     work: Work
     segment: int
     n_shards: int
+    memory_bytes: int
 
     def __iter__(self) -> Iterator[_StoredSketch]:
         return (_StoredSketch(self.work, self.segment, shard) for shard in range(self.n_shards))

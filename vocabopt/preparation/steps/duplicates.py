@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 
 from vocabopt.errors import OptionError, how_to_install
 from vocabopt.option_fields import at_least, option
+from vocabopt.preparation.mapped import MappedArrays, blocks, features_of, long_units, parts_by_hash
 from vocabopt.preparation.ngrams import first_kept_copies, shingles
-from vocabopt.preparation.step import ABOVE_0, SEED, CorpusStep, Decision, Ints, Sketch, Sketches, features_of
+from vocabopt.preparation.step import ABOVE_0, SEED, CorpusStep, Decision, Ints, Sketch, Sketches
 from vocabopt.text.documents import bytes_of_texts, content_hashes
 
+#: Bytes in memory for each hash of a part, with what sorting them takes.
+_EXACT_BYTES, _BAND_BYTES = 120, 80
+#: Documents whose MinHash signatures are made at once: rensa gives them as Python's numbers, 40 bytes each.
+_SIGNED_AT_ONCE = 2_048
 _SEEDS = (0, 1)  # two hashes of 64 bits: one alone would meet itself by chance in some ten billion documents
 
 
@@ -38,12 +43,18 @@ class Exact(CorpusStep):
         return sketch
 
     def decide(self, sketches: Sketches, n_units: Sequence[int]) -> Decision:
-        units, hashes = _units(sketches, n_units), (sketch["hashes"] for sketch in sketches)
-        first, of_group = _first_of_each(np.concatenate([np.zeros((0, 2), np.uint64), *hashes]))
-        of = np.full(sum(n_units), -1, np.int64)
-        copies = np.flatnonzero(first[of_group] != np.arange(len(units)))
-        of[units[copies]] = units[first[of_group[copies]]]
-        return Decision(keep=of < 0, of=of, facts={"n_copied": int((np.bincount(of_group) > 1).sum())})
+        arrays, n_copied = MappedArrays(sketches), 0
+        long = long_units(sketches, n_units, arrays)
+        of = arrays.zeros(sum(n_units), np.int64)
+        for own in blocks(len(of)):
+            of[own] = -1
+        for places, hashes in parts_by_hash(sketches, "hashes", len(long), arrays.n_sorted_bytes // _EXACT_BYTES):
+            first, of_group = _first_of_each(hashes)
+            copies = np.flatnonzero(first[of_group] != np.arange(len(places)))
+            of[long[places[copies]]] = long[places[first[of_group[copies]]]]
+            n_copied += int((np.bincount(of_group) > 1).sum())
+            arrays.release()
+        return Decision(keep=_kept(of, arrays), of=of, facts={"n_copied": n_copied})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +66,13 @@ class ExactParagraphs(Exact):
     min_chars: int = option(30, check=at_least(0))
 
 
-def _units(sketches: Sketches, n_units: Sequence[int]) -> Ints:
-    """The units that are long enough to be compared, of all shards, int64 [n]."""
-    starts = np.cumsum([0, *n_units])
-    own = (sketch["long"] + start for sketch, start in zip(sketches, starts, strict=False))
-    return np.concatenate([np.zeros(0, np.int64), *own])
+def _kept(of: Ints, arrays: MappedArrays) -> NDArray[np.bool_]:
+    """Which units are no copy, bool [N], on disk."""
+    keep: NDArray[np.bool_] = arrays.zeros(len(of), np.bool_)
+    for own in blocks(len(of)):
+        keep[own] = of[own] < 0
+        arrays.release()
+    return keep
 
 
 def _first_of_each(hashes: NDArray[np.uint64]) -> tuple[Ints, Ints]:
@@ -102,33 +115,75 @@ class Near(CorpusStep):
         def sketch(texts: pl.Series) -> Sketch:
             long = (texts.str.len_chars() >= self.min_chars).arg_true().to_numpy().astype(np.int64)
             features, ends = shingles(texts.gather(long), self.n_chars)
-            offsets = np.concatenate([np.zeros(1, np.uint64), ends.astype(np.uint64)])
-            wide, n_hashes = features.astype(np.uint64), self.bands * self.rows
-            matrix = RMinHash.digest_matrix_from_flat_token_hashes(wide, offsets, n_hashes, self.seed)
-            rows = np.array(matrix.to_rows() if len(long) else [], np.uint32).reshape(len(long), self.bands, self.rows)
-            keys = np.zeros((len(rows), self.bands), np.uint64)  # one per band
-            for row in range(self.rows):
-                keys = (keys ^ rows[:, :, row].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-                keys ^= keys >> np.uint64(29)
-            return {"long": long, "bands": keys, "features": features, "ends": ends}
+            keys = np.empty((self.bands, len(long)), np.uint64)
+            for begin in range(0, len(long), _SIGNED_AT_ONCE):
+                own = slice(begin, begin + _SIGNED_AT_ONCE)
+                starts = np.concatenate([ends[begin - 1 : begin] if begin else np.zeros(1, np.int64), ends[own]])
+                wide = features[starts[0] : starts[-1]].astype(np.uint64)
+                offsets = (starts - starts[0]).astype(np.uint64)
+                matrix = RMinHash.digest_matrix_from_flat_token_hashes(wide, offsets, self.bands * self.rows, self.seed)
+                keys[:, own] = self._keys(np.array(matrix.to_rows(), np.uint64))
+            bands = {_band(band): of_band for band, of_band in enumerate(keys)}
+            return {"long": long, **bands, "features": features, "ends": ends}
 
         return sketch
 
+    def _keys(self, signatures: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """A hash for each band of each signature, uint64 [bands, n]. signatures: [n, bands * rows]."""
+        keys = np.zeros((len(signatures), self.bands), np.uint64)
+        for row in range(self.rows):
+            keys = (keys ^ signatures[:, row :: self.rows]) * np.uint64(0x9E3779B97F4A7C15)
+            keys ^= keys >> np.uint64(29)
+        return keys.T
+
     def decide(self, sketches: Sketches, n_units: Sequence[int]) -> Decision:
-        long = _units(sketches, n_units)
-        bucket, n_buckets = _buckets(sketches, len(long), self.bands)
+        arrays = MappedArrays(sketches)
+        long = long_units(sketches, n_units, arrays)
+        n = len(long)
+        bucket, n_buckets = self._buckets(sketches, arrays, n)
         # Only what shares a bucket is looked at again: one pass more over the sketches, for its n-grams.
-        is_chosen: NDArray[np.bool_] = np.any(bucket >= 0, axis=1)
-        features, starts = features_of(sketches, is_chosen)
-        chosen, of_chosen = long[is_chosen], np.empty(int(is_chosen.sum()), np.int64)
-        n_compared, n_limited = first_kept_copies(
-            bucket[is_chosen], n_buckets, features, starts, self.min_jaccard, self.max_compared, of_chosen
-        )
-        of = np.full(sum(n_units), -1, np.int64)
-        copies = np.flatnonzero(of_chosen >= 0)
-        of[chosen[copies]] = chosen[of_chosen[copies]]
-        facts = {"n_long": len(long), "n_candidates": len(chosen), "n_compared": n_compared, "n_limited": n_limited}
-        return Decision(keep=of < 0, of=of, facts={name: int(value) for name, value in facts.items()})
+        is_chosen = arrays.zeros(n, np.bool_)
+        for own in blocks(n):
+            is_chosen[own] = np.any(bucket[:, own] > 0, axis=0)
+            arrays.release()
+        features, starts = features_of(sketches, arrays, is_chosen)
+        of_long, counts = arrays.zeros(n, np.int64), np.zeros(2, np.int64)
+        newest = arrays.zeros(int(n_buckets.sum()) + 1, np.int32)
+        older, compared_with = arrays.zeros((self.bands, n), np.int32), arrays.zeros(n, np.int32)
+        begins = np.cumsum(n_buckets) - n_buckets
+        of = arrays.zeros(sum(n_units), np.int64)
+        for own in blocks(n):
+            first_kept_copies(
+                own.start, own.stop, bucket, begins, newest, older, compared_with, features, starts, self.min_jaccard,
+                self.max_compared, of_long, counts,
+            )  # fmt: skip
+            arrays.release()
+        for own in blocks(len(of)):
+            of[own] = -1
+        for own in blocks(n):
+            copies = np.flatnonzero(of_long[own] >= 0) + own.start
+            of[long[copies]] = long[of_long[copies]]
+            arrays.release()
+        facts = {"n_long": n, "n_candidates": is_chosen.sum(), "n_compared": counts[0], "n_limited": counts[1]}
+        return Decision(keep=_kept(of, arrays), of=of, facts={name: int(value) for name, value in facts.items()})
+
+    def _buckets(self, sketches: Sketches, arrays: MappedArrays, n: int) -> tuple[NDArray[np.int32], Ints]:
+        """The bucket of each unit in each band, int32 [bands, n], from 1, 0 where it is alone; how many bands have."""
+        bucket = arrays.zeros((self.bands, n), np.int32)
+        n_buckets = np.zeros(self.bands, np.int64)
+        for band in range(self.bands):
+            for places, keys in parts_by_hash(sketches, _band(band), n, arrays.n_sorted_bytes // _BAND_BYTES):
+                order = np.argsort(keys, kind="stable")
+                ordered = keys[order]
+                is_first = np.ones(len(keys), np.bool_)
+                is_first[1:] = ordered[1:] != ordered[:-1]
+                group = np.cumsum(is_first) - 1
+                shared = np.bincount(group, minlength=1)[group] > 1
+                number = np.cumsum(is_first & shared)
+                bucket[band, places[order[shared]]] = n_buckets[band] + number[shared]
+                n_buckets[band] += number[-1] if len(number) else 0
+                arrays.release()
+        return bucket, n_buckets
 
     @classmethod
     def note(cls, facts: Mapping[str, Any]) -> str | None:
@@ -148,24 +203,6 @@ class NearParagraphs(Near):
     unit = "paragraph"
 
 
-def _buckets(sketches: Sketches, n: int, n_bands: int) -> tuple[NDArray[np.int32], int]:
-    """The bucket of each unit in each band, int32 [n, n_bands], -1 where it is alone; and how many there are."""
-    keys = np.empty((n_bands, n), np.uint64)
-    begin = 0
-    for sketch in sketches:
-        bands = sketch["bands"]
-        keys[:, begin : begin + len(bands)] = bands.T
-        begin += len(bands)
-    bucket = np.full((n, n_bands), -1, np.int32)
-    n_buckets = 0
-    for band in range(n_bands):
-        order = np.argsort(keys[band], kind="stable")
-        ordered = keys[band][order]
-        is_first = np.ones(n, np.bool_)
-        is_first[1:] = ordered[1:] != ordered[:-1]
-        group = np.cumsum(is_first) - 1
-        shared = np.bincount(group, minlength=1)[group] > 1 if n else np.zeros(0, np.bool_)
-        number = np.cumsum(is_first & shared) - 1
-        bucket[order[shared], band] = n_buckets + number[shared]
-        n_buckets += int(number[-1]) + 1 if n else 0
-    return bucket, n_buckets
+def _band(band: int) -> str:
+    """The name of the keys of a band in a sketch, uint64 [n]."""
+    return f"band{band}"

@@ -12,8 +12,9 @@ from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import Check, at_least, option, share_from_0
 from vocabopt.preparation import coverage_kernel as kernel
+from vocabopt.preparation.mapped import MappedArrays, blocks, features_of, sorted_rows
 from vocabopt.preparation.ngrams import shingles
-from vocabopt.preparation.step import ABOVE_0, SEED, CorpusStep, Decision, Ints, Sketch, Sketches, features_of, gathered
+from vocabopt.preparation.step import ABOVE_0, SEED, CorpusStep, Decision, Ints, Sketch, Sketches
 from vocabopt.preparation.steps.perplexity import ByModel, load_perplexities
 from vocabopt.text.documents import bytes_of_texts, content_hashes
 
@@ -34,7 +35,7 @@ def sampled_ngrams(texts: pl.Series, n_chars: int, share: float) -> tuple[NDArra
 
 
 def choose_for_coverage(
-    sketches: Sketches, n_bytes: Ints, content: NDArray[np.uint64], budget: int, table_bits: int
+    sketches: Sketches, arrays: MappedArrays, n_bytes: Ints, content: NDArray[np.uint64], budget: int, table_bits: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], list[float]]:
     """Which documents to keep in a budget of bytes, by the coverage that they add.
 
@@ -45,31 +46,43 @@ def choose_for_coverage(
         what is kept, and of as many bytes in a random order.
 
     At least 1 - 1/sqrt(e) - 0.05 of the most coverage possible (Lin & Bilmes 2010), 1 - 1/e - 0.05 where documents
-    are equally long. Memory: 4 bytes a feature, which the system may leave on disk, 4 for each of 2^table_bits counts,
-    and some 40 bytes a document.
+    are equally long. In memory are 4 bytes for each of 2^table_bits counts; on disk, of which the system holds in
+    memory what there is room for, 4 bytes a feature and some 40 a document.
     """
-    features, starts = features_of(sketches)
+    features, starts = features_of(sketches, arrays)
     assert len(starts) == len(n_bytes) + 1
-    order = np.argsort(content, kind="stable")
+    order = sorted_rows(arrays, content, content)
     steps = np.log1p(1 / np.arange(1, _STEPS + 1))
     counts = np.zeros(1 << table_bits, np.int32)
-    kept, densities = np.zeros(len(n_bytes), np.bool_), np.zeros(len(n_bytes))
+    kept, densities = arrays.zeros(len(n_bytes), np.bool_), arrays.zeros(len(n_bytes), np.float64)
     kernel.choose(features, starts, n_bytes, order, budget, counts, steps, kept, densities)
     chosen = float(np.log1p(counts).sum())
     # A document that alone covers more than all of these: short ones went first, and it did not fit any more.
-    n_features = np.where(n_bytes <= budget, np.diff(starts), 0)[order]
-    best = order[np.argmax(n_features)] if len(order) else 0
-    if len(order) and np.log(2) * n_features.max() > chosen:
-        kept[:] = np.arange(len(kept)) == best
-    budget_left = budget - int(n_bytes[kept].sum())
+    best, n_best = 0, -1
+    for own in blocks(len(order)):
+        rows = order[own]
+        n_features = np.where(n_bytes[rows] <= budget, starts[rows + 1] - starts[rows], 0)
+        if n_features.max() > n_best:
+            best, n_best = int(rows[np.argmax(n_features)]), int(n_features.max())
+        arrays.release()
+    if np.log(2) * n_best > chosen:
+        kept[:] = False
+        kept[best] = True
+    lowest_first = arrays.zeros(len(n_bytes), np.float64)
+    budget_left = budget
+    for own in blocks(len(kept)):
+        lowest_first[own] = -densities[own]
+        budget_left -= int(n_bytes[own][kept[own]].sum())
+        arrays.release()
     # What adds nothing to the sampled features still fills the budget.
-    kernel.fill(order[np.argsort(-densities[order], kind="stable")], n_bytes, budget_left, kept)
-    random = np.zeros(len(n_bytes), np.bool_)
+    kernel.fill(sorted_rows(arrays, lowest_first, content), n_bytes, budget_left, kept)
+    random = arrays.zeros(len(n_bytes), np.bool_)
     kernel.fill(order, n_bytes, budget, random)
     reached = []
     for which in (kept, random):
         counts[:] = 0
         reached.append(float(kernel.coverage(features, starts, which, counts)))
+        arrays.release()
     return kept, densities, reached
 
 
@@ -138,31 +151,54 @@ class Select(ByModel, CorpusStep):
         return sketch
 
     def decide(self, sketches: Sketches, n_units: Sequence[int]) -> Decision:
-        n_bytes = gathered(sketches, "n_bytes", np.int64)
-        content = gathered(sketches, "content", np.uint64)
+        arrays = MappedArrays(sketches)
+        n_bytes, content = arrays.gathered("n_bytes", np.int64), arrays.gathered("content", np.uint64)
         assert len(n_bytes) == sum(n_units)
-        n_before = int(n_bytes.sum())
+        n_before = sum(int(n_bytes[own].sum()) for own in blocks(len(n_bytes)))
         budget = parse_bytes(self.budget, "budget") if self.budget is not None else int((self.share or 0) * n_before)
         facts: dict[str, Any] = {"n_bytes_before": n_before, "budget_bytes": budget}
         if self.by == "diversity":
-            kept, score, reached = choose_for_coverage(sketches, n_bytes, content, budget, self.table_bits)
+            kept, score, reached = choose_for_coverage(sketches, arrays, n_bytes, content, budget, self.table_bits)
             facts |= {"coverage": reached[0], "coverage_random": reached[1]}
         else:
-            score = content / 2.0**64  # a random number from 0 to 1
-            if self.by == "length":
-                score = n_bytes.astype(np.float64)
-            elif self.by == "perplexity":
-                score = gathered(sketches, "perplexity", np.float64)
+            kept, score = arrays.zeros(len(n_bytes), np.bool_), self._scores(arrays, n_bytes, content)
             # Equal scores in the order of content; equal documents are interchangeable.
-            order = np.lexsort((content, -score if self.by == "length" and self.prefer == "long" else score))
+            order = sorted_rows(arrays, self._preference(arrays, score), content)
+            n_skipped = self._skipped(order, n_bytes, n_before)
             if self.by == "perplexity":
-                skipped = np.cumsum(n_bytes[order]) <= self.skip_lowest_share * n_before
-                order = order[~skipped]
-                facts["n_skipped_lowest"] = int(skipped.sum())
-            kept = np.zeros(len(n_bytes), np.bool_)
-            kernel.fill(order, n_bytes, budget, kept)
-        facts |= {"n_bytes_kept": int(n_bytes[kept].sum())}
+                facts["n_skipped_lowest"] = n_skipped
+            kernel.fill(order[n_skipped:], n_bytes, budget, kept)
+        facts |= {"n_bytes_kept": sum(int(n_bytes[own][kept[own]].sum()) for own in blocks(len(kept)))}
         return Decision(keep=kept, score=score, facts=facts)
+
+    def _scores(self, arrays: MappedArrays, n_bytes: Ints, content: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """What documents are chosen by, float64 [N]: perplexity, length, or a random number from 0 to 1."""
+        if self.by == "perplexity":
+            return arrays.gathered("perplexity", np.float64)
+        score: NDArray[np.float64] = arrays.zeros(len(n_bytes), np.float64)
+        for own in blocks(len(score)):
+            score[own] = n_bytes[own] if self.by == "length" else content[own] / 2.0**64
+            arrays.release()
+        return score
+
+    def _preference(self, arrays: MappedArrays, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The score, or what is the lower the longer the document is."""
+        if self.by != "length" or self.prefer != "long":
+            return score
+        preference: NDArray[np.float64] = arrays.zeros(len(score), np.float64)
+        for own in blocks(len(score)):
+            preference[own] = -score[own]
+            arrays.release()
+        return preference
+
+    def _skipped(self, order: Ints, n_bytes: Ints, n_before: int) -> int:
+        """How many of the first in `order` are never kept."""
+        n_skipped, n_seen = 0, 0
+        for own in blocks(len(order)):
+            ends = n_seen + np.cumsum(n_bytes[order[own]])
+            n_skipped += int((ends <= self.skip_lowest_share * n_before).sum())
+            n_seen = int(ends[-1])
+        return n_skipped if self.by == "perplexity" else 0
 
     @classmethod
     def note(cls, facts: Mapping[str, Any]) -> str | None:
