@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import vocabopt
 from engine_workers import Ends, Fails, Squares, options
+from helpers import lines_of
 from test_engine import assert_stops
 from test_prepare import contents, jsonl, long_documents, prepared, text_of
 
 from vocabopt.engine import Engine, engine
 from vocabopt.errors import CorpusError, EngineError, OptionError
+from vocabopt.growth.whole_text import USES_NPZ
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = [
@@ -126,6 +129,30 @@ def test_prepare_writes_the_same_bytes(this_machine: str, tmp_path: Path) -> Non
     assert len(list((tmp_path / "ray" / "clean").iterdir())) > 2
     assert len(text_of(tmp_path / "ray" / "removed")) >= 100
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+
+
+def test_a_sweep_writes_the_same_bytes_though_a_node_is_lost(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(lines_of("ko") * 80) + "\n", encoding="utf-8")
+    options = ("--learn-from", "0.02", "--shard", "50kB", "--quiet")
+    assert vocabopt("sweep", text, "--out", tmp_path / "here", "--workers", 1, *options).exit_code == 0
+    with cluster_of(1) as cluster:
+        second = cluster.add_node(num_cpus=2)
+        uses, is_over = tmp_path / "ray" / USES_NPZ, threading.Event()
+
+        def remove() -> None:
+            while not uses.exists() and not is_over.wait(0.01):
+                pass
+            cluster.remove_node(second, allow_graceful=False)
+
+        removing = threading.Thread(target=remove)
+        removing.start()
+        done = vocabopt("sweep", text, "--out", tmp_path / "ray", "--engine", f"ray:{cluster.address}", *options)
+        is_over.set()
+        removing.join()
+    assert done.exit_code == 0, done.output
+    for file in ("curve.parquet", "folds.parquet"):
+        assert (tmp_path / "ray" / file).read_bytes() == (tmp_path / "here" / file).read_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

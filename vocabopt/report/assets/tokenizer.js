@@ -1,5 +1,5 @@
 // The base tokenizer and every tokenizer grown from it, as the `tokenizers` library encodes. What it loads is written by
-// vocabopt/report/playground.py, which says what the sections hold; playground_pattern.py says what the steps are.
+// vocabopt/report/playground.py, which says what the sections hold; tokenizer/split_patterns.py says what the steps are.
 //
 //     const tokenizer = await VocaboptTokenizer.load(bytes);   // gzip, a Uint8Array
 //     tokenizer.encode("some text", 1000);                     // ids with 1,000 added tokens
