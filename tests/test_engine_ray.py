@@ -1,6 +1,8 @@
 """The engine on Ray: the same results as here, actors and nodes that are lost, addresses that do not answer."""
 
 import os
+import pickle
+import re
 import signal
 import socket
 import sys
@@ -19,7 +21,9 @@ from helpers import lines_of
 from test_engine import assert_stops
 from test_prepare import contents, jsonl, long_documents, prepared, text_of
 
+from vocabopt import __version__
 from vocabopt.engine import Engine, engine
+from vocabopt.engine_ray import actor_class
 from vocabopt.errors import CorpusError, EngineError, OptionError
 from vocabopt.growth.whole_text import USES_NPZ
 
@@ -201,6 +205,34 @@ def test_another_version_on_a_node_is_said(this_machine: str, monkeypatch: pytes
         engine(options(2, f"ray:{this_machine}"), Fails) as workers,
     ):
         list(workers.run(range(20), step="count"))
+
+
+def test_a_cluster_without_a_free_core_is_an_error_in_the_end(
+    this_machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocabopt.engine_ray._ROOM_SECONDS", 2)
+    monkeypatch.setattr("vocabopt.engine_ray._TOLD_SECONDS", 0.5)
+    ray.init(this_machine, log_to_driver=False)
+    try:
+        holder = ray.remote(num_cpus=2)(Squares).remote(tmp_path)
+        ray.get(holder.__ray_ready__.remote())
+        workers: Engine[int, int]
+        with (
+            pytest.raises(EngineError, match="count: the Ray cluster had no free core for 2 s"),
+            engine(options(1, f"ray:{this_machine}"), Fails) as workers,
+        ):
+            list(workers.run(range(2), step="count"))
+        # A connection that the caller has made is left to it.
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+def test_a_node_that_cannot_import_the_work_says_so() -> None:
+    actor = actor_class()()
+    assert actor.start(__version__, os.getcwd(), {}, pickle.dumps(Fails)) is None
+    said = actor.start(__version__, os.getcwd(), {}, b"cno_such_module\nWorker\n.")
+    assert re.fullmatch(r"node \S+ cannot import vocabopt \(No module named 'no_such_module'\)\.", said)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

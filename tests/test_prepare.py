@@ -18,10 +18,13 @@ import zstandard
 from command_line import assert_refused, command_of, started, vocabopt, written
 from helpers import lines_of
 
+from vocabopt.errors import RunDirectoryError
 from vocabopt.preparation import STEP_NAMES
 from vocabopt.preparation.options import PrepareOptions, chain, read_config, registry
 from vocabopt.preparation.reading import Reader, find_text
 from vocabopt.preparation.steps.lines import Lines
+from vocabopt.preparation.work import Work
+from vocabopt.preparation.workers import Worker
 from vocabopt.tokenizer import load_base
 
 LONG = "산에 오르던 날 아침에는 안개가 짙어서 앞사람의 배낭만 보고 걸었고, 고개를 넘어서야 해가 났다. "
@@ -298,6 +301,12 @@ def test_what_an_unfinished_run_left_does_not_stay_among_another_s(tmp_path: Pat
     n_files = sum(1 for folder in ("clean", "removed") for _ in (tmp_path / "out" / folder).glob("*"))
     assert n_files == 1
     assert len(records(tmp_path / "out" / "clean")) == record["steps"][-1]["n_documents_out"]
+
+
+def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    options = PrepareOptions(paths=("in.txt",), out=tmp_path / "elsewhere", steps=())
+    with pytest.raises(RunDirectoryError, match=r"elsewhere: \S+ does not see it\. On a cluster name folders that all"):
+        Worker(options, Work(options.out, options.output))
 
 
 def test_processes_that_would_not_fit_into_the_memory_are_not_started(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class RayEngine(Engine[Job, Result]):
             _connect(ray, address or os.environ.get("RAY_ADDRESS"), n_workers)
         n_cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         self.n_workers = n_workers or n_cores
-        self._class = ray.remote(num_cpus=1)(_actor_class())
+        self._class = ray.remote(num_cpus=1)(actor_class())
         self._idle: deque[Any] = deque()
         #: What is under way, by Ray's reference to what comes of it: actors that start, and jobs.
         self._starting: dict[Any, Any] = {}
@@ -163,7 +163,7 @@ class RayEngine(Engine[Job, Result]):
             ray.shutdown()
 
 
-def _actor_class() -> type[Any]:
+def actor_class() -> type[Any]:
     """The class of actors. Made inside a function, so that it travels whole and a node without vocabopt can say so."""
 
     class Actor:
