@@ -13,7 +13,7 @@ from trainer.plan import NO_PLAN, PLAN_NAMES
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import Check, Options, above_0, argument, at_least, flag_of, from_to, one_of, option
-from vocabopt.options import ReadingOptions
+from vocabopt.options import EngineOptions, ReadingOptions
 
 InitMethod: TypeAlias = Literal[
     "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
@@ -196,7 +196,7 @@ class TrainingOptions(StepOptions, ReadingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptOptions(StageOptions, TrainingOptions):
+class AdaptOptions(StageOptions, TrainingOptions, EngineOptions):
     """Everything that moves the result of `vocabopt adapt`."""
 
     out: Path = option(daily=True, default_text="the folder given with --run", help="Folder of the result.")
@@ -281,6 +281,10 @@ class AdaptOptions(StageOptions, TrainingOptions):
         if self.budget is not None:
             parse_budget(self.budget)
         _ = self.max_eval_bytes
+
+    def as_record(self) -> dict[str, Any]:
+        """What adapt.json says of them; where the text is encoded is no part of it."""
+        return {name: value for name, value in super().as_record().items() if name not in ("engine", "workers")}
 
     @property
     def max_eval_bytes(self) -> int:
