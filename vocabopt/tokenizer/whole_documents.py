@@ -21,10 +21,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.failures import encoded
-from vocabopt.growth.chunk_kernel import scan_documents
+from vocabopt.growth.chunk_kernel import mark_documents, scan_documents
 from vocabopt.text.documents import bytes_of_texts
 from vocabopt.tokenizer.added_tokens import AddedTokens
-from vocabopt.tokenizer.character_kernel import mark_documents
 from vocabopt.tokenizer.chunks import ChunkEncoder
 from vocabopt.tokenizer.tokenizer import Tokenizer
 
