@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.failures import TRACEBACK, encoded, is_panic
+from vocabopt.text.documents import bytes_of_texts
 
 TEXT = "a<x>     b"
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -68,7 +69,7 @@ def test_training_names_the_text(base: Path) -> None:
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(base / "tokenizer.json"), eos_token="<x>")
     with pytest.raises(BaseTokenizerError, match=re.escape(f"cannot encode the text {TEXT!r}")):
-        encoder.DocumentEncoder.of(tokenizer).encode(["plain", TEXT])
+        encoder.DocumentEncoder.of(tokenizer).encode(*bytes_of_texts(pl.Series(["plain", TEXT])))
 
 
 @pytest.mark.parametrize("broken", ["normalizer", "model"])

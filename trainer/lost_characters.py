@@ -1,12 +1,12 @@
 """Characters that a byte-level tokenizer has no token for: `tokenizers` leaves them out, or gives an unknown token."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from vocabopt.tokenizer.families import missing_bytes, steps_of
 
@@ -21,9 +21,8 @@ class LostCharacters:
     added: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "LostCharacters":
-        """Nothing, where the tokenizer is no byte-level BPE."""
-        value = json.loads(tokenizer.to_str())
+    def of(cls, value: Mapping[str, Any]) -> "LostCharacters":
+        """Those of a tokenizer.json; nothing, where it is no byte-level BPE."""
         steps = steps_of(value.get("pre_tokenizer"), "pretokenizers")
         if value["model"].get("type") != "BPE" or not any(step["type"] == "ByteLevel" for step in steps):
             return cls()

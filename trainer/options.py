@@ -13,7 +13,7 @@ from trainer.plan import NO_PLAN, PLAN_NAMES
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import Check, Options, above_0, argument, at_least, flag_of, from_to, one_of, option
-from vocabopt.options import ReadingOptions
+from vocabopt.options import EngineOptions, ReadingOptions
 
 InitMethod: TypeAlias = Literal[
     "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
@@ -38,6 +38,7 @@ _SHARE_OF_32_BITS = 0.1
 IDLE_OPTIONS = frozenset((
     "log_every_steps", "save_every_steps", "report_to", "out", "micro_batch", "gradient_checkpointing", "shard",
     "compile", "control", "max_forgetting", "eval_every", "keep_stages",
+    "engine", "workers",
 ))  # fmt: skip
 
 _STEP, _MEMORY, _TEXT, _MEASURING = "training step", "memory and devices", "text and rows", "measuring"
@@ -196,7 +197,7 @@ class TrainingOptions(StepOptions, ReadingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptOptions(StageOptions, TrainingOptions):
+class AdaptOptions(StageOptions, TrainingOptions, EngineOptions):
     """Everything that moves the result of `vocabopt adapt`."""
 
     out: Path = option(daily=True, default_text="the folder given with --run", help="Folder of the result.")

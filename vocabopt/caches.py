@@ -16,7 +16,7 @@ from vocabopt.errors import OptionError
 from vocabopt.text.utf8 import printable
 
 #: Folders of compiled functions: numba keeps its cache beside them where it can.
-_KERNELS = ("growth", "preparation", "preparation/steps")
+_KERNELS = ("growth", "tokenizer", "preparation", "preparation/steps")
 _COMPILED = "NUMBA_CACHE_DIR"
 
 

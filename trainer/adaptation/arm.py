@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.adaptation.inputs import EvalText, Inputs, settings_for
 from trainer.adaptation.record import MeasuredRecord, ScoresRecord
-from trainer.data import PackedText, pack_stage
+from trainer.data import PackedText, pack_stages
 from trainer.evaluate import TextScore, loss_note, score_text
 from trainer.evaluate.run import load_tokenizer
 from trainer.init import load_model, place_model
@@ -188,18 +188,15 @@ def pack_arm(arm: Arm, run: Run) -> list[PackedText]:
     """The token ids of every stage of the arm, before its first stage trains: a fault of the text is told at once."""
     tokenizer = load_tokenizer(str(arm.tokenizer))
     with main_first():
-        packed = [
-            pack_stage(
-                run.inputs.text,
-                number,
-                tokenizer,
-                context_tokens=run.inputs.options.context,
-                folder=arm.folder / "text" / str(number + 1),
-                ends=run.inputs.ends,
-                console=run.console,
-            )
-            for number in range(len(arm.plan.stages))
-        ]
+        packed = pack_stages(
+            run.inputs.text,
+            tokenizer,
+            {number: arm.folder / "text" / str(number + 1) for number in range(len(arm.plan.stages))},
+            context_tokens=run.inputs.options.context,
+            ends=run.inputs.ends,
+            engine_options=run.inputs.options,
+            console=run.console,
+        )
     for stage, text in zip(arm.plan.stages, packed, strict=True):
         check_size(text, stage, run.settings(text))
     return packed

@@ -3,6 +3,7 @@
 documents  sources and their shares; what is held out; budgets; pass one: a hash and a size of every document
 text_plan  which document goes to which stage, by bytes, whatever the tokenizer
 encoder    documents to token ids
+shards     the documents of a stage to token ids, on all cores
 packing    pass two: token ids of a stage on disk; blocks, labels and positions; how often new tokens occur
 collate    batches for a model, with documents kept apart
 """
@@ -19,7 +20,7 @@ from trainer.data.documents import (
     target_and_replays,
 )
 from trainer.data.encoder import DocumentEncoder, budget_in_bytes
-from trainer.data.packing import PackedText, exposure, occurrences, pack_stage
+from trainer.data.packing import PackedText, exposure, occurrences, pack_stage, pack_stages
 from trainer.data.text_plan import TextPlan, cut_text
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "held_out_documents",
     "occurrences",
     "pack_stage",
+    "pack_stages",
     "parse_budget",
     "scan_text",
     "target_and_replays",

@@ -22,6 +22,7 @@ from vocabopt.records import SweepRecord
 from vocabopt.text.corpus import TextSet, corpus_set, n_stored_bytes
 from vocabopt.text.documents import content_hashes, documents_of_sets, is_held_out
 from vocabopt.text.readers import ReadOptions
+from vocabopt.text.shards import Shard, documents_of_shard, shards_of
 from vocabopt.text.storage import STDIN
 
 _EXAMPLES = {
@@ -38,10 +39,6 @@ class TextSource:
     text_set: TextSet
     share: float
     options: ReadOptions
-
-    def blocks(self) -> Iterator[Documents]:
-        """The documents in their own order, in blocks, some of which may be empty."""
-        return documents_of_sets((self.text_set,), self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +137,8 @@ def hashes_of_documents(text_sets: Iterable[tuple[TextSet, ReadOptions]]) -> NDA
     return np.unique(np.concatenate(found)) if found else np.zeros(0, np.uint64)
 
 
+#: Text that a worker encodes at a time.
+SHARD_BYTES = 8 << 20
 #: Text kept of each source to measure a tokenizer on, and how much of a long document is.
 SAMPLE_BYTES = 1 << 20
 _SAMPLE_DOCUMENT_BYTES = 1 << 16
@@ -158,10 +157,13 @@ def mixed(values: NDArray[np.uint64], purpose: str) -> NDArray[np.uint64]:
 class ScannedSource(TextSource):
     """What is known of a source after pass one; D documents, in the order in which they are read.
 
-    hashes: uint64 [D], of the content. sizes: uint32 [D], bytes of UTF-8. usable: bool [D], neither held out nor
-    excluded. sample: some usable documents, long ones cut, for measuring a tokenizer.
+    shards: the text in parts. shard_ends: int64 [n_shards], documents up to the end of each. hashes: uint64 [D], of the
+    content. sizes: uint32 [D], bytes of UTF-8. usable: bool [D], neither held out nor excluded. sample: some
+    usable documents, long ones cut, for measuring a tokenizer.
     """
 
+    shards: tuple[Shard, ...]
+    shard_ends: NDArray[np.int64]
     hashes: NDArray[np.uint64]
     sizes: NDArray[np.uint32]
     usable: NDArray[np.bool_]
@@ -262,7 +264,11 @@ def _scan(
     hashes, sizes, usable = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint32)], [np.zeros(0, bool)]
     n_held_out = n_excluded = n_blank = n_skipped = n_read = 0
     sample = _Sample()
-    for block in source.blocks():
+    shards = shards_of((source.text_set,), source.options, shard_bytes=SHARD_BYTES)
+    n_of_shard = np.zeros(len(shards), np.int64)
+    blocks = ((shard.number, block) for shard in shards for block in documents_of_shard(shard, source.options))
+    for number, block in blocks:
+        n_of_shard[number] += len(block.starts)
         n_blank += block.n_blank
         n_skipped += block.n_skipped
         if len(block.starts):
@@ -284,6 +290,8 @@ def _scan(
         advance(n_read)
     scanned = ScannedSource(
         **vars(source),
+        shards=tuple(shards),
+        shard_ends=np.cumsum(n_of_shard),
         hashes=np.concatenate(hashes),
         sizes=np.concatenate(sizes),
         usable=np.concatenate(usable),

@@ -1,12 +1,13 @@
 """Packed text on disk: blocks of token ids of one length, with the documents in them kept apart; and pass two.
 
-text -> encoded in the order it is read (a file without a name) -> copied in the order of the text
+text -> encoded on all cores (a file without a name) -> copied in the order of the text
      -> tokens.bin, starts.npy -> packed.json, whose presence means that all is there
 """
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from trainer.data.documents import ScannedSource, mixed
 from trainer.data.encoder import DocumentEncoder
+from trainer.data.shards import Encoded, Job, jobs_of, start_encoder, texts_to_agree_on
 from trainer.data.text_plan import StageText, TextPlan
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, VocaboptError
+from vocabopt.engine import Engine, engine
+from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 from vocabopt.failures import refusal
 from vocabopt.folder import check_writable, digest, write_atomic
+from vocabopt.options import EngineOptions
 from vocabopt.records import FileRecord, Record, read_record, write_record
-from vocabopt.text.documents import content_hashes
 from vocabopt.text.readers import read_blocks
 from vocabopt.training_record import DocumentEnds, Exposure
 
@@ -39,8 +42,6 @@ N_SHOWN = 3
 _N_CHARS = 40
 #: A change in what the files hold raises it, so that older ones are made again.
 _PACK_VERSION = 2
-#: Text encoded at a time: enough documents for many cores, and a few hundred megabytes of what the encoder gives back.
-_BATCH_BYTES = 2 << 20
 
 
 class PackedSource(Record, frozen=True, kw_only=True):
@@ -213,58 +214,149 @@ def exposure(packed: Sequence[PackedText], new_ids: Sequence[int]) -> Exposure:
 # --- Pass two ---------------------------------------------------------------------------------------------------------
 
 
-def pack_stage(
+def pack_stages(
     text_plan: TextPlan,
-    stage: int,
     tokenizer: "PreTrainedTokenizerBase",
+    folders: Mapping[int, Path],
     *,
     context_tokens: int,
-    folder: Path,
     ends: DocumentEnds | None = None,
+    engine_options: EngineOptions | None = None,
     console: Console | None = None,
-) -> PackedText:
-    """The text of a stage (from 0) as token ids in `folder`; what is there already is taken where it is the same.
+) -> list[PackedText]:
+    """The text of stages as token ids, each in its folder; what is there already is taken where it is the same.
 
-    The files depend on the documents, the tokenizer and the options alone, not on the order in which text is read.
+    The files depend on the documents, the tokenizer and the options alone, not on the order in which text is read, nor
+    on where it is encoded.
 
     Args:
+        folders: of each stage, by its number from 0.
         context_tokens: length of a block.
         ends: what opens and closes documents; None takes the tokenizer's own.
+        engine_options: where text is encoded; None for all cores of this machine.
 
     Raises:
-        OptionError: the stage's text is shorter than one block.
+        OptionError: a stage's text is shorter than one block.
         CorpusError: the text cannot be read, or is not what it was when it was planned.
         BaseTokenizerError: the tokenizer cannot encode documents.
-        RunDirectoryError: the folder cannot be written.
+        RunDirectoryError: a folder cannot be written.
+        EngineError: a worker was lost.
     """
     if context_tokens < 2:
         raise OptionError(f"--context {context_tokens}: must be at least 2 tokens.")
     encoder = DocumentEncoder.of(tokenizer, ends)
-    text = text_plan.stage(stage)
-    fingerprint = digest(
-        {
-            "version": _PACK_VERSION,
-            "text": text.fingerprint(),
-            "tokenizer": encoder.sha256,
-            "ends": [encoder.ends.start_id, encoder.ends.end_id],
-            "context_tokens": context_tokens,
-        }
-    )
-    packed = _finished(folder, fingerprint)
-    if packed is None:
-        check_writable(folder)
-        (folder / PACKED_JSON).unlink(missing_ok=True)  # from here on its files are not what it says
-        try:
-            with tempfile.TemporaryFile(dir=folder) as spool:
-                packed = _pack(
-                    text, encoder, spool, console or Console(quiet=True), context_tokens, folder, fingerprint, stage
+    make_worker = partial(start_encoder, encoder, texts_to_agree_on(text_plan.sources))
+    with engine(engine_options or EngineOptions(), make_worker) as workers:
+        packer = _Packer(encoder, workers, context_tokens, console or Console(quiet=True))
+        return [packer.pack(text_plan, stage, folder) for stage, folder in folders.items()]
+
+
+def pack_stage(
+    text_plan: TextPlan, stage: int, tokenizer: "PreTrainedTokenizerBase", *, folder: Path, **options: Any
+) -> PackedText:
+    """The same of one stage, from 0; `options` are those of `pack_stages`."""
+    (packed,) = pack_stages(text_plan, tokenizer, {stage: folder}, **options)
+    return packed
+
+
+@dataclass(frozen=True)
+class _Packer:
+    """What packs stages, one after another, with the same workers."""
+
+    encoder: DocumentEncoder
+    workers: Engine[Job, Encoded]
+    context_tokens: int
+    console: Console
+
+    def pack(self, text_plan: TextPlan, stage: int, folder: Path) -> PackedText:
+        text = text_plan.stage(stage)
+        ends = self.encoder.ends
+        fingerprint = digest(
+            {
+                "version": _PACK_VERSION,
+                "text": text.fingerprint(),
+                "tokenizer": self.encoder.sha256,
+                "ends": [ends.start_id, ends.end_id],
+                "context_tokens": self.context_tokens,
+            }
+        )
+        packed = _finished(folder, fingerprint)
+        if packed is None:
+            check_writable(folder)
+            (folder / PACKED_JSON).unlink(missing_ok=True)  # from here on its files are not what it says
+            try:
+                with tempfile.TemporaryFile(dir=folder) as spool:
+                    packed = self._write(text, stage, spool, folder, fingerprint)
+            except OSError as error:
+                raise RunDirectoryError(
+                    refusal(error, folder, what="the token ids of the text cannot be written")
+                ) from error
+        _check_size(packed, stage)
+        return msgspec.structs.replace(packed, origin=(text_plan, stage))
+
+    def _write(self, text: StageText, stage: int, spool: IO[bytes], folder: Path, fingerprint: str) -> PackedText:
+        # Step 1: every document that the stage wants, once, however often it is repeated.
+        wanted = [np.unique(documents) for documents in text.documents]
+        spooled = self._encode(text.sources, wanted, stage, spool)
+        # Step 2: where the documents, in the order of the text, are in the spool.
+        of_source, documents = text.order()
+        first_of_source = np.cumsum([0, *map(len, wanted)])
+        slots = np.empty(len(documents), np.int64)
+        for i, places in enumerate(wanted):
+            mine = of_source == i
+            slots[mine] = first_of_source[i] + np.searchsorted(places, documents[mine])
+        offsets, lengths, n_lost = (values[slots] for values in spooled)
+        dtype = self.encoder.dtype
+        record = PackedRecord(
+            context_tokens=self.context_tokens,
+            end_id=self.encoder.ends.end_id,
+            dtype=dtype.name,
+            n_tokens=int(lengths.sum()),
+            sources={
+                source.name: PackedSource(
+                    n_documents=len(sizes),
+                    n_bytes=int(sizes.sum()),
+                    n_tokens=int(lengths[of_source == i].sum()),
+                    n_lost_chars=int(n_lost[of_source == i].sum()),
                 )
-        except OSError as error:
-            raise RunDirectoryError(
-                refusal(error, folder, what="the token ids of the text cannot be written")
-            ) from error
-    _check_size(packed, stage)
-    return msgspec.structs.replace(packed, origin=(text_plan, stage))
+                for i, (source, sizes) in enumerate(zip(text.sources, text.sizes(), strict=True))
+            },
+            fingerprint=fingerprint,
+        )
+        packed = PackedText(folder=folder, **msgspec.structs.asdict(record))
+        _check_size(packed, stage)  # text that is too short leaves no files
+
+        def write_tokens(file: IO[bytes]) -> None:
+            spool.flush()
+            for ids in _in_order(np.memmap(spool, dtype, mode="r"), offsets, lengths):
+                file.write(ids.tobytes())
+            n_filled = packed.n_blocks * self.context_tokens - packed.n_tokens
+            # Nothing is predicted there, so without an end token any id does.
+            file.write(np.full(n_filled, packed.end_id or 0, dtype).tobytes())
+
+        # Step 3: the files, the one that says they are finished last.
+        write_atomic(folder / TOKENS, write_tokens)
+        write_atomic(folder / STARTS, lambda file: np.save(file, np.cumsum(lengths) - lengths))
+        write_record(folder / PACKED_JSON, record)
+        return packed
+
+    def _encode(
+        self, sources: Sequence[ScannedSource], wanted: Sequence[NDArray[np.int64]], stage: int, spool: IO[bytes]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Write the ids of the wanted documents as they come; of each, source by source, where they begin in the spool,
+        in tokens, how many they are, and its lost characters."""
+        sizes = np.concatenate([source.sizes[places] for source, places in zip(sources, wanted, strict=True)])
+        offsets, lengths, n_lost = (np.zeros(len(sizes), np.int64) for _ in range(3))
+        n_spooled = n_done = 0
+        with self.console.step(f"encode stage {stage + 1}", int(sizes.sum(dtype=np.int64)), "bytes") as advance:
+            for found in self.workers.run(jobs_of(sources, wanted), step=f"encode stage {stage + 1}"):
+                mine = slice(found.first, found.first + len(found.lengths))
+                offsets[mine] = n_spooled + np.cumsum(found.lengths) - found.lengths
+                lengths[mine], n_lost[mine] = found.lengths, found.n_lost
+                spool.write(found.ids.tobytes())
+                n_spooled += len(found.ids)
+                advance(n_done := n_done + int(sizes[mine].sum(dtype=np.int64)))
+        return offsets, lengths, n_lost
 
 
 def _finished(folder: Path, fingerprint: str) -> PackedText | None:
@@ -288,103 +380,13 @@ def _check_size(packed: PackedText, stage: int) -> None:
         )
 
 
-def _pack(
-    text: StageText,
-    encoder: DocumentEncoder,
-    spool: IO[bytes],
-    console: Console,
-    context_tokens: int,
-    folder: Path,
-    fingerprint: str,
-    stage: int,
-) -> PackedText:
-    # Step 1: every document that the stage wants, in the order it is read, once, however often it is repeated.
-    wanted = [np.unique(documents) for documents in text.documents]
-    parts = list(zip(text.sources, wanted, strict=True))
-    n_bytes = sum(int(source.sizes[documents].sum(dtype=np.int64)) for source, documents in parts)
-    encoded_lengths, encoded_lost = [], []
-    with console.step(f"encode stage {stage + 1}", n_bytes, "bytes") as advance:
-        n_done = 0
-        for source, documents in parts:
-            for texts, n_batch_bytes in _batches(source, documents):
-                ids, n_ids, n_lost_of = encoder.encode(texts)
-                spool.write(ids.astype(encoder.dtype).tobytes())
-                encoded_lengths.append(n_ids)
-                encoded_lost.append(n_lost_of)
-                n_done += n_batch_bytes
-                advance(n_done)
-    # Step 2: where the documents, in the order of the text, are in the spool.
-    of_source, documents = text.order()
-    first_of_source = np.cumsum([0, *map(len, wanted)])
-    slots = np.empty(len(documents), np.int64)
-    for i, places in enumerate(wanted):
-        mine = of_source == i
-        slots[mine] = first_of_source[i] + np.searchsorted(places, documents[mine])
-    spooled = np.concatenate(encoded_lengths)
-    offsets = (np.cumsum(spooled) - spooled)[slots]
-    lengths, n_lost = spooled[slots], np.concatenate(encoded_lost)[slots]
-    record = PackedRecord(
-        context_tokens=context_tokens,
-        end_id=encoder.ends.end_id,
-        dtype=encoder.dtype.name,
-        n_tokens=int(lengths.sum()),
-        sources={
-            source.name: PackedSource(
-                n_documents=len(sizes),
-                n_bytes=int(sizes.sum()),
-                n_tokens=int(lengths[of_source == i].sum()),
-                n_lost_chars=int(n_lost[of_source == i].sum()),
-            )
-            for i, (source, sizes) in enumerate(zip(text.sources, text.sizes(), strict=True))
-        },
-        fingerprint=fingerprint,
-    )
-    packed = PackedText(folder=folder, **msgspec.structs.asdict(record))
-    _check_size(packed, stage)  # text that is too short leaves no files
-
-    def write_tokens(file: IO[bytes]) -> None:
-        spool.flush()
-        size = encoder.dtype.itemsize
-        for offset, length in zip((offsets * size).tolist(), (lengths * size).tolist(), strict=True):
-            spool.seek(offset)
-            file.write(spool.read(length))
-        n_filled = packed.n_blocks * context_tokens - packed.n_tokens
-        # Nothing is predicted there, so without an end token any id does.
-        file.write(np.full(n_filled, packed.end_id or 0, encoder.dtype).tobytes())
-
-    # Step 3: the files, the one that says they are finished last.
-    write_atomic(folder / TOKENS, write_tokens)
-    write_atomic(folder / STARTS, lambda file: np.save(file, np.cumsum(lengths) - lengths))
-    write_record(folder / PACKED_JSON, record)
-    return packed
-
-
-def _batches(source: ScannedSource, wanted: NDArray[np.int64]) -> Iterator[tuple[list[str], int]]:
-    """The wanted documents in the order they are read, and their bytes.
-
-    Raises:
-        CorpusError: the text is not what pass one read.
-    """
-    files = ", ".join(file.url for file in source.text_set.files[:3])
-    changed = f"{source.name}: the text of {files} changed while it was prepared. Leave it as it is, and start again."
-    texts: list[str] = []
-    n_bytes = n_read = 0
-    for block in source.blocks():
-        stop = n_read + len(block.starts)
-        if len(block.starts):
-            hashes = content_hashes(block.data, block.starts, block.ends)
-            if not np.array_equal(hashes, source.hashes[n_read:stop]):
-                raise CorpusError(changed)
-        first, last = np.searchsorted(wanted, (n_read, stop))
-        for i in (wanted[first:last] - n_read).tolist():
-            document = block.data[block.starts[i] : block.ends[i]]
-            texts.append(document.decode())
-            n_bytes += len(document)
-            if n_bytes >= _BATCH_BYTES:
-                yield texts, n_bytes
-                texts, n_bytes = [], 0
-        n_read = stop
-    if n_read != len(source.hashes):
-        raise CorpusError(changed)
-    if texts:
-        yield texts, n_bytes
+def _in_order(spooled: NDArray[Any], offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
+    """The ids of documents that are at these places, some documents at a time."""
+    stops = np.cumsum(lengths)
+    begin = 0
+    while begin < len(stops):
+        before = int(stops[begin - 1]) if begin else 0
+        end = max(begin + 1, int(np.searchsorted(stops, before + _PIECE_TOKENS, side="right")))
+        shifts = offsets[begin:end] - (stops[begin:end] - lengths[begin:end] - before)
+        yield spooled[np.arange(int(stops[end - 1]) - before) + np.repeat(shifts, lengths[begin:end])]
+        begin = end

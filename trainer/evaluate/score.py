@@ -8,6 +8,7 @@ without knowing more. Bits per byte divide what the whole text costs by what no 
 Shapes: B windows, T positions, P scored positions of a batch, V rows of the output table, D width.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -304,7 +305,7 @@ class _Reader:
         # GPT-2 names its end token as the unknown one, and needs none.
         self._unknown = None if unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unknown
         backend = getattr(tokenizer, "backend_tokenizer", None)
-        self._lost = LostCharacters() if backend is None else LostCharacters.of(backend)
+        self._lost = LostCharacters() if backend is None else LostCharacters.of(json.loads(backend.to_str()))
 
     def windows(self, documents: Iterable[str], context_tokens: int, stride: int | None) -> Iterator[Window]:
         left = iter(documents)

@@ -100,6 +100,30 @@ def load_tokenizer(value: str, *, pattern: str | None = None, specials: str | No
     raise BaseTokenizerError(f"{value}: no such base tokenizer. Pass {BASES}.")
 
 
+def tokenizer_of_json(text: str, source: str) -> Tokenizer:
+    """The tokenizer of a tokenizer.json that no file holds, such as that which transformers has made.
+
+    Args:
+        text: as the `tokenizers` library writes it. source: what the tokenizer is, for messages.
+
+    Raises:
+        BaseTokenizerError: it is of no family that can be grown.
+    """
+    value = json.loads(text)
+    refuse_added_tokens(value, Path(source))
+    family, prefix, prefix_unless_space = recognise(value, source)
+    return Tokenizer(
+        name=source,
+        source=source,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        written="tokenizer.json",
+        tokenizer_json=value,
+        family=family,
+        prefix=prefix,
+        prefix_unless_space=prefix_unless_space,
+    )
+
+
 # --- Where it is -----------------------------------------------------------------------------------------------------
 
 
