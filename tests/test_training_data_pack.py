@@ -35,6 +35,7 @@ from trainer.stages import StageSettings, run_stage
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.folder import read_json
+from vocabopt.options import EngineOptions
 from vocabopt.records import json_of
 from vocabopt.text.readers import ReadOptions
 from vocabopt.tokenizer import Tokenizer
@@ -156,6 +157,29 @@ def test_ids_take_two_bytes_where_they_fit(packed: PackedText, korean: Path, tmp
     wide = pack_stage(plan_of(text), 0, large, context_tokens=5, folder=tmp_path / "wide")
     assert wide.dtype == "uint32"
     assert wide.block(0)["input_ids"].tolist() == [0, 70_000, vocab["y"], vocab["z"], 0]
+
+
+def test_the_files_are_the_same_whoever_encodes(
+    gpt2_tokenizer: PreTrainedTokenizerBase, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process and several; text in one part and in many; gigatoken, and `tokenizers` in its place."""
+    text = "\n".join(
+        [*lines_of("ko")[:1500], "a </s> b", "<|endoftext|>", "▁ 가", "\U00010949's", *lines_of("en")[:300]]
+    )
+    path = written(tmp_path / "a.txt", text)
+    for name in ("gpt2-like", "llama-like", "qwen2-like"):
+        tokenizer = AutoTokenizer.from_pretrained(folders / name)
+        found = set()
+        for number, (shard_bytes, workers) in enumerate([(1 << 30, 1), (20_000, 1), (20_000, 2), (1 << 30, 1)]):
+            monkeypatch.setattr("trainer.data.documents.SHARD_BYTES", shard_bytes)
+            monkeypatch.setattr("trainer.data.shards.SHARD_BYTES", shard_bytes)
+            if number == 3:
+                monkeypatch.setattr("trainer.data.encoder.WholeEncoder.of", lambda *given: None)
+            folder, engine_options = tmp_path / name / str(number), EngineOptions(workers=workers)
+            pack_stage(plan_of(path), 0, tokenizer, context_tokens=64, folder=folder, engine_options=engine_options)
+            found.add(tuple((file.name, file.read_bytes()) for file in sorted(folder.iterdir())))
+        monkeypatch.undo()
+        assert len(found) == 1
 
 
 # --- The dataset -----------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def _n_ids(value: Mapping[str, Any]) -> int:
     vocab = value["model"]["vocab"]
     # That of a Unigram model is a list of pieces in the order of ids.
     ids = vocab.values() if isinstance(vocab, Mapping) else range(len(vocab))
-    return max(chain(ids, (token["id"] for token in value["added_tokens"]))) + 1
+    return 1 + max(int(index) for index in chain(ids, (token["id"] for token in value["added_tokens"])))
 
 
 @dataclass
