@@ -353,6 +353,22 @@ def test_a_special_string_in_the_text_is_one_token_and_no_part_of_the_distributi
     assert counts["n_added_tokens"] == 1
 
 
+def test_workers_and_shards_change_nothing(
+    folders: Path, unigram: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokenizers that are counted in chunks and ones that encode whole documents; two aligned texts."""
+    lines = [*HARD, *lines_of("ko")[:300]]
+    texts = {"ko": tmp_path / "ko.txt", "back": tmp_path / "back.txt"}
+    texts["ko"].write_text("\n".join(lines), encoding="utf-8")
+    texts["back"].write_text("\n".join(line[::-1] for line in lines), encoding="utf-8")
+    named = ["mistral-7b-v1", folders / "gpt2-like", unigram]
+    found = []
+    for shard_bytes, workers in ((32 << 20, 1), (10_000, 1), (10_000, 2)):
+        monkeypatch.setattr("vocabopt.analysis.run._SHARD_BYTES", shard_bytes)
+        found.append(run(named, texts, parity="ko", workers=workers))
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.slow
 def test_the_order_of_documents_and_their_files_changes_nothing(tmp_path: Path) -> None:
     documents = [*HARD, *lines_of("ko")[:300]]

@@ -38,7 +38,6 @@ _SHARE_OF_32_BITS = 0.1
 IDLE_OPTIONS = frozenset((
     "log_every_steps", "save_every_steps", "report_to", "out", "micro_batch", "gradient_checkpointing", "shard",
     "compile", "control", "max_forgetting", "eval_every", "keep_stages",
-    "engine", "workers",
 ))  # fmt: skip
 
 _STEP, _MEMORY, _TEXT, _MEASURING = "training step", "memory and devices", "text and rows", "measuring"
@@ -282,6 +281,10 @@ class AdaptOptions(StageOptions, TrainingOptions, EngineOptions):
         if self.budget is not None:
             parse_budget(self.budget)
         _ = self.max_eval_bytes
+
+    def as_record(self) -> dict[str, Any]:
+        """What adapt.json says of them; where the text is encoded is no part of it."""
+        return {name: value for name, value in super().as_record().items() if name not in ("engine", "workers")}
 
     @property
     def max_eval_bytes(self) -> int:

@@ -404,7 +404,7 @@ class VerifyOptions(RankFileOptions, ReadingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalyzeOptions(RankFileOptions, ReadingOptions):
+class AnalyzeOptions(RankFileOptions, ReadingOptions, EngineOptions):
     """Everything that moves the result of an analysis.
 
     tokenizers: PATH or NAME=PATH each. texts: NAME -> PATH. out: where analyze.json, analyze.html and figures/ go; None
@@ -444,10 +444,9 @@ class AnalyzeOptions(RankFileOptions, ReadingOptions):
             )
 
     def as_record(self) -> dict[str, Any]:
-        """What analyze.json says of them; where the result goes is no part of it."""
-        record = super().as_record()
-        del record["out"]
-        return record
+        """What analyze.json says of them; where the result goes, and where it is computed, is no part of it."""
+        left_out = ("out", "engine", "workers")
+        return {name: value for name, value in super().as_record().items() if name not in left_out}
 # fmt: on
 
 

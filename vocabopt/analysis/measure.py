@@ -1,5 +1,7 @@
 """One tokenizer on all text sets: how often each token occurs, and how it treats words. Integers only.
 
+Text is encoded shard by shard (`engine`), and what is found adds up.
+
 A base that can be grown is counted in unique chunks, each encoded once (tokenizer/chunks.py says why that is exact);
 every other tokenizer encodes each document whole. A part of the text proves that chunks and whole documents give the
 same, as in a sweep (growth/proof.py). Both end in `Tally.add`.
@@ -9,20 +11,22 @@ The numbers that are more than a quotient (Renyi efficiency, Gini, parity) are N
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import parent_process
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vocabopt.analysis.record import SetNumbers, TokenizerNumbers
-from vocabopt.analysis.subjects import Spans, Subject
+from vocabopt.analysis.subjects import Spans, Subject, Subjects
 from vocabopt.analysis.vocabulary import Vocabulary
 from vocabopt.analysis.words import tokens_of_words, words_of
+from vocabopt.engine import Engine
 from vocabopt.growth.counts import Documents, SetStats, count_chunks
 from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample
-from vocabopt.text.corpus import TextSet
-from vocabopt.text.documents import documents_of_sets
 from vocabopt.text.readers import ReadOptions
+from vocabopt.text.shards import Shard, documents_of_shard
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 
@@ -32,45 +36,101 @@ Ints = NDArray[np.int64]
 _BATCH_BYTES = 1 << 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a tokenizer makes of one shard: the sums of `Tally` for the shard's text set, the library that encoded, and
+    what the user should be told."""
+
+    shard: Shard
+    token_counts: Ints
+    n_added: int
+    word_counts: Ints
+    encoder: str
+    told: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measurer:
+    """A worker (`engine.engine`) that encodes shards with the tokenizers of `subjects`: (number of a tokenizer, shard)
+    in."""
+
+    subjects: Subjects
+    read: ReadOptions
+
+    def __call__(self, job: tuple[int, Shard]) -> Measured:
+        """Encode a shard.
+
+        Raises:
+            BaseTokenizerError: a base was read from a SentencePiece model, and differs from it on this text.
+            CorpusError: a document cannot be read.
+            PromiseError: a document has other tokens when it is encoded whole than its chunks have.
+        """
+        number, shard = job
+        subject = self.subjects.loaded[number]
+        told: list[str] = []
+        tally = Tally([shard.text_set], subject.vocabulary)
+        blocks = documents_of_shard(shard, self.read)
+        if subject.base is not None:
+            _count_chunks(subject.base, blocks, tally, told.append)
+        else:
+            _encode_whole(subject, blocks, tally)
+        return Measured(
+            shard=shard,
+            token_counts=tally.token_counts[0],
+            n_added=int(tally.n_added[0]),
+            word_counts=tally.word_counts[0],
+            encoder=tally.encoder,
+            told=tuple(told),
+        )
+
+
 def measure(
+    number: int,
     subject: Subject,
-    text_sets: tuple[TextSet, ...],
-    options: ReadOptions,
+    shards: Sequence[Shard],
+    names: list[str],
+    workers: Engine[tuple[int, Shard], Measured],
     advance: Callable[[int], None],
     tell: Callable[[str], None],
 ) -> "Tally":
-    """Encode all text.
+    """Encode all text with a tokenizer.
 
     Args:
-        advance: told the stored bytes of each block read, for a progress bar.
+        number: of the tokenizer among the workers' subjects.
+        names: of the text sets, in order.
+        advance: told the stored bytes of each shard, for a progress bar.
         tell: given a sentence where a tokenizer.json is not what the SentencePiece model beside it is.
 
     Raises:
-        BaseTokenizerError: a base was read from a SentencePiece model, and differs from it on this text.
-        CorpusError: a document cannot be read.
-        PromiseError: a document has other tokens when it is encoded whole than its chunks have.
+        VocaboptError: what `Measurer` raises; or a worker was lost.
     """
-    tally = Tally([text_set.name for text_set in text_sets], subject.vocabulary)
-    blocks = documents_of_sets(text_sets, options)
-    if subject.base is not None:
-        _count_chunks(subject.base, blocks, tally, advance, tell)
-        return tally
+    tally, told, encoders = Tally(names, subject.vocabulary), dict[int, tuple[str, ...]](), set[str]()
+    for found in workers.run([(number, shard) for shard in shards], step=f"encode {subject.name}"):
+        tally.add_shard(found)
+        encoders.add(found.encoder)
+        told[found.shard.number] = found.told
+        advance(found.shard.n_stored_bytes)
+    for sentence in [sentence for shard in sorted(told) for sentence in told[shard]][:1]:
+        tell(sentence)
+    # The slower one, where the fast one did not agree on all text.
+    tally.encoder = max(encoders, default="")
+    return tally
+
+
+def _encode_whole(subject: Subject, blocks: Iterator[Documents], tally: "Tally") -> None:
     for block in blocks:
-        is_own = np.array([name == block.text_set for name in tally.names], np.int64)
         first = 0
         while first < len(block.ends):
             limit = int(block.starts[first]) + _BATCH_BYTES
             last = max(first + 1, int(np.searchsorted(block.ends, limit)))
             texts = block.data[block.starts[first] : block.ends[last - 1]].decode().split("\0")
-            tally.add("\0".join(texts), subject.spans(texts), np.tile(is_own, (len(texts), 1)))
+            tally.add("\0".join(texts), subject.spans(texts), np.ones((len(texts), 1), np.int64))
             first = last
-        advance(block.n_stored_bytes)
     # Strings of added tokens are counted apart, as they are where chunks are counted.
     is_added = subject.vocabulary.is_added & ~subject.vocabulary.is_unknown
     tally.n_added += tally.token_counts[:, is_added].sum(axis=1)
     tally.token_counts[:, is_added] = 0
     tally.encoder = "tokenizers" if subject.side.encodes_as_json else "sentencepiece"
-    return tally
 
 
 class Tally:
@@ -89,6 +149,13 @@ class Tally:
 
     def n_tokens(self, index: int) -> int:
         return int(self.token_counts[index].sum() + self.n_added[index])
+
+    def add_shard(self, found: Measured) -> None:
+        """Add what was found in a shard of one of the sets."""
+        index = self.names.index(found.shard.text_set)
+        self.token_counts[index] += found.token_counts
+        self.n_added[index] += found.n_added
+        self.word_counts[index] += found.word_counts
 
     def add(self, joined: str, spans: Spans, weights: Ints) -> None:
         """Add texts joined by NUL; weights: int64 [n_texts, n_sets]."""
@@ -112,12 +179,13 @@ def _count_chunks(
     base: Tokenizer,
     blocks: Iterator[Documents],
     tally: Tally,
-    advance: Callable[[int], None],
     tell: Callable[[str], None],
 ) -> None:
     stats = {name: SetStats(role="eval") for name in tally.names}
     sample = ProofSample(0)
-    counts = count_chunks(blocks, stats, base, heldout_share=0.0, seed=0, advance=advance, proof_sample=sample)
+    # A worker process has a core to itself.
+    n_threads = 2 if parent_process() is None else 1
+    counts = count_chunks(blocks, stats, base, heldout_share=0.0, seed=0, proof_sample=sample, n_threads=n_threads)
     prove_base(base, sample.sample(), tell=tell)
     weights = counts.weights()
     tally.n_added += [stats[name].n_special_tokens for name in tally.names]

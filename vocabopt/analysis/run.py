@@ -2,22 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.markup import escape
 
 from vocabopt.analysis import words
-from vocabopt.analysis.measure import RENYI_ALPHA, Tally, gini, measure, parity, renyi_efficiency, use_of
+from vocabopt.analysis.measure import RENYI_ALPHA, Measurer, Tally, gini, measure, parity, renyi_efficiency, use_of
 from vocabopt.analysis.record import AnalyzeRecord, Morphemes, SetNumbers, TextNumbers, TokenizerNumbers, share
-from vocabopt.analysis.subjects import Subject, load_subjects
+from vocabopt.analysis.subjects import Subject, Subjects
 from vocabopt.analysis.text import read_texts
 from vocabopt.analysis.vocabulary import near_duplicates
 from vocabopt.console import Console
+from vocabopt.engine import engine
 from vocabopt.errors import OptionError
 from vocabopt.options import AnalyzeOptions
 from vocabopt.report.text import plain
 from vocabopt.text.corpus import n_stored_bytes, named_set, tell_shared
+from vocabopt.text.shards import shards_of
 from vocabopt.versions import versions
+
+#: Text that a worker encodes at a time.
+_SHARD_BYTES = 32 << 20
 
 
 def analyze(options: AnalyzeOptions, console: Console) -> AnalyzeRecord:
@@ -38,7 +44,8 @@ def analyze(options: AnalyzeOptions, console: Console) -> AnalyzeRecord:
     )
     n_bytes = n_stored_bytes(text_sets)
     with console.step("load"):
-        subjects = load_subjects(options)
+        subjects = Subjects(options)
+        _ = subjects.loaded
     with console.step("read", n_bytes, "bytes") as advance:
         found = read_texts(text_sets, read_options, n_sampled=options.morpheme_documents, advance=_adding_up(advance))
     texts = {text_set.name: text for text_set, (text, _) in zip(named, found, strict=True)}
@@ -50,11 +57,14 @@ def analyze(options: AnalyzeOptions, console: Console) -> AnalyzeRecord:
             analyser = words.load_analyser()
             if analyser is not None:
                 split = {name: words.find_morphemes(analyser, documents) for name, documents in samples.items()}
+    shards = shards_of(text_sets, read_options, shard_bytes=_SHARD_BYTES)
+    names = [text_set.name for text_set in text_sets]
     tokenizers = []
-    for subject in subjects:
-        with console.step(f"encode {escape(plain(subject.name, 60))}", n_bytes, "bytes") as advance:
-            tally = measure(subject, text_sets, read_options, _adding_up(advance), console.note)
-        tokenizers.append(_tokenizer_numbers(subject, tally, texts, split, options))
+    with engine(options, partial(Measurer, subjects, read_options)) as workers:
+        for number, subject in enumerate(subjects.loaded):
+            with console.step(f"encode {escape(plain(subject.name, 60))}", n_bytes, "bytes") as advance:
+                tally = measure(number, subject, shards, names, workers, _adding_up(advance), console.note)
+            tokenizers.append(_tokenizer_numbers(subject, tally, texts, split, options))
     return AnalyzeRecord(
         options=options.as_record(),
         renyi_alpha=RENYI_ALPHA,

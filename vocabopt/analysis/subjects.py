@@ -128,6 +128,21 @@ class Subject:
         return model_spans(encoder.processor, texts)
 
 
+class Subjects:
+    """The tokenizers of the options, loaded once in each process: another one is sent their names."""
+
+    def __init__(self, options: AnalyzeOptions) -> None:
+        self._options = options
+
+    @functools.cached_property
+    def loaded(self) -> tuple[Subject, ...]:
+        """In the order of the options. Raises as `load_subjects`."""
+        return load_subjects(self._options)
+
+    def __reduce__(self) -> tuple[type["Subjects"], tuple[AnalyzeOptions]]:
+        return Subjects, (self._options,)
+
+
 def load_subjects(options: AnalyzeOptions) -> tuple[Subject, ...]:
     """Load all tokenizers of the options, in their order.
 
