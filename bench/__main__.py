@@ -59,7 +59,7 @@ def main(
     """Measure vocabopt against sentencepiece and tokenizers on the same text.
 
     Parts: compare (the whole sweep against one sentencepiece training), paper (the paper's procedure), tokenizers,
-    scaling, sample, union. Every row runs in a process of its own; times and memory are those of the whole process.
+    scaling, sample, union, packing. Every row runs in a process of its own; times and memory are of the whole process.
 
     \b
     Examples:

@@ -143,6 +143,27 @@ def tokenizers_rows(text: Text, settings: Settings) -> list[RowPlan]:
     ]
 
 
+def packing_rows(text: Text, tokenizers: Mapping[str, Path]) -> list[RowPlan]:
+    """Training text to token ids with each tokenizer.json: packed by the trainer, and encoded by `tokenizers`."""
+
+    def row(name: str, label: str, task: str, file: Path) -> RowPlan:
+        return RowPlan(
+            name=name,
+            label=label,
+            command=lambda folder: work(task, folder, text.path, "--tokenizer", file),
+            read=read_work,
+        )
+
+    return [
+        plan
+        for name, file in tokenizers.items()
+        for plan in (
+            row(f"pack-{name}", f"{name}: training text packed", "pack", file),
+            row(f"encode-{name}", f"{name}: tokenizers encodes it once", "tokenizers-encode", file),
+        )
+    ]
+
+
 def sample_rows(corpus: Path) -> list[RowPlan]:
     """The sample corpus as a newcomer sweeps it; cold: nothing compiled yet."""
     warm = RowPlan(

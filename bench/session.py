@@ -20,7 +20,7 @@ from bench.results import Check, Row
 from bench.rows import RowPlan, Settings
 from bench.texts import ROOT, Text, split
 
-PARTS = ("compare", "paper", "tokenizers", "scaling", "sample", "union", "again")
+PARTS = ("compare", "paper", "tokenizers", "scaling", "sample", "union", "again", "packing")
 _WARM_UP_BYTES = 4 << 20
 _VERSIONED = ("vocabopt", "sentencepiece", "tokenizers", "gigatoken", "polars", "numba", "numpy", "mistral-common")
 
@@ -43,6 +43,9 @@ class Session:
             self._check_sweep()
         if "union" in self.rows:
             self._check_union()
+        for name in ("mistral", "tekken") if "pack-mistral" in self.rows else ():
+            packed, encoded = (int(self.rows[f"{kind}-{name}"].details["n_tokens"]) for kind in ("pack", "encode"))
+            self.checks.append(Check(f"{name}: tokens of the text, packed and encoded by tokenizers", packed, encoded))
 
     def _plans(self, part: str) -> list[RowPlan]:
         sweep = rows.vocabopt_row(
@@ -60,6 +63,10 @@ class Session:
             self._say("splitting the text")
             training, heldout = split(self.text)
             return rows.union_rows(training, heldout, self.settings)
+        if part == "packing":
+            self._untimed(rows.work("tokenizers-written", self.folder, self.text.path), "tokenizers-written")
+            files = rows.read_work(self.folder)
+            return rows.packing_rows(self.text, {name: Path(file) for name, file in files.items()})
         if part == "again":
             run_folder = rows.run_folder(self._new_folder("swept"))
             options = ("--max-added", str(self.settings.max_size))

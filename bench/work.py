@@ -98,6 +98,47 @@ def tokenizers_encode(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"n_tokens": n_tokens}
 
 
+def tokenizers_written(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tokenizers of mistral-common as tokenizer.json files, one of each family. Name -> file."""
+    from importlib.util import find_spec
+
+    from vocabopt.tokenizer import load_base
+
+    spec = find_spec("mistral_common")
+    assert spec is not None
+    folder = Path(next(iter(spec.submodule_search_locations or ()))) / "data"
+    files = {}
+    for name, base in (("mistral", "mistral-7b-v1"), ("tekken", str(folder / "tekken_240911.json"))):
+        files[name] = str(arguments.folder / f"{name}.json")
+        Path(files[name]).write_text(json.dumps(load_base(base).tokenizer_json), encoding="utf-8")
+    return files
+
+
+def pack(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Training text packed as `vocabopt adapt` packs it, on all cores: both passes over the text, and the files."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    from trainer.data import cut_text, pack_stage, scan_text, target_and_replays
+    from vocabopt.text.readers import ReadOptions
+    from vocabopt.training_record import DocumentEnds
+
+    own = Tokenizer.from_file(str(arguments.tokenizer))
+    start = time.perf_counter()
+    sources = scan_text(target_and_replays(("text", str(arguments.text)), {}, ReadOptions()))
+    plan = cut_text(sources, budget_bytes=None, stage_shares=(1.0,), seed=0)
+    packed = pack_stage(
+        plan,
+        0,
+        PreTrainedTokenizerFast(tokenizer_object=own),
+        context_tokens=1_024,
+        folder=arguments.folder / "packed",
+        ends=DocumentEnds(start=None, end=None, start_id=None, end_id=None),
+    )
+    seconds = time.perf_counter() - start
+    return {"n_tokens": packed.n_tokens, "megabytes_per_second": packed.n_bytes / 1e6 / seconds}
+
+
 def scale(arguments: argparse.Namespace) -> dict[str, Any]:
     """Five times the text, written to the folder."""
     from bench.scaled import write_scaled
@@ -109,7 +150,8 @@ def scale(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    task.__name__.replace("_", "-"): task for task in (train, paper, union, tokenizers_train, tokenizers_encode, scale)
+    task.__name__.replace("_", "-"): task
+    for task in (train, paper, union, tokenizers_train, tokenizers_encode, tokenizers_written, pack, scale)
 }
 
 
