@@ -106,3 +106,11 @@ def test_there_is_none_where_it_could_differ(gpt2_like: Tokenizer, monkeypatch: 
     other.__dict__["full"] = tokenizers.Tokenizer.from_str(json.dumps({**value, "normalizer": {"type": "Lowercase"}}))
     assert WholeEncoder.of(other, ["already small"]) is not None
     assert WholeEncoder.of(other, ["NOT SMALL"]) is None
+
+
+def test_forgetting_what_was_encoded_changes_nothing(any_base: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it happens where gigatoken's memory has outgrown its limit: here after every call."""
+    monkeypatch.setattr("vocabopt.tokenizer.whole_documents._CACHE_BYTES", -(1 << 60))
+    encoder = WholeEncoder.of(any_base, ["가"])
+    for texts in (lines_of("ko")[:20], lines_of("en")[:20], lines_of("ko")[:20]):
+        assert_same(any_base, texts, encoder)
