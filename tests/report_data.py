@@ -121,6 +121,8 @@ def fake_run(
         "curve_sha256": "00" * 32,
         "proof": {"n_documents": 7, "n_whole_documents": 7, "n_excerpts": 0, "n_bytes": 700, "n_tokens": 300,
                   "is_all": True, "n_features": 50, "n_features_held": 50},
+        "learned": {"n_below": 65_536, "n_folds": 32, "train_alone": False, "all_protected": False, "n_documents": 7,
+                    "n_bytes": 700, "n_tokens_base": {name: given["n_tokens_base"] for name, given in sets.items()}},
         "n_scaffold": {str(size): size // 100 for size in sizes if size},
         "choice": fake_choice(choice, (sizes[1], min(sizes[-1], n_added)) if n_added else (0, 0), sets, curve),
     }  # fmt: skip

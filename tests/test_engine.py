@@ -98,7 +98,7 @@ def test_a_killed_worker_is_one_error_that_names_it_and_what_to_change(tmp_path:
     killed = (tmp_path / "pid").read_text()
     assert str(raised.value) == (
         f"count shards: worker process {killed} was killed (SIGKILL), probably for lack of memory. What is done is "
-        "kept: run the same command again, with fewer --workers, smaller shards or more memory."
+        "kept: run the same command again, with fewer --workers or more memory."
     )
     assert children(os.getpid()) == []
 
@@ -142,7 +142,10 @@ def assert_stops(tmp_path: Path, number: signal.Signals, where: str, *, seconds:
     made = tmp_path / "made"
     made.mkdir()
     command = [sys.executable, str(script), str(made), where]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **streams, text=True, env=environment) as running:  # type: ignore[call-overload]
         end = time.monotonic() + 120
         while len(list(made.iterdir())) < 2:
             assert time.monotonic() < end, "no workers"

@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 Worker: TypeAlias = Callable[[Job], Result]
 
 #: What a user can change where a worker was lost; the end of a message.
-FEWER = "What is done is kept: run the same command again, with fewer --workers, smaller shards or more memory."
+FEWER = "What is done is kept: run the same command again, with fewer --workers or more memory."
 
 
 class Engine(ABC, Generic[Job, Result]):

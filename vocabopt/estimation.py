@@ -16,11 +16,11 @@ import numpy as np
 
 from vocabopt.choice.complexity import parse_sizes
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError
+from vocabopt.errors import CorpusError, OptionError
 from vocabopt.growth.counter import Counter, Counting
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
 from vocabopt.growth.grow import GrowthOptions, grow, protected_chunks, warm_up
-from vocabopt.growth.share import counter_bytes, learning_bytes
+from vocabopt.growth.share import counter_bytes, learning_bytes, too_little_memory
 from vocabopt.growth.symbols import segment
 from vocabopt.options import ReadOptions, SweepOptions
 from vocabopt.records import Count, Record
@@ -132,10 +132,12 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
     def needed(share: float) -> int:
         # A part of the text is one of the training set alone.
         more = (share * total / of_sample) ** exponent
-        return learning_bytes(base.family, *(round(n * more) for n in (whole if share == 1 else of_train)))
+        return learning_bytes(base.family, len(roles), *(round(n * more) for n in (whole if share == 1 else of_train)))
 
     fits = [part / _N_SHARES for part in range(1, _N_SHARES + 1) if needed(part / _N_SHARES) <= memory]
-    share = options.learn_from or (fits[-1] if fits else 0.0)
+    if not fits:
+        raise OptionError(too_little_memory(memory))
+    share = options.learn_from or fits[-1]
     seconds["learn"] = learning * (share * total / of_sample) ** exponent
     seconds["count"] = 0.0 if share == 1 else total / rate / options.n_workers
     seconds["report"] = _REPORT_SECONDS
@@ -163,7 +165,8 @@ def _sizes(counts: ChunkCounts, n_groups: int | None = None) -> tuple[int, int, 
 def _sample(shards: Sequence[Shard]) -> list[Shard]:
     """Shards spread evenly over the text, of about _SAMPLE_BYTES in all."""
     n_wanted = max(2, _SAMPLE_BYTES // _PART_BYTES)
-    return list(shards[:: max(1, len(shards) // n_wanted)])[:n_wanted]
+    places = np.linspace(0, len(shards) - 1, min(n_wanted, len(shards))).astype(np.int64)
+    return [shards[place] for place in places]
 
 
 @dataclass

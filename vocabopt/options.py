@@ -113,7 +113,7 @@ class EngineOptions(Options):
         "without an address: the cluster that RAY_ADDRESS names, else Ray on this machine."
     )
     workers: int | None = option(
-        None, metavar="N", daily=True, check=from_to(1, 1024, "1 and 1024 processes"),
+        None, metavar="N", section=_PROCESSES, check=from_to(1, 1024, "1 and 1024 processes"),
         default_text="all cores", help="Processes; they change no output."
     )
     memory: str | None = option(

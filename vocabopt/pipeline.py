@@ -32,7 +32,7 @@ from vocabopt.growth.curve import Curve
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
-from vocabopt.growth.share import PROCESS_BYTES, LearnedShare, TooMuchTextError, counter_bytes
+from vocabopt.growth.share import LearnedShare, TooMuchTextError, counter_bytes, too_little_memory
 from vocabopt.growth.symbols import Segmentation, segment
 from vocabopt.growth.whole_text import check_same_text, count_whole_text
 from vocabopt.options import SweepOptions
@@ -126,6 +126,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     )
     sweep, union = _choose(swept, curve, out)
     if options.method == "union":
+        assert learned.counts is not None, "the union is of all text"
         measure = Measure(
             base=base,
             counts=learned.counts,
@@ -189,7 +190,8 @@ def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Learned:
-    """What was learned, and from what. counts: of the documents that were learned from; their sets hold all text.
+    """What was learned, and from what. sets: what the sets hold, all text. counts: unique chunks, where all text was
+    learned from; others are not needed any more, and would take the memory that counting needs.
 
     encoder: which library encoded. is_reused: the counts are those of an earlier run.
     """
@@ -197,7 +199,8 @@ class _Learned:
     growth: Growth
     guard: Guard
     proof: DocumentProof
-    counts: ChunkCounts
+    sets: dict[str, SetStats]
+    counts: ChunkCounts | None
     share: LearnedShare
     encoder: str
     is_reused: bool
@@ -252,7 +255,8 @@ def _learn(
         growth=growth,
         guard=guard,
         proof=proof,
-        counts=counts,
+        sets=counts.sets,
+        counts=counts if counted.share.is_all else None,
         share=counted.share,
         encoder=growing[1].encoder,
         is_reused=counted.is_reused,
@@ -298,18 +302,24 @@ def _count(
     train, *others = text_sets
     memory = options.memory_bytes
     roles = {TRAIN: "train", HELDOUT: "heldout", **{text_set.name: text_set.role for text_set in others}}
+    is_protected = np.array([role == "protected" for role in roles.values()])
     share = LearnedShare(
         memory_bytes=memory,
         family=base.family,
-        is_always=np.array([all_protected and role == "protected" for role in roles.values()]),
+        is_always=is_protected & all_protected,
     )
     earlier = read_proof_sample(options.out, run.inputs_sha256)
     reused = None if earlier is None else read_counts(options.out, run.inputs_sha256)
     if reused is not None and earlier is not None:
         counts, learned = reused
-        share = share.of_record(learned)
-        if share.has_protected or not all_protected:
-            return _Counted(counts=counts, sample=earlier, share=share, is_reused=True)
+        of_earlier = share.of_record(learned, is_protected)
+        if of_earlier.has_protected or not all_protected:
+            if not of_earlier.is_all:
+                console.note(
+                    "Tokens are learned from the documents that an earlier run in this folder chose, whatever --memory "
+                    "says now. To choose anew sweep into another folder."
+                )
+            return _Counted(counts=counts, sample=earlier, share=of_earlier, is_reused=True)
     n_bytes = n_stored_bytes(text_sets)
     share = share.begin_with(n_bytes) if options.learn_from is None else share.fixed(options.learn_from)
     while True:
@@ -360,10 +370,7 @@ def _smaller(share: LearnedShare, options: SweepOptions) -> LearnedShare:
             "smaller one, leave it out, or raise --memory."
         )
     if share.n_below == 1:
-        raise OptionError(
-            f"--memory: {memory} is too little to learn anything from this text ({shown_bytes(PROCESS_BYTES)} are "
-            "needed without any). Raise it."
-        )
+        raise OptionError(too_little_memory(share.memory_bytes))
     return share.halved()
 
 
@@ -379,7 +386,7 @@ def _count_the_rest(
     console: Console,
 ) -> tuple[Curve, dict[str, SetStats]]:
     """The curve of all text, and what its sets hold: what the pass gave, where it learned from all of it."""
-    growth, stats = learned.growth, learned.counts.sets
+    growth, stats = learned.growth, learned.sets
     if learned.share.is_all:
         return growth, stats
     write_parquet_atomic(options.out / LEARNED_PARQUET, growth.curve)

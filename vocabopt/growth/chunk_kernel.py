@@ -351,6 +351,19 @@ def fill_table(table, chunks, n_chunks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def close_counts(chunks, n_chunks, entries, n_entries):  # type: ignore[no-untyped-def]
+    """Make entries of the counts under way; returns how many entries there are then."""
+    for chunk in range(n_chunks):
+        if chunks[chunk, OPEN_COUNT] > 0:
+            entries[n_entries, CHUNK] = chunk
+            entries[n_entries, GROUP] = chunks[chunk, OPEN_GROUP]
+            entries[n_entries, COUNT] = chunks[chunk, OPEN_COUNT]
+            chunks[chunk, OPEN_COUNT] = 0
+            n_entries += 1
+    return n_entries
+
+
+@njit(cache=True, nogil=True)
 def add_up_entries(entries, n_entries, n_chunks, n_groups):  # type: ignore[no-untyped-def]
     """Make one entry of those of the same chunk and group, in place; returns how many are left."""
     ends = np.zeros(n_chunks + 1, np.int64)

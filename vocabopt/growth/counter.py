@@ -5,7 +5,7 @@ up as often as the text has the chunk. Where the chunks outgrow their memory, al
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ _N_LATE = 1 << 20
 #: What a unique chunk takes beside its text, its tokens and its uses: in the store, its table and the arrays here.
 _CHUNK_BYTES = 112
 _ENTRY_BYTES = 24
+#: New chunks that are walked at once, at most those of a block more: what that takes in between is bounded.
+_WALK_CHUNKS = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +118,12 @@ class Counter:
         for block in blocks:
             if (prepared := self._preparer(block)) is not None:
                 self._store.count(prepared, self._cuts, 0, n_parts=1)
+                if self._store.used[0] - self._known.n_chunks > _WALK_CHUNKS:
+                    self._walk_new()
                 if self._n_bytes() > self._counting.memory_bytes:
                     self._add_up(uses, n_words)
                     self._store, self._known = ChunkStore(self._store.n_groups), _Known()
+                    self._walker.renew()
         self._add_up(uses, n_words)
         uses.fold_saved = np.cumsum(uses.fold_saved, axis=0)
         for stats, total in zip(sets.values(), n_words, strict=True):
@@ -127,13 +132,21 @@ class Counter:
 
     def _n_bytes(self) -> int:
         n_chunks, n_arena, n_entries = self._store.used
-        return n_chunks * _CHUNK_BYTES + n_arena + n_entries * _ENTRY_BYTES + self._known.n_bytes
+        return (
+            n_chunks * (_CHUNK_BYTES + 8 * len(self._counting.sets))
+            + n_arena
+            + n_entries * _ENTRY_BYTES
+            + self._known.n_bytes
+        )
+
+    def _walk_new(self) -> None:
+        if (new := self._store.since(self._known.n_chunks)).n_chunks:
+            self._known.extend(self._walker.walk(new), chunk_kernel.count_words(new.text, new.ends))
 
     def _add_up(self, uses: Uses, n_words: NDArray[np.int64]) -> None:
         """Walk the chunks that are new, and add all that were met since the last time."""
+        self._walk_new()
         store, known = self._store, self._known
-        if (new := store.since(known.n_chunks)).n_chunks:
-            known.extend(self._walker.walk(new), chunk_kernel.count_words(new.text, new.ends))
         late = np.zeros((len(self._walker.late_keys), len(n_words)), np.int64)
         chunks = *store.counted, N_FOLDS, *known.arrays()
         sums = uses.per_merge, uses.token_counts, uses.fold_tokens, uses.fold_saved, n_words, uses.n_lost_chars
@@ -233,9 +246,15 @@ class _Walker:
         self._opened_at[chars] = np.flatnonzero(is_char)
         self._byte_values = np.array(base.byte_values, np.int32)
         self._is_fast = is_fast
+        self.renew()
         self._pretokenizer = Pretokenizer.of(base) if base.family == "byte-level-bpe" else None
         self.late_keys = np.zeros(_N_LATE, np.int64)
         self._n_late = 0
+
+    def renew(self) -> None:
+        """Take a gigatoken that has encoded nothing: it keeps what it encoded as long as it lives."""
+        # A copy of the record, which keeps what it has made.
+        self._fast = replace(self._base).fast_chunk_tokenizer if self._is_fast else None
 
     def walk(self, chunks: ChunkCounts) -> _Walked:
         """Walk chunks that no merge of the base crosses; those of byte-level bases pre-token by pre-token."""
@@ -256,7 +275,7 @@ class _Walker:
         base = self._base
         parts = [_NOTHING]
         # Compared each time: what the chunks that were learned from have not shown, these may.
-        encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer if self._is_fast else None, chunks)
+        encoder = ChunkEncoder.of(base.chunk_tokenizer, self._fast, chunks)
         if self._is_fast and encoder.fast is None:
             raise PromiseError(
                 f"{base.name}: gigatoken encodes some of the text otherwise than tokenizers does, and not what was "

@@ -151,8 +151,10 @@ class ChunkStore:
         kernel.fill_table(self.table, self.chunks, self.used[0])
 
     def add_up_entries(self) -> None:
-        """Make one entry of those of the same chunk and group."""
+        """Make one entry of all that was counted of a chunk for a group, the counts under way included."""
         n_chunks, _, n_entries = self.used
+        self.entries = _enlarged(self.entries, n_entries, n_entries + n_chunks)
+        n_entries = kernel.close_counts(self.chunks, n_chunks, self.entries, n_entries)
         self.sizes[kernel.N_ENTRIES] = kernel.add_up_entries(self.entries, n_entries, n_chunks, self.n_groups)
 
     def _enlarge(self) -> None:

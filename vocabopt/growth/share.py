@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vocabopt.amounts import shown_bytes
 from vocabopt.records import Learned
 from vocabopt.text.sets import N_BELOW, N_FOLDS
 from vocabopt.tokenizer.families import Family
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 PROCESS_BYTES = 600 << 20
 #: Peak of learning for each unique chunk and for each byte of their text, by family of the base, and for each fold
 #: that a chunk occurs in; measured on 30 and 117 MB of Korean (reports/LOG.md).
-_CHUNK_BYTES: dict[Family | None, int] = {"sentencepiece-bpe": 90, "byte-level-bpe": 190}
+_CHUNK_BYTES: dict[Family | None, int] = {"sentencepiece-bpe": 42, "byte-level-bpe": 142}
 _TEXT_BYTES: dict[Family | None, int] = {"sentencepiece-bpe": 16, "byte-level-bpe": 28}
 _ENTRY_BYTES = 48
+#: The count of a chunk in a text set, three times.
+_WEIGHT_BYTES = 24
 #: A worker that counts, without any text, and the least that it needs to be of use.
 _WORKER_BYTES, _LEAST_COUNTER_BYTES = 350 << 20, 64 << 20
 #: Text of unique chunks that the growth pass can address: a symbol has a byte at least.
@@ -85,14 +88,14 @@ class LearnedShare:
         half = self.n_below // 2
         return replace(self, n_below=half, n_folds=N_FOLDS, train_alone=True, n_documents=none, n_bytes=none.copy())
 
-    def of_record(self, record: Learned) -> "LearnedShare":
-        """The share that an earlier run learned from."""
+    def of_record(self, record: Learned, is_protected: NDArray[np.bool_]) -> "LearnedShare":
+        """The share that an earlier run learned from, to be told; not to count with. is_protected: bool [n_sets]."""
         return replace(
             self,
             n_below=record.n_below,
             n_folds=record.n_folds,
             train_alone=record.train_alone,
-            is_always=self.is_always & record.all_protected,
+            is_always=is_protected & record.all_protected,
             n_documents=np.array([record.n_documents]),
             n_bytes=np.array([record.n_bytes]),
         )
@@ -160,14 +163,22 @@ class LearnedShare:
 
     def _fits(self, stores: "Sequence[ChunkStore]") -> bool:
         n_chunks, n_text, n_entries = (sum(sizes) for sizes in zip(*(store.used for store in stores), strict=True))
-        n_bytes = learning_bytes(self.family, n_chunks, n_text, n_entries)
+        n_bytes = learning_bytes(self.family, len(self.is_always), n_chunks, n_text, n_entries)
         return n_text < MOST_TEXT and n_bytes <= self.memory_bytes
 
 
-def learning_bytes(family: Family | None, n_chunks: int, n_text: int, n_entries: int) -> int:
-    """Peak of learning from unique chunks: so many, with so many bytes, in so many folds each added up."""
-    chunks = n_chunks * _CHUNK_BYTES[family] + n_text * _TEXT_BYTES[family]
+def learning_bytes(family: Family | None, n_sets: int, n_chunks: int, n_text: int, n_entries: int) -> int:
+    """Peak of learning from unique chunks of so many text sets: their number, their bytes, and the folds of all."""
+    chunks = n_chunks * (_CHUNK_BYTES[family] + _WEIGHT_BYTES * n_sets) + n_text * _TEXT_BYTES[family]
     return PROCESS_BYTES + chunks + n_entries * _ENTRY_BYTES
+
+
+def too_little_memory(memory_bytes: int) -> str:
+    """What to say where nothing can be learned in so much memory."""
+    return (
+        f"--memory: {shown_bytes(memory_bytes)} is too little to learn anything from this text "
+        f"({shown_bytes(PROCESS_BYTES)} are needed without any). Raise it."
+    )
 
 
 def counter_bytes(memory_bytes: int, n_workers: int) -> int:

@@ -23,6 +23,7 @@ from vocabopt.growth.counter import Counted, Counting, start_counter
 from vocabopt.growth.counts import SetStats
 from vocabopt.growth.curve import Merges, Uses
 from vocabopt.options import EngineOptions
+from vocabopt.processes import signals_blocked
 from vocabopt.records import Swept
 from vocabopt.text.shards import Shard
 
@@ -79,7 +80,8 @@ def count_whole_text(
         try:
             with engine(options, partial(start_counter, counting)) as workers:
                 for counted in workers.run(left, step="count all"):
-                    sums.add(counted)
+                    with signals_blocked():  # a shard is in the sums as a whole, or not at all
+                        sums.add(counted)
                     advance(n_done := n_done + shards[counted.number].n_stored_bytes)
                     if time.monotonic() - saved_at > _SAVE_EVERY_SECONDS:
                         _save(out / USES_NPZ, what, counting.merges, sums)

@@ -51,7 +51,7 @@ def shards_of(text_sets: Sequence[TextSet], options: ReadOptions, *, shard_bytes
         n_bytes = 0
         for part in (part for file in text_set.files for part in _parts(file, options, shard_bytes)):
             size = (part.file.n_bytes or 0) if part.span is None else part.span[1] - part.span[0]
-            if parts and n_bytes + size > shard_bytes:
+            if parts and (n_bytes + size > shard_bytes or part.file.n_bytes is None):
                 shards.append(Shard(number=len(shards), text_set=name, parts=tuple(parts)))
                 parts, n_bytes = [], 0
             parts.append(part)
@@ -78,8 +78,8 @@ def documents_of_shard(shard: Shard, options: ReadOptions) -> Iterator[Documents
         url, n_bytes = part.file.url, part.file.n_bytes
         if "://" not in url and n_bytes is not None and (now := os.path.getsize(url)) != n_bytes:
             raise CorpusError(
-                f"{url}: changed since the run began: it had {n_bytes:,} bytes, and has {now:,}. Sweep again into "
-                "another folder."
+                f"{url}: changed since the run began: it had {n_bytes:,} bytes, and has {now:,}. Begin again in "
+                "another folder, and leave the text alone meanwhile."
             )
         for block in read_blocks(part.file, options, block_bytes=_BLOCK_BYTES, span=part.span):
             yield joined(shard.text_set, [block])
