@@ -165,6 +165,7 @@ def test_a_file_can_be_one_document(tmp_path: Path) -> None:
     assert documents_of(records, whole) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_line_of_100_mb_is_one_document_in_linear_time(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", "가나다라 " * (100_000_000 // 13) + "\nnext\n")
     start = time.perf_counter()
@@ -181,6 +182,7 @@ def test_a_document_beyond_what_polars_holds_is_refused(tmp_path: Path, monkeypa
         blocks_of(path)
 
 
+@pytest.mark.slow
 def test_a_line_of_100_mb_in_zst_is_one_document(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt.zst", zstandard.compress(os.urandom(1000).hex().encode() * 50_000))
     (block,) = blocks_of(path)
