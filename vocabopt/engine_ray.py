@@ -125,6 +125,11 @@ class RayEngine(Engine[Job, Result]):
     def _started(self, actor: Any, reference: Any, step: str) -> None:
         try:
             problem = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise EngineError(
+                f"{step}: a Ray worker cannot start ({_first_line(error)}). Every node needs the same code, and "
+                "the folder in which the command was given."
+            ) from error
         except self._ray.exceptions.RayError as error:
             # Its node was lost: another actor is asked for when there is work.
             tell("ray start", f"A Ray worker was lost while it started ({_first_line(error)}).")
