@@ -38,9 +38,11 @@ pytestmark = [
 
 @contextmanager
 def cluster_of(n_cores: int) -> Iterator[Any]:
-    """Ray on this machine, as another program has started it."""
+    """Ray on this machine, as another program has started it. Its workers find the modules of the tests."""
     from ray.cluster_utils import Cluster
 
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), before or ""])
     for n_left in (2, 1, 0):
         try:
             cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": n_cores, "include_dashboard": False})
@@ -52,6 +54,10 @@ def cluster_of(n_cores: int) -> Iterator[Any]:
         yield cluster
     finally:
         cluster.shutdown()  # type: ignore[no-untyped-call]
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 @pytest.fixture(scope="module")

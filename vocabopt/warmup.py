@@ -8,6 +8,7 @@ tables) is called apart. Sweeps after that compile nothing.
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from vocabopt.console import Console
@@ -38,6 +39,9 @@ def warm_up() -> None:
             )
             for _ in range(2):
                 run_sweep(options, Console(quiet=True))
+            # As if not all text fitted into memory.
+            of_share = replace(options, out=folder / f"{Path(base).stem}-share", learn_from=0.9, workers=1)
+            run_sweep(of_share, Console(quiet=True))
 
 
 def _bytes_only() -> dict[str, object]:

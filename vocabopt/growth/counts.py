@@ -260,6 +260,8 @@ def count_chunks(
 
 def warm_up() -> None:
     """Compile what counting calls only where there is much text (`vocabopt.warmup`)."""
+    none, document = np.zeros(0, np.int64), np.frombuffer(b"a", np.uint8)
+    kernel.mark_documents(document, none, none, np.zeros(1, bool), np.zeros(0, bool))
     store = ChunkStore(1)
     store.add_up_entries()
     store.keep_groups(np.ones(1, bool))
