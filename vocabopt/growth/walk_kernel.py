@@ -17,8 +17,6 @@ _PRIME = np.uint64(0x9E3779B97F4A7C15)
 LOW_HALF = 0xFFFFFFFF
 # Columns of `merges`.
 LEFT, RIGHT, NEW, ROW = 0, 1, 2, 3
-# Columns of `entries`, as in chunk_kernel; and of its `chunks`, the count under way.
-CHUNK, GROUP, COUNT = 0, 1, 2
 
 
 @_inner

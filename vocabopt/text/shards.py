@@ -25,6 +25,11 @@ class Part:
     file: TextFile
     span: Span | None
 
+    @property
+    def n_stored_bytes(self) -> int:
+        """0 for a file whose size is not known."""
+        return (self.file.n_bytes or 0) if self.span is None else self.span[1] - self.span[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
@@ -37,9 +42,7 @@ class Shard:
     @property
     def n_stored_bytes(self) -> int:
         """0 for files whose size is not known."""
-        return sum(
-            (part.file.n_bytes or 0) if part.span is None else part.span[1] - part.span[0] for part in self.parts
-        )
+        return sum(part.n_stored_bytes for part in self.parts)
 
 
 def shards_of(text_sets: Sequence[TextSet], options: ReadOptions, *, shard_bytes: int) -> list[Shard]:
@@ -50,12 +53,11 @@ def shards_of(text_sets: Sequence[TextSet], options: ReadOptions, *, shard_bytes
         parts: list[Part] = []
         n_bytes = 0
         for part in (part for file in text_set.files for part in _parts(file, options, shard_bytes)):
-            size = (part.file.n_bytes or 0) if part.span is None else part.span[1] - part.span[0]
-            if parts and (n_bytes + size > shard_bytes or part.file.n_bytes is None):
+            if parts and (n_bytes + part.n_stored_bytes > shard_bytes or part.file.n_bytes is None):
                 shards.append(Shard(number=len(shards), text_set=name, parts=tuple(parts)))
                 parts, n_bytes = [], 0
             parts.append(part)
-            n_bytes += size
+            n_bytes += part.n_stored_bytes
         if parts:
             shards.append(Shard(number=len(shards), text_set=name, parts=tuple(parts)))
     return shards
