@@ -16,7 +16,19 @@ import polars as pl
 import pytest
 from command_line import vocabopt
 from conftest import Run, sweep
-from helpers import CORPUS, HANGUL, all_ids, block_of, grow_documents, lines_of, merged, split_heldout
+from helpers import (
+    CORPUS,
+    HANGUL,
+    all_ids,
+    base_of,
+    block_of,
+    grow_documents,
+    lines_of,
+    merged,
+    n_tokens,
+    split_heldout,
+    toy_sentencepiece,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_growth import VARIANTS, document, documents, extra_pieces, variant
@@ -91,6 +103,19 @@ def test_counts_of_other_text_are_those_of_the_written_tokenizers(
         if size and not any(map(base.added_contents.__contains__, others)):
             counts = np.bincount([token for row_ids in ids for token in row_ids], minlength=n_base + size)
             assert row["n_used_other"] == np.count_nonzero(counts[n_base:])
+
+
+def test_merges_of_the_base_behind_an_opened_piece_are_counted_where_learning_never_met_them() -> None:
+    """The base itself goes on from ▁가나, which its own merges never reach, to ▁가나다."""
+    value = toy_sentencepiece("가나다", "▁가나", "▁가나다")
+    value["model"]["merges"] = [["▁가나", "다"]]
+    base, others = base_of(value), ["가나다", "가나다 가나 다", "나다"]
+    grown = grow_documents(base, {"train": ["가나"] * 5})
+    assert [len(opened) for opened in grown.curve["opened"].to_list()].count(1) == 1
+    curve = counted(base, grown.merges, {"train": ["가나"] * 5, "other": others})
+    for size in range(len(curve.curve) + 1):
+        n_counted = curve.curve["n_tokens_other"][size - 1] if size else curve.n_tokens_base["other"]
+        assert n_counted == n_tokens(merged(base, curve.curve, size), others)
 
 
 @pytest.mark.parametrize("memory_bytes", [1 << 30, 1])
