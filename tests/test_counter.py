@@ -107,12 +107,13 @@ def test_counts_of_other_text_are_those_of_the_written_tokenizers(
 
 def test_merges_of_the_base_behind_an_opened_piece_are_counted_where_learning_never_met_them() -> None:
     """The base itself goes on from ▁가나, which its own merges never reach, to ▁가나다."""
-    value = toy_sentencepiece("가나다", "▁가나", "▁가나다")
+    value = toy_sentencepiece("가나다마바", "▁가나", "▁가나다")
     value["model"]["merges"] = [["▁가나", "다"]]
     base, others = base_of(value), ["가나다", "가나다 가나 다", "나다"]
-    grown = grow_documents(base, {"train": ["가나"] * 5})
+    learned = ["가나"] * 5 + ["마바"] * 3  # the second makes rows behind the one that opens
+    grown = grow_documents(base, {"train": learned})
     assert [len(opened) for opened in grown.curve["opened"].to_list()].count(1) == 1
-    curve = counted(base, grown.merges, {"train": ["가나"] * 5, "other": others})
+    curve = counted(base, grown.merges, {"train": learned, "other": others})
     for size in range(len(curve.curve) + 1):
         n_counted = curve.curve["n_tokens_other"][size - 1] if size else curve.n_tokens_base["other"]
         assert n_counted == n_tokens(merged(base, curve.curve, size), others)
