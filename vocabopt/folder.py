@@ -45,7 +45,7 @@ _held: set[str] = set()
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Tell what the system refuses while `path` is written."""
     try:
         yield
@@ -61,7 +61,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         RunDirectoryError: the folder cannot be made or written.
     """
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
@@ -212,7 +212,7 @@ def check_writable(directory: Path) -> None:
         RunDirectoryError: `directory` is a file, cannot be made, or cannot be written to.
     """
     make_folder(directory)
-    with _writing(directory), tempfile.TemporaryFile(dir=directory):
+    with writing(directory), tempfile.TemporaryFile(dir=directory):
         pass
 
 
@@ -293,7 +293,7 @@ def make_folder(folder: Path) -> list[Path]:
     Raises:
         RunDirectoryError: it is a file, or cannot be made.
     """
-    with _writing(folder):
+    with writing(folder):
         if folder.exists() and not folder.is_dir():
             raise RunDirectoryError(f"{printable(folder)}: is a file, not a folder. Choose another folder with --out.")
         made = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))

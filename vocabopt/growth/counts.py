@@ -240,7 +240,7 @@ def count_chunks(
     with ThreadPoolExecutor(len(stores)) as pool:
         n_done = 0
         prepare = Preparer(sets, base, heldout_of, heldout_share, seed, samples, proof_sample, share)
-        for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in blocks):
+        for n_stored_bytes, prepared in _ahead((block.n_stored_bytes, prepare(block)) for block in _ahead(blocks)):
             if prepared is not None:
                 if share is not None:
                     # This block was prepared while the one before was counted, and the share may be smaller since.
@@ -275,7 +275,7 @@ def count_opened(opened: Opened, cuts: Cuts, *, n_groups: int) -> ChunkCounts:
 
 
 def _ahead(blocks: Iterable[T]) -> Iterator[T]:
-    """Read and prepare the next block in a thread while this one is counted."""
+    """Make the next one in a thread while this one is worked on: reading, preparing and counting are three threads."""
     iterator = iter(blocks)
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(next, iterator, None)

@@ -36,12 +36,15 @@ class MappedArrays:
         self._n_before = _file_bytes()
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Zeros; what is never written takes no room on disk either."""
+        """Zeros, whose room on disk is taken at once: a full disk met later would end this process without a word."""
         n_bytes = np.dtype(dtype).itemsize * (prod(shape) if isinstance(shape, tuple) else shape)
         if n_bytes == 0:
             return np.zeros(shape, dtype)
         with self._sketches.scratch() as file:
-            file.truncate(n_bytes)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            else:
+                file.truncate(n_bytes)
             self._maps.append(mapping := mmap.mmap(file.fileno(), n_bytes))
         return np.frombuffer(mapping, dtype).reshape(shape)
 

@@ -13,6 +13,7 @@ import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Protocol, TypeAlias
@@ -89,7 +90,7 @@ class Sketches(Protocol):
 
     def __iter__(self) -> Iterator[Arrays]: ...
 
-    def scratch(self) -> IO[bytes]:
+    def scratch(self) -> AbstractContextManager[IO[bytes]]:
         """A temporary file beside them, gone when it is closed and not mapped any more."""
         ...
 

@@ -25,7 +25,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.folder import read_object, read_parquet, write_atomic, write_parquet_atomic
+from vocabopt.folder import read_object, read_parquet, write_atomic, write_parquet_atomic, writing
 from vocabopt.preparation.options import OutputFormat
 from vocabopt.preparation.record import Done
 from vocabopt.preparation.step import Sketch
@@ -145,5 +145,7 @@ class StoredSketches:
     def __iter__(self) -> Iterator[_StoredSketch]:
         return (_StoredSketch(self.work, self.segment, shard) for shard in range(self.n_shards))
 
-    def scratch(self) -> IO[bytes]:
-        return tempfile.TemporaryFile(dir=self.work.folder)
+    @contextmanager
+    def scratch(self) -> Iterator[IO[bytes]]:
+        with writing(self.work.folder), tempfile.TemporaryFile(dir=self.work.folder) as file:
+            yield file
