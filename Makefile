@@ -21,9 +21,10 @@ INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
 # Files in alphabetical order: the longest ones (bad_inputs, docs) then do not come last, to one process alone.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-# Tests without torch, then those with it: processes that end give their memory back. With ARGS, what they ask for, in one call.
+# Three calls, the last with torch: processes that end give their memory back. With ARGS, what they ask for, in one call.
 define RUN_TESTS
-$(strip $(PYTEST) $(1) $(or $(ARGS),--ignore tests/training --ignore tests/browser))
+$(strip $(PYTEST) $(1) $(or $(ARGS),tests/test_[a-o]*.py))
+$(if $(ARGS),,$(strip $(PYTEST) $(1) tests/test_[!a-o]*.py))
 $(if $(ARGS),,$(strip $(PYTEST) $(1) tests/training))
 endef
 

@@ -353,6 +353,7 @@ def test_a_special_string_in_the_text_is_one_token_and_no_part_of_the_distributi
     assert counts["n_added_tokens"] == 1
 
 
+@pytest.mark.slow
 def test_workers_and_shards_change_nothing(
     folders: Path, unigram: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ def test_what_is_merged_is_proved_and_knows_how_often_all_text_has_each_token(of
         assert [token.counts[name] for token in record.tokens] == counts[of_share.base.n_tokens :].tolist()
 
 
+@pytest.mark.slow
 def test_shards_and_workers_change_no_byte(tmp_path: Path) -> None:
     for name, options in {
         "one": ("--workers", "1", "--shard", "64MB"),
@@ -283,6 +284,7 @@ def test_without_a_script_guard_all_protected_text_is_learned_with(tmp_path: Pat
 # --- A run that is stopped --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shards_that_are_done_are_not_done_again(tmp_path: Path) -> None:
     """kill -9 in the middle of counting: the next run counts the others, and writes the same bytes."""
     text = tmp_path / "text.txt"

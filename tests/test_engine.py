@@ -89,6 +89,7 @@ def test_a_worker_that_cannot_be_made_says_why() -> None:
         list(workers.run(range(20), step="count"))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_one_error_that_names_it_and_what_to_change(tmp_path: Path) -> None:
     workers: Engine[int, int]
     start = time.monotonic()
@@ -130,6 +131,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_workers_at_once(number: signal.Signals, tmp_path: Path) -> None:
     assert_stops(tmp_path, number, "local", seconds=5)

@@ -65,6 +65,7 @@ def test_every_command_that_writes_is_told_who_holds_the_folder(swept: Path, tmp
         assert sorted(path.name for path in out.iterdir()) == held
 
 
+@pytest.mark.slow
 def test_two_sweeps_into_one_new_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first, second = (command_of("sweep", text, "--out", out, "--quiet") for text in (KOREAN, CORPUS / "ko"))
@@ -79,6 +80,7 @@ def test_two_sweeps_into_one_new_folder(tmp_path: Path) -> None:
     assert not list(out.rglob(".*"))
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_run_is_taken_over_and_what_it_half_wrote_is_removed(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with started(holder(out), stdout=subprocess.PIPE, text=True) as running:

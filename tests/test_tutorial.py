@@ -23,6 +23,7 @@ def outputs(notebook: Any, mime: str) -> list[str]:
     return [text for text in found if text]
 
 
+@pytest.mark.slow
 def test_the_tutorial_has_ten_cells_and_ends_in_a_verified_tokenizer(executed: Any) -> None:
     assert len(executed.cells) == 10
     pages = outputs(executed, "text/html")
@@ -31,6 +32,7 @@ def test_the_tutorial_has_ten_cells_and_ends_in_a_verified_tokenizer(executed: A
     assert "added tokens" in verified
 
 
+@pytest.mark.slow
 def test_the_outputs_that_are_stored_are_those_of_this_version(executed: Any) -> None:
     """`python docs/generate.py --tutorial` writes them anew."""
     stored = nbformat.read(TUTORIAL, as_version=4)
