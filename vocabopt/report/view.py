@@ -18,6 +18,7 @@ from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
 from vocabopt.report.text import DASH
 from vocabopt.report.training import Training
+from vocabopt.swap.record import SwapRecord
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.training_record import AdaptRecord
@@ -58,8 +59,8 @@ class RuleRow:
 class View:
     """The records of a run and its curve, asked in the words of the page.
 
-    curve: one row per added token, as curve.parquet. union: where the union method was measured. samples: per text set
-    a few short documents, which the page cuts into tokens at the slider's size. base: the base tokenizer; without it
+    curve: one row per added token, as curve.parquet. union, swap: where these were measured. samples: per text set a
+    few short documents, which the page cuts into tokens at the slider's size. base: the base tokenizer; without it
     the page has no playground and no sample sentences, and base_problem tells the reader why. verify, adapt, analysis,
     prepare: what these commands left of the run, where they were run.
     """
@@ -69,6 +70,7 @@ class View:
     run: RunRecord
     union: UnionRecord | None = None
     _: KW_ONLY
+    swap: SwapRecord | None = None
     samples: Mapping[str, Sequence[str]] | None = None
     base: Tokenizer | None = None
     base_problem: str = "the base tokenizer was not at hand."
