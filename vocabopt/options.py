@@ -21,6 +21,9 @@ DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.
 MAX_ADDED = 2_000_000
 
+#: Random strings that rows swapped are verified on.
+N_RANDOM_STRINGS = 20_000
+
 #: Less would not hold the libraries that a process loads.
 MIN_MEMORY_BYTES = 200_000_000
 
@@ -469,6 +472,10 @@ class VerifyOptions(RankFileOptions, ReadingOptions):
     scripts: str = option(
         "auto", "--script", metavar="auto|none|NAME[,NAME]", daily=True,
         help="Target script of the new tokens; auto asks extension.json, else the tokens."
+    )
+    random_strings: int | None = option(
+        None, metavar="N", check=at_least(0), default_text=f"{N_RANDOM_STRINGS:,} where rows were swapped, else 0",
+        help="Random strings of Unicode that must decode as with BASE, and be the same in all forms of NEW."
     )
 
 

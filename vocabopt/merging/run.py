@@ -1,7 +1,7 @@
 """`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from vocabopt.console import Console
@@ -22,8 +22,9 @@ from vocabopt.merging.extension import (
 )
 from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
 from vocabopt.merging.swapped import check_reused, swapped
+from vocabopt.options import ReadingOptions, VerifyOptions
 from vocabopt.records import SweepRecord
-from vocabopt.run_directory import read_curve, read_learned, read_sweep, read_union_record
+from vocabopt.run_directory import paths_of_sets, read_curve, read_learned, read_run, read_sweep, read_union_record
 from vocabopt.swap.record import KEPT_ROLES, read_swap_record
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.union import UNION_MODEL
@@ -110,6 +111,20 @@ def merge_run(
         },
     )
     return _write(merged, Merged(base, addition, record, files), sample.texts, out, console)
+
+
+def options_to_verify(merged: Merged, run_dir: Path | None) -> VerifyOptions:
+    """How `merge` verifies what it wrote: of a swap also on the texts that the sweep kept rows for, if they are there.
+
+    Raises:
+        RunDirectoryError: run.json cannot be read.
+    """
+    base, texts, reading = merged.base, {}, {}
+    if merged.record.kept and run_dir is not None and (options := read_run(run_dir).options) is not None:
+        reading = {given.name: getattr(options, given.name) for given in fields(ReadingOptions)}
+        paths = paths_of_sets(run_dir, [*merged.record.kept])
+        texts = {name: path for name, path in paths.items() if "://" in path or Path(path).exists()}
+    return VerifyOptions(pattern=base.pattern, specials=base.specials, texts=texts, **reading)
 
 
 def merge_vocabulary(

@@ -19,6 +19,8 @@ from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, Un
 from vocabopt.report.text import DASH
 from vocabopt.report.training import Training
 from vocabopt.swap.record import SwapRecord
+from vocabopt.swap.tables import swap_notes, swap_reason, swap_table
+from vocabopt.tables import PlainTable
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.training_record import AdaptRecord
@@ -157,6 +159,18 @@ class View:
             )
             for point in (() if self.union is None else self.union.points)
         ]
+
+    @cached_property
+    def swap_table(self) -> PlainTable | None:
+        return None if self.swap is None else swap_table(self.sweep, self.swap, self.curve)
+
+    @cached_property
+    def swap_reason(self) -> str:
+        return "" if self.swap is None else swap_reason(self.sweep, self.swap)
+
+    @property
+    def swap_notes(self) -> list[str]:
+        return [] if self.swap is None else swap_notes(self.swap)
 
     # --- Parameters and compute ---
 
