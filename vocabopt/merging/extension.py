@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -21,7 +22,7 @@ from vocabopt.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import polars as pl
 
-Method = Literal["grow", "union"]
+Method = Literal["grow", "union", "swap"]
 Scores = Literal["unique", "zero"]
 
 EXTENSION_JSON = "extension.json"
@@ -31,7 +32,8 @@ EXTENSION_JSON = "extension.json"
 class Addition:
     """New pieces of a base tokenizer.
 
-    pieces: as tokenizer.json spells them; the first gets the id `base.n_tokens`. texts: the bytes they stand for.
+    pieces: as tokenizer.json spells them. texts: the bytes they stand for. reused: ids of the base that they take over,
+    ascending (swap); where there are none the first piece gets the id `base.n_tokens`.
     merges: behind the base's own, in this order; None where every split of a piece into two pieces is one (union).
     scores: what tokenizer.model is given: "unique" ones below all of the base's, or "zero". kinds, parts: of each
     piece, as curve.parquet has them; empty where it was not grown.
@@ -44,10 +46,15 @@ class Addition:
     scores: Scores = "unique"
     kinds: Sequence[str] = ()
     parts: Sequence[tuple[int, int] | None] = ()
+    reused: Sequence[int] = ()
 
     @property
     def n_added(self) -> int:
         return len(self.pieces)
+
+    def ids(self, base: Tokenizer) -> Sequence[int]:
+        """The ids of the pieces, in order."""
+        return self.reused or range(base.n_tokens, base.n_tokens + self.n_added)
 
 
 def grown(base: Tokenizer, curve: "pl.DataFrame", n_added: int) -> Addition:
@@ -123,8 +130,32 @@ class NewToken(Record, frozen=True, kw_only=True):
     counts: dict[str, Count] = msgspec.field(default_factory=dict)
 
 
+class ReusedId(Record, frozen=True, kw_only=True):
+    """An id of the base that stands for another piece."""
+
+    id: Count
+    old_piece: str
+    new_piece: str
+
+
+class KeptText(Record, frozen=True, kw_only=True):
+    """Tokens of a text whose cost a swap weighs, counted with the base and with the merged tokenizer."""
+
+    n_tokens_base: Count
+    n_tokens: Count
+
+    @property
+    def ratio_lost(self) -> float | None:
+        """More tokens than with the base, as a share of those; None for a text without tokens."""
+        return (self.n_tokens - self.n_tokens_base) / self.n_tokens_base if self.n_tokens_base else None
+
+
 class ExtensionRecord(FileRecord, frozen=True, kw_only=True):
-    """extension.json."""
+    """extension.json.
+
+    With the method swap no row is new: `reused` has the ids that stand for other pieces, in the order of addition, and
+    the tokens have these ids.
+    """
 
     method: Method
     scores: Scores
@@ -144,6 +175,9 @@ class ExtensionRecord(FileRecord, frozen=True, kw_only=True):
     n_unused: dict[str, Count] = msgspec.field(default_factory=dict)
     #: Null where no text was counted.
     proof: Proof | None = None
+    reused: tuple[ReusedId, ...] = ()
+    #: What the texts pay that a swap weighs, by name.
+    kept: dict[str, KeptText] = msgspec.field(default_factory=dict)
     tokens: tuple[NewToken, ...]
 
 
@@ -157,19 +191,23 @@ def extension_record(
     pad_to: int | None,
     counts: Mapping[str, list[int]],
     proof: Proof | None,
+    kept: Mapping[str, KeptText] = MappingProxyType({}),
 ) -> ExtensionRecord:
     """What extension.json holds.
 
     Args:
         base_n_rows: rows of the model's table before, padding included.
         counts: text set -> how often each new token occurs in it; empty where no text was counted.
+        kept: what the texts pay that a swap weighs.
     """
-    n_rows = max(base_n_rows, base.n_tokens + addition.n_added)
+    ids = addition.ids(base)
+    n_tokens = max(base.n_tokens, ids[-1] + 1) if ids else base.n_tokens
+    n_rows = max(base_n_rows, n_tokens)
     # The base's own encoding of each piece, without a dummy prefix.
     encodings = base.merging_tokenizer.encode_batch_fast(list(addition.pieces), add_special_tokens=False)
     tokens = [
         NewToken(
-            id=base.n_tokens + i,
+            id=index,
             piece=piece,
             bytes=text.hex(),
             base_ids=tuple(encoding.ids),
@@ -178,7 +216,9 @@ def extension_record(
             parts=addition.parts[i] if addition.parts else None,
             counts={name: column[i] for name, column in counts.items()},
         )
-        for i, (piece, text, encoding) in enumerate(zip(addition.pieces, addition.texts, encodings, strict=True))
+        for i, (index, piece, text, encoding) in enumerate(
+            zip(ids, addition.pieces, addition.texts, encodings, strict=True)
+        )
     ]
     return ExtensionRecord(
         method=addition.method,
@@ -188,12 +228,17 @@ def extension_record(
         protected_sets=tuple(protected_sets),
         n_added=addition.n_added,
         first_id=base.n_tokens,
-        n_tokens=base.n_tokens + addition.n_added,
+        n_tokens=n_tokens,
         n_rows=n_rows,
         pad_to=pad_to,
         n_rows_padded=n_rows if pad_to is None else -(-n_rows // pad_to) * pad_to,
         n_unused={name: sum(count == 0 for count in column) for name, column in counts.items()},
         proof=proof,
+        reused=tuple(
+            ReusedId(id=index, old_piece=base.spelling[index], new_piece=piece)
+            for index, piece in zip(addition.reused, addition.pieces, strict=False)
+        ),
+        kept=dict(kept),
         tokens=tuple(tokens),
     )
 
@@ -201,10 +246,14 @@ def extension_record(
 def extension_bytes(record: ExtensionRecord) -> bytes:
     """The file: readable, and a line a token."""
     fields = json_of(record)
-    tokens = fields.pop("tokens")
-    head = json.dumps(fields, ensure_ascii=False, indent=1)
-    lines = ",\n".join(f"  {json.dumps(token, ensure_ascii=False)}" for token in tokens)
-    return f'{head[:-2]},\n "tokens": [\n{lines}\n ]\n}}\n'.encode("utf-8", "backslashreplace")
+    lists = {name: fields.pop(name) for name in ("reused", "tokens")}
+    if record.method != "swap":
+        del lists["reused"], fields["kept"]
+    text = json.dumps(fields, ensure_ascii=False, indent=1)[:-2]
+    for name, rows in lists.items():
+        lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
+        text += f',\n "{name}": [\n{lines}\n ]'
+    return f"{text}\n}}\n".encode("utf-8", "backslashreplace")
 
 
 def read_extension(folder: Path, *, next_step: str = "Merge again.") -> ExtensionRecord:
@@ -222,6 +271,9 @@ def read_extension(folder: Path, *, next_step: str = "Merge again.") -> Extensio
     for i, token in enumerate(record.tokens):
         if not re.fullmatch("([0-9a-f]{2})+", token.bytes):
             raise RunDirectoryError(f"{path}: field tokens.{i}.bytes is not bytes in hexadecimal. {next_step}")
+    if record.method == "swap":
+        _check_reused(record, path, next_step)
+        return record
     first, end = record.first_id, record.first_id + record.n_added
     if record.n_tokens != end:
         raise RunDirectoryError(
@@ -230,3 +282,23 @@ def read_extension(folder: Path, *, next_step: str = "Merge again.") -> Extensio
     if [token.id for token in record.tokens] != list(range(first, end)):
         raise RunDirectoryError(f"{path}: field tokens: their ids are not {first:,} to {end - 1:,}. {next_step}")
     return record
+
+
+def _check_reused(record: ExtensionRecord, path: Path, next_step: str) -> None:
+    """Refuse a swap whose tokens are not those of the reused ids, or whose ids are not all of the base.
+
+    Raises:
+        RunDirectoryError: a field is at odds with another.
+    """
+    ids = [reused.id for reused in record.reused]
+    if not record.first_id == record.n_tokens == record.base.n_tokens:
+        raise RunDirectoryError(
+            f"{path}: fields first_id and n_tokens are not the {record.base.n_tokens:,} tokens of the base, which a "
+            f"swap keeps. {next_step}"
+        )
+    if len({*ids}) != record.n_added or any(index >= record.base.n_tokens for index in ids):
+        raise RunDirectoryError(
+            f"{path}: field reused: its ids are not {record.n_added:,} different ones of the base. {next_step}"
+        )
+    if [(token.id, token.piece) for token in record.tokens] != [(one.id, one.new_piece) for one in record.reused]:
+        raise RunDirectoryError(f"{path}: field tokens is not what reused says, id by id. {next_step}")
