@@ -269,6 +269,86 @@ def test_rows_drawn_at_random_have_the_table_s_spread_and_the_two_tables_share_n
     assert abs(float(correlation)) < 0.01
 
 
+# --- Rows of base tokens that a swap took out ------------------------------------------------------------------------
+
+#: Ids 1 and 3 of the base's five go to new tokens, each made of the other's old row among others; id 1 of a byte of
+#: the base's 0 and three of its 3; id 3 of two bytes each of its 1 and 2.
+SWAPPED = {1: [0, 3], 3: [1, 2]}
+SWAPPED_BYTES = {1: [1, 3], 3: [2, 2]}
+SWAPPED_IN, SWAPPED_OUT = [[1.5, 2.5], [1.5, 6.0]], [[1.0, -0.5], [1.5, -1.0]]
+BY_HAND: dict[InitMethod, tuple[Any, Any]] = {
+    "mean": ([MEAN_IN, MEAN_IN], [MEAN_OUT, MEAN_OUT]),
+    "decompose": (SWAPPED_IN, SWAPPED_OUT),
+    "eeve": (SWAPPED_IN, [[2.0, 0.0], [0.0, 2.0]]),
+    # At norm 5, the median of 5 5 10 1; (1 x (2, 0) + 3 x (0, -1)) / 4 and the mean of (0, 2) and (3, -4).
+    "weighted": (
+        [[7.5 / math.sqrt(8.5), 12.5 / math.sqrt(8.5)], [7.5 / math.sqrt(38.25), 30 / math.sqrt(38.25)]],
+        [[0.5, -0.75], [1.5, -1.0]],
+    ),
+}
+
+
+@pytest.mark.parametrize("method", BY_HAND)
+def test_rows_that_are_reused_are_made_of_what_the_rows_were(method: InitMethod) -> None:
+    model = eight_rows()
+    given = extension(SWAPPED, n_base=5, n_bytes=SWAPPED_BYTES, n_tokens=5)
+    log = init_model(model, given, method=method, match_norm=False, seed=7)
+    for table, before, hand in zip(tables(model), (INPUT, OUTPUT), BY_HAND[method], strict=True):
+        torch.testing.assert_close(table[[1, 3]], torch.tensor(hand), rtol=1e-6, atol=1e-6)
+        kept = [0, 2, 4, 5, 6, 7]
+        assert torch.equal(table[kept], torch.tensor(before, dtype=torch.float32)[kept])
+    assert (log.n_new, log.n_reused) == (2, 2)
+    # Three tokens of the base are kept, and three rows of padding.
+    assert [group.n_rows for group in log.tables[0].groups] == [3, 2, 3, 0]
+    assert log.tables[0].standard_deviation == pytest.approx(STD_IN, abs=1e-6)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_thousands_of_reused_rows_that_are_made_of_one_another_come_of_the_rows_as_they_were(tied: bool) -> None:
+    """More than are made at a time: each of its own old row, that of another reused one and of a kept one."""
+    config = LlamaConfig(**{**_SMALL, "vocab_size": 5_000, "hidden_size": 8}, tie_word_embeddings=tied)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    before = [table.double().numpy().copy() for table in tables(model)]
+    new = {index: [index, 4_600 - index, index - 1] for index in range(101, 4_501, 2)}
+    init_model(model, extension(new, n_base=4_900, n_tokens=4_900), method="decompose", match_norm=False, seed=0)
+    expected = [table.copy() for table in before]
+    for index, parts in new.items():
+        for table, old in zip(expected, before, strict=True):
+            table[index] = old[parts].mean(0)
+    for found, wanted, old in zip(tables(model), expected, before, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5, atol=1e-7)
+        kept = [index for index in range(5_000) if index not in new]
+        assert np.array_equal(found.numpy()[kept], old[kept])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_swap_changes_the_reused_rows_and_nothing_else_of_a_model(name: str, tmp_path: Path) -> None:
+    """Neither another weight, the tying, the size nor a setting; also after save and load."""
+    model = small_model(name)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    config, generation = model.config.to_dict(), model.generation_config.to_dict()
+    new = {7: [17], 290: [3, 7], 120: [290, 120]}
+    log = init_model(model, extension(new, n_base=295, n_tokens=295), method="decompose", match_norm=False, seed=0)
+    assert [(table.n_rows_before, table.n_rows) for table in log.tables] == [(N_ROWS, N_ROWS)] * len(log.tables)
+    assert model.config.to_dict() == config
+    save_model(model, tmp_path / "model")
+    layout = layout_of(model)
+    by_token = {layout.embeddings, layout.head or layout.embeddings, layout.head_bias}
+    kept = [index for index in range(N_ROWS) if index not in new]
+    for found in (model, load_model(tmp_path / "model")):
+        assert layout_of(found).is_tied == (name in TIED)
+        assert found.generation_config.to_dict() == generation
+        after = found.state_dict()
+        assert after.keys() == before.keys()
+        for key, tensor in after.items():
+            is_table = key in by_token or tensor.data_ptr() == after[layout.embeddings].data_ptr()
+            rows = kept if is_table else slice(None)
+            assert torch.equal(tensor[rows], before[key][rows]), key
+            if is_table:
+                assert torch.equal(tensor[7], before[key][17])
+                assert not (tensor[[290, 120]] == before[key][[290, 120]]).all(dim=-1).any()
+
+
 # --- On models -------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from conftest import CONFIGS, Run
 from helpers import all_ids, library_tokenizer, lines_of
 from limits import full_disk
 from model_folders import N_ADDED, config_for, contents, with_tokenizer, write_model
+from swapped import swapped
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -25,6 +27,7 @@ from trainer.init.run import InitOptions, run_init
 from vocabopt.errors import ModelError, RunDirectoryError
 from vocabopt.tokenizer import load_base
 
+N_SWAPPED = 60
 SMALL_BASES = pytest.mark.parametrize("run", list(CONFIGS), indirect=True)
 
 
@@ -239,3 +242,65 @@ def test_init_holds_no_second_copy_of_the_model(llama_merged: Path, folders: Pat
     n_bytes = sum(path.stat().st_size for path in out.glob("*.safetensors"))
     assert n_bytes > 150e6
     assert int(done.stdout) < 1.6 * n_bytes, int(done.stdout) / n_bytes
+
+
+# --- A tokenizer with as many rows -----------------------------------------------------------------------------------
+
+
+@SMALL_BASES
+def test_init_of_a_swap_writes_the_reused_rows_in_place(run: Run, tmp_path: Path) -> None:
+    """For a base of each kind: config.json and every other row as they were, and the base's rows make the new ones."""
+    name = run.base.name
+    model = with_tokenizer(write_model(tmp_path / "model", config_for(name)), Path(run.base.source))
+    tokenizer = swapped(run, N_SWAPPED, tmp_path / "tok")
+    result = vocabopt("init", model, "--tokenizer", tokenizer, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert f"{N_SWAPPED} new rows by decompose; {config_for(name).vocab_size:,} rows" in result.stdout
+    settings = [json.loads((folder / "config.json").read_text("utf-8")) for folder in (model, tmp_path / "out")]
+    assert settings[0] == settings[1]
+    record = json.loads((tmp_path / "out" / "init.json").read_text("utf-8"))
+    assert (record["n_added"], record["log"]["n_reused"]) == (N_SWAPPED, N_SWAPPED)
+    tokens = json.loads((tokenizer / "extension.json").read_text("utf-8"))["tokens"]
+    texts = {token["id"]: bytes.fromhex(token["bytes"]) for token in tokens}
+    parts = {token["id"]: token["base_ids"] for token in tokens}
+    assert len({*texts}) == N_SWAPPED
+    # What each row is made of is the base's encoding, by its own tokenizer, of the new token's text.
+    encoder = run.base.merging_tokenizer
+    whole = {index: text.decode() for index, text in texts.items() if _is_text(text)}
+    assert [encoder.decode(parts[index]).lstrip(" ") for index in whole] == [
+        text.lstrip(" ") for text in whole.values()
+    ]
+    before, after = (load_model(folder).state_dict() for folder in (model, tmp_path / "out"))
+    assert before.keys() == after.keys()
+    n_tables = 0
+    for key, tensor in after.items():
+        if len(tensor) != config_for(name).vocab_size:
+            assert torch.equal(tensor, before[key]), key
+            continue
+        n_tables += 1
+        kept = [index for index in range(len(tensor)) if index not in texts]
+        assert torch.equal(tensor[kept], before[key][kept])
+        for index, ids in parts.items():
+            torch.testing.assert_close(tensor[index], before[key][ids].double().mean(0).float())
+    assert n_tables == 2
+
+
+def test_a_swap_is_told_from_tokens_that_have_moved(run_of: Callable[[str], Run], tmp_path: Path) -> None:
+    """Only what extension.json says was taken out may be gone; a folder without weights' tokenizer does as well."""
+    run = run_of("llama-like")
+    tokenizer = swapped(run, N_SWAPPED, tmp_path / "tok")
+    given = read_extension(tokenizer, Path(run.base.source))
+    bare = write_model(tmp_path / "bare", config_for("llama-like"))
+    assert read_extension(tokenizer, bare) == given
+    assert (given.n_tokens, given.n_base_tokens, len(given.kept_tokens)) == (2_000, 2_000, 2_000 - N_SWAPPED)
+    assert given.n_rows_of_table(2_048) == 2_048
+    # A base id that another token took counts the bytes of what it was: pieces' bytes add up to the new token's.
+    assert [sum(lengths) for lengths in given.base_n_bytes] == [len(text) for text in given.texts]
+    # Rows of the base's own Hangul stay what a norm is taken of, those that went among them.
+    assert given.script_ids == read_extension(run.exported(N_ADDED), Path(run.base.source)).script_ids
+    assert not set(given.script_ids).isdisjoint(given.new_ids)
+    value = json.loads((tokenizer / "extension.json").read_text("utf-8"))
+    value["reused"][0]["old_piece"] = "another"
+    written(tokenizer / "extension.json", json.dumps(value))
+    with pytest.raises(ModelError, match=r"does not extend the tokenizer of .*: 1 of its 2,000 tokens have another id"):
+        read_extension(tokenizer, Path(run.base.source))

@@ -9,8 +9,11 @@ weighted                                                       Beyond Initializa
 Models that scale their embeddings (Gemma multiplies them with the square root of the width) need nothing special: the
 factor is the same for every row and comes after the lookup, so the mean of stored rows is the mean of scaled ones.
 
+A new token may have the id of a base token that it replaces (a swap). All new rows are made before the first is
+written, since any may be made of rows that others replace.
+
 Shapes: V rows of the table, N new tokens (of a chunk), K base ids of one new token, D width.
-Memory: a chunk of new rows in float32 at a time, never a second table.
+Memory: the new rows once more in the table's type, a chunk of them in float32; never a second table.
 """
 
 import math
@@ -101,7 +104,8 @@ def init_model(
     Input and output table apart, each by its rule; the head's bias, where there is one, is made as one more column of
     the output table by the same rule: normal with the biases' own standard deviation, the mean of all, the (weighted)
     mean over the base ids, or that of the first. A tied model has one table, made by the input rule, and stays tied.
-    Rows of base tokens and padding rows that were there stay bit for bit.
+    Rows of kept base tokens and padding rows that were there stay bit for bit. Where no new id lies behind the table,
+    the model keeps its size, and its config stays as it is.
 
     Args:
         match_norm: rescale each new row (not its bias) to the average norm of its base ids' rows in the same table.
@@ -149,6 +153,7 @@ def init_model(
         match_norm=match_norm,
         seed=seed,
         n_new=len(tokens),
+        n_reused=len(extension.base_tokens) - len(extension.kept_tokens),
         tables=tuple(logs),
         notes=tuple(
             _notes(extension, method, match_norm, {target.rule for target in targets if target.parameter}, layout)
@@ -185,7 +190,8 @@ def _fill(
     standard_deviation = max(0.0, sum_of_squares / n_entries - (float(sum_D.sum()) / n_entries) ** 2) ** 0.5
     norm_ids, of_script = extension.norm_rows()
     norm = _median(_norms_of(table_VD, norm_ids))
-    # Step 2: the new rows, by id, never "the tail of the table".
+    # Step 2: the new rows, all of them made of the table as it was.
+    made: list[Tensor] = []
     for start in range(0, len(tokens), _CHUNK_ROWS):
         chunk = tokens[start : start + _CHUNK_ROWS]
         # Each base id's share in the row. The rules that ignore base ids use it for the norm alone.
@@ -201,9 +207,12 @@ def _fill(
         elif target.match_norm:
             # Averaged as the row itself is: by bytes, or the first alone.
             rows_ND = _rescaled(rows_ND, _average(table_VD, ids_NK, weights_NK, of_norms=True))
-        table_VD[torch.tensor([token.id for token in chunk], device=device)] = rows_ND.to(table_VD.dtype)
-    # Step 3: rows of no token.
+        made.append(rows_ND.to(table_VD.dtype))
+    # Step 3: they are written by id, never as "the tail of the table".
     new = [token.id for token in tokens]
+    if made:
+        table_VD[torch.tensor(new, device=device)] = torch.cat(made)
+    # Step 4: rows of no token.
     taken = {*new, *extension.base_tokens}
     kept = [index for index in range(n_rows_before) if index not in taken]
     padding = [index for index in range(n_rows_before, len(table_VD)) if index not in taken]
@@ -222,7 +231,7 @@ def _fill(
         standard_deviation=standard_deviation,
         norm=NormLog(rows=rows_from, n_rows=len(norm_ids), norm=norm) if at_norm else None,
         groups=(
-            _row_group(table_VD, extension.base_tokens, "base", "kept"),
+            _row_group(table_VD, extension.kept_tokens, "base", "kept"),
             _row_group(table_VD, new, "new", words),
             _row_group(table_VD, kept, "padding", "kept"),
             _row_group(table_VD, padding, "padding", _PADDING_WORDS),

@@ -100,10 +100,11 @@ def read_vocabulary(
     if (merged / "extension.json").is_file():
         record = read_extension(merged, next_step="Run `vocabopt merge` again.")
         n_added, pad_to, source = record.n_added, record.pad_to or 1, str(merged)
-        n_base = record.n_tokens - n_added
+        n_base, n_tokens = record.first_id, record.n_tokens
     elif run is not None:
         sweep = read_sweep(run)
         n_base, n_added, source = sweep.base.n_tokens, sweep.choice.n_added, f"the choice of {run}"
+        n_tokens = n_base + n_added
     else:
         # What the tokenizer has more than the model's own, or than the model has rows.
         n_tokens, beside = load_base(str(folder)).n_tokens, Path(spec.source).parent
@@ -122,7 +123,7 @@ def read_vocabulary(
             f"MODEL {spec.name}: its embedding has {spec.n_rows:,} rows, but the tokenizer that {source} extends has "
             f"{n_base:,} tokens. Give the model that this tokenizer belongs to."
         )
-    n_rows = max(spec.n_rows, n_base + n_added)
+    n_rows = max(spec.n_rows, n_tokens)
     return -(-n_rows // pad_to) * pad_to, n_added
 
 
