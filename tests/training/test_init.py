@@ -125,7 +125,8 @@ HAND: dict[InitMethod, tuple[Any, Any]] = {
 
 
 def eight_rows() -> PreTrainedModel:
-    config = LlamaConfig(**{**_SMALL, "vocab_size": 8, "hidden_size": 2, "num_attention_heads": 1}, head_dim=2)
+    named = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    config = LlamaConfig(**{**_SMALL, **named, "vocab_size": 8, "hidden_size": 2, "num_attention_heads": 1}, head_dim=2)
     config.num_key_value_heads = 1
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     for table, values in zip(tables(model), (INPUT, OUTPUT), strict=True):
@@ -544,3 +545,32 @@ def test_a_model_with_a_second_table_by_token_is_refused() -> None:
     model.config.vocab_size_per_layer_input = 300
     with pytest.raises(ModelError, match=r"per-layer embeddings \(vocab_size_per_layer_input = 300"):
         init_model(model, extension({300: [1]}, n_base=300), method="decompose", match_norm=False, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("new", "n_base", "file", "match"),
+    [
+        (
+            {250: [1], 2: [3]},
+            295,
+            "config",
+            "the id 2 to the new token b'x', and the model's config.json names it as eos",
+        ),
+        ({300: [1]}, 300, "generation", "the id 300 to .* generation_config.json names it as pad_token_id. Where the"),
+        ({300: [1]}, 300, "list", r"the id 300 to .* generation_config.json names it as eos_token_id"),
+    ],
+)
+def test_a_new_token_at_an_id_that_the_model_s_settings_name_is_refused(
+    new: dict[int, Sequence[int]], n_base: int, file: str, match: str
+) -> None:
+    """Published models have pad ids that their tokenizer lacks: a new token there would be taken for padding."""
+    model = small_model("llama")
+    assert model.generation_config is not None
+    if file == "generation":
+        model.generation_config.pad_token_id = 300
+    elif file == "list":
+        model.generation_config.eos_token_id = [2, 300]
+    before = [table.clone() for table in tables(model)]
+    with pytest.raises(ModelError, match=match):
+        init_model(model, extension(new, n_base=n_base), method="decompose", match_norm=False, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(tables(model), before, strict=True))

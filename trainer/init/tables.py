@@ -112,7 +112,8 @@ def init_model(
         seed: of the rule "normal"; input and output rows are drawn apart.
 
     Raises:
-        ModelError: the tables do not fit the extension, or the model has tables by token of another kind.
+        ModelError: the tables do not fit the extension, the model has tables by token of another kind, or its config
+            names an id of a new token as bos, eos, pad or the like.
     """
     layout = layout_of(model)
     n_rows_before = len(model.get_parameter(layout.embeddings))
@@ -123,6 +124,7 @@ def init_model(
             f"{type(model).__name__}: has per-layer embeddings (vocab_size_per_layer_input = {per_layer:,} in "
             "config.json), a second table by token that no method fills. Adapt a model without one."
         )
+    _check_named_ids(model, extension)
     if (n_rows := extension.n_rows_of_table(n_rows_before)) > n_rows_before:
         device = model.get_parameter(layout.embeddings).device
         # transformers fills new rows from the global generator, which a training after this must find as it was.
@@ -159,6 +161,24 @@ def init_model(
             _notes(extension, method, match_norm, {target.rule for target in targets if target.parameter}, layout)
         ),
     )
+
+
+def _check_named_ids(model: "PreTrainedModel", extension: Extension) -> None:
+    """Refuse new tokens at ids that the model's settings use: generation would stop at one, or padding look like it."""
+    new = dict(zip(extension.new_ids, extension.texts, strict=True))
+    of_files = {"config.json": model.config.get_text_config(), "generation_config.json": model.generation_config}
+    for file, settings in of_files.items():
+        for name, value in {} if settings is None else settings.to_dict().items():
+            ids = value if isinstance(value, list) else [value]
+            if (
+                name.endswith("_token_id")
+                and (taken := next((index for index in ids if index in new), None)) is not None
+            ):
+                raise ModelError(
+                    f"{extension.place}: gives the id {taken} to the new token {new[taken]!r}, and the model's {file} "
+                    f"names it as {name}. Where the model was not trained with it, name another id there; else sweep "
+                    "with a base tokenizer that has this token as a special one."
+                )
 
 
 def _fill(
