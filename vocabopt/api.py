@@ -368,27 +368,25 @@ def merge(
         run: a sweep, or its run directory.
         size: tokens to add; None for the run's choice.
         out: the tokenizer's folder; None for DIR/tokenizer.
-        method: "grow" or "union"; None for what the sweep was run with.
+        method: "grow", "swap" or "union"; None for what the sweep was run with.
         pad_to: rows of the model's tables are to be a multiple of it; recorded, no token is made of it.
 
     Raises:
         PromiseError: the tokenizer does not give the counts that the sweep promised; nothing is written.
         RunDirectoryError, OptionError: no finished sweep; a size outside the curve; a folder that holds another one.
     """
-    from vocabopt.merging.run import merge_run
+    from vocabopt.merging.run import merge_run, options_to_verify
     from vocabopt.records import json_of, write_record
-    from vocabopt.verification import VerifyOptions
     from vocabopt.verification import verify as compare
 
-    if method not in (None, "grow", "union"):
-        raise OptionError(f"method {method!r}: choose 'grow', 'union', or None for that of the sweep.")
+    if method not in (None, "grow", "union", "swap"):
+        raise OptionError(f"method {method!r}: choose 'grow', 'swap', 'union', or None for that of the sweep.")
     sweep, console = _sweep_of(run), console_of(progress)
     folder = sweep.out / "tokenizer" if out is None else Path(out)
     with folder_lock(folder, "vocabopt.merge"):
         made = merge_run(sweep.out, folder, n_added=size, method=method, pad_to=pad_to, console=console)  # type: ignore[arg-type]
-        base = made.base
-        options = VerifyOptions(pattern=base.pattern, specials=base.specials)
-        report = compare(base.source, str(folder), options, console, proof=made.record.proof)
+        options = options_to_verify(made, sweep.out)
+        report = compare(made.base.source, str(folder), options, console, proof=made.record.proof)
         write_record(folder / "verify.json", report)
     return Merged(folder, made.addition.n_added, json_of(made.record), Verification(report))
 

@@ -75,7 +75,12 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
     read, memory = options.read_options(), options.memory_bytes
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     text_sets = find_text_sets(
-        options.paths, target=options.target, evals=options.evals, protects=options.protects, options=read
+        options.paths,
+        target=options.target,
+        evals=options.evals,
+        protects=options.protects,
+        keeps=options.keeps,
+        options=read,
     )
     total = n_stored_bytes(text_sets)
     if not total:

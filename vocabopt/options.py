@@ -14,11 +14,15 @@ from vocabopt.amounts import parse_bytes, parse_window, shown_bytes
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.errors import BASES, OptionError
 from vocabopt.option_fields import Check, Options, argument, at_least, from_to, one_of, option, share_from_0
+from vocabopt.swap import DEFAULT_KEEP_WEIGHT, DEFAULT_MAX_SWAP
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 DEFAULT_BASE = "mistral-7b-v1"
 #: More rows than any text could fill, and fewer than would take all memory.
 MAX_ADDED = 2_000_000
+
+#: Random strings that rows swapped are verified on.
+N_RANDOM_STRINGS = 20_000
 
 #: Less would not hold the libraries that a process loads.
 MIN_MEMORY_BYTES = 200_000_000
@@ -27,7 +31,7 @@ TextFormat: TypeAlias = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "
 FORMATS: tuple[str, ...] = get_args(TextFormat)
 
 _READING, _RANK_FILES, _UNION, _LEARNING = "reading text", "tiktoken rank files", "union", "learning tokens"
-_PROCESSES = "processes"
+_SWAP, _PROCESSES = "swap", "processes"
 _NO_CODEC = "unknown text encoding; try utf-8, cp949, utf-16"
 
 
@@ -216,7 +220,7 @@ def parse_share(value: str, flag: str) -> float | None:
 class SweepOptions(LearningOptions, EngineOptions):
     """Everything that moves the result of a sweep, as given on the command line.
 
-    paths: files, folders, globs, URLs or "-". evals, protects: NAME -> PATH. sizes: None for the default grid.
+    paths: files, folders, globs, URLs or "-". evals, protects, keeps: NAME -> PATH. sizes: None for the default grid.
     cross_spaces: new tokens may hold a space after another character, as far as the base's own pattern lets them.
     shard: in bytes. learn_from: None for as many documents as fit into memory.
     """
@@ -238,10 +242,15 @@ class SweepOptions(LearningOptions, EngineOptions):
         None, metavar="START:STOP:STEP|LIST", daily=True, help="Added tokens to tabulate.",
         default_text="8000:40000:4000, or nine steps to where the text runs dry"
     )
-    method: Literal["grow", "union"] = option(
+    method: Literal["grow", "union", "swap"] = option(
         "grow", daily=True,
-        help="How tokens are found: grow adds to the base's own merges; union also measures RedWhale's way beside it, "
-        "a SentencePiece vocabulary trained apart and joined to the base, --sizes being those of that vocabulary."
+        help="How tokens are found: grow adds to the base's own merges; swap also gives the grown tokens rows of the "
+        "base that --keep text needs least, --sizes being numbers of rows; union also measures RedWhale's way beside "
+        "it, a SentencePiece vocabulary trained apart and joined to the base, --sizes being those of that vocabulary."
+    )
+    keeps: Mapping[str, str] = option(
+        dict, "--keep", metavar="NAME=PATH", daily=True,
+        help="With --method swap: text whose tokens should stay few (English, code). May be repeated."
     )
     min_script_share: float = option(
         0.1, section=_LEARNING,
@@ -267,6 +276,15 @@ class SweepOptions(LearningOptions, EngineOptions):
         help="New tokens may hold a space after another character (two words, or one and its full stop and space), "
         "where the base's own pattern does not cut there. Counts whole documents, which is slow."
     )
+    max_swap: int | None = option(
+        None, metavar="N", section=_SWAP, check=from_to(1, MAX_ADDED),
+        default_text=f"the largest of --sizes, else {DEFAULT_MAX_SWAP:,}", help="Rows to swap at most."
+    )
+    keep_weight: float = option(
+        DEFAULT_KEEP_WEIGHT, section=_SWAP, check=Check(lambda value: 0 <= value <= 1_000, "must be 0 to 1,000"),
+        help="What a token more in each --keep text counts beside one less in the target, both as shares of their "
+        "text: 2 takes 1 % more tokens of English for 2 % fewer of the target. Decides which rows go, and how many."
+    )
     vocab: str | None = option(
         None, metavar="FILE.model", section=_UNION, default_text="trained on the text",
         help="Vocabulary for the union, trained elsewhere."
@@ -280,14 +298,30 @@ class SweepOptions(LearningOptions, EngineOptions):
         if not self.paths:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
         super().__post_init__()
-        if self.method == "union" and self.learn_from not in (None, 1.0):
+        if self.method != "grow" and self.learn_from not in (None, 1.0):
             raise OptionError(
-                f"--learn-from {self.learn_from:g}: the union is measured on all text at once. Leave it out, or leave "
-                "--method union out."
+                f"--learn-from {self.learn_from:g}: the {self.method} is measured on all text at once. Leave it out, "
+                f"or leave --method {self.method} out."
             )
-        if self.method == "grow" and (self.vocab is not None or self.scores != "unique"):
+        self._check_swap()
+        if self.method != "union" and (self.vocab is not None or self.scores != "unique"):
             flag = f"--vocab {self.vocab}" if self.vocab is not None else f"--scores {self.scores}"
             raise OptionError(f"{flag}: is about the union method. Add --method union, or leave it out.")
+
+    def _check_swap(self) -> None:
+        """Raises OptionError: options of a swap without one."""
+        if self.method == "swap":
+            if self.cross_spaces:
+                raise OptionError("--cross-spaces: is not for --method swap. Leave one of them out.")
+            return
+        given = {
+            "--keep": next((f"{name}={path}" for name, path in self.keeps.items()), None),
+            "--max-swap": self.max_swap,
+            "--keep-weight": None if self.keep_weight == DEFAULT_KEEP_WEIGHT else f"{self.keep_weight:g}",
+        }
+        for flag, value in given.items():
+            if value is not None:
+                raise OptionError(f"{flag} {value}: is about rows swapped. Add --method swap, or leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,9 +406,9 @@ class MergeOptions(RankFileOptions):
         None, metavar="N", daily=True, check=at_least(1),
         help="Round the rows of the model's table up to a multiple of N. Recorded in extension.json; adds no token."
     )
-    method: Literal["grow", "union"] | None = option(
+    method: Literal["grow", "union", "swap"] | None = option(
         None, section=_UNION, default_text="what the sweep was run with",
-        help="Tokens of the curve, or of the union measured beside it."
+        help="Tokens of the curve in new rows, of the curve in rows of the base, or of the union measured beside it."
     )
     base: str | None = option(
         None, section=_UNION,
@@ -438,6 +472,10 @@ class VerifyOptions(RankFileOptions, ReadingOptions):
     scripts: str = option(
         "auto", "--script", metavar="auto|none|NAME[,NAME]", daily=True,
         help="Target script of the new tokens; auto asks extension.json, else the tokens."
+    )
+    random_strings: int | None = option(
+        None, metavar="N", check=at_least(0), default_text=f"{N_RANDOM_STRINGS:,} where rows were swapped, else 0",
+        help="Random strings of Unicode that must decode as with BASE, and be the same in all forms of NEW."
     )
 
 

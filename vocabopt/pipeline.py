@@ -58,6 +58,8 @@ from vocabopt.run_directory import (
     save_counts,
     take_run_directory,
 )
+from vocabopt.swap.record import SwapRecord
+from vocabopt.swap.run import Counts, check_swap, n_asked, run_swap
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
@@ -74,11 +76,12 @@ from vocabopt.wording import guard_sentences, limit_sentence, share_sentence
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """What a sweep gave: sweep.json, the curve (curve.parquet), and union.json where the union was measured."""
+    """What a sweep gave: sweep.json, the curve (curve.parquet), and union.json or swap.json where that was measured."""
 
     record: SweepRecord
     curve: pl.DataFrame
     union: UnionRecord | None
+    swap: SwapRecord | None
 
 
 def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
@@ -90,15 +93,23 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     started_at, start = datetime.now(UTC), time.perf_counter()
     sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
     # A size that is asked for is grown, also beyond --max-added; with the union it is that of the other vocabulary.
-    given, options = options, replace(options, max_added=max((options.max_added, *(sizes or ()))))
+    n_rows = n_asked(options, sizes) if options.method == "swap" else 0
+    given, options = options, replace(options, max_added=max((options.max_added, n_rows, *(sizes or ()))))
     out, read = options.out, options.read_options()
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     if options.vocab is not None:
         check_vocabulary(base, Path(options.vocab), options.scores)
     table = table_of_base(base, options.model)
     text_sets = find_text_sets(
-        options.paths, target=options.target, evals=options.evals, protects=options.protects, options=read
+        options.paths,
+        target=options.target,
+        evals=options.evals,
+        protects=options.protects,
+        keeps=options.keeps,
+        options=read,
     )
+    if options.method == "swap":
+        check_swap(base, options, text_sets)
     run = take_run_directory(options, base, text_sets)
     learned = _learn(run, base, text_sets, scripts, options, console)
     growth, guard = learned.growth, learned.guard
@@ -143,6 +154,12 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
         # The same size on the axis of the vocabulary just measured.
         sweep, union = _choose(swept, curve, out)
+    swap = None
+    if options.method == "swap":
+        assert learned.counts is not None, "a swap is of all text"
+        assert learned.units is not None, "and of what merges never leave"
+        counted = Counts.of(learned.counts, learned.units)
+        swap = run_swap(base, counted, sweep, curve.curve, sizes, out, console)
 
     def finished() -> RunRecord:
         """run.json with what the run cost until now."""
@@ -167,10 +184,11 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         samples, prepare = read_samples(out), _preparation_of(file.url for file in text_sets[0].files)
         if prepare is not None:
             write_record(out / PREPARE_JSON, prepare)
-        view = View(sweep, curve.curve, finished(), union, samples=samples, base=base, prepare=prepare)
+        view = View(sweep, curve.curve, finished(), union, swap=swap, samples=samples, base=base, prepare=prepare)
         write_report(out, view)
     write_record(out / RUN_JSON, finished())
-    return SweepResult(record=sweep, curve=curve.curve, union=union if options.method == "union" else None)
+    measured = union if options.method == "union" else None
+    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swap)
 
 
 def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
@@ -191,7 +209,8 @@ def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
 @dataclass(frozen=True, kw_only=True)
 class _Learned:
     """What was learned, and from what. sets: what the sets hold, all text. counts: unique chunks, where all text was
-    learned from; others are not needed any more, and would take the memory that counting needs.
+    learned from; others are not needed any more, and would take the memory that counting needs. units: where rows are
+    swapped, what merges never leave.
 
     encoder: which library encoded. is_reused: the counts are those of an earlier run.
     """
@@ -201,6 +220,7 @@ class _Learned:
     proof: DocumentProof
     sets: dict[str, SetStats]
     counts: ChunkCounts | None
+    units: ChunkCounts | None
     share: LearnedShare
     encoder: str
     is_reused: bool
@@ -257,6 +277,7 @@ def _learn(
         proof=proof,
         sets=counts.sets,
         counts=counts if counted.share.is_all else None,
+        units=growing[0] if options.method == "swap" else None,
         share=counted.share,
         encoder=growing[1].encoder,
         is_reused=counted.is_reused,
@@ -314,6 +335,11 @@ def _count(
         counts, learned = reused
         of_earlier = share.of_record(learned, is_protected)
         if of_earlier.has_protected or not all_protected:
+            if options.method != "grow" and not of_earlier.is_all:
+                raise OptionError(
+                    f"--method {options.method}: an earlier run in {options.out} counted a part of the text alone, and "
+                    f"the {options.method} is measured on all of it. Sweep into another folder."
+                )
             if not of_earlier.is_all:
                 console.note(
                     "Tokens are learned from the documents that an earlier run in this folder chose, whatever --memory "
@@ -340,10 +366,10 @@ def _count(
                     share=share,
                     n_threads=options.n_workers,
                 )
-            if options.method == "union" and not share.is_all:
+            if options.method != "grow" and not share.is_all:
                 raise OptionError(
-                    f"--method union: the text needs more than {shown_bytes(memory)} of memory, and the union is "
-                    "measured on all of it at once. Raise --memory, or give less text."
+                    f"--method {options.method}: the text needs more than {shown_bytes(memory)} of memory, and the "
+                    f"{options.method} is measured on all of it at once. Raise --memory, or give less text."
                 )
             break
         except TooMuchTextError:

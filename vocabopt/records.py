@@ -10,8 +10,8 @@ is null. A field that a reader does not know is ignored.
     union.json        UnionRecord        what a vocabulary trained apart gives, at each of its sizes
     sensitivity.json  SensitivityRecord  several corpora side by side
 
-Records of other files: merging/extension.py (extension.json), verification/record.py (verify.json), analysis/record.py
-(analyze.json), preparation/record.py (prepare.json), training_record.py (adapt.json).
+Records of other files: merging/extension.py (extension.json), swap/record.py (swap.json), verification/record.py
+(verify.json), analysis/record.py (analyze.json), preparation/record.py (prepare.json), training_record.py (adapt.json).
 """
 
 import json
@@ -80,7 +80,7 @@ class BaseRecord(Record, frozen=True, kw_only=True):
 class TextSet(Record, frozen=True, kw_only=True):
     """What a text set holds. Words are runs of characters that are not white space (Unicode's)."""
 
-    role: Literal["train", "heldout", "eval", "protected"]
+    role: Literal["train", "heldout", "eval", "protected", "kept"]
     n_documents: Count
     n_bytes: Count
     n_chars: Count
@@ -316,7 +316,7 @@ class Swept(FileRecord, frozen=True, kw_only=True):
 
     NEXT_STEP: ClassVar[str] = "Sweep again into this folder."
 
-    method: Literal["grow", "union"]
+    method: Literal["grow", "union", "swap"]
     base: BaseRecord
     model: ModelSpec | None
     scripts: tuple[str, ...]

@@ -225,14 +225,14 @@ def read_run(run_dir: Path, *, next_step: str = _AGAIN) -> RunRecord:
     return read_record(run_dir / RUN_JSON, RunRecord, next_step=next_step)
 
 
-def protected_paths(run_dir: Path, names: Sequence[str]) -> dict[str, str]:
-    """Protected set -> the path that gave it: that of --protect, else the folder of its files, else "PATH".
+def paths_of_sets(run_dir: Path, names: Sequence[str]) -> dict[str, str]:
+    """Text set -> the path that gave it: that of --protect or --keep, else the folder of its files, else "PATH".
 
     Raises:
         RunDirectoryError: as `read_run`.
     """
     run = read_run(run_dir)
-    given = run.options.protects if run.options is not None else {}
+    given = {**run.options.protects, **run.options.keeps} if run.options is not None else {}
     paths = {}
     for name in names:
         own = [entry.url for entry in run.inputs if entry.text_set == name]

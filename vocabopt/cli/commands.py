@@ -95,7 +95,7 @@ def _chain(config: Path | None, steps: str | None) -> "tuple[Step, ...]":
 # --- sweep, choose, report -------------------------------------------------------------------------------------------
 
 
-@command("vocabopt.options:SweepOptions", prints="sweep.json (with --method union also union.json)")
+@command("vocabopt.options:SweepOptions", prints="sweep.json (with --method union or swap also that)")
 @click.option(
     "--estimate", is_flag=True, help="Say from a sample of the text how long the sweep will take; write nothing."
 )
@@ -105,7 +105,7 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
     PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst; --format where the name does not tell),
     folders, globs, URLs, or - for standard input. In a folder whose sub-folders are named by language (ko/, en/) each
     is a text set: one is learned from, the others protected. Writes curve.parquet (every size), sweep.json, report.html
-    and more to the run directory; with --method union also union.model and union.json.
+    and more to the run directory; with --method union also union.model and union.json, with --method swap swap.json.
 
     \b
     Examples:
@@ -113,6 +113,7 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
       vocabopt sweep news.jsonl.gz --base ./Llama-2-7b --out reports/news
       vocabopt sweep ko.txt --protect en=english.txt --eval kobest=kobest.txt --sizes 0,5000,20000
       vocabopt sweep corpus/ --method union
+      vocabopt sweep ko.txt --method swap --keep en=english.txt --keep code=code/
       vocabopt sweep s3://bucket/corpus --estimate --workers 16 --memory 64GB
     """
     from vocabopt.options import SweepOptions, default_out
@@ -130,9 +131,10 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
         return
     hold(options.out)
     result = run_sweep(options, output.console())
-    record, union = result.record, result.union
+    record, union, swap = result.record, result.union, result.swap
 
     def tables(width: int) -> Iterator[Any]:
+        from vocabopt.swap.tables import swap_notes, swap_reason, swap_table
         from vocabopt.tables import sweep_table, union_table
         from vocabopt.wording import reason, sweep_notes, union_notes, union_reason
 
@@ -141,9 +143,13 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
         if union is not None:
             yield union_table(record, union, result.curve, width=width)
             yield from (*union_notes(union), union_reason(record, union))
+        if swap is not None:
+            yield swap_table(record, swap, result.curve).for_terminal(width)
+            yield from (*swap_notes(swap), swap_reason(record, swap))
         yield f"Report: {options.out / 'report.html'}"
 
-    shown = json_of(record) | ({} if union is None else {"union": json_of(union)}) if output.as_json else None
+    more = {name: json_of(one) for name, one in (("union", union), ("swap", swap)) if one is not None}
+    shown = json_of(record) | more if output.as_json else None
     output.show(shown, tables)
 
 
@@ -236,16 +242,17 @@ def merge(values: Values, output: Output) -> None:
       vocabopt merge reports/corpus-mistral-7b-v1 --size 2000 --pad-to 128 --out my-tokenizer
       vocabopt merge --base ./Llama-2-7b --vocab chinese_sp.model --out joined
     """
+    from vocabopt.merging.run import options_to_verify
     from vocabopt.options import MergeOptions
     from vocabopt.records import write_record
-    from vocabopt.verification import VerifyOptions, verify
+    from vocabopt.verification import verify
 
     options, console = MergeOptions(**values), output.console()
     out = options.out or (options.run_dir or Path()) / "tokenizer"
     hold(out)
     merged = _merged(options, out, console)
     base = merged.base
-    told = VerifyOptions(pattern=base.pattern, specials=base.specials)
+    told = options_to_verify(merged, options.run_dir)
     try:
         checked = verify(base.source, str(out), told, console, proof=merged.record.proof)
     except KeyboardInterrupt:
@@ -257,7 +264,7 @@ def merge(values: Values, output: Output) -> None:
     write_record(out / "verify.json", checked)
     if not output.quiet:
         print_tables(lambda width: _merge_tables(options, out, merged, checked))
-    if not checked.passed and merged.addition.method == "grow":
+    if not checked.passed and merged.addition.method != "union":
         failed = ", ".join(check.name for check in checked.checks if check.status == "fail")
         click.echo(f"Error: {printable(out)}: failed: {failed}. See {printable(out / 'verify.json')}.", err=True)
         raise click.exceptions.Exit(1)
@@ -291,6 +298,8 @@ def _merge_tables(options: "MergeOptions", out: Path, merged: "Merged", checked:
     else:
         yield proof_note(proof.documents)
     added = f"with {counted(n_added, 'added token')}" if n_added else "itself, since no token was to be added"
+    if n_added and merged.record.reused:
+        added = f"with {counted(n_added, 'row')} swapped, and as many rows as before"
     yield f"{printable(out)}: {merged.base.name} {added}: {', '.join(merged.files)}."
     yield how_to_load(out, "AutoTokenizer")
     if not checked.passed and merged.addition.method == "union":
@@ -299,7 +308,7 @@ def _merge_tables(options: "MergeOptions", out: Path, merged: "Merged", checked:
 
 def _check_of_protected(run_dir: Path, out: Path, merged: "Merged") -> str | None:
     """The command that checks the sweep's protected text, which the table lacks where there is no target script."""
-    from vocabopt.run_directory import protected_paths
+    from vocabopt.run_directory import paths_of_sets
 
     if merged.record.scripts or not merged.record.protected_sets:
         return None
@@ -307,7 +316,7 @@ def _check_of_protected(run_dir: Path, out: Path, merged: "Merged") -> str | Non
     words = ["vocabopt", "verify", base.source, str(out)]
     for option, value in (("--pattern", base.pattern), ("--specials", base.specials)):
         words += [] if value is None else [option, value]
-    for name, path in protected_paths(run_dir, merged.record.protected_sets).items():
+    for name, path in paths_of_sets(run_dir, merged.record.protected_sets).items():
         words += ["--protect", f"{name}={path}"]
     return shlex.join(words)
 

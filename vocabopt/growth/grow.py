@@ -6,6 +6,7 @@ The pass is kernel.py; here is what it is given. curve.py makes tables of what i
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ THRESHOLD_DIVISOR = 64
 #: Sizes at which counts per fold are kept.
 N_FOLD_SIZES = 100
 _POLL_SECONDS = 0.05
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +130,7 @@ def grow(
         progress,
     )
     # fmt: on
-    events, fold_saved, blocked = _run_watched(arguments, progress, advance)
+    events, fold_saved, blocked = run_watched(kernel.grow, arguments, progress, advance)
     if has_losses:
         events = np.delete(events, kernel.EVENT_COUNTS, axis=1)
     n_rows = int(progress[kernel.ROWS_DONE])
@@ -166,16 +169,23 @@ def warm_up() -> None:
     )  # fmt: skip
 
 
-def _run_watched(
-    arguments: tuple[object, ...], progress: NDArray[np.int64], advance: Callable[[int], None]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Run the kernel in a thread, so that progress is shown and Ctrl-C is heard."""
-    result: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+def run_watched(
+    function: Callable[..., R],
+    arguments: tuple[object, ...],
+    progress: NDArray[np.int64],
+    advance: Callable[[int], None],
+) -> R:
+    """Run a kernel in a thread, so that progress is shown and Ctrl-C is heard.
+
+    Args:
+        progress: shared with it: rows done so far, and whether it is to stop.
+    """
+    result: list[R] = []
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
-            result.append(kernel.grow(*arguments))
+            result.append(function(*arguments))
         except BaseException as error:
             failure.append(error)
 

@@ -1,7 +1,7 @@
 """The files of a merged tokenizer: tokenizer.json, its config, and the publisher's own form of it where there is one.
 
 Nothing of the base changes: its ids, merges, added tokens, normaliser, pre-tokenizer and template stay; new pieces get
-the ids after its last, new merges come after its last.
+the ids after its last, new merges come after its last. A swap is otherwise: swapped.py.
 """
 
 import json
@@ -14,6 +14,7 @@ import tokenizers
 
 from vocabopt.errors import BaseTokenizerError
 from vocabopt.merging.extension import Addition
+from vocabopt.merging.swapped import swapped_original, swapped_tokenizer_json
 from vocabopt.text.utf8 import json_bytes, json_value
 from vocabopt.tokenizer import Form, Tokenizer
 from vocabopt.tokenizer.families import spelled
@@ -46,6 +47,8 @@ def merged_files(base: Tokenizer, addition: Addition, merged: Tokenizer) -> dict
 
 def merged_tokenizer_json(base: Tokenizer, addition: Addition) -> dict[str, Any]:
     """tokenizer.json of the base with the addition merged in."""
+    if addition.method == "swap":
+        return swapped_tokenizer_json(base, addition)
     model = base.tokenizer_json["model"]
     vocab = dict(model["vocab"])
     # tokenizers numbers added tokens that the vocabulary lacks anew, after its last: so it is given them all.
@@ -90,6 +93,8 @@ def extended_original(base: Tokenizer, original: Form, addition: Addition) -> by
     Raises:
         BaseTokenizerError: it does not hold the base's tokens, so no form of it could have those ids.
     """
+    if addition.method == "swap":
+        return swapped_original(original, addition)
     first_id = base.n_tokens
     if original.kind == "tokenizer.model":
         zero, added = addition.scores == "zero", base.added_tokens

@@ -63,20 +63,21 @@ def prove(
     sweep: SweepRecord,
     base: Tokenizer,
     merged: Tokenizer,
+    addition: Addition,
     tokenizer_json: bytes,
     counts: ChunkCounts,
     sample: Sample,
     promised: Mapping[str, int] | None,
 ) -> tuple[Proof, dict[str, list[int]]]:
     """Encode the text of a run with the merged tokenizer: its counts must be those promised (P1), and protected chunks
-    must not change (P3).
+    must not change (P3) where tokens were grown behind the base's.
 
     All counted chunks are encoded; and whole documents, as they were read, with the file that is written, beside what
     their chunks say.
 
     Args:
         tokenizer_json: the file as it will be written.
-        promised: tokens per text set; None where the sweep promised none, and then protected chunks may change.
+        promised: tokens per text set; None where the sweep promised none.
 
     Returns:
         What was proved; and per text set how often each new token occurs in it.
@@ -101,9 +102,9 @@ def prove(
     protected_sets = [i for i, stats in enumerate(counts.sets.values()) if stats.role == "protected"]
     protected = np.flatnonzero(protected_chunks(counts, weights, protected_sets, sweep.scripts))
     changed = changed_chunks(base, merged, counts, protected)
-    if promised is not None and changed:
+    if addition.method == "grow" and changed:
         raise PromiseError(f"{base.name}: {len(changed):,} protected chunks changed, {changed[:3]}. {_REPORT}")
-    new = counted.token_counts[:, base.n_tokens :]
+    new = counted.token_counts[:, list(addition.ids(base))]
     proof = Proof(
         encoder=counted.encoder,
         n_tokens=found,

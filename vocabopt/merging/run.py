@@ -1,7 +1,7 @@
 """`vocabopt merge`: from a sweep, or from a base and a vocabulary, to the folder of a merged tokenizer."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from vocabopt.console import Console
@@ -13,6 +13,7 @@ from vocabopt.merging.extension import (
     EXTENSION_JSON,
     Addition,
     ExtensionRecord,
+    KeptText,
     Method,
     Scores,
     extension_bytes,
@@ -20,8 +21,11 @@ from vocabopt.merging.extension import (
     grown,
 )
 from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
+from vocabopt.merging.swapped import check_reused, swapped
+from vocabopt.options import ReadingOptions, VerifyOptions
 from vocabopt.records import SweepRecord
-from vocabopt.run_directory import read_curve, read_learned, read_sweep, read_union_record
+from vocabopt.run_directory import paths_of_sets, read_curve, read_learned, read_run, read_sweep, read_union_record
+from vocabopt.swap.record import KEPT_ROLES, read_swap_record
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
@@ -53,13 +57,13 @@ def merge_run(
     Args:
         n_added: tokens to add; None for the sweep's choice.
         expected_base: the base that the caller takes the sweep to be of; None for any.
-        method: "grow" for the first tokens of the curve, "union" for those of the vocabulary trained apart; None for
-            what the sweep was run with.
+        method: "grow" for the first tokens of the curve, "swap" for the same in rows of the base, "union" for those of
+            the vocabulary trained apart; None for what the sweep was run with.
         pad_to: rows of the embedding are to be a multiple of this; recorded in extension.json.
 
     Raises:
         RunDirectoryError: no finished sweep in `run_dir`, it is of another base, or the base changed since.
-        OptionError: the size is outside the curve, or the sweep has no union.
+        OptionError: the size is outside the curve, or the sweep has no union or no swap.
         PromiseError: the finished tokenizer does not give the counts that the sweep promised; nothing is written.
     """
     console = console or Console(quiet=True)
@@ -72,16 +76,22 @@ def merge_run(
         base = _base_of(sweep, run_dir, expected_base)
         addition: Addition
         promised: dict[str, int] | None
-        if (method or sweep.method) == "union":
+        method = method or sweep.method
+        if method == "union":
             addition, promised = _union_of(sweep, run_dir, base, n_added), None
+        elif method == "swap":
+            addition, promised = _swap_of(sweep, run_dir, base, n_added)
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
         merged = merged_base(base, addition)
-        check_ids(base, merged, addition.n_added)
+        if method == "swap":
+            check_reused(base, merged, addition)
+        else:
+            check_ids(base, merged, addition.n_added)
     with console.step("prove"):
         files = merged_files(base, addition, merged)
         counts, sample = counted_text(run_dir)
-        proof, token_counts = prove(sweep, base, merged, files["tokenizer.json"], counts, sample, promised)
+        proof, token_counts = prove(sweep, base, merged, addition, files["tokenizer.json"], counts, sample, promised)
         if promised is not None and not sweep.learned.is_all:
             token_counts = read_token_counts(run_dir, sweep, addition.n_added)
     protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
@@ -94,8 +104,27 @@ def merge_run(
         pad_to=pad_to,
         counts=token_counts,
         proof=proof,
+        kept={
+            name: KeptText(n_tokens_base=text_set.n_tokens_base, n_tokens=proof.n_tokens[name])
+            for name, text_set in sweep.sets.items()
+            if method == "swap" and text_set.role in KEPT_ROLES
+        },
     )
     return _write(merged, Merged(base, addition, record, files), sample.texts, out, console)
+
+
+def options_to_verify(merged: Merged, run_dir: Path | None) -> VerifyOptions:
+    """How `merge` verifies what it wrote: of a swap also on the texts that the sweep kept rows for, if they are there.
+
+    Raises:
+        RunDirectoryError: run.json cannot be read.
+    """
+    base, texts, reading = merged.base, {}, {}
+    if merged.record.kept and run_dir is not None and (options := read_run(run_dir).options) is not None:
+        reading = {given.name: getattr(options, given.name) for given in fields(ReadingOptions)}
+        paths = paths_of_sets(run_dir, [*merged.record.kept])
+        texts = {name: path for name, path in paths.items() if "://" in path or Path(path).exists()}
+    return VerifyOptions(pattern=base.pattern, specials=base.specials, texts=texts, **reading)
 
 
 def merge_vocabulary(
@@ -160,6 +189,22 @@ def _curve_of(
     if n_added:
         promised = {name: int(of_counts[f"n_tokens_{name}"][n_added - 1]) for name in sweep.sets}
     return grown(base, curve, n_added), promised
+
+
+def _swap_of(
+    sweep: SweepRecord, run_dir: Path, base: Tokenizer, n_swapped: int | None
+) -> tuple[Addition, dict[str, int] | None]:
+    """The pieces and the ids that they take; and the tokens of every text set where the sweep measured this size."""
+    swap = read_swap_record(run_dir, sweep.curve_sha256)
+    n_swapped = swap.choice.n_swapped if n_swapped is None else n_swapped
+    if not 0 <= n_swapped <= swap.max_swap:
+        raise OptionError(
+            f"--size {n_swapped}: {run_dir} has {swap.max_swap:,} rows to swap. Choose 0 to {swap.max_swap:,}, or "
+            "sweep again with a larger --max-swap."
+        )
+    point = next((point for point in swap.points if point.n_swapped == n_swapped), None)
+    addition = swapped(base, read_curve(run_dir, sweep), swap.freed_ids[:n_swapped])
+    return addition, None if point is None else {name: counts.n_tokens for name, counts in point.sets.items()}
 
 
 def _union_of(sweep: SweepRecord, run_dir: Path, base: Tokenizer, n_added: int | None) -> Addition:

@@ -56,6 +56,7 @@ def draw_all(view: View) -> list[Picture]:
         "sets": draw_sets,
         "funnel": lambda view: draw_funnel(view.prepare),
         "used": draw_used,
+        "swap": draw_swap,
         "union": draw_union,
         "training_bits": draw_training_bits,
         "training_loss": draw_training_loss,
@@ -169,6 +170,35 @@ def draw_union(view: View) -> Drawing | None:
             dot(ax, point.n_added, ratio, colour="s1")
     told = "; ".join(f"{count(point.n_added)} rows {fixed(ratio)}" for point, ratio, _ in rows)
     label = f"Line chart of the grown ratio_input, with a dot for each size of the union: {told}. A table follows."
+    return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=[_line(view, view.main_set)]))
+
+
+def draw_swap(view: View) -> Drawing | None:
+    """Rows swapped beside as many new ones, and on the right axis what kept texts pay; None where none were swapped."""
+    swap, values = view.swap, view.sizes.ratio_input(view.main)
+    if swap is None or not len(values):
+        return None
+    numbers = {row.name: row.number for row in view.sets}
+    keys = [Key(label="grown", style=_series(1)), Key(label="swapped (dots)", style={"color": COLOURS["s0"]})]
+    keys += [Key(label=f"{plain(name, N_NAME)} (right axis)", style=_series(numbers[name])) for name in swap.kept_sets]
+    figure, ax = over_sizes(view, 3.0, [(values, _series(1))], keys, right=0.085, colour="s0")
+    base_tokens, sizes = view.sweep.base_tokens, [point.n_swapped for point in swap.points]
+    ratios = [1 - swap.ratio_saved(point, base_tokens, view.main) for point in swap.points]
+    for size, ratio in zip(sizes, ratios, strict=True):
+        dot(ax, size, ratio)
+    right_ax = ax.twinx()
+    bare(right_ax)
+    lost = {
+        name: [-100 * swap.ratio_saved(point, base_tokens, name) for point in swap.points] for name in swap.kept_sets
+    }
+    for name, column in lost.items():
+        right_ax.plot(sizes, column, clip_on=False, **_series(numbers[name]))
+    low, high = min(0.0, *map(min, lost.values())), max(0.1, *map(max, lost.values()))
+    right_ax.set_ylim(low, high)
+    right_ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    axis_title(right_ax, "more tokens, %", "ink", right=True)
+    told = "; ".join(f"{count(size)} rows {fixed(ratio)}" for size, ratio in zip(sizes, ratios, strict=True))
+    label = f"Line chart of the grown ratio_input, with a dot for each number of rows swapped: {told}. A table follows."
     return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=[_line(view, view.main_set)]))
 
 

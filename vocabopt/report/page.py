@@ -29,6 +29,7 @@ from vocabopt.report.packs import MAX_PAGE_BYTES, curve_pack, samples_pack, toke
 from vocabopt.report.playground import engine_script, pack_tokenizer
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union
+from vocabopt.swap.record import read_swap
 from vocabopt.tables import PlainTable
 from vocabopt.text.documents import read_samples
 from vocabopt.text.utf8 import encoded_for_display
@@ -85,6 +86,7 @@ def rebuild_report(run_dir: Path) -> Path:
         curve,
         run,
         read_union(run_dir, sweep.scripts, sweep.base.n_rows),
+        swap=read_swap(run_dir, sweep.curve_sha256),
         samples=read_samples(run_dir),
         base=base,
         base_problem=problem,

@@ -18,6 +18,9 @@ from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
 from vocabopt.report.text import DASH
 from vocabopt.report.training import Training
+from vocabopt.swap.record import SwapRecord
+from vocabopt.swap.tables import swap_notes, swap_reason, swap_table
+from vocabopt.tables import PlainTable
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.training_record import AdaptRecord
@@ -58,8 +61,8 @@ class RuleRow:
 class View:
     """The records of a run and its curve, asked in the words of the page.
 
-    curve: one row per added token, as curve.parquet. union: where the union method was measured. samples: per text set
-    a few short documents, which the page cuts into tokens at the slider's size. base: the base tokenizer; without it
+    curve: one row per added token, as curve.parquet. union, swap: where these were measured. samples: per text set a
+    few short documents, which the page cuts into tokens at the slider's size. base: the base tokenizer; without it
     the page has no playground and no sample sentences, and base_problem tells the reader why. verify, adapt, analysis,
     prepare: what these commands left of the run, where they were run.
     """
@@ -69,6 +72,7 @@ class View:
     run: RunRecord
     union: UnionRecord | None = None
     _: KW_ONLY
+    swap: SwapRecord | None = None
     samples: Mapping[str, Sequence[str]] | None = None
     base: Tokenizer | None = None
     base_problem: str = "the base tokenizer was not at hand."
@@ -155,6 +159,18 @@ class View:
             )
             for point in (() if self.union is None else self.union.points)
         ]
+
+    @cached_property
+    def swap_table(self) -> PlainTable | None:
+        return None if self.swap is None else swap_table(self.sweep, self.swap, self.curve)
+
+    @cached_property
+    def swap_reason(self) -> str:
+        return "" if self.swap is None else swap_reason(self.sweep, self.swap)
+
+    @property
+    def swap_notes(self) -> list[str]:
+        return [] if self.swap is None else swap_notes(self.swap)
 
     # --- Parameters and compute ---
 

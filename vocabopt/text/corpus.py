@@ -4,6 +4,7 @@ import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import xxhash
@@ -15,7 +16,7 @@ from vocabopt.text.scripts import dominant_script, language_of
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.text.storage import open_stored, reading, remote
 
-Role: TypeAlias = Literal["train", "protected", "eval"]
+Role: TypeAlias = Literal["train", "protected", "eval", "kept"]
 
 ONLY_SET = "text"  # the name of the set when no folder names a language
 
@@ -38,7 +39,8 @@ class TextFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSet:
-    """Files counted together. The one "train" set is learned from; no merge may change the "protected" ones."""
+    """Files counted together. The one "train" set is learned from; no merge may change the "protected" ones; rows
+    are swapped with an eye on the "kept" ones."""
 
     name: str
     role: Role
@@ -51,9 +53,10 @@ def find_text_sets(
     target: str | None,
     evals: Mapping[str, str],
     protects: Mapping[str, str],
+    keeps: Mapping[str, str] = MappingProxyType({}),
     options: ReadOptions | None = None,
 ) -> tuple[TextSet, ...]:
-    """The text sets in `paths`, the train set first, the others, with those of `evals` and `protects`, by name.
+    """The text sets in `paths`, the train set first, the others, with those that are named apart, by name.
 
     Sub-folders named by language make a set each, named by its shortest code and merged over all paths; all else is
     the set "text". The train set is `target`, or the only set, or the only one whose script is not Latin; `options`
@@ -75,7 +78,7 @@ def find_text_sets(
     train = _choose_target(sets, target, options)
     sets[train] = replace(sets[train], role="train")
     others: tuple[tuple[Role, str, Mapping[str, str]], ...]
-    others = (("eval", "--eval", evals), ("protected", "--protect", protects))
+    others = (("eval", "--eval", evals), ("protected", "--protect", protects), ("kept", "--keep", keeps))
     for role, option, named in others:
         for name, path in named.items():
             _check_name(name, f"{option} {name}={path}", sets)

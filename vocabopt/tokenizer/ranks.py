@@ -277,7 +277,10 @@ class Tekken:
 
     def extended(self, texts: Sequence[bytes]) -> bytes:
         """The file with more tokens behind those in use; ranks that were not in use give way."""
-        tokens = [*self.ranks, *texts]
+        return self.with_tokens([*self.ranks, *texts])
+
+    def with_tokens(self, tokens: Sequence[bytes]) -> bytes:
+        """The file with these tokens, by rank."""
         vocab = [
             {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": decoded(token)}
             for rank, token in enumerate(tokens)

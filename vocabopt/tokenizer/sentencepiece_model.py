@@ -287,6 +287,16 @@ def extended_model(
     return bytes(model.SerializeToString())
 
 
+def swapped_model(data: bytes, pieces: Mapping[int, str]) -> bytes:
+    """A SentencePiece model in which ids stand for other pieces: id -> piece, in the order in which they merge, after
+    all of the model's own."""
+    model = read_model(data)
+    scores = scores_below(min(piece.score for piece in model.pieces), len(pieces))
+    for (index, piece), score in zip(pieces.items(), scores, strict=True):
+        model.pieces[index].piece, model.pieces[index].score = piece, score
+    return bytes(model.SerializeToString())
+
+
 def scores_below(lowest: float, n: int) -> list[float]:
     """`n` falling scores below `lowest`, one apart or as near as float32 (the type of scores in a model) can hold.
 

@@ -15,6 +15,7 @@ from vocabopt.verification.pair import Pair
 from vocabopt.verification.record import Check
 
 SETTINGS = "Model settings and base merges are unchanged"
+KEPT_SETTINGS = "Model settings are unchanged, kept merges are in their order"
 
 #: Settings of the model that change ids however the rest is written.
 _ALWAYS = ("byte_fallback", "fuse_unk", "ignore_merges")
@@ -40,7 +41,7 @@ def settings(pair: Pair) -> Check:
     if pair.base.encodes_as_json and pair.new.encodes_as_json:
         forms.append("tokenizer.json")
         _compare_parts(pair, pair.base.tokenizer_json, pair.new.tokenizer_json, found)
-        _compare_merges(pair, pair.base.tokenizer_json["model"], pair.new.tokenizer_json["model"], found)
+        _compare_merges(pair, _kept_merges(pair), pair.new.tokenizer_json["model"], found)
     for kind in (kind for kind in pair.base.forms if kind in pair.new.forms):
         forms.append(kind)
         old, new = pair.base.forms[kind], pair.new.forms[kind]
@@ -48,11 +49,11 @@ def settings(pair: Pair) -> Check:
             _compare_models(pair, read_model(old), read_model(new), found)
         elif kind == "tiktoken":
             before, after = parse_ranks(old, kind), parse_ranks(new, kind)
-            changed = [token for token, rank in before.items() if after.get(token) != rank]
+            changed = [token for token, rank in before.items() if after.get(token) != rank and rank not in pair.reused]
             found.add("ranks changed", [(f"rank file: {t!r}", before[t], after.get(t, "no rank")) for t in changed])
             found.counts["n_ranks_changed"] = len(changed)
         else:
-            _compare_tekken(json.loads(old), json.loads(new), found)
+            _compare_tekken(pair, json.loads(old), json.loads(new), found)
     if not forms:
         reason = f"{pair.base.written} and {pair.new.written} share no form in which they could be compared"
         return not_checked(SETTINGS, reason)
@@ -60,7 +61,8 @@ def settings(pair: Pair) -> Check:
     perhaps = "perhaps only written in another way: the checks on text judge"
     notes += [f"{n:,} {kind}, {perhaps}" for kind, n in found.doubtful.items()]
     counts = {"n_different": found.n_wrong, "n_written_otherwise": found.n_doubtful}
-    return found.check(SETTINGS, "; ".join(notes) or ", ".join(forms), counts)
+    name = KEPT_SETTINGS if pair.reused else SETTINGS
+    return found.check(name, "; ".join(notes) or ", ".join(forms), counts)
 
 
 def _note(found: Findings, what: str, base: Any, new: Any, *, certain: bool = True) -> None:
@@ -115,6 +117,14 @@ def _compare_merges(pair: Pair, before: Mapping[str, Any], after: Mapping[str, A
     found.counts |= {"n_merges_moved": len(moved), "n_new_merges_ahead": len(ahead)}
 
 
+def _kept_merges(pair: Pair) -> Mapping[str, Any]:
+    """The model of BASE without the merges that make a piece whose id is reused."""
+    model: Mapping[str, Any] = pair.base.tokenizer_json["model"]
+    if not pair.freed:
+        return model
+    return {**model, "merges": [(a, b) for a, b in model["merges"] if a + b not in pair.freed]}
+
+
 def _ahead(pair: Pair, known: set[Merge], rank: Mapping[Merge, int], last: int) -> list[Merge]:
     """New merges that apply before the base's last, to text without target characters.
 
@@ -156,13 +166,15 @@ def _compare_models(pair: Pair, before: Any, after: Any, found: Findings) -> Non
             _note(found, f"tokenizer.model: {name}", old, new)
     n = len(before.pieces)
     was, now = ([(piece.piece, piece.type, piece.score) for piece in model.pieces[:n]] for model in (before, after))
-    changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue=None)) if a != b]
+    pairs = enumerate(zip_longest(was, now, fillvalue=None))
+    changed = [(i, a, b) for i, (a, b) in pairs if a != b and i not in pair.reused]
     found.add(
         "pieces of tokenizer.model changed",
         [(f"tokenizer.model: piece {i} (piece, type, score)", a, b) for i, a, b in changed],
     )
     lowest = min((score for _, kind, score in was if kind == NORMAL), default=0.0)
-    added = [piece for piece in after.pieces[n:] if piece.type == NORMAL and len(piece.piece) > 1]
+    new = [*after.pieces[n:], *(after.pieces[index] for index in pair.reused)]
+    added = [piece for piece in new if piece.type == NORMAL and len(piece.piece) > 1]
     high = [piece for piece in added if piece.score >= lowest]
     harmful = [piece for piece in high if not _is_target(pair, piece.piece)]
     found.add(
@@ -178,12 +190,14 @@ def _short(value: Any) -> Any:
     return f"{len(value):,} bytes, sha256 {hashlib.sha256(value).hexdigest()}" if isinstance(value, bytes) else value
 
 
-def _compare_tekken(before: Mapping[str, Any], after: Mapping[str, Any], found: Findings) -> None:
+def _compare_tekken(pair: Pair, before: Mapping[str, Any], after: Mapping[str, Any], found: Findings) -> None:
     old, new = ({**value["config"], "special_tokens": value.get("special_tokens")} for value in (before, after))
     for name in ("pattern", "default_num_special_tokens", "version", "special_tokens"):
         _note(found, f"tekken.json: {name}", old.get(name), new.get(name))
     n_used = old["default_vocab_size"] - old["default_num_special_tokens"]
     was, now = ([entry["token_bytes"] for entry in value["vocab"][:n_used]] for value in (before, after))
-    changed = [(i, a, b) for i, (a, b) in enumerate(zip_longest(was, now, fillvalue="no token")) if a != b]
+    pairs = enumerate(zip_longest(was, now, fillvalue="no token"))
+    first_id = old["default_num_special_tokens"]
+    changed = [(i, a, b) for i, (a, b) in pairs if a != b and first_id + i not in pair.reused]
     found.add("ranks changed", [(f"tekken.json: rank {i} (base64)", a, b) for i, a, b in changed])
     found.counts["n_ranks_changed"] = len(changed)

@@ -339,7 +339,7 @@ class FormsPass:
         return found
 
     def _new(self, ids: list[int]) -> list[int]:
-        return [index for index in ids if index >= self.pair.base.n_tokens]
+        return [index for index in ids if index >= self.pair.base.n_tokens or index in self.pair.reused]
 
     def check(self) -> Check:
         new = self.pair.new

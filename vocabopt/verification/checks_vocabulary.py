@@ -14,10 +14,12 @@ from vocabopt.verification.pair import NAMES, Pair, names_of
 from vocabopt.verification.record import Check, Status
 
 BASE_IDS = "Base ids spell the same pieces, and new ids follow them"
+KEPT_IDS = "Kept ids spell the same pieces, reused ids the new ones"
 SPECIAL_TOKENS = "Special tokens are unchanged"
 SPELLING = "No new token is spelled like another"
 LLAMA_CPP = "llama.cpp recognises the same pre-tokenizer"
 BASE_PIECES = "Base pieces still come from their own text"
+KEPT_PIECES = "Kept pieces still come from their own text"
 REACHABILITY = "Every new token comes from its own text"
 
 #: Flags of an added token that decide where in a text it is found.
@@ -28,17 +30,24 @@ _NO_FORM = "there is no form in which single pieces can be encoded"
 
 
 def base_ids(pair: Pair) -> Check:
-    """Every id of BASE spells in NEW what it did; the ids that BASE lacks follow its last without a hole."""
-    before, after, new, found = pair.base.spelling, pair.new.spelling, pair.new_ids, Findings()
-    changed = [index for index in before if after.get(index) != before[index]]
-    found.add("changed", [(f"id {i}", repr(before[i]), _or_none(after.get(i))) for i in changed])
+    """Every id of BASE spells in NEW what it did, or what extension.json says that it stands for; the ids that BASE
+    lacks follow its last without a hole."""
+    before, after, found = pair.base.spelling, pair.new.spelling, Findings()
+    new = [index for index in pair.new_ids if index not in pair.reused]
+    expected = {**before, **{index: reused.new_piece for index, reused in pair.reused.items()}}
+    changed = [index for index in before if after.get(index) != expected[index]]
+    changed += [index for index, reused in pair.reused.items() if before.get(index) != reused.old_piece]
+    found.add("changed", [(f"id {i}", repr(before.get(i)), _or_none(after.get(i))) for i in changed])
     strays = sorted({*new} ^ {*range(pair.base.n_tokens, pair.base.n_tokens + len(new))})
     found.add("stray", [(f"new id {i}", "no token", repr(after[i]) if i in after else "a hole") for i in strays])
     summary = f"{len(before):,} ids of the base, {len(new):,} new ones"
+    if pair.reused:
+        summary = f"{len(before) - len(pair.reused):,} ids kept, {len(pair.reused):,} reused, {len(new):,} more"
     if found.wrong:
         summary += f": {len(changed):,} changed, {len(strays):,} out of order or missing"
     counts = {"n_base": len(before), "n_new": len(new), "n_changed": len(changed), "n_out_of_order": len(strays)}
-    return found.check(BASE_IDS, summary, counts)
+    counts |= {"n_reused": len(pair.reused)} if pair.reused else {}
+    return found.check(KEPT_IDS if pair.reused else BASE_IDS, summary, counts)
 
 
 def _or_none(piece: str | None) -> str:
@@ -108,6 +117,8 @@ def llama_cpp(pair: Pair) -> Check:
         before, after = (side.encode([LLAMA_CPP_TEXT])[0] for side in (pair.views[0].base, pair.views[0].new))
     old, new = (hashlib.sha256(str(ids).encode()).hexdigest()[:16] for ids in (before, after))
     is_used, has_target = pair.base.is_byte_level, not pair.scripts or contains_target(LLAMA_CPP_TEXT, pair.scripts)
+    # Its text has characters of many scripts, whose rows are the first to go.
+    has_target = has_target or bool(pair.reused)
     found, summary = Findings(), f"hash {new}..."
     if before == after:
         summary += f" as before{'' if is_used else '; not used for SentencePiece tokenizers'}"
@@ -117,7 +128,7 @@ def llama_cpp(pair: Pair) -> Check:
         found.add("hash", [("llama.cpp's fixed text", *pair.show(before, after))], certain=not has_target)
         summary += f", before {old}...: "
         summary += (
-            "its fixed text holds what the new tokens are for. Add the new hash to get_vocab_base_pre in "
+            "its fixed text holds what the tokenizer encodes otherwise. Add the new hash to get_vocab_base_pre in "
             "convert_hf_to_gguf.py, with the name the base has there (its tokenizer.ggml.pre)"
             if has_target
             else "the converter would not know it, or take it for another"
@@ -144,10 +155,11 @@ def base_pieces(pair: Pair) -> Check:
     base, new, found = pair.base, pair.new, Findings()
     counts: dict[str, int] = {}
     forms: dict[Kind, tuple[int, int]] = {}
+    whole = {index: text for index, text in base.whole_texts.items() if index not in pair.reused}
     for kind in (kind for kind in _PIECE_FORMS if kind in base.bare and kind in new.bare):
-        sources = [(base.whole_texts, base.bare[kind], new.bare[kind])]
+        sources = [(whole, base.bare[kind], new.bare[kind])]
         if kind == "tokenizer.json" and base.by_merges is not None and new.by_merges is not None:
-            cut = {index: base.spelling[index] for index in base.cut_ids}
+            cut = {index: base.spelling[index] for index in base.cut_ids if index not in pair.reused}
             sources.append((cut, base.by_merges, new.by_merges))
         n_judged, broken = 0, []
         for texts, before, after in sources:
@@ -158,9 +170,10 @@ def base_pieces(pair: Pair) -> Check:
         found.add(kind, ((f"{kind}: {text!r}", *pair.show(a, b)) for text, a, b in broken), len(broken))
         forms[kind] = len(broken), n_judged
         counts |= {f"n_judged_{_PIECE_FORMS[kind]}": n_judged, f"n_broken_{_PIECE_FORMS[kind]}": len(broken)}
+    name = KEPT_PIECES if pair.reused else BASE_PIECES
     if not forms:
-        return not_checked(BASE_PIECES, _NO_FORM)
-    return found.check(BASE_PIECES, _by_form(forms, "base pieces broken"), counts)
+        return not_checked(name, _NO_FORM)
+    return found.check(name, _by_form(forms, "base pieces broken"), counts)
 
 
 # --- New tokens ------------------------------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 import functools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vocabopt.errors import quoted
-from vocabopt.merging.extension import EXTENSION_JSON, ExtensionRecord, read_extension
+from vocabopt.merging.extension import EXTENSION_JSON, ExtensionRecord, ReusedId, read_extension
 from vocabopt.text.scripts import find_target_scripts, parse_scripts
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Encoder, Kind
@@ -38,9 +39,22 @@ class Pair:
     scripts_from: str
 
     @functools.cached_property
+    def reused(self) -> Mapping[int, ReusedId]:
+        """Ids of BASE that stand for other pieces in NEW, as its extension.json says; {} where there are none."""
+        extension = self.extension
+        if extension is None or extension.base.sha256 != self.base.sha256:
+            return {}
+        return {reused.id: reused for reused in extension.reused}
+
+    @functools.cached_property
     def new_ids(self) -> list[int]:
-        """Ids that BASE does not have."""
-        return sorted(self.new.spelling.keys() - self.base.spelling.keys())
+        """Ids of new pieces: those that BASE does not have, and those that are reused."""
+        return sorted((self.new.spelling.keys() - self.base.spelling.keys()) | self.reused.keys())
+
+    @functools.cached_property
+    def freed(self) -> frozenset[str]:
+        """The pieces of BASE whose ids are reused."""
+        return frozenset(reused.old_piece for reused in self.reused.values())
 
     @functools.cached_property
     def views(self) -> tuple[View, ...]:

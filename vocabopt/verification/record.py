@@ -44,7 +44,8 @@ class Report(FileRecord, frozen=True, kw_only=True):
     """verify.json.
 
     verdict: the worst of the checks; those that could not be made do not count. passed: nothing failed.
-    n_new: tokens that BASE lacks. scripts: the target of the new tokens; scripts_from: what they come from.
+    n_new: tokens that BASE lacks, n_reused of them at its ids. scripts: the target of the new tokens; scripts_from:
+    what they come from.
     proof: what `vocabopt merge` proved of the counts of NEW; null where no text was counted.
     """
 
@@ -55,6 +56,7 @@ class Report(FileRecord, frozen=True, kw_only=True):
     base: Compared
     new: Compared
     n_new: Count
+    n_reused: Count = 0
     scripts: tuple[str, ...]
     scripts_from: str
     options: dict[str, Any]

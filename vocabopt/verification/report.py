@@ -39,6 +39,8 @@ def failures(report: Report) -> list[str]:
         for example in check.examples:
             lines += [f"  {example.what}", f"    base: {example.base}", f"    new:  {example.new}"]
     added = f"plus {counted(report.n_new, 'new token')}" if report.n_new else "with no token added"
+    if report.n_reused:
+        added = f"with {counted(report.n_reused, 'row')} swapped"
     outcome = f"{report.new.name} is {report.base.name} {added}"
     if failed:
         outcome = f"FAIL: {len(failed)} of {len(report.checks)} checks."

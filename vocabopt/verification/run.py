@@ -10,6 +10,7 @@ from vocabopt.merging.extension import Proof
 from vocabopt.options import VerifyOptions
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.verification.checks_settings import settings
+from vocabopt.verification.checks_swap import KeptTextPass
 from vocabopt.verification.checks_templates import chat_templates
 from vocabopt.verification.checks_text import FormsPass, LengthPass, OtherTextPass, RoundTripPass, UsagePass
 from vocabopt.verification.checks_transformers import ReloadPass, as_loaded
@@ -53,8 +54,10 @@ def verify(
                 f"{option}: is for tiktoken rank files, and neither {before.source} nor {new} is one. Leave it out."
             )
         pair = make_pair(before, after, options.scripts)
-    other, decoded, used = OtherTextPass(pair), RoundTripPass(pair), UsagePass(pair)
-    length, forms, reload = LengthPass(pair), FormsPass(pair), ReloadPass(pair)
+    # What swapped rows do to other text is promised in tokens, not in ids.
+    other = KeptTextPass(pair) if pair.reused else OtherTextPass(pair)
+    decoded, length, used = RoundTripPass(pair), LengthPass(pair), UsagePass(pair)
+    forms, reload = FormsPass(pair), ReloadPass(pair)
     read_through(pair, sets, options, (other, decoded, length, used, forms, reload), console)
     with console.step("compare"):
         checks = [base_ids(pair), special_tokens(pair), settings(pair), base_pieces(pair), chat_templates(pair)]
@@ -69,6 +72,7 @@ def verify(
         base=_compared(before),
         new=_compared(after),
         n_new=len(pair.new_ids),
+        n_reused=len(pair.reused),
         scripts=pair.scripts,
         scripts_from=pair.scripts_from,
         options=asdict(options),

@@ -1,7 +1,8 @@
 """The text to check with, read in batches, each document encoded once in every form.
 
 The built-in lines come first: the hard strings, which look for rare faults, and plain English and code, which tell how
-much of common text changed where nothing guards it. Then every document of --text and --protect.
+much of common text changed where nothing guards it. Then random strings, where rows were swapped or they are asked
+for, and every document of --text and --protect.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Literal, Protocol
 import polars as pl
 
 from vocabopt.console import Console
-from vocabopt.options import VerifyOptions
+from vocabopt.options import N_RANDOM_STRINGS, VerifyOptions
 from vocabopt.text.corpus import TextSet, n_stored_bytes, named_set
 from vocabopt.text.readers import read_blocks
 from vocabopt.text.scripts import contains_target
@@ -21,8 +22,9 @@ from vocabopt.tokenizer.encoders import Ids, Kind
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.verification.checks import BUILT_IN, PLAIN
 from vocabopt.verification.pair import Pair, View
+from vocabopt.verification.random_text import random_strings
 
-Role = Literal["hard", "text", "protect"]
+Role = Literal["hard", "random", "text", "protect"]
 
 _BLOCK_BYTES = 1 << 20
 
@@ -34,10 +36,17 @@ def sets_of(options: VerifyOptions) -> list[TextSet]:
     return texts + [named_set(name, path, "protected", read) for name, path in options.protects.items()]
 
 
-def _read(sets: list[TextSet], options: VerifyOptions) -> Iterator[tuple[Role, str, list[str], int]]:
+def _read(
+    sets: list[TextSet], options: VerifyOptions, *, is_swapped: bool
+) -> Iterator[tuple[Role, str, list[str], int]]:
     """Role and name of a text, some of its documents, and the stored bytes of the file that they come from."""
     yield "hard", BUILT_IN, list(hard_strings()), 0
     yield "hard", PLAIN, list(plain_lines()), 0
+    n_random = options.random_strings
+    if n_random is None:
+        n_random = N_RANDOM_STRINGS if is_swapped else 0
+    for texts in random_strings(n_random):
+        yield "random", "random strings", texts, 0
     for text_set in sets:
         role: Role = "protect" if text_set.role == "protected" else "text"
         for file in text_set.files:
@@ -86,7 +95,7 @@ def read_through(
     """Show all text to the observers. Raises CorpusError where a document cannot be read."""
     with console.step("encode", n_stored_bytes(sets) or None, "bytes") as advance:
         n_bytes = 0
-        for role, name, documents, n_more in _read(sets, options):
+        for role, name, documents, n_more in _read(sets, options, is_swapped=bool(pair.reused)):
             batch = batch_of(pair, role, name, documents)
             for observer in observers:
                 observer.see(batch)
