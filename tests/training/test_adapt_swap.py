@@ -1,7 +1,6 @@
 """`vocabopt adapt` and `plan` of a swapped tokenizer: as many rows as before, some of them new, wherever they lie."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from command_line import vocabopt
-from conftest import Run
 from helpers import CORPUS, all_ids, library_tokenizer
 from model_folders import WIDTHS, with_tokenizer, write_model
 from safetensors.torch import load_file
@@ -55,13 +53,11 @@ class Swap:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def swap(
-    request: pytest.FixtureRequest, run_of: Callable[[str], Run], tmp_path_factory: pytest.TempPathFactory
-) -> Swap:
+def swap(request: pytest.FixtureRequest, folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Swap:
     base_name, config = KINDS[request.param]
-    run, folder = run_of(base_name), tmp_path_factory.mktemp("swap")
-    model = with_tokenizer(write_model(folder / "model", config), Path(run.base.source))
-    tokenizer = swapped(run, N_SWAPPED, folder / "tok")
+    folder = tmp_path_factory.mktemp("swap")
+    model = with_tokenizer(write_model(folder / "model", config), folders / base_name)
+    tokenizer = swapped(folders / base_name, N_SWAPPED, folder)
     (folder / "plan.toml").write_text(PLAN, encoding="utf-8")
     command = ("adapt", model, "--tokenizer", tokenizer, *OPTIONS, "--plan", folder / "plan.toml", "--out")
     result = vocabopt(*command, folder / "out")
@@ -132,7 +128,7 @@ def test_a_control_is_added_later_with_the_tokenizer_as_it_was(swap: Swap) -> No
 
 def test_a_plan_of_a_swap_has_the_rows_that_there_are_and_trains_what_training_trains(swap: Swap) -> None:
     result = vocabopt(
-        "plan", swap.model, "--tokenizer", swap.tokenizer, "--plan", swap.tokenizer.parent / "plan.toml", "--json",
+        "plan", swap.model, "--tokenizer", swap.tokenizer, "--plan", swap.out.parent / "plan.toml", "--json",
         "--budget", "1Mtok", "--context", 32, "--micro-batch", 8, "--batch", "1024tok", "--precision", "fp32",
     )  # fmt: skip
     assert result.exit_code == 0, result.output

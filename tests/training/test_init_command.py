@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -247,12 +246,11 @@ def test_init_holds_no_second_copy_of_the_model(llama_merged: Path, folders: Pat
 # --- A tokenizer with as many rows -----------------------------------------------------------------------------------
 
 
-@SMALL_BASES
-def test_init_of_a_swap_writes_the_reused_rows_in_place(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", CONFIGS)
+def test_init_of_a_swap_writes_the_reused_rows_in_place(name: str, folders: Path, tmp_path: Path) -> None:
     """For a base of each kind: config.json and every other row as they were, and the base's rows make the new ones."""
-    name = run.base.name
-    model = with_tokenizer(write_model(tmp_path / "model", config_for(name)), Path(run.base.source))
-    tokenizer = swapped(run, N_SWAPPED, tmp_path / "tok")
+    model = with_tokenizer(write_model(tmp_path / "model", config_for(name)), folders / name)
+    tokenizer = swapped(folders / name, N_SWAPPED, tmp_path)
     result = vocabopt("init", model, "--tokenizer", tokenizer, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert f"{N_SWAPPED} new rows by decompose; {config_for(name).vocab_size:,} rows" in result.stdout
@@ -265,7 +263,7 @@ def test_init_of_a_swap_writes_the_reused_rows_in_place(run: Run, tmp_path: Path
     parts = {token["id"]: token["base_ids"] for token in tokens}
     assert len({*texts}) == N_SWAPPED
     # What each row is made of is the base's encoding, by its own tokenizer, of the new token's text.
-    encoder = run.base.merging_tokenizer
+    encoder = load_base(str(folders / name)).merging_tokenizer
     whole = {index: text.decode() for index, text in texts.items() if _is_text(text)}
     assert [encoder.decode(parts[index]).lstrip(" ") for index in whole] == [
         text.lstrip(" ") for text in whole.values()
@@ -285,22 +283,21 @@ def test_init_of_a_swap_writes_the_reused_rows_in_place(run: Run, tmp_path: Path
     assert n_tables == 2
 
 
-def test_a_swap_is_told_from_tokens_that_have_moved(run_of: Callable[[str], Run], tmp_path: Path) -> None:
-    """Only what extension.json says was taken out may be gone; a folder without weights' tokenizer does as well."""
-    run = run_of("llama-like")
-    tokenizer = swapped(run, N_SWAPPED, tmp_path / "tok")
-    given = read_extension(tokenizer, Path(run.base.source))
+def test_a_swap_is_told_from_tokens_that_have_moved(folders: Path, llama_merged: Path, tmp_path: Path) -> None:
+    """Only what extension.json says was taken out may be gone; the model's folder may have no tokenizer."""
+    base = folders / "llama-like"
+    tokenizer = swapped(base, N_SWAPPED, tmp_path)
+    given = read_extension(tokenizer, base)
     bare = write_model(tmp_path / "bare", config_for("llama-like"))
     assert read_extension(tokenizer, bare) == given
     assert (given.n_tokens, given.n_base_tokens, len(given.kept_tokens)) == (2_000, 2_000, 2_000 - N_SWAPPED)
     assert given.n_rows_of_table(2_048) == 2_048
-    # A base id that another token took counts the bytes of what it was: pieces' bytes add up to the new token's.
+    # Bytes of base ids add up to the new token's, as the base spells them.
     assert [sum(lengths) for lengths in given.base_n_bytes] == [len(text) for text in given.texts]
-    # Rows of the base's own Hangul stay what a norm is taken of, those that went among them.
-    assert given.script_ids == read_extension(run.exported(N_ADDED), Path(run.base.source)).script_ids
-    assert not set(given.script_ids).isdisjoint(given.new_ids)
+    # A norm is taken of the base's own rows of Hangul, those that went among them.
+    assert given.script_ids == read_extension(llama_merged, base).script_ids
     value = json.loads((tokenizer / "extension.json").read_text("utf-8"))
     value["reused"][0]["old_piece"] = "another"
     written(tokenizer / "extension.json", json.dumps(value))
     with pytest.raises(ModelError, match=r"does not extend the tokenizer of .*: 1 of its 2,000 tokens have another id"):
-        read_extension(tokenizer, Path(run.base.source))
+        read_extension(tokenizer, base)

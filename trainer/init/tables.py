@@ -18,7 +18,7 @@ Memory: the new rows once more in the table's type, a chunk of them in float32; 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -166,7 +166,10 @@ def init_model(
 def _check_named_ids(model: "PreTrainedModel", extension: Extension) -> None:
     """Refuse new tokens at ids that the model's settings use: generation would stop at one, or padding look like it."""
     new = dict(zip(extension.new_ids, extension.texts, strict=True))
-    of_files = {"config.json": model.config.get_text_config(), "generation_config.json": model.generation_config}
+    of_files: dict[str, Any] = {
+        "config.json": model.config.get_text_config(),
+        "generation_config.json": model.generation_config,
+    }
     for file, settings in of_files.items():
         for name, value in {} if settings is None else settings.to_dict().items():
             ids = value if isinstance(value, list) else [value]
