@@ -127,13 +127,19 @@ def test_a_control_is_added_later_with_the_tokenizer_as_it_was(swap: Swap) -> No
 
 
 def test_a_plan_of_a_swap_has_the_rows_that_there_are_and_trains_what_training_trains(swap: Swap) -> None:
-    result = vocabopt(
-        "plan", swap.model, "--tokenizer", swap.tokenizer, "--plan", swap.out.parent / "plan.toml", "--json",
-        "--budget", "1Mtok", "--context", 32, "--micro-batch", 8, "--batch", "1024tok", "--precision", "fp32",
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    plan = json.loads(result.stdout)
-    assert (plan["n_rows"], plan["n_added"]) == (swap.config.vocab_size, N_SWAPPED)
+    """Before merge what the sweep chose, after it the tokenizer."""
+    folder = swap.out.parent
+    chosen = json.loads((folder / "run" / "swap.json").read_text("utf-8"))["choice"]["n_swapped"]
+    assert chosen > 0
+    for what, n_new in ((("--run", folder / "run"), chosen), (("--tokenizer", swap.tokenizer), N_SWAPPED)):
+        result = vocabopt(
+            "plan", swap.model, *what, "--plan", folder / "plan.toml", "--json", "--budget", "1Mtok", "--context", 32,
+            "--micro-batch", 8, "--batch", "1024tok", "--precision", "fp32",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        plan = json.loads(result.stdout)
+        assert (plan["n_rows"], plan["n_added"]) == (swap.config.vocab_size, n_new)
+        assert plan["stages"][0]["n_trainable"] == swap.n_tables * n_new * 32
     assert [stage["n_trainable"] for stage in plan["stages"]] == [
         stage["n_trainable"] for stage in swap.record()["stages"]
     ]
