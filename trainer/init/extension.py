@@ -1,7 +1,7 @@
 """Which tokens of a merged tokenizer are new to a model: read from extension.json, or worked out from their bytes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,19 +123,7 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     # Id -> the piece of the base that a swap took out there.
     taken_out = {} if record is None else {row.id: row.old_piece for row in record.reused}
     if own is not None:
-        changed = [
-            (piece, index)
-            for piece, index in own.vocab.items()
-            if merged.vocab.get(piece) != index and taken_out.get(index) != piece
-        ]
-        if changed:
-            shown = ", ".join(
-                f"{piece!r} is {index} and becomes {merged.vocab.get(piece)}" for piece, index in changed[:3]
-            )
-            raise ModelError(
-                f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
-                f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
-            )
+        _check_kept(merged, own, taken_out, tokenizer, folder)
     rows: Sequence[int]
     if record is not None:
         _check_record(record, merged, own, path, folder)
@@ -144,25 +132,13 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
         texts = [bytes.fromhex(token.bytes) for token in record.tokens]
         rows = sorted(index for index in merged.spelling if index < record.first_id)
         n_rows, scripts = record.n_rows_padded if record.pad_to else None, record.scripts
+    elif own is None:
+        raise ModelError(
+            f"{tokenizer}: has no {EXTENSION_JSON}, and {folder} no tokenizer to work out from what the new tokens "
+            "replace. Put the model's own tokenizer beside its weights."
+        )
     else:
-        if own is None:
-            raise ModelError(
-                f"{tokenizer}: has no {EXTENSION_JSON}, and {folder} no tokenizer to work out from what the new tokens "
-                "replace. Put the model's own tokenizer beside its weights."
-            )
-        if own.by_merges is None:
-            raise ModelError(
-                f"{folder}: its tokenizer is no BPE, so what new tokens replace cannot be worked out from their bytes. "
-                f"Merge with vocabopt, which writes {EXTENSION_JSON}."
-            )
-        # Every token that the model's own tokenizer lacks is new; its bytes are encoded by the merges of that alone.
-        new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
-        texts = [_text(merged, index) for index in new_ids]
-        if own.is_byte_level:
-            pieces = [spelled(text) for text in texts]
-        else:
-            pieces = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
-        base_ids = [tuple(ids) for ids in own.by_merges.encode(pieces)]
+        new_ids, base_ids, texts = _worked_out(merged, own, folder)
         rows = sorted(own.spelling)
         n_rows, scripts = None, None
     if scripts is None:
@@ -189,6 +165,43 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
         place=str(tokenizer),
         source="bytes" if record is None else EXTENSION_JSON,
     )
+
+
+def _check_kept(merged: Tokenizer, own: Tokenizer, taken_out: Mapping[int, str], tokenizer: Path, folder: Path) -> None:
+    """Refuse a tokenizer in which tokens of the model have other ids, or are gone that no swap took out."""
+    changed = [
+        (piece, index)
+        for piece, index in own.vocab.items()
+        if merged.vocab.get(piece) != index and taken_out.get(index) != piece
+    ]
+    if changed:
+        shown = ", ".join(f"{piece!r} is {index} and becomes {merged.vocab.get(piece)}" for piece, index in changed[:3])
+        raise ModelError(
+            f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
+            f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
+        )
+
+
+def _worked_out(
+    merged: Tokenizer, own: Tokenizer, folder: Path
+) -> tuple[list[int], list[tuple[int, ...]], list[bytes]]:
+    """Ids, base ids and texts of every token that the model's own tokenizer lacks; that one's merges encode the texts.
+
+    Raises:
+        ModelError: it has no merges.
+    """
+    if own.by_merges is None:
+        raise ModelError(
+            f"{folder}: its tokenizer is no BPE, so what new tokens replace cannot be worked out from their bytes. "
+            f"Merge with vocabopt, which writes {EXTENSION_JSON}."
+        )
+    new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
+    texts = [_text(merged, index) for index in new_ids]
+    if own.is_byte_level:
+        pieces = [spelled(text) for text in texts]
+    else:
+        pieces = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
+    return new_ids, [tuple(ids) for ids in own.by_merges.encode(pieces)], texts
 
 
 def _check_record(record: ExtensionRecord, merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path) -> None:
