@@ -1,5 +1,6 @@
 """Fixtures: bases of both families, sweeps of the sample corpus with them, and the development data."""
 
+import base64
 import gc
 import json
 import os
@@ -23,7 +24,9 @@ from helpers import (
     library_tokenizer,
     lines_of,
     merged,
+    model_file,
     n_tokens,
+    ranks_of,
     split_heldout,
     train_byte_level,
     train_sentencepiece,
@@ -228,6 +231,35 @@ def gpt2_like(folders: Path) -> Tokenizer:
 @pytest.fixture(scope="session")
 def qwen2_like(folders: Path) -> Tokenizer:
     return load_base(str(folders / "qwen2-like"))
+
+
+@pytest.fixture(scope="session")
+def rank_base(qwen2_like: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A small tiktoken base: the file, and the options that say what it leaves out."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "small.tiktoken").write_bytes(rank_file(ranks_of(qwen2_like)))
+    (folder / "specials.txt").write_text("<|end|>\n<|pad|>\n", encoding="utf-8")
+    return [str(folder / "small.tiktoken"), "llama3", str(folder / "specials.txt")]
+
+
+@pytest.fixture(scope="session")
+def tekken_base(qwen2_like: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small Tekken file in the form of the package's own: special ids first, and more ranks than it uses."""
+    document = json.loads(model_file("tekken_240911.json").read_bytes())
+    ranks = ranks_of(qwen2_like)
+    tokens = [*ranks, b" unused", b" ranks"]
+    document["vocab"] = [
+        {"rank": i, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
+        for i, token in enumerate(tokens)
+    ]
+    document["config"] |= {
+        "num_vocab_tokens": len(tokens),
+        "default_vocab_size": len(ranks) + 100,
+        "default_num_special_tokens": 100,
+    }
+    path = tmp_path_factory.mktemp("tekken") / "tekken.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,19 @@ def without_bytes(base: Tokenizer, missing: Sequence[int]) -> dict[str, Any]:
     kept = {piece: index for piece, index in model["vocab"].items() if piece in specials or not lost & set(piece)}
     merges = [pair for pair in model["merges"] if {*pair, "".join(pair)} <= kept.keys()]
     return {**value, "model": {**model, "vocab": kept, "merges": merges}}
+
+
+def ranks_of(base: Tokenizer) -> dict[bytes, int]:
+    """A rank file's content from a small byte-level base: its tokens in the order of their ids."""
+    tokens = [base.pieces[i] for i in range(base.n_tokens) if base.pieces[i]]
+    # The bytes first, in their order, as Tekken has them.
+    tokens = sorted(tokens, key=lambda token: (len(token) > 1, token if len(token) == 1 else b""))
+    return {token: rank for rank, token in enumerate(tokens)}
+
+
+def model_file(name: str) -> Path:
+    """A .model file: of the package mistral-common, or of the development data."""
+    spec = find_spec("mistral_common")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(next(iter(spec.submodule_search_locations))) / "data" / name

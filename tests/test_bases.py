@@ -4,7 +4,6 @@ import copy
 import json
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from helpers import (
     library_tokenizer,
     lines_of,
     merged,
+    model_file,
     n_tokens,
     train_sentencepiece,
     without_bytes,
@@ -67,14 +67,6 @@ ODD_PARTS += ["<0x41>", "<s", "//", "{}", "0x1F"]
 any_text = st.one_of(
     st.text(), st.lists(st.one_of(st.sampled_from(ODD_PARTS), st.text(max_size=3)), max_size=20).map("".join)
 )
-
-
-def model_file(name: str) -> Path:
-    """A .model file: of the package mistral-common, or of the development data."""
-    spec = find_spec("mistral_common")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return Path(next(iter(spec.submodule_search_locations))) / "data" / name
 
 
 def differing(base: Tokenizer, original: sentencepiece.SentencePieceProcessor, documents: list[str]) -> list[str]:

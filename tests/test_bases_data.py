@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, sweep
-from helpers import merged, n_tokens, split_heldout
-from test_bases import model_file
+from helpers import (
+    merged,
+    model_file,
+    n_tokens,
+    split_heldout,
+)
 from test_promises_data import first, records, write_records
 
 from vocabopt.console import Console

@@ -26,11 +26,11 @@ from helpers import (
     grow_documents,
     library_tokenizer,
     lines_of,
+    model_file,
     toy_sentencepiece,
     train_sentencepiece,
 )
 from sentencepiece import sentencepiece_model_pb2
-from test_bases import model_file
 
 from vocabopt.errors import PromiseError
 from vocabopt.folder import FORMAT_VERSION
@@ -39,47 +39,9 @@ from vocabopt.merging.export import merged_tokenizer_json, tokenizer_config
 from vocabopt.merging.extension import grown
 from vocabopt.merging.run import merge_run
 from vocabopt.tokenizer import Tokenizer, load_base
-from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.tokenizer.sentencepiece_model import scores_below
 
 RunOn = Callable[..., Run]
-
-
-def ranks_of(base: Tokenizer) -> dict[bytes, int]:
-    """A rank file's content from a small byte-level base: its tokens in the order of their ids."""
-    tokens = [base.pieces[i] for i in range(base.n_tokens) if base.pieces[i]]
-    # The bytes first, in their order, as Tekken has them.
-    tokens = sorted(tokens, key=lambda token: (len(token) > 1, token if len(token) == 1 else b""))
-    return {token: rank for rank, token in enumerate(tokens)}
-
-
-@pytest.fixture(scope="module")
-def rank_base(qwen2_like: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A small tiktoken base: the file, and the options that say what it leaves out."""
-    folder = tmp_path_factory.mktemp("ranks")
-    (folder / "small.tiktoken").write_bytes(rank_file(ranks_of(qwen2_like)))
-    (folder / "specials.txt").write_text("<|end|>\n<|pad|>\n", encoding="utf-8")
-    return [str(folder / "small.tiktoken"), "llama3", str(folder / "specials.txt")]
-
-
-@pytest.fixture(scope="module")
-def tekken_base(qwen2_like: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small Tekken file in the form of the package's own: special ids first, and more ranks than it uses."""
-    document = json.loads(model_file("tekken_240911.json").read_bytes())
-    ranks = ranks_of(qwen2_like)
-    tokens = [*ranks, b" unused", b" ranks"]
-    document["vocab"] = [
-        {"rank": i, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
-        for i, token in enumerate(tokens)
-    ]
-    document["config"] |= {
-        "num_vocab_tokens": len(tokens),
-        "default_vocab_size": len(ranks) + 100,
-        "default_num_special_tokens": 100,
-    }
-    path = tmp_path_factory.mktemp("tekken") / "tekken.json"
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return str(path)
 
 
 # --- The files, each read by its own library -------------------------------------------------------------------------

@@ -13,10 +13,17 @@ import tiktoken_ext.openai_public
 import tokenizers
 from command_line import assert_refused, vocabopt
 from conftest import Run
-from helpers import all_ids, grow_documents, lines_of, merged, n_tokens
+from helpers import (
+    all_ids,
+    grow_documents,
+    lines_of,
+    merged,
+    model_file,
+    n_tokens,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_bases import code_lines, model_file, refusal
+from test_bases import code_lines, refusal
 from test_promises import any_text
 
 from vocabopt.errors import BaseTokenizerError, OptionError

@@ -58,8 +58,9 @@ from vocabopt.run_directory import (
     save_counts,
     take_run_directory,
 )
+from vocabopt.swap.freeing import Freed
 from vocabopt.swap.record import SwapRecord
-from vocabopt.swap.run import Counts, check_swap, n_asked, run_swap
+from vocabopt.swap.run import Counts, check_swap, freed_rows, n_asked, run_swap
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
@@ -114,6 +115,12 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     learned = _learn(run, base, text_sets, scripts, options, console)
     growth, guard = learned.growth, learned.guard
     curve, stats = _count_the_rest(run, base, text_sets, learned, options, console)
+    swapping: tuple[Counts, Freed] | None = None
+    if options.method == "swap":
+        assert learned.counts is not None, "a swap is of all text"
+        assert learned.units is not None, "and of what merges never leave"
+        counts = Counts.of(learned.counts, learned.units)
+        swapping = counts, freed_rows(base, counts, curve, options, sizes, console)
     with console.step("write"):
         write_parquet_atomic(out / "curve.parquet", curve.curve)
         write_parquet_atomic(out / "folds.parquet", curve.folds)
@@ -154,12 +161,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
         # The same size on the axis of the vocabulary just measured.
         sweep, union = _choose(swept, curve, out)
-    swap = None
-    if options.method == "swap":
-        assert learned.counts is not None, "a swap is of all text"
-        assert learned.units is not None, "and of what merges never leave"
-        counted = Counts.of(learned.counts, learned.units)
-        swap = run_swap(base, counted, sweep, curve.curve, sizes, out, console)
+    swap = None if swapping is None else run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
 
     def finished() -> RunRecord:
         """run.json with what the run cost until now."""

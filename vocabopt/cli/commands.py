@@ -145,7 +145,7 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
             yield from (*union_notes(union), union_reason(record, union))
         if swap is not None:
             yield swap_table(record, swap, result.curve).for_terminal(width)
-            yield from (*swap_notes(swap), swap_reason(record, swap))
+            yield from (*swap_notes(record, swap), swap_reason(record, swap))
         yield f"Report: {options.out / 'report.html'}"
 
     more = {name: json_of(one) for name, one in (("union", union), ("swap", swap)) if one is not None}

@@ -179,7 +179,7 @@ def draw_swap(view: View) -> Drawing | None:
     if swap is None or not len(values):
         return None
     numbers = {row.name: row.number for row in view.sets}
-    keys = [Key(label="grown", style=_series(1)), Key(label="swapped (dots)", style={"color": COLOURS["s0"]})]
+    keys = [Key(label="grown", style=_series(1)), Key(label="swapped (dots)", style={"color": COLOURS["ink"]})]
     keys += [Key(label=f"{plain(name, N_NAME)} (right axis)", style=_series(numbers[name])) for name in swap.kept_sets]
     figure, ax = over_sizes(view, 3.0, [(values, _series(1))], keys, right=0.085, colour="s0")
     base_tokens, sizes = view.sweep.base_tokens, [point.n_swapped for point in swap.points]

@@ -170,7 +170,7 @@ class View:
 
     @property
     def swap_notes(self) -> list[str]:
-        return [] if self.swap is None else swap_notes(self.swap)
+        return [] if self.swap is None else swap_notes(self.sweep, self.swap)
 
     # --- Parameters and compute ---
 

@@ -111,7 +111,10 @@ def free(
     )
     longest = int(np.diff(starts).max(initial=1))
     scratch = kernel.Scratch(
-        *(np.empty(longest + 1, np.int32) for _ in range(4)),
+        out=np.empty(longest + 1, np.int32),
+        after=np.empty(longest + 1, np.int32),
+        before=np.empty(longest + 1, np.int32),
+        rank_at=np.empty(longest + 1, np.int32),
         heap=np.empty(4 * longest + 4, np.int64),
         met_unit=np.zeros(n_units, np.int64),
         met_row=np.zeros(n_rows, np.int64),

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from vocabopt.amounts import counted
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.growth.counts import ChunkCounts
+from vocabopt.growth.counts import ChunkCounts, SetStats
+from vocabopt.growth.curve import Curve
 from vocabopt.growth.proof import recount
 from vocabopt.merging.export import merged_base
 from vocabopt.merging.swapped import swapped
 from vocabopt.options import SweepOptions
 from vocabopt.records import SetTokens, SweepRecord, write_record
+from vocabopt.records import TextSet as RecordedSet
 from vocabopt.swap import DEFAULT_MAX_SWAP, SWAP_JSON
 from vocabopt.swap.freeing import COST_SCALE, Freed, free, may_be_freed, used_by
 from vocabopt.swap.record import KEPT_ROLES, SwapChoice, SwapPoint, SwapRecord
@@ -62,40 +64,69 @@ def check_swap(base: Tokenizer, options: SweepOptions, text_sets: Iterable[TextS
         )
 
 
+def kept_of(sets: Mapping[str, SetStats] | Mapping[str, RecordedSet]) -> tuple[str, ...]:
+    """Names of the text sets that rows are kept for."""
+    return tuple(name for name, text_set in sets.items() if text_set.role in KEPT_ROLES)
+
+
 def n_asked(options: SweepOptions, sizes: Sequence[int] | None) -> int:
     """Rows to swap at most: those of --max-swap, else the largest of --sizes, else the default."""
     return options.max_swap or max(sizes or (), default=0) or DEFAULT_MAX_SWAP
 
 
-def run_swap(
+def freed_rows(
     base: Tokenizer,
     counts: Counts,
-    sweep: SweepRecord,
-    curve: pl.DataFrame,
+    curve: Curve,
+    options: SweepOptions,
     sizes: tuple[int, ...] | None,
-    out: Path,
     console: Console,
-) -> SwapRecord:
-    """Free rows, count every size with the tokenizer that would be written, and write swap.json.
+) -> Freed:
+    """Find the rows to free, the cheapest first: as many as are asked for, or as the curve has pieces for.
 
     Args:
+        curve: of all text.
         sizes: rows to swap; None for even steps.
 
     Raises:
         OptionError: more rows are asked for than can be freed.
         CorpusError: a text to keep rows for has no tokens.
     """
-    options = sweep.options
-    n_most = min(n_asked(options, sizes), len(curve))
-    kept = tuple(name for name, text_set in sweep.sets.items() if text_set.role in KEPT_ROLES)
-    if empty := [name for name in kept if not sweep.sets[name].n_tokens_base]:
+    n_most = min(n_asked(options, sizes), len(curve.curve))
+    kept = kept_of(counts.chunks.sets)
+    if empty := [name for name in kept if not curve.n_tokens_base[name]]:
         path = options.keeps.get(empty[0], "PATH")
         raise CorpusError(f"--keep {empty[0]}={path}: only blank lines, which need no row. Name files that hold text.")
     with console.step("free", n_most, "rows") as advance:
-        may_go = may_be_freed(base, used_by(curve, n_most))
-        cost = cost_of_units(counts, sweep, kept)
+        may_go = may_be_freed(base, used_by(curve.curve, n_most))
+        cost = cost_of_units(counts, curve.n_tokens_base, kept, options.keep_weight)
         freed = free(base, counts.units, cost, may_go, n_most, advance)
-    _check_enough(freed, n_most, options, sizes, base)
+    if len(freed.ids) < n_most and (options.max_swap is not None or sizes):
+        option = f"--max-swap {options.max_swap}" if options.max_swap is not None else f"--sizes {options.sizes}"
+        raise OptionError(
+            f"{option}: {len(freed.ids):,} rows of {base.name} can be freed; the others are special tokens, byte "
+            f"pieces, single bytes, pieces from which the first {n_most:,} new ones are made, or parts of such. Name "
+            f"{len(freed.ids):,} or fewer."
+        )
+    return freed
+
+
+def run_swap(
+    base: Tokenizer,
+    counts: Counts,
+    freed: Freed,
+    sweep: SweepRecord,
+    curve: pl.DataFrame,
+    sizes: tuple[int, ...] | None,
+    out: Path,
+    console: Console,
+) -> SwapRecord:
+    """Count every size with the tokenizer that would be written, choose one, and write swap.json.
+
+    Args:
+        freed: rows in order (`freed_rows`).
+        sizes: rows to swap; None for even steps.
+    """
     n_most = len(freed.ids)
     shown = [size for size in sizes or _even(n_most) if size <= n_most]
     points = []
@@ -103,17 +134,16 @@ def run_swap(
         for done, size in enumerate(shown, 1):
             points.append(_measured(base, counts, curve, freed.ids[:size].tolist(), sweep.base_tokens))
             advance(done)
-    decisive = HELDOUT if sweep.sets[HELDOUT].n_tokens_base else TRAIN
     record = SwapRecord(
         curve_sha256=sweep.curve_sha256,
-        keep_weight=options.keep_weight,
-        kept_sets=kept,
+        keep_weight=sweep.options.keep_weight,
+        kept_sets=kept_of(sweep.sets),
         max_swap=n_most,
         freed_ids=tuple(freed.ids.tolist()),
         costs=tuple(freed.costs.tolist()),
         n_odd_units=freed.n_odd_units,
         points=tuple(points),
-        choice=SwapChoice(n_swapped=0, set=decisive),
+        choice=SwapChoice(n_swapped=0, set=HELDOUT if sweep.sets[HELDOUT].n_tokens_base else TRAIN),
     )
     record = chosen(record, sweep.base_tokens)
     write_record(out / SWAP_JSON, record)
@@ -124,30 +154,18 @@ def _even(n_most: int) -> list[int]:
     return sorted({round(n_most * step / N_SIZES) for step in range(N_SIZES + 1)})
 
 
-def _check_enough(
-    freed: Freed, n_most: int, options: SweepOptions, sizes: Sequence[int] | None, base: Tokenizer
-) -> None:
-    """Raises OptionError where more rows were asked for, by --max-swap or --sizes, than can be freed."""
-    if len(freed.ids) == n_most or (options.max_swap is None and not sizes):
-        return
-    option = f"--max-swap {options.max_swap}" if options.max_swap is not None else f"--sizes {options.sizes}"
-    raise OptionError(
-        f"{option}: {len(freed.ids):,} rows of {base.name} can be freed; the others are special tokens, byte pieces, "
-        f"single bytes, pieces from which the first {n_most:,} new ones are made, or parts of such. Name "
-        f"{len(freed.ids):,} or fewer."
-    )
-
-
-def cost_of_units(counts: Counts, sweep: SweepRecord, kept: Sequence[str]) -> NDArray[np.int64]:
+def cost_of_units(
+    counts: Counts, base_tokens: Mapping[str, int], kept: Sequence[str], keep_weight: float
+) -> NDArray[np.int64]:
     """What a token more in each unit costs: its share of each text's tokens, times the text's weight, in COST_SCALE.
 
     The training text has the weight 1, since the base's own pieces of the target are needed too.
     """
-    factors = {TRAIN: 1.0, **dict.fromkeys(kept, sweep.options.keep_weight)}
+    factors = {TRAIN: 1.0, **dict.fromkeys(kept, keep_weight)}
     cost = np.zeros(counts.units.n_chunks, np.int64)
     for i, name in enumerate(counts.units.sets):
-        if name in factors and (n_tokens := sweep.sets[name].n_tokens_base):
-            cost += counts.weights_of_units[:, i] * int(COST_SCALE * factors[name] / n_tokens)
+        if name in factors and base_tokens[name]:
+            cost += counts.weights_of_units[:, i] * int(COST_SCALE * factors[name] / base_tokens[name])
     return cost
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Losses are small beside savings: they are shown to a hundredth of a percent.
 _LOST = "+z.2%"
+#: Tokens of a kept text below which rows are said to be free because it is short.
+MIN_KEPT_TOKENS = 1_000_000
 
 
 def swap_table(sweep: SweepRecord, swap: SwapRecord, curve: "pl.DataFrame") -> PlainTable:
@@ -67,16 +69,23 @@ def swap_reason(sweep: SweepRecord, swap: SwapRecord) -> str:
     base_tokens = sweep.base_tokens
     lost = ", ".join(f"{-swap.ratio_saved(point, base_tokens, name):{_LOST}} of {name}" for name in swap.kept_sets)
     return (
-        f"Swap {counted(point.n_swapped, 'row')}: of the sizes measured this has the most {weighed}: "
+        f"Swap {counted(point.n_swapped, 'row')}: of the sizes measured this has the largest {weighed}: "
         f"{swap.ratio_saved(point, base_tokens):.1%} saved, for {lost}."
     )
 
 
-def swap_notes(swap: SwapRecord) -> list[str]:
+def swap_notes(sweep: SweepRecord, swap: SwapRecord) -> list[str]:
     """What belongs under the table."""
+    few = [name for name in swap.kept_sets if sweep.sets[name].n_tokens_base < MIN_KEPT_TOKENS]
     n_free = sum(cost <= 0 for cost in swap.costs)
     order = f"Of the {counted(swap.max_swap, 'row')} that are freed first, {n_free:,} cost no text a token as they go."
     notes = [f"{order} Every size is counted with the tokenizer that would be written."]
+    if few:
+        listed = ", ".join(f"{sweep.sets[name].n_tokens_base:,} of {name}" for name in few)
+        notes.append(
+            f"Rows that the kept text never uses are free, and it is short ({listed} tokens): more of its kind would "
+            "need some of them."
+        )
     if swap.n_odd_units:
         notes.append(
             f"{counted(swap.n_odd_units, 'different piece')} of text, encoded otherwise than by merges alone, had no "

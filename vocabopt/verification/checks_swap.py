@@ -41,7 +41,8 @@ class KeptTextPass:
             )
 
     def check(self) -> Check:
-        notes, counts = [], {}
+        notes: list[str] = []
+        counts: dict[str, int] = {}
         for name, tally in self.tallies.items():
             before, after = self.promised[name]
             for what, found, expected in (("base", tally["n_tokens_base"], before), ("new", tally["n_tokens"], after)):

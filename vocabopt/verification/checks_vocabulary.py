@@ -117,8 +117,10 @@ def llama_cpp(pair: Pair) -> Check:
         before, after = (side.encode([LLAMA_CPP_TEXT])[0] for side in (pair.views[0].base, pair.views[0].new))
     old, new = (hashlib.sha256(str(ids).encode()).hexdigest()[:16] for ids in (before, after))
     is_used, has_target = pair.base.is_byte_level, not pair.scripts or contains_target(LLAMA_CPP_TEXT, pair.scripts)
-    # Its text has characters of many scripts, whose rows are the first to go.
-    has_target = has_target or bool(pair.reused)
+    what = "the new tokens are for"
+    if pair.reused:
+        # Characters of many scripts, and long runs of white space: their rows are the first to go.
+        has_target, what = True, "the freed rows were for"
     found, summary = Findings(), f"hash {new}..."
     if before == after:
         summary += f" as before{'' if is_used else '; not used for SentencePiece tokenizers'}"
@@ -128,7 +130,7 @@ def llama_cpp(pair: Pair) -> Check:
         found.add("hash", [("llama.cpp's fixed text", *pair.show(before, after))], certain=not has_target)
         summary += f", before {old}...: "
         summary += (
-            "its fixed text holds what the tokenizer encodes otherwise. Add the new hash to get_vocab_base_pre in "
+            f"its fixed text holds what {what}. Add the new hash to get_vocab_base_pre in "
             "convert_hf_to_gguf.py, with the name the base has there (its tokenizer.ggml.pre)"
             if has_target
             else "the converter would not know it, or take it for another"
