@@ -1,4 +1,4 @@
-"""Promises P1 to P7 of design section 4, on the sample corpus and on any Unicode text, for both families.
+"""Promises P1 to P8 of design section 4, on the sample corpus and on any Unicode text, for both families.
 
 The exported tokenizer is always what `vocabopt merge` writes, loaded by the `tokenizers` library. With the development
 data: test_promises_data.py.
@@ -368,3 +368,38 @@ def test_p7_neither_the_order_of_lines_nor_their_files_matter(run: Run, tmp_path
     assert shuffled.curve.equals(run.curve)
     assert shuffled.sweep["sets"] == run.sweep["sets"]
     assert pl.read_parquet(shuffled.out / "folds.parquet").equals(pl.read_parquet(run.out / "folds.parquet"))
+
+
+# --- P8: no text takes more tokens ------------------------------------------------------------------------------------
+
+#: Hangul in any order, with what stands between: where new pieces of many lengths meet.
+hangul_text = st.lists(
+    st.one_of(
+        st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3),
+        st.sampled_from(sorted({word for line in lines_of("ko")[:100] for word in line.split()})),
+        st.sampled_from([" ", "\n", "the", "1", "ㅋ"]),
+    ),
+    max_size=20,
+).map("".join)
+
+
+@settings(max_examples=300)
+@given(text=st.one_of(any_text, edge_text, hangul_text))
+@example(text="".join(ODD_PARTS))
+@example(text=" ".join(ODD_PARTS))
+def test_p8_no_text_takes_more_tokens_with_more_added_ones(run: Run, text: str) -> None:
+    tokenizers = (merged_at_end(run), merged_at_half(run), run.base.full)
+    end, half, base = (len(tokenizer.encode(text, add_special_tokens=False).ids) for tokenizer in tokenizers)
+    assert end <= half <= base
+
+
+def test_p8_no_document_takes_more_tokens_and_most_of_the_target_fewer(run: Run) -> None:
+    for documents, is_target in (
+        (lines_of("ko"), True),
+        (lines_of("en"), False),
+        (odd_documents(8, 2_000, forbidden=""), True),
+    ):
+        before, after = (list(map(len, all_ids(each, documents))) for each in (run.base.full, merged_at_end(run)))
+        assert all(new <= old for old, new in zip(before, after, strict=True))
+        n_shorter = sum(new < old for old, new in zip(before, after, strict=True))
+        assert n_shorter > 0.9 * len(documents) if is_target else n_shorter <= sum(map(has_hangul, documents))

@@ -1,4 +1,4 @@
-"""Promises P1 and P3 on real text: 5 MB each of Korean reviews and encyclopedia, Finnish law, English encyclopedia."""
+"""P1, P3 and P8 on real text: 5 MB each of Korean reviews and encyclopedia, Finnish law, English encyclopedia."""
 
 import gzip
 import json
@@ -108,6 +108,24 @@ def test_p3_hangul_that_protected_english_quotes_blocks_no_merge(korean_run: Run
     assert korean_run.count("en", 40_000) < korean_run.count("en", 0)
 
 
+def assert_no_document_takes_more_tokens(run: Run, documents: list[str], *sizes: int) -> None:
+    """P8, at ascending sizes: each takes no more than the one before it, and the first no more than the base."""
+    before = list(map(len, all_ids(run.base.full, documents)))
+    n_base = sum(before)
+    for size in sizes:
+        after = list(map(len, all_ids(run.at(size), documents)))
+        assert all(new <= old for old, new in zip(before, after, strict=True)), size
+        before = after
+    assert sum(before) < n_base
+
+
+def test_p8_no_real_document_takes_more_tokens_with_more_added_ones(
+    korean_run: Run, korean: dict[str, list[str]], english: list[str]
+) -> None:
+    documents = [*korean["reviews"][:20_000], *korean["wiki"][:500], *english[:10_000]]
+    assert_no_document_takes_more_tokens(korean_run, documents, 1_000, 8_000, 40_000)
+
+
 def test_finnish_grows_without_a_guard_and_no_protected_english_changes(
     data: Path, english: list[str], tmp_path: Path
 ) -> None:
@@ -132,3 +150,5 @@ def test_finnish_grows_without_a_guard_and_no_protected_english_changes(
     assert run.count("train", len(run.curve)) < 0.7 * run.count("train", 0)
     assert run.curve["n_tokens_en"].n_unique() == 1
     assert all_ids(run.tokenizer(len(run.curve)), protected) == all_ids(run.base.full, protected)
+    # P8 is promised of all text, also of English that was not protected and does change.
+    assert_no_document_takes_more_tokens(run, [*finnish[:500], *english[-10_000:]], 1_000, len(run.curve))

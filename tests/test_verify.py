@@ -23,7 +23,7 @@ from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT, hard_strings
 from vocabopt.verification import Report
 from vocabopt.verification.checks_settings import SETTINGS
 from vocabopt.verification.checks_templates import TEMPLATES
-from vocabopt.verification.checks_text import FORMS, OTHER_TEXT, ROUND_TRIP
+from vocabopt.verification.checks_text import FORMS, LENGTH, OTHER_TEXT, ROUND_TRIP
 from vocabopt.verification.checks_transformers import LOADED
 from vocabopt.verification.checks_vocabulary import (
     BASE_IDS,
@@ -63,6 +63,13 @@ def test_a_grown_tokenizer_passes_every_check(run: Run) -> None:
     assert counts["n_with_target"] == len(lines) - len(others)
     assert counts["n_bytes"] == sum(len(line.encode()) for line in others)
     assert report.check(ROUND_TRIP).counts == {"n_lines": len(lines), "n_changed": 0}
+    before, after = (list(map(len, all_ids(each, lines))) for each in (run.base.full, run.tokenizer(size)))
+    counts = report.check(LENGTH).counts
+    assert (counts["n_lines"], counts["n_longer"], counts["n_tokens_more"]) == (len(lines), 0, 0)
+    assert counts["n_shorter"] == sum(new < old for old, new in zip(before, after, strict=True)) > 1_000
+    ko = len(lines_of("ko"))
+    assert counts["n_tokens_base (--text ko)"] == sum(before[:ko])
+    assert counts["n_tokens (--text ko)"] == sum(after[:ko])
     # What the target text uses, counted apart.
     korean = [line for line in lines_of("ko") if has_hangul(line)]
     used = {token for ids in all_ids(run.tokenizer(size), korean) for token in ids}
@@ -234,6 +241,34 @@ def test_a_new_merge_before_those_of_the_base(
     assert check.counts["n_different"] == 1
 
 
+@pytest.mark.parametrize("method", ["grow", "union", None])
+def test_text_that_takes_more_tokens_breaks_the_promise_of_grown_tokens_and_is_counted_for_others(
+    method: str | None, folders: Path, spoil: Callable[..., Path]
+) -> None:
+    """A first merge of "h" and "i" takes the "h" away from "th", so that "this" is not one token any more."""
+    folder = spoil(add_merge("h", "i", 0))
+    if method is None:
+        (folder / "extension.json").unlink()
+    else:
+        record = json.loads((folder / "extension.json").read_text("utf-8"))
+        (folder / "extension.json").write_text(json.dumps({**record, "method": method}), "utf-8")
+    lines = ["this thing", "when", "가나다"]
+    (folder.parent / "text.txt").write_text("\n".join(lines), "utf-8")
+    check = verified(folders / "llama-like", folder, texts={"own": str(folder.parent / "text.txt")}).check(LENGTH)
+    every = [*BUILT_IN, *lines]
+    encoders = [library_tokenizer(path) for path in (folders / "llama-like", folder)]
+    before, after = (list(map(len, all_ids(encoder, every))) for encoder in encoders)
+    more = [new - old for old, new in zip(before, after, strict=True) if new > old]
+    assert more
+    assert after[-3] > before[-3]
+    assert (check.counts["n_longer"], check.counts["n_tokens_more"]) == (len(more), sum(more))
+    assert check.counts["n_tokens (--text own)"] == sum(after[-3:])
+    assert check.status == ("fail" if method == "grow" else "not_checked")
+    told = {"grow": "fewer", "union": "not promised of a union)", None: "not promised of tokenizers made elsewhere)"}
+    assert check.summary.endswith(told[method])
+    assert check.examples[0].what.startswith("'this thing'")
+
+
 def test_a_new_merge_before_those_of_the_base_may_be_of_the_target(folders: Path, spoil: Callable[..., Path]) -> None:
     def move(value: Json) -> None:
         value["model"]["merges"].insert(0, value["model"]["merges"].pop())
@@ -339,7 +374,7 @@ def test_verify_json_holds_what_was_checked(folders: Path, spoil: Callable[..., 
     assert record["base"]["source"] == str(folders / "llama-like")
     assert record["new"]["sha256"]
     assert record["scripts"] == ["Hangul"]
-    assert len(record["checks"]) == 13
+    assert len(record["checks"]) == 14
     for check in record["checks"]:
         assert check.keys() == {"name", "status", "summary", "counts", "examples"}
         assert check["status"] in ("pass", "fail", "warn", "not_checked")
@@ -358,12 +393,12 @@ def test_the_table_shows_each_check_and_examples_of_each_failure(folders: Path, 
     console = RichConsole(file=io.StringIO(), width=200)
     console.print(report_table(report))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert [shown.count(word) for word in ("PASS", "FAIL")] == [9, 1]
+    assert [shown.count(word) for word in ("PASS", "FAIL")] == [10, 1]
     assert all(check.name in shown for check in report.checks)
     lines = failures(report)
     assert lines[0] == f"FAIL  {REACHABILITY}"
     assert [line[:10] for line in lines[2:4]] == ["    base: ", "    new:  "]
-    assert lines[-1] == "FAIL: 1 of 13 checks. Not checked: 3."
+    assert lines[-1] == "FAIL: 1 of 14 checks. Not checked: 3."
     assert failures(verified(folders / "llama-like", folders / "llama-like")) == [
         "PASS: llama-like is llama-like with no token added. Not checked: 3."
     ]

@@ -133,6 +133,8 @@ class InitLog(Record, frozen=True, kw_only=True):
     match_norm: bool
     seed: int
     n_new: Count
+    #: How many of the new rows were those of base tokens that a swap took out.
+    n_reused: Count = 0
     tables: tuple[TableLog, ...]
     #: Sentences on what the method did otherwise than its name says.
     notes: tuple[str, ...]

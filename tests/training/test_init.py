@@ -125,7 +125,8 @@ HAND: dict[InitMethod, tuple[Any, Any]] = {
 
 
 def eight_rows() -> PreTrainedModel:
-    config = LlamaConfig(**{**_SMALL, "vocab_size": 8, "hidden_size": 2, "num_attention_heads": 1}, head_dim=2)
+    named = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    config = LlamaConfig(**{**_SMALL, **named, "vocab_size": 8, "hidden_size": 2, "num_attention_heads": 1}, head_dim=2)
     config.num_key_value_heads = 1
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     for table, values in zip(tables(model), (INPUT, OUTPUT), strict=True):
@@ -267,6 +268,86 @@ def test_rows_drawn_at_random_have_the_table_s_spread_and_the_two_tables_share_n
     assert float(input_rows.std()) == pytest.approx(float(base.std(unbiased=False)), rel=0.01)
     correlation = torch.corrcoef(torch.stack([input_rows.flatten(), output_rows.flatten()]))[0, 1]
     assert abs(float(correlation)) < 0.01
+
+
+# --- Rows of base tokens that a swap took out ------------------------------------------------------------------------
+
+#: Ids 1 and 3 of the base's five go to new tokens, each made of the other's old row among others; id 1 of a byte of
+#: the base's 0 and three of its 3; id 3 of two bytes each of its 1 and 2.
+SWAPPED = {1: [0, 3], 3: [1, 2]}
+SWAPPED_BYTES = {1: [1, 3], 3: [2, 2]}
+SWAPPED_IN, SWAPPED_OUT = [[1.5, 2.5], [1.5, 6.0]], [[1.0, -0.5], [1.5, -1.0]]
+BY_HAND: dict[InitMethod, tuple[Any, Any]] = {
+    "mean": ([MEAN_IN, MEAN_IN], [MEAN_OUT, MEAN_OUT]),
+    "decompose": (SWAPPED_IN, SWAPPED_OUT),
+    "eeve": (SWAPPED_IN, [[2.0, 0.0], [0.0, 2.0]]),
+    # At norm 5, the median of 5 5 10 1; (1 x (2, 0) + 3 x (0, -1)) / 4 and the mean of (0, 2) and (3, -4).
+    "weighted": (
+        [[7.5 / math.sqrt(8.5), 12.5 / math.sqrt(8.5)], [7.5 / math.sqrt(38.25), 30 / math.sqrt(38.25)]],
+        [[0.5, -0.75], [1.5, -1.0]],
+    ),
+}
+
+
+@pytest.mark.parametrize("method", BY_HAND)
+def test_rows_that_are_reused_are_made_of_what_the_rows_were(method: InitMethod) -> None:
+    model = eight_rows()
+    given = extension(SWAPPED, n_base=5, n_bytes=SWAPPED_BYTES, n_tokens=5)
+    log = init_model(model, given, method=method, match_norm=False, seed=7)
+    for table, before, hand in zip(tables(model), (INPUT, OUTPUT), BY_HAND[method], strict=True):
+        torch.testing.assert_close(table[[1, 3]], torch.tensor(hand), rtol=1e-6, atol=1e-6)
+        kept = [0, 2, 4, 5, 6, 7]
+        assert torch.equal(table[kept], torch.tensor(before, dtype=torch.float32)[kept])
+    assert (log.n_new, log.n_reused) == (2, 2)
+    # Three tokens of the base are kept, and three rows of padding.
+    assert [group.n_rows for group in log.tables[0].groups] == [3, 2, 3, 0]
+    assert log.tables[0].standard_deviation == pytest.approx(STD_IN, abs=1e-6)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_thousands_of_reused_rows_that_are_made_of_one_another_come_of_the_rows_as_they_were(tied: bool) -> None:
+    """More than are made at a time: each of its own old row, that of another reused one and of a kept one."""
+    config = LlamaConfig(**{**_SMALL, "vocab_size": 5_000, "hidden_size": 8}, tie_word_embeddings=tied)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    before = [table.double().numpy().copy() for table in tables(model)]
+    new = {index: [index, 4_600 - index, index - 1] for index in range(101, 4_501, 2)}
+    init_model(model, extension(new, n_base=4_900, n_tokens=4_900), method="decompose", match_norm=False, seed=0)
+    expected = [table.copy() for table in before]
+    for index, parts in new.items():
+        for table, old in zip(expected, before, strict=True):
+            table[index] = old[parts].mean(0)
+    for found, wanted, old in zip(tables(model), expected, before, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5, atol=1e-7)
+        kept = [index for index in range(5_000) if index not in new]
+        assert np.array_equal(found.numpy()[kept], old[kept])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_swap_changes_the_reused_rows_and_nothing_else_of_a_model(name: str, tmp_path: Path) -> None:
+    """Neither another weight, the tying, the size nor a setting; also after save and load."""
+    model = small_model(name)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    config, generation = model.config.to_dict(), model.generation_config.to_dict()
+    new = {7: [17], 290: [3, 7], 120: [290, 120]}
+    log = init_model(model, extension(new, n_base=295, n_tokens=295), method="decompose", match_norm=False, seed=0)
+    assert [(table.n_rows_before, table.n_rows) for table in log.tables] == [(N_ROWS, N_ROWS)] * len(log.tables)
+    assert model.config.to_dict() == config
+    save_model(model, tmp_path / "model")
+    layout = layout_of(model)
+    by_token = {layout.embeddings, layout.head or layout.embeddings, layout.head_bias}
+    kept = [index for index in range(N_ROWS) if index not in new]
+    for found in (model, load_model(tmp_path / "model")):
+        assert layout_of(found).is_tied == (name in TIED)
+        assert found.generation_config.to_dict() == generation
+        after = found.state_dict()
+        assert after.keys() == before.keys()
+        for key, tensor in after.items():
+            is_table = key in by_token or tensor.data_ptr() == after[layout.embeddings].data_ptr()
+            rows = kept if is_table else slice(None)
+            assert torch.equal(tensor[rows], before[key][rows]), key
+            if is_table:
+                assert torch.equal(tensor[7], before[key][17])
+                assert not (tensor[[290, 120]] == before[key][[290, 120]]).all(dim=-1).any()
 
 
 # --- On models -------------------------------------------------------------------------------------------------------
@@ -464,3 +545,32 @@ def test_a_model_with_a_second_table_by_token_is_refused() -> None:
     model.config.vocab_size_per_layer_input = 300
     with pytest.raises(ModelError, match=r"per-layer embeddings \(vocab_size_per_layer_input = 300"):
         init_model(model, extension({300: [1]}, n_base=300), method="decompose", match_norm=False, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("new", "n_base", "file", "match"),
+    [
+        (
+            {250: [1], 2: [3]},
+            295,
+            "config",
+            "the id 2 to the new token b'x', and the model's config.json names it as eos",
+        ),
+        ({300: [1]}, 300, "generation", "the id 300 to .* generation_config.json names it as pad_token_id. Where the"),
+        ({300: [1]}, 300, "list", r"the id 300 to .* generation_config.json names it as eos_token_id"),
+    ],
+)
+def test_a_new_token_at_an_id_that_the_model_s_settings_name_is_refused(
+    new: dict[int, Sequence[int]], n_base: int, file: str, match: str
+) -> None:
+    """Published models have pad ids that their tokenizer lacks: a new token there would be taken for padding."""
+    model = small_model("llama")
+    assert model.generation_config is not None
+    if file == "generation":
+        model.generation_config.pad_token_id = 300
+    elif file == "list":
+        model.generation_config.eos_token_id = [2, 300]
+    before = [table.clone() for table in tables(model)]
+    with pytest.raises(ModelError, match=match):
+        init_model(model, extension(new, n_base=n_base), method="decompose", match_norm=False, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(tables(model), before, strict=True))

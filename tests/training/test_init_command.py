@@ -14,6 +14,7 @@ from conftest import CONFIGS, Run
 from helpers import all_ids, library_tokenizer, lines_of
 from limits import full_disk
 from model_folders import N_ADDED, config_for, contents, with_tokenizer, write_model
+from swapped import swapped
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -25,6 +26,7 @@ from trainer.init.run import InitOptions, run_init
 from vocabopt.errors import ModelError, RunDirectoryError
 from vocabopt.tokenizer import load_base
 
+N_SWAPPED = 60
 SMALL_BASES = pytest.mark.parametrize("run", list(CONFIGS), indirect=True)
 
 
@@ -239,3 +241,63 @@ def test_init_holds_no_second_copy_of_the_model(llama_merged: Path, folders: Pat
     n_bytes = sum(path.stat().st_size for path in out.glob("*.safetensors"))
     assert n_bytes > 150e6
     assert int(done.stdout) < 1.6 * n_bytes, int(done.stdout) / n_bytes
+
+
+# --- A tokenizer with as many rows -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_init_of_a_swap_writes_the_reused_rows_in_place(name: str, folders: Path, tmp_path: Path) -> None:
+    """For a base of each kind: config.json and every other row as they were, and the base's rows make the new ones."""
+    model = with_tokenizer(write_model(tmp_path / "model", config_for(name)), folders / name)
+    tokenizer = swapped(folders / name, N_SWAPPED, tmp_path)
+    result = vocabopt("init", model, "--tokenizer", tokenizer, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert f"{N_SWAPPED} new rows by decompose; {config_for(name).vocab_size:,} rows" in result.stdout
+    settings = [json.loads((folder / "config.json").read_text("utf-8")) for folder in (model, tmp_path / "out")]
+    assert settings[0] == settings[1]
+    record = json.loads((tmp_path / "out" / "init.json").read_text("utf-8"))
+    assert (record["n_added"], record["log"]["n_reused"]) == (N_SWAPPED, N_SWAPPED)
+    tokens = json.loads((tokenizer / "extension.json").read_text("utf-8"))["tokens"]
+    texts = {token["id"]: bytes.fromhex(token["bytes"]) for token in tokens}
+    parts = {token["id"]: token["base_ids"] for token in tokens}
+    assert len({*texts}) == N_SWAPPED
+    # What each row is made of is the base's encoding, by its own tokenizer, of the new token's text.
+    encoder = load_base(str(folders / name)).merging_tokenizer
+    whole = {index: text.decode() for index, text in texts.items() if _is_text(text)}
+    assert [encoder.decode(parts[index]).lstrip(" ") for index in whole] == [
+        text.lstrip(" ") for text in whole.values()
+    ]
+    before, after = (load_model(folder).state_dict() for folder in (model, tmp_path / "out"))
+    assert before.keys() == after.keys()
+    n_tables = 0
+    for key, tensor in after.items():
+        if len(tensor) != config_for(name).vocab_size:
+            assert torch.equal(tensor, before[key]), key
+            continue
+        n_tables += 1
+        kept = [index for index in range(len(tensor)) if index not in texts]
+        assert torch.equal(tensor[kept], before[key][kept])
+        for index, ids in parts.items():
+            torch.testing.assert_close(tensor[index], before[key][ids].double().mean(0).float())
+    assert n_tables == 2
+
+
+def test_a_swap_is_told_from_tokens_that_have_moved(folders: Path, llama_merged: Path, tmp_path: Path) -> None:
+    """Only what extension.json says was taken out may be gone; the model's folder may have no tokenizer."""
+    base = folders / "llama-like"
+    tokenizer = swapped(base, N_SWAPPED, tmp_path)
+    given = read_extension(tokenizer, base)
+    bare = write_model(tmp_path / "bare", config_for("llama-like"))
+    assert read_extension(tokenizer, bare) == given
+    assert (given.n_tokens, given.n_base_tokens, len(given.kept_tokens)) == (2_000, 2_000, 2_000 - N_SWAPPED)
+    assert given.n_rows_of_table(2_048) == 2_048
+    # Bytes of base ids add up to the new token's, as the base spells them.
+    assert [sum(lengths) for lengths in given.base_n_bytes] == [len(text) for text in given.texts]
+    # A norm is taken of the base's own rows of Hangul, those that went among them.
+    assert given.script_ids == read_extension(llama_merged, base).script_ids
+    value = json.loads((tokenizer / "extension.json").read_text("utf-8"))
+    value["reused"][0]["old_piece"] = "another"
+    written(tokenizer / "extension.json", json.dumps(value))
+    with pytest.raises(ModelError, match=r"does not extend the tokenizer of .*: 1 of its 2,000 tokens have another id"):
+        read_extension(tokenizer, base)

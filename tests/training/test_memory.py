@@ -22,6 +22,8 @@ from vocabopt.console import Console
 from vocabopt.errors import ModelError, PlanError
 
 N_ROWS, N_NEW = 512, 64
+#: Apart from each other, as a swap has them; a prediction takes the last rows.
+NEW_IDS_APART = range(3, N_ROWS, N_ROWS // N_NEW)
 COMMON: dict[str, Any] = {"vocab_size": N_ROWS, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 GROUPED: dict[str, Any] = {**COMMON, "hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4}
 MODELS: dict[str, dict[str, Any]] = {
@@ -60,7 +62,7 @@ def settings(shape: tuple[int, int] = LONG, **values: Any) -> StepSettings:
 def prepared(config: PreTrainedConfig, stage: Stage, how: StepSettings, **options: Any) -> PreTrainedModel:
     """A real model, ready for a stage."""
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=how.dtype, **options)
-    prepare_stage(model, stage, layout_of(model), range(N_ROWS - N_NEW, N_ROWS))
+    prepare_stage(model, stage, layout_of(model), NEW_IDS_APART)
     if how.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
@@ -202,7 +204,7 @@ def test_trainable_parameters_are_those_that_the_trainer_prepares() -> None:
     outline = outline_of(config)
     for stage in (STAGES["embeddings-head"], STAGES["even-blocks"], STAGES["lora"], STAGES["new-rows"]):
         model = AutoModelForCausalLM.from_config(config)
-        ready = prepare_stage(model, stage, layout_of(model), range(N_ROWS - N_NEW, N_ROWS))
+        ready = prepare_stage(model, stage, layout_of(model), NEW_IDS_APART)
         assert predict_stage(outline, stage, settings(SHORT), n_new=N_NEW).n_trainable == ready.n_trainable
 
 

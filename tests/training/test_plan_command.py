@@ -95,7 +95,7 @@ def test_the_table_names_its_assumptions(model: Path) -> None:
     result = vocabopt("plan", model, "--added", 88, "--budget", "300Mtok", "--plan", "full", *SMALL)
     assert result.exit_code == 0, result.stderr
     for part in (
-        "model with 88 added tokens: 600 rows, plan full",
+        "model with 88 new tokens: 600 rows, plan full",
         "At 400 TFLOP/s (--tflops) and --gpu 80GB; bf16-mixed, micro-batch 2 x 64 tokens, steps of 256 tokens",
         "Left out of memory: fragmentation",
         "A peak holds the process's own 1.0 GB (--process-memory)",

@@ -35,7 +35,7 @@ def stages_table(record: AdaptRecord, width: int) -> Table:
     if control := record.control:
         rows += [row(f"control: {stage.name}", stage.bits_per_byte, stage) for stage in control.stages]
     return PlainTable(
-        caption=f"{record.n_added:,} tokens added, plan {record.plan}; bits per byte compare across tokenizers",
+        caption=f"{record.n_added:,} new tokens, plan {record.plan}; bits per byte compare across tokenizers",
         headers=(
             *("", "trainable", "text", "tokens", "seconds", "peak\nmemory"),
             *(f"bits/byte\n{name}" for name in names),
@@ -150,10 +150,9 @@ tags:
 - continual-pretraining
 ---
 
-# {name} with {record.n_added:,} added tokens
+# {name} with {record.n_added:,} new tokens
 
-Made by vocabopt {record.versions["vocabopt"]} from `{name}`: the tokenizer gained {record.n_added:,} \
-tokens by real merges behind the base's own, so text of other scripts tokenises as before. New rows were \
+Made by vocabopt {record.versions["vocabopt"]} from `{name}`: {_tokens_told(record)} New rows were \
 initialised by `{record.init}`, then trained in stages (plan `{record.plan}`) on \
 {shown_bytes(record.training_text.n_bytes)} of text.
 
@@ -182,6 +181,19 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 
 {_limits(record)}
 """
+
+
+def _tokens_told(record: AdaptRecord) -> str:
+    """What became of the tokenizer."""
+    if n_reused := record.init_log.n_reused:
+        return (
+            f"{n_reused:,} tokens of the tokenizer gave their ids to new ones, so the model keeps its size. All other "
+            "tokens keep their ids; text that was spelled with the tokens that went takes others now."
+        )
+    return (
+        f"the tokenizer gained {record.n_added:,} tokens by real merges behind the base's own, so text of other "
+        "scripts tokenises as before."
+    )
 
 
 def _table(headers: Mapping[str, str], rows: Iterable[Iterable[str]]) -> str:

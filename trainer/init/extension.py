@@ -1,7 +1,7 @@
-"""What a merged tokenizer adds to a model's own: read from extension.json, or worked out from its tokens' bytes."""
+"""Which tokens of a merged tokenizer are new to a model: read from extension.json, or worked out from their bytes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,14 +20,15 @@ MIN_NORM_ROWS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """The new tokens of a tokenizer that extends a model's own.
+    """The new tokens of a tokenizer that extends a model's own, or has tokens of its own in the place of some.
 
-    new_ids: in ascending order, wherever they lie: behind the base's last id, or in a hole of it. base_ids: for each
-    the base's own encoding of the token's bytes, without a dummy prefix. base_n_bytes: bytes of text of each of those.
-    texts: the tokens' bytes. n_tokens: one more than the merged tokenizer's largest id. n_rows: rows wanted, padding
-    included (merge's --pad-to); None for no wish.
-    base_tokens: ids that are tokens of the base; rows of other ids below them are padding. scripts: the target's, ()
-    where there is none. script_ids: base tokens whose text holds a whole character of them.
+    new_ids: wherever they lie: behind the base's last id, in a hole of it, or at ids of base tokens that a swap took
+    out; the only home of which rows are new. base_ids: for each the base's own encoding of the token's bytes, without a
+    dummy prefix. base_n_bytes: bytes of text of each of those. texts: the tokens' bytes. n_tokens: one more than the
+    merged tokenizer's largest id. n_rows: rows wanted, padding included (merge's --pad-to); None for no wish.
+    base_tokens: ids that are tokens of the base, those that a swap took out among them; rows of other ids below them
+    are padding. scripts: the target's, () where there is none. script_ids: base tokens whose text holds a whole
+    character of them.
     place: the tokenizer's folder, for messages. source: "extension.json", or "bytes" where it was worked out.
     """
 
@@ -47,6 +48,12 @@ class Extension:
     def n_base_tokens(self) -> int:
         """One more than the largest id of the base."""
         return self.base_tokens[-1] + 1
+
+    @property
+    def kept_tokens(self) -> Sequence[int]:
+        """The tokens of the base whose rows stay."""
+        new = frozenset(self.new_ids)
+        return [index for index in self.base_tokens if index not in new]
 
     def norm_rows(self) -> tuple[tuple[int, ...], bool]:
         """Base ids whose median norm tells how long a row of the target's text is, and whether they are of its script.
@@ -113,16 +120,10 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
     if has_tokenizer(folder):
         pattern, specials = (None, None) if record is None else (record.base.pattern, record.base.specials)
         own = load_tokenizer(str(folder), pattern=pattern, specials=specials)
+    # Id -> the piece of the base that a swap took out there.
+    taken_out = {} if record is None else {row.id: row.old_piece for row in record.reused}
     if own is not None:
-        changed = [(piece, index) for piece, index in own.vocab.items() if merged.vocab.get(piece) != index]
-        if changed:
-            shown = ", ".join(
-                f"{piece!r} is {index} and becomes {merged.vocab.get(piece)}" for piece, index in changed[:3]
-            )
-            raise ModelError(
-                f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
-                f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
-            )
+        _check_kept(merged, own, taken_out, tokenizer, folder)
     rows: Sequence[int]
     if record is not None:
         _check_record(record, merged, own, path, folder)
@@ -130,39 +131,30 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
         base_ids = [token.base_ids for token in record.tokens]
         texts = [bytes.fromhex(token.bytes) for token in record.tokens]
         rows = sorted(index for index in merged.spelling if index < record.first_id)
-        n_rows, scripts = record.n_rows_padded, record.scripts
+        n_rows, scripts = record.n_rows_padded if record.pad_to else None, record.scripts
+    elif own is None:
+        raise ModelError(
+            f"{tokenizer}: has no {EXTENSION_JSON}, and {folder} no tokenizer to work out from what the new tokens "
+            "replace. Put the model's own tokenizer beside its weights."
+        )
     else:
-        if own is None:
-            raise ModelError(
-                f"{tokenizer}: has no {EXTENSION_JSON}, and {folder} no tokenizer to work out from what the new tokens "
-                "replace. Put the model's own tokenizer beside its weights."
-            )
-        if own.by_merges is None:
-            raise ModelError(
-                f"{folder}: its tokenizer is no BPE, so what new tokens replace cannot be worked out from their bytes. "
-                f"Merge with vocabopt, which writes {EXTENSION_JSON}."
-            )
-        # Every token that the model's own tokenizer lacks is new; its bytes are encoded by the merges of that alone.
-        new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
-        texts = [_text(merged, index) for index in new_ids]
-        if own.is_byte_level:
-            pieces = [spelled(text) for text in texts]
-        else:
-            pieces = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
-        base_ids = [tuple(ids) for ids in own.by_merges.encode(pieces)]
+        new_ids, base_ids, texts = _worked_out(merged, own, folder)
         rows = sorted(own.spelling)
         n_rows, scripts = None, None
     if scripts is None:
         scripts = find_target_scripts(Counter("".join(text.decode(errors="ignore") for text in texts)))
     without_hole = range(rows[0], rows[-1] + 1)
     base_tokens = without_hole if len(without_hole) == len(rows) else tuple(rows)
-    base_texts = ((index, merged.texts.get(index, b"").decode(errors="ignore")) for index in base_tokens)
+    # The base's texts are the merged tokenizer's, except of what a swap took out.
+    texts_of = {**merged.texts, **{index: merged.text_of(piece) for index, piece in taken_out.items()}}
+    base_texts = ((index, texts_of.get(index, b"").decode(errors="ignore")) for index in base_tokens)
     return Extension(
         new_ids=tuple(new_ids),
         base_ids=tuple(base_ids),
         # An id that is no token fails the check against the model's tables, which can name it.
         base_n_bytes=tuple(
-            tuple(len(_text(merged, i)) if i in merged.spelling else 0 for i in ids) for ids in base_ids
+            tuple(len(texts_of.get(i) or _text(merged, i)) if i in merged.spelling else 0 for i in ids)
+            for ids in base_ids
         ),
         texts=tuple(texts),
         n_tokens=merged.n_tokens,
@@ -173,6 +165,43 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
         place=str(tokenizer),
         source="bytes" if record is None else EXTENSION_JSON,
     )
+
+
+def _check_kept(merged: Tokenizer, own: Tokenizer, taken_out: Mapping[int, str], tokenizer: Path, folder: Path) -> None:
+    """Refuse a tokenizer in which tokens of the model have other ids, or are gone that no swap took out."""
+    changed = [
+        (piece, index)
+        for piece, index in own.vocab.items()
+        if merged.vocab.get(piece) != index and taken_out.get(index) != piece
+    ]
+    if changed:
+        shown = ", ".join(f"{piece!r} is {index} and becomes {merged.vocab.get(piece)}" for piece, index in changed[:3])
+        raise ModelError(
+            f"{tokenizer}: does not extend the tokenizer of {folder}: {len(changed):,} of its {len(own.vocab):,} "
+            f"tokens have another id or none ({shown}). Sweep with `--base {folder}`, then merge."
+        )
+
+
+def _worked_out(
+    merged: Tokenizer, own: Tokenizer, folder: Path
+) -> tuple[list[int], list[tuple[int, ...]], list[bytes]]:
+    """Ids, base ids and texts of every token that the model's own tokenizer lacks; that one's merges encode the texts.
+
+    Raises:
+        ModelError: it has no merges.
+    """
+    if own.by_merges is None:
+        raise ModelError(
+            f"{folder}: its tokenizer is no BPE, so what new tokens replace cannot be worked out from their bytes. "
+            f"Merge with vocabopt, which writes {EXTENSION_JSON}."
+        )
+    new_ids = [index for index, piece in merged.spelling.items() if piece not in own.vocab]
+    texts = [_text(merged, index) for index in new_ids]
+    if own.is_byte_level:
+        pieces = [spelled(text) for text in texts]
+    else:
+        pieces = [text.decode(errors="replace").replace(" ", SPACE_SYMBOL) for text in texts]
+    return new_ids, [tuple(ids) for ids in own.by_merges.encode(pieces)], texts
 
 
 def _check_record(record: ExtensionRecord, merged: Tokenizer, own: Tokenizer | None, path: Path, folder: Path) -> None:

@@ -9,13 +9,16 @@ weighted                                                       Beyond Initializa
 Models that scale their embeddings (Gemma multiplies them with the square root of the width) need nothing special: the
 factor is the same for every row and comes after the lookup, so the mean of stored rows is the mean of scaled ones.
 
+A new token may have the id of a base token that it replaces (a swap). All new rows are made before the first is
+written, since any may be made of rows that others replace.
+
 Shapes: V rows of the table, N new tokens (of a chunk), K base ids of one new token, D width.
-Memory: a chunk of new rows in float32 at a time, never a second table.
+Memory: the new rows once more in the table's type, a chunk of them in float32; never a second table.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -101,14 +104,16 @@ def init_model(
     Input and output table apart, each by its rule; the head's bias, where there is one, is made as one more column of
     the output table by the same rule: normal with the biases' own standard deviation, the mean of all, the (weighted)
     mean over the base ids, or that of the first. A tied model has one table, made by the input rule, and stays tied.
-    Rows of base tokens and padding rows that were there stay bit for bit.
+    Rows of kept base tokens and padding rows that were there stay bit for bit. Where no new id lies behind the table,
+    the model keeps its size, and its config stays as it is.
 
     Args:
         match_norm: rescale each new row (not its bias) to the average norm of its base ids' rows in the same table.
         seed: of the rule "normal"; input and output rows are drawn apart.
 
     Raises:
-        ModelError: the tables do not fit the extension, or the model has tables by token of another kind.
+        ModelError: the tables do not fit the extension, the model has tables by token of another kind, or its config
+            names an id of a new token as bos, eos, pad or the like.
     """
     layout = layout_of(model)
     n_rows_before = len(model.get_parameter(layout.embeddings))
@@ -119,6 +124,7 @@ def init_model(
             f"{type(model).__name__}: has per-layer embeddings (vocab_size_per_layer_input = {per_layer:,} in "
             "config.json), a second table by token that no method fills. Adapt a model without one."
         )
+    _check_named_ids(model, extension)
     if (n_rows := extension.n_rows_of_table(n_rows_before)) > n_rows_before:
         device = model.get_parameter(layout.embeddings).device
         # transformers fills new rows from the global generator, which a training after this must find as it was.
@@ -149,11 +155,33 @@ def init_model(
         match_norm=match_norm,
         seed=seed,
         n_new=len(tokens),
+        n_reused=len(extension.base_tokens) - len(extension.kept_tokens),
         tables=tuple(logs),
         notes=tuple(
             _notes(extension, method, match_norm, {target.rule for target in targets if target.parameter}, layout)
         ),
     )
+
+
+def _check_named_ids(model: "PreTrainedModel", extension: Extension) -> None:
+    """Refuse new tokens at ids that the model's settings use: generation would stop at one, or padding look like it."""
+    new = dict(zip(extension.new_ids, extension.texts, strict=True))
+    of_files: dict[str, Any] = {
+        "config.json": model.config.get_text_config(),
+        "generation_config.json": model.generation_config,
+    }
+    for file, settings in of_files.items():
+        for name, value in {} if settings is None else settings.to_dict().items():
+            ids = value if isinstance(value, list) else [value]
+            if (
+                name.endswith("_token_id")
+                and (taken := next((index for index in ids if index in new), None)) is not None
+            ):
+                raise ModelError(
+                    f"{extension.place}: gives the id {taken} to the new token {new[taken]!r}, and the model's {file} "
+                    f"names it as {name}. Where the model was not trained with it, name another id there; else sweep "
+                    "with a base tokenizer that has this token as a special one."
+                )
 
 
 def _fill(
@@ -185,7 +213,8 @@ def _fill(
     standard_deviation = max(0.0, sum_of_squares / n_entries - (float(sum_D.sum()) / n_entries) ** 2) ** 0.5
     norm_ids, of_script = extension.norm_rows()
     norm = _median(_norms_of(table_VD, norm_ids))
-    # Step 2: the new rows, by id, never "the tail of the table".
+    # Step 2: the new rows, all of them made of the table as it was.
+    made: list[Tensor] = []
     for start in range(0, len(tokens), _CHUNK_ROWS):
         chunk = tokens[start : start + _CHUNK_ROWS]
         # Each base id's share in the row. The rules that ignore base ids use it for the norm alone.
@@ -201,9 +230,12 @@ def _fill(
         elif target.match_norm:
             # Averaged as the row itself is: by bytes, or the first alone.
             rows_ND = _rescaled(rows_ND, _average(table_VD, ids_NK, weights_NK, of_norms=True))
-        table_VD[torch.tensor([token.id for token in chunk], device=device)] = rows_ND.to(table_VD.dtype)
-    # Step 3: rows of no token.
+        made.append(rows_ND.to(table_VD.dtype))
+    # Step 3: they are written by id, never as "the tail of the table".
     new = [token.id for token in tokens]
+    if made:
+        table_VD[torch.tensor(new, device=device)] = torch.cat(made)
+    # Step 4: rows of no token.
     taken = {*new, *extension.base_tokens}
     kept = [index for index in range(n_rows_before) if index not in taken]
     padding = [index for index in range(n_rows_before, len(table_VD)) if index not in taken]
@@ -222,7 +254,7 @@ def _fill(
         standard_deviation=standard_deviation,
         norm=NormLog(rows=rows_from, n_rows=len(norm_ids), norm=norm) if at_norm else None,
         groups=(
-            _row_group(table_VD, extension.base_tokens, "base", "kept"),
+            _row_group(table_VD, extension.kept_tokens, "base", "kept"),
             _row_group(table_VD, new, "new", words),
             _row_group(table_VD, kept, "padding", "kept"),
             _row_group(table_VD, padding, "padding", _PADDING_WORDS),

@@ -42,7 +42,7 @@ def plan_table(record: PlanRecord, width: int) -> Table:
     fit = "yes" if all(stage.fits for stage in stages) else "no"
     rows.append(["in all", "", *work(n_tokens, flops, record.hours), *highest, fit])
     return PlainTable(
-        caption=f"{record.model} with {record.n_added:,} added tokens: {record.n_rows:,} rows, plan {record.plan}",
+        caption=f"{record.model} with {record.n_added:,} new tokens: {record.n_rows:,} rows, plan {record.plan}",
         headers=_HEADERS,
         rows=rows,
         bold=frozenset((len(rows) - 1,)),

@@ -12,6 +12,7 @@ from vocabopt.errors import ModelSpecError, OptionError
 from vocabopt.merging.extension import read_extension
 from vocabopt.model.spec import ModelSpec, load_model_spec
 from vocabopt.run_directory import read_sweep
+from vocabopt.swap.record import read_swap_record
 from vocabopt.tokenizer import load_base
 
 #: Model type of a preset by its name's first part, and what its config says besides the widths.
@@ -83,7 +84,7 @@ def read_vocabulary(
 
     Raises:
         OptionError: not just one is named; the model has fewer rows than the tokenizer that is extended has tokens.
-        RunDirectoryError, BaseTokenizerError: the folder holds no sweep, or no tokenizer.
+        RunDirectoryError, BaseTokenizerError: the folder holds no sweep (and its swap), or no tokenizer.
     """
     if sum(value is not None for value in (run, tokenizer, n_added)) != 1:
         raise OptionError(
@@ -100,10 +101,13 @@ def read_vocabulary(
     if (merged / "extension.json").is_file():
         record = read_extension(merged, next_step="Run `vocabopt merge` again.")
         n_added, pad_to, source = record.n_added, record.pad_to or 1, str(merged)
-        n_base = record.n_tokens - n_added
+        n_base, n_tokens = record.first_id, record.n_tokens
     elif run is not None:
         sweep = read_sweep(run)
         n_base, n_added, source = sweep.base.n_tokens, sweep.choice.n_added, f"the choice of {run}"
+        n_tokens = n_base + n_added
+        if sweep.method == "swap":
+            n_added, n_tokens = read_swap_record(run, sweep.curve_sha256).choice.n_swapped, n_base
     else:
         # What the tokenizer has more than the model's own, or than the model has rows.
         n_tokens, beside = load_base(str(folder)).n_tokens, Path(spec.source).parent
@@ -122,7 +126,7 @@ def read_vocabulary(
             f"MODEL {spec.name}: its embedding has {spec.n_rows:,} rows, but the tokenizer that {source} extends has "
             f"{n_base:,} tokens. Give the model that this tokenizer belongs to."
         )
-    n_rows = max(spec.n_rows, n_base + n_added)
+    n_rows = max(spec.n_rows, n_tokens)
     return -(-n_rows // pad_to) * pad_to, n_added
 
 

@@ -16,6 +16,7 @@ from vocabopt.verification.text import Batch
 
 OTHER_TEXT = "Other text gives the same ids"
 ROUND_TRIP = "Text decodes as with the base"
+LENGTH = "No text takes more tokens than with the base"
 FORMS = "All forms of the new tokenizer agree"
 
 #: Numbers of one text, or of one form.
@@ -176,6 +177,49 @@ class RoundTripPass:
     def check(self) -> Check:
         summary = f"{self.n_changed:,} of {self.n_lines:,} lines decode to something else than with the base"
         return self.found.check(ROUND_TRIP, summary, {"n_lines": self.n_lines, "n_changed": self.n_changed})
+
+
+@dataclass
+class LengthPass:
+    """Documents that take more tokens than with the base: none where every new merge comes after all of the base's.
+
+    That is promised of grown tokens (P8). Of a union, a swap, or tokenizers made elsewhere it is counted, not judged.
+
+    tallies: text -> documents, those that take more and that take fewer, and all tokens of both.
+    """
+
+    pair: Pair
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    found: Findings = field(default_factory=Findings)
+
+    def see(self, batch: Batch) -> None:
+        view = self.pair.views[0]
+        before, after = batch.ids(view)
+        longer = [i for i in range(len(batch)) if len(after[i]) > len(before[i])]
+        self.tallies.setdefault(batch.name, Counter()).update(
+            n_lines=len(batch),
+            n_longer=len(longer),
+            n_shorter=sum(len(new) < len(old) for old, new in zip(before, after, strict=True)),
+            n_tokens_base=sum(map(len, before)),
+            n_tokens=sum(map(len, after)),
+            n_tokens_more=sum(len(after[i]) - len(before[i]) for i in longer),
+        )
+        examples = ((shown(batch.documents[i]), *self.pair.show(before[i], after[i])) for i in longer)
+        self.found.add(batch.name, examples, len(longer))
+
+    def check(self) -> Check:
+        total = sum(self.tallies.values(), Counter())
+        counts = {name: total[name] for name in ("n_lines", "n_longer", "n_shorter", "n_tokens_more")}
+        for name, tally in self.tallies.items():
+            counts |= {f"{number} ({name})": tally[number] for number in ("n_longer", "n_tokens_base", "n_tokens")}
+        summary = f"{total['n_longer']:,} of {total['n_lines']:,} lines take more tokens, {total['n_shorter']:,} fewer"
+        extension = self.pair.extension
+        is_grown = extension is not None and extension.method == "grow"
+        if total["n_longer"] and not is_grown:
+            made = "tokenizers made elsewhere" if extension is None else f"a {extension.method}"
+            summary += f"; {total['n_tokens_more']:,} tokens more on these (counted: not promised of {made})"
+            return self.found.check(LENGTH, summary, counts, status="not_checked", last_first=True)
+        return self.found.check(LENGTH, summary, counts, last_first=True)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.verification.checks_settings import settings
 from vocabopt.verification.checks_swap import KeptTextPass
 from vocabopt.verification.checks_templates import chat_templates
-from vocabopt.verification.checks_text import FormsPass, OtherTextPass, RoundTripPass, UsagePass
+from vocabopt.verification.checks_text import FormsPass, LengthPass, OtherTextPass, RoundTripPass, UsagePass
 from vocabopt.verification.checks_transformers import ReloadPass, as_loaded
 from vocabopt.verification.checks_vocabulary import (
     base_ids,
@@ -56,11 +56,12 @@ def verify(
         pair = make_pair(before, after, options.scripts)
     # What swapped rows do to other text is promised in tokens, not in ids.
     other = KeptTextPass(pair) if pair.reused else OtherTextPass(pair)
-    decoded, used, forms, reload = RoundTripPass(pair), UsagePass(pair), FormsPass(pair), ReloadPass(pair)
-    read_through(pair, sets, options, (other, decoded, used, forms, reload), console)
+    decoded, length, used = RoundTripPass(pair), LengthPass(pair), UsagePass(pair)
+    forms, reload = FormsPass(pair), ReloadPass(pair)
+    read_through(pair, sets, options, (other, decoded, length, used, forms, reload), console)
     with console.step("compare"):
         checks = [base_ids(pair), special_tokens(pair), settings(pair), base_pieces(pair), chat_templates(pair)]
-        checks += [other.check(), reachability(pair, used.used, used.n_lines), decoded.check()]
+        checks += [other.check(), reachability(pair, used.used, used.n_lines), decoded.check(), length.check()]
     with console.step("reload"):
         checks += [reload.check(), as_loaded(pair, reload.documents)]
     checks += [forms.check(), spelling(pair), llama_cpp(pair)]
