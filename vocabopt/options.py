@@ -14,6 +14,7 @@ from vocabopt.amounts import parse_bytes, parse_window, shown_bytes
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.errors import BASES, OptionError
 from vocabopt.option_fields import Check, Options, argument, at_least, from_to, one_of, option, share_from_0
+from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 DEFAULT_BASE = "mistral-7b-v1"
@@ -262,6 +263,12 @@ class SweepOptions(LearningOptions, EngineOptions):
         64_000_000, metavar="SIZE", section=_PROCESSES, default_text="64MB", parse=parse_bytes,
         help="Stored text that is counted at a time where not all fits into memory. It changes no output."
     )
+    widen_pattern: str | None = option(
+        None, metavar="auto|SCRIPT[,SCRIPT]", section=_LEARNING,
+        help="Widen the base's split pattern so that words of a script keep their marks, e.g. Devanagari, where GPT-2, "
+        "Llama 3 and Qwen cut at each of them. auto: for those target scripts that it cuts so. Other text is cut as "
+        "before."
+    )
     cross_spaces: bool = option(
         False, section=_LEARNING,
         help="New tokens may hold a space after another character (two words, or one and its full stop and space), "
@@ -280,6 +287,13 @@ class SweepOptions(LearningOptions, EngineOptions):
         if not self.paths:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
         super().__post_init__()
+        if self.widen_pattern not in (None, "auto"):
+            parse_scripts(self.widen_pattern, flag="--widen-pattern")
+        if self.method == "union" and self.widen_pattern is not None:
+            raise OptionError(
+                f"--widen-pattern {self.widen_pattern}: the union is measured with the base as it is. Leave it out, or "
+                "leave --method union out."
+            )
         if self.method == "union" and self.learn_from not in (None, 1.0):
             raise OptionError(
                 f"--learn-from {self.learn_from:g}: the union is measured on all text at once. Leave it out, or leave "

@@ -92,6 +92,9 @@ class TextSet(Record, frozen=True, kw_only=True):
     n_skipped: Count
     #: Characters that the base has no token for.
     n_lost_chars: Count
+    #: Parts that no added token can join, strings of special tokens included: no number of added tokens brings the set
+    #: below it. Null in a file of an earlier version.
+    n_chunks: Count | None = None
     n_tokens_base: Count
     #: Of the distribution of the base's tokens; null for a set without tokens.
     entropy_bits_base: float | None
@@ -161,6 +164,24 @@ class Learned(Record, frozen=True, kw_only=True):
     def is_all(self) -> bool:
         """Was all text of all sets learned from?"""
         return self.share == 1 and not self.train_alone
+
+
+class WidenedSet(Record, frozen=True, kw_only=True):
+    """A text set with a widened split pattern."""
+
+    #: Tokens with the widened pattern and no added token. (Size 0 of the curve is the base as it is.)
+    n_tokens: Count
+    #: Chunks that the base's own pattern cuts the set into; `TextSet.n_chunks` are those of the widened one.
+    n_chunks_base: Count
+
+
+class Widened(Record, frozen=True, kw_only=True):
+    """A split pattern that was widened, so that words of some scripts keep their marks."""
+
+    scripts: tuple[str, ...]
+    #: In place of the base's own.
+    pattern: str
+    sets: dict[str, WidenedSet]
 
 
 class DocumentProof(Record, frozen=True, kw_only=True):
@@ -332,6 +353,8 @@ class Swept(FileRecord, frozen=True, kw_only=True):
     curve_sha256: str
     proof: DocumentProof
     learned: Learned
+    #: Null where the base's own pattern stays.
+    widened: Widened | None = None
 
     @property
     def end(self) -> int:

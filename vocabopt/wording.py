@@ -15,6 +15,8 @@ from vocabopt.text.sets import HELDOUT, TRAIN
 
 #: Held-out documents below which a choice is said to rest on few.
 MIN_HELDOUT_DOCUMENTS = 30
+#: Tokens of a text over its floor, from which on the floor is no reason any more to say so.
+_NEAR_FLOOR = 1.15
 #: Scripts with a smaller share of the letters are not named.
 _MIN_NAMED_SHARE = 0.001
 _MAX_NAMED = 5
@@ -153,9 +155,26 @@ def sweep_notes(sweep: SweepRecord) -> list[str]:
     if sweep.guard.is_open:
         # Before the growth it was said at length.
         notes.append("Warning: nothing guards other text; name text that must stay with --protect.")
+    if (floor := floor_sentence(sweep)) is not None:
+        notes.append(floor)
     if (few := small_heldout_sentence(sweep)) is not None:
         notes.append(few)
     return [*notes, proof_note(sweep.proof)]
+
+
+def floor_sentence(sweep: SweepRecord) -> str | None:
+    """What no added token can change, where the recommended size comes near to it; None where it does not."""
+    choice = sweep.choice
+    stats, n_tokens = sweep.sets[choice.set], choice.point.sets[choice.set].n_tokens
+    if not stats.n_chunks or not n_tokens or n_tokens > _NEAR_FLOOR * stats.n_chunks:
+        return None
+    cuts = "the base's own pattern" if sweep.base.family == "byte-level-bpe" else "spaces and newlines"
+    above = n_tokens / stats.n_chunks - 1
+    return (
+        f"The floor is near: {cuts} cut{'' if cuts.startswith('spaces') else 's'} the {text_of(choice.set)} text into "
+        f"{stats.n_chunks:,} chunks, which no added token joins, and at {counted(choice.n_added, 'added token')} it "
+        f"takes {n_tokens:,} tokens, {above:.1%} more."
+    )
 
 
 def small_heldout_sentence(sweep: SweepRecord) -> str | None:

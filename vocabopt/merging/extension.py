@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from vocabopt.errors import OptionError, RunDirectoryError
-from vocabopt.records import Count, DocumentProof, FileRecord, Record, json_of, read_record
+from vocabopt.records import Count, DocumentProof, FileRecord, Record, Widened, json_of, read_record
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.tokenizer import Tokenizer
 
@@ -107,6 +107,13 @@ class Proof(Record, frozen=True, kw_only=True):
     documents: DocumentProof
 
 
+class WidenedPattern(Record, frozen=True, kw_only=True):
+    """The split pattern in place of the base's own, and the scripts whose words keep their marks by it."""
+
+    scripts: tuple[str, ...]
+    pattern: str
+
+
 class NewToken(Record, frozen=True, kw_only=True):
     """A new token. bytes: in hexadecimal. base_ids: the base's own encoding of them. counts: in each text set.
 
@@ -144,6 +151,8 @@ class ExtensionRecord(FileRecord, frozen=True, kw_only=True):
     n_unused: dict[str, Count] = msgspec.field(default_factory=dict)
     #: Null where no text was counted.
     proof: Proof | None = None
+    #: Null where the base's own split pattern stays.
+    widened: WidenedPattern | None = None
     tokens: tuple[NewToken, ...]
 
 
@@ -157,12 +166,14 @@ def extension_record(
     pad_to: int | None,
     counts: Mapping[str, list[int]],
     proof: Proof | None,
+    widened: Widened | None = None,
 ) -> ExtensionRecord:
     """What extension.json holds.
 
     Args:
         base_n_rows: rows of the model's table before, padding included.
         counts: text set -> how often each new token occurs in it; empty where no text was counted.
+        widened: how the sweep widened the base's split pattern, which `base` then has.
     """
     n_rows = max(base_n_rows, base.n_tokens + addition.n_added)
     # The base's own encoding of each piece, without a dummy prefix.
@@ -194,6 +205,7 @@ def extension_record(
         n_rows_padded=n_rows if pad_to is None else -(-n_rows // pad_to) * pad_to,
         n_unused={name: sum(count == 0 for count in column) for name, column in counts.items()},
         proof=proof,
+        widened=None if widened is None else WidenedPattern(scripts=widened.scripts, pattern=widened.pattern),
         tokens=tuple(tokens),
     )
 

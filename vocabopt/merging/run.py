@@ -23,6 +23,7 @@ from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
 from vocabopt.records import SweepRecord
 from vocabopt.run_directory import read_curve, read_learned, read_sweep, read_union_record
 from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.tokenizer.widening import with_pattern
 from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 from vocabopt.wording import union_reason
@@ -76,6 +77,9 @@ def merge_run(
             addition, promised = _union_of(sweep, run_dir, base, n_added), None
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
+            if sweep.widened is not None and addition.n_added:
+                # Size 0 of the curve is the base as it is.
+                base = with_pattern(base, sweep.widened.pattern)
         merged = merged_base(base, addition)
         check_ids(base, merged, addition.n_added)
     with console.step("prove"):
@@ -94,6 +98,7 @@ def merge_run(
         pad_to=pad_to,
         counts=token_counts,
         proof=proof,
+        widened=sweep.widened if addition.n_added else None,
     )
     return _write(merged, Merged(base, addition, record, files), sample.texts, out, console)
 

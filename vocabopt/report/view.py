@@ -41,6 +41,11 @@ class SetRow:
         return self.stats.ratio_input(self.n_tokens)
 
     @property
+    def ratio_floor(self) -> float | None:
+        """What no number of added tokens brings the input ratio below; None where it was not counted."""
+        return None if self.stats.n_chunks is None else self.stats.ratio_input(self.stats.n_chunks)
+
+    @property
     def saved_choice(self) -> float | None:
         return None if self.ratio_choice is None else 1 - self.ratio_choice
 
