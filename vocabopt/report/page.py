@@ -143,7 +143,9 @@ def _packs(view: View) -> tuple[dict[str, str], dict[str, str]]:
     cut = {} if sentences is None else {"samples": sentences}
     if view.base is not None:
         try:
-            packs |= cut | {"playground": pack_tokenizer(view.base, view.curve)}
+            widened = view.sweep.widened
+            pattern = None if widened is None else widened.pattern
+            packs |= cut | {"playground": pack_tokenizer(view.base, view.curve, pattern)}
         except PlaygroundError as error:
             why = str(error)
     left_out = {name: why for name in ("playground", *cut) if name not in packs}

@@ -41,7 +41,7 @@ _WIDENED = re.compile(
 def widened_pattern(pattern: str, scripts: tuple[str, ...]) -> str:
     """A split pattern that keeps words of these scripts together with their marks; code points as all programs that
     know split patterns write them."""
-    word, mark = (f"[{_written(members)}]" for members in _letters_and_marks(scripts))
+    word, mark = (f"[{_written(members)}]" for members in letters_and_marks(scripts))
     between = f"(?:(?<={word})(?={mark})|(?<={mark})(?={word}))"
     return f"(?:{pattern})(?:{between}(?:{pattern}))*"
 
@@ -53,7 +53,7 @@ def own_pattern(pattern: str) -> str | None:
 
 
 @cache
-def _letters_and_marks(scripts: tuple[str, ...]) -> tuple[str, str]:
+def letters_and_marks(scripts: tuple[str, ...]) -> tuple[str, str]:
     """Letters and marks of the scripts; and the marks that stand in their words, shared ones and joiners included.
 
     What a letter or a mark is, is asked of the library that matches split patterns.
@@ -137,7 +137,7 @@ def scripts_cut_at_marks(base: Tokenizer, scripts: tuple[str, ...]) -> tuple[str
     splitter = without_model(base.tokenizer_json).pre_tokenizer
     found = []
     for script in scripts:
-        word, mark = _letters_and_marks((script,))
+        word, mark = letters_and_marks((script,))
         own_marks = sorted(set(word) & set(mark))
         letter = next((char for char in word if char not in mark), None)
         if letter and any(len(splitter.pre_tokenize_str(f"{letter}{char}{letter}")) > 1 for char in own_marks):

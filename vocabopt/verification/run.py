@@ -21,6 +21,7 @@ from vocabopt.verification.checks_vocabulary import (
     special_tokens,
     spelling,
 )
+from vocabopt.verification.checks_widening import WideningPass
 from vocabopt.verification.pair import make_pair
 from vocabopt.verification.record import Compared, Report
 from vocabopt.verification.text import read_through, sets_of
@@ -55,13 +56,16 @@ def verify(
         pair = make_pair(before, after, options.scripts)
     other, decoded, used = OtherTextPass(pair), RoundTripPass(pair), UsagePass(pair)
     forms, reload = FormsPass(pair), ReloadPass(pair)
-    read_through(pair, sets, options, (other, decoded, used, forms, reload), console)
+    cuts = WideningPass(pair)
+    read_through(pair, sets, options, (other, decoded, used, forms, reload, cuts), console)
     with console.step("compare"):
         checks = [base_ids(pair), special_tokens(pair), settings(pair), base_pieces(pair), chat_templates(pair)]
         checks += [other.check(), reachability(pair, used.used, used.n_lines), decoded.check()]
     with console.step("reload"):
         checks += [reload.check(), as_loaded(pair, reload.documents)]
     checks += [forms.check(), spelling(pair), llama_cpp(pair)]
+    if (widened := cuts.check()) is not None:
+        checks.append(widened)
     statuses = {check.status for check in checks}
     return Report(
         passed="fail" not in statuses,
