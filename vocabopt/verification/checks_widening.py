@@ -92,8 +92,8 @@ class WideningPass:
             cuts = [start for _, (start, _) in before]
             if [start for _, (start, _) in after] == [at for at in cuts if not self._is_joined(text, at)]:
                 return
-        row = (f"{name}: {shown(text)}", *(str([piece for piece, _ in cut]) for cut in (before, after)))
-        self.found.add("cuts", [row])
+        old, now = (str([piece for piece, _ in cut]) for cut in (before, after))
+        self.found.add("cuts", [(f"{name}: {shown(text)}", old, now)])
 
     def _is_joined(self, text: str, at: int) -> bool:
         word, mark = self._word_and_mark
