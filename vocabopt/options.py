@@ -244,6 +244,10 @@ class SweepOptions(LearningOptions, EngineOptions):
         help="How tokens are found: grow adds to the base's own merges; union also measures RedWhale's way beside it, "
         "a SentencePiece vocabulary trained apart and joined to the base, --sizes being those of that vocabulary."
     )
+    terms: str | None = option(
+        None, metavar="FILE", daily=True,
+        help="Terms of your field, one a line: how each is cut at every size, and at which it becomes one token."
+    )
     min_script_share: float = option(
         0.1, section=_LEARNING,
         check=Check(lambda value: 0 < value <= 1, "must be above 0 and at most 1 (0.1: a tenth)"),

@@ -34,6 +34,7 @@ from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
 from vocabopt.growth.share import LearnedShare, TooMuchTextError, counter_bytes, too_little_memory
 from vocabopt.growth.symbols import Segmentation, segment
+from vocabopt.growth.terms import TERMS_JSON, read_terms, terms_record
 from vocabopt.growth.whole_text import BASE_USES_NPZ, check_same_text, count_whole_text
 from vocabopt.growth.widened import Widening, beginning_at, curve_as_it_is, widening_of
 from vocabopt.options import SweepOptions
@@ -45,6 +46,7 @@ from vocabopt.records import (
     RunRecord,
     SweepRecord,
     Swept,
+    TermsRecord,
     TextSet,
     UnionRecord,
     Widened,
@@ -76,11 +78,13 @@ from vocabopt.wording import guard_sentences, limit_sentence, share_sentence
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """What a sweep gave: sweep.json, the curve (curve.parquet), and union.json where the union was measured."""
+    """What a sweep gave: sweep.json, the curve (curve.parquet), union.json where the union was measured, and
+    terms.json where terms were given."""
 
     record: SweepRecord
     curve: pl.DataFrame
     union: UnionRecord | None
+    terms: TermsRecord | None = None
 
 
 def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
@@ -98,6 +102,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     if options.vocab is not None:
         check_vocabulary(base, Path(options.vocab), options.scores)
     table = table_of_base(base, options.model)
+    wanted = () if options.terms is None else read_terms(Path(options.terms), base)
     text_sets = find_text_sets(
         options.paths, target=options.target, evals=options.evals, protects=options.protects, options=read
     )
@@ -128,6 +133,12 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         widened=widened,
     )
     sweep, union = _choose(swept, curve, out)
+    terms = None
+    if wanted:
+        grown = base if learned.widening is None else learned.widening.base
+        shown = [point.n_added for point in sweep.points_shown]
+        terms = terms_record(wanted, base, grown, growth.merges, shown, swept.curve_sha256)
+        write_record(out / TERMS_JSON, terms)
     if options.method == "union":
         assert learned.counts is not None, "the union is of all text"
         measure = Measure(
@@ -170,10 +181,10 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         samples, prepare = read_samples(out), _preparation_of(file.url for file in text_sets[0].files)
         if prepare is not None:
             write_record(out / PREPARE_JSON, prepare)
-        view = View(sweep, curve.curve, finished(), union, samples=samples, base=base, prepare=prepare)
+        view = View(sweep, curve.curve, finished(), union, samples=samples, base=base, prepare=prepare, terms=terms)
         write_report(out, view)
     write_record(out / RUN_JSON, finished())
-    return SweepResult(record=sweep, curve=curve.curve, union=union if options.method == "union" else None)
+    return SweepResult(record=sweep, curve=curve.curve, union=union if options.method == "union" else None, terms=terms)
 
 
 def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:

@@ -7,6 +7,7 @@ is null. A field that a reader does not know is ignored.
     run.json          RunRecord          what went in, what it cost
     sweep.json        SweepRecord        base, text sets, sizes, and the Choice with each rule's Answer
     samples.json      SamplesRecord      a few short documents of each text set
+    terms.json        TermsRecord        how the terms of --terms are cut at every size
     union.json        UnionRecord        what a vocabulary trained apart gives, at each of its sizes
     sensitivity.json  SensitivityRecord  several corpora side by side
 
@@ -420,6 +421,35 @@ class SamplesRecord(FileRecord, frozen=True, kw_only=True):
     NEXT_STEP: ClassVar[str] = "Remove it, or sweep into a new folder."
 
     samples: dict[str, list[str]]
+
+
+class TermCut(Record, frozen=True, kw_only=True):
+    """How a term is cut: with nothing before it, or after a space."""
+
+    #: Parts that no added token joins: a term of several never becomes one token.
+    n_chunks: Count
+    #: The smallest size at which it is one token; null where that is none on this curve.
+    one_token_at: Count | None
+    #: At each of the sizes the text of its tokens; bytes that are no whole character as \xNN.
+    pieces: tuple[tuple[str, ...], ...]
+
+
+class Term(Record, frozen=True, kw_only=True):
+    """A term of --terms."""
+
+    term: str
+    alone: TermCut
+    after_space: TermCut
+
+
+class TermsRecord(FileRecord, frozen=True, kw_only=True):
+    """terms.json. sizes: added tokens, in order: the grid and the size recommended when it was written."""
+
+    NEXT_STEP: ClassVar[str] = "Sweep into this folder with --terms again, or remove it."
+
+    curve_sha256: str
+    sizes: tuple[Count, ...]
+    terms: tuple[Term, ...]
 
 
 class Changed(Record, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from vocabopt.amounts import counted, shown_bytes
@@ -9,8 +10,20 @@ from vocabopt.choice.knee import MIN_INTERVAL_FOLDS
 from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions
 from vocabopt.choice.rules import MUV_STEP, kneedle_sizes
 from vocabopt.option_fields import flag_of
-from vocabopt.records import Answer, Bound, Choice, DocumentProof, Guard, Learned, SweepRecord, TextSet, UnionRecord
-from vocabopt.tables import DASH
+from vocabopt.records import (
+    Answer,
+    Bound,
+    Choice,
+    DocumentProof,
+    Guard,
+    Learned,
+    SweepRecord,
+    TermCut,
+    TermsRecord,
+    TextSet,
+    UnionRecord,
+)
+from vocabopt.tables import DASH, N_TERMS_SHOWN
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 #: Held-out documents below which a choice is said to rest on few.
@@ -208,6 +221,26 @@ def proved_documents(proof: DocumentProof) -> str:
     """How many whole documents, each counted once, and how many parts of longer ones."""
     whole = counted(proof.n_whole_documents, "distinct document")
     return f"{whole} and {counted(proof.n_excerpts, 'part')} of longer ones" if proof.n_excerpts else whole
+
+
+def terms_notes(found: TermsRecord, run_dir: Path) -> list[str]:
+    """What belongs under the table of terms."""
+    n_more = len(found.terms) - N_TERMS_SHOWN
+    more = f"{counted(n_more, 'more term')}: {run_dir / 'terms.json'}, and the report."
+    return [terms_note(found), more] if n_more > 0 else [terms_note(found)]
+
+
+def terms_note(found: TermsRecord) -> str:
+    """How many terms become one token."""
+    after, alone = (sum(cut.one_token_at is not None for cut in cuts) for cuts in _cuts(found))
+    return (
+        f"Of {counted(len(found.terms), 'term')} {after:,} come to be one token after a space, and {alone:,} with "
+        "nothing before them (base: are one in the base already; not reached: are one at no size of this curve)."
+    )
+
+
+def _cuts(found: TermsRecord) -> tuple[list[TermCut], list[TermCut]]:
+    return [term.after_space for term in found.terms], [term.alone for term in found.terms]
 
 
 def union_reason(sweep: SweepRecord, union: UnionRecord) -> str:
