@@ -1,4 +1,4 @@
-"""Promises P1 to P7 of design section 4, on the sample corpus and on any Unicode text, for both families.
+"""Promises P1 to P8 of design section 4, on the sample corpus and on any Unicode text, for both families.
 
 The exported tokenizer is always what `vocabopt merge` writes, loaded by the `tokenizers` library. With the development
 data: test_promises_data.py.
@@ -368,3 +368,41 @@ def test_p7_neither_the_order_of_lines_nor_their_files_matter(run: Run, tmp_path
     assert shuffled.curve.equals(run.curve)
     assert shuffled.sweep["sets"] == run.sweep["sets"]
     assert pl.read_parquet(shuffled.out / "folds.parquet").equals(pl.read_parquet(run.out / "folds.parquet"))
+
+
+# --- P8 ---------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150)
+@given(text=any_text | edge_text)
+def test_p8_no_text_takes_more_tokens_than_with_the_base(run: Run, text: str) -> None:
+    lengths = [len(run.base.full.encode(text, add_special_tokens=False).ids)]
+    lengths += [len(tokenizer.encode(text, add_special_tokens=False).ids) for tokenizer in at_sizes(run)]
+    assert lengths == sorted(lengths, reverse=True), text
+
+
+def test_p8_holds_for_real_lines_and_for_random_strings(run: Run) -> None:
+    documents = [*lines_of("ko"), *lines_of("en"), *odd_documents(8, 20_000, forbidden="")]
+    before = [len(ids) for ids in all_ids(run.base.full, documents)]
+    for tokenizer in at_sizes(run):
+        after = [len(ids) for ids in all_ids(tokenizer, documents)]
+        assert all(longer >= shorter for longer, shorter in zip(before, after, strict=True))
+        before = after
+
+
+def at_sizes(run: Run) -> list[Tokenizer]:
+    return [merged_at_half(run), merged_at_end(run)]
+
+
+def test_p8_holds_in_a_domain_whose_script_is_the_base_s_own(folders: Path, tmp_path: Path) -> None:
+    code = sorted((CORPUS.parent / "vocabopt").glob("*.py"))
+    run = sweep(
+        tmp_path / "run", str(folders / "gpt2-like"), *code,
+        scripts="none", protects={"en": str(CORPUS / "en")}, max_added=500, sizes="0,500",
+    )  # fmt: skip
+    lines = [line for path in code for line in path.read_text(encoding="utf-8").split("\n") if line]
+    english, merged = lines_of("en"), run.tokenizer(500)
+    assert all_ids(merged, english) == all_ids(run.base.full, english)
+    before, after = (list(map(len, all_ids(tokenizer, lines))) for tokenizer in (run.base.full, merged))
+    assert sum(after) < 0.9 * sum(before)
+    assert all(longer >= shorter for longer, shorter in zip(before, after, strict=True))

@@ -339,7 +339,7 @@ def test_verify_json_holds_what_was_checked(folders: Path, spoil: Callable[..., 
     assert record["base"]["source"] == str(folders / "llama-like")
     assert record["new"]["sha256"]
     assert record["scripts"] == ["Hangul"]
-    assert len(record["checks"]) == 13
+    assert len(record["checks"]) == 14
     for check in record["checks"]:
         assert check.keys() == {"name", "status", "summary", "counts", "examples"}
         assert check["status"] in ("pass", "fail", "warn", "not_checked")
@@ -358,7 +358,7 @@ def test_the_table_shows_each_check_and_examples_of_each_failure(folders: Path, 
     console = RichConsole(file=io.StringIO(), width=200)
     console.print(report_table(report))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert [shown.count(word) for word in ("PASS", "FAIL")] == [9, 1]
+    assert [shown.count(word) for word in ("PASS", "FAIL")] == [10, 1]
     assert all(check.name in shown for check in report.checks)
     lines = failures(report)
     assert lines[0] == f"FAIL  {REACHABILITY}"

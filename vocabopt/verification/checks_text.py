@@ -15,6 +15,7 @@ from vocabopt.verification.record import Check, Status
 from vocabopt.verification.text import Batch
 
 OTHER_TEXT = "Other text gives the same ids"
+NO_LONGER = "No text takes more tokens than with the base"
 ROUND_TRIP = "Text decodes as with the base"
 FORMS = "All forms of the new tokenizer agree"
 
@@ -123,6 +124,35 @@ class OtherTextPass:
         return (
             f"nothing guards other text (no target script, nothing protected), {changed}; {unknown}, so this is no "
             "fault by itself; name text that must not change with --protect"
+        )
+
+
+@dataclass
+class LengthPass:
+    """Lines that take more tokens than with BASE: none where tokens were grown and the split pattern stays, as added
+    merges come after all of the base's (P8); of other tokenizers they are counted."""
+
+    pair: Pair
+    n_lines: int = 0
+    found: Findings = field(default_factory=Findings)
+
+    def see(self, batch: Batch) -> None:
+        self.n_lines += len(batch)
+        extension = self.pair.extension
+        is_promised = extension is not None and extension.method == "grow" and extension.widened is None
+        for view in self.pair.views:
+            before, after = batch.ids(view)
+            longer = [i for i in range(len(batch)) if len(after[i]) > len(before[i]) and not batch.has_special[i]]
+            rows = (
+                (f"{view.name}, {batch.name}: {shown(batch.documents[i])}", *self.pair.show(before[i], after[i]))
+                for i in longer
+            )
+            self.found.add("longer", rows, len(longer), certain=is_promised)
+
+    def check(self) -> Check:
+        n = self.found.n_wrong + self.found.n_doubtful
+        return self.found.check(
+            NO_LONGER, f"{n:,} of {self.n_lines:,} lines take more", {"n_lines": self.n_lines, "n_longer": n}
         )
 
 

@@ -11,7 +11,7 @@ from vocabopt.options import VerifyOptions
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.verification.checks_settings import settings
 from vocabopt.verification.checks_templates import chat_templates
-from vocabopt.verification.checks_text import FormsPass, OtherTextPass, RoundTripPass, UsagePass
+from vocabopt.verification.checks_text import FormsPass, LengthPass, OtherTextPass, RoundTripPass, UsagePass
 from vocabopt.verification.checks_transformers import ReloadPass, as_loaded
 from vocabopt.verification.checks_vocabulary import (
     base_ids,
@@ -56,11 +56,11 @@ def verify(
         pair = make_pair(before, after, options.scripts)
     other, decoded, used = OtherTextPass(pair), RoundTripPass(pair), UsagePass(pair)
     forms, reload = FormsPass(pair), ReloadPass(pair)
-    cuts = WideningPass(pair)
-    read_through(pair, sets, options, (other, decoded, used, forms, reload, cuts), console)
+    cuts, lengths = WideningPass(pair), LengthPass(pair)
+    read_through(pair, sets, options, (other, lengths, decoded, used, forms, reload, cuts), console)
     with console.step("compare"):
         checks = [base_ids(pair), special_tokens(pair), settings(pair), base_pieces(pair), chat_templates(pair)]
-        checks += [other.check(), reachability(pair, used.used, used.n_lines), decoded.check()]
+        checks += [other.check(), lengths.check(), reachability(pair, used.used, used.n_lines), decoded.check()]
     with console.step("reload"):
         checks += [reload.check(), as_loaded(pair, reload.documents)]
     checks += [forms.check(), spelling(pair), llama_cpp(pair)]
