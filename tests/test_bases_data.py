@@ -74,4 +74,4 @@ def test_verify_passes_on_every_kind_of_base(grown: Run, documents: tuple[Path, 
     report = verify(grown.base.source, str(grown.exported(N_ADDED)), VerifyOptions(texts=texts), Console(quiet=True))
     assert [(check.name, check.summary) for check in report.checks if check.status in ("fail", "warn")] == []
     # A lone file has no chat template.
-    assert sum(check.status == "pass" for check in report.checks) == 11
+    assert sum(check.status == "pass" for check in report.checks) == 12

@@ -159,7 +159,9 @@ def test_a_pattern_over_symbols_splits_as_the_library_splits(gpt2_like: Tokenize
 REFUSED = {
     r"\bword": r"holds \\b at character 0",
     r"^a": r"holds \^a at character 0",
-    r"(?<=a)b": r"holds \(\?<= at",
+    r"(?<!a)b": r"holds \(\?<! at",
+    r"(?<=ab)b": r"a lookbehind for more than one character",
+    r"(?<=a?)b": r"a lookbehind for more than one character",
     r"(?<name>a)": r"holds \(\?<n at",
     r"(?i)abc": r"holds \(\?i\) at",
     r"(a)\1": r"holds \\1 at character 3",

@@ -403,3 +403,17 @@ def test_p8_no_document_takes_more_tokens_and_most_of_the_target_fewer(run: Run)
         assert all(new <= old for old, new in zip(before, after, strict=True))
         n_shorter = sum(new < old for old, new in zip(before, after, strict=True))
         assert n_shorter > 0.9 * len(documents) if is_target else n_shorter <= sum(map(has_hangul, documents))
+
+
+def test_p8_holds_in_a_domain_whose_script_is_the_base_s_own(folders: Path, tmp_path: Path) -> None:
+    code = sorted((CORPUS.parent / "vocabopt").glob("*.py"))
+    run = sweep(
+        tmp_path / "run", str(folders / "gpt2-like"), *code,
+        scripts="none", protects={"en": str(CORPUS / "en")}, max_added=500, sizes="0,500",
+    )  # fmt: skip
+    lines = [line for path in code for line in path.read_text(encoding="utf-8").split("\n") if line]
+    english, merged = lines_of("en"), run.tokenizer(500)
+    assert all_ids(merged, english) == all_ids(run.base.full, english)
+    before, after = (list(map(len, all_ids(tokenizer, lines))) for tokenizer in (run.base.full, merged))
+    assert sum(after) < 0.9 * sum(before)
+    assert all(longer >= shorter for longer, shorter in zip(before, after, strict=True))

@@ -139,6 +139,31 @@ class Sweep:
         ]
         return pl.DataFrame(rows, infer_schema_length=None)
 
+    @property
+    def terms(self) -> "pl.DataFrame | None":
+        """Where terms were given (terms.json), a row per term and size: `term`, `n_added`, `pieces`,
+        `pieces_after_space`, and from which sizes on it is one token: `one_token_at`, `one_token_after_space_at`.
+        """
+        import polars as pl
+
+        from vocabopt.growth.terms import terms_of
+
+        if (found := terms_of(self.out, self.record)) is None:
+            return None
+        rows = [
+            {
+                "term": term.term,
+                "n_added": size,
+                "pieces": list(term.alone.pieces[i]),
+                "pieces_after_space": list(term.after_space.pieces[i]),
+                "one_token_at": term.alone.one_token_at,
+                "one_token_after_space_at": term.after_space.one_token_at,
+            }
+            for term in found.terms
+            for i, size in enumerate(found.sizes)
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
     def plot(self) -> "Figure":
         """Both ratios over every size, with the choice: a matplotlib figure of its own, which pyplot does not hold."""
         from vocabopt.report.charts import complexity_figure

@@ -121,8 +121,9 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
         counter = Counter(
             base,
             Counting(
-                base=options.base, pattern=options.pattern, specials=options.specials, base_sha256=base.sha256,
-                merges=growth.merges, encoder=segmentation.encoder, sets=roles, heldout=options.heldout,
+                base=options.base, pattern=options.pattern, specials=options.specials, widened=None,
+                base_sha256=base.sha256, merges=growth.merges, encoder=segmentation.encoder, sets=roles,
+                heldout=options.heldout,
                 seed=options.seed, cross_spaces=options.cross_spaces, read=read,
                 memory_bytes=counter_bytes(memory, options.n_workers), inputs_sha256="",
             ),

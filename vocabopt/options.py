@@ -15,6 +15,7 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.errors import BASES, OptionError
 from vocabopt.option_fields import Check, Options, argument, at_least, from_to, one_of, option, share_from_0
 from vocabopt.swap import DEFAULT_KEEP_WEIGHT, DEFAULT_MAX_SWAP
+from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 DEFAULT_BASE = "mistral-7b-v1"
@@ -252,6 +253,10 @@ class SweepOptions(LearningOptions, EngineOptions):
         dict, "--keep", metavar="NAME=PATH", daily=True,
         help="With --method swap: text whose tokens should stay few (English, code). May be repeated."
     )
+    terms: str | None = option(
+        None, metavar="FILE", daily=True,
+        help="Terms of your field, one a line: how each is cut at every size, and at which it becomes one token."
+    )
     min_script_share: float = option(
         0.1, section=_LEARNING,
         check=Check(lambda value: 0 < value <= 1, "must be above 0 and at most 1 (0.1: a tenth)"),
@@ -270,6 +275,12 @@ class SweepOptions(LearningOptions, EngineOptions):
     shard: int = option(
         64_000_000, metavar="SIZE", section=_PROCESSES, default_text="64MB", parse=parse_bytes,
         help="Stored text that is counted at a time where not all fits into memory. It changes no output."
+    )
+    widen_pattern: str | None = option(
+        None, metavar="auto|SCRIPT[,SCRIPT]", section=_LEARNING,
+        help="Widen the base's split pattern so that words of a script keep their marks, e.g. Devanagari, where GPT-2, "
+        "Llama 3 and Qwen cut at each of them. auto: for those target scripts that it cuts so. Other text is cut as "
+        "before."
     )
     cross_spaces: bool = option(
         False, section=_LEARNING,
@@ -298,6 +309,13 @@ class SweepOptions(LearningOptions, EngineOptions):
         if not self.paths:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
         super().__post_init__()
+        if self.widen_pattern not in (None, "auto"):
+            parse_scripts(self.widen_pattern, flag="--widen-pattern")
+        if self.method != "grow" and self.widen_pattern is not None:
+            raise OptionError(
+                f"--widen-pattern {self.widen_pattern}: a {self.method} is measured with the base as it is. Leave it "
+                f"out, or leave --method {self.method} out."
+            )
         if self.method != "grow" and self.learn_from not in (None, 1.0):
             raise OptionError(
                 f"--learn-from {self.learn_from:g}: the {self.method} is measured on all text at once. Leave it out, "

@@ -28,13 +28,15 @@ from vocabopt.errors import CorpusError, OptionError, first_of
 from vocabopt.folder import write_parquet_atomic
 from vocabopt.growth.counter import Counting
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
-from vocabopt.growth.curve import Curve
+from vocabopt.growth.curve import Curve, Merges
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample, Sample, read_proof_sample, save_proof_sample
 from vocabopt.growth.share import LearnedShare, TooMuchTextError, counter_bytes, too_little_memory
 from vocabopt.growth.symbols import Segmentation, segment
-from vocabopt.growth.whole_text import check_same_text, count_whole_text
+from vocabopt.growth.terms import TERMS_JSON, read_terms, terms_record
+from vocabopt.growth.whole_text import BASE_USES_NPZ, check_same_text, count_whole_text
+from vocabopt.growth.widened import Widening, beginning_at, curve_as_it_is, widening_of
 from vocabopt.options import SweepOptions
 from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import (
@@ -44,8 +46,10 @@ from vocabopt.records import (
     RunRecord,
     SweepRecord,
     Swept,
+    TermsRecord,
     TextSet,
     UnionRecord,
+    Widened,
     read_optional,
     write_record,
 )
@@ -77,12 +81,14 @@ from vocabopt.wording import guard_sentences, limit_sentence, share_sentence
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """What a sweep gave: sweep.json, the curve (curve.parquet), and union.json or swap.json where that was measured."""
+    """What a sweep gave: sweep.json, the curve (curve.parquet), union.json or swap.json where that was measured, and
+    terms.json where terms were given."""
 
     record: SweepRecord
     curve: pl.DataFrame
     union: UnionRecord | None
     swap: SwapRecord | None
+    terms: TermsRecord | None = None
 
 
 def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
@@ -101,6 +107,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     if options.vocab is not None:
         check_vocabulary(base, Path(options.vocab), options.scores)
     table = table_of_base(base, options.model)
+    wanted = () if options.terms is None else read_terms(Path(options.terms), base)
     text_sets = find_text_sets(
         options.paths,
         target=options.target,
@@ -114,7 +121,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     run = take_run_directory(options, base, text_sets)
     learned = _learn(run, base, text_sets, scripts, options, console)
     growth, guard = learned.growth, learned.guard
-    curve, stats = _count_the_rest(run, base, text_sets, learned, options, console)
+    curve, stats, widened = _count_the_rest(run, base, text_sets, learned, options, console)
     swapping: tuple[Counts, Freed] | None = None
     if options.method == "swap":
         assert learned.counts is not None, "a swap is of all text"
@@ -141,8 +148,15 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         curve_sha256=hashlib.sha256((out / "curve.parquet").read_bytes()).hexdigest(),
         proof=learned.proof,
         learned=learned.share.record(growth.n_tokens_base),
+        widened=widened,
     )
     sweep, union = _choose(swept, curve, out)
+    terms = None
+    if wanted:
+        grown = base if learned.widening is None else learned.widening.base
+        shown = [point.n_added for point in sweep.points_shown]
+        terms = terms_record(wanted, base, grown, growth.merges, shown, swept.curve_sha256)
+        write_record(out / TERMS_JSON, terms)
     if options.method == "union":
         assert learned.counts is not None, "the union is of all text"
         measure = Measure(
@@ -186,11 +200,13 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         samples, prepare = read_samples(out), _preparation_of(file.url for file in text_sets[0].files)
         if prepare is not None:
             write_record(out / PREPARE_JSON, prepare)
-        view = View(sweep, curve.curve, finished(), union, swap=swap, samples=samples, base=base, prepare=prepare)
+        view = View(
+            sweep, curve.curve, finished(), union, swap=swap, samples=samples, base=base, prepare=prepare, terms=terms
+        )
         write_report(out, view)
     write_record(out / RUN_JSON, finished())
     measured = union if options.method == "union" else None
-    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swap)
+    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swap, terms=terms)
 
 
 def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
@@ -214,9 +230,12 @@ class _Learned:
     learned from; others are not needed any more, and would take the memory that counting needs. units: where rows are
     swapped, what merges never leave.
 
-    encoder: which library encoded. is_reused: the counts are those of an earlier run.
+    encoder: which library encoded. is_reused: the counts are those of an earlier run. widening: of the base's pattern;
+    widened: what it gives, and growth then begins at the base as it is.
     """
 
+    widening: Widening | None
+    widened: Widened | None
     growth: Growth
     guard: Guard
     proof: DocumentProof
@@ -254,8 +273,13 @@ def _learn(
             console.note(sentence)
         if not counted.share.is_all:
             console.note(share_sentence(counted.share.record({}), counts.sets[TRAIN].n_documents))
+        widening = _widen(base, guard, counts, weights, protected, options, console)
+        grown = base if widening is None else widening.base
+        start = None if widening is None else curve_as_it_is(base, counts)
+        if widening is not None:
+            prove_base(grown, counted.sample, cross_spaces=options.cross_spaces, tell=console.note)
         warming.result()
-        growing = _encode(base, counts, weights, protected, guard.scripts, console)
+        growing = _encode(grown, counts, weights, protected, guard.scripts, options, console)
         growth_options = GrowthOptions(
             scripts=guard.scripts,
             max_added=options.max_added,
@@ -266,14 +290,20 @@ def _learn(
             # Growing takes one core; another has time for what is needed later.
             later: list[Future[Any]] = []
             if not counted.is_reused:
-                learned = counted.share.record(growing[1].base_tokens(counts.sets))
+                n_tokens_base = growing[1].base_tokens(counts.sets) if start is None else start.n_tokens_base
+                learned = counted.share.record(n_tokens_base)
                 inputs = run.inputs_sha256
                 later.append(background.submit(save_counts, options.out, counts, weights, learned, inputs))
             later.append(background.submit(import_module, "vocabopt.report.page"))
-            growth = grow(base, *growing, growth_options, advance)
+            growth = grow(grown, *growing, growth_options, advance)
             for job in later:
                 job.result()
+    widened = None
+    if widening is not None and start is not None:
+        widened, growth = widening.record(growth, start), beginning_at(growth, start)
     return _Learned(
+        widening=widening,
+        widened=widened,
         growth=growth,
         guard=guard,
         proof=proof,
@@ -284,6 +314,24 @@ def _learn(
         encoder=growing[1].encoder,
         is_reused=counted.is_reused,
     )
+
+
+def _widen(
+    base: Tokenizer,
+    guard: Guard,
+    counts: ChunkCounts,
+    weights: NDArray[np.int64],
+    protected: list[str],
+    options: SweepOptions,
+    console: Console,
+) -> Widening | None:
+    """The base's pattern widened, as --widen-pattern says."""
+    if options.widen_pattern is None:
+        return None
+    places = [list(counts.sets).index(name) for name in protected]
+    chosen = np.flatnonzero(protected_chunks(counts, weights, places, guard.scripts))
+    texts = counts.texts().gather(chosen).to_list()
+    return widening_of(base, options.widen_pattern, guard, counts, texts, console.note)
 
 
 def _prepare_growth(base: Tokenizer) -> None:
@@ -412,17 +460,19 @@ def _count_the_rest(
     learned: _Learned,
     options: SweepOptions,
     console: Console,
-) -> tuple[Curve, dict[str, SetStats]]:
-    """The curve of all text, and what its sets hold: what the pass gave, where it learned from all of it."""
-    growth, stats = learned.growth, learned.sets
+) -> tuple[Curve, dict[str, SetStats], Widened | None]:
+    """The curve of all text, what its sets hold, and what a widened pattern gives: what the pass gave, where it learned
+    from all of it."""
+    growth, stats, widening = learned.growth, learned.sets, learned.widening
     if learned.share.is_all:
-        return growth, stats
+        return growth, stats, learned.widened
     write_parquet_atomic(options.out / LEARNED_PARQUET, growth.curve)
     read = options.read_options()
     counting = Counting(
         base=options.base,
         pattern=options.pattern,
         specials=options.specials,
+        widened=None if widening is None else widening.pattern,
         base_sha256=base.sha256,
         merges=growth.merges,
         encoder=learned.encoder,
@@ -437,7 +487,13 @@ def _count_the_rest(
     shards = shards_of(text_sets, read, shard_bytes=options.shard)
     uses, counted = count_whole_text(counting, shards, options, options.out, console)
     check_same_text(stats, counted)
-    return Curve.of(base, growth.merges, uses, counted), counted
+    curve = Curve.of(base if widening is None else widening.base, growth.merges, uses, counted)
+    if widening is None:
+        return curve, counted, None
+    as_it_is = replace(counting, widened=None, merges=Merges.none(base))
+    uses, _ = count_whole_text(as_it_is, shards, options, options.out, console, name=BASE_USES_NPZ)
+    start = Curve.of(base, as_it_is.merges, uses, counted)
+    return beginning_at(curve, start), counted, widening.record(curve, start)
 
 
 def _no_text(sets: Mapping[str, SetStats], train: Files) -> str:
@@ -462,6 +518,7 @@ def _encode(
     weights: NDArray[np.int64],
     protected_sets: list[str],
     scripts: tuple[str, ...],
+    options: SweepOptions,
     console: Console,
 ) -> tuple[ChunkCounts, Segmentation, NDArray[np.int64], NDArray[np.bool_]]:
     """What the growth pass works on, as `grow` takes it: units that merges never leave, and which are protected."""
@@ -471,7 +528,7 @@ def _encode(
             weights = counts.weights()
     places = {name: list(counts.sets).index(name) for name in protected_sets}
     with console.step("encode"):
-        segmentation = segment(base, counts, weights)
+        segmentation = segment(base, counts, weights, cross_spaces=options.cross_spaces)
         cut = base if base.cuts_bytes else None
         protected = protected_chunks(counts, weights, [*places.values()], scripts, cut)
     if scripts:

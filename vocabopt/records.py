@@ -7,6 +7,7 @@ is null. A field that a reader does not know is ignored.
     run.json          RunRecord          what went in, what it cost
     sweep.json        SweepRecord        base, text sets, sizes, and the Choice with each rule's Answer
     samples.json      SamplesRecord      a few short documents of each text set
+    terms.json        TermsRecord        how the terms of --terms are cut at every size
     union.json        UnionRecord        what a vocabulary trained apart gives, at each of its sizes
     sensitivity.json  SensitivityRecord  several corpora side by side
 
@@ -92,6 +93,9 @@ class TextSet(Record, frozen=True, kw_only=True):
     n_skipped: Count
     #: Characters that the base has no token for.
     n_lost_chars: Count
+    #: Parts that no added token can join, strings of special tokens included: no number of added tokens brings the set
+    #: below it. Null in a file of an earlier version.
+    n_chunks: Count | None = None
     n_tokens_base: Count
     #: Of the distribution of the base's tokens; null for a set without tokens.
     entropy_bits_base: float | None
@@ -161,6 +165,24 @@ class Learned(Record, frozen=True, kw_only=True):
     def is_all(self) -> bool:
         """Was all text of all sets learned from?"""
         return self.share == 1 and not self.train_alone
+
+
+class WidenedSet(Record, frozen=True, kw_only=True):
+    """A text set with a widened split pattern."""
+
+    #: Tokens with the widened pattern and no added token. (Size 0 of the curve is the base as it is.)
+    n_tokens: Count
+    #: Chunks that the base's own pattern cuts the set into; `TextSet.n_chunks` are those of the widened one.
+    n_chunks_base: Count
+
+
+class Widened(Record, frozen=True, kw_only=True):
+    """A split pattern that was widened, so that words of some scripts keep their marks."""
+
+    scripts: tuple[str, ...]
+    #: In place of the base's own.
+    pattern: str
+    sets: dict[str, WidenedSet]
 
 
 class DocumentProof(Record, frozen=True, kw_only=True):
@@ -332,6 +354,8 @@ class Swept(FileRecord, frozen=True, kw_only=True):
     curve_sha256: str
     proof: DocumentProof
     learned: Learned
+    #: Null where the base's own pattern stays.
+    widened: Widened | None = None
 
     @property
     def end(self) -> int:
@@ -397,6 +421,35 @@ class SamplesRecord(FileRecord, frozen=True, kw_only=True):
     NEXT_STEP: ClassVar[str] = "Remove it, or sweep into a new folder."
 
     samples: dict[str, list[str]]
+
+
+class TermCut(Record, frozen=True, kw_only=True):
+    """How a term is cut: with nothing before it, or after a space."""
+
+    #: Parts that no added token joins: a term of several never becomes one token.
+    n_chunks: Count
+    #: The smallest size at which it is one token; null where that is none on this curve.
+    one_token_at: Count | None
+    #: At each of the sizes the text of its tokens; bytes that are no whole character as \xNN.
+    pieces: tuple[tuple[str, ...], ...]
+
+
+class Term(Record, frozen=True, kw_only=True):
+    """A term of --terms."""
+
+    term: str
+    alone: TermCut
+    after_space: TermCut
+
+
+class TermsRecord(FileRecord, frozen=True, kw_only=True):
+    """terms.json. sizes: added tokens, in order: the grid and the size recommended when it was written."""
+
+    NEXT_STEP: ClassVar[str] = "Sweep into this folder with --terms again, or remove it."
+
+    curve_sha256: str
+    sizes: tuple[Count, ...]
+    terms: tuple[Term, ...]
 
 
 class Changed(Record, frozen=True, kw_only=True):

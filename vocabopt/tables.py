@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocabopt.estimation import Estimate
-    from vocabopt.records import SweepRecord, UnionRecord
+    from vocabopt.records import SweepRecord, TermCut, TermsRecord, UnionRecord
 
 #: What is not known or not defined.
 DASH = "-"
@@ -120,6 +120,35 @@ def sweep_table(sweep: "SweepRecord", *, width: int = 80) -> "Table":
             style="bold" if point.n_added == sweep.choice.n_added else "",
         )
     return table
+
+
+#: Terms that a terminal shows; the page and terms.json have all.
+N_TERMS_SHOWN = 40
+
+
+def terms_table(found: "TermsRecord", width: int) -> "Table":
+    """Tokens of each term after a space at some sizes, the first and the last among them; when it becomes one."""
+    n = len(found.sizes)
+    chosen = sorted({round(i * (n - 1) / 4) for i in range(5)}) if n else []
+    headers = ["term", *(f"at\n{found.sizes[i]:,}" for i in chosen), "one token\nafter a space", "one token\nalone"]
+    rows = [
+        (
+            term.term,
+            *(f"{len(term.after_space.pieces[i])}" for i in chosen),
+            shown_size(term.after_space),
+            shown_size(term.alone),
+        )
+        for term in found.terms[:N_TERMS_SHOWN]
+    ]
+    caption = "Terms: tokens after a space at each number of added tokens, and from which number on one token"
+    return PlainTable(caption=caption, headers=headers, rows=rows).for_terminal(width)
+
+
+def shown_size(cut: "TermCut") -> str:
+    """From which size on a term is one token, or why it is none."""
+    if cut.one_token_at is not None:
+        return f"{cut.one_token_at:,}" if cut.one_token_at else "base"
+    return "not reached" if cut.n_chunks == 1 else f"never: {cut.n_chunks} chunks"
 
 
 def estimate_table(found: "Estimate", width: int) -> "Table":

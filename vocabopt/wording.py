@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from vocabopt.amounts import counted, shown_bytes
@@ -9,12 +10,26 @@ from vocabopt.choice.knee import MIN_INTERVAL_FOLDS
 from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions
 from vocabopt.choice.rules import MUV_STEP, kneedle_sizes
 from vocabopt.option_fields import flag_of
-from vocabopt.records import Answer, Bound, Choice, DocumentProof, Guard, Learned, SweepRecord, TextSet, UnionRecord
-from vocabopt.tables import DASH
+from vocabopt.records import (
+    Answer,
+    Bound,
+    Choice,
+    DocumentProof,
+    Guard,
+    Learned,
+    SweepRecord,
+    TermCut,
+    TermsRecord,
+    TextSet,
+    UnionRecord,
+)
+from vocabopt.tables import DASH, N_TERMS_SHOWN
 from vocabopt.text.sets import HELDOUT, TRAIN
 
 #: Held-out documents below which a choice is said to rest on few.
 MIN_HELDOUT_DOCUMENTS = 30
+#: Tokens of a text over its floor, from which on the floor is no reason any more to say so.
+_NEAR_FLOOR = 1.15
 #: Scripts with a smaller share of the letters are not named.
 _MIN_NAMED_SHARE = 0.001
 _MAX_NAMED = 5
@@ -153,9 +168,26 @@ def sweep_notes(sweep: SweepRecord) -> list[str]:
     if sweep.guard.is_open:
         # Before the growth it was said at length.
         notes.append("Warning: nothing guards other text; name text that must stay with --protect.")
+    if (floor := floor_sentence(sweep)) is not None:
+        notes.append(floor)
     if (few := small_heldout_sentence(sweep)) is not None:
         notes.append(few)
     return [*notes, proof_note(sweep.proof)]
+
+
+def floor_sentence(sweep: SweepRecord) -> str | None:
+    """What no added token can change, where the recommended size comes near to it; None where it does not."""
+    choice = sweep.choice
+    stats, n_tokens = sweep.sets[choice.set], choice.point.sets[choice.set].n_tokens
+    if not stats.n_chunks or not n_tokens or n_tokens > _NEAR_FLOOR * stats.n_chunks:
+        return None
+    cuts = "the base's own pattern" if sweep.base.family == "byte-level-bpe" else "spaces and newlines"
+    above = n_tokens / stats.n_chunks - 1
+    return (
+        f"The floor is near: {cuts} cut{'' if cuts.startswith('spaces') else 's'} the {text_of(choice.set)} text into "
+        f"{stats.n_chunks:,} chunks, which no added token joins, and at {counted(choice.n_added, 'added token')} it "
+        f"takes {n_tokens:,} tokens, {above:.1%} more."
+    )
 
 
 def small_heldout_sentence(sweep: SweepRecord) -> str | None:
@@ -189,6 +221,26 @@ def proved_documents(proof: DocumentProof) -> str:
     """How many whole documents, each counted once, and how many parts of longer ones."""
     whole = counted(proof.n_whole_documents, "distinct document")
     return f"{whole} and {counted(proof.n_excerpts, 'part')} of longer ones" if proof.n_excerpts else whole
+
+
+def terms_notes(found: TermsRecord, run_dir: Path) -> list[str]:
+    """What belongs under the table of terms."""
+    n_more = len(found.terms) - N_TERMS_SHOWN
+    more = f"{counted(n_more, 'more term')}: {run_dir / 'terms.json'}, and the report."
+    return [terms_note(found), more] if n_more > 0 else [terms_note(found)]
+
+
+def terms_note(found: TermsRecord) -> str:
+    """How many terms become one token."""
+    after, alone = (sum(cut.one_token_at is not None for cut in cuts) for cuts in _cuts(found))
+    return (
+        f"Of {counted(len(found.terms), 'term')} {after:,} come to be one token after a space, and {alone:,} with "
+        "nothing before them (base: are one in the base already; not reached: are one at no size of this curve)."
+    )
+
+
+def _cuts(found: TermsRecord) -> tuple[list[TermCut], list[TermCut]]:
+    return [term.after_space for term in found.terms], [term.alone for term in found.terms]
 
 
 def union_reason(sweep: SweepRecord, union: UnionRecord) -> str:

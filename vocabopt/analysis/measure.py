@@ -23,12 +23,13 @@ from vocabopt.analysis.vocabulary import Vocabulary
 from vocabopt.analysis.words import tokens_of_words, words_of
 from vocabopt.engine import Engine
 from vocabopt.growth.counts import Documents, SetStats, count_chunks
+from vocabopt.growth.floor import Floor
 from vocabopt.growth.proof import prove_base
 from vocabopt.growth.proof_sample import ProofSample
 from vocabopt.text.readers import ReadOptions
 from vocabopt.text.shards import Shard, documents_of_shard
 from vocabopt.tokenizer import Tokenizer
-from vocabopt.tokenizer.chunks import ChunkEncoder, batches
+from vocabopt.tokenizer.chunks import ChunkEncoder, batches, refine
 
 Ints = NDArray[np.int64]
 
@@ -44,6 +45,7 @@ class Measured:
     shard: Shard
     token_counts: Ints
     n_added: int
+    n_chunks: int
     word_counts: Ints
     encoder: str
     told: tuple[str, ...]
@@ -78,6 +80,7 @@ class Measurer:
             shard=shard,
             token_counts=tally.token_counts[0],
             n_added=int(tally.n_added[0]),
+            n_chunks=int(tally.n_chunks[0]),
             word_counts=tally.word_counts[0],
             encoder=tally.encoder,
             told=tuple(told),
@@ -124,6 +127,7 @@ def _encode_whole(subject: Subject, blocks: Iterator[Documents], tally: "Tally")
             limit = int(block.starts[first]) + _BATCH_BYTES
             last = max(first + 1, int(np.searchsorted(block.ends, limit)))
             texts = block.data[block.starts[first] : block.ends[last - 1]].decode().split("\0")
+            tally.n_chunks += subject.n_chunks(texts) or 0
             tally.add("\0".join(texts), subject.spans(texts), np.ones((len(texts), 1), np.int64))
             first = last
     # Strings of added tokens are counted apart, as they are where chunks are counted.
@@ -137,6 +141,7 @@ class Tally:
     """What a tokenizer makes of text sets: sums over texts, each as often as it occurs in each set.
 
     token_counts: int64 [n_sets, n_ids], strings of added tokens in the text left out; n_added: int64 [n_sets] of those.
+    n_chunks: int64 [n_sets], parts that no token crosses, those strings included; 0 where nothing but the model cuts.
     word_counts: int64 [n_sets, 5] of words as the tokenizer meets them, whole ones, continued ones, eojeols, and tokens
     of eojeols. encoder: the library that encoded.
     """
@@ -144,7 +149,7 @@ class Tally:
     def __init__(self, names: list[str], vocabulary: Vocabulary) -> None:
         self.names, self.vocabulary, self.encoder = names, vocabulary, ""
         self.token_counts = np.zeros((len(names), len(vocabulary.is_plain)), np.int64)
-        self.n_added = np.zeros(len(names), np.int64)
+        self.n_added, self.n_chunks = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
         self.word_counts = np.zeros((len(names), 5), np.int64)
 
     def n_tokens(self, index: int) -> int:
@@ -155,6 +160,7 @@ class Tally:
         index = self.names.index(found.shard.text_set)
         self.token_counts[index] += found.token_counts
         self.n_added[index] += found.n_added
+        self.n_chunks[index] += found.n_chunks
         self.word_counts[index] += found.word_counts
 
     def add(self, joined: str, spans: Spans, weights: Ints) -> None:
@@ -189,6 +195,10 @@ def _count_chunks(
     prove_base(base, sample.sample(), tell=tell)
     weights = counts.weights()
     tally.n_added += [stats[name].n_special_tokens for name in tally.names]
+    tally.n_chunks += tally.n_added
+    floor = Floor.of(base, cross_spaces=False)
+    if base.family == "byte-level-bpe":
+        tally.n_chunks += refine(base, counts).weights().sum(axis=0)
     encoder = ChunkEncoder.of(base.whole_chunk_tokenizer, base.fast_chunk_tokenizer, counts)
     # The whole tokenizer is built (a second for 128k tokens) only where it normalises.
     normalizes = base.family == "byte-level-bpe" and base.tokenizer_json.get("normalizer") is not None
@@ -196,6 +206,8 @@ def _count_chunks(
     first = 0
     for data in batches(counts):
         ids, ends = encoder.encode(data)
+        if base.family == "sentencepiece-bpe":
+            tally.n_chunks += floor.parts(ids, ends) @ weights[first : first + len(ends)]
         text = data.decode()
         if normalizer is not None and not text.isascii():
             chunks = text.split("\0")

@@ -43,10 +43,13 @@ class SetNumbers(Record, frozen=True, kw_only=True):
     """What a tokenizer makes of a text set.
 
     n_tokens: strings of added tokens in the text, n_added_tokens, included. n_words: as the tokenizer meets them, after
-    its normaliser and apart from added tokens. tokens_per_word: words of the text. n_unused, n_rare: of the vocabulary.
+    its normaliser and apart from added tokens. tokens_per_word: words of the text. n_chunks: parts into which its
+    pre-tokenizer cuts the text, and which no token crosses; null where it has none. n_unused, n_rare: of the
+    vocabulary.
     """
 
     n_tokens: Count
+    n_chunks: Count | None = None
     n_added_tokens: Count
     n_byte_tokens: Count | None
     n_cut_tokens: Count
@@ -59,6 +62,7 @@ class SetNumbers(Record, frozen=True, kw_only=True):
     n_unused: Count | None
     n_rare: Count | None
     tokens_per_word: float | None
+    chunks_per_word: float | None = None
     bytes_per_token: float | None
     chars_per_token: float | None
     share_words_whole: Share | None

@@ -141,7 +141,7 @@ def _set_numbers(
     split: words.MorphemeText | None, rare: int,
 ) -> SetNumbers:  # fmt: skip
     vocabulary, tokens = subject.vocabulary, tally.token_counts[index]
-    n_tokens = tally.n_tokens(index)
+    n_tokens, n_chunks = tally.n_tokens(index), int(tally.n_chunks[index]) or None
     n_words, n_whole, n_continued, n_eojeols, n_eojeol_tokens = map(int, tally.word_counts[index])
     n_byte = None if vocabulary.is_byte is None else int(tokens[vocabulary.is_byte].sum())
     n_cut = int(tokens[vocabulary.is_cut].sum())
@@ -157,6 +157,7 @@ def _set_numbers(
         )
     return SetNumbers(
         n_tokens=n_tokens,
+        n_chunks=n_chunks,
         n_added_tokens=int(tally.n_added[index]),
         n_byte_tokens=n_byte,
         n_cut_tokens=n_cut,
@@ -169,6 +170,7 @@ def _set_numbers(
         n_unused=n_unused,
         n_rare=n_rare,
         tokens_per_word=share(n_tokens, text.n_words),
+        chunks_per_word=share(n_chunks, text.n_words),
         bytes_per_token=share(text.n_bytes, n_tokens),
         chars_per_token=share(text.n_chars, n_tokens),
         share_words_whole=share(n_whole, n_words),

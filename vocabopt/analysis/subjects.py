@@ -26,6 +26,7 @@ from vocabopt.options import DEFAULT_BASE, AnalyzeOptions
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.tokenizer.encoders import ModelEncoder
 from vocabopt.tokenizer.sentencepiece_model import read_model
+from vocabopt.tokenizer.tokenizer_json import without_model
 
 Ints = NDArray[np.int64]
 
@@ -118,6 +119,25 @@ class Subject:
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of(self.side)
+
+    @functools.cached_property
+    def _cutter(self) -> tuple[JsonTokenizer, re.Pattern[str]] | None:
+        """Normaliser and pre-tokenizer, and its added tokens as a pattern; None where nothing but the model cuts."""
+        side = self.side
+        if not side.encodes_as_json or side.tokenizer_json.get("pre_tokenizer") is None:
+            return None
+        names = sorted(side.added_contents, key=lambda content: (-len(content), content))
+        return without_model(side.tokenizer_json), re.compile("|".join(map(re.escape, names)) or r"(?!)")
+
+    def n_chunks(self, texts: Sequence[str]) -> int | None:
+        """Into how many parts its pre-tokenizer cuts whole documents, an added token one; None where it has none."""
+        if self._cutter is None:
+            return None
+        tokenizer, names = self._cutter
+        normalize = (lambda text: text) if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str
+        parts = [part for text in texts for part in names.split(text) if part]
+        n_names = sum(len(names.findall(text)) for text in texts)
+        return n_names + sum(len(tokenizer.pre_tokenizer.pre_tokenize_str(normalize(part))) for part in parts)
 
     def spans(self, texts: Sequence[str]) -> Spans:
         """Encode whole documents, and say which characters each token holds."""

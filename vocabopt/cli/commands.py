@@ -135,11 +135,14 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
 
     def tables(width: int) -> Iterator[Any]:
         from vocabopt.swap.tables import swap_notes, swap_reason, swap_table
-        from vocabopt.tables import sweep_table, union_table
-        from vocabopt.wording import reason, sweep_notes, union_notes, union_reason
+        from vocabopt.tables import sweep_table, terms_table, union_table
+        from vocabopt.wording import reason, sweep_notes, terms_notes, union_notes, union_reason
 
         yield sweep_table(record, width=width)
         yield from (*sweep_notes(record), reason(record))
+        if result.terms is not None:
+            yield terms_table(result.terms, width)
+            yield from terms_notes(result.terms, options.out)
         if union is not None:
             yield union_table(record, union, result.curve, width=width)
             yield from (*union_notes(union), union_reason(record, union))

@@ -19,6 +19,7 @@ from vocabopt.growth import chunk_kernel
 from vocabopt.growth import walk_kernel as kernel
 from vocabopt.growth.counts import ChunkCounts, ChunkStore, Preparer, SetStats, appended
 from vocabopt.growth.curve import Merges, Uses
+from vocabopt.growth.floor import Floor
 from vocabopt.growth.symbols import lost_chars
 from vocabopt.options import ReadOptions
 from vocabopt.text.documents import Documents
@@ -27,11 +28,12 @@ from vocabopt.text.shards import Shard, documents_of_shard
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches, cuts_of
 from vocabopt.tokenizer.pretokens import Pretokenizer
+from vocabopt.tokenizer.widening import with_pattern
 
 #: Places in the table of late uses (`curve.Uses.late`), which few bases have at all.
 _N_LATE = 1 << 20
 #: What a unique chunk takes beside its text, its tokens and its uses: in the store, its table and the arrays here.
-_CHUNK_BYTES = 112
+_CHUNK_BYTES = 116
 _ENTRY_BYTES = 24
 #: New chunks that are walked at once, at most those of a block more: what that takes in between is bounded.
 _WALK_CHUNKS = 1 << 18
@@ -41,7 +43,8 @@ _WALK_CHUNKS = 1 << 18
 class Counting:
     """What a worker needs to count shards of text.
 
-    base, pattern, specials: as `load_base` takes them; base_sha256: what it must then be. encoder: which library
+    base, pattern, specials: as `load_base` takes them; base_sha256: what it must then be. widened: the pattern in
+    place of the base's own, None for the base as it is. encoder: which library
     encodes. sets: names of the text sets and their roles. memory_bytes: for the chunks of one worker. inputs_sha256: of
     the run.
     """
@@ -49,6 +52,7 @@ class Counting:
     base: str
     pattern: str | None
     specials: str | None
+    widened: str | None
     base_sha256: str
     merges: Merges
     encoder: str
@@ -65,7 +69,9 @@ class Counting:
         """Changes with whatever the counts depend on."""
         merges = self.merges
         arrays = (merges.events, merges.closed, merges.dormant, merges.fold_sizes)
-        return digest([self.inputs_sha256, *(xxhash.xxh3_128_hexdigest(part.tobytes()) for part in arrays)])
+        return digest(
+            [self.inputs_sha256, self.widened, *(xxhash.xxh3_128_hexdigest(part.tobytes()) for part in arrays)]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +95,7 @@ def start_counter(counting: Counting) -> "Counter":
             f"{counting.base}: is another tokenizer on this machine or now than when the run began. Make it the same "
             "everywhere, and run the same command again."
         )
-    return Counter(base, counting)
+    return Counter(base if counting.widened is None else with_pattern(base, counting.widened), counting)
 
 
 class Counter:
@@ -97,7 +103,8 @@ class Counter:
 
     def __init__(self, base: Tokenizer, counting: Counting) -> None:
         self._base, self._counting = base, counting
-        self._walker = _Walker(base, counting.merges, is_fast=counting.encoder == "gigatoken")
+        is_fast, cross_spaces = counting.encoder == "gigatoken", counting.cross_spaces
+        self._walker = _Walker(base, counting.merges, is_fast=is_fast, cross_spaces=cross_spaces)
         self._cuts = cuts_of(base, cross_spaces=counting.cross_spaces)
         self._preparer = Preparer({}, base, {TRAIN: HELDOUT}, counting.heldout, counting.seed)
         self._store, self._known = ChunkStore(len(counting.sets) * N_FOLDS), _Known()
@@ -149,8 +156,9 @@ class Counter:
         store, known = self._store, self._known
         late = np.zeros((len(self._walker.late_keys), len(n_words)), np.int64)
         chunks = *store.counted, N_FOLDS, *known.arrays()
-        sums = uses.per_merge, uses.token_counts, uses.fold_tokens, uses.fold_saved, n_words, uses.n_lost_chars
-        kernel.add_up(*chunks, *self._walker.savings(), late, *sums)  # type: ignore[call-arg]
+        sums = uses.per_merge, uses.token_counts, uses.fold_tokens, uses.fold_saved
+        totals = n_words, uses.n_lost_chars, uses.n_parts
+        kernel.add_up(*chunks, *self._walker.savings(), late, *sums, *totals)  # type: ignore[call-arg]
         for place, found in self._walker.late_places().items():
             if late[place].any():
                 uses.late[found] = uses.late.get(found, 0) + late[place]
@@ -158,7 +166,8 @@ class Counter:
 
 
 class _Known:
-    """What is known of the chunks of a store, in order: the base's tokens, the merges used, words and lost characters.
+    """What is known of the chunks of a store, in order: the base's tokens, the merges used, words, lost characters,
+    parts.
 
     Of tokens and merges there are several a chunk: all are in one array, with where each chunk's end.
     """
@@ -167,6 +176,7 @@ class _Known:
         self._token_ends, self._use_ends = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._tokens, self._uses = np.zeros(0, np.int32), np.zeros(0, np.int32)
         self._words, self._lost = np.zeros(0, np.int32), np.zeros(0, np.int32)
+        self._parts = np.zeros(0, np.int32)
         self.n_chunks = 0
 
     def extend(self, walked: "_Walked", n_words: NDArray[np.int64]) -> None:
@@ -177,6 +187,7 @@ class _Known:
         self._token_ends = appended(self._token_ends, n, walked.token_ends + n_tokens)
         self._use_ends = appended(self._use_ends, n, walked.use_ends + n_uses)
         self._words, self._lost = appended(self._words, n, n_words), appended(self._lost, n, walked.n_lost)
+        self._parts = appended(self._parts, n, walked.n_parts)
         self.n_chunks += len(walked.token_ends)
 
     @property
@@ -193,28 +204,28 @@ class _Known:
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """As `walk_kernel.add_up` takes them."""
-        return self._uses, self._use_ends, self._tokens, self._token_ends, self._words, self._lost
+        return self._uses, self._use_ends, self._tokens, self._token_ends, self._words, self._lost, self._parts
 
 
 @dataclass(frozen=True)
 class _Walked:
     """Some chunks or pre-tokens: the base's tokens of each (int32) and where they end (int64), the same of uses, and
-    lost characters (int64)."""
+    lost characters and parts (`floor.Floor`) of each (int64)."""
 
     tokens: NDArray[np.int32]
     token_ends: NDArray[np.int64]
     uses: NDArray[np.int32]
     use_ends: NDArray[np.int64]
     n_lost: NDArray[np.int64]
+    n_parts: NDArray[np.int64]
 
     def of_rows(self, rows: NDArray[np.int64], row_ends: NDArray[np.int64]) -> "_Walked":
         """Of chunks that are made of these: chunk i of the rows up to row_ends[i], one after another."""
         tokens, token_ends = _gathered(self.tokens, self.token_ends, rows)
         uses, use_ends = _gathered(self.uses, self.use_ends, rows)
-        token_ends, use_ends, n_lost = (
-            np.concatenate([[0], sums])[row_ends] for sums in (token_ends, use_ends, np.cumsum(self.n_lost[rows]))
-        )
-        return _Walked(tokens, token_ends, uses, use_ends, np.diff(n_lost, prepend=0))
+        sums = token_ends, use_ends, np.cumsum(self.n_lost[rows]), np.cumsum(self.n_parts[rows])
+        token_ends, use_ends, n_lost, n_parts = (np.concatenate([[0], sum_of])[row_ends] for sum_of in sums)
+        return _Walked(tokens, token_ends, uses, use_ends, np.diff(n_lost, prepend=0), np.diff(n_parts, prepend=0))
 
 
 def _gathered(
@@ -230,8 +241,8 @@ def _gathered(
 class _Walker:
     """Chunks to tokens of the base and to the merges that they use."""
 
-    def __init__(self, base: Tokenizer, merges: Merges, *, is_fast: bool) -> None:
-        self._base, self._merges = base, merges
+    def __init__(self, base: Tokenizer, merges: Merges, *, is_fast: bool, cross_spaces: bool) -> None:
+        self._base, self._merges, self._floor = base, merges, Floor.of(base, cross_spaces=cross_spaces)
         # By rank: those of the base that an opened piece may go on into come before all that were learned.
         self._n_dormant = len(merges.dormant)
         self._by_rank = by_rank = merges.by_rank
@@ -290,13 +301,15 @@ class _Walker:
                 self._ranks, self.late_keys, uses, use_ends, room,
             )  # fmt: skip
             assert 2 * self._n_late < _N_LATE, "more late uses than their table holds"
-            parts.append(_Walked(ids.astype(np.int32), ends, uses[: use_ends[-1]], use_ends, _NOTHING.n_lost))
+            n_parts = self._floor.parts(ids, ends)
+            parts.append(_Walked(ids.astype(np.int32), ends, uses[: use_ends[-1]], use_ends, _NOTHING.n_lost, n_parts))
         return _Walked(
             np.concatenate([part.tokens for part in parts]),
             _joined_ends([part.token_ends for part in parts]),
             np.concatenate([part.uses for part in parts]),
             _joined_ends([part.use_ends for part in parts]),
             lost_chars(base, chunks),
+            np.concatenate([part.n_parts for part in parts]),
         )
 
     def late_places(self) -> dict[int, tuple[int, int]]:
@@ -320,4 +333,4 @@ def _joined_ends(ends: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 _NO_ROWS = np.zeros(0, np.int64)
-_NOTHING = _Walked(_NO_ROWS.astype(np.int32), _NO_ROWS, _NO_ROWS.astype(np.int32), _NO_ROWS, _NO_ROWS)
+_NOTHING = _Walked(_NO_ROWS.astype(np.int32), _NO_ROWS, _NO_ROWS.astype(np.int32), _NO_ROWS, _NO_ROWS, _NO_ROWS)

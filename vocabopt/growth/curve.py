@@ -42,6 +42,13 @@ class Merges:
     fold_sizes: NDArray[np.int64]
 
     @classmethod
+    def none(cls, base: Tokenizer) -> "Merges":
+        """No merges: text is counted with the base."""
+        events = np.zeros((0, 4), np.int64)
+        closed, fold_sizes = np.zeros(0, np.int32), np.zeros(1, np.int64)
+        return cls(n_base_tokens=base.n_tokens, closed=closed, events=events, dormant=events, fold_sizes=fold_sizes)
+
+    @classmethod
     def of(
         cls, base: Tokenizer, closed: NDArray[np.int32], events: NDArray[np.int64], fold_sizes: NDArray[np.int64]
     ) -> "Merges":
@@ -99,7 +106,7 @@ class Uses:
     token_counts: int64 [n_sets, n_tokens], tokens of the base, without special tokens in the text. fold_tokens: int64
     [n_groups], the same per fold; group = index of the set x N_FOLDS + fold. fold_saved: int64 [n_fold_sizes,
     n_groups], tokens that the merges up to each size save. n_lost_chars: int64 [n_sets], characters that the base has
-    no token for.
+    no token for. n_parts: int64 [n_sets], parts that no added token can join (`floor.Floor`).
     """
 
     per_merge: NDArray[np.int64]
@@ -108,6 +115,7 @@ class Uses:
     fold_tokens: NDArray[np.int64]
     fold_saved: NDArray[np.int64]
     n_lost_chars: NDArray[np.int64]
+    n_parts: NDArray[np.int64]
 
     @classmethod
     def none(cls, merges: Merges, n_sets: int) -> "Uses":
@@ -119,6 +127,7 @@ class Uses:
             fold_tokens=np.zeros(n_sets * N_FOLDS, np.int64),
             fold_saved=np.zeros((len(merges.fold_sizes), n_sets * N_FOLDS), np.int64),
             n_lost_chars=np.zeros(n_sets, np.int64),
+            n_parts=np.zeros(n_sets, np.int64),
         )
 
     def add(self, other: "Uses") -> None:
@@ -177,8 +186,10 @@ class Uses:
 class Curve:
     """The growth curve of some text.
 
-    curve: one row per added token (see `_curve_frame`). folds: columns n_added, fold and n_tokens_<set>. n_tokens_base:
-    tokens of the base, per set. entropy_bits: per set, of the base tokens at size 0. n_lost_chars: per set.
+    curve: one row per added token (see `_curve_frame`), and in each n_chunks_<set>, the same in all. folds: columns
+    n_added, fold and n_tokens_<set>. n_tokens_base: tokens of the base, per set. entropy_bits: per set, of the base
+    tokens at size 0. n_lost_chars: per set. n_chunks: per set, parts that no added token can join (`floor.Floor`),
+    special tokens in the text included.
     """
 
     curve: pl.DataFrame
@@ -186,6 +197,7 @@ class Curve:
     n_tokens_base: dict[str, int]
     entropy_bits: dict[str, float | None]
     n_lost_chars: dict[str, int]
+    n_chunks: dict[str, int]
 
     @classmethod
     def of(cls, base: Tokenizer, merges: Merges, uses: Uses, sets: Mapping[str, SetStats]) -> "Curve":
@@ -205,13 +217,17 @@ class Curve:
             events = events[np.argsort(events[:, kernel.EVENT_ROW], kind="stable")]
         n_used, entropy_bits = _usage(base, merges, events, uses.token_counts)
         n_tokens_base = uses.base_tokens(sets)
+        n_chunks = zip(sets, uses.n_parts.tolist(), sets.values(), strict=True)
+        n_chunks_of = {name: n_parts + stats.n_special_tokens for name, n_parts, stats in n_chunks}
+        curve = _curve_frame(base, merges, uses, n_tokens_base, n_used, entropy_bits)
         bits = zip(sets, entropy_bits[0].tolist(), strict=True)
         return cls(
-            curve=_curve_frame(base, merges, uses, n_tokens_base, n_used, entropy_bits),
+            curve=curve.with_columns(pl.lit(n, pl.Int64).alias(f"n_chunks_{name}") for name, n in n_chunks_of.items()),
             folds=_fold_frame(merges, uses, list(sets)),
             n_tokens_base=n_tokens_base,
             entropy_bits={name: None if np.isnan(bits_of) else bits_of for name, bits_of in bits},
             n_lost_chars=dict(zip(sets, uses.n_lost_chars.tolist(), strict=True)),
+            n_chunks=n_chunks_of,
         )
 
     def set_records(self, sets: Mapping[str, SetStats]) -> dict[str, dict[str, Any]]:
@@ -220,6 +236,7 @@ class Curve:
             name: {
                 **{field: value for field, value in asdict(stats).items() if field != "hash_sum"},
                 "n_lost_chars": self.n_lost_chars[name],
+                "n_chunks": self.n_chunks[name],
                 "n_tokens_base": self.n_tokens_base[name],
                 "entropy_bits_base": self.entropy_bits[name],
             }

@@ -146,6 +146,7 @@ def grow(
         fold_tokens=fold_tokens,
         fold_saved=fold_saved[: len(fold_sizes)],
         n_lost_chars=segmentation.n_lost_chars_of,
+        n_parts=segmentation.n_parts_of,
     )
     return Growth(
         **vars(Curve.of(base, merges, uses, counts.sets)),

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from vocabopt.compiled import njit
 from vocabopt.growth import kernel as kernel
 from vocabopt.growth.counts import ChunkCounts, SetStats
+from vocabopt.growth.floor import CROSSING_KINDS, Floor, crossings_of
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 from vocabopt.tokenizer.families import char_of_byte
-
-#: What a symbol begins or ends with, for the kernel's CROSSING: text, a space, a newline, other white space of ASCII.
-_TEXT, _SPACE, _NEWLINE, _OTHER_WHITE = 0, 1, 2, 3
 
 # --- Chunks as symbols ------------------------------------------------------------------------------------------------
 
@@ -32,7 +30,8 @@ class Segmentation:
     closed: int32 [n_closed]: code points of the characters that the base spells in bytes; closed[i] is symbol
     n_tokens + 1 + i. tokens_per_chunk: int64 [n_chunks]. token_counts: int64 [n_sets, n_tokens], base tokens per text
     set. encoder: which library encoded. n_lost_chars: int64 [n_chunks], characters that the base has no token for;
-    n_lost_chars_of: int64 [n_sets], the same per text set.
+    n_lost_chars_of: int64 [n_sets], the same per text set. n_parts_of: int64 [n_sets], parts that no added token can
+    join (`floor.Floor`).
     """
 
     slots: NDArray[np.int32]
@@ -42,6 +41,7 @@ class Segmentation:
     encoder: str
     n_lost_chars: NDArray[np.int64]
     n_lost_chars_of: NDArray[np.int64]
+    n_parts_of: NDArray[np.int64]
 
     def base_tokens(self, sets: Mapping[str, SetStats]) -> dict[str, int]:
         """Tokens of each text set with the base tokenizer, special tokens in the text included: size 0 of the curve."""
@@ -84,7 +84,9 @@ def _fill_slots(ids, ends, first_chunk, byte_values, weights, slots, n_slots, cl
     return n_slots
 
 
-def segment(base: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64]) -> Segmentation:
+def segment(
+    base: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64], *, cross_spaces: bool = False
+) -> Segmentation:
     """Encode every unique chunk with the base tokenizer. Which library encodes: `ChunkEncoder`."""
     byte_values = np.array(base.byte_values, np.int32)
     token_counts = np.zeros((weights.shape[1], base.n_tokens), np.int64)
@@ -93,8 +95,8 @@ def segment(base: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64]) ->
     # A chunk has at most as many symbols as bytes, and one slot between it and the next; pages not used cost nothing.
     slots = np.empty((len(counts.text) + 1, 2), np.int32)
     slots[0] = 0
-    tokens_per_chunk = np.zeros(counts.n_chunks, np.int64)
-    n_slots, first_chunk = 1, 0
+    tokens_per_chunk, n_parts = np.zeros(counts.n_chunks, np.int64), np.zeros(counts.n_chunks, np.int64)
+    n_slots, first_chunk, floor = 1, 0, Floor.of(base, cross_spaces=cross_spaces)
     encoder = ChunkEncoder.of(base.chunk_tokenizer, base.fast_chunk_tokenizer, counts)
     for data in batches(counts):
         ids, ends = encoder.encode(data)
@@ -102,6 +104,7 @@ def segment(base: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64]) ->
             ids, ends, first_chunk, byte_values, weights, slots, n_slots, closed_symbols, closed, sizes, token_counts
         )
         tokens_per_chunk[first_chunk : first_chunk + len(ends)] = np.diff(ends, prepend=0)
+        n_parts[first_chunk : first_chunk + len(ends)] = floor.parts(ids, ends)
         first_chunk += len(ends)
     lost = lost_chars(base, counts)
     return Segmentation(
@@ -112,6 +115,7 @@ def segment(base: Tokenizer, counts: ChunkCounts, weights: NDArray[np.int64]) ->
         encoder=encoder.name,
         n_lost_chars=lost,
         n_lost_chars_of=lost @ weights,
+        n_parts_of=n_parts @ weights,
     )
 
 
@@ -175,12 +179,8 @@ class Symbols:
         nothing = np.zeros((1, 256), np.int16), np.zeros((1, 256), bool)
         shown = (byte_guard(scripts).next_state.copy(), byte_guard(scripts).accepts.copy()) if scripts else nothing
         self.guard = nothing if base.family == "sentencepiece-bpe" else shown
-        self.crossings = np.zeros((4, 4), bool)
-        if not cross_spaces:
-            self._forbid_crossings()
-        _fill_columns(
-            table, self.text, self.n_symbols, not scripts, shown[0], shown[1], self.crossings, _kind_of_byte()
-        )
+        self.crossings = np.zeros((4, 4), bool) if cross_spaces else crossings_of(base)
+        _fill_columns(table, self.text, self.n_symbols, not scripts, shown[0], shown[1], self.crossings, CROSSING_KINDS)
         self.reserved = self._reserved()
 
     def _allows(self, text: bytes) -> bool:
@@ -190,15 +190,6 @@ class Symbols:
         if self.base.family == "sentencepiece-bpe":
             return contains_target(text.decode(), self.scripts)
         return piece_is_guarded(text, byte_guard(self.scripts))
-
-    def _forbid_crossings(self) -> None:
-        if self.base.family == "byte-level-bpe":
-            # The base's own pattern cuts; a space after text is what it may leave where it is unknown.
-            self.crossings[_TEXT, _SPACE] = True
-        else:
-            self.crossings[[_TEXT, _NEWLINE, _OTHER_WHITE], _SPACE] = True
-            self.crossings[[_TEXT, _SPACE, _OTHER_WHITE], _NEWLINE] = True
-            self.crossings[_NEWLINE, [_TEXT, _OTHER_WHITE]] = True
 
     def _reserved(self) -> NDArray[np.int64]:
         """Spellings that no new piece may take: [n, 2] of hash and the symbol that stands for it already (0: none).
@@ -239,13 +230,6 @@ def _hash_of(text):  # type: ignore[no-untyped-def]
     for byte in text:
         h = h * kernel.HASH_BASE + byte + 1
     return h
-
-
-def _kind_of_byte() -> NDArray[np.uint8]:
-    kinds = np.full(256, _TEXT, np.uint8)
-    kinds[ord(" ")], kinds[ord("\n")] = _SPACE, _NEWLINE
-    kinds[[*b"\t\x0b\x0c\r"]] = _OTHER_WHITE
-    return kinds
 
 
 @njit(cache=True)

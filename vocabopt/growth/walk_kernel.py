@@ -185,17 +185,17 @@ def _add_to_folds(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def add_up(  # type: ignore[no-untyped-def]
-    entries, groups, counts, n_folds, uses, use_ends, ids, id_ends, words, lost, size_of, savings, late_sizes, late,
-    per_merge, token_counts, fold_tokens, fold_saved, n_words, n_lost
+    entries, groups, counts, n_folds, uses, use_ends, ids, id_ends, words, lost, parts, size_of, savings, late_sizes,
+    late, per_merge, token_counts, fold_tokens, fold_saved, n_words, n_lost, n_parts
 ):  # fmt: skip
     """Add what chunks use, times how often they occur.
 
     entries: int64 [n_entries, 3]: chunk, group, count. groups, counts: int64 [n_chunks], the count under way of each
-    chunk. uses, ids: int32, of all chunks, with where each chunk's end. words, lost: int32 [n_chunks]. size_of,
+    chunk. uses, ids: int32, of all chunks, with where each chunk's end. words, lost, parts: int32 [n_chunks]. size_of,
     savings: int64 [n_ranks], the row of fold_saved that a merge belongs to, and what a use saves; late_sizes: the row
     of fold_saved for places in the table of late uses.
 
-    Adds to late [n_places, n_sets], n_words [n_sets], n_lost [n_sets] and the arrays of `curve.Uses`; fold_saved is
+    Adds to late [n_places, n_sets], n_words, n_lost, n_parts [n_sets] and the arrays of `curve.Uses`; fold_saved is
     here what the merges between two sizes save.
     """
     n_sets, n_dormant = per_merge.shape[1], savings.size - per_merge.shape[0]
@@ -221,6 +221,7 @@ def add_up(  # type: ignore[no-untyped-def]
             if weight:
                 n_words[text_set] += weight * words[chunk]
                 n_lost[text_set] += weight * lost[chunk]
+                n_parts[text_set] += weight * parts[chunk]
                 for k in range(begin, id_ends[chunk]):
                     token_counts[text_set, ids[k]] += weight
                 for k in range(first_use, use_ends[chunk]):

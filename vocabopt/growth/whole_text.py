@@ -28,6 +28,8 @@ from vocabopt.records import Swept
 from vocabopt.text.shards import Shard
 
 USES_NPZ = "uses.npz"
+#: The same of the base as it is, where its pattern was widened for the merges.
+BASE_USES_NPZ = "uses_base.npz"
 #: Sums are written at most this often.
 _SAVE_EVERY_SECONDS = 1.0
 _MERGES = ("closed", "events", "dormant", "fold_sizes")
@@ -55,17 +57,20 @@ def count_whole_text(
     options: EngineOptions,
     out: Path,
     console: Console,
+    *,
+    name: str = USES_NPZ,
 ) -> tuple[Uses, dict[str, SetStats]]:
     """Count every document of every set.
 
     Args:
-        out: the run directory; what an earlier run with the same merges counted in the same shards is not done again.
+        out: the run directory. name: of the file in it that keeps the sums: what an earlier run with the same merges
+            counted in the same shards is not done again.
 
     Raises:
         VocaboptError: text cannot be read, or a worker was lost.
     """
     what = digest([counting.identity, [repr(shard) for shard in shards]])
-    sums = _read(out / USES_NPZ, what, len(shards)) or _Sums(
+    sums = _read(out / name, what, len(shards)) or _Sums(
         Uses.none(counting.merges, len(counting.sets)),
         np.zeros(len(shards), bool),
         np.zeros((len(counting.sets), len(_TOTALS)), np.uint64),
@@ -84,10 +89,10 @@ def count_whole_text(
                         sums.add(counted)
                     advance(n_done := n_done + shards[counted.number].n_stored_bytes)
                     if time.monotonic() - saved_at > _SAVE_EVERY_SECONDS:
-                        _save(out / USES_NPZ, what, counting.merges, sums)
+                        _save(out / name, what, counting.merges, sums)
                         saved_at = time.monotonic()
         finally:
-            _save(out / USES_NPZ, what, counting.merges, sums)
+            _save(out / name, what, counting.merges, sums)
     stats = {
         name: SetStats(role, **dict(zip(_TOTALS, totals, strict=True)))
         for (name, role), totals in zip(counting.sets.items(), sums.totals.tolist(), strict=True)
@@ -126,7 +131,10 @@ def read_token_counts(run_dir: Path, sweep: Swept, n_added: int) -> dict[str, li
         n_tokens = uses.token_counts.sum(axis=1) + [stats.n_special_tokens for stats in sweep.sets.values()]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunDirectoryError(f"{path}: is missing or broken ({error}). {sweep.NEXT_STEP}") from error
-    if n_tokens.tolist() != [*sweep.base_tokens.values()] or not arrays["done"].all():
+    expected = sweep.base_tokens
+    if sweep.widened is not None:
+        expected = {name: given.n_tokens for name, given in sweep.widened.sets.items()}
+    if n_tokens.tolist() != [*expected.values()] or not arrays["done"].all():
         raise RunDirectoryError(f"{path}: is not of the sweep that {run_dir} holds. {sweep.NEXT_STEP}")
     return dict(zip(sweep.sets, uses.new_token_counts(merges, n_added).tolist(), strict=True))
 

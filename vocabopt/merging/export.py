@@ -17,9 +17,11 @@ from vocabopt.merging.extension import Addition
 from vocabopt.merging.swapped import swapped_original, swapped_tokenizer_json
 from vocabopt.text.utf8 import json_bytes, json_value
 from vocabopt.tokenizer import Form, Tokenizer
+from vocabopt.tokenizer.encoders import split_pattern
 from vocabopt.tokenizer.families import spelled
 from vocabopt.tokenizer.ranks import merges_of_ranks, parse_ranks, parse_tekken, rank_file
 from vocabopt.tokenizer.sentencepiece_model import extended_model, merges_of, read_model
+from vocabopt.tokenizer.widening import own_pattern
 
 #: A class that takes tokenizer.json as it is. Named classes of transformers 5 (LlamaTokenizer, ...) rebuild the
 #: pipeline, and drop spaces on some tokenizers; their defaults are written out instead.
@@ -108,7 +110,8 @@ def extended_original(base: Tokenizer, original: Form, addition: Addition) -> by
             f"{base.source}: its tekken.json has {n_tokens:,} tokens, its tokenizer.json {first_id:,}. Remove the one "
             "that is not the model's from the folder."
         )
-    return tekken.extended(addition.texts)
+    pattern = split_pattern(base.tokenizer_json)
+    return tekken.extended(addition.texts, pattern=pattern if own_pattern(pattern) else tekken.pattern)
 
 
 def tokenizer_config(base: Tokenizer) -> dict[str, Any]:

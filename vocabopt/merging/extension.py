@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from vocabopt.errors import OptionError, RunDirectoryError
-from vocabopt.records import Count, DocumentProof, FileRecord, Record, json_of, read_record
+from vocabopt.records import Count, DocumentProof, FileRecord, Record, Widened, json_of, read_record
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.tokenizer import Tokenizer
 
@@ -114,6 +114,13 @@ class Proof(Record, frozen=True, kw_only=True):
     documents: DocumentProof
 
 
+class WidenedPattern(Record, frozen=True, kw_only=True):
+    """The split pattern in place of the base's own, and the scripts whose words keep their marks by it."""
+
+    scripts: tuple[str, ...]
+    pattern: str
+
+
 class NewToken(Record, frozen=True, kw_only=True):
     """A new token. bytes: in hexadecimal. base_ids: the base's own encoding of them. counts: in each text set.
 
@@ -178,6 +185,8 @@ class ExtensionRecord(FileRecord, frozen=True, kw_only=True):
     reused: tuple[ReusedId, ...] = ()
     #: What the texts pay that a swap weighs, by name.
     kept: dict[str, KeptText] = msgspec.field(default_factory=dict)
+    #: Null where the base's own split pattern stays.
+    widened: WidenedPattern | None = None
     tokens: tuple[NewToken, ...]
 
 
@@ -192,6 +201,7 @@ def extension_record(
     counts: Mapping[str, list[int]],
     proof: Proof | None,
     kept: Mapping[str, KeptText] = MappingProxyType({}),
+    widened: Widened | None = None,
 ) -> ExtensionRecord:
     """What extension.json holds.
 
@@ -199,6 +209,7 @@ def extension_record(
         base_n_rows: rows of the model's table before, padding included.
         counts: text set -> how often each new token occurs in it; empty where no text was counted.
         kept: what the texts pay that a swap weighs.
+        widened: how the sweep widened the base's split pattern, which `base` then has.
     """
     ids = addition.ids(base)
     n_tokens = max(base.n_tokens, ids[-1] + 1) if ids else base.n_tokens
@@ -239,6 +250,7 @@ def extension_record(
             for index, piece in zip(addition.reused, addition.pieces, strict=False)
         ),
         kept=dict(kept),
+        widened=None if widened is None else WidenedPattern(scripts=widened.scripts, pattern=widened.pattern),
         tokens=tuple(tokens),
     )
 

@@ -27,6 +27,7 @@ from vocabopt.records import SweepRecord
 from vocabopt.run_directory import paths_of_sets, read_curve, read_learned, read_run, read_sweep, read_union_record
 from vocabopt.swap.record import KEPT_ROLES, read_swap_record
 from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.tokenizer.widening import with_pattern
 from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 from vocabopt.wording import union_reason
@@ -83,6 +84,9 @@ def merge_run(
             addition, promised = _swap_of(sweep, run_dir, base, n_added)
         else:
             addition, promised = _curve_of(sweep, run_dir, base, n_added)
+            if sweep.widened is not None and addition.n_added:
+                # Size 0 of the curve is the base as it is.
+                base = with_pattern(base, sweep.widened.pattern)
         merged = merged_base(base, addition)
         if method == "swap":
             check_reused(base, merged, addition)
@@ -109,6 +113,7 @@ def merge_run(
             for name, text_set in sweep.sets.items()
             if method == "swap" and text_set.role in KEPT_ROLES
         },
+        widened=sweep.widened if addition.n_added else None,
     )
     return _write(merged, Merged(base, addition, record, files), sample.texts, out, console)
 

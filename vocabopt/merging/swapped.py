@@ -85,7 +85,8 @@ def swapped_original(form: Form, addition: Addition) -> bytes:
     ranks = swapped_ranks(form, addition)
     if form.kind == "tiktoken":
         return rank_file(ranks)
-    return parse_tekken(json.loads(form.data), form.file_name).with_tokens([*ranks])
+    tekken = parse_tekken(json.loads(form.data), form.file_name)
+    return tekken.with_tokens([*ranks], pattern=tekken.pattern)
 
 
 def check_reused(base: Tokenizer, merged: Tokenizer, addition: Addition) -> None:

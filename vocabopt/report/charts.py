@@ -44,6 +44,7 @@ from vocabopt.report.draw import (
 from vocabopt.report.text import DASH, count, fixed, percent, plain, quotient, size_of
 from vocabopt.report.view import RuleRow, SetRow, View
 
+FLOOR: Style = {"linewidth": 0.9, "linestyle": (0, (1, 2.5))}
 N_NAME = 15  # characters of a set's name that a legend column holds
 
 
@@ -105,7 +106,9 @@ def draw_complexity(view: View) -> Drawing:
     keys.append(Key(label="ratio_embedding (right axis)", style={"color": COLOURS["embedding"]}))
     keys.append(Key(label=f"window {low:,} to {high:,}", style={**BAND, "linewidth": 7}))
     drawn = [(values, _series(row.number)) for row, values in curves.items()]
+    keys += _floor_key(shown)
     figure, ax = over_sizes(view, 3.35, drawn, keys, columns=2, right=0.085, colour="s0")
+    _draw_floors(ax, shown)
     n_max = view.curve.height
     ax.axvspan(min(low, n_max), min(high, n_max), clip_on=False, linewidth=0, **BAND)
 
@@ -135,8 +138,9 @@ def draw_complexity(view: View) -> Drawing:
 def draw_sets(view: View) -> Drawing:
     """The input ratio of every text set, numbered as in the page's table."""
     curves = _curves(view, view.sets)
-    keys = [Key(label=_set_label(row), style=_series(row.number)) for row in curves]
+    keys = [Key(label=_set_label(row), style=_series(row.number)) for row in curves] + _floor_key(view.sets)
     figure, ax = over_sizes(view, 3.0, [(values, _series(row.number)) for row, values in curves.items()], keys)
+    _draw_floors(ax, view.sets)
     _mark_choice(ax, view)
     told = "; ".join(f"{text_set.name} {fixed(text_set.ratio_choice)}" for text_set in view.sets)
     label = f"Line chart of ratio_input, one line per text set. At the choice: {told}. A table follows."
@@ -205,6 +209,22 @@ def draw_swap(view: View) -> Drawing | None:
 def _curves(view: View, rows: Sequence[SetRow]) -> dict[SetRow, Floats]:
     """The input ratio of those text sets that have tokens."""
     return {row: view.sizes.ratio_input(row.name) for row in rows if row.stats.n_tokens_base}
+
+
+def _draw_floors(ax: Axes, rows: Sequence[SetRow]) -> None:
+    """A level line under each curve: what no number of added tokens brings its text below."""
+    for row in rows:
+        if row.ratio_floor is not None:
+            colour, _ = series_style(row.number)
+            ax.plot(ax.get_xlim(), [row.ratio_floor] * 2, color=COLOURS[colour], clip_on=False, **FLOOR)
+
+
+def _floor_key(rows: Sequence[SetRow]) -> list[Key]:
+    """What the level lines are, in the colour of the first."""
+    first = next((row for row in rows if row.ratio_floor is not None), None)
+    if first is None:
+        return []
+    return [Key(label="floor: chunks of the base", style={"color": COLOURS[series_style(first.number)[0]], **FLOOR})]
 
 
 def _line(view: View, text_set: SetRow) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from vocabopt import __version__, wording
 from vocabopt.analysis.record import AnalyzeRecord
 from vocabopt.errors import PlaygroundError, RunDirectoryError, VocaboptError
 from vocabopt.folder import write_bytes_atomic
+from vocabopt.growth.terms import terms_of
 from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import BaseRecord, FileRecord, read_optional
 from vocabopt.report import text
@@ -30,7 +31,7 @@ from vocabopt.report.playground import engine_script, pack_tokenizer
 from vocabopt.report.view import View
 from vocabopt.run_directory import read_curve, read_run, read_sweep, read_union
 from vocabopt.swap.record import read_swap
-from vocabopt.tables import PlainTable
+from vocabopt.tables import PlainTable, shown_size
 from vocabopt.text.documents import read_samples
 from vocabopt.text.utf8 import encoded_for_display
 from vocabopt.tokenizer import Tokenizer, load_base
@@ -93,6 +94,7 @@ def rebuild_report(run_dir: Path) -> Path:
         verify=_left_by("Run `vocabopt merge`", run_dir / "tokenizer" / "verify.json", Report),
         analysis=_left_by("Run `vocabopt analyze`", run_dir / "analysis" / "analyze.json", AnalyzeRecord),
         adapt=_left_by("Run `vocabopt adapt`", run_dir / ADAPT_JSON, AdaptRecord),
+        terms=terms_of(run_dir, sweep),
         prepare=_left_by("Sweep the prepared text", run_dir / "prepare.json", PrepareRecord),
     )
     return write_report(run_dir, view)
@@ -145,7 +147,9 @@ def _packs(view: View) -> tuple[dict[str, str], dict[str, str]]:
     cut = {} if sentences is None else {"samples": sentences}
     if view.base is not None:
         try:
-            packs |= cut | {"playground": pack_tokenizer(view.base, view.curve)}
+            widened = view.sweep.widened
+            pattern = None if widened is None else widened.pattern
+            packs |= cut | {"playground": pack_tokenizer(view.base, view.curve, pattern)}
         except PlaygroundError as error:
             why = str(error)
     left_out = {name: why for name in ("playground", *cut) if name not in packs}
@@ -232,6 +236,7 @@ def environment(folder: Path = FOLDER) -> Environment:
         piece=text.piece,
         quotient=text.quotient,
         series_style=series_style,
+        shown_size=shown_size,
         DASH=text.DASH,
         zip=zip,
         page_style=Markup(style_sheet()),

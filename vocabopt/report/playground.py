@@ -53,6 +53,7 @@ from vocabopt.tokenizer.split_patterns import (
     white_space,
     word_characters,
 )
+from vocabopt.tokenizer.widening import with_pattern
 
 # --- The pipeline -----------------------------------------------------------------------------------------------------
 
@@ -69,8 +70,9 @@ class _Separator(One):
         return split_off_by(self.source)
 
 
-def describe(base: Tokenizer) -> dict[str, Any]:
-    """The pipeline of a base: `normalizer` and `pre_tokenizer` (steps), `classes` and `active` (runs of code points),
+def describe(base: Tokenizer, as_it_is: Tokenizer | None = None) -> dict[str, Any]:
+    """The pipeline of a base: `normalizer` and `pre_tokenizer` (steps; `pre_tokenizer_of_base` those of size 0, which
+    is `as_it_is` where the base's pattern was widened), `classes` and `active` (runs of code points),
     `added` (tokens taken out of the text) and what those with flags need: `spaces`, `words` (runs).
 
     Raises:
@@ -85,10 +87,10 @@ def describe(base: Tokenizer) -> dict[str, Any]:
     if base.cuts_bytes:
         raise PlaygroundError("The pre-tokenizer cuts bytes and not characters, which the page cannot repeat exactly.")
     before = [_normalizer_step(step) for step in steps_of(document.get("normalizer"), "normalizers")]
-    after = [
-        done for step in steps_of(document.get("pre_tokenizer"), "pretokenizers") for done in _pre_tokenizer_steps(step)
-    ]
-    nodes = [step["pattern"] for step in after if step["kind"] == "split"]
+    after = _all_pre_tokenizer_steps(base)
+    of_base = None if as_it_is is None else _all_pre_tokenizer_steps(as_it_is)
+    splits = [step for step in (*after, *(of_base or ())) if step["kind"] == "split"]
+    nodes = [step["pattern"] for step in splits]
     ones = list(dict.fromkeys(one for node in nodes for one in node.ones))
     if len(ones) > 64:
         raise PlaygroundError(f"The split patterns tell {len(ones)} sets of characters apart; 64 fit into the page.")
@@ -96,15 +98,15 @@ def describe(base: Tokenizer) -> dict[str, Any]:
     if (n_classes := max(runs[1]) + 1) > _MOST_CLASSES:
         raise PlaygroundError(f"The split patterns tell {n_classes} kinds of characters apart; {_MOST_CLASSES} fit.")
     classes = dict(zip(ones, classes_of, strict=True))
-    for step in after:
-        if step["kind"] == "split":
-            step["pattern"] = step["pattern"].in_javascript(classes.__getitem__)
+    for step in splits:
+        step["pattern"] = step["pattern"].in_javascript(classes.__getitem__)
     forms = [step["form"] for step in before if step["kind"] == "unicode"]
     active = np.logical_or.reduce([active_in(form) for form in forms]) if forms else None
     added = _added_tokens(base)
     return {
         "normalizer": before,
         "pre_tokenizer": after,
+        **({} if of_base is None else {"pre_tokenizer_of_base": of_base}),
         "classes": runs,
         "active": None if active is None else runs_of(active),
         "added": added,
@@ -122,6 +124,11 @@ def _normalizer_step(step: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "Replace" and step["pattern"].get("String"):
         return {"kind": "replace", "from": step["pattern"]["String"], "to": step["content"]}
     raise PlaygroundError(f"The normaliser has a step {kind}, which the page cannot repeat exactly.")
+
+
+def _all_pre_tokenizer_steps(base: Tokenizer) -> list[dict[str, Any]]:
+    steps = steps_of(base.tokenizer_json.get("pre_tokenizer"), "pretokenizers")
+    return [done for step in steps for done in _pre_tokenizer_steps(step)]
 
 
 def _pre_tokenizer_steps(step: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -183,9 +190,9 @@ def engine_script() -> str:
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
 
 
-def pack_tokenizer(base: Tokenizer, curve: pl.DataFrame) -> bytes:
+def pack_tokenizer(base: Tokenizer, curve: pl.DataFrame, pattern: str | None = None) -> bytes:
     """What assets/tokenizer.js loads: every tokenizer that `vocabopt merge --size k` writes, 0 <= k <= len(curve), but
-    for truncation and padding.
+    for truncation and padding. pattern: the split pattern of all sizes but 0, where it was widened.
 
     Raises:
         PlaygroundError: the base has a part that the page cannot repeat exactly.
@@ -232,7 +239,7 @@ def pack_tokenizer(base: Tokenizer, curve: pl.DataFrame) -> bytes:
         "n_merges": len(merges),
         "ignores_merges": bool(model.get("ignore_merges")),
         "byte_ids": byte_ids,
-        **describe(base),
+        **(describe(base) if pattern is None else describe(with_pattern(base, pattern), base)),
         "sections": {name: len(data) for name, data in sections.items()},
     }
     line = json_bytes(head, indent=None, separators=(",", ":"))

@@ -15,7 +15,7 @@ import polars as pl
 from vocabopt.analysis.record import AnalyzeRecord
 from vocabopt.choice.complexity import Floats, SizeCurve, size_curve
 from vocabopt.preparation.record import PrepareRecord
-from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TextSet, UnionPoint, UnionRecord
+from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TermsRecord, TextSet, UnionPoint, UnionRecord
 from vocabopt.report.text import DASH
 from vocabopt.report.training import Training
 from vocabopt.swap.record import SwapRecord
@@ -44,6 +44,11 @@ class SetRow:
         return self.stats.ratio_input(self.n_tokens)
 
     @property
+    def ratio_floor(self) -> float | None:
+        """What no number of added tokens brings the input ratio below; None where it was not counted."""
+        return None if self.stats.n_chunks is None else self.stats.ratio_input(self.stats.n_chunks)
+
+    @property
     def saved_choice(self) -> float | None:
         return None if self.ratio_choice is None else 1 - self.ratio_choice
 
@@ -64,7 +69,7 @@ class View:
     curve: one row per added token, as curve.parquet. union, swap: where these were measured. samples: per text set a
     few short documents, which the page cuts into tokens at the slider's size. base: the base tokenizer; without it
     the page has no playground and no sample sentences, and base_problem tells the reader why. verify, adapt, analysis,
-    prepare: what these commands left of the run, where they were run.
+    prepare, terms: what these commands left of the run, where they were run.
     """
 
     sweep: SweepRecord
@@ -80,6 +85,7 @@ class View:
     adapt: AdaptRecord | None = None
     analysis: AnalyzeRecord | None = None
     prepare: PrepareRecord | None = None
+    terms: TermsRecord | None = None
 
     train = TRAIN
 

@@ -74,7 +74,7 @@ def find_target_scripts(char_counts: Mapping[str, int], min_share: float = MIN_S
     return tuple(sorted(script for scripts in taken for script in scripts))
 
 
-def parse_scripts(value: str) -> tuple[str, ...] | None:
+def parse_scripts(value: str, *, flag: str = "--script") -> tuple[str, ...] | None:
     """`--script`: "auto" is None (look at the text), "none" is (), else canonical names, sorted, from "Hangul,hani"."""
     if value.strip().lower() == "auto":
         return None
@@ -94,7 +94,7 @@ def parse_scripts(value: str) -> tuple[str, ...] | None:
             meant = written or " or ".join(close)
             hint = f"Did you mean {meant}? " if meant else ""
             raise OptionError(
-                f"--script {value!r}: {part.strip()!r} is not a Unicode script. {hint}"
+                f"{flag} {value!r}: {part.strip()!r} is not a Unicode script. {hint}"
                 "Give auto, none, or names such as Hangul or Han,Hiragana,Katakana."
             )
         chosen.add(known[loose])
@@ -135,6 +135,17 @@ def target_mask(scripts: tuple[str, ...]) -> npt.NDArray[np.bool_]:
     mask = np.where(has_extensions, all_chosen, by_script)
     mask.flags.writeable = False  # one array serves every caller
     return mask
+
+
+@cache
+def serving_mask(scripts: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    """For each of the 0x110000 code points: is one of its scripts (Script_Extensions, else Script) among these?"""
+    from fontTools.unicodedata import ScriptExtensions, Scripts
+
+    codes = {code for code, name in Scripts.NAMES.items() if name in scripts}
+    by_script = _spread(Scripts.RANGES, [value in codes for value in Scripts.VALUES])
+    shared = _spread(ScriptExtensions.RANGES, [bool(value and value & codes) for value in ScriptExtensions.VALUES])
+    return by_script | shared
 
 
 def _spread(starts: list[int], values: list[bool]) -> npt.NDArray[np.bool_]:

@@ -31,6 +31,7 @@ from vocabopt.tokenizer.families import steps_of
 from vocabopt.tokenizer.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.tokenizer.pretokens import Pretokenizer
 from vocabopt.tokenizer.tokenizer import Tokenizer
+from vocabopt.tokenizer.widening import own_pattern
 
 if TYPE_CHECKING:
     from vocabopt.growth.counts import ChunkCounts
@@ -105,9 +106,11 @@ def _splits_at_spaces(pre_tokenizer: dict[str, Any]) -> bool:
     if first["type"] == "ByteLevel":
         # GPT-2's own pattern, built into the step.
         return bool(first.get("use_regex", True))
+    pattern = first["pattern"].get("Regex") if first["type"] == "Split" else None
+    # A widened one cuts before spaces where its own pattern does.
     return (
-        first["type"] == "Split"
-        and first["pattern"].get("Regex") in PATTERNS_CUT_AT_SPACES
+        pattern is not None
+        and (own_pattern(pattern) or pattern) in PATTERNS_CUT_AT_SPACES
         and first["behavior"] == "Isolated"
         and not first.get("invert", False)
     )

@@ -275,17 +275,21 @@ class Tekken:
         bos, first_id = self.names().get("bos_token"), len(self.specials)
         return byte_level_json(self.ranks, self.specials, pattern=self.pattern, bos=bos, first_id=first_id)
 
-    def extended(self, texts: Sequence[bytes]) -> bytes:
-        """The file with more tokens behind those in use; ranks that were not in use give way."""
-        return self.with_tokens([*self.ranks, *texts])
+    def extended(self, texts: Sequence[bytes], *, pattern: str) -> bytes:
+        """The file with more tokens behind those in use, and a split pattern; ranks that were not in use give way."""
+        return self.with_tokens([*self.ranks, *texts], pattern=pattern)
 
-    def with_tokens(self, tokens: Sequence[bytes]) -> bytes:
-        """The file with these tokens, by rank."""
+    def with_tokens(self, tokens: Sequence[bytes], *, pattern: str) -> bytes:
+        """The file with these tokens, by rank, and a split pattern."""
         vocab = [
             {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": decoded(token)}
             for rank, token in enumerate(tokens)
         ]
-        sizes = {"num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) + len(self.specials)}
+        sizes = {
+            "num_vocab_tokens": len(tokens),
+            "default_vocab_size": len(tokens) + len(self.specials),
+            "pattern": pattern,
+        }
         config = {**self.document["config"], **sizes}
         return json.dumps({**self.document, "config": config, "vocab": vocab}, ensure_ascii=False).encode()
 

@@ -340,7 +340,8 @@ class _Parser:
         raise self.refuse("an unmatched [")
 
     def group(self, ignores_case: bool) -> Pattern:
-        kinds = {"(?:": ignores_case, "(?i:": True, "(?-i:": False, "(?=": ignores_case, "(?!": ignores_case}
+        kinds = {"(?:": ignores_case, "(?i:": True, "(?-i:": False}
+        kinds |= dict.fromkeys(("(?=", "(?!", "(?<="), ignores_case)
         opening = next((kind for kind in (*kinds, "(?>") if self.sees(kind)), "(")
         if opening == "(" and self.sees("(?"):
             raise self.refuse(self.pattern[self.at : self.at + 4])
@@ -349,7 +350,10 @@ class _Parser:
         if not self.sees(")"):
             raise self.refuse("an unmatched (")
         self.at += 1
-        if opening in ("(?=", "(?!"):
+        if opening == "(?<=" and (inner.n_least != 1 or inner.is_repeat or len(inner.parts) > 1):
+            # One character back, all three look alike.
+            raise self.refuse("a lookbehind for more than one character")
+        if opening in ("(?=", "(?!", "(?<="):
             return Pattern((opening, *inner.parts, ")"), 0, is_place=True)
         return Pattern(self.atomic(inner.parts), inner.n_least) if opening == "(?>" else inner
 

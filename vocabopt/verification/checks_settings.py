@@ -10,6 +10,7 @@ from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
 from vocabopt.tokenizer.encoders import Kind, canonical_parts
 from vocabopt.tokenizer.ranks import parse_ranks
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
+from vocabopt.tokenizer.widening import with_pattern
 from vocabopt.verification.checks import Findings, not_checked
 from vocabopt.verification.pair import Pair
 from vocabopt.verification.record import Check
@@ -38,9 +39,13 @@ def settings(pair: Pair) -> Check:
     """Normaliser, pre-tokenizer, decoder, post-processor, truncation, the model's flags; the base's merges in order."""
     found = Findings()
     forms: list[Kind] = []
+    is_widened = pair.extension is not None and pair.base.family == "byte-level-bpe"
+    widened = pair.extension.widened if pair.extension is not None and is_widened else None
+    # What was widened on purpose is said, and has a check of its own.
+    of_base = pair.base if widened is None else with_pattern(pair.base, widened.pattern)
     if pair.base.encodes_as_json and pair.new.encodes_as_json:
         forms.append("tokenizer.json")
-        _compare_parts(pair, pair.base.tokenizer_json, pair.new.tokenizer_json, found)
+        _compare_parts(pair, of_base.tokenizer_json, pair.new.tokenizer_json, found)
         _compare_merges(pair, _kept_merges(pair), pair.new.tokenizer_json["model"], found)
     for kind in (kind for kind in pair.base.forms if kind in pair.new.forms):
         forms.append(kind)
@@ -53,11 +58,15 @@ def settings(pair: Pair) -> Check:
             found.add("ranks changed", [(f"rank file: {t!r}", before[t], after.get(t, "no rank")) for t in changed])
             found.counts["n_ranks_changed"] = len(changed)
         else:
-            _compare_tekken(pair, json.loads(old), json.loads(new), found)
+            tekken = json.loads(old)
+            if widened is not None:
+                tekken["config"]["pattern"] = widened.pattern
+            _compare_tekken(pair, tekken, json.loads(new), found)
     if not forms:
         reason = f"{pair.base.written} and {pair.new.written} share no form in which they could be compared"
         return not_checked(SETTINGS, reason)
-    notes = [f"{n:,} {kind}" for kind, n in found.wrong.items()]
+    notes = [] if widened is None else [f"split pattern widened for {', '.join(widened.scripts)}, on purpose"]
+    notes += [f"{n:,} {kind}" for kind, n in found.wrong.items()]
     perhaps = "perhaps only written in another way: the checks on text judge"
     notes += [f"{n:,} {kind}, {perhaps}" for kind, n in found.doubtful.items()]
     counts = {"n_different": found.n_wrong, "n_written_otherwise": found.n_doubtful}

@@ -183,7 +183,8 @@ class RoundTripPass:
 class LengthPass:
     """Documents that take more tokens than with the base: none where every new merge comes after all of the base's.
 
-    That is promised of grown tokens (P8). Of a union, a swap, or tokenizers made elsewhere it is counted, not judged.
+    That is promised of grown tokens (P8), where the split pattern stays. Of a widened pattern, a union, a swap, or
+    tokenizers made elsewhere it is counted, not judged.
 
     tallies: text -> documents, those that take more and that take fewer, and all tokens of both.
     """
@@ -215,8 +216,10 @@ class LengthPass:
         summary = f"{total['n_longer']:,} of {total['n_lines']:,} lines take more tokens, {total['n_shorter']:,} fewer"
         extension = self.pair.extension
         is_grown = extension is not None and extension.method == "grow"
-        if total["n_longer"] and not is_grown:
-            made = "tokenizers made elsewhere" if extension is None else f"a {extension.method}"
+        if total["n_longer"] and not (is_grown and extension is not None and extension.widened is None):
+            made = "a widened pattern" if is_grown else "tokenizers made elsewhere"
+            if extension is not None and not is_grown:
+                made = f"a {extension.method}"
             summary += f"; {total['n_tokens_more']:,} tokens more on these (counted: not promised of {made})"
             return self.found.check(LENGTH, summary, counts, status="not_checked", last_first=True)
         return self.found.check(LENGTH, summary, counts, last_first=True)

@@ -135,6 +135,17 @@ def llama_cpp(pair: Pair) -> Check:
             if has_target
             else "the converter would not know it, or take it for another"
         )
+    widened = None if pair.extension is None else pair.extension.widened
+    if widened is not None:
+        # It is known by this name, and cuts otherwise.
+        scripts = ", ".join(widened.scripts)
+        found.add("pattern", [("split pattern", "known by name", widened.pattern)], certain=False)
+        summary += (
+            ". But llama.cpp knows split patterns by name, and has none that is widened: it would cut words of "
+            f"{scripts} as the base does. It needs a name in get_vocab_base_pre of convert_hf_to_gguf.py and in "
+            "llama-vocab.cpp, and a function in unicode.cpp that splits as extension.json says (widened.pattern: "
+            "std::regex has no lookbehind)"
+        )
     return found.check(LLAMA_CPP, summary, {"n_changed": int(before != after)})
 
 

@@ -22,6 +22,7 @@ from vocabopt.verification.checks_vocabulary import (
     special_tokens,
     spelling,
 )
+from vocabopt.verification.checks_widening import WideningPass
 from vocabopt.verification.pair import make_pair
 from vocabopt.verification.record import Compared, Report
 from vocabopt.verification.text import read_through, sets_of
@@ -57,14 +58,16 @@ def verify(
     # What swapped rows do to other text is promised in tokens, not in ids.
     other = KeptTextPass(pair) if pair.reused else OtherTextPass(pair)
     decoded, length, used = RoundTripPass(pair), LengthPass(pair), UsagePass(pair)
-    forms, reload = FormsPass(pair), ReloadPass(pair)
-    read_through(pair, sets, options, (other, decoded, length, used, forms, reload), console)
+    forms, reload, cuts = FormsPass(pair), ReloadPass(pair), WideningPass(pair)
+    read_through(pair, sets, options, (other, decoded, length, used, forms, reload, cuts), console)
     with console.step("compare"):
         checks = [base_ids(pair), special_tokens(pair), settings(pair), base_pieces(pair), chat_templates(pair)]
         checks += [other.check(), reachability(pair, used.used, used.n_lines), decoded.check(), length.check()]
     with console.step("reload"):
         checks += [reload.check(), as_loaded(pair, reload.documents)]
     checks += [forms.check(), spelling(pair), llama_cpp(pair)]
+    if (widened := cuts.check()) is not None:
+        checks.append(widened)
     statuses = {check.status for check in checks}
     return Report(
         passed="fail" not in statuses,

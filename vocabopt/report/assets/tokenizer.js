@@ -205,6 +205,8 @@ const VocaboptTokenizer = (() => {
       const compiled = (step) => (step.kind === "split" ? { ...step, pattern: new RegExp(step.pattern, "g") } : step);
       this.normalizer = head.normalizer;
       this.preTokenizer = head.pre_tokenizer.map(compiled);
+      // Of size 0, where the base's split pattern was widened for the others.
+      this.preTokenizerOfBase = head.pre_tokenizer_of_base?.map(compiled) ?? this.preTokenizer;
       this.tables = { table: classTable(head.classes), isActive: head.active && memberTest(head.active) };
       this.added = new Map(head.added.map((token) => [token.id, token]));
       const tokensWhere = (normalized) =>
@@ -216,7 +218,8 @@ const VocaboptTokenizer = (() => {
     }
 
     /** The words of a text, inside which merges happen, and the added tokens between them: strings and ids. */
-    words(text) {
+    words(text, size) {
+      const steps = size > 0 ? this.preTokenizer : this.preTokenizerOfBase;
       const words = [];
       // A lone half of a surrogate pair is no character; TextEncoder, too, puts U+FFFD in its place.
       for (const part of this.addedInText.split(text.toWellFormed())) {
@@ -228,7 +231,7 @@ const VocaboptTokenizer = (() => {
         for (const inner of this.addedInNormalized.split(normalized)) {
           const isFirst = part.start === 0 && inner.start === 0;
           if (inner.id !== undefined) words.push(inner.id);
-          else for (const word of performAll(this.preTokenizer, inner.text, isFirst, this.tables)) words.push(word);
+          else for (const word of performAll(steps, inner.text, isFirst, this.tables)) words.push(word);
         }
       }
       return words;
@@ -240,7 +243,7 @@ const VocaboptTokenizer = (() => {
       if (this.cachedSize !== size || this.cache.size > MOST_CACHED) this.cache.clear();
       this.cachedSize = size;
       const ids = [];
-      for (const word of this.words(text)) {
+      for (const word of this.words(text, size)) {
         if (typeof word === "number") {
           ids.push(word);
           continue;
