@@ -23,7 +23,7 @@ from vocabopt.errors import BaseTokenizerError, how_to_install, tell
 from vocabopt.failures import refusal
 from vocabopt.tokenizer.families import recognise
 from vocabopt.tokenizer.gguf_names import SPLITTINGS
-from vocabopt.tokenizer.model_check import check_model
+from vocabopt.tokenizer.model_check import settled
 from vocabopt.tokenizer.sentencepiece_model import (
     CONTROL,
     NORMAL,
@@ -203,9 +203,7 @@ def load_gguf(path: Path, *, name: str, source: str, folder: Path | None) -> Tok
         prefix=prefix,
         prefix_unless_space=prefix_unless_space,
     )
-    if data:
-        check_model(tokenizer, str(path))
-    return tokenizer
+    return settled(tokenizer, str(path)) if data else tokenizer
 
 
 def _companions(templates: Mapping[str, str]) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from vocabopt.text.utf8 import json_value, read_utf8, without_mark
 from vocabopt.tokenizer.encoders import Kind
 from vocabopt.tokenizer.families import recognise, spelled
 from vocabopt.tokenizer.gguf_file import is_gguf, load_gguf
-from vocabopt.tokenizer.model_check import check_model
+from vocabopt.tokenizer.model_check import settled
 from vocabopt.tokenizer.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.tokenizer.ranks import (
     byte_level_json,
@@ -226,7 +226,7 @@ def _load_file(
             prefix_unless_space=prefix_unless_space,
         )
         if written == "tokenizer.model":
-            check_model(tokenizer, str(path))
+            tokenizer = settled(tokenizer, str(path))
     except BaseTokenizerError as refused:
         written, value = _what_encodes(data, path, refused)
         tokenizer = Tokenizer(
