@@ -27,12 +27,14 @@ from tokenizers import Tokenizer
 from vocabopt.console import Console
 from vocabopt.errors import BaseTokenizerError, PromiseError
 from vocabopt.merging.run import merge_run
+from vocabopt.run_directory import read_sweep
 from vocabopt.tokenizer import load_base, load_tokenizer
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model, to_tokenizer_json
 from vocabopt.verification import VerifyOptions, verify
 from vocabopt.verification.checks_text import FORMS, FormsPass
 from vocabopt.verification.pair import Pair
 from vocabopt.verification.text import batch_of
+from vocabopt.wording import proof_note
 
 LINES = [*lines_of("en")[:300], *lines_of("ko")[:60], "a  b   c    d  123 \n 45"]
 #: User-defined symbols of published models, and worse.
@@ -148,19 +150,75 @@ def test_pieces_of_one_score_are_taken_where_merges_do_as_sentencepiece_does(pie
     assert all_ids(base.full, texts) == original.encode(texts)
 
 
-@pytest.mark.parametrize(
-    ("pieces", "text"),
-    [(("나가", "가다"), "나가다"), (("가q", "qz"), "가qz"), (("하나", "가하", "하나가", "나가하"), "하나가하")],
-)
-def test_pieces_of_one_score_that_meet_are_refused_with_the_text_that_shows_it(
-    pieces: tuple[str, ...], text: str
+def test_no_order_of_merges_does_what_sentencepiece_does_where_pieces_of_one_score_meet() -> None:
+    """Of 나가 and 가나 the leftmost is merged first, whichever it is: 나가|나 and 가나|가."""
+    data = tied("나가", "가나")
+    value, texts = to_tokenizer_json(read_model(data)), ["\x01나가나", "\x01가나가"]
+    merges = value["model"]["merges"]
+    assert merges[-2:] == [["나", "가"], ["가", "나"]]
+    expected = original_of(data).encode(texts)
+    assert [ids[-2:] for ids in expected] == [[700, expected[0][-1]], [701, expected[1][-1]]]
+    for last in (merges[-2:], merges[:-3:-1]):
+        value["model"]["merges"] = [*merges[:-2], *last]
+        assert all_ids(Tokenizer.from_str(json.dumps(value)), texts) != expected
+
+
+def test_merges_of_pieces_of_one_score_are_in_the_order_that_transformers_gives_them() -> None:
+    from transformers.convert_slow_tokenizer import generate_merges
+
+    pieces = ["나가", "가다", "가나", "나가나", "가나가", "다나가다", "나가다나"]
+    model = read_model(tied(*pieces))
+    normal = {piece.piece: piece.score for piece in model.pieces if piece.type == 1}
+    by_transformers = generate_merges({piece: i for i, piece in enumerate(normal)}, normal)
+    assert to_tokenizer_json(model)["model"]["merges"] == [list(pair) for pair in by_transformers]
+
+
+def test_a_model_whose_pieces_of_one_score_meet_is_counted_as_tokenizer_json_has_it(
+    tmp_path: Path, run_on: Callable[..., Run]
 ) -> None:
-    data = tied(*pieces)
-    value = to_tokenizer_json(read_model(data))
-    assert all_ids(Tokenizer.from_str(json.dumps(value)), [f"\x01{text}"]) != original_of(data).encode([f"\x01{text}"])
-    with pytest.raises(BaseTokenizerError, match=r"no tokenizer\.json encodes as this model does: ") as caught:
-        base_of(data)
-    assert f"{text}' is " in str(caught.value)
+    """From sweep to verify, with what sentencepiece itself gives beside it: in the terminal, sweep.json and report."""
+    data = tied("나가", "가나")
+    path = tmp_path / "tied" / "tokenizer.model"
+    path.parent.mkdir()
+    path.write_bytes(data)
+    documents = [
+        *(f"{i} 나가나 가나가나 {line[:30]}" for i, line in enumerate(lines_of("ko")[:200])),
+        "나가나가 나가나",
+    ]
+    (tmp_path / "ko.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
+    run = run_on(tmp_path / "run", str(path), tmp_path / "ko.txt", heldout=0.0, max_added=100)
+    run.assert_exact({"train": documents, "heldout": []}, [0, 1, 100])
+    proof = read_sweep(run.out).proof
+    by_model, by_json = original_of(data).encode(documents), all_ids(run.base.full, documents)
+    assert proof.n_documents == len(documents)
+    assert proof.n_otherwise_by_model == sum(one != other for one, other in zip(by_model, by_json, strict=True)) > 0
+    assert (proof.n_tokens_by_model, proof.n_tokens) == (sum(map(len, by_model)), sum(map(len, by_json)))
+    sentence = f"it encodes {proof.n_otherwise_by_model} of these documents otherwise, and all of them in "
+    assert sentence in proof_note(proof)
+    assert sentence in (run.out / "report.html").read_text("utf-8")
+    # The model could not give what was counted, and is not written.
+    folder = run.exported(100)
+    assert sorted(file.name for file in folder.iterdir() if file.suffix in (".model", ".json")) == [
+        "extension.json", "tokenizer.json", "tokenizer_config.json"
+    ]  # fmt: skip
+    assert verify(str(path), str(folder), VerifyOptions(), Console(quiet=True)).passed
+
+
+def test_every_command_says_which_of_the_two_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(tied("나가", "가나"))
+    text = written(tmp_path / "ko.txt", "\n".join(lines_of("ko")[:100]))
+    told = "pieces that share a score meet in text: '\\x01"
+    for command in (
+        ["sweep", text, "--base", path, "--max-added", 20, "--out", tmp_path / "run"],
+        ["merge", tmp_path / "run", "--size", 10, "--out", tmp_path / "merged"],
+        ["verify", path, tmp_path / "merged"],
+        ["analyze", path, "--text", f"ko={text}"],
+    ):
+        result = vocabopt(*command)
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count(told) == 1, (command, result.stderr)
+        assert "tokenizer.model is not written again" in result.stderr
 
 
 def test_a_piece_of_characters_that_are_no_pieces_is_refused() -> None:

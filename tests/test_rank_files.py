@@ -233,7 +233,6 @@ def test_a_byte_order_mark_before_a_rank_file_is_none_of_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "data", "match"),
     [
-        ("model.gguf", b"GGUF\x03\0\0\0", r"model\.gguf: is a GGUF file\. .* Pass the folder or hub id of the model"),
         ("merges.txt", b"#version: 0.2\n\xc4\xa0 t\n", r"merges\.txt: is a list of merges, which is one half of a"),
         ("vocab.json", b'{"!": 0, "a": 1}', r"vocab\.json: is a list of pieces with their ids, which is one half of a"),
     ],
@@ -244,9 +243,6 @@ def test_files_that_are_no_tokenizer_are_called_by_their_name(
     (tmp_path / name).write_bytes(data)
     with pytest.raises(BaseTokenizerError, match=match):
         load_base(str(tmp_path / name))
-    if name == "model.gguf":
-        with pytest.raises(BaseTokenizerError, match=match):
-            load_base(str(tmp_path))
 
 
 def test_what_is_known_by_name_is_as_published() -> None:

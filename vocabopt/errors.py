@@ -29,7 +29,7 @@ from difflib import get_close_matches
 #: What --base takes, in help and in messages.
 BASES = (
     "mistral-7b-v1 (built in), a Hugging Face folder or hub id, tokenizer.json, a SentencePiece .model, a tiktoken "
-    "rank file or a Tekken .json"
+    "rank file, a Tekken .json or a GGUF file"
 )
 
 

@@ -185,7 +185,7 @@ class Widened(Record, frozen=True, kw_only=True):
     sets: dict[str, WidenedSet]
 
 
-class DocumentProof(Record, frozen=True, kw_only=True):
+class DocumentProof(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What was proved on whole documents, each encoded once however often the run has it."""
 
     n_documents: Count
@@ -200,6 +200,10 @@ class DocumentProof(Record, frozen=True, kw_only=True):
     #: Characters, runs of white space and added tokens that the text has; and those that the documents have.
     n_features: Count
     n_features_held: Count
+    #: Where tokenizer.json, which is counted, is not the base's SentencePiece model: documents that sentencepiece
+    #: encodes otherwise, and its tokens of all of them.
+    n_otherwise_by_model: Count | None = None
+    n_tokens_by_model: Count | None = None
 
 
 # --- The choice -------------------------------------------------------------------------------------------------------

@@ -211,10 +211,23 @@ def proof_note(proof: DocumentProof) -> str:
             f"with {'each' if held == features else f'{held:,}'} of {features:,} characters, runs of white space and "
             "added tokens of the text"
         )
-    return (
+    sentence = (
         f"Counts are those of tokenizer.json on {proved_documents(proof)}, one by one "
         f"({shown_bytes(proof.n_bytes)}, {of_text})."
     )
+    return " ".join([sentence, *model_note(proof)])
+
+
+def model_note(proof: DocumentProof) -> list[str]:
+    """What sentencepiece makes of the same documents, where tokenizer.json cannot do as the base's model does."""
+    if proof.n_otherwise_by_model is None or proof.n_tokens_by_model is None:
+        return []
+    sentence = (
+        "sentencepiece merges pieces of one score from the left, which no tokenizer.json can: it encodes "
+        f"{proof.n_otherwise_by_model:,} of these documents otherwise, and all of them in {proof.n_tokens_by_model:,} "
+        f"tokens where tokenizer.json has {proof.n_tokens:,}."
+    )
+    return [sentence]
 
 
 def proved_documents(proof: DocumentProof) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import polars as pl
 import tokenizers
@@ -26,7 +27,7 @@ from vocabopt.text.documents import bytes_of_texts
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.added_tokens import AddedTokens, open_documents
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches, cuts_of, refine
-from vocabopt.tokenizer.model_check import check_text
+from vocabopt.tokenizer.model_check import by_model, check_text
 
 #: Characters of a document that a message shows.
 _SHOWN_CHARS = 200
@@ -109,7 +110,11 @@ def prove_base(
     if told := check_text(base, sample.texts):
         tell(told)
     counted = count_documents(base, sample, cross_spaces=cross_spaces)
-    return prove_documents(base.full, base, counted, sample, what=f"{base.name} without added tokens")
+    proof = prove_documents(base.full, base, counted, sample, what=f"{base.name} without added tokens")
+    if not base.has_ties:
+        return proof
+    n_otherwise, n_tokens = by_model(base, sample.texts)
+    return msgspec.structs.replace(proof, n_otherwise_by_model=n_otherwise, n_tokens_by_model=n_tokens)
 
 
 def missing_chunk(counted: CountedDocuments, sample: Sample, counts: ChunkCounts) -> str | None:

@@ -18,7 +18,8 @@ from vocabopt.options import DEFAULT_BASE
 from vocabopt.text.utf8 import json_value, read_utf8, without_mark
 from vocabopt.tokenizer.encoders import Kind
 from vocabopt.tokenizer.families import recognise, spelled
-from vocabopt.tokenizer.model_check import check_model
+from vocabopt.tokenizer.gguf_file import is_gguf, load_gguf
+from vocabopt.tokenizer.model_check import settled
 from vocabopt.tokenizer.patterns import PATTERNS_CUT_AT_SPACES
 from vocabopt.tokenizer.ranks import (
     byte_level_json,
@@ -51,8 +52,6 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
 COMPANION_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
 #: More chat templates of one tokenizer, a file each.
 TEMPLATE_FOLDER = "additional_chat_templates"
-#: The first bytes of a GGUF file.
-_GGUF = b"GGUF"
 
 
 def load_base(value: str, *, pattern: str | None = None, specials: str | None = None) -> Tokenizer:
@@ -76,7 +75,7 @@ def load_tokenizer(value: str, *, pattern: str | None = None, specials: str | No
 
     Args:
         value: `mistral-7b-v1` (built in), a Hugging Face folder, a tokenizer.json, a SentencePiece BPE .model, a
-            tiktoken rank file, a Tekken .json, or a Hugging Face hub id (`organisation/name`).
+            tiktoken rank file, a Tekken .json, a GGUF file, or a Hugging Face hub id (`organisation/name`).
         pattern: for a rank file whose name does not tell: its split pattern, by name or as a regular expression.
         specials: for such a file: its special tokens, by name, in a file (`ranks.read_specials`), or "none".
 
@@ -159,7 +158,7 @@ def files_with_tokenizer(folder: Path) -> list[Path]:
 
 
 def _main_file(folder: Path) -> Path:
-    """The file that a folder's tokenizer is read from; a GGUF file is refused with a reason of its own."""
+    """The file that a folder's tokenizer is read from; a GGUF file where there is no other."""
     if found := [*files_with_tokenizer(folder), *sorted(folder.glob("*.gguf"))]:
         return found[0]
     raise BaseTokenizerError(
@@ -173,18 +172,10 @@ def read_tokenizer_file(path: Path) -> bytes:
     """The bytes of a file without a byte order mark.
 
     Raises:
-        BaseTokenizerError: it cannot be read, or is a GGUF file.
+        BaseTokenizerError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            # A whole model may be as large as the memory: its first bytes say enough.
-            if (begin := file.read(4)) == _GGUF:
-                raise BaseTokenizerError(
-                    f"{path}: is a GGUF file. It holds a vocabulary but not the rules that split and normalise text, "
-                    "so no tokenizer can be made of it exactly. Pass the folder or hub id of the model it was made "
-                    "from, or its tokenizer.json or tokenizer.model."
-                )
-            return without_mark(begin + file.read(), path)
+        return without_mark(path.read_bytes(), path)
     except OSError as error:
         raise BaseTokenizerError(refusal(error, path, what="cannot be read")) from error
 
@@ -196,6 +187,12 @@ def _load_file(
     path: Path, *, name: str, source: str, pattern: str | None, specials: str | None, folder: Path | None = None
 ) -> Tokenizer:
     """The tokenizer in the file at `path`; the other files of `folder` may hold the same in another form."""
+    try:
+        # A whole model may be as large as the memory: of a GGUF the part that says its tokenizer is read.
+        if is_gguf(path):
+            return load_gguf(path, name=name, source=source, folder=folder)
+    except OSError as error:
+        raise BaseTokenizerError(refusal(error, path, what="cannot be read")) from error
     data = read_tokenizer_file(path)
     common: dict[str, Any] = {"name": name, "source": source, "folder": folder}
     others: list[Path] = []
@@ -229,7 +226,7 @@ def _load_file(
             prefix_unless_space=prefix_unless_space,
         )
         if written == "tokenizer.model":
-            check_model(tokenizer, str(path))
+            tokenizer = settled(tokenizer, str(path))
     except BaseTokenizerError as refused:
         written, value = _what_encodes(data, path, refused)
         tokenizer = Tokenizer(

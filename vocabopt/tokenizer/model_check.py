@@ -6,13 +6,13 @@ made of the model's own pieces wherever its scores leave open what merges do. A 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
 import tokenizers
 
-from vocabopt.errors import BaseTokenizerError, quoted
+from vocabopt.errors import BaseTokenizerError, quoted, tell
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.tokenizer.sentencepiece_model import (
     SPACE_SYMBOL,
@@ -21,6 +21,8 @@ from vocabopt.tokenizer.sentencepiece_model import (
     mergeable,
     processor_of,
     read_model,
+    to_tokenizer_json,
+    untied_model,
     user_defined,
 )
 from vocabopt.tokenizer.tokenizer import Tokenizer
@@ -75,17 +77,51 @@ def ids_with_names_as_text(tokenizer: tokenizers.Tokenizer, texts: list[str]) ->
         tokenizer.encode_special_tokens = before
 
 
-def check_model(base: Tokenizer, place: str) -> None:
+def settled(base: Tokenizer, place: str) -> Tokenizer:
     """Compare a base that was read from a model with it, on everything that is known before any text is.
 
+    Where pieces that share a score meet in text, sentencepiece merges the leftmost first, whichever piece it is, and
+    merges of tokenizer.json go by their rank: of two pieces that can each come first, as ab and ba in aba and bab, the
+    one or the other is wrong. If nothing else sets the two apart, tokenizer.json is what is counted, and what
+    transformers and the programs behind it load; the model is not written again.
+
+    Returns:
+        The base; one `has_ties` where only ties set it apart from its model.
+
     Raises:
-        BaseTokenizerError: a text is encoded otherwise; it is in the message.
+        BaseTokenizerError: a text is encoded otherwise for another reason; it is in the message.
     """
+    if (found := _first_difference(base)) is None:
+        return base
+    assert base.sentencepiece_model is not None
+    data = untied_model(base.sentencepiece_model)
+    files = tuple(replace(form, data=data) for form in base.files)
+    apart = replace(base, tokenizer_json=to_tokenizer_json(read_model(data)), files=files)
+    if _first_difference(apart) is not None:
+        _refuse(found, place)
+    tell(
+        f"ties {place}",
+        f"{place}: pieces that share a score meet in text: {found.sentence()}. No tokenizer.json can do what "
+        "sentencepiece does there. Counts are those of tokenizer.json, and tokenizer.model is not written again.",
+    )
+    files = tuple(replace(form, has_same_ids=False) for form in base.files)
+    return replace(base, written="tokenizer.json", has_ties=True, files=files)
+
+
+def _first_difference(base: Tokenizer) -> Difference | None:
     assert base.sentencepiece_model is not None
     model = read_model(base.sentencepiece_model)
     merges = [(left, right) for left, right in base.tokenizer_json["model"]["merges"]]
     own = (f"{_BREAK}{text.replace(SPACE_SYMBOL, ' ')}" for text in dict.fromkeys(doubtful_texts(model, merges)))
-    _refuse(base_difference(base, chain(hard_strings(), symbol_texts(model), own)), place)
+    return base_difference(base, chain(hard_strings(), symbol_texts(model), own))
+
+
+def by_model(base: Tokenizer, texts: Sequence[str]) -> tuple[int, int]:
+    """How many texts sentencepiece encodes otherwise than the tokenizer.json of a base that `has_ties`, and its tokens
+    of all of them. Names of control pieces are text in both."""
+    expected = processor_of(base.forms["tokenizer.model"]).encode(list(texts), num_threads=-1)
+    found = ids_with_names_as_text(base.full, list(texts))
+    return sum(one != other for one, other in zip(expected, found, strict=True)), sum(map(len, expected))
 
 
 def base_difference(base: Tokenizer, texts: Iterable[str]) -> Difference | None:
@@ -128,7 +164,7 @@ def _refuse(found: Difference | None, place: str) -> None:
     if found is not None:
         raise BaseTokenizerError(
             f"{place}: no tokenizer.json encodes as this model does: {found.sentence()}. Pass the tokenizer.json that "
-            "its publisher gives with it; where pieces share a score, give each its own, added ones below the lowest."
+            "its publisher gives with it."
         )
 
 

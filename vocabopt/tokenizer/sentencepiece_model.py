@@ -214,15 +214,16 @@ def merges_of(model: Any) -> list[tuple[str, str]]:
     two pieces is therefore a merge, ranked by the piece's score. Equal scores (the white-space pieces of Llama 2
     and Mistral, all at -1e9) are merged leftmost first by sentencepiece; ranking them by the length of the left
     part, longest first, gives the same: a run of spaces grows from its left end. User-defined runs grow alike, before
-    everything else.
+    everything else. Where pieces of one score meet otherwise, no order of merges does what sentencepiece does
+    (`model_check.settled`); this one is that of transformers' converter (generate_merges with scores).
     """
     scores = mergeable(model)
     ranked = []
-    for piece, score in scores.items():
+    for place, (piece, score) in enumerate(scores.items()):
         for cut in range(1, len(piece)):
             left = piece[:cut]
             if left in scores and (right := piece[cut:]) in scores:
-                ranked.append((-score, -cut, cut - len(piece), left, right))
+                ranked.append((-score, -cut, cut - len(piece), place, left, right))
     ranked.sort()
     runs = user_defined(model).runs.items()
     of_runs = [(character * n, character) for character, longest in runs for n in range(longest - 1, 0, -1)]
@@ -255,6 +256,15 @@ def mergeable(model: Any) -> dict[str, float]:
 def is_bpe(model: Any) -> bool:
     """Is the model's encoder BPE?"""
     return bool(model.trainer_spec.model_type == _BPE)
+
+
+def untied_model(data: bytes) -> bytes:
+    """The model with a score of its own for each piece, those that share one in the order of their ids."""
+    model = read_model(data)
+    pieces = sorted((piece for piece in model.pieces if piece.type == NORMAL), key=lambda piece: -piece.score)
+    for rank, piece in enumerate(pieces):
+        piece.score = -float(rank)
+    return bytes(model.SerializeToString())
 
 
 def extended_model(

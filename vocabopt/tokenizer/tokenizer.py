@@ -66,6 +66,8 @@ class Tokenizer:
     written: the form it was read from.
     tokenizer_json: the tokenizer as the `tokenizers` library has it; the one that counts.
     encodes_as_json: False for a SentencePiece model that no tokenizer.json encodes as; then only the vocabulary holds.
+    has_ties: it is such a model, but for the order of pieces that share a score: tokenizer.json has one of its own,
+        and is what is counted (`model_check.settled`).
     files: the publisher's other forms.
     folder: where it lies; None for a lone file or a built-in one.
     companions: tokenizer_config.json and the like, by their path in the folder.
@@ -81,6 +83,7 @@ class Tokenizer:
     written: Kind
     tokenizer_json: Mapping[str, Any]
     encodes_as_json: bool = True
+    has_ties: bool = False
     files: tuple[Form, ...] = ()
     folder: Path | None = None
     companions: Mapping[str, bytes] = field(default_factory=dict)
