@@ -5,7 +5,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,7 +27,8 @@ from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, first_of
 from vocabopt.folder import write_parquet_atomic
 from vocabopt.growth.counter import Counting
-from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
+from vocabopt.growth.balance import Balance
+from vocabopt.growth.counts import ChunkCounts, SetStats, count_chunks
 from vocabopt.growth.curve import Curve
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.growth.proof import prove_base
@@ -44,6 +45,7 @@ from vocabopt.records import (
     RunRecord,
     SweepRecord,
     Swept,
+    Targets,
     TextSet,
     UnionRecord,
     read_optional,
@@ -59,11 +61,11 @@ from vocabopt.run_directory import (
     take_run_directory,
 )
 from vocabopt.text.corpus import TextSet as Files
-from vocabopt.text.corpus import find_text_sets, n_stored_bytes
+from vocabopt.text.corpus import counted_sets, find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
 from vocabopt.text.finding import CLEAN, PREPARE_JSON
 from vocabopt.text.scripts import parse_scripts
-from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.targets import balance_of, check_targets, guard_of_targets, targets_of, tokens_with_sums
 from vocabopt.text.shards import shards_of
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import refine
@@ -97,10 +99,17 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         check_vocabulary(base, Path(options.vocab), options.scores)
     table = table_of_base(base, options.model)
     text_sets = find_text_sets(
-        options.paths, target=options.target, evals=options.evals, protects=options.protects, options=read
+        options.paths,
+        target=options.target,
+        texts=options.texts,
+        evals=options.evals,
+        protects=options.protects,
+        aligned=options.aligned,
+        options=read,
     )
+    targets = targets_of(options, text_sets)
     run = take_run_directory(options, base, text_sets)
-    learned = _learn(run, base, text_sets, scripts, options, console)
+    learned = _learn(run, base, text_sets, targets, scripts, options, console)
     growth, guard = learned.growth, learned.guard
     curve, stats = _count_the_rest(run, base, text_sets, learned, options, console)
     with console.step("write"):
@@ -123,6 +132,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         curve_sha256=hashlib.sha256((out / "curve.parquet").read_bytes()).hexdigest(),
         proof=learned.proof,
         learned=learned.share.record(growth.n_tokens_base),
+        targets=learned.targets,
     )
     sweep, union = _choose(swept, curve, out)
     if options.method == "union":
@@ -164,7 +174,8 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     from vocabopt.report.view import View
 
     with console.step("report"):
-        samples, prepare = read_samples(out), _preparation_of(file.url for file in text_sets[0].files)
+        of_targets = (file.url for text_set in text_sets if text_set.role == "train" for file in text_set.files)
+        samples, prepare = read_samples(out), _preparation_of(of_targets)
         if prepare is not None:
             write_record(out / PREPARE_JSON, prepare)
         view = View(sweep, curve.curve, finished(), union, samples=samples, base=base, prepare=prepare)
@@ -198,6 +209,8 @@ class _Learned:
 
     growth: Growth
     guard: Guard
+    targets: Targets | None
+    balance: Balance
     proof: DocumentProof
     sets: dict[str, SetStats]
     counts: ChunkCounts | None
@@ -210,6 +223,7 @@ def _learn(
     run: RunRecord,
     base: Tokenizer,
     text_sets: tuple[Files, ...],
+    targets: Targets | None,
     scripts: tuple[str, ...] | None,
     options: SweepOptions,
     console: Console,
@@ -223,7 +237,7 @@ def _learn(
         with console.step("prove"):
             # Before the long work: a base whose documents are not what their chunks say is refused at once.
             proof = prove_base(base, counted.sample, cross_spaces=options.cross_spaces, tell=console.note)
-        guard = guard_of(scripts, char_counts(counts, weights[:, 0]), protected, options.min_script_share)
+        guard, targets = guard_of_targets(scripts, counts, weights, targets, protected, options.min_script_share)
         if protected and not guard.scripts and not counted.share.has_protected:
             # Only now is it known that no script guards the protected text: all of it must be there.
             counted = _count(run, base, text_sets, options, console, all_protected=True)
@@ -231,7 +245,10 @@ def _learn(
         for sentence in guard_sentences(guard):
             console.note(sentence)
         if not counted.share.is_all:
-            console.note(share_sentence(counted.share.record({}), counts.sets[TRAIN].n_documents))
+            n_documents = sum(stats.n_documents for stats in counts.sets.values() if stats.role == "train")
+            console.note(share_sentence(counted.share.record({}), n_documents))
+        balance = balance_of(targets, list(counts.sets))
+        check_targets(targets, counts.sets, balance, is_all=counted.share.is_all)
         warming.result()
         growing = _encode(base, counts, weights, protected, guard.scripts, console)
         growth_options = GrowthOptions(
@@ -239,12 +256,14 @@ def _learn(
             max_added=options.max_added,
             min_saving=options.min_saving,
             cross_spaces=options.cross_spaces,
+            balance=balance,
         )
         with console.step("grow", options.max_added, "tokens") as advance:
             # Growing takes one core; another has time for what is needed later.
             later: list[Future[Any]] = []
             if not counted.is_reused:
-                learned = counted.share.record(growing[1].base_tokens(counts.sets))
+                n_tokens_base = tokens_with_sums(growing[1].base_tokens(counts.sets), targets)
+                learned = counted.share.record(n_tokens_base)
                 inputs = run.inputs_sha256
                 later.append(background.submit(save_counts, options.out, counts, weights, learned, inputs))
             later.append(background.submit(import_module, "vocabopt.report.page"))
@@ -254,6 +273,8 @@ def _learn(
     return _Learned(
         growth=growth,
         guard=guard,
+        targets=targets,
+        balance=balance,
         proof=proof,
         sets=counts.sets,
         counts=counts if counted.share.is_all else None,
@@ -299,14 +320,14 @@ def _count(
     Raises:
         CorpusError: there is nothing to learn from, or the share that is asked for does not fit.
     """
-    train, *others = text_sets
     memory = options.memory_bytes
-    roles = {TRAIN: "train", HELDOUT: "heldout", **{text_set.name: text_set.role for text_set in others}}
+    roles, heldout_of = counted_sets(text_sets)
     is_protected = np.array([role == "protected" for role in roles.values()])
     share = LearnedShare(
         memory_bytes=memory,
         family=base.family,
         is_always=is_protected & all_protected,
+        n_targets=len(heldout_of),
     )
     earlier = read_proof_sample(options.out, run.inputs_sha256)
     reused = None if earlier is None else read_counts(options.out, run.inputs_sha256)
@@ -336,6 +357,7 @@ def _count(
                     advance=advance,
                     samples=samples,
                     proof_sample=proof_sample,
+                    heldout_of=heldout_of,
                     cross_spaces=options.cross_spaces,
                     share=share,
                     n_threads=options.n_workers,
@@ -348,12 +370,15 @@ def _count(
             break
         except TooMuchTextError:
             share = _smaller(share, options)
-    if not counts.sets[TRAIN].n_documents:
-        raise CorpusError(_no_text(counts.sets, train))
+    for target, heldout in heldout_of.items():
+        if not counts.sets[target].n_documents:
+            (files,) = (one for one in text_sets if one.counted_as == target)
+            raise CorpusError(_no_text(counts.sets[target], counts.sets[heldout], files))
     if not counts.n_chunks:
+        n_documents = sum(counts.sets[target].n_documents for target in heldout_of)
         raise CorpusError(
-            f"--learn-from {options.learn_from}: none of {counts.sets[TRAIN].n_documents:,} documents is in this share "
-            "of the text. Name a larger one."
+            f"--learn-from {options.learn_from}: none of {n_documents:,} documents is in this share of the text. Name "
+            "a larger one."
         )
     samples.save(options.out)
     sample = proof_sample.sample()
@@ -386,9 +411,9 @@ def _count_the_rest(
     console: Console,
 ) -> tuple[Curve, dict[str, SetStats]]:
     """The curve of all text, and what its sets hold: what the pass gave, where it learned from all of it."""
-    growth, stats = learned.growth, learned.sets
+    growth, stats, balance = learned.growth, learned.sets, learned.balance
     if learned.share.is_all:
-        return growth, stats
+        return growth, balance.with_sums(stats)
     write_parquet_atomic(options.out / LEARNED_PARQUET, growth.curve)
     read = options.read_options()
     counting = Counting(
@@ -399,6 +424,7 @@ def _count_the_rest(
         merges=growth.merges,
         encoder=learned.encoder,
         sets={name: one.role for name, one in stats.items()},
+        heldout_of=counted_sets(text_sets)[1],
         heldout=options.heldout,
         seed=options.seed,
         cross_spaces=options.cross_spaces,
@@ -409,15 +435,15 @@ def _count_the_rest(
     shards = shards_of(text_sets, read, shard_bytes=options.shard)
     uses, counted = count_whole_text(counting, shards, options, options.out, console)
     check_same_text(stats, counted)
-    return Curve.of(base, growth.merges, uses, counted), counted
+    sets = balance.with_sums(counted)
+    return Curve.of(base, growth.merges, balance.uses_with_sums(uses, counted), sets), sets
 
 
-def _no_text(sets: Mapping[str, SetStats], train: Files) -> str:
-    stats = sets[TRAIN]
+def _no_text(stats: SetStats, heldout: SetStats, train: Files) -> str:
     files = first_of([file.url for file in train.files])
-    if sets[HELDOUT].n_documents:
+    if heldout.n_documents:
         return (
-            f"{files}: all {sets[HELDOUT].n_documents:,} documents were held out, none is left to learn from. "
+            f"{files}: all {heldout.n_documents:,} documents were held out, none is left to learn from. "
             "Lower --heldout, or give more text."
         )
     if stats.n_skipped:

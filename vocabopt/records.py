@@ -28,7 +28,7 @@ from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.folder import FORMAT_VERSION, read_json, write_bytes_atomic
 from vocabopt.model.spec import ModelSpec
 from vocabopt.options import SweepOptions
-from vocabopt.text.sets import N_BELOW, N_FOLDS
+from vocabopt.text.sets import N_BELOW, N_FOLDS, set_of
 from vocabopt.text.utf8 import json_bytes
 
 R = TypeVar("R", bound="FileRecord")
@@ -134,6 +134,47 @@ class Guard(Record, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Does nothing at all guard other text?"""
         return not self.scripts and not self.protected_sets
+
+
+class Targets(Record, frozen=True, kw_only=True):
+    """Several targets, and how rows were shared between them.
+
+    Their text sets are train_NAME and heldout_NAME (`sets.set_of`); aligned text of a language is aligned_NAME. The
+    sets train and heldout are the sums of those of all targets.
+    """
+
+    names: tuple[str, ...]
+    #: tokens: one sum of savings, each target's times its weight; parity: each row goes to the target served worst.
+    balance: Literal["tokens", "parity"]
+    #: Whole numbers without a common factor; null for parity.
+    weights: dict[str, Annotated[int, msgspec.Meta(ge=1)]] | None
+    #: The scripts found in each target's text; of a text in Latin none.
+    scripts: dict[str, tuple[str, ...]]
+    #: The language that parity is measured against on aligned text; null where there is none.
+    parity: str | None
+    #: Languages of the aligned text.
+    aligned: tuple[str, ...]
+
+    def ratios(self, sets: dict[str, TextSet], point: Point) -> dict[str, float]:
+        """ratio_input of each target's held-out text at a size; of a target without any, of its training text."""
+        ratios = {}
+        for name in self.names:
+            heldout, train = set_of("heldout", name), set_of("train", name)
+            text_set = heldout if sets[heldout].n_tokens_base else train
+            ratios[name] = sets[text_set].ratio_input(point.sets[text_set].n_tokens) or 1.0
+        return ratios
+
+    def parities(self, point: Point) -> dict[str, float]:
+        """Tokens of each target's aligned text for each token of the reference at a size; {} without aligned text."""
+        if self.parity is None:
+            return {}
+        n_reference = point.sets[set_of("aligned", self.parity)].n_tokens
+        return {name: point.sets[set_of("aligned", name)].n_tokens / n_reference for name in self.names}
+
+    @property
+    def is_weighted(self) -> bool:
+        """Do some targets count more than others?"""
+        return self.weights is not None and len({*self.weights.values()}) > 1
 
 
 class Learned(Record, frozen=True, kw_only=True):
@@ -332,6 +373,8 @@ class Swept(FileRecord, frozen=True, kw_only=True):
     curve_sha256: str
     proof: DocumentProof
     learned: Learned
+    #: Null where there is one target.
+    targets: Targets | None = None
 
     @property
     def end(self) -> int:

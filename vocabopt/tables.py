@@ -1,6 +1,6 @@
 """Tables that a terminal and a page show alike, and the tables of a sweep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocabopt.estimation import Estimate
-    from vocabopt.records import SweepRecord, UnionRecord
+    from vocabopt.records import SweepRecord, Targets, UnionRecord
 
 #: What is not known or not defined.
 DASH = "-"
@@ -84,6 +84,12 @@ def terminal_table(title: str, width: int) -> "Table":
     )
 
 
+def spread(ratios: Iterable[float]) -> float:
+    """The worst served over the best: largest over smallest."""
+    values = [*ratios]
+    return max(values) / min(values)
+
+
 # --- The tables of a sweep --------------------------------------------------------------------------------------------
 
 # Heads break where they are told to, so that the table fits into 80 characters.
@@ -117,6 +123,23 @@ def sweep_table(sweep: "SweepRecord", *, width: int = 80) -> "Table":
             shown(n_tokens / stats.n_words if stats.n_words else None, ".3f"),
             shown(stats.n_bytes / n_tokens if n_tokens else None, ".3f"),
             shown(None if n_params is None else n_params / 1e6, ",.1f"),
+            style="bold" if point.n_added == sweep.choice.n_added else "",
+        )
+    return table
+
+
+def targets_table(sweep: "SweepRecord", targets: "Targets", *, width: int = 80) -> "Table":
+    """What each target has left of its tokens at each size, worst over best, and the same against aligned text."""
+    headers = [f"{name}\nratio_\ninput" for name in targets.names] + ["worst\nover\nbest"]
+    if targets.parity is not None:
+        headers += [f"{name}\nper token\nof {targets.parity}" for name in targets.names]
+    table = _right_table("Targets on their held-out text", ("added", *headers), width)
+    for point in sweep.points_shown:
+        ratios = targets.ratios(sweep.sets, point)
+        cells = [*ratios.values(), spread(ratios.values()), *targets.parities(point).values()]
+        table.add_row(
+            f"{point.n_added:,}{'*' if point.dry else ''}",
+            *(format(cell, ".4f") for cell in cells),
             style="bold" if point.n_added == sweep.choice.n_added else "",
         )
     return table

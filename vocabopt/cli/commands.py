@@ -104,7 +104,7 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
 
     PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst; --format where the name does not tell),
     folders, globs, URLs, or - for standard input. In a folder whose sub-folders are named by language (ko/, en/) each
-    is a text set: one is learned from, the others protected. Writes curve.parquet (every size), sweep.json, report.html
+    is a text set: one is learned from, or several (--target ko,ja), the others protected. Writes curve.parquet (every size), sweep.json, report.html
     and more to the run directory; with --method union also union.model and union.json.
 
     \b
@@ -113,13 +113,14 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
       vocabopt sweep news.jsonl.gz --base ./Llama-2-7b --out reports/news
       vocabopt sweep ko.txt --protect en=english.txt --eval kobest=kobest.txt --sizes 0,5000,20000
       vocabopt sweep corpus/ --method union
+      vocabopt sweep --text ko=ko.txt --text th=thai/ --protect en=english.txt --balance parity
       vocabopt sweep s3://bucket/corpus --estimate --workers 16 --memory 64GB
     """
     from vocabopt.options import SweepOptions, default_out
     from vocabopt.pipeline import run_sweep
     from vocabopt.records import json_of
 
-    values["out"] = values["out"] or default_out(values["paths"], values["base"])
+    values["out"] = values["out"] or default_out(values["paths"], values["base"], values["texts"])
     options = SweepOptions(**values)
     if estimate:
         from vocabopt.estimation import estimated
@@ -133,10 +134,12 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
     record, union = result.record, result.union
 
     def tables(width: int) -> Iterator[Any]:
-        from vocabopt.tables import sweep_table, union_table
+        from vocabopt.tables import sweep_table, targets_table, union_table
         from vocabopt.wording import reason, sweep_notes, union_notes, union_reason
 
         yield sweep_table(record, width=width)
+        if record.targets is not None:
+            yield targets_table(record, record.targets, width=width)
         yield from (*sweep_notes(record), reason(record))
         if union is not None:
             yield union_table(record, union, result.curve, width=width)

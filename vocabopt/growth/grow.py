@@ -137,7 +137,7 @@ def grow(
     fold_tokens = np.zeros(n_groups, np.int64)
     add_up_groups(counts.offsets, counts.groups, counts.counts, segmentation.tokens_per_chunk, fold_tokens)
     merges = Merges.of(base, segmentation.closed, events[:, : kernel.EVENT_COUNTS].copy(), fold_sizes)
-    uses = Uses(
+    counted = Uses(
         per_merge=events[:, kernel.EVENT_COUNTS :],
         late={},
         token_counts=segmentation.token_counts,
@@ -145,8 +145,9 @@ def grow(
         fold_saved=fold_saved[: len(fold_sizes)],
         n_lost_chars=segmentation.n_lost_chars_of,
     )
+    uses, sets = options.balance.uses_with_sums(counted, counts.sets), options.balance.with_sums(counts.sets)
     return Growth(
-        **vars(Curve.of(base, merges, uses, counts.sets)),
+        **vars(Curve.of(base, merges, uses, sets)),
         merges=merges,
         exhausted_at=n_rows if n_rows < options.max_added else None,
         n_blocked=len(np.unique(blocked, axis=0)),

@@ -123,7 +123,8 @@ def read_token_counts(run_dir: Path, sweep: Swept, n_added: int) -> dict[str, li
             arrays = {name: stored[name] for name in stored.files}
         uses = Uses.of_arrays(arrays)
         merges = Merges(n_base_tokens=sweep.base.n_tokens, **{name: arrays[f"merges_{name}"] for name in _MERGES})
-        n_tokens = uses.token_counts.sum(axis=1) + [stats.n_special_tokens for stats in sweep.sets.values()]
+        counted = [*sweep.sets][len(sweep.sets) - len(uses.token_counts) :]
+        n_tokens = uses.token_counts.sum(axis=1) + [sweep.sets[name].n_special_tokens for name in counted]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunDirectoryError(f"{path}: is missing or broken ({error}). {sweep.NEXT_STEP}") from error
     if n_tokens.tolist() != [*sweep.base_tokens.values()] or not arrays["done"].all():
