@@ -68,8 +68,8 @@ def occurrences(symbols: Sequence[Symbol]) -> Iterator[tuple[int, Parts]]:
 class ReferenceGrowth:
     """Growth, one row at a time.
 
-    rows: the rows added, as (piece, tokens saved of the first set). opened: per row, the base's own pieces that it made reachable.
-    blocked: pieces that would have been a row but for the protected text.
+    rows: the rows added, as (piece, tokens saved of the first set). opened: per row, the base's own pieces that it made
+    reachable. blocked: pieces that would have been a row but for the protected text.
     """
 
     def __init__(
@@ -84,8 +84,10 @@ class ReferenceGrowth:
         measured: Mapping[str, str] | None = None,
         reference: str | None = None,
     ) -> None:
-        """targets, weights: the sets learned from; without weights of several targets each row is of the worst served.
-        measured: target -> the set that tells how it is served; reference: the set to divide by, for its own tokens."""
+        """Args:
+        targets, weights: the sets learned from; without weights of several each row is of the one served worst.
+        measured: target -> the set that tells how it is served. reference: the set to divide by, not by their own.
+        """
         self.base, self.scripts = base, scripts
         self.targets, self.weights, self.measured = targets, weights, measured or {name: name for name in targets}
         self.n_added_tokens: Counter[str] = Counter()

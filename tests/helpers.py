@@ -16,9 +16,9 @@ import sentencepiece
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from vocabopt.growth.balance import ONE_TARGET, Balance
 from vocabopt.growth.chunk_kernel import scan_documents
 from vocabopt.growth.counts import ChunkCounts, Documents, SetStats, count_chunks
-from vocabopt.growth.balance import ONE_TARGET, Balance
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks
 from vocabopt.growth.symbols import Segmentation, segment
 from vocabopt.merging.export import merged_tokenizer_json

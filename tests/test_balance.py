@@ -26,12 +26,16 @@ UNEQUAL = {"ko": ["가나"] * 20, "other": ["다라"] * 2}
 
 
 def test_one_sum_of_savings_goes_to_the_larger_text_first() -> None:
-    grown = grow_documents(base_of(toy_sentencepiece("가나다라")), UNEQUAL, balance=Balance(n_targets=2, weights=(1, 1)))
+    grown = grow_documents(
+        base_of(toy_sentencepiece("가나다라")), UNEQUAL, balance=Balance(n_targets=2, weights=(1, 1))
+    )
     assert pieces_of(grown) == ["▁가", "▁가나", "▁다", "▁다라"]
 
 
 def test_weights_turn_the_order_of_one_sum() -> None:
-    grown = grow_documents(base_of(toy_sentencepiece("가나다라")), UNEQUAL, balance=Balance(n_targets=2, weights=(1, 15)))
+    grown = grow_documents(
+        base_of(toy_sentencepiece("가나다라")), UNEQUAL, balance=Balance(n_targets=2, weights=(1, 15))
+    )
     # 2 x 15 is more than 20.
     assert pieces_of(grown) == ["▁다", "▁다라", "▁가", "▁가나"]
 
@@ -64,7 +68,13 @@ def test_a_piece_that_two_targets_need_is_added_once_and_counted_in_both() -> No
 
 def test_parity_can_follow_aligned_text_against_a_reference() -> None:
     # ko takes three tokens where the reference takes six, the other nine: all rows are the other's until it is level.
-    texts = {"ko": ["가나"] * 9, "other": ["다라"] * 9, "a-ko": ["가나"], "a-other": ["다라 다라 다라"], "en": ["abcde"]}
+    texts = {
+        "ko": ["가나"] * 9,
+        "other": ["다라"] * 9,
+        "a-ko": ["가나"],
+        "a-other": ["다라 다라 다라"],
+        "en": ["abcde"],
+    }
     balance = Balance(n_targets=2, measured=(2, 3), reference=4)
     grown = grow_documents(base_of(toy_sentencepiece("가나다라abcde")), texts, balance=balance)
     assert pieces_of(grown) == ["▁다", "▁다라", "▁가", "▁가나"]

@@ -26,8 +26,8 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, first_of
 from vocabopt.folder import write_parquet_atomic
-from vocabopt.growth.counter import Counting
 from vocabopt.growth.balance import Balance
+from vocabopt.growth.counter import Counting
 from vocabopt.growth.counts import ChunkCounts, SetStats, count_chunks
 from vocabopt.growth.curve import Curve
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
@@ -60,12 +60,12 @@ from vocabopt.run_directory import (
     save_counts,
     take_run_directory,
 )
+from vocabopt.targets import balance_of, check_targets, guard_of_targets, targets_of, with_spread, with_sums
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import counted_sets, find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
 from vocabopt.text.finding import CLEAN, PREPARE_JSON
 from vocabopt.text.scripts import parse_scripts
-from vocabopt.targets import balance_of, check_targets, guard_of_targets, targets_of, tokens_with_sums
 from vocabopt.text.shards import shards_of
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import refine
@@ -112,10 +112,11 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     learned = _learn(run, base, text_sets, targets, scripts, options, console)
     growth, guard = learned.growth, learned.guard
     curve, stats = _count_the_rest(run, base, text_sets, learned, options, console)
+    sets = {name: TextSet(**record) for name, record in curve.set_records(stats).items()}
+    curve = replace(curve, curve=with_spread(curve.curve, sets, learned.targets))
     with console.step("write"):
         write_parquet_atomic(out / "curve.parquet", curve.curve)
         write_parquet_atomic(out / "folds.parquet", curve.folds)
-    sets = {name: TextSet(**record) for name, record in curve.set_records(stats).items()}
     n_tokens = size_curve(curve.curve, sets, growth.exhausted_at).n_tokens
     swept = Swept(
         method=options.method,
@@ -262,7 +263,7 @@ def _learn(
             # Growing takes one core; another has time for what is needed later.
             later: list[Future[Any]] = []
             if not counted.is_reused:
-                n_tokens_base = tokens_with_sums(growing[1].base_tokens(counts.sets), targets)
+                n_tokens_base = with_sums(growing[1].base_tokens(counts.sets), targets)
                 learned = counted.share.record(n_tokens_base)
                 inputs = run.inputs_sha256
                 later.append(background.submit(save_counts, options.out, counts, weights, learned, inputs))

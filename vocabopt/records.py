@@ -16,7 +16,7 @@ Records of other files: merging/extension.py (extension.json), verification/reco
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -28,7 +28,7 @@ from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.folder import FORMAT_VERSION, read_json, write_bytes_atomic
 from vocabopt.model.spec import ModelSpec
 from vocabopt.options import SweepOptions
-from vocabopt.text.sets import N_BELOW, N_FOLDS, set_of
+from vocabopt.text.sets import ALIGNED, HELDOUT, N_BELOW, N_FOLDS, TRAIN, set_of
 from vocabopt.text.utf8 import json_bytes
 
 R = TypeVar("R", bound="FileRecord")
@@ -155,21 +155,28 @@ class Targets(Record, frozen=True, kw_only=True):
     #: Languages of the aligned text.
     aligned: tuple[str, ...]
 
-    def ratios(self, sets: dict[str, TextSet], point: Point) -> dict[str, float]:
-        """ratio_input of each target's held-out text at a size; of a target without any, of its training text."""
-        ratios = {}
-        for name in self.names:
-            heldout, train = set_of("heldout", name), set_of("train", name)
-            text_set = heldout if sets[heldout].n_tokens_base else train
-            ratios[name] = sets[text_set].ratio_input(point.sets[text_set].n_tokens) or 1.0
-        return ratios
+    def measured_sets(self, sets: Mapping[str, TextSet]) -> dict[str, str]:
+        """Target -> the set that tells how it is served: held-out text; training text where one has none."""
+        parts = (HELDOUT, TRAIN)
+        part = next(part for part in parts if all(sets[set_of(part, name)].n_tokens_base for name in self.names))
+        return {name: set_of(part, name) for name in self.names}
+
+    def ratios(self, sets: Mapping[str, TextSet], point: Point) -> dict[str, float]:
+        """ratio_input of each target at a size."""
+        measured = self.measured_sets(sets).items()
+        return {name: point.sets[text_set].n_tokens / sets[text_set].n_tokens_base for name, text_set in measured}
+
+    @staticmethod
+    def spread(ratios: Mapping[str, float]) -> float:
+        """How much of its tokens the target served worst has left, over the best."""
+        return max(ratios.values()) / min(ratios.values())
 
     def parities(self, point: Point) -> dict[str, float]:
         """Tokens of each target's aligned text for each token of the reference at a size; {} without aligned text."""
         if self.parity is None:
             return {}
-        n_reference = point.sets[set_of("aligned", self.parity)].n_tokens
-        return {name: point.sets[set_of("aligned", name)].n_tokens / n_reference for name in self.names}
+        n_reference = point.sets[set_of(ALIGNED, self.parity)].n_tokens
+        return {name: point.sets[set_of(ALIGNED, name)].n_tokens / n_reference for name in self.names}
 
     @property
     def is_weighted(self) -> bool:

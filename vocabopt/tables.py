@@ -1,6 +1,6 @@
 """Tables that a terminal and a page show alike, and the tables of a sweep."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +84,6 @@ def terminal_table(title: str, width: int) -> "Table":
     )
 
 
-def spread(ratios: Iterable[float]) -> float:
-    """The worst served over the best: largest over smallest."""
-    values = [*ratios]
-    return max(values) / min(values)
-
-
 # --- The tables of a sweep --------------------------------------------------------------------------------------------
 
 # Heads break where they are told to, so that the table fits into 80 characters.
@@ -129,14 +123,15 @@ def sweep_table(sweep: "SweepRecord", *, width: int = 80) -> "Table":
 
 
 def targets_table(sweep: "SweepRecord", targets: "Targets", *, width: int = 80) -> "Table":
-    """What each target has left of its tokens at each size, worst over best, and the same against aligned text."""
+    """What each target has left of its tokens at each size, worst over best, and its aligned text against that of the
+    reference."""
     headers = [f"{name}\nratio_\ninput" for name in targets.names] + ["worst\nover\nbest"]
     if targets.parity is not None:
         headers += [f"{name}\nper token\nof {targets.parity}" for name in targets.names]
-    table = _right_table("Targets on their held-out text", ("added", *headers), width)
+    table = _right_table("Each target on text of its own", ("added", *headers), width)
     for point in sweep.points_shown:
         ratios = targets.ratios(sweep.sets, point)
-        cells = [*ratios.values(), spread(ratios.values()), *targets.parities(point).values()]
+        cells = [*ratios.values(), targets.spread(ratios), *targets.parities(point).values()]
         table.add_row(
             f"{point.n_added:,}{'*' if point.dry else ''}",
             *(format(cell, ".4f") for cell in cells),

@@ -6,9 +6,11 @@
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import gcd, lcm
+from typing import TypeVar
 
 import msgspec
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.errors import CorpusError, OptionError
@@ -16,9 +18,12 @@ from vocabopt.growth.balance import ONE_TARGET, Balance
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, guard_of
 from vocabopt.options import SweepOptions
 from vocabopt.records import Guard, Targets
+from vocabopt.records import TextSet as TextSetRecord
 from vocabopt.text.corpus import TextSet
 from vocabopt.text.scripts import find_target_scripts
 from vocabopt.text.sets import ALIGNED, HELDOUT, TRAIN, WEIGHTED, set_of
+
+V = TypeVar("V", int, list[int])
 
 #: Weights as whole numbers: larger ones would leave 64 bits with much text.
 _MAX_WEIGHT = 1_000_000
@@ -159,13 +164,21 @@ def sums_of(targets: Targets | None) -> dict[str, tuple[str, Mapping[str, int]]]
     return sums
 
 
-def tokens_with_sums(n_tokens: Mapping[str, int], targets: Targets | None) -> dict[str, int]:
-    """Tokens of the sets of the curve, given those of the sets that are counted."""
+def with_sums(counts: Mapping[str, V], targets: Targets | None) -> dict[str, V]:
+    """Whole numbers, or lists of them, of the sets of the curve, given those of the sets that are counted."""
     sums = {
-        name: sum(times * n_tokens[part] for part, times in parts.items())
+        name: np.sum([times * np.asarray(counts[part], np.int64) for part, times in parts.items()], axis=0).tolist()
         for name, (_, parts) in sums_of(targets).items()
     }
-    return {**sums, **n_tokens}
+    return {**sums, **counts}
+
+
+def with_spread(curve: pl.DataFrame, sets: Mapping[str, TextSetRecord], targets: Targets | None) -> pl.DataFrame:
+    """curve.parquet with `ratio_spread`: how much of its tokens the target served worst has left, over the best."""
+    if targets is None:
+        return curve
+    ratios = [pl.col(f"n_tokens_{name}") / sets[name].n_tokens_base for name in targets.measured_sets(sets).values()]
+    return curve.with_columns((pl.max_horizontal(ratios) / pl.min_horizontal(ratios)).alias("ratio_spread"))
 
 
 def check_targets(targets: Targets | None, sets: Mapping[str, SetStats], balance: Balance, *, is_all: bool) -> None:
@@ -194,6 +207,6 @@ def check_targets(targets: Targets | None, sets: Mapping[str, SetStats], balance
             )
     if balance.reference is not None and not is_all:
         raise OptionError(
-            "--balance parity with --parity: goes by aligned text, which is not counted where tokens are learned from a "
-            "share of the text. Raise --memory, or leave --parity out."
+            "--balance parity with --parity: goes by aligned text, which is not counted where tokens are learned from "
+            "a share of the text. Raise --memory, or leave --parity out."
         )

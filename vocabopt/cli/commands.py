@@ -104,8 +104,8 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
 
     PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst; --format where the name does not tell),
     folders, globs, URLs, or - for standard input. In a folder whose sub-folders are named by language (ko/, en/) each
-    is a text set: one is learned from, or several (--target ko,ja), the others protected. Writes curve.parquet (every size), sweep.json, report.html
-    and more to the run directory; with --method union also union.model and union.json.
+    is a text set: one is learned from, or several (--target ko,ja), the others protected. Writes curve.parquet (every
+    size), sweep.json, report.html and more to the run directory; with --method union also union.model and union.json.
 
     \b
     Examples:

@@ -42,8 +42,8 @@ class Counting:
     """What a worker needs to count shards of text.
 
     base, pattern, specials: as `load_base` takes them; base_sha256: what it must then be. encoder: which library
-    encodes. sets: names of the text sets and their roles; heldout_of: set -> that of its held-out text. memory_bytes: for the chunks of one worker. inputs_sha256: of
-    the run.
+    encodes. sets: names of the text sets and their roles. heldout_of: set -> that of its held-out text. memory_bytes:
+    for the chunks of one worker. inputs_sha256: of the run.
     """
 
     base: str

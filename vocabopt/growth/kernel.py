@@ -346,7 +346,7 @@ def _fetch(places, begin, end, slots, weights):  # type: ignore[no-untyped-def]
 
 @_inner
 def _recount(candidate, candidates, places, sizes, slots, weights, protected):  # type: ignore[no-untyped-def]
-    """Count a pair in its target as the text stands, drop its stale places, and note whether it would change a protected chunk."""
+    """Count a pair as its target's text stands, drop stale places, and note whether it would change a protected chunk."""
     left, right, target = candidates[candidate, LEFT], candidates[candidate, RIGHT], candidates[candidate, TARGET]
     begin, kept, count, covered = candidates[candidate, FIRST_PLACE], candidates[candidate, FIRST_PLACE], 0, -1
     end = begin + candidates[candidate, N_PLACES]
@@ -491,7 +491,7 @@ def grow(  # type: ignore[no-untyped-def]
     steering: int64 [3, n_targets], what tells how a target is served: the column of weights of its text, the tokens of
         that text now, and those to divide by.
     fold_sizes: rows after which the tokens saved per group are noted; folds: (offsets, groups, counts) of the chunks.
-    near: int64 [any, 2 + n_targets], places: int32 [any]: stores to begin with; NumPy's own large ones lie in huge pages.
+    near: int64 [any, 2 + n_targets], places: int32 [any]: stores to begin with; NumPy's large ones lie in huge pages.
     progress: int64 [2], ROWS_DONE is written, STOP is read.
 
     Returns events [n_events, 4 + n_sets], tokens saved [n_fold_sizes, n_groups], and the pairs [n, 2] that were best

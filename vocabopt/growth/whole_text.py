@@ -112,7 +112,7 @@ def check_same_text(read: dict[str, SetStats], counted: dict[str, SetStats]) -> 
 
 
 def read_token_counts(run_dir: Path, sweep: Swept, n_added: int) -> dict[str, list[int]]:
-    """How often each of the first n_added tokens occurs in each text set, with these alone.
+    """How often each of the first n_added tokens occurs in each text set that was counted, with these alone.
 
     Raises:
         RunDirectoryError: uses.npz is not there, broken, or of another run than sweep.json.
@@ -127,9 +127,9 @@ def read_token_counts(run_dir: Path, sweep: Swept, n_added: int) -> dict[str, li
         n_tokens = uses.token_counts.sum(axis=1) + [sweep.sets[name].n_special_tokens for name in counted]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunDirectoryError(f"{path}: is missing or broken ({error}). {sweep.NEXT_STEP}") from error
-    if n_tokens.tolist() != [*sweep.base_tokens.values()] or not arrays["done"].all():
+    if n_tokens.tolist() != [sweep.sets[name].n_tokens_base for name in counted] or not arrays["done"].all():
         raise RunDirectoryError(f"{path}: is not of the sweep that {run_dir} holds. {sweep.NEXT_STEP}")
-    return dict(zip(sweep.sets, uses.new_token_counts(merges, n_added).tolist(), strict=True))
+    return dict(zip(counted, uses.new_token_counts(merges, n_added).tolist(), strict=True))
 
 
 def _save(path: Path, what: str, merges: Merges, sums: _Sums) -> None:

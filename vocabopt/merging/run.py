@@ -22,6 +22,7 @@ from vocabopt.merging.extension import (
 from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
 from vocabopt.records import SweepRecord
 from vocabopt.run_directory import read_curve, read_learned, read_sweep, read_union_record
+from vocabopt.targets import with_sums
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.union import UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
@@ -92,7 +93,7 @@ def merge_run(
         protected_sets=protected if addition.method == "grow" else (),
         base_n_rows=sweep.base.n_rows,
         pad_to=pad_to,
-        counts=token_counts,
+        counts=with_sums(token_counts, sweep.targets),
         proof=proof,
     )
     return _write(merged, Merged(base, addition, record, files), sample.texts, out, console)

@@ -1,7 +1,7 @@
 """Names that counting and deciding share; apart, since deciding must not wait for what counting compiles.
 
-What is learned from is the set train, and what was held out of it heldout. Of several targets each has its own, train_ko
-and heldout_ko; train and heldout are then their sums.
+What is learned from is the set train, and what was held out of it heldout. Of several targets each has its own,
+train_ko and heldout_ko; train and heldout are then their sums.
 """
 
 TRAIN, HELDOUT = "train", "heldout"
