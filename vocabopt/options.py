@@ -217,9 +217,9 @@ def parse_share(value: str, flag: str) -> float | None:
 class SweepOptions(LearningOptions, EngineOptions):
     """Everything that moves the result of a sweep, as given on the command line.
 
-    paths: files, folders, globs, URLs or "-". texts, aligned, evals, protects: NAME -> PATH. sizes: None for the default
-    grid. cross_spaces: new tokens may hold a space after another character, as far as the base's own pattern lets them.
-    shard: in bytes. learn_from: None for as many documents as fit into memory.
+    paths: files, folders, globs, URLs or "-". texts, aligned, evals, protects: NAME -> PATH. sizes: None for the
+    default grid. cross_spaces: new tokens may hold a space after another character, as far as the base's own pattern
+    lets them. shard: in bytes. learn_from: None for as many documents as fit into memory.
     """
 
     paths: tuple[str, ...] = argument(metavar="PATH...")

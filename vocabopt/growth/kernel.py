@@ -346,7 +346,7 @@ def _fetch(places, begin, end, slots, weights):  # type: ignore[no-untyped-def]
 
 @_inner
 def _recount(candidate, candidates, places, sizes, slots, weights, protected):  # type: ignore[no-untyped-def]
-    """Count a pair as its target's text stands, drop stale places, and note whether it would change a protected chunk."""
+    """Count a pair as its target's text stands, drop stale places, and note whether it changes a protected chunk."""
     left, right, target = candidates[candidate, LEFT], candidates[candidate, RIGHT], candidates[candidate, TARGET]
     begin, kept, count, covered = candidates[candidate, FIRST_PLACE], candidates[candidate, FIRST_PLACE], 0, -1
     end = begin + candidates[candidate, N_PLACES]

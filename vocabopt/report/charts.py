@@ -161,9 +161,9 @@ def draw_targets(view: View) -> Drawing | None:
     right_ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     axis_title(right_ax, "worst over best", "embedding", right=True)
     _mark_choice(ax, view)
-    told = "; ".join(f"{row.name} {fixed(row.ratio_choice)}" for row in curves)
-    apart = fixed(float(spread[view.n_choice]))
-    label = f"Line chart of ratio_input, a line per target. At the choice: {told}; worst over best {apart}. A table follows."
+    told = [*(f"{row.name} {fixed(row.ratio_choice)}" for row in curves)]
+    told.append(f"worst over best {fixed(float(spread[view.n_choice]))}")
+    label = f"Line chart of ratio_input, a line per target. At the choice: {'; '.join(told)}. A table follows."
     return Drawing(figure=figure, label=label, plot=plot_of(ax, right_ax, [_line(view, row) for row in curves]))
 
 
