@@ -3,11 +3,13 @@
 Text is a list of chunks, each a row of symbols: pieces of the base as bytes, and characters that the base spells in
 byte pieces as a tuple of these. One row of the embedding is added at a time: the two neighbours, or the spelled
 character, that save most tokens of the training text. Ties go to the smaller bytes. After every addition all is counted
-again.
+again. With several targets it is the weighted sum of their savings that counts, or, for parity, the savings of the one
+that is served worst.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from math import log2
 
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
@@ -66,8 +68,8 @@ def occurrences(symbols: Sequence[Symbol]) -> Iterator[tuple[int, Parts]]:
 class ReferenceGrowth:
     """Growth, one row at a time.
 
-    rows: the rows added, as (piece, tokens saved). opened: per row, the base's own pieces that it made reachable.
-    blocked: pieces that would have been a row but for the protected text.
+    rows: the rows added, as (piece, tokens saved of the first set). opened: per row, the base's own pieces that it made
+    reachable. blocked: pieces that would have been a row but for the protected text.
     """
 
     def __init__(
@@ -77,8 +79,17 @@ class ReferenceGrowth:
         *,
         protected: Sequence[str] = (),
         scripts: tuple[str, ...],
+        targets: Sequence[str] = (TRAIN,),
+        weights: Sequence[int] = (),
+        measured: Mapping[str, str] | None = None,
+        reference: str | None = None,
     ) -> None:
+        """Args:
+        targets, weights: the sets learned from; without weights of several each row is of the one served worst.
+        measured: target -> the set that tells how it is served. reference: the set to divide by, not by their own.
+        """
         self.base, self.scripts = base, scripts
+        self.targets, self.weights, self.measured = targets, weights, measured or {name: name for name in targets}
         self.n_added_tokens: Counter[str] = Counter()
         n_of_sets: dict[Parts, Counter[str]] = {}
         for name, texts in documents.items():
@@ -101,6 +112,9 @@ class ReferenceGrowth:
         self.opened: list[list[bytes]] = []
         self.grown: set[Symbol] = set()
         self.blocked: set[bytes] = set()
+        self.first_set = next(iter(documents))
+        divided_by = {name: reference or self.measured[name] for name in targets}
+        self.divided_by = {name: max(1, self.uses(other).total()) for name, other in divided_by.items()}
 
     def allows(self, piece: bytes) -> bool:
         if self.base.family == "byte-level-bpe":
@@ -108,16 +122,24 @@ class ReferenceGrowth:
             return not starts_inside and (not self.scripts or piece_is_guarded(piece, byte_guard(self.scripts)))
         return not self.scripts or contains_target(piece.decode(), self.scripts)
 
-    def candidates(self) -> dict[bytes, tuple[int, Parts]]:
-        """Piece -> tokens of the training text saved, and its parts."""
-        found: dict[bytes, tuple[int, Parts]] = {}
+    def candidates(self) -> dict[bytes, tuple[Counter[str], Parts]]:
+        """Piece -> tokens of each text set saved, and its parts."""
+        found: dict[bytes, tuple[Counter[str], Parts]] = {}
         for symbols, n_of_set in self.chunks:
             for _, parts in occurrences(symbols):
-                saving, others = found.get(piece := bytes_of(parts), (0, parts))
+                savings, others = found.setdefault(piece := bytes_of(parts), (Counter(), parts))
                 assert parts == others, "a string has one split at any time"
                 each = len(parts) - 1 or len(piece) - 1
-                found[piece] = saving + each * n_of_set[TRAIN], parts
+                savings.update({name: each * n for name, n in n_of_set.items()})
         return {piece: candidate for piece, candidate in found.items() if self.allows(piece)}
+
+    def turns(self) -> list[dict[str, Fraction]]:
+        """What each target's savings count, for the next row; where no token saves enough so, the next of these."""
+        if self.weights:
+            mean = Fraction(sum(self.weights), len(self.weights))
+            return [{name: weight / mean for name, weight in zip(self.targets, self.weights, strict=True)}]
+        ratios = {name: self.uses(self.measured[name]).total() / self.divided_by[name] for name in self.targets}
+        return [{name: Fraction(1)} for name in sorted(self.targets, key=lambda name: -ratios[name])]
 
     def changes_protected(self, wanted: Parts) -> bool:
         return any(parts == wanted for symbols in self.protected for _, parts in occurrences(symbols))
@@ -125,27 +147,36 @@ class ReferenceGrowth:
     def step(self, min_saving: int = 2) -> bool:
         """Add the best row and open what it opens; False when nothing saves enough."""
         candidates = {piece: found for piece, found in self.candidates().items() if piece not in self.taken}
-        for piece, (saving, parts) in sorted(candidates.items(), key=lambda item: (-item[1][0], item[0])):
-            if saving < min_saving:
-                return False
-            if self.changes_protected(parts):
-                self.blocked.add(piece)
-                continue
-            self.rows.append((piece, saving))
-            self.opened.append([])
-            self.taken.add(piece)
-            self.apply(piece, parts)
-            # Grown symbols and their neighbours that spell a piece of the base become it, by their bytes.
-            while ways := {
-                piece: parts
-                for piece, (_, parts) in self.candidates().items()
-                if len(parts) == 2 and piece in self.of_base and self.grown.intersection(parts)
-                if not self.changes_protected(parts)
-            }:
-                self.opened[-1].append(min(ways))
-                self.apply(min(ways), ways[min(ways)])
-            return True
+        for counted in self.turns():
+            savings = {
+                piece: sum(saved[name] * each for name, each in counted.items())
+                for piece, (saved, _) in candidates.items()
+            }
+            for saving, piece in sorted((-saving, piece) for piece, saving in savings.items()):
+                saved, parts = candidates[piece]
+                if -saving < min_saving:
+                    break
+                if self.changes_protected(parts):
+                    self.blocked.add(piece)
+                    continue
+                self.add(piece, parts, saved[self.first_set])
+                return True
         return False
+
+    def add(self, piece: bytes, parts: Parts, saving: int) -> None:
+        self.rows.append((piece, saving))
+        self.opened.append([])
+        self.taken.add(piece)
+        self.apply(piece, parts)
+        # Grown symbols and their neighbours that spell a piece of the base become it, by their bytes.
+        while ways := {
+            piece: parts
+            for piece, (_, parts) in self.candidates().items()
+            if len(parts) == 2 and piece in self.of_base and self.grown.intersection(parts)
+            if not self.changes_protected(parts)
+        }:
+            self.opened[-1].append(min(ways))
+            self.apply(min(ways), ways[min(ways)])
 
     def apply(self, piece: bytes, wanted: Parts) -> None:
         self.grown.add(piece)

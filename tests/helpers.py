@@ -17,6 +17,7 @@ import sentencepiece
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from vocabopt.growth.balance import ONE_TARGET, Balance
 from vocabopt.growth.chunk_kernel import scan_documents
 from vocabopt.growth.counts import ChunkCounts, Documents, SetStats, count_chunks
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks
@@ -143,7 +144,8 @@ class Counted:
         protected: Sequence[str] = (),
         cross_spaces: bool = False,
     ) -> "Counted":
-        sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")}
+        # Where there is no such set there are several targets, which come first.
+        sets = {TRAIN: SetStats("train"), HELDOUT: SetStats("heldout")} if TRAIN in documents else {}
         sets |= {name: SetStats("protected" if name in protected else "eval") for name in documents if name != TRAIN}
         blocks = [block_of(name, texts) for name, texts in documents.items() if texts]
         counts = count_chunks(blocks, sets, base, heldout_share=0.0, seed=0, cross_spaces=cross_spaces)
@@ -171,9 +173,10 @@ def grow_documents(
     scripts: tuple[str, ...] = HANGUL,
     max_added: int = 10_000,
     min_saving: int = 2,
+    balance: Balance = ONE_TARGET,
 ) -> Growth:
-    """The growth curve of documents by set name, `train` among them."""
-    options = GrowthOptions(scripts=scripts, max_added=max_added, min_saving=min_saving)
+    """The growth curve of documents by set name, `train` among them, or those of all targets first."""
+    options = GrowthOptions(scripts=scripts, max_added=max_added, min_saving=min_saving, balance=balance)
     return Counted.of(base, documents, protected=protected).grow(options)
 
 

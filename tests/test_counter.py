@@ -56,7 +56,7 @@ def counted(
     roles = {"train": "train", "heldout": "heldout", **dict.fromkeys(texts.keys() - {"train"}, "eval")}
     counting = Counting(
         base="", pattern=None, specials=None, base_sha256=base.sha256, merges=merges, encoder="tokenizers", sets=roles,
-        heldout=0.0, seed=0,
+        heldout_of={"train": "heldout"}, heldout=0.0, seed=0,
         cross_spaces=False, read=ReadOptions(), memory_bytes=memory_bytes, inputs_sha256="",
     )  # fmt: skip
     counter, total = Counter(base, counting), Uses.none(merges, len(roles))

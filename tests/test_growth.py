@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from vocabopt.growth import grow as growth
+from vocabopt.growth.balance import ONE_TARGET, Balance
 from vocabopt.growth.grow import Growth
 from vocabopt.tokenizer import Tokenizer
 
@@ -237,21 +238,32 @@ extra_pieces = st.lists(
 )
 
 
-def assert_same_growth(base: Tokenizer, texts: Mapping[str, Sequence[str]], min_saving: int, **options: Any) -> Growth:
-    """The engine's rows, savings, openings, counts, use and entropy are those of the reference, after every row."""
-    grown = grow_documents(base, texts, min_saving=min_saving, **options)
-    reference = ReferenceGrowth(base, texts, **{"scripts": HANGUL, **options})
+def assert_same_growth(
+    base: Tokenizer,
+    texts: Mapping[str, Sequence[str]],
+    min_saving: int,
+    *,
+    balance: Balance = ONE_TARGET,
+    reference: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Growth:
+    """The engine's rows, savings, openings, counts, use and entropy are those of the reference, after every row.
+
+    reference: what the reference takes for this balance.
+    """
+    grown = grow_documents(base, texts, min_saving=min_saving, balance=balance, **options)
+    slow = ReferenceGrowth(base, texts, **{"scripts": HANGUL, **options, **(reference or {})})
     for row in grown.curve.iter_rows(named=True):
-        assert reference.step(min_saving), row
-        assert (row["bytes"], row["saving"]) == reference.rows[-1]
-        assert [base.pieces[piece] for _, _, piece in row["opened"]] == reference.opened[-1]
+        assert slow.step(min_saving), row
+        assert (row["bytes"], row["saving"]) == slow.rows[-1]
+        assert [base.pieces[piece] for _, _, piece in row["opened"]] == slow.opened[-1]
         for name in texts:
-            assert row[f"n_tokens_{name}"] == reference.n_tokens(name)
-            assert row[f"n_used_{name}"] == reference.n_used(name)
-            found, entropy_bits = row[f"entropy_bits_{name}"], reference.entropy_bits(name)
+            assert row[f"n_tokens_{name}"] == slow.n_tokens(name)
+            assert row[f"n_used_{name}"] == slow.n_used(name)
+            found, entropy_bits = row[f"entropy_bits_{name}"], slow.entropy_bits(name)
             assert found == entropy_bits or isclose(found, entropy_bits or 0.0, abs_tol=1e-9)
-    assert not reference.step(min_saving)
-    assert grown.n_blocked == len(reference.blocked)
+    assert not slow.step(min_saving)
+    assert grown.n_blocked == len(slow.blocked)
     return grown
 
 

@@ -310,7 +310,8 @@ def sweep(
         base: the base tokenizer: a folder, a file, a hub id, or mistral-7b-v1.
         out: the run directory; None for reports/<corpus>-<base>.
         progress: called while a step works.
-        options: those of `vocabopt sweep`: max_added=20_000, eval={"news": "news.txt"}, protect={"en": "english/"} ...
+        options: those of `vocabopt sweep`: max_added=20_000, eval={"news": "news.txt"}, protect={"en": "english/"},
+            text={"ko": "korean.txt", "ja": "japanese.txt"} for several targets ...
 
     Raises:
         VocaboptError: any of its kinds; the message names the value, the place and the next step.
@@ -319,7 +320,7 @@ def sweep(
     from vocabopt.pipeline import run_sweep
 
     texts = tuple(str(path) for path in paths)
-    folder = default_out(texts, base) if out is None else Path(out)
+    folder = default_out(texts, base, options.get("text", ())) if out is None else Path(out)
     made = options_of(SweepOptions, options, paths=texts, base=str(base), out=folder)
     with folder_lock(folder, "vocabopt.sweep"):
         run_sweep(made, console_of(progress))
@@ -344,7 +345,8 @@ def estimate(
     from vocabopt.options import SweepOptions, default_out
 
     texts = tuple(str(path) for path in paths)
-    made = options_of(SweepOptions, options, paths=texts, base=str(base), out=default_out(texts, base))
+    out = default_out(texts, base, options.get("text", ()))
+    made = options_of(SweepOptions, options, paths=texts, base=str(base), out=out)
     return estimated(made, console_of(progress))
 
 

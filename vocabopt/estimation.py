@@ -18,16 +18,17 @@ from vocabopt.choice.complexity import parse_sizes
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.growth.counter import Counter, Counting
-from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
+from vocabopt.growth.counts import ChunkCounts, SetStats, count_chunks
 from vocabopt.growth.grow import GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.growth.share import counter_bytes, learning_bytes, too_little_memory
 from vocabopt.growth.symbols import segment
 from vocabopt.options import ReadOptions, SweepOptions
 from vocabopt.records import Count, Record
-from vocabopt.text.corpus import find_text_sets, n_stored_bytes
+from vocabopt.targets import balance_of, guard_of_targets, targets_of
+from vocabopt.text.corpus import counted_sets, find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Documents
 from vocabopt.text.scripts import parse_scripts
-from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
+from vocabopt.text.sets import N_FOLDS
 from vocabopt.text.shards import Shard, documents_of_shard, shards_of
 from vocabopt.tokenizer import load_base
 from vocabopt.tokenizer.chunks import refine
@@ -75,17 +76,14 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
     read, memory = options.read_options(), options.memory_bytes
     base = load_base(options.base, pattern=options.pattern, specials=options.specials)
     text_sets = find_text_sets(
-        options.paths,
-        target=options.target,
-        evals=options.evals,
-        protects=options.protects,
-        keeps=options.keeps,
-        options=read,
-    )
+        options.paths, target=options.target, texts=options.texts, evals=options.evals, protects=options.protects,
+        keeps=options.keeps, aligned=options.aligned, options=read,
+    )  # fmt: skip
+    targets = targets_of(options, text_sets)
     total = n_stored_bytes(text_sets)
     if not total:
         raise CorpusError("--estimate: the size of the text is not known, or it is empty. Name files that hold text.")
-    roles = {TRAIN: "train", HELDOUT: "heldout", **{one.name: one.role for one in text_sets[1:]}}
+    roles, heldout_of = counted_sets(text_sets)
     sample = _sample(shards_of(text_sets, read, shard_bytes=_PART_BYTES))
     warm_up()
     _ = base.chunk_tokenizer, base.fast_chunk_tokenizer
@@ -97,7 +95,7 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
             sets = {name: SetStats(role) for name, role in roles.items()}
             return count_chunks(
                 blocks.of(shards), sets, base, heldout_share=options.heldout, seed=options.seed,
-                cross_spaces=options.cross_spaces, n_threads=options.n_workers,
+                heldout_of=heldout_of, cross_spaces=options.cross_spaces, n_threads=options.n_workers,
             )  # fmt: skip
 
         n_half = counted(sample[::2]).n_chunks
@@ -105,16 +103,19 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
         counts = counted(sample)
         of_sample = blocks.n_stored_bytes
         seconds["read"] = (time.perf_counter() - start) * total / of_sample
-        n_chunks, whole, of_train = counts.n_chunks, _sizes(counts), _sizes(counts, n_groups=N_FOLDS)
+        n_chunks, whole, of_train = counts.n_chunks, _sizes(counts), _sizes(counts, n_groups=len(heldout_of) * N_FOLDS)
         start = time.perf_counter()
-        guard = guard_of(parse_scripts(options.scripts), char_counts(counts, counts.weights()[:, 0]), [])
+        guard, targets = guard_of_targets(
+            parse_scripts(options.scripts), counts, counts.weights(), targets, [], options.min_script_share
+        )
         counts = refine(base, counts) if base.family == "byte-level-bpe" else counts
         weights = counts.weights()
         segmentation = segment(base, counts, weights)
         n_added = max((options.max_added, *(parse_sizes(options.sizes) or ())))
         growth_options = GrowthOptions(
-            scripts=guard.scripts, max_added=n_added, min_saving=options.min_saving, cross_spaces=options.cross_spaces
-        )
+            scripts=guard.scripts, max_added=n_added, min_saving=options.min_saving, cross_spaces=options.cross_spaces,
+            balance=balance_of(targets, list(counts.sets)),
+        )  # fmt: skip
         unprotected = protected_chunks(counts, weights, [], guard.scripts)
         growth = grow(base, counts, segmentation, weights, unprotected, growth_options)
         learning = time.perf_counter() - start
@@ -123,6 +124,7 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
             Counting(
                 base=options.base, pattern=options.pattern, specials=options.specials, widened=None,
                 base_sha256=base.sha256, merges=growth.merges, encoder=segmentation.encoder, sets=roles,
+                heldout_of=heldout_of,
                 heldout=options.heldout,
                 seed=options.seed, cross_spaces=options.cross_spaces, read=read,
                 memory_bytes=counter_bytes(memory, options.n_workers), inputs_sha256="",

@@ -5,7 +5,7 @@ ReadOptions, RankFileOptions and LearningOptions hold what several commands shar
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -32,6 +32,7 @@ TextFormat: TypeAlias = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "
 FORMATS: tuple[str, ...] = get_args(TextFormat)
 
 _READING, _RANK_FILES, _UNION, _LEARNING = "reading text", "tiktoken rank files", "union", "learning tokens"
+_TARGETS = "several targets"
 _SWAP, _PROCESSES = "swap", "processes"
 _NO_CODEC = "unknown text encoding; try utf-8, cp949, utf-16"
 
@@ -221,15 +222,34 @@ def parse_share(value: str, flag: str) -> float | None:
 class SweepOptions(LearningOptions, EngineOptions):
     """Everything that moves the result of a sweep, as given on the command line.
 
-    paths: files, folders, globs, URLs or "-". evals, protects, keeps: NAME -> PATH. sizes: None for the default grid.
-    cross_spaces: new tokens may hold a space after another character, as far as the base's own pattern lets them.
-    shard: in bytes. learn_from: None for as many documents as fit into memory.
+    paths: files, folders, globs, URLs or "-". texts, aligned, evals, protects, keeps: NAME -> PATH. sizes: None for the
+    default grid. cross_spaces: new tokens may hold a space after another character, as far as the base's own pattern
+    lets them. shard: in bytes. learn_from: None for as many documents as fit into memory.
     """
 
     paths: tuple[str, ...] = argument(metavar="PATH...")
     out: Path = option(daily=True, help="Run directory.", default_text="reports/<corpus>-<base>")
     target: str | None = option(
-        None, metavar="SET", daily=True, help="Text set to learn from, where folders are named by language."
+        None, metavar="SET[,SET]", daily=True,
+        help="Text set to learn from, where folders are named by language; several with commas: ko,ja,th."
+    )
+    texts: Mapping[str, str] = option(
+        dict, "--text", metavar="NAME=PATH", daily=True,
+        help="Text of a target of this name, from anywhere; may be repeated for several targets."
+    )
+    balance: str | None = option(
+        None, metavar="tokens|parity|NAME:WEIGHT,...", section=_TARGETS, default_text="tokens",
+        help="How several targets share the new rows. tokens: the token that saves most in all text comes first, whose "
+        "ever it is; NAME:WEIGHT,...: the same, each target's savings times its weight. parity: each row goes to the "
+        "target that is served worst at that moment."
+    )
+    aligned: Mapping[str, str] = option(
+        dict, "--aligned", metavar="NAME=PATH", section=_TARGETS,
+        help="The same documents in each target and in the language of --parity, to measure only; may be repeated."
+    )
+    parity: str | None = option(
+        None, metavar="NAME", section=_TARGETS,
+        help="Language of --aligned that the targets are compared with; --balance parity then goes by it."
     )
     evals: Mapping[str, str] = option(
         dict, "--eval", metavar="NAME=PATH", daily=True, help="Text to measure only; may be repeated."
@@ -306,9 +326,19 @@ class SweepOptions(LearningOptions, EngineOptions):
     )
 
     def __post_init__(self) -> None:
-        if not self.paths:
+        if not self.paths and not self.texts:
             raise OptionError("No text given. Name files or folders, for example: vocabopt sweep corpus/")
         super().__post_init__()
+        if self.parity is not None and self.parity not in self.aligned:
+            named = ", ".join(self.aligned) or "none"
+            raise OptionError(
+                f"--parity {self.parity}: is not among the aligned text ({named}). Name it with --aligned "
+                f"{self.parity}=PATH."
+            )
+        if self.aligned and self.parity is None:
+            raise OptionError(
+                f"--aligned {', '.join(self.aligned)}: say with --parity which of these the others are compared with."
+            )
         if self.widen_pattern not in (None, "auto"):
             parse_scripts(self.widen_pattern, flag="--widen-pattern")
         if self.method != "grow" and self.widen_pattern is not None:
@@ -544,8 +574,9 @@ class AnalyzeOptions(RankFileOptions, ReadingOptions, EngineOptions):
 # fmt: on
 
 
-def default_out(paths: tuple[str, ...], base: str) -> Path:
-    """reports/<corpus>-<base>, from the first path."""
+def default_out(paths: tuple[str, ...], base: str, texts: Iterable[str] = ()) -> Path:
+    """reports/<corpus>-<base>, from the first path, or the names of the targets."""
+    paths = paths or ("-".join(sorted(texts)),)
     corpus = Path(paths[0].rstrip("/*")).name if paths and paths[0] != "-" else "stdin"
     names = (re.sub(r"[^\w.-]+", "_", name) for name in (corpus or "corpus", Path(base).name))
     return Path("reports") / "-".join(names)

@@ -5,7 +5,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,8 +26,9 @@ from vocabopt.choice.options import ChoiceOptions
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, first_of
 from vocabopt.folder import write_parquet_atomic
+from vocabopt.growth.balance import Balance
 from vocabopt.growth.counter import Counting
-from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, count_chunks, guard_of
+from vocabopt.growth.counts import ChunkCounts, SetStats, count_chunks
 from vocabopt.growth.curve import Curve, Merges
 from vocabopt.growth.grow import Growth, GrowthOptions, grow, protected_chunks, warm_up
 from vocabopt.growth.proof import prove_base
@@ -46,6 +47,7 @@ from vocabopt.records import (
     RunRecord,
     SweepRecord,
     Swept,
+    Targets,
     TermsRecord,
     TextSet,
     UnionRecord,
@@ -65,12 +67,12 @@ from vocabopt.run_directory import (
 from vocabopt.swap.freeing import Freed
 from vocabopt.swap.record import SwapRecord
 from vocabopt.swap.run import Counts, check_swap, freed_rows, n_asked, run_swap
+from vocabopt.targets import balance_of, check_targets, guard_of_targets, targets_of, with_spread, with_sums
 from vocabopt.text.corpus import TextSet as Files
-from vocabopt.text.corpus import find_text_sets, n_stored_bytes
+from vocabopt.text.corpus import counted_sets, find_text_sets, n_stored_bytes
 from vocabopt.text.documents import Samples, documents_of_sets, read_samples, texts_of
 from vocabopt.text.finding import CLEAN, PREPARE_JSON
 from vocabopt.text.scripts import parse_scripts
-from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.text.shards import shards_of
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import refine
@@ -111,17 +113,22 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     text_sets = find_text_sets(
         options.paths,
         target=options.target,
+        texts=options.texts,
         evals=options.evals,
         protects=options.protects,
         keeps=options.keeps,
+        aligned=options.aligned,
         options=read,
     )
+    targets = targets_of(options, text_sets)
     if options.method == "swap":
         check_swap(base, options, text_sets)
     run = take_run_directory(options, base, text_sets)
-    learned = _learn(run, base, text_sets, scripts, options, console)
+    learned = _learn(run, base, text_sets, targets, scripts, options, console)
     growth, guard = learned.growth, learned.guard
     curve, stats, widened = _count_the_rest(run, base, text_sets, learned, options, console)
+    sets = {name: TextSet(**record) for name, record in curve.set_records(stats).items()}
+    curve = replace(curve, curve=with_spread(curve.curve, sets, learned.targets))
     swapping: tuple[Counts, Freed] | None = None
     if options.method == "swap":
         assert learned.counts is not None, "a swap is of all text"
@@ -131,7 +138,6 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     with console.step("write"):
         write_parquet_atomic(out / "curve.parquet", curve.curve)
         write_parquet_atomic(out / "folds.parquet", curve.folds)
-    sets = {name: TextSet(**record) for name, record in curve.set_records(stats).items()}
     n_tokens = size_curve(curve.curve, sets, growth.exhausted_at).n_tokens
     swept = Swept(
         method=options.method,
@@ -149,6 +155,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         proof=learned.proof,
         learned=learned.share.record(growth.n_tokens_base),
         widened=widened,
+        targets=learned.targets,
     )
     sweep, union = _choose(swept, curve, out)
     terms = None
@@ -197,7 +204,8 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     from vocabopt.report.view import View
 
     with console.step("report"):
-        samples, prepare = read_samples(out), _preparation_of(file.url for file in text_sets[0].files)
+        of_targets = (file.url for text_set in text_sets if text_set.role == "train" for file in text_set.files)
+        samples, prepare = read_samples(out), _preparation_of(of_targets)
         if prepare is not None:
             write_record(out / PREPARE_JSON, prepare)
         view = View(
@@ -238,6 +246,8 @@ class _Learned:
     widened: Widened | None
     growth: Growth
     guard: Guard
+    targets: Targets | None
+    balance: Balance
     proof: DocumentProof
     sets: dict[str, SetStats]
     counts: ChunkCounts | None
@@ -251,6 +261,7 @@ def _learn(
     run: RunRecord,
     base: Tokenizer,
     text_sets: tuple[Files, ...],
+    targets: Targets | None,
     scripts: tuple[str, ...] | None,
     options: SweepOptions,
     console: Console,
@@ -264,7 +275,7 @@ def _learn(
         with console.step("prove"):
             # Before the long work: a base whose documents are not what their chunks say is refused at once.
             proof = prove_base(base, counted.sample, cross_spaces=options.cross_spaces, tell=console.note)
-        guard = guard_of(scripts, char_counts(counts, weights[:, 0]), protected, options.min_script_share)
+        guard, targets = guard_of_targets(scripts, counts, weights, targets, protected, options.min_script_share)
         if protected and not guard.scripts and not counted.share.has_protected:
             # Only now is it known that no script guards the protected text: all of it must be there.
             counted = _count(run, base, text_sets, options, console, all_protected=True)
@@ -272,10 +283,13 @@ def _learn(
         for sentence in guard_sentences(guard):
             console.note(sentence)
         if not counted.share.is_all:
-            console.note(share_sentence(counted.share.record({}), counts.sets[TRAIN].n_documents))
+            n_documents = sum(stats.n_documents for stats in counts.sets.values() if stats.role == "train")
+            console.note(share_sentence(counted.share.record({}), n_documents))
+        balance = balance_of(targets, list(counts.sets))
+        check_targets(targets, counts.sets, balance, is_all=counted.share.is_all)
         widening = _widen(base, guard, counts, weights, protected, options, console)
         grown = base if widening is None else widening.base
-        start = None if widening is None else curve_as_it_is(base, counts)
+        start = None if widening is None else curve_as_it_is(base, counts, balance)
         if widening is not None:
             prove_base(grown, counted.sample, cross_spaces=options.cross_spaces, tell=console.note)
         warming.result()
@@ -285,12 +299,15 @@ def _learn(
             max_added=options.max_added,
             min_saving=options.min_saving,
             cross_spaces=options.cross_spaces,
+            balance=balance,
         )
         with console.step("grow", options.max_added, "tokens") as advance:
             # Growing takes one core; another has time for what is needed later.
             later: list[Future[Any]] = []
             if not counted.is_reused:
-                n_tokens_base = growing[1].base_tokens(counts.sets) if start is None else start.n_tokens_base
+                n_tokens_base = with_sums(growing[1].base_tokens(counts.sets), targets)
+                if start is not None:
+                    n_tokens_base = start.n_tokens_base
                 learned = counted.share.record(n_tokens_base)
                 inputs = run.inputs_sha256
                 later.append(background.submit(save_counts, options.out, counts, weights, learned, inputs))
@@ -306,6 +323,8 @@ def _learn(
         widened=widened,
         growth=growth,
         guard=guard,
+        targets=targets,
+        balance=balance,
         proof=proof,
         sets=counts.sets,
         counts=counts if counted.share.is_all else None,
@@ -370,14 +389,14 @@ def _count(
     Raises:
         CorpusError: there is nothing to learn from, or the share that is asked for does not fit.
     """
-    train, *others = text_sets
     memory = options.memory_bytes
-    roles = {TRAIN: "train", HELDOUT: "heldout", **{text_set.name: text_set.role for text_set in others}}
+    roles, heldout_of = counted_sets(text_sets)
     is_protected = np.array([role == "protected" for role in roles.values()])
     share = LearnedShare(
         memory_bytes=memory,
         family=base.family,
         is_always=is_protected & all_protected,
+        n_targets=len(heldout_of),
     )
     earlier = read_proof_sample(options.out, run.inputs_sha256)
     reused = None if earlier is None else read_counts(options.out, run.inputs_sha256)
@@ -412,6 +431,7 @@ def _count(
                     advance=advance,
                     samples=samples,
                     proof_sample=proof_sample,
+                    heldout_of=heldout_of,
                     cross_spaces=options.cross_spaces,
                     share=share,
                     n_threads=options.n_workers,
@@ -424,12 +444,15 @@ def _count(
             break
         except TooMuchTextError:
             share = _smaller(share, options)
-    if not counts.sets[TRAIN].n_documents:
-        raise CorpusError(_no_text(counts.sets, train))
+    for target, heldout in heldout_of.items():
+        if not counts.sets[target].n_documents:
+            (files,) = (one for one in text_sets if one.counted_as == target)
+            raise CorpusError(_no_text(counts.sets[target], counts.sets[heldout], files))
     if not counts.n_chunks:
+        n_documents = sum(counts.sets[target].n_documents for target in heldout_of)
         raise CorpusError(
-            f"--learn-from {options.learn_from}: none of {counts.sets[TRAIN].n_documents:,} documents is in this share "
-            "of the text. Name a larger one."
+            f"--learn-from {options.learn_from}: none of {n_documents:,} documents is in this share of the text. Name "
+            "a larger one."
         )
     samples.save(options.out)
     sample = proof_sample.sample()
@@ -463,9 +486,9 @@ def _count_the_rest(
 ) -> tuple[Curve, dict[str, SetStats], Widened | None]:
     """The curve of all text, what its sets hold, and what a widened pattern gives: what the pass gave, where it learned
     from all of it."""
-    growth, stats, widening = learned.growth, learned.sets, learned.widening
+    growth, stats, balance, widening = learned.growth, learned.sets, learned.balance, learned.widening
     if learned.share.is_all:
-        return growth, stats, learned.widened
+        return growth, balance.with_sums(stats), learned.widened
     write_parquet_atomic(options.out / LEARNED_PARQUET, growth.curve)
     read = options.read_options()
     counting = Counting(
@@ -477,6 +500,7 @@ def _count_the_rest(
         merges=growth.merges,
         encoder=learned.encoder,
         sets={name: one.role for name, one in stats.items()},
+        heldout_of=counted_sets(text_sets)[1],
         heldout=options.heldout,
         seed=options.seed,
         cross_spaces=options.cross_spaces,
@@ -487,21 +511,22 @@ def _count_the_rest(
     shards = shards_of(text_sets, read, shard_bytes=options.shard)
     uses, counted = count_whole_text(counting, shards, options, options.out, console)
     check_same_text(stats, counted)
-    curve = Curve.of(base if widening is None else widening.base, growth.merges, uses, counted)
+    sets = balance.with_sums(counted)
+    grown = base if widening is None else widening.base
+    curve = Curve.of(grown, growth.merges, balance.uses_with_sums(uses, counted), sets)
     if widening is None:
-        return curve, counted, None
+        return curve, sets, None
     as_it_is = replace(counting, widened=None, merges=Merges.none(base))
     uses, _ = count_whole_text(as_it_is, shards, options, options.out, console, name=BASE_USES_NPZ)
-    start = Curve.of(base, as_it_is.merges, uses, counted)
-    return beginning_at(curve, start), counted, widening.record(curve, start)
+    start = Curve.of(base, as_it_is.merges, balance.uses_with_sums(uses, counted), sets)
+    return beginning_at(curve, start), sets, widening.record(curve, start)
 
 
-def _no_text(sets: Mapping[str, SetStats], train: Files) -> str:
-    stats = sets[TRAIN]
+def _no_text(stats: SetStats, heldout: SetStats, train: Files) -> str:
     files = first_of([file.url for file in train.files])
-    if sets[HELDOUT].n_documents:
+    if heldout.n_documents:
         return (
-            f"{files}: all {sets[HELDOUT].n_documents:,} documents were held out, none is left to learn from. "
+            f"{files}: all {heldout.n_documents:,} documents were held out, none is left to learn from. "
             "Lower --heldout, or give more text."
         )
     if stats.n_skipped:

@@ -17,7 +17,7 @@ Records of other files: merging/extension.py (extension.json), swap/record.py (s
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -29,7 +29,7 @@ from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.folder import FORMAT_VERSION, read_json, write_bytes_atomic
 from vocabopt.model.spec import ModelSpec
 from vocabopt.options import SweepOptions
-from vocabopt.text.sets import N_BELOW, N_FOLDS
+from vocabopt.text.sets import ALIGNED, HELDOUT, N_BELOW, N_FOLDS, TRAIN, set_of
 from vocabopt.text.utf8 import json_bytes
 
 R = TypeVar("R", bound="FileRecord")
@@ -138,6 +138,54 @@ class Guard(Record, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Does nothing at all guard other text?"""
         return not self.scripts and not self.protected_sets
+
+
+class Targets(Record, frozen=True, kw_only=True):
+    """Several targets, and how rows were shared between them.
+
+    Their text sets are train_NAME and heldout_NAME (`sets.set_of`); aligned text of a language is aligned_NAME. The
+    sets train and heldout are the sums of those of all targets.
+    """
+
+    names: tuple[str, ...]
+    #: tokens: one sum of savings, each target's times its weight; parity: each row goes to the target served worst.
+    balance: Literal["tokens", "parity"]
+    #: Whole numbers without a common factor; null for parity.
+    weights: dict[str, Annotated[int, msgspec.Meta(ge=1)]] | None
+    #: The scripts found in each target's text; of a text in Latin none.
+    scripts: dict[str, tuple[str, ...]]
+    #: The language that parity is measured against on aligned text; null where there is none.
+    parity: str | None
+    #: Languages of the aligned text.
+    aligned: tuple[str, ...]
+
+    def measured_sets(self, sets: Mapping[str, TextSet]) -> dict[str, str]:
+        """Target -> the set that tells how it is served: held-out text; training text where one has none."""
+        parts = (HELDOUT, TRAIN)
+        part = next(part for part in parts if all(sets[set_of(part, name)].n_tokens_base for name in self.names))
+        return {name: set_of(part, name) for name in self.names}
+
+    def ratios(self, sets: Mapping[str, TextSet], point: Point) -> dict[str, float]:
+        """ratio_input of each target at a size."""
+        measured = self.measured_sets(sets).items()
+        return {name: point.sets[text_set].n_tokens / sets[text_set].n_tokens_base for name, text_set in measured}
+
+    @staticmethod
+    def spread(ratios: Mapping[str, float]) -> float:
+        """How much of its tokens the target served worst has left, over the best."""
+        return max(ratios.values()) / min(ratios.values())
+
+    def parities(self, point: Point) -> dict[str, float]:
+        """Tokens of each target's aligned text for each token of the reference at a size; {} without aligned text."""
+        if self.parity is None:
+            return {}
+        n_reference = point.sets[set_of(ALIGNED, self.parity)].n_tokens
+        return {name: point.sets[set_of(ALIGNED, name)].n_tokens / n_reference for name in self.names}
+
+    @property
+    def is_weighted(self) -> bool:
+        """Do some targets count more than others?"""
+        return self.weights is not None and len({*self.weights.values()}) > 1
 
 
 class Learned(Record, frozen=True, kw_only=True):
@@ -360,6 +408,8 @@ class Swept(FileRecord, frozen=True, kw_only=True):
     learned: Learned
     #: Null where the base's own pattern stays.
     widened: Widened | None = None
+    #: Null where there is one target.
+    targets: Targets | None = None
 
     @property
     def end(self) -> int:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocabopt.estimation import Estimate
-    from vocabopt.records import SweepRecord, TermCut, TermsRecord, UnionRecord
+    from vocabopt.records import SweepRecord, Targets, TermCut, TermsRecord, UnionRecord
 
 #: What is not known or not defined.
 DASH = "-"
@@ -149,6 +149,24 @@ def shown_size(cut: "TermCut") -> str:
     if cut.one_token_at is not None:
         return f"{cut.one_token_at:,}" if cut.one_token_at else "base"
     return "not reached" if cut.n_chunks == 1 else f"never: {cut.n_chunks} chunks"
+
+
+def targets_table(sweep: "SweepRecord", targets: "Targets", *, width: int = 80) -> "Table":
+    """What each target has left of its tokens at each size, worst over best, and its aligned text against that of the
+    reference."""
+    headers = [f"{name}\nratio_\ninput" for name in targets.names] + ["worst\nover\nbest"]
+    if targets.parity is not None:
+        headers += [f"{name}\nper token\nof {targets.parity}" for name in targets.names]
+    table = _right_table("Each target on text of its own", ("added", *headers), width)
+    for point in sweep.points_shown:
+        ratios = targets.ratios(sweep.sets, point)
+        cells = [*ratios.values(), targets.spread(ratios), *targets.parities(point).values()]
+        table.add_row(
+            f"{point.n_added:,}{'*' if point.dry else ''}",
+            *(format(cell, ".4f") for cell in cells),
+            style="bold" if point.n_added == sweep.choice.n_added else "",
+        )
+    return table
 
 
 def estimate_table(found: "Estimate", width: int) -> "Table":

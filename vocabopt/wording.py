@@ -18,13 +18,14 @@ from vocabopt.records import (
     Guard,
     Learned,
     SweepRecord,
+    Targets,
     TermCut,
     TermsRecord,
     TextSet,
     UnionRecord,
 )
 from vocabopt.tables import DASH, N_TERMS_SHOWN
-from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.text.sets import HELDOUT, TRAIN, WEIGHTED, set_of
 
 #: Held-out documents below which a choice is said to rest on few.
 MIN_HELDOUT_DOCUMENTS = 30
@@ -142,12 +143,42 @@ def _to_learn(guard: Guard, n_all: int) -> str:
     return f"to learn {others[0]} {'too' if guard.scripts else 'alone'}: --script {names}"
 
 
+def targets_sentences(sweep: SweepRecord) -> list[str]:
+    """How several targets share the rows, and how far apart they are at the choice; none where there is one."""
+    targets = sweep.targets
+    if targets is None:
+        return []
+    if targets.weights is None:
+        against = f"tokens for each of {targets.parity}, aligned" if targets.parity else "of its own tokens left"
+        shared = f"each row goes to the one that has most {against} (--balance parity)"
+    elif targets.is_weighted:
+        weights = ", ".join(f"{name} {weight}" for name, weight in targets.weights.items())
+        shared = f"by what a token saves in all their text, which counts {weights} (--balance)"
+    else:
+        shared = "by what a token saves in all their text (--balance tokens)"
+    ratios, parities = targets.ratios(sweep.sets, sweep.choice.point), targets.parities(sweep.choice.point)
+    left = ", ".join(f"{name} {ratio:.1%}" for name, ratio in ratios.items())
+    told = [
+        f"Targets {', '.join(targets.names)} share the rows: {shared}.",
+        f"At the choice they have left of their tokens: {left}; worst over best {targets.spread(ratios):.3f}.",
+    ]
+    if parities:
+        listed = ", ".join(f"{name} {parity:.3f}" for name, parity in parities.items())
+        told.append(f"On aligned text, tokens for each token of {targets.parity} at the choice: {listed}.")
+    latin = [name for name, scripts in targets.scripts.items() if not scripts]
+    if latin and sweep.guard.scripts_from == "text":
+        told.append(
+            f"No script guards other text, as text of {', '.join(latin)} is mostly Latin: --protect alone does."
+        )
+    return told
+
+
 # --- The sweep --------------------------------------------------------------------------------------------------------
 
 
 def sweep_notes(sweep: SweepRecord) -> list[str]:
     """What belongs under the table of sizes."""
-    notes = []
+    notes = targets_sentences(sweep)
     if not sweep.learned.is_all:
         notes.append(share_sentence(sweep.learned, sweep.sets[TRAIN].n_documents))
     if sweep.exhausted_at is not None:
@@ -184,7 +215,7 @@ def floor_sentence(sweep: SweepRecord) -> str | None:
     cuts = "the base's own pattern" if sweep.base.family == "byte-level-bpe" else "spaces and newlines"
     above = n_tokens / stats.n_chunks - 1
     return (
-        f"The floor is near: {cuts} cut{'' if cuts.startswith('spaces') else 's'} the {text_of(choice.set)} text into "
+        f"The floor is near: {cuts} cut{'' if cuts.startswith('spaces') else 's'} the {text_of(choice.set, sweep.targets)} text into "
         f"{stats.n_chunks:,} chunks, which no added token joins, and at {counted(choice.n_added, 'added token')} it "
         f"takes {n_tokens:,} tokens, {above:.1%} more."
     )
@@ -258,7 +289,7 @@ def _cuts(found: TermsRecord) -> tuple[list[TermCut], list[TermCut]]:
 
 def union_reason(sweep: SweepRecord, union: UnionRecord) -> str:
     """The union's size in one sentence: which, why, and what it does."""
-    choice, text = union.choice, text_of(union.choice.set)
+    choice, text = union.choice, text_of(union.choice.set, None)
     (first, last), n_sizes = choice.window, len(union.points)
     if choice.vocab_size is None:
         of_sizes = f"{n_sizes} vocabularies of {first:,}..{last:,} pieces"
@@ -295,6 +326,7 @@ def choice_notes(sweep: SweepRecord) -> list[str]:
         interval_sentence(choice),
         window_sentence(choice),
         f"Knee by text set over the same window: {', '.join(knees)}.",
+        *targets_sentences(sweep),
         agreement_sentence(choice),
         paper_axis_sentence(choice) or _NO_PAPER_AXIS,
         f"Options: {as_command_line(choice.options)}.",
@@ -304,7 +336,7 @@ def choice_notes(sweep: SweepRecord) -> list[str]:
 
 def reason(sweep: SweepRecord) -> str:
     """The recommendation in one sentence: what to add, why that many, and what it does."""
-    choice, text = sweep.choice, text_of(sweep.choice.set)
+    choice, text = sweep.choice, text_of(sweep.choice.set, sweep.targets)
     if choice.rule == "padding":
         why = f"all of {choice.named:,} fit into padding rows that the table has already"
     elif choice.knee is not None:
@@ -327,12 +359,31 @@ def reason(sweep: SweepRecord) -> str:
             f"; {text} text then takes {ratio:.1%} of the base's tokens, and the embedding "
             f"{sweep.base.ratio_embedding(choice.point.n_rows_total):.2f} times its rows."
         )
-    return f"Add {counted(choice.n_added, 'token')}: {why}{outcome}"
+    return f"Add {counted(choice.n_added, 'token')}{_for_targets(sweep)}: {why}{outcome}"
 
 
-def text_of(text_set: str) -> str:
-    """A text set as an adjective: held-out, training, 'news'."""
-    return {HELDOUT: "held-out", TRAIN: "training"}.get(text_set, f"{text_set!r}")
+def text_of(text_set: str, targets: Targets | None) -> str:
+    """A text set as an adjective: held-out, training, 'news'; of several targets held-out ko."""
+    words = {HELDOUT: "held-out", TRAIN: "training"}
+    if targets is not None:
+        of_targets = {set_of(part, name): f"{word} {name}" for part, word in words.items() for name in targets.names}
+        words |= {WEIGHTED: "weighted held-out", **of_targets}
+    return words.get(text_set, f"{text_set!r}")
+
+
+def _for_targets(sweep: SweepRecord) -> str:
+    """Whom the tokens are for, and whose text decided."""
+    targets, choice = sweep.targets, sweep.choice
+    if targets is None:
+        return ""
+    worst = {text_set: name for name, text_set in targets.measured_sets(sweep.sets).items()}
+    if choice.options.text_set is not None:
+        decided = f"decided on {choice.set}"
+    elif choice.set in worst:
+        decided = f"decided on the target served worst, {worst[choice.set]}"
+    else:
+        decided = f"decided on their {'weighted ' if choice.set == WEIGHTED else ''}sum"
+    return f" for {', '.join(targets.names)}, {decided}"
 
 
 def _text_set(sweep: SweepRecord) -> TextSet:
@@ -513,7 +564,9 @@ def _shown(n_added: int, bound: Bound) -> str:
 
 
 def _knee(sweep: SweepRecord, answer: Answer) -> str:
-    against = f"the {text_of(sweep.choice.set)} input ratio against the embedding ratio {_of_window(sweep)}"
+    against = (
+        f"the {text_of(sweep.choice.set, sweep.targets)} input ratio against the embedding ratio {_of_window(sweep)}"
+    )
     if answer.n_added is not None:
         return f"Knee of {against}: {answer.n_added:,}."
     first, last = sweep.choice.window

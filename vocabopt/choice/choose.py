@@ -40,12 +40,13 @@ from vocabopt.records import (
     RuleKind,
     SweepRecord,
     Swept,
+    Targets,
     UnionKnee,
     UnionRecord,
     write_record,
 )
 from vocabopt.run_directory import read_curve, read_folds, read_swept, read_union
-from vocabopt.text.sets import TRAIN
+from vocabopt.text.sets import HELDOUT, TRAIN, WEIGHTED, set_of
 
 #: Where a curve ends before the paper's window does, the window is this share of its end, to its end.
 SHORT_WINDOW_START = 0.2
@@ -69,16 +70,19 @@ def choose(
     table: EmbeddingTable,
     options: ChoiceOptions,
     union: UnionRecord | None = None,
+    targets: Targets | None = None,
 ) -> Choice:
     """The recommended size of a curve.
 
     Args:
         folds: folds.parquet, for the interval. union: union.json where that method was measured, for the paper's axis.
+        targets: where there are several.
 
     Raises:
         OptionError: the set or window of the options is not one of this curve.
     """
-    text_set, window = _text_set(curve, options), _window(curve, options)
+    window = _window(curve, options)
+    text_set = _text_set(curve, options) if targets is None else _of_targets(curve, options, targets, window[1])
     question = Question(
         curve=curve,
         text_set=text_set,
@@ -154,7 +158,7 @@ def decided(
     """sweep.json with its choice, and the scaffold rows that are counted at its size too."""
     sizes = size_curve(curve, sweep.sets, sweep.exhausted_at)
     table = EmbeddingTable(base_n_tokens=sweep.base.n_tokens, base_n_rows=sweep.base.n_rows, model=sweep.model)
-    choice = choose(sizes, folds, table, options, union)
+    choice = choose(sizes, folds, table, options, union, sweep.targets)
     shown = (*(point.n_added for point in sweep.points), choice.n_added)
     n_used = sizes.n_used[TRAIN]
     n_scaffold = {str(size): size - int(n_used[size]) for size in shown if 0 < size <= sizes.end}
@@ -194,6 +198,32 @@ def rechoose(run_dir: Path, options: ChoiceOptions, model: str | None = None) ->
 
 
 def _text_set(curve: SizeCurve, options: ChoiceOptions) -> str:
+    if options.decide_by is not None:
+        raise OptionError(
+            f"--decide-by {options.decide_by}: is about several targets, and this run has one. Leave it out."
+        )
+    return _named_set(curve, options)
+
+
+def _of_targets(curve: SizeCurve, options: ChoiceOptions, targets: Targets, end: int) -> str:
+    """The set named; else the sum of the targets; or the target with most of its tokens left at the window's end."""
+    by = options.decide_by or ("worst" if targets.balance == "parity" else "sum")
+    if options.text_set is not None and options.decide_by is not None:
+        raise OptionError(f"--set {options.text_set}, --decide-by {by}: both name what to decide on. Give one of them.")
+    if options.text_set is not None:
+        return _named_set(curve, options)
+    part = curve.decisive_set
+    if by == "sum":
+        return WEIGHTED if targets.is_weighted and part == HELDOUT else part
+    ratios = {
+        name: float(ratio[end])
+        for name in (set_of(part, target) for target in targets.names)
+        if len(ratio := curve.ratio_input(name))
+    }
+    return max(ratios, key=lambda name: ratios[name])
+
+
+def _named_set(curve: SizeCurve, options: ChoiceOptions) -> str:
     if options.text_set is None:
         return curve.decisive_set
     if options.text_set not in curve.n_tokens:

@@ -1,6 +1,7 @@
 """What moves a recommendation: the options of `vocabopt choose`, stored in sweep.json."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from vocabopt.amounts import parse_bytes as parse_bytes
 from vocabopt.amounts import parse_tokens as parse_tokens
@@ -32,6 +33,11 @@ class ChoiceOptions(Options):
     )
     text_set: str | None = option(
         None, "--set", metavar="SET", daily=True, help="Text set to decide on.", default_text="heldout"
+    )
+    decide_by: Literal["sum", "worst"] | None = option(
+        None, daily=True, default_text="worst for a sweep with --balance parity, else sum",
+        help="Of several targets: decide on the sum of their held-out text, each target's times its weight, or on that "
+        "of the target served worst."
     )
     train_tokens: int | None = option(
         None, metavar="N", parse=parse_tokens, daily=True, default_text=_NOT_STATED,

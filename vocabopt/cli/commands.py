@@ -104,8 +104,9 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
 
     PATH: .txt, .jsonl, .json, .csv, .tsv or .parquet files (also .gz, .zst; --format where the name does not tell),
     folders, globs, URLs, or - for standard input. In a folder whose sub-folders are named by language (ko/, en/) each
-    is a text set: one is learned from, the others protected. Writes curve.parquet (every size), sweep.json, report.html
-    and more to the run directory; with --method union also union.model and union.json, with --method swap swap.json.
+    is a text set: one is learned from, or several (--target ko,ja), the others protected. Writes curve.parquet (every
+    size), sweep.json, report.html and more to the run directory; with --method union also union.model and union.json,
+    with --method swap swap.json.
 
     \b
     Examples:
@@ -114,13 +115,14 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
       vocabopt sweep ko.txt --protect en=english.txt --eval kobest=kobest.txt --sizes 0,5000,20000
       vocabopt sweep corpus/ --method union
       vocabopt sweep ko.txt --method swap --keep en=english.txt --keep code=code/
+      vocabopt sweep --text ko=ko.txt --text th=thai/ --protect en=english.txt --balance parity
       vocabopt sweep s3://bucket/corpus --estimate --workers 16 --memory 64GB
     """
     from vocabopt.options import SweepOptions, default_out
     from vocabopt.pipeline import run_sweep
     from vocabopt.records import json_of
 
-    values["out"] = values["out"] or default_out(values["paths"], values["base"])
+    values["out"] = values["out"] or default_out(values["paths"], values["base"], values["texts"])
     options = SweepOptions(**values)
     if estimate:
         from vocabopt.estimation import estimated
@@ -135,10 +137,12 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
 
     def tables(width: int) -> Iterator[Any]:
         from vocabopt.swap.tables import swap_notes, swap_reason, swap_table
-        from vocabopt.tables import sweep_table, terms_table, union_table
+        from vocabopt.tables import sweep_table, targets_table, terms_table, union_table
         from vocabopt.wording import reason, sweep_notes, terms_notes, union_notes, union_reason
 
         yield sweep_table(record, width=width)
+        if record.targets is not None:
+            yield targets_table(record, record.targets, width=width)
         yield from (*sweep_notes(record), reason(record))
         if result.terms is not None:
             yield terms_table(result.terms, width)

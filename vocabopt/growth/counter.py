@@ -23,7 +23,7 @@ from vocabopt.growth.floor import Floor
 from vocabopt.growth.symbols import lost_chars
 from vocabopt.options import ReadOptions
 from vocabopt.text.documents import Documents
-from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
+from vocabopt.text.sets import N_FOLDS
 from vocabopt.text.shards import Shard, documents_of_shard
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches, cuts_of
@@ -44,9 +44,9 @@ class Counting:
     """What a worker needs to count shards of text.
 
     base, pattern, specials: as `load_base` takes them; base_sha256: what it must then be. widened: the pattern in
-    place of the base's own, None for the base as it is. encoder: which library
-    encodes. sets: names of the text sets and their roles. memory_bytes: for the chunks of one worker. inputs_sha256: of
-    the run.
+    place of the base's own, None for the base as it is. encoder: which library encodes. sets: names of the text sets
+    and their roles. heldout_of: set -> that of its held-out text. memory_bytes: for the chunks of one worker.
+    inputs_sha256: of the run.
     """
 
     base: str
@@ -57,6 +57,7 @@ class Counting:
     merges: Merges
     encoder: str
     sets: dict[str, str]
+    heldout_of: dict[str, str]
     heldout: float
     seed: int
     cross_spaces: bool
@@ -106,7 +107,7 @@ class Counter:
         is_fast, cross_spaces = counting.encoder == "gigatoken", counting.cross_spaces
         self._walker = _Walker(base, counting.merges, is_fast=is_fast, cross_spaces=cross_spaces)
         self._cuts = cuts_of(base, cross_spaces=counting.cross_spaces)
-        self._preparer = Preparer({}, base, {TRAIN: HELDOUT}, counting.heldout, counting.seed)
+        self._preparer = Preparer({}, base, counting.heldout_of, counting.heldout, counting.seed)
         self._store, self._known = ChunkStore(len(counting.sets) * N_FOLDS), _Known()
 
     def __call__(self, shard: Shard) -> Counted:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vocabopt.errors import CorpusError
 from vocabopt.growth import kernel as kernel
+from vocabopt.growth.balance import ONE_TARGET, Balance
 from vocabopt.growth.chunk_kernel import add_up_groups
 from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.curve import Curve, Merges, Uses
@@ -50,13 +51,14 @@ class GrowthOptions:
 
     scripts: every new piece holds a character of these; () = no guard. max_added: rows to add at most. min_saving:
     stop when the best candidate saves fewer tokens of the training text than this. cross_spaces: a new piece may hold a
-    space after another character; the text was then counted so (`count_chunks`).
+    space after another character; the text was then counted so (`count_chunks`). balance: between several targets.
     """
 
     scripts: tuple[str, ...]
     max_added: int
     min_saving: int
     cross_spaces: bool = False
+    balance: Balance = ONE_TARGET
 
 
 def protected_chunks(
@@ -96,7 +98,7 @@ def grow(
     """Grow the base tokenizer on the counted text.
 
     Args:
-        weights: [n_chunks, n_sets], the training set first.
+        weights: [n_chunks, n_sets], the training set first, or those of all targets.
         protected: [n_chunks], chunks that no merge may change.
         advance: told the rows done so far, for a progress bar.
 
@@ -115,31 +117,30 @@ def grow(
     fold_sizes = np.unique((options.max_added * np.linspace(0, 1, N_FOLD_SIZES + 1) ** 2).astype(np.int64))
     progress, n_groups = np.zeros(2, np.int64), len(counts.sets) * N_FOLDS
     # Nothing is learned from chunks that lose characters: what is left of them are neighbours that no other text has.
-    # They are counted all the same, so what drives the pass stands in a column of its own.
-    has_losses = bool(segmentation.n_lost_chars.any())
-    driving = [np.where(segmentation.n_lost_chars, 0, weights[:, 0])] if has_losses else []
+    # They are counted all the same, so what drives the pass then stands in columns of its own.
+    driving = options.balance.driving(weights, segmentation.n_lost_chars > 0)
+    steering = options.balance.steering(driving.shape[1], segmentation.token_counts.sum(axis=1))
     # fmt: off
     arguments = (
-        segmentation.slots, np.pad(np.column_stack([*driving, weights]), ((0, 0), (0, 1))),
+        segmentation.slots, np.pad(np.column_stack([driving, weights]), ((0, 0), (0, 1))),
         protected, bool(protected.any()),
         symbols.table, symbols.is_open, symbols.n_symbols, symbols.text, symbols.n_text,
         symbols.reserved, symbols.guard, symbols.crossings,
-        options.max_added, options.min_saving, THRESHOLD_DIVISOR,
+        options.max_added, options.balance.least_saving(options.min_saving), THRESHOLD_DIVISOR, steering,
         fold_sizes, n_groups, (counts.offsets, counts.groups, counts.counts),
-        np.empty((len(segmentation.slots) // 2 + 1, 3), np.int64), np.empty(len(segmentation.slots) // 2 + 1, np.int32),
-        progress,
+        np.empty((len(segmentation.slots) // 2 + 1, kernel.WEIGHT + steering.shape[1]), np.int64),
+        np.empty(len(segmentation.slots) // 2 + 1, np.int32), progress,
     )
     # fmt: on
     events, fold_saved, blocked = run_watched(kernel.grow, arguments, progress, advance)
-    if has_losses:
-        events = np.delete(events, kernel.EVENT_COUNTS, axis=1)
+    events = np.delete(events, kernel.EVENT_COUNTS + np.arange(driving.shape[1]), axis=1)
     n_rows = int(progress[kernel.ROWS_DONE])
     # The kernel notes the sizes in order; the first that was not reached stands for where the text ran dry.
     fold_sizes = np.append(fold_sizes[fold_sizes < n_rows], n_rows)
     fold_tokens = np.zeros(n_groups, np.int64)
     add_up_groups(counts.offsets, counts.groups, counts.counts, segmentation.tokens_per_chunk, fold_tokens)
     merges = Merges.of(base, segmentation.closed, events[:, : kernel.EVENT_COUNTS].copy(), fold_sizes)
-    uses = Uses(
+    counted = Uses(
         per_merge=events[:, kernel.EVENT_COUNTS :],
         late={},
         token_counts=segmentation.token_counts,
@@ -148,8 +149,9 @@ def grow(
         n_lost_chars=segmentation.n_lost_chars_of,
         n_parts=segmentation.n_parts_of,
     )
+    uses, sets = options.balance.uses_with_sums(counted, counts.sets), options.balance.with_sums(counts.sets)
     return Growth(
-        **vars(Curve.of(base, merges, uses, counts.sets)),
+        **vars(Curve.of(base, merges, uses, sets)),
         merges=merges,
         exhausted_at=n_rows if n_rows < options.max_added else None,
         n_blocked=len(np.unique(blocked, axis=0)),
@@ -165,8 +167,8 @@ def warm_up() -> None:
     near, places, crossings = np.zeros((1, 3), np.int64), np.zeros(1, np.int32), np.zeros((4, 4), bool)
     kernel.grow(
         np.zeros((1, 2), np.int32), no_rows, np.zeros(1, bool), False, symbols, is_open, 1,
-        np.zeros(1, np.uint8), 0, no_rows[:0], guard, crossings, 0, 1, THRESHOLD_DIVISOR, no_folds, 1, folds,
-        near, places, np.zeros(2, np.int64),
+        np.zeros(1, np.uint8), 0, no_rows[:0], guard, crossings, 0, 1, THRESHOLD_DIVISOR,
+        np.ones((3, 1), np.int64), no_folds, 1, folds, near, places, np.zeros(2, np.int64),
     )  # fmt: skip
 
 

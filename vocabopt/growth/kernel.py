@@ -12,6 +12,9 @@ Two facts make the pass fast and simple.
      below a threshold are not even stored: when no candidate reaches the threshold any more, it is lowered and the
      remaining text, by then much shorter, is indexed anew.
 
+With several targets each has a heap and bounds of its own; a pair that saves in two of them is a candidate in both.
+The next token is the best of the target that is served worst at that moment (`_worst_served`).
+
 A closed symbol is a character that the base spells in bytes. It takes part in no pair until it is opened, which
 saves its bytes less one; from then on it is a symbol like any other, "made" at that moment.
 
@@ -26,9 +29,10 @@ from vocabopt.compiled import njit
 # Functions called from compiled code alone need no way in from Python, which takes time to compile.
 _inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-# Columns of `candidates`, one row per pair (or closed symbol, with RIGHT = 0) that may be added.
-LEFT, RIGHT, BOUND, FIRST_PLACE, N_PLACES, COUNTED_AT, IS_BLOCKED = 0, 1, 2, 3, 4, 5, 6
-# Columns of `near`: the neighbours met while a merge is applied.
+# Columns of `candidates`, one row per target and pair (or closed symbol, with RIGHT = 0) that may be added for it.
+LEFT, RIGHT, BOUND, FIRST_PLACE, N_PLACES, COUNTED_AT, IS_BLOCKED, TARGET = 0, 1, 2, 3, 4, 5, 6, 7
+N_CANDIDATE_COLUMNS = 8
+# Columns of `near`: the neighbours met while a merge is applied; from WEIGHT on one per target.
 NEIGHBOUR, PLACE, WEIGHT = 0, 1, 2
 # Columns of `dense`, one row per symbol, all 0 between calls: what one neighbour adds up to, and its candidate.
 SUM, N_NEAR, CANDIDATE = 0, 1, 2
@@ -116,6 +120,33 @@ def _room(store, n_rows):  # type: ignore[no-untyped-def]
 
 
 @_inner
+def _wider(heaps, n_columns):  # type: ignore[no-untyped-def]
+    """`heaps` [n_targets, n], or a copy at least twice as wide when a heap has room for fewer than `n_columns`."""
+    if n_columns <= heaps.shape[1]:
+        return heaps
+    larger = np.empty((heaps.shape[0], max(2 * heaps.shape[1], n_columns)), heaps.dtype)
+    larger[:, : heaps.shape[1]] = heaps
+    return larger
+
+
+@_inner
+def _worst_served(heaps, n_heap, candidates, thresholds, min_saving, remaining, n_tokens_base):  # type: ignore[no-untyped-def]
+    """The target whose turn it is, or -1 where none has a candidate.
+
+    A piece that is only opened comes before all, and stands in the first heap. Then it is the target with most of its
+    base tokens left, the first of equal ones; one that has no candidate steps out.
+    """
+    if n_heap[0] > 0 and (n_heap.size == 1 or candidates[heaps[0, 0], BOUND] == FREE):
+        return 0
+    worst, highest = -1, -1.0
+    for target in range(n_heap.size):
+        ratio = remaining[target] / n_tokens_base[target]
+        if ratio > highest and (n_heap[target] > 0 or thresholds[target] > min_saving):
+            worst, highest = target, ratio
+    return worst
+
+
+@_inner
 def _after(slots, place):  # type: ignore[no-untyped-def]
     """The place behind the symbol at `place`."""
     return place - slots[place + 1, 0] if slots[place + 1, 0] < 0 else place + 1
@@ -160,7 +191,7 @@ def _reserved(left, right, symbols, reserved):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _enter(left, right, bound, counted_at, candidates, sizes):  # type: ignore[no-untyped-def]
+def _enter(left, right, target, bound, counted_at, candidates, sizes):  # type: ignore[no-untyped-def]
     """A new candidate, as yet without places; returns its number."""
     candidate = sizes[N_CANDIDATES]
     sizes[N_CANDIDATES] += 1
@@ -171,18 +202,23 @@ def _enter(left, right, bound, counted_at, candidates, sizes):  # type: ignore[n
     candidates[candidate, N_PLACES] = 0
     candidates[candidate, COUNTED_AT] = counted_at
     candidates[candidate, IS_BLOCKED] = 0
+    candidates[candidate, TARGET] = target
     return candidate
 
 
 @_inner
 def _collect(  # type: ignore[no-untyped-def]
-    fixed, fixed_is_left, near, begin, end, at, threshold, candidates, places, sizes, dense, symbols, text, rules
-):
-    """Turn near[begin:end], neighbours of `fixed` in order of position, into candidates with their places."""
+    fixed, fixed_is_left, near, begin, end, at, target, threshold, candidates, places, sizes, dense, symbols, text,
+    rules
+):  # fmt: skip
+    """Turn near[begin:end], neighbours of `fixed` in order of position, into candidates of a target with their places.
+
+    Pieces that are only opened are candidates of the first target alone.
+    """
     guard_next, guard_accepts, reserved, flags, crossings = rules
     for i in range(begin, end):
         other = near[i, NEIGHBOUR]
-        dense[other, SUM] += near[i, WEIGHT]
+        dense[other, SUM] += near[i, WEIGHT + target]
         dense[other, N_NEAR] += 1
     for i in range(begin, end):
         other = near[i, NEIGHBOUR]
@@ -192,7 +228,7 @@ def _collect(  # type: ignore[no-untyped-def]
             if reserved.shape[0] > 0:
                 row = _reserved(left, right, symbols, reserved)
                 if row >= 0:
-                    bound = FREE if flags[RESERVED_MAY_MERGE] and reserved[row, 1] > 0 else 0
+                    bound = FREE if flags[RESERVED_MAY_MERGE] and reserved[row, 1] > 0 and target == 0 else 0
             dense[other, CANDIDATE] = 0
             # A piece of the base that is only opened has kept its text uncut.
             if bound < FREE and _crosses(left, right, symbols, crossings):
@@ -200,7 +236,7 @@ def _collect(  # type: ignore[no-untyped-def]
             if bound >= threshold and _is_allowed(left, right, symbols, text, guard_next, guard_accepts):
                 # l == r may overlap itself and is counted when its turn comes; so is all that protection may forbid.
                 counted_at = -1 if other == fixed or flags[RECOUNT_ALL] else at
-                dense[other, CANDIDATE] = _enter(left, right, bound, counted_at, candidates, sizes) + 1
+                dense[other, CANDIDATE] = _enter(left, right, target, bound, counted_at, candidates, sizes) + 1
                 sizes[N_PLACES_USED] += dense[other, N_NEAR]
             dense[other, SUM] = 0
             dense[other, N_NEAR] = 0
@@ -238,16 +274,17 @@ def _compact(slots, symbols, is_open):  # type: ignore[no-untyped-def]
 
 @_inner
 def _index(  # type: ignore[no-untyped-def]
-    slots, weights, n_symbols, at, threshold, candidates, places, sizes, near, dense, symbols, is_open, text, rules
-):
-    """Find all candidates of the text as it stands that save at least `threshold` tokens.
+    slots, weights, n_symbols, at, target, threshold, candidates, places, sizes, near, dense, symbols, is_open, text,
+    rules
+):  # fmt: skip
+    """Find all candidates of the text as it stands that save at least `threshold` tokens of a target.
 
     Places are grouped by their left symbol (counting sort); a pair occurs no more often than each of its symbols,
     which spares most places of rare ones.
     """
     frequency = np.zeros(n_symbols, np.int64)
     for place in range(slots.shape[0]):
-        frequency[slots[place, 0]] += weights[slots[place, 1], 0]
+        frequency[slots[place, 0]] += weights[slots[place, 1], target]
     for symbol in range(n_symbols):
         if not is_open[symbol]:
             frequency[symbol] *= symbols[symbol, EXTRA] if symbols[symbol, OK] else 0
@@ -267,7 +304,7 @@ def _index(  # type: ignore[no-untyped-def]
                 fill[left] += 1
                 near[i, NEIGHBOUR] = right
                 near[i, PLACE] = place
-                near[i, WEIGHT] = weights[slots[place, 1], 0]
+                near[i, WEIGHT + target] = weights[slots[place, 1], target]
             else:
                 begin[left + 1] += 1
         if not filling:
@@ -275,7 +312,7 @@ def _index(  # type: ignore[no-untyped-def]
                 begin[symbol + 1] += begin[symbol]
             fill = begin.copy()
             near = _room(near, begin[n_symbols] + 1)
-    places = _room(places, begin[n_symbols] + 1)
+    places = _room(places, sizes[N_PLACES_USED] + begin[n_symbols] + 1)
     for left in range(1, n_symbols):
         first, last = begin[left], begin[left + 1]
         if first == last:
@@ -283,11 +320,12 @@ def _index(  # type: ignore[no-untyped-def]
         candidates = _room(candidates, sizes[N_CANDIDATES] + last - first + 1)
         if is_open[left]:
             _collect(
-                left, YES, near, first, last, at, threshold, candidates, places, sizes, dense, symbols, text, rules
-            )
+                left, YES, near, first, last, at, target, threshold,
+                candidates, places, sizes, dense, symbols, text, rules
+            )  # fmt: skip
         else:
             counted_at = -1 if rules[3][RECOUNT_ALL] else at
-            candidate = _enter(left, NO, frequency[left], counted_at, candidates, sizes)
+            candidate = _enter(left, NO, target, frequency[left], counted_at, candidates, sizes)
             candidates[candidate, N_PLACES] = last - first
             for i in range(first, last):
                 places[sizes[N_PLACES_USED]] = near[i, PLACE]
@@ -308,8 +346,8 @@ def _fetch(places, begin, end, slots, weights):  # type: ignore[no-untyped-def]
 
 @_inner
 def _recount(candidate, candidates, places, sizes, slots, weights, protected):  # type: ignore[no-untyped-def]
-    """Count a pair as the text stands, drop its stale places, and note whether it would change a protected chunk."""
-    left, right = candidates[candidate, LEFT], candidates[candidate, RIGHT]
+    """Count a pair as its target's text stands, drop stale places, and note whether it changes a protected chunk."""
+    left, right, target = candidates[candidate, LEFT], candidates[candidate, RIGHT], candidates[candidate, TARGET]
     begin, kept, count, covered = candidates[candidate, FIRST_PLACE], candidates[candidate, FIRST_PLACE], 0, -1
     end = begin + candidates[candidate, N_PLACES]
     for i in range(begin, end):
@@ -331,7 +369,7 @@ def _recount(candidate, candidates, places, sizes, slots, weights, protected):  
             if place < covered:
                 continue
             covered = after + 1 if left == right else -1
-        count += weights[slots[place, 1], 0]
+        count += weights[slots[place, 1], target]
     if right != 0:
         candidates[candidate, N_PLACES] = kept - begin
     return count
@@ -378,12 +416,14 @@ def _apply(candidate, new, saving, candidates, places, sizes, slots, weights, ne
         n_right -= neighbour == new and previous == before
         near[n_left, NEIGHBOUR] = neighbour
         near[n_left, PLACE] = previous
-        near[n_left, WEIGHT] = weights[chunk, 0]
+        for column in range(WEIGHT, near.shape[1]):
+            near[n_left, column] = weights[chunk, column - WEIGHT]
         n_left += is_open[neighbour]
         neighbour = slots[after, 0]
         near[n_right, NEIGHBOUR] = neighbour
         near[n_right, PLACE] = place
-        near[n_right, WEIGHT] = weights[chunk, 0]
+        for column in range(WEIGHT, near.shape[1]):
+            near[n_right, column] = weights[chunk, column - WEIGHT]
         n_right += is_open[neighbour]
         before = place
     return n_left, right_begin, n_right
@@ -434,13 +474,13 @@ def _add_to_folds(weights, changed, n_changed, folds, row):  # type: ignore[no-u
 @njit(cache=True, nogil=True)
 def grow(  # type: ignore[no-untyped-def]
     slots, weights, protected, has_protected, symbols, is_open, n_symbols, text, n_text, reserved, guard, crossings,
-    max_added, min_saving, divisor, fold_sizes, n_groups, folds, near, places, progress
+    max_added, min_saving, divisor, steering, fold_sizes, n_groups, folds, near, places, progress
 ):  # fmt: skip
-    """Add up to `max_added` tokens, best saving first.
+    """Add up to `max_added` tokens, best saving first; with several targets the best of the one served worst.
 
     slots: int32 [n_slots, 2], changed.
-    weights: int64 [n_chunks, n_sets + 1], the training set first; the last column, 0 at the start, is where tokens
-        saved per chunk are kept, since a chunk's row is at hand then.
+    weights: int64 [n_chunks, n_sets + 1], the targets' training sets first; the last column, 0 at the start, is where
+        tokens saved per chunk are kept, since a chunk's row is at hand then.
     protected: bool [n_chunks].
     symbols: int64 [n_symbols + max_added, 10]; is_open: bool, one a symbol (apart, since every neighbour is asked);
         text: uint8, their bytes.
@@ -448,8 +488,10 @@ def grow(  # type: ignore[no-untyped-def]
     guard: (next states int16 [n_states, 256], accepts bool [n_states, 256]).
     crossings: bool [4, 4], which ends of symbols (CROSSING) no new piece may join.
     divisor: the threshold is lowered by this factor.
+    steering: int64 [3, n_targets], what tells how a target is served: the column of weights of its text, the tokens of
+        that text now, and those to divide by.
     fold_sizes: rows after which the tokens saved per group are noted; folds: (offsets, groups, counts) of the chunks.
-    near: int64 [any, 3], places: int32 [any]: stores to begin with; NumPy's own large ones lie in huge pages.
+    near: int64 [any, 2 + n_targets], places: int32 [any]: stores to begin with; NumPy's large ones lie in huge pages.
     progress: int64 [2], ROWS_DONE is written, STOP is read.
 
     Returns events [n_events, 4 + n_sets], tokens saved [n_fold_sizes, n_groups], and the pairs [n, 2] that were best
@@ -457,7 +499,10 @@ def grow(  # type: ignore[no-untyped-def]
     """
     n_sets = weights.shape[1] - 1
     events = np.empty((1024, 4 + n_sets), np.int64)
-    candidates, heap = np.empty((1024, 7), np.int64), np.empty(1024, np.int64)
+    n_targets = steering.shape[1]
+    candidates = np.empty((1024, N_CANDIDATE_COLUMNS), np.int64)
+    heaps, n_heap = np.empty((n_targets, 1024), np.int64), np.zeros(n_targets, np.int64)
+    measured, remaining = steering[0], steering[1].copy()
     dense, sizes = np.zeros((symbols.shape[0], 3), np.int64), np.zeros(4, np.int64)
     changed = np.empty(weights.shape[0] + 1, np.int32)
     counts = np.zeros(n_sets, np.int64)
@@ -465,31 +510,40 @@ def grow(  # type: ignore[no-untyped-def]
     flags = np.zeros(2, np.int64)
     flags[RECOUNT_ALL] = has_protected
     rules = (guard[0], guard[1], reserved, flags, crossings)
-    n_rows, n_events, n_folds, n_blocked, threshold = NO, NO, NO, NO, NO
+    n_rows, n_events, n_folds, n_blocked = NO, NO, NO, NO
+    thresholds = np.zeros(n_targets, np.int64)
     blocked = np.empty((16, 2), np.int64)
     for chunk_slot in range(slots.shape[0]):
         # No pair and no opened character saves more than three tokens an occurrence, so this is a fair start.
-        threshold += weights[slots[chunk_slot, 1], 0] if slots[chunk_slot, 0] else 0
-    threshold //= divisor
+        if slots[chunk_slot, 0]:
+            for target in range(n_targets):
+                thresholds[target] += weights[slots[chunk_slot, 1], target]
+    thresholds //= divisor
     while n_rows < max_added and not progress[STOP]:
-        # 1. Index the text as it stands, for candidates down to a lower threshold than before.
+        # 1. Index the text as it stands, for candidates down to lower thresholds than before.
         flags[RESERVED_MAY_MERGE] = NO
-        # Savings fall about as a power of the rank, so the last one can be guessed; a wrong guess costs one more index.
-        guess = threshold * (max(n_rows, 1) / max_added) ** GUESSED_EXPONENT / 2
-        threshold = max(threshold // divisor, np.int64(guess), min_saving)
         slots = slots[: _compact(slots, symbols, is_open)]
-        sizes[N_CANDIDATES], sizes[N_PLACES_USED], n_heap = 0, 0, NO
-        candidates, places, near = _index(
-            slots, weights, n_symbols, n_events, threshold,
-            candidates, places, sizes, near, dense, symbols, is_open, text, rules
-        )  # fmt: skip
-        heap = _room(heap, sizes[N_CANDIDATES])
-        for candidate in range(sizes[N_CANDIDATES]):
-            _push(heap, n_heap, candidate, candidates, symbols, text)
-            n_heap += 1
+        sizes[N_CANDIDATES], sizes[N_PLACES_USED] = 0, 0
+        for target in range(n_targets):
+            # Savings fall about as a power of the rank, so the last can be guessed; a wrong guess costs one more index.
+            guess = thresholds[target] * (max(n_rows, 1) / max_added) ** GUESSED_EXPONENT / 2
+            thresholds[target] = max(thresholds[target] // divisor, np.int64(guess), min_saving)
+            first, n_heap[target] = sizes[N_CANDIDATES], 0
+            candidates, places, near = _index(
+                slots, weights, n_symbols, n_events, target, thresholds[target],
+                candidates, places, sizes, near, dense, symbols, is_open, text, rules
+            )  # fmt: skip
+            heaps = _wider(heaps, sizes[N_CANDIDATES] - first)
+            for candidate in range(first, sizes[N_CANDIDATES]):
+                _push(heaps[target], n_heap[target], candidate, candidates, symbols, text)
+                n_heap[target] += 1
         flags[RESERVED_MAY_MERGE] = YES
         # 2. Take the best candidate, again and again.
-        while n_heap > 0 and not progress[STOP]:
+        while not progress[STOP]:
+            target = _worst_served(heaps, n_heap, candidates, thresholds, min_saving, remaining, steering[2])
+            if target < 0 or n_heap[target] == 0:
+                break
+            heap = heaps[target]
             best = heap[0]
             left, right, bound = candidates[best, LEFT], candidates[best, RIGHT], candidates[best, BOUND]
             if n_rows == max_added and bound < FREE:
@@ -499,19 +553,20 @@ def grow(  # type: ignore[no-untyped-def]
             if counted_at < 0 or counted_at < max(symbols[left, USED_AT], symbols[right, USED_AT]):
                 count = _recount(best, candidates, places, sizes, slots, weights, protected)
                 if right == 0:
-                    count *= symbols[left, EXTRA]
+                    # Another target may have opened it.
+                    count *= 0 if is_open[left] else symbols[left, EXTRA]
                 candidates[best, COUNTED_AT] = n_events
                 if count < bound < FREE:
                     candidates[best, BOUND] = count
-                    if count < threshold:
-                        n_heap -= 1
-                        best = heap[n_heap]
-                    if n_heap > 0:
-                        _replace_top(heap, n_heap, best, candidates, symbols, text)
+                    if count < thresholds[target]:
+                        n_heap[target] -= 1
+                        best = heap[n_heap[target]]
+                    if n_heap[target] > 0:
+                        _replace_top(heap, n_heap[target], best, candidates, symbols, text)
                     continue
-            n_heap -= 1
-            if n_heap > 0:
-                _replace_top(heap, n_heap, heap[n_heap], candidates, symbols, text)
+            n_heap[target] -= 1
+            if n_heap[target] > 0:
+                _replace_top(heap, n_heap[target], heap[n_heap[target]], candidates, symbols, text)
             if candidates[best, IS_BLOCKED]:
                 blocked = _room(blocked, n_blocked + 1)
                 blocked[n_blocked, 0], blocked[n_blocked, 1] = left, right
@@ -558,23 +613,25 @@ def grow(  # type: ignore[no-untyped-def]
                 events[n_events, EVENT_COUNTS + text_set] = counts[text_set]
             n_events += 1
             n_new = n_left + right_end - right_begin
-            candidates = _room(candidates, sizes[N_CANDIDATES] + n_new)
-            places = _room(places, sizes[N_PLACES_USED] + n_new)
-            first = sizes[N_CANDIDATES]
-            _collect(
-                new, NO, near, NO, n_left, n_events, threshold,
-                candidates, places, sizes, dense, symbols, text, rules
-            )  # fmt: skip
-            _collect(
-                new, YES, near, right_begin, right_end, n_events, threshold,
-                candidates, places, sizes, dense, symbols, text, rules
-            )  # fmt: skip
-            heap = _room(heap, n_heap + sizes[N_CANDIDATES] - first)
-            for candidate in range(first, sizes[N_CANDIDATES]):
-                _push(heap, n_heap, candidate, candidates, symbols, text)
-                n_heap += 1
+            candidates = _room(candidates, sizes[N_CANDIDATES] + n_targets * n_new)
+            places = _room(places, sizes[N_PLACES_USED] + n_targets * n_new)
+            for target in range(n_targets):
+                remaining[target] -= saving * counts[measured[target]]
+                first = sizes[N_CANDIDATES]
+                _collect(
+                    new, NO, near, NO, n_left, n_events, target, thresholds[target],
+                    candidates, places, sizes, dense, symbols, text, rules
+                )  # fmt: skip
+                _collect(
+                    new, YES, near, right_begin, right_end, n_events, target, thresholds[target],
+                    candidates, places, sizes, dense, symbols, text, rules
+                )  # fmt: skip
+                heaps = _wider(heaps, n_heap[target] + sizes[N_CANDIDATES] - first)
+                for candidate in range(first, sizes[N_CANDIDATES]):
+                    _push(heaps[target], n_heap[target], candidate, candidates, symbols, text)
+                    n_heap[target] += 1
             progress[ROWS_DONE] = n_rows
-        if threshold == min_saving:
+        if (thresholds == min_saving).all():
             break
     # 6. The sizes not yet noted have what there is.
     while n_folds < fold_sizes.size:

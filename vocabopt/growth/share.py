@@ -45,7 +45,8 @@ class LearnedShare:
     """Documents whose hash is below n_below / 2^16 of all hashes, and of these the first n_folds of N_FOLDS folds.
 
     memory_bytes: what learning may take in all. family: of the base. is_always: bool [n_sets], text sets of which all
-    documents are taken. train_alone: of the other sets only the first, the training set, is taken. is_fixed: the share
+    documents are taken. train_alone: of the other sets only the first, the training set, is taken; or the first
+    n_targets, where there are several targets. is_fixed: the share
     is what was asked for; it is not made smaller. n_documents, n_bytes: int64 [N_FOLDS], what was taken of the training
     set.
     """
@@ -53,6 +54,7 @@ class LearnedShare:
     memory_bytes: int
     family: Family | None
     is_always: NDArray[np.bool_]
+    n_targets: int = 1
     train_alone: bool = False
     n_below: int = N_BELOW
     n_folds: int = N_FOLDS
@@ -121,9 +123,10 @@ class LearnedShare:
         taken = self._has_group(groups) & (
             self.is_always[groups // N_FOLDS] | ((hashes >> np.uint64(48)).astype(np.int64) < self.n_below)
         )
-        of_train = taken & (groups < N_FOLDS)
-        self.n_documents += np.bincount(groups[of_train], minlength=N_FOLDS)
-        self.n_bytes += np.bincount(groups[of_train], lengths[of_train], minlength=N_FOLDS).astype(np.int64)
+        of_train = taken & (groups < self.n_targets * N_FOLDS)
+        folds = groups[of_train] % N_FOLDS
+        self.n_documents += np.bincount(folds, minlength=N_FOLDS)
+        self.n_bytes += np.bincount(folds, lengths[of_train], minlength=N_FOLDS).astype(np.int64)
         return taken
 
     def narrowed(self, prepared: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
@@ -136,7 +139,7 @@ class LearnedShare:
 
     def _has_group(self, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
         sets, folds = np.divmod(groups, N_FOLDS)
-        has_set = sets == 0 if self.train_alone else np.ones(len(groups), bool)
+        has_set = sets < self.n_targets if self.train_alone else np.ones(len(groups), bool)
         has_group: NDArray[np.bool_] = self.is_always[sets] | (has_set & (folds < self.n_folds))
         return has_group
 

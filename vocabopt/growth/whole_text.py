@@ -117,7 +117,7 @@ def check_same_text(read: dict[str, SetStats], counted: dict[str, SetStats]) -> 
 
 
 def read_token_counts(run_dir: Path, sweep: Swept, n_added: int) -> dict[str, list[int]]:
-    """How often each of the first n_added tokens occurs in each text set, with these alone.
+    """How often each of the first n_added tokens occurs in each text set that was counted, with these alone.
 
     Raises:
         RunDirectoryError: uses.npz is not there, broken, or of another run than sweep.json.
@@ -128,15 +128,16 @@ def read_token_counts(run_dir: Path, sweep: Swept, n_added: int) -> dict[str, li
             arrays = {name: stored[name] for name in stored.files}
         uses = Uses.of_arrays(arrays)
         merges = Merges(n_base_tokens=sweep.base.n_tokens, **{name: arrays[f"merges_{name}"] for name in _MERGES})
-        n_tokens = uses.token_counts.sum(axis=1) + [stats.n_special_tokens for stats in sweep.sets.values()]
+        counted = [*sweep.sets][len(sweep.sets) - len(uses.token_counts) :]
+        n_tokens = uses.token_counts.sum(axis=1) + [sweep.sets[name].n_special_tokens for name in counted]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunDirectoryError(f"{path}: is missing or broken ({error}). {sweep.NEXT_STEP}") from error
     expected = sweep.base_tokens
     if sweep.widened is not None:
         expected = {name: given.n_tokens for name, given in sweep.widened.sets.items()}
-    if n_tokens.tolist() != [*expected.values()] or not arrays["done"].all():
+    if n_tokens.tolist() != [expected[name] for name in counted] or not arrays["done"].all():
         raise RunDirectoryError(f"{path}: is not of the sweep that {run_dir} holds. {sweep.NEXT_STEP}")
-    return dict(zip(sweep.sets, uses.new_token_counts(merges, n_added).tolist(), strict=True))
+    return dict(zip(counted, uses.new_token_counts(merges, n_added).tolist(), strict=True))
 
 
 def _save(path: Path, what: str, merges: Merges, sums: _Sums) -> None:

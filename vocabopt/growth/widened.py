@@ -11,6 +11,7 @@ from typing import TypeVar
 import polars as pl
 
 from vocabopt.errors import OptionError, quoted
+from vocabopt.growth.balance import Balance
 from vocabopt.growth.chunk_kernel import add_up_groups
 from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.curve import Curve, Merges, Uses
@@ -129,8 +130,9 @@ def _asked_for(wanted: str, guard: Guard) -> tuple[str, ...]:
     return scripts
 
 
-def curve_as_it_is(base: Tokenizer, counts: ChunkCounts) -> Curve:
-    """The curve of no added tokens, of a byte-level base. counts: chunks, not yet cut into pre-tokens."""
+def curve_as_it_is(base: Tokenizer, counts: ChunkCounts, balance: Balance) -> Curve:
+    """The curve of no added tokens, of a byte-level base. counts: chunks, not yet cut into pre-tokens; balance: which
+    sets of the curve are sums."""
     counts = refine(base, counts)
     segmentation = segment(base, counts, counts.weights())
     merges = Merges.none(base)
@@ -142,7 +144,7 @@ def curve_as_it_is(base: Tokenizer, counts: ChunkCounts) -> Curve:
         n_lost_chars=segmentation.n_lost_chars_of,
         n_parts=segmentation.n_parts_of,
     )
-    return Curve.of(base, merges, uses, counts.sets)
+    return Curve.of(base, merges, balance.uses_with_sums(uses, counts.sets), balance.with_sums(counts.sets))
 
 
 def beginning_at(curve: C, start: Curve) -> C:

@@ -15,6 +15,7 @@ from vocabopt.growth.proof_sample import PROOF_PARQUET, Sample, read_proof_sampl
 from vocabopt.merging.extension import Addition, Proof
 from vocabopt.records import SweepRecord
 from vocabopt.run_directory import read_counts, read_run
+from vocabopt.targets import with_sums
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.tokenizer.model_check import Difference, differences, foreign_tokens
@@ -96,7 +97,7 @@ def prove(
     proved = prove_documents(tokenizer, merged, documents, sample, what=f"{base.name} with added tokens")
     weights = counts.weights()
     counted = recount(merged, counts, weights)
-    found = counted.n_tokens(counts)
+    found = with_sums(counted.n_tokens(counts), sweep.targets)
     if promised is not None and found != promised:
         raise PromiseError(f"{base.name}: the sweep counted {promised}, the merged tokenizer gives {found}. {_REPORT}")
     protected_sets = [i for i, stats in enumerate(counts.sets.values()) if stats.role == "protected"]

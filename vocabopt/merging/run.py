@@ -26,6 +26,7 @@ from vocabopt.options import ReadingOptions, VerifyOptions
 from vocabopt.records import SweepRecord
 from vocabopt.run_directory import paths_of_sets, read_curve, read_learned, read_run, read_sweep, read_union_record
 from vocabopt.swap.record import KEPT_ROLES, read_swap_record
+from vocabopt.targets import with_sums
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.widening import with_pattern
 from vocabopt.union import UNION_MODEL
@@ -106,7 +107,7 @@ def merge_run(
         protected_sets=protected if addition.method == "grow" else (),
         base_n_rows=sweep.base.n_rows,
         pad_to=pad_to,
-        counts=token_counts,
+        counts=with_sums(token_counts, sweep.targets),
         proof=proof,
         kept={
             name: KeptText(n_tokens_base=text_set.n_tokens_base, n_tokens=proof.n_tokens[name])

@@ -55,6 +55,7 @@ def draw_all(view: View) -> list[Picture]:
         "rules": draw_rules,
         "windows": draw_windows,
         "sets": draw_sets,
+        "targets": draw_targets,
         "funnel": lambda view: draw_funnel(view.prepare),
         "used": draw_used,
         "swap": draw_swap,
@@ -145,6 +146,30 @@ def draw_sets(view: View) -> Drawing:
     told = "; ".join(f"{text_set.name} {fixed(text_set.ratio_choice)}" for text_set in view.sets)
     label = f"Line chart of ratio_input, one line per text set. At the choice: {told}. A table follows."
     return Drawing(figure=figure, label=label, plot=plot_of(ax, lines=[_line(view, row) for row in curves]))
+
+
+def draw_targets(view: View) -> Drawing | None:
+    """The input ratio of each target, and worst over best on the right axis; None where there is one target."""
+    if view.sweep.targets is None:
+        return None
+    curves = _curves(view, view.target_sets)
+    keys = [Key(label=_set_label(row), style=_series(row.number)) for row in curves]
+    keys.append(Key(label="worst over best (right axis)", style={"color": COLOURS["embedding"]}))
+    drawn = [(values, _series(row.number)) for row, values in curves.items()]
+    figure, ax = over_sizes(view, 3.0, drawn, keys, columns=2, right=0.085)
+    spread = np.max([*curves.values()], axis=0) / np.min([*curves.values()], axis=0)
+    right_ax = ax.twinx()
+    bare(right_ax)
+    right_ax.plot(spread, color=COLOURS["embedding"], clip_on=False)
+    right_ax.set_ylim(1, max(1.05, float(spread.max())))
+    right_ax.ticklabel_format(axis="y", useOffset=False)
+    right_ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    axis_title(right_ax, "worst over best", "embedding", right=True)
+    _mark_choice(ax, view)
+    told = [*(f"{row.name} {fixed(row.ratio_choice)}" for row in curves)]
+    told.append(f"worst over best {fixed(float(spread[view.n_choice]))}")
+    label = f"Line chart of ratio_input, a line per target. At the choice: {'; '.join(told)}. A table follows."
+    return Drawing(figure=figure, label=label, plot=plot_of(ax, right_ax, [_line(view, row) for row in curves]))
 
 
 def draw_used(view: View) -> Drawing | None:

@@ -25,7 +25,7 @@ from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.training_record import AdaptRecord
 from vocabopt.verification.record import Report
-from vocabopt.wording import answered, rule_label
+from vocabopt.wording import answered, rule_label, text_of
 
 N_TOKENS_SHOWN = 40
 
@@ -114,7 +114,10 @@ class View:
     def words_of(self, name: str) -> str:
         if name == self.heldout:
             return "held-out text"
-        return "training text" if name == self.train else f"text set {name}"
+        if name == self.train:
+            return "training text"
+        words = text_of(name, self.sweep.targets)
+        return f"text set {name}" if words == repr(name) else f"{words} text"
 
     # --- Sizes and text sets ---
 
@@ -132,6 +135,12 @@ class View:
             SetRow(number=number, name=name, stats=self.sweep.sets[name], n_tokens=tokens[name].n_tokens)
             for number, name in enumerate(names, start=1)
         ]
+
+    @property
+    def target_sets(self) -> list[SetRow]:
+        """What tells how each of several targets is served."""
+        names = [] if self.sweep.targets is None else [*self.sweep.targets.measured_sets(self.sweep.sets).values()]
+        return [row for row in self.sets if row.name in names]
 
     @cached_property
     def main_set(self) -> SetRow:

@@ -20,7 +20,7 @@ MIN_KEPT_TOKENS = 1_000_000
 def swap_table(sweep: SweepRecord, swap: SwapRecord, curve: "pl.DataFrame") -> PlainTable:
     """A row per size: what the target saves, as many grown rows beside it, and what every kept text loses."""
     name, base_tokens = swap.choice.set, sweep.base_tokens
-    text = text_of(name)
+    text = text_of(name, None)
     headers = ["rows\nswapped", f"{text}\nsaved", "grown, as\nmany rows"]
     headers += [f"{kept}\ntokens" for kept in swap.kept_sets]
     headers += ["saved\nper row", *(f"{kept}\nper row" for kept in swap.kept_sets)]
@@ -60,7 +60,7 @@ def grown_share(sweep: SweepRecord, curve: "pl.DataFrame", name: str, n_added: i
 def swap_reason(sweep: SweepRecord, swap: SwapRecord) -> str:
     """The choice in one sentence: how many rows, what was weighed against what, and what it does."""
     weighed = (
-        f"share of {text_of(swap.choice.set)} tokens saved, less {swap.keep_weight:g} times the share of tokens that "
+        f"share of {text_of(swap.choice.set, None)} tokens saved, less {swap.keep_weight:g} times the share of tokens that "
         f"each kept text loses ({', '.join(swap.kept_sets)}; --keep-weight)"
     )
     if not swap.choice.n_swapped:

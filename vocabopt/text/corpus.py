@@ -1,7 +1,7 @@
-"""Text sets: from the paths a user wrote to named sets of files, of which one is learned from."""
+"""Text sets: from the paths a user wrote to named sets of files, of which one or several are learned from."""
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from vocabopt.errors import OptionError, first_of, tell
 from vocabopt.text.finding import Found, expanded, find, identity
 from vocabopt.text.readers import ReadOptions, read_blocks
 from vocabopt.text.scripts import dominant_script, language_of
-from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.text.sets import ALIGNED, HELDOUT, TRAIN, WEIGHTED, set_of
 from vocabopt.text.storage import open_stored, reading, remote
 
 Role: TypeAlias = Literal["train", "protected", "eval", "kept"]
@@ -39,12 +39,37 @@ class TextFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSet:
-    """Files counted together. The one "train" set is learned from; no merge may change the "protected" ones; rows
-    are swapped with an eye on the "kept" ones."""
+    """Files counted together. "train" sets, the targets, are learned from; no merge may change the "protected" ones;
+    rows are swapped with an eye on the "kept" ones.
+
+    is_one_of_several: there are other targets.
+    """
 
     name: str
     role: Role
     files: tuple[TextFile, ...]
+    is_one_of_several: bool = False
+
+    @property
+    def counted_as(self) -> str:
+        """Its name where it is counted: train, or train_ko where there are other targets."""
+        return self._part(TRAIN) if self.role == "train" else self.name
+
+    @property
+    def heldout_as(self) -> str | None:
+        """The set that takes what is held out of it."""
+        return self._part(HELDOUT) if self.role == "train" else None
+
+    def _part(self, part: str) -> str:
+        return set_of(part, self.name) if self.is_one_of_several else part
+
+
+def counted_sets(text_sets: Sequence[TextSet]) -> tuple[dict[str, str], dict[str, str]]:
+    """The sets that are counted: name -> role, the targets first, then what is held out of each; and set -> held-out
+    set."""
+    heldout_of = {one.counted_as: one.heldout_as for one in text_sets if one.heldout_as is not None}
+    roles = dict.fromkeys(heldout_of, "train") | dict.fromkeys(heldout_of.values(), "heldout")
+    return roles | {one.name: one.role for one in text_sets if one.role != "train"}, heldout_of
 
 
 def find_text_sets(
@@ -53,20 +78,22 @@ def find_text_sets(
     target: str | None,
     evals: Mapping[str, str],
     protects: Mapping[str, str],
+    texts: Mapping[str, str] = MappingProxyType({}),
+    aligned: Mapping[str, str] = MappingProxyType({}),
     keeps: Mapping[str, str] = MappingProxyType({}),
     options: ReadOptions | None = None,
 ) -> tuple[TextSet, ...]:
-    """The text sets in `paths`, the train set first, the others, with those that are named apart, by name.
+    """The text sets in `paths`, the train sets first, the others, with those that are named apart, by name.
 
     Sub-folders named by language make a set each, named by its shortest code and merged over all paths; all else is
-    the set "text". The train set is `target`, or the only set, or the only one whose script is not Latin; `options`
-    says how to read text for that.
+    the set "text". The train sets are those named in `target`, with commas, and `texts`; else the only set, or the only
+    one whose script is not Latin; `options` says how to read text for that. Aligned text of ko is the set aligned_ko.
 
     Raises:
         CorpusError: a path is missing, unreadable or holds no text.
-        OptionError: a file is named twice, a name is taken or cannot be used, or the target is not there or not clear.
+        OptionError: a file is named twice, a name is taken or cannot be used, or a target is not there or not clear.
     """
-    if not paths:
+    if not paths and not texts:
         raise OptionError("no text given: name a file, a folder, or - for standard input")
     options = options or ReadOptions()
     found: dict[str, list[Found]] = {}
@@ -75,15 +102,22 @@ def find_text_sets(
             found.setdefault(name, []).extend(files)
     _refuse_twice(file.url for files in found.values() for file in files)
     sets = {name: _text_set(name, "protected", files) for name, files in found.items()}
-    train = _choose_target(sets, target, options)
-    sets[train] = replace(sets[train], role="train")
+    for name, path in texts.items():
+        _check_name(name, f"--text {name}={path}", sets)
+        sets[name] = named_set(name, path, "train", options)
+    targets = _choose_targets(sets, target, texts, options)
+    for name in targets:
+        sets[name] = replace(sets[name], role="train", is_one_of_several=len(targets) > 1)
+    taken = {WEIGHTED, *(set_of(part, name) for name in targets for part in (TRAIN, HELDOUT))} if targets[1:] else {}
     others: tuple[tuple[Role, str, Mapping[str, str]], ...]
     others = (("eval", "--eval", evals), ("protected", "--protect", protects), ("kept", "--keep", keeps))
+    others += (("eval", "--aligned", aligned),)
     for role, option, named in others:
-        for name, path in named.items():
-            _check_name(name, f"{option} {name}={path}", sets)
+        for given, path in named.items():
+            name = set_of(ALIGNED, given) if option == "--aligned" else given
+            _check_name(name, f"{option} {given}={path}", sets, taken)
             sets[name] = named_set(name, path, role, options)
-    text_sets = (sets.pop(train), *(sets[name] for name in sorted(sets)))
+    text_sets = (*(sets.pop(name) for name in targets), *(sets[name] for name in sorted(sets)))
     tell_shared(text_sets)
     return text_sets
 
@@ -142,25 +176,37 @@ def _text_set(name: str, role: Role, found: Sequence[Found]) -> TextSet:
     return TextSet(name=name, role=role, files=files)
 
 
-def _check_name(name: str, option: str, sets: Mapping[str, TextSet]) -> None:
+def _check_name(name: str, option: str, sets: Mapping[str, TextSet], taken: Collection[str] = ()) -> None:
     if not _NAME.fullmatch(name):
         raise OptionError(f"{option}: a name is made of A-Z a-z 0-9 _ . - and begins with a letter or digit")
-    if name in (TRAIN, HELDOUT):
+    if name in (TRAIN, HELDOUT) or name in taken:
         raise OptionError(f"{option}: the name {name} is kept for a part of the target; choose another")
     if name in sets:
         raise OptionError(f"{option}: there is a text set {name} already; choose another name")
 
 
-def _choose_target(sets: Mapping[str, TextSet], target: str | None, options: ReadOptions) -> str:
-    if target is not None:
-        target = target if target in sets else language_of(target) or target
-        if target not in sets:
-            known = f"there are {', '.join(sorted(sets))}" if len(sets) > 1 else f"the only one is {next(iter(sets))}"
-            raise OptionError(
-                f"--target {target}: no such text set; {known}. A sub-folder that is named by a language "
-                f"(ko/, en/) makes a text set of that name; all other text is the set {ONLY_SET}."
-            )
-        return target
+def _choose_targets(
+    sets: Mapping[str, TextSet], target: str | None, texts: Collection[str], options: ReadOptions
+) -> list[str]:
+    """The names of the targets, sorted, so that the order in which they were given moves nothing."""
+    named = [_target_of(sets, name.strip()) for name in (target or "").split(",")] if target is not None else []
+    if twice := [name for name in {*named} if named.count(name) > 1]:
+        raise OptionError(f"--target {target}: names {min(twice)} twice. Name each target once.")
+    return sorted({*named, *texts}) or [_only_target(sets, options)]
+
+
+def _target_of(sets: Mapping[str, TextSet], target: str) -> str:
+    target = target if target in sets else language_of(target) or target
+    if target not in sets:
+        known = f"there are {', '.join(sorted(sets))}" if len(sets) > 1 else f"the only one is {next(iter(sets))}"
+        raise OptionError(
+            f"--target {target}: no such text set; {known}. A sub-folder that is named by a language "
+            f"(ko/, en/) makes a text set of that name; all other text is the set {ONLY_SET}."
+        )
+    return target
+
+
+def _only_target(sets: Mapping[str, TextSet], options: ReadOptions) -> str:
     if len(sets) == 1:
         return next(iter(sets))
     scripts = {name: dominant_script(_sample(sets[name].files, options)) for name in sorted(sets)}

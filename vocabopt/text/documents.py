@@ -17,7 +17,6 @@ from vocabopt.growth import chunk_kernel as kernel
 from vocabopt.records import SamplesRecord, read_record, write_record
 from vocabopt.text.corpus import TextSet
 from vocabopt.text.readers import Block, ReadOptions, read_blocks
-from vocabopt.text.sets import TRAIN
 
 _NOTHING_SUSPICIOUS = np.zeros(1 << 16, bool)
 #: Text counted at a time; fewer and larger blocks make fewer entries per chunk and group.
@@ -66,7 +65,7 @@ def is_held_out(hashes: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
 def documents_of_sets(text_sets: tuple[TextSet, ...], options: ReadOptions) -> Iterator[Documents]:
     """Blocks of documents of all sets, joined by NUL, which no document holds."""
     for text_set in text_sets:
-        name = TRAIN if text_set.role == "train" else text_set.name
+        name = text_set.counted_as
         gathered: list[Block] = []
         for block in chain.from_iterable(read_blocks(file, options) for file in text_set.files):
             gathered.append(block)

@@ -11,7 +11,6 @@ from vocabopt.errors import CorpusError
 from vocabopt.text.corpus import TextFile, TextSet
 from vocabopt.text.documents import Documents, joined
 from vocabopt.text.readers import ReadOptions, can_be_cut, read_blocks
-from vocabopt.text.sets import TRAIN
 from vocabopt.text.storage import STDIN, Span, spooled_stdin
 
 #: Text handed on at a time.
@@ -33,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Text of one set. number: from 0. text_set: as it is counted, so that that of the target is "train"."""
+    """Text of one set. number: from 0. text_set: as it is counted, so that that of the only target is "train"."""
 
     number: int
     text_set: str
@@ -49,7 +48,7 @@ def shards_of(text_sets: Sequence[TextSet], options: ReadOptions, *, shard_bytes
     """All text, in order, in shards of about `shard_bytes` stored bytes; what cannot be cut is larger."""
     shards: list[Shard] = []
     for text_set in text_sets:
-        name = TRAIN if text_set.role == "train" else text_set.name
+        name = text_set.counted_as
         parts: list[Part] = []
         n_bytes = 0
         for part in (part for file in text_set.files for part in _parts(file, options, shard_bytes)):
