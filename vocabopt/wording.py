@@ -212,12 +212,13 @@ def floor_sentence(sweep: SweepRecord) -> str | None:
     stats, n_tokens = sweep.sets[choice.set], choice.point.sets[choice.set].n_tokens
     if not stats.n_chunks or not n_tokens or n_tokens > _NEAR_FLOOR * stats.n_chunks:
         return None
-    cuts = "the base's own pattern" if sweep.base.family == "byte-level-bpe" else "spaces and newlines"
+    is_by_pattern = sweep.base.family == "byte-level-bpe"
+    cut = "the base's own pattern cuts" if is_by_pattern else "spaces and newlines cut"
     above = n_tokens / stats.n_chunks - 1
     return (
-        f"The floor is near: {cuts} cut{'' if cuts.startswith('spaces') else 's'} the {text_of(choice.set, sweep.targets)} text into "
-        f"{stats.n_chunks:,} chunks, which no added token joins, and at {counted(choice.n_added, 'added token')} it "
-        f"takes {n_tokens:,} tokens, {above:.1%} more."
+        f"The floor is near: {cut} the {text_of(choice.set, sweep.targets)} text into {stats.n_chunks:,} chunks, which "
+        f"no added token joins, and at {counted(choice.n_added, 'added token')} it takes {n_tokens:,} tokens, "
+        f"{above:.1%} more."
     )
 
 

@@ -60,8 +60,8 @@ def grown_share(sweep: SweepRecord, curve: "pl.DataFrame", name: str, n_added: i
 def swap_reason(sweep: SweepRecord, swap: SwapRecord) -> str:
     """The choice in one sentence: how many rows, what was weighed against what, and what it does."""
     weighed = (
-        f"share of {text_of(swap.choice.set, None)} tokens saved, less {swap.keep_weight:g} times the share of tokens that "
-        f"each kept text loses ({', '.join(swap.kept_sets)}; --keep-weight)"
+        f"share of {text_of(swap.choice.set, None)} tokens saved, less {swap.keep_weight:g} times the share of tokens "
+        f"that each kept text loses ({', '.join(swap.kept_sets)}; --keep-weight)"
     )
     if not swap.choice.n_swapped:
         return f"Swap no rows: at none of the {len(swap.points)} sizes measured is the {weighed}, above 0."
