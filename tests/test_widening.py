@@ -280,7 +280,7 @@ def refusal(tmp_path: Path, base: str, text: Path, **options: Any) -> str:
         ),
         ({"widen_pattern": "none"}, "--widen-pattern none: write auto, or names of scripts"),
         ({"widen_pattern": "Tamil"}, "the training text has no letter of Tamil (its scripts: Devanagari)"),
-        ({"widen_pattern": "auto", "method": "union"}, "the union is measured with the base as it is"),
+        ({"widen_pattern": "auto", "method": "union"}, "a union is measured with the base as it is"),
     ],
 )
 def test_what_cannot_be_widened_is_refused(
