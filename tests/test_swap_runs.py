@@ -8,7 +8,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 from command_line import assert_refused, vocabopt
-from helpers import CORPUS, all_ids, library_tokenizer, lines_of, n_tokens, split_heldout, train_sentencepiece
+from helpers import (
+    CORPUS,
+    all_ids,
+    has_hangul,
+    library_tokenizer,
+    lines_of,
+    n_tokens,
+    split_heldout,
+    train_sentencepiece,
+)
 from verification import small_ranks
 
 import vocabopt as api
@@ -25,6 +34,7 @@ from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.verification import VerifyOptions, verify
 from vocabopt.verification.checks_settings import KEPT_SETTINGS
 from vocabopt.verification.checks_swap import KEPT_TEXT
+from vocabopt.verification.checks_templates import prompts
 from vocabopt.verification.checks_text import ROUND_TRIP
 from vocabopt.verification.checks_vocabulary import KEPT_IDS
 from vocabopt.verification.random_text import random_strings
@@ -148,6 +158,15 @@ def test_any_text_decodes_as_with_the_base(swapped: Swapped) -> None:
         assert old == new
 
 
+@pytest.mark.parametrize("name", ["llama-like", "gpt2-like"])
+def test_chat_prompts_keep_their_ids(name: str, swap_of: Callable[[str], Swapped]) -> None:
+    swapped = swap_of(name)
+    texts = [text for text in prompts(swapped.base) if not has_hangul(text)]
+    assert len(texts) > 5
+    before, after = library_tokenizer(swapped.base.tokenizer_json), library_tokenizer(swapped.written(SIZES[-1]))
+    assert all_ids(before, texts) == all_ids(after, texts)
+
+
 def test_what_merge_wrote_passes_every_check(swapped: Swapped) -> None:
     base = swapped.base
     options = VerifyOptions(
@@ -213,6 +232,10 @@ def test_the_terminal_and_the_page_show_both_sides_and_growth_beside_it(
     assert grown in result.stdout
     assert f">{grown}<" in page
     assert "--keep-weight" in result.stdout
+    table = api.open(out).swap
+    assert table is not None
+    assert table["n_tokens_en"].to_list() == [point.sets["en"].n_tokens for point in record.points]
+    assert table.filter("is_choice")["n_swapped"].to_list() == [record.choice.n_swapped]
     assert (out / "figures" / "swap.svg").is_file()
     # Written again from the folder alone, the page is the same.
     (out / "report.html").unlink()

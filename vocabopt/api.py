@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from vocabopt.estimation import Estimate
     from vocabopt.records import Choice as ChoiceRecord
-    from vocabopt.records import SweepRecord
+    from vocabopt.records import SetTokens, SweepRecord
     from vocabopt.verification import Report
 
 PathArgument: TypeAlias = str | PathLike[str]
@@ -123,21 +123,47 @@ class Sweep:
         """
         import polars as pl
 
-        base, sets = self.record.base, self.record.sets
+        base = self.record.base
         rows = [
             {
                 "n_added": point.n_added,
                 "n_rows": point.n_rows_total,
                 "ratio_embedding": base.ratio_embedding(point.n_rows_total),
-                **{f"n_tokens_{name}": counts.n_tokens for name, counts in point.sets.items()},
-                **{
-                    f"ratio_input_{name}": sets[name].ratio_input(counts.n_tokens)
-                    for name, counts in point.sets.items()
-                },
+                **self._columns(point.sets),
             }
             for point in self.record.points_shown
         ]
         return pl.DataFrame(rows, infer_schema_length=None)
+
+    @property
+    def swap(self) -> "pl.DataFrame | None":
+        """A row per number of rows swapped; None where `method="swap"` was not run on this curve.
+
+        `n_swapped`, `is_choice`, and per text set `n_tokens_*` with the written tokenizer and `ratio_input_*`.
+        """
+        import polars as pl
+
+        from vocabopt.swap.record import read_swap
+
+        if (swap := read_swap(self.out, self.record.curve_sha256)) is None:
+            return None
+        rows = [
+            {
+                "n_swapped": point.n_swapped,
+                "is_choice": point.n_swapped == swap.choice.n_swapped,
+                **self._columns(point.sets),
+            }
+            for point in swap.points
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def _columns(self, counts: "Mapping[str, SetTokens]") -> dict[str, Any]:
+        """Tokens of each text set, and the ratio to those of the base, as columns of a row."""
+        sets = self.record.sets
+        return {
+            **{f"n_tokens_{name}": given.n_tokens for name, given in counts.items()},
+            **{f"ratio_input_{name}": sets[name].ratio_input(given.n_tokens) for name, given in counts.items()},
+        }
 
     def plot(self) -> "Figure":
         """Both ratios over every size, with the choice: a matplotlib figure of its own, which pyplot does not hold."""

@@ -18,6 +18,7 @@ from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 from vocabopt.tokenizer.families import spelled
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, SPACE_SYMBOL, read_model
+from vocabopt.verification.checks_templates import prompts
 
 #: What a token of a text with weight 1 costs, times the tokens of that text: shares are counted in these parts.
 COST_SCALE = 10**12
@@ -63,6 +64,14 @@ def used_by(curve: pl.DataFrame, n_added: int) -> set[int]:
     rows = curve.head(n_added)
     opened = [index for merges in rows["opened"].to_list() for merge in merges for index in merge]
     return {index for index in (*rows["left"], *rows["right"], *opened) if index >= 0}
+
+
+def used_by_prompts(base: Tokenizer) -> set[int]:
+    """Tokens of what the base's chat templates make, so that prompts stay as models know them."""
+    texts = prompts(base)
+    return {
+        index for encoding in base.full.encode_batch_fast(texts, add_special_tokens=False) for index in encoding.ids
+    }
 
 
 def free(

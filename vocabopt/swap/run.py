@@ -21,7 +21,7 @@ from vocabopt.options import SweepOptions
 from vocabopt.records import SetTokens, SweepRecord, write_record
 from vocabopt.records import TextSet as RecordedSet
 from vocabopt.swap import DEFAULT_MAX_SWAP, SWAP_JSON
-from vocabopt.swap.freeing import COST_SCALE, Freed, free, may_be_freed, used_by
+from vocabopt.swap.freeing import COST_SCALE, Freed, free, may_be_freed, used_by, used_by_prompts
 from vocabopt.swap.record import KEPT_ROLES, SwapChoice, SwapPoint, SwapRecord
 from vocabopt.text.corpus import TextSet
 from vocabopt.text.sets import HELDOUT, TRAIN
@@ -98,7 +98,7 @@ def freed_rows(
         path = options.keeps.get(empty[0], "PATH")
         raise CorpusError(f"--keep {empty[0]}={path}: only blank lines, which need no row. Name files that hold text.")
     with console.step("free", n_most, "rows") as advance:
-        may_go = may_be_freed(base, used_by(curve.curve, n_most))
+        may_go = may_be_freed(base, used_by(curve.curve, n_most) | used_by_prompts(base))
         cost = cost_of_units(counts, curve.n_tokens_base, kept, options.keep_weight)
         freed = free(base, counts.units, cost, may_go, n_most, advance)
     if len(freed.ids) < n_most and (options.max_swap is not None or sizes):

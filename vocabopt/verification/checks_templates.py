@@ -72,6 +72,12 @@ def chat_templates(pair: Pair) -> Check:
     return found.check(TEMPLATES, summary, counts)
 
 
+def prompts(tokenizer: Tokenizer) -> list[str]:
+    """Every chat template of a tokenizer, rendered for a few conversations."""
+    names = names_of(tokenizer)
+    return [_render(template, names, case) for template in _templates(tokenizer).values() for case in cases()]
+
+
 def _templates(tokenizer: Tokenizer) -> dict[str, str]:
     """Chat templates by name, "default" for the unnamed one; files of their own stand before tokenizer_config.json."""
     templates: dict[str, str] = {}

@@ -245,8 +245,7 @@ def _compare_prompts(pair: Pair, before: Any, after: Any, found: Findings) -> in
         old, new = (_prompt(loaded, case) for loaded in (before, after))
         if old != new:
             found.add("chat prompts", [(in_words(case), repr(old), repr(new))])
-        is_target = bool(pair.reused) or not pair.scripts or contains_target(old, pair.scripts)
-        is_judged = not pair.new_ids or not is_target
+        is_judged = not pair.new_ids or (bool(pair.scripts) and not contains_target(old, pair.scripts))
         # A template can hold half a character, for which no library has ids.
         if old != new or not is_judged or _HALF_CHARACTER.search(old):
             continue
