@@ -264,8 +264,9 @@ def test_text_that_takes_more_tokens_breaks_the_promise_of_grown_tokens_and_is_c
     assert (check.counts["n_longer"], check.counts["n_tokens_more"]) == (len(more), sum(more))
     assert check.counts["n_tokens (--text own)"] == sum(after[-3:])
     assert check.status == ("fail" if method == "grow" else "not_checked")
-    told = {"grow": "fewer", "union": "not promised of a union)", None: "not promised of tokenizers made elsewhere)"}
+    told = {"grow": "fewer", "union": "not promised of a union", None: "not promised of tokenizers made elsewhere"}
     assert check.summary.endswith(told[method])
+    assert (", --text own 1); counted" in check.summary) == (method != "grow")
     assert check.examples[0].what.startswith("'this thing'")
 
 

@@ -220,7 +220,8 @@ class LengthPass:
             made = "a widened pattern" if is_grown else "tokenizers made elsewhere"
             if extension is not None and not is_grown:
                 made = f"a {extension.method}"
-            summary += f"; {total['n_tokens_more']:,} tokens more on these (counted: not promised of {made})"
+            where = ", ".join(f"{name} {n:,}" for name, tally in self.tallies.items() if (n := tally["n_longer"]))
+            summary += f" ({where}); counted, not promised of {made}"
             return self.found.check(LENGTH, summary, counts, status="not_checked", last_first=True)
         return self.found.check(LENGTH, summary, counts, last_first=True)
 
