@@ -18,17 +18,15 @@ from helpers import has_hangul, library_tokenizer, lines_of
 import vocabopt as api
 from vocabopt.text.documents import bytes_of_texts, content_hashes, is_held_out
 
-THAI = "ภาษาไทย ประเทศ รัฐบาล นักเรียน โรงเรียน อาหาร น้ำ เมือง วันนี้ เมื่อวาน ไป มา กิน ดื่ม อ่าน เขียน ใหญ่ เล็ก ดี และ ของ".split()
-JAPANESE = "日本語 東京 学校 先生 学生 今日 昨日 食べる 飲む 行く 来る 大きい 小さい の は を に と そして です ます カメラ".split()
-GERMAN = (
-    "Haus Wasser Schule Lehrer heute gestern essen trinken gehen gross klein und der die das ist Stadt Land".split()
-)
+THAI = "ภาษาไทย ประเทศ รัฐบาล นักเรียน โรงเรียน อาหาร น้ำ เมือง วันนี้ เมื่อวาน ไป มา กิน ดื่ม อ่าน เขียน ใหญ่ เล็ก ดี และ ของ"
+JAPANESE = "日本語 東京 学校 先生 学生 今日 昨日 食べる 飲む 行く 来る の は を に と です ます カメラ"
+GERMAN = "Haus Wasser Schule Lehrer heute gestern essen trinken gehen gross klein und der die das ist Stadt Land"
 N = {"th": 500, "ja": 300}
 
 
-def sentences(words: list[str], n: int, *, seed: int, joint: str = "") -> list[str]:
+def sentences(words: str, n: int, *, seed: int, joint: str = "") -> list[str]:
     choose = random.Random(seed)
-    return [joint.join(choose.choices(words, k=choose.randrange(4, 16))) + f" {i}" for i in range(n)]
+    return [joint.join(choose.choices(words.split(), k=choose.randrange(4, 16))) + f" {i}" for i in range(n)]
 
 
 @pytest.fixture(scope="module")
@@ -302,11 +300,11 @@ def test_an_estimate_takes_several_targets(corpus: Path) -> None:
         (["--target", "ko,ko"], "--target ko,ko: names ko twice"),
         (["--target", "ko,korean"], "names ko twice"),
         (["--target", "ko,fi"], "--target fi: no such text set"),
-        (["--target", "ko", "--balance", "parity"], r"--balance parity: is about several targets, and there is one \(ko"),
+        (["--target", "ko", "--balance", "parity"], r"--balance parity: is about several .*there is one \(ko"),
         (["--target", "ko,th", "--method", "union"], "--method union: is of one target, and there are 2"),
         (["--target", "ko,th", "--parity", "de"], r"--parity de: is not among the aligned text \(none\)"),
         (["--target", "ko,th", "--aligned", "th={aligned}"], "say with --parity which of these"),
-        (["--target", "ko,th", "--aligned", "de={aligned}", "--parity", "de"], "--parity de: no aligned text of ko, th"),
+        (["--target", "ko,th", "--aligned", "de={aligned}", "--parity", "de"], "no aligned text of ko, th"),
         (["--target", "ko", "--text", "ko={aligned}"], "there is a text set ko already"),
         (["--target", "ko,th", "--eval", "train_ko={aligned}"], "the name train_ko is kept for a part of the target"),
         (["--target", "ko", "--text", "fi={empty}"], "is empty; nothing to learn from"),
