@@ -140,7 +140,8 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
     def needed(share: float) -> int:
         # A part of the text is one of the training set alone.
         more = (share * total / of_sample) ** exponent
-        return learning_bytes(base.family, len(roles), *(round(n * more) for n in (whole if share == 1 else of_train)))
+        sizes = (round(n * more) for n in (whole if share == 1 else of_train))
+        return learning_bytes(base.family, len(roles), len(heldout_of), *sizes)
 
     fits = [part / _N_SHARES for part in range(1, _N_SHARES + 1) if needed(part / _N_SHARES) <= memory]
     if not fits:

@@ -224,7 +224,8 @@ def floor_sentence(sweep: SweepRecord) -> str | None:
 
 def small_heldout_sentence(sweep: SweepRecord) -> str | None:
     """A warning where the choice was made on few held-out documents, None where it was not."""
-    stats = sweep.sets[sweep.choice.set]
+    # Weighted text has documents several times.
+    stats = sweep.sets[HELDOUT if sweep.choice.set == WEIGHTED and sweep.targets else sweep.choice.set]
     if stats.role != "heldout" or not 0 < stats.n_documents < MIN_HELDOUT_DOCUMENTS:
         return None
     return (

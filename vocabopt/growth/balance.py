@@ -33,7 +33,8 @@ class Balance:
 
     def least_saving(self, min_saving: int) -> int:
         """What a token must save at least, in weighted tokens: weights count as if they were 1 on average."""
-        return -(-min_saving * sum(self.weights) // len(self.weights)) if self.weights else min_saving
+        weighted = -(-min_saving * sum(self.weights) // len(self.weights)) if self.weights else min_saving
+        return min(weighted, 2**63 - 1)
 
     def driving(self, weights: NDArray[np.int64], is_left_out: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Columns that drive the pass and are no text set's, int64 [n_chunks, n]; none where the targets' own do.

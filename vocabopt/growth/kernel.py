@@ -385,7 +385,7 @@ def _apply(candidate, new, saving, candidates, places, sizes, slots, weights, ne
     """
     left, right = candidates[candidate, LEFT], candidates[candidate, RIGHT]
     begin, n_places = candidates[candidate, FIRST_PLACE], candidates[candidate, N_PLACES]
-    n_left, right_begin, before = 0, n_places + 1, -1
+    n_left, right_begin, before, n_targets = 0, n_places + 1, -1, near.shape[1] - WEIGHT
     n_right = right_begin
     for i in range(begin, begin + n_places):
         if (i - begin) % N_FETCHED == 0:
@@ -416,14 +416,16 @@ def _apply(candidate, new, saving, candidates, places, sizes, slots, weights, ne
         n_right -= neighbour == new and previous == before
         near[n_left, NEIGHBOUR] = neighbour
         near[n_left, PLACE] = previous
-        for column in range(WEIGHT, near.shape[1]):
-            near[n_left, column] = weights[chunk, column - WEIGHT]
+        near[n_left, WEIGHT] = weights[chunk, 0]
+        for target in range(1, n_targets):
+            near[n_left, WEIGHT + target] = weights[chunk, target]
         n_left += is_open[neighbour]
         neighbour = slots[after, 0]
         near[n_right, NEIGHBOUR] = neighbour
         near[n_right, PLACE] = place
-        for column in range(WEIGHT, near.shape[1]):
-            near[n_right, column] = weights[chunk, column - WEIGHT]
+        near[n_right, WEIGHT] = weights[chunk, 0]
+        for target in range(1, n_targets):
+            near[n_right, WEIGHT + target] = weights[chunk, target]
         n_right += is_open[neighbour]
         before = place
     return n_left, right_begin, n_right

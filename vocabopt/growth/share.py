@@ -28,6 +28,8 @@ _TEXT_BYTES: dict[Family | None, int] = {"sentencepiece-bpe": 16, "byte-level-bp
 _ENTRY_BYTES = 48
 #: The count of a chunk in a text set, three times.
 _WEIGHT_BYTES = 24
+#: What each further target takes for a byte of text: a number for every place where a token may begin.
+_TARGET_BYTES = 8
 #: A worker that counts, without any text, and the least that it needs to be of use.
 _WORKER_BYTES, _LEAST_COUNTER_BYTES = 350 << 20, 64 << 20
 #: Text of unique chunks that the growth pass can address: a symbol has a byte at least.
@@ -166,13 +168,16 @@ class LearnedShare:
 
     def _fits(self, stores: "Sequence[ChunkStore]") -> bool:
         n_chunks, n_text, n_entries = (sum(sizes) for sizes in zip(*(store.used for store in stores), strict=True))
-        n_bytes = learning_bytes(self.family, len(self.is_always), n_chunks, n_text, n_entries)
+        n_bytes = learning_bytes(self.family, len(self.is_always), self.n_targets, n_chunks, n_text, n_entries)
         return n_text < MOST_TEXT and n_bytes <= self.memory_bytes
 
 
-def learning_bytes(family: Family | None, n_sets: int, n_chunks: int, n_text: int, n_entries: int) -> int:
+def learning_bytes(
+    family: Family | None, n_sets: int, n_targets: int, n_chunks: int, n_text: int, n_entries: int
+) -> int:
     """Peak of learning from unique chunks of so many text sets: their number, their bytes, and the folds of all."""
-    chunks = n_chunks * (_CHUNK_BYTES[family] + _WEIGHT_BYTES * n_sets) + n_text * _TEXT_BYTES[family]
+    text_bytes = _TEXT_BYTES[family] + _TARGET_BYTES * (n_targets - 1)
+    chunks = n_chunks * (_CHUNK_BYTES[family] + _WEIGHT_BYTES * n_sets) + n_text * text_bytes
     return PROCESS_BYTES + chunks + n_entries * _ENTRY_BYTES
 
 
