@@ -30,6 +30,8 @@ from vocabopt.text.sets import HELDOUT, TRAIN
 MIN_HELDOUT_DOCUMENTS = 30
 #: Tokens of a text over its floor, from which on the floor is no reason any more to say so.
 _NEAR_FLOOR = 1.15
+#: Chunks a word from which on a pattern may cut words at marks.
+_MANY_CHUNKS = 1.5
 #: Scripts with a smaller share of the letters are not named.
 _MIN_NAMED_SHARE = 0.001
 _MAX_NAMED = 5
@@ -168,8 +170,7 @@ def sweep_notes(sweep: SweepRecord) -> list[str]:
     if sweep.guard.is_open:
         # Before the growth it was said at length.
         notes.append("Warning: nothing guards other text; name text that must stay with --protect.")
-    if (floor := floor_sentence(sweep)) is not None:
-        notes.append(floor)
+    notes += [told for told in (widened_sentence(sweep), floor_sentence(sweep)) if told is not None]
     if (few := small_heldout_sentence(sweep)) is not None:
         notes.append(few)
     return [*notes, proof_note(sweep.proof)]
@@ -182,11 +183,29 @@ def floor_sentence(sweep: SweepRecord) -> str | None:
     if not stats.n_chunks or not n_tokens or n_tokens > _NEAR_FLOOR * stats.n_chunks:
         return None
     cuts = "the base's own pattern" if sweep.base.family == "byte-level-bpe" else "spaces and newlines"
-    above = n_tokens / stats.n_chunks - 1
+    above, hint = n_tokens / stats.n_chunks - 1, ""
+    is_cut = sweep.base.family == "byte-level-bpe" and stats.n_chunks > _MANY_CHUNKS * stats.n_words
+    if sweep.widened is None and sweep.scripts and is_cut:
+        scripts = ", ".join(sweep.scripts)
+        hint = f" Where that pattern cuts words of {scripts} at marks, --widen-pattern auto keeps them whole."
     return (
         f"The floor is near: {cuts} cut{'' if cuts.startswith('spaces') else 's'} the {text_of(choice.set)} text into "
         f"{stats.n_chunks:,} chunks, which no added token joins, and at {counted(choice.n_added, 'added token')} it "
-        f"takes {n_tokens:,} tokens, {above:.1%} more."
+        f"takes {n_tokens:,} tokens, {above:.1%} more.{hint}"
+    )
+
+
+def widened_sentence(sweep: SweepRecord) -> str | None:
+    """What a widened pattern alone gives; None where the base's own stays."""
+    if sweep.widened is None:
+        return None
+    name = sweep.choice.set
+    stats, given = sweep.sets[name], sweep.widened.sets[name]
+    return (
+        f"The split pattern is widened for {', '.join(sweep.widened.scripts)}; size 0 is the base as it is. With the "
+        f"widened pattern and no added token the {text_of(name)} text takes {given.n_tokens:,} tokens, where the base "
+        f"takes {stats.n_tokens_base:,}; it is cut into {stats.n_chunks:,} chunks, where the base's own pattern makes "
+        f"{given.n_chunks_base:,}."
     )
 
 
