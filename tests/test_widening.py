@@ -1,5 +1,6 @@
 """A widened split pattern: words of a script keep their marks, and nothing else is cut otherwise."""
 
+import base64
 import json
 import random
 from collections.abc import Callable
@@ -40,6 +41,7 @@ from vocabopt.verification import verify
 from vocabopt.verification.checks_settings import SETTINGS
 from vocabopt.verification.checks_vocabulary import LLAMA_CPP
 from vocabopt.verification.checks_widening import WIDENING, random_texts
+from vocabopt.wording import widened_sentence
 
 DEVANAGARI = ("Devanagari",)
 PATTERNS = {"gpt2": GPT2_PATTERN, "llama3": LLAMA3_PATTERN, "qwen": QWEN_PATTERN}
@@ -224,6 +226,17 @@ def test_the_merged_tokenizer_is_verified_and_its_changed_pattern_shown(
     assert {SETTINGS, WIDENING} <= {check.name for check in report.of_status("fail")}
 
 
+def test_the_report_says_what_the_pattern_alone_gives(widened: Run) -> None:
+    record = read_sweep(widened.out)
+    told = widened_sentence(record)
+    assert told is not None
+    assert record.widened is not None
+    given = record.widened.sets["heldout"]
+    assert f"takes {given.n_tokens:,} tokens, where the base takes {record.sets['heldout'].n_tokens_base:,}" in told
+    assert f"where the base's own pattern makes {given.n_chunks_base:,}." in told
+    assert 'id="widened"' in (widened.out / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_merge_of_no_tokens_is_the_base_itself(widened: Run) -> None:
     none = json.loads((widened.exported(0) / "tokenizer.json").read_text(encoding="utf-8"))
     assert none["pre_tokenizer"] == json.loads(widened.base.full.to_str())["pre_tokenizer"]
@@ -260,6 +273,31 @@ def test_other_forms_of_the_base_take_the_pattern_too(text: Path, tmp_path: Path
     assert encoder_of("tiktoken", merged.files[name], value).encode(documents) == all_ids(library, documents)
     assert merged.record.widened is not None
     assert own_pattern(merged.record.widened.pattern) == LLAMA3_PATTERN
+
+
+def test_tekken_json_holds_the_pattern_and_encodes_with_it(text: Path, tmp_path: Path) -> None:
+    merges = [token for token in small_ranks(lines_of("en")[:200]) if len(token) > 1]
+    ranks = {token: rank for rank, token in enumerate([*(bytes([byte]) for byte in range(256)), *merges])}
+    vocab = [
+        {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
+        for token, rank in ranks.items()
+    ]
+    sizes = {"num_vocab_tokens": len(ranks), "default_vocab_size": len(ranks) + 20, "default_num_special_tokens": 20}
+    document = {"config": {"pattern": LLAMA3_PATTERN, "version": "v3", **sizes}, "vocab": vocab}
+    folder = tmp_path / "tekken-like"
+    folder.mkdir()
+    (folder / "tekken.json").write_text(json.dumps(document), encoding="utf-8")
+    run = sweep(tmp_path / "run", str(folder), text, widen_pattern="auto", max_added=60, sizes="0,60")
+    merged = merge_run(run.out, tmp_path / "merged", n_added=60)
+    assert merged.record.widened is not None
+    assert json.loads(merged.files["tekken.json"])["config"]["pattern"] == merged.record.widened.pattern
+    library = tokenizers.Tokenizer.from_str(merged.files["tokenizer.json"].decode())
+    documents = hindi(30, seed=4)
+    encoder = encoder_of("tekken.json", merged.files["tekken.json"], json.loads(merged.files["tokenizer.json"]))
+    assert encoder.encode(documents) == all_ids(library, documents)
+    # A run whose size is 0 keeps the publisher's pattern.
+    none = merge_run(run.out, tmp_path / "none", n_added=0)
+    assert json.loads(none.files["tekken.json"])["config"]["pattern"] == LLAMA3_PATTERN
 
 
 # --- What is refused, and what is left alone --------------------------------------------------------------------------

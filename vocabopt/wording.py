@@ -31,6 +31,8 @@ from vocabopt.text.sets import HELDOUT, TRAIN, WEIGHTED, set_of
 MIN_HELDOUT_DOCUMENTS = 30
 #: Tokens of a text over its floor, from which on the floor is no reason any more to say so.
 _NEAR_FLOOR = 1.15
+#: Chunks a word from which on a pattern may cut words at marks.
+_MANY_CHUNKS = 1.5
 #: Scripts with a smaller share of the letters are not named.
 _MIN_NAMED_SHARE = 0.001
 _MAX_NAMED = 5
@@ -199,8 +201,7 @@ def sweep_notes(sweep: SweepRecord) -> list[str]:
     if sweep.guard.is_open:
         # Before the growth it was said at length.
         notes.append("Warning: nothing guards other text; name text that must stay with --protect.")
-    if (floor := floor_sentence(sweep)) is not None:
-        notes.append(floor)
+    notes += [told for told in (widened_sentence(sweep), floor_sentence(sweep)) if told is not None]
     if (few := small_heldout_sentence(sweep)) is not None:
         notes.append(few)
     return [*notes, proof_note(sweep.proof)]
@@ -214,11 +215,28 @@ def floor_sentence(sweep: SweepRecord) -> str | None:
         return None
     is_by_pattern = sweep.base.family == "byte-level-bpe"
     cut = "the base's own pattern cuts" if is_by_pattern else "spaces and newlines cut"
-    above = n_tokens / stats.n_chunks - 1
+    above, hint = n_tokens / stats.n_chunks - 1, ""
+    if sweep.widened is None and sweep.scripts and is_by_pattern and stats.n_chunks > _MANY_CHUNKS * stats.n_words:
+        scripts = ", ".join(sweep.scripts)
+        hint = f" Where that pattern cuts words of {scripts} at marks, --widen-pattern auto keeps them whole."
     return (
         f"The floor is near: {cut} the {text_of(choice.set, sweep.targets)} text into {stats.n_chunks:,} chunks, which "
         f"no added token joins, and at {counted(choice.n_added, 'added token')} it takes {n_tokens:,} tokens, "
-        f"{above:.1%} more."
+        f"{above:.1%} more.{hint}"
+    )
+
+
+def widened_sentence(sweep: SweepRecord) -> str | None:
+    """What a widened pattern alone gives; None where the base's own stays."""
+    if sweep.widened is None:
+        return None
+    name = sweep.choice.set
+    stats, given = sweep.sets[name], sweep.widened.sets[name]
+    return (
+        f"The split pattern is widened for {', '.join(sweep.widened.scripts)}; size 0 is the base as it is. With the "
+        f"widened pattern and no added token the {text_of(name, sweep.targets)} text takes {given.n_tokens:,} tokens, "
+        f"where the base takes {stats.n_tokens_base:,}; it is cut into {stats.n_chunks:,} chunks, where the base's own "
+        f"pattern makes {given.n_chunks_base:,}."
     )
 
 

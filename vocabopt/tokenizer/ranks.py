@@ -285,12 +285,8 @@ class Tekken:
             {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": decoded(token)}
             for rank, token in enumerate(tokens)
         ]
-        sizes = {
-            "num_vocab_tokens": len(tokens),
-            "default_vocab_size": len(tokens) + len(self.specials),
-            "pattern": pattern,
-        }
-        config = {**self.document["config"], **sizes}
+        sizes = {"num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) + len(self.specials)}
+        config = {**self.document["config"], **sizes, "pattern": pattern}
         return json.dumps({**self.document, "config": config, "vocab": vocab}, ensure_ascii=False).encode()
 
 
