@@ -119,7 +119,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     if options.method == "swap":
         assert learned.counts is not None, "a swap is of all text"
         assert learned.units is not None, "and of what merges never leave"
-        counts = Counts.of(learned.counts, learned.units)
+        counts = Counts.of(base, learned.counts, learned.units, curve.n_tokens_base)
         swapping = counts, freed_rows(base, counts, curve, options, sizes, console)
     with console.step("write"):
         write_parquet_atomic(out / "curve.parquet", curve.curve)
