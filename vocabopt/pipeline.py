@@ -59,7 +59,7 @@ from vocabopt.run_directory import (
     take_run_directory,
 )
 from vocabopt.swap.freeing import Freed
-from vocabopt.swap.record import SwapRecord
+from vocabopt.swap.record import SwapRecord, read_swap
 from vocabopt.swap.run import Counts, check_swap, freed_rows, n_asked, run_swap
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import find_text_sets, n_stored_bytes
@@ -161,7 +161,11 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
         # The same size on the axis of the vocabulary just measured.
         sweep, union = _choose(swept, curve, out)
-    swap = None if swapping is None else run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
+    if swapping is not None:
+        swap = run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
+    else:
+        # As a union, one that was measured in this folder before is shown as well.
+        swap = read_swap(out, sweep.curve_sha256)
 
     def finished() -> RunRecord:
         """run.json with what the run cost until now."""
@@ -190,7 +194,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         write_report(out, view)
     write_record(out / RUN_JSON, finished())
     measured = union if options.method == "union" else None
-    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swap)
+    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=None if swapping is None else swap)
 
 
 def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
