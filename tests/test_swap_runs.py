@@ -5,12 +5,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from command_line import assert_refused, vocabopt
 from helpers import (
     CORPUS,
     all_ids,
+    block_of,
     has_hangul,
     library_tokenizer,
     lines_of,
@@ -24,6 +26,7 @@ import vocabopt as api
 from vocabopt.console import Console
 from vocabopt.errors import PromiseError, RunDirectoryError
 from vocabopt.folder import read_json
+from vocabopt.growth.chunk_kernel import scan_documents
 from vocabopt.merging.extension import read_extension
 from vocabopt.merging.run import merge_run
 from vocabopt.swap.record import SwapRecord, read_swap_record
@@ -189,11 +192,26 @@ def test_the_choice_is_the_size_with_the_most_saved_less_what_kept_text_loses(sw
     net = {}
     for point in record.points:
         saved = 1 - point.sets["heldout"].n_tokens / base_tokens["heldout"]
-        lost = point.sets["en"].n_tokens / base_tokens["en"] - 1
+        lost = point.unseen["en"].n_tokens / point.unseen["en"].n_tokens_base - 1
         net[point.n_swapped] = saved - record.keep_weight * lost
     best = max(net, key=lambda size: (net[size], -size))
     assert record.choice.n_swapped == (best if net[best] > 0 else 0)
     assert record.choice.set == "heldout"
+
+
+def test_what_had_no_say_is_an_eighth_of_the_kept_documents_by_content(swapped: Swapped) -> None:
+    texts = lines_of("en")
+    block = block_of("en", texts)
+    data = np.frombuffer(block.data, np.uint8)
+    hashes, *_ = scan_documents(data, block.starts, block.ends, np.uint64(0), np.zeros(1 << 16, bool))
+    is_unseen = (hashes >> np.uint64(32)) % np.uint64(32) >= 28
+    assert 0.1 < is_unseen.mean() < 0.15
+    unseen = [text for text, has_none in zip(texts, is_unseen, strict=True) if has_none]
+    base = library_tokenizer(swapped.base.tokenizer_json)
+    for point in swapped.record.points:
+        found = point.unseen["en"]
+        assert found.n_tokens_base == n_tokens(base, unseen)
+        assert found.n_tokens == n_tokens(library_tokenizer(swapped.written(point.n_swapped)), unseen)
 
 
 def test_a_heavier_weight_of_kept_text_loses_less_of_it(bases: dict[str, dict[str, str]], tmp_path: Path) -> None:
@@ -223,10 +241,13 @@ def test_the_terminal_and_the_page_show_both_sides_and_growth_beside_it(
     for point in record.points:
         saved = f"{1 - point.sets['heldout'].n_tokens / n_base['heldout']:.2%}"
         lost = f"{point.sets['en'].n_tokens / n_base['en'] - 1:+z.2%}"
+        unseen = f"{point.unseen['en'].n_tokens / point.unseen['en'].n_tokens_base - 1:+z.2%}"
         assert saved in result.stdout
         assert lost in result.stdout
+        assert unseen in result.stdout
         assert f">{saved}<" in page
         assert f">{lost}<" in page
+        assert f">{unseen}<" in page
     curve = pl.read_parquet(out / "curve.parquet")
     grown = f"{1 - curve['n_tokens_heldout'][299] / n_base['heldout']:.2%}"
     assert grown in result.stdout

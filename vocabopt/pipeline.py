@@ -65,7 +65,7 @@ from vocabopt.run_directory import (
     take_run_directory,
 )
 from vocabopt.swap.freeing import Freed
-from vocabopt.swap.record import SwapRecord
+from vocabopt.swap.record import SwapRecord, read_swap
 from vocabopt.swap.run import Counts, check_swap, freed_rows, n_asked, run_swap
 from vocabopt.targets import balance_of, check_targets, guard_of_targets, targets_of, with_spread, with_sums
 from vocabopt.text.corpus import TextSet as Files
@@ -133,7 +133,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     if options.method == "swap":
         assert learned.counts is not None, "a swap is of all text"
         assert learned.units is not None, "and of what merges never leave"
-        counts = Counts.of(learned.counts, learned.units)
+        counts = Counts.of(base, learned.counts, learned.units, curve.n_tokens_base)
         swapping = counts, freed_rows(base, counts, curve, options, sizes, console)
     with console.step("write"):
         write_parquet_atomic(out / "curve.parquet", curve.curve)
@@ -182,7 +182,11 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
         # The same size on the axis of the vocabulary just measured.
         sweep, union = _choose(swept, curve, out)
-    swap = None if swapping is None else run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
+    if swapping is not None:
+        swap = run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
+    else:
+        # As a union, one that was measured in this folder before is shown as well.
+        swap = read_swap(out, sweep.curve_sha256)
 
     def finished() -> RunRecord:
         """run.json with what the run cost until now."""
@@ -214,7 +218,8 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         write_report(out, view)
     write_record(out / RUN_JSON, finished())
     measured = union if options.method == "union" else None
-    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swap, terms=terms)
+    measured, swapped = union if options.method == "union" else None, None if swapping is None else swap
+    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swapped, terms=terms)
 
 
 def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:

@@ -143,3 +143,20 @@ def test_a_plan_of_a_swap_has_the_rows_that_there_are_and_trains_what_training_t
     assert [stage["n_trainable"] for stage in plan["stages"]] == [
         stage["n_trainable"] for stage in swap.record()["stages"]
     ]
+
+
+@pytest.mark.slow
+def test_a_probe_ranks_init_methods_for_reused_rows(swap: Swap, tmp_path: Path) -> None:
+    """Before it trains, a cell has the bits per byte of the adaptation, whose rows are made the same way."""
+    probed = [
+        option
+        for option in OPTIONS
+        if option not in ("--sample-tokens", 4, "--keep-stages", "all", "--report-to", "none")
+    ]
+    more = ("--init", "decompose", "--init", "mean", "--plan", "full", "--steps", 2, "--out", tmp_path / "probe")
+    result = vocabopt("probe", swap.model, "--tokenizer", swap.tokenizer, *probed, *more)
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "probe" / "probe.json").read_text("utf-8"))
+    rows = {row["init"]: row for row in record["rows"]}
+    assert rows["decompose"]["initialised"] == pytest.approx(swap.record()["initialised"]["ko"], abs=1e-5)
+    assert rows["mean"]["initialised"] != rows["decompose"]["initialised"]

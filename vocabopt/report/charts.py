@@ -217,9 +217,7 @@ def draw_swap(view: View) -> Drawing | None:
         dot(ax, size, ratio)
     right_ax = ax.twinx()
     bare(right_ax)
-    lost = {
-        name: [-100 * swap.ratio_saved(point, base_tokens, name) for point in swap.points] for name in swap.kept_sets
-    }
+    lost = {name: [100 * swap.ratio_lost(point, base_tokens, name) for point in swap.points] for name in swap.kept_sets}
     for name, column in lost.items():
         right_ax.plot(sizes, column, clip_on=False, **_series(numbers[name]))
     low, high = min(0.0, *map(min, lost.values())), max(0.1, *map(max, lost.values()))

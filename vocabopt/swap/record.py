@@ -21,6 +21,8 @@ class SwapPoint(Record, frozen=True, kw_only=True):
     n_swapped: Count
     #: Tokens of every text set with the written tokenizer.
     sets: dict[str, SetTokens]
+    #: Of each kept text the eighth of its documents that had no say in which rows go, special tokens in them left out.
+    unseen: dict[str, KeptText]
     #: The library that encoded.
     encoder: str
 
@@ -28,7 +30,8 @@ class SwapPoint(Record, frozen=True, kw_only=True):
 class SwapChoice(Record, frozen=True, kw_only=True):
     """The size, of those measured, at which the target's saving is most above what the kept texts lose.
 
-    Both are shares of a text's tokens with the base. 0: no size saves more than it costs.
+    Both are shares of a text's tokens with the base, of documents that had no say where there are some. 0: no size
+    saves more than it costs.
     """
 
     n_swapped: Count
@@ -64,15 +67,13 @@ class SwapRecord(FileRecord, frozen=True, kw_only=True):
 
     def net_saving(self, point: SwapPoint, base_tokens: Mapping[str, int]) -> float:
         """What the target saves less what the kept texts lose, their losses added up and weighted."""
-        lost = [-self.ratio_saved(point, base_tokens, name) for name in self.kept_sets]
+        lost = [self.ratio_lost(point, base_tokens, name) for name in self.kept_sets]
         return self.ratio_saved(point, base_tokens) - self.keep_weight * sum(lost)
 
-    def kept_at(self, point: SwapPoint, base_tokens: Mapping[str, int]) -> dict[str, KeptText]:
-        """What each kept text pays at a size. base_tokens: of every text set."""
-        return {
-            name: KeptText(n_tokens_base=base_tokens[name], n_tokens=point.sets[name].n_tokens)
-            for name in self.kept_sets
-        }
+    def ratio_lost(self, point: SwapPoint, base_tokens: Mapping[str, int], name: str) -> float:
+        """Tokens more in a kept text, as a share: of documents that had no say; of all where those have no token."""
+        unseen = point.unseen[name].ratio_lost
+        return -self.ratio_saved(point, base_tokens, name) if unseen is None else unseen
 
 
 def read_swap(run_dir: Path, curve_sha256: str) -> SwapRecord | None:

@@ -1,7 +1,7 @@
 """`vocabopt sweep --method swap`: rows freed in order, and at every size what the written tokenizer saves and costs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,33 +16,75 @@ from vocabopt.growth.counts import ChunkCounts, SetStats
 from vocabopt.growth.curve import Curve
 from vocabopt.growth.proof import recount
 from vocabopt.merging.export import merged_base
+from vocabopt.merging.extension import KeptText
 from vocabopt.merging.swapped import swapped
 from vocabopt.options import SweepOptions
 from vocabopt.records import SetTokens, SweepRecord, write_record
-from vocabopt.records import TextSet as RecordedSet
 from vocabopt.swap import DEFAULT_MAX_SWAP, SWAP_JSON
 from vocabopt.swap.freeing import COST_SCALE, Freed, free, may_be_freed, used_by, used_by_prompts
 from vocabopt.swap.record import KEPT_ROLES, SwapChoice, SwapPoint, SwapRecord
 from vocabopt.text.corpus import TextSet
-from vocabopt.text.sets import HELDOUT, TRAIN
+from vocabopt.text.sets import HELDOUT, N_FOLDS, TRAIN
 from vocabopt.tokenizer import Tokenizer
 
 #: Sizes shown where none are asked for.
 N_SIZES = 8
 
 
+#: Folds of a kept text, of N_FOLDS, that have no say in the order: what is lost there, other text of its kind may lose.
+N_UNSEEN_FOLDS = 4
+
+
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Unique chunks with how often each occurs in each text set, int64 [n_chunks, n_sets]; and the units of merges."""
+    """Unique chunks, and the units that merges never leave, with what is known of the text sets.
+
+    kept: names of the sets that rows are kept for. weights: int64 [n_chunks, n_sets + n_kept], how often each chunk
+    occurs in each set, and in the part of each kept set that has no say. n_unseen_base: tokens of these parts with the
+    base. n_tokens_base: of all text sets.
+    """
 
     chunks: ChunkCounts
     units: ChunkCounts
+    kept: tuple[str, ...]
     weights: NDArray[np.int64]
-    weights_of_units: NDArray[np.int64]
+    n_unseen_base: Mapping[str, int]
+    n_tokens_base: Mapping[str, int]
 
     @classmethod
-    def of(cls, chunks: ChunkCounts, units: ChunkCounts) -> "Counts":
-        return cls(chunks=chunks, units=units, weights=chunks.weights(), weights_of_units=units.weights())
+    def of(cls, base: Tokenizer, chunks: ChunkCounts, units: ChunkCounts, n_tokens_base: Mapping[str, int]) -> "Counts":
+        kept = kept_of(chunks.sets)
+        unseen = unseen_weights(chunks, kept)
+        n_unseen = recount(base, chunks, unseen).token_counts.sum(axis=1) if kept else np.zeros(0, np.int64)
+        return cls(
+            chunks=chunks,
+            units=units,
+            kept=kept,
+            weights=np.hstack([chunks.weights(), unseen]),
+            n_unseen_base=dict(zip(kept, n_unseen.tolist(), strict=True)),
+            n_tokens_base=n_tokens_base,
+        )
+
+    def cost_of_units(self, keep_weight: float) -> NDArray[np.int64]:
+        """What a token more in each unit costs: its share of each text's tokens, times the text's weight (COST_SCALE).
+
+        The training text has the weight 1, since the base's own pieces of the target are needed too; of a kept text
+        only the part counts that has a say.
+        """
+        weights, names = self.units.weights(), list(self.units.sets)
+        cost = weights[:, names.index(TRAIN)] * int(COST_SCALE / self.n_tokens_base[TRAIN])
+        for i, name in enumerate(self.kept):
+            if n_tokens := self.n_tokens_base[name] - self.n_unseen_base[name]:
+                seen = weights[:, names.index(name)] - unseen_weights(self.units, self.kept)[:, i]
+                cost += seen * int(COST_SCALE * keep_weight / n_tokens)
+        return cost
+
+
+def unseen_weights(counts: ChunkCounts, kept: Sequence[str]) -> NDArray[np.int64]:
+    """How often each chunk occurs in the part of each kept set that has no say: int64 [n_chunks, n_kept]."""
+    is_unseen = counts.groups % N_FOLDS >= N_FOLDS - N_UNSEEN_FOLDS
+    part = replace(counts, counts=np.where(is_unseen, counts.counts, 0))
+    return part.weights()[:, [list(counts.sets).index(name) for name in kept]]
 
 
 def check_swap(base: Tokenizer, options: SweepOptions, text_sets: Iterable[TextSet]) -> None:
@@ -64,7 +106,7 @@ def check_swap(base: Tokenizer, options: SweepOptions, text_sets: Iterable[TextS
         )
 
 
-def kept_of(sets: Mapping[str, SetStats] | Mapping[str, RecordedSet]) -> tuple[str, ...]:
+def kept_of(sets: Mapping[str, SetStats]) -> tuple[str, ...]:
     """Names of the text sets that rows are kept for."""
     return tuple(name for name, text_set in sets.items() if text_set.role in KEPT_ROLES)
 
@@ -93,14 +135,12 @@ def freed_rows(
         CorpusError: a text to keep rows for has no tokens.
     """
     n_most = min(n_asked(options, sizes), len(curve.curve))
-    kept = kept_of(counts.chunks.sets)
-    if empty := [name for name in kept if not curve.n_tokens_base[name]]:
+    if empty := [name for name in counts.kept if not curve.n_tokens_base[name]]:
         path = options.keeps.get(empty[0], "PATH")
         raise CorpusError(f"--keep {empty[0]}={path}: only blank lines, which need no row. Name files that hold text.")
     with console.step("free", n_most, "rows") as advance:
         may_go = may_be_freed(base, used_by(curve.curve, n_most) | used_by_prompts(base))
-        cost = cost_of_units(counts, curve.n_tokens_base, kept, options.keep_weight)
-        freed = free(base, counts.units, cost, may_go, n_most, advance)
+        freed = free(base, counts.units, counts.cost_of_units(options.keep_weight), may_go, n_most, advance)
     if len(freed.ids) < n_most and (options.max_swap is not None or sizes):
         option = f"--max-swap {options.max_swap}" if options.max_swap is not None else f"--sizes {options.sizes}"
         raise OptionError(
@@ -132,12 +172,12 @@ def run_swap(
     points = []
     with console.step("swap", len(shown), "sizes") as advance:
         for done, size in enumerate(shown, 1):
-            points.append(_measured(base, counts, curve, freed.ids[:size].tolist(), sweep.base_tokens))
+            points.append(_measured(base, counts, curve, freed.ids[:size].tolist()))
             advance(done)
     record = SwapRecord(
         curve_sha256=sweep.curve_sha256,
         keep_weight=sweep.options.keep_weight,
-        kept_sets=kept_of(sweep.sets),
+        kept_sets=counts.kept,
         max_swap=n_most,
         freed_ids=tuple(freed.ids.tolist()),
         costs=tuple(freed.costs.tolist()),
@@ -154,32 +194,20 @@ def _even(n_most: int) -> list[int]:
     return sorted({round(n_most * step / N_SIZES) for step in range(N_SIZES + 1)})
 
 
-def cost_of_units(
-    counts: Counts, base_tokens: Mapping[str, int], kept: Sequence[str], keep_weight: float
-) -> NDArray[np.int64]:
-    """What a token more in each unit costs: its share of each text's tokens, times the text's weight, in COST_SCALE.
-
-    The training text has the weight 1, since the base's own pieces of the target are needed too.
-    """
-    factors = {TRAIN: 1.0, **dict.fromkeys(kept, keep_weight)}
-    cost = np.zeros(counts.units.n_chunks, np.int64)
-    for i, name in enumerate(counts.units.sets):
-        if name in factors and base_tokens[name]:
-            cost += counts.weights_of_units[:, i] * int(COST_SCALE * factors[name] / base_tokens[name])
-    return cost
-
-
-def _measured(
-    base: Tokenizer, counts: Counts, curve: pl.DataFrame, freed_ids: list[int], base_tokens: Mapping[str, int]
-) -> SwapPoint:
+def _measured(base: Tokenizer, counts: Counts, curve: pl.DataFrame, freed_ids: list[int]) -> SwapPoint:
     """One size: every unique chunk encoded again with the tokenizer that would be written."""
-    if not freed_ids:
-        sets = {name: SetTokens(n_tokens=n) for name, n in base_tokens.items()}
-        return SwapPoint(n_swapped=0, sets=sets, encoder="none")
-    written = merged_base(base, swapped(base, curve, freed_ids))
-    found = recount(written, counts.chunks, counts.weights)
-    sets = {name: SetTokens(n_tokens=n) for name, n in found.n_tokens(counts.chunks).items()}
-    return SwapPoint(n_swapped=len(freed_ids), sets=sets, encoder=found.encoder)
+    n_tokens, n_unseen, encoder = dict(counts.n_tokens_base), dict(counts.n_unseen_base), "none"
+    if freed_ids:
+        found = recount(merged_base(base, swapped(base, curve, freed_ids)), counts.chunks, counts.weights)
+        totals, encoder, sets = found.token_counts.sum(axis=1).tolist(), found.encoder, counts.chunks.sets
+        n_tokens = {name: totals[i] + stats.n_special_tokens for i, (name, stats) in enumerate(sets.items())}
+        n_unseen = dict(zip(counts.kept, totals[len(sets) :], strict=True))
+    return SwapPoint(
+        n_swapped=len(freed_ids),
+        sets={name: SetTokens(n_tokens=n) for name, n in n_tokens.items()},
+        unseen={name: KeptText(n_tokens_base=counts.n_unseen_base[name], n_tokens=n) for name, n in n_unseen.items()},
+        encoder=encoder,
+    )
 
 
 def chosen(record: SwapRecord, base_tokens: Mapping[str, int]) -> SwapRecord:
