@@ -78,6 +78,7 @@ def test_what_is_undefined_is_a_dash_and_null(toys: Path) -> None:
     assert set(ratios.values()) == {None}
     assert [tokenizer[name] for name in ("n_unused", "n_rare", "syllables", "gini_tokens_per_byte")] == [None] * 4
     result = vocabopt("analyze", *arguments)
+    assert f"--text none={toys / 'blank.txt'}: holds no text, so that nothing is measured on it." in result.stderr
     assert result.exit_code == 0
     row = next(line for line in result.stdout.splitlines()[5:] if line.strip().startswith("none"))
     assert row.split() == ["none", "0", *["-"] * 8]

@@ -14,8 +14,10 @@ from helpers import all_ids, base_of, library_tokenizer, lines_of, without_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vocabopt.growth.counts import ChunkCounts
 from vocabopt.text.documents import bytes_of_texts
 from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.tokenizer.chunks import ChunkEncoder
 from vocabopt.tokenizer.whole_documents import WholeEncoder
 
 pytest.importorskip("gigatoken")
@@ -122,3 +124,17 @@ def test_forgetting_what_was_encoded_changes_nothing(any_base: Tokenizer, monkey
     encoder = WholeEncoder.of(any_base, ["가"])
     for texts in (lines_of("ko")[:20], lines_of("en")[:20], lines_of("ko")[:20]):
         assert_same(any_base, texts, encoder)
+
+
+def test_chunks_with_newer_characters_have_the_ids_of_tokenizers(folders: Path) -> None:
+    """Of two U+113C2 NFC makes one character since Unicode 16, which gigatoken knows."""
+    base = load_base(str(folders / "qwen2-like"))
+    texts = ["plain text", "\U000113c2\U000113c2", "한국 어", "x\U0001611e\U0001611e", "\U00016d67" * 2, " y"]
+    encoder = ChunkEncoder.of(base.whole_chunk_tokenizer, base.fast_chunk_tokenizer, ChunkCounts.of_texts(["a"]))
+    assert encoder.name == "gigatoken"
+    assert [[*row] for row in base.fast_chunk_tokenizer.encode_batch_list(texts)] != all_ids(
+        base.whole_chunk_tokenizer, texts
+    )
+    for chosen in (texts, texts[1:2], texts[:1]):
+        ids, ends = encoder.encode("\0".join(chosen).encode())
+        assert [row.tolist() for row in np.split(ids, ends[:-1])] == all_ids(base.whole_chunk_tokenizer, chosen)

@@ -49,6 +49,10 @@ def analyze(options: AnalyzeOptions, console: Console) -> AnalyzeRecord:
     with console.step("read", n_bytes, "bytes") as advance:
         found = read_texts(text_sets, read_options, n_sampled=options.morpheme_documents, advance=_adding_up(advance))
     texts = {text_set.name: text for text_set, (text, _) in zip(named, found, strict=True)}
+    for name in (name for name, text in texts.items() if not text.n_documents):
+        console.note(
+            f"--text {name}={options.texts[name]}: holds no text, so that nothing is measured on it. Name another."
+        )
     _check_aligned(options.parity, texts)
     samples = {text_set.name: sample for text_set, (text, sample) in zip(named, found, strict=True) if text.is_korean}
     split: dict[str, words.MorphemeText] = {}

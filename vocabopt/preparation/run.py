@@ -211,7 +211,9 @@ class _Run:
                 used = f"({report.n_documents:,} documents of it are used)"
                 self.console.note(f"Left out from there on: {report.error} {used}.")
         if not any(report.n_documents for report in self.files):
-            raise CorpusError(f"{', '.join(self.options.paths)}: no document could be read from it.")
+            raise CorpusError(
+                f"{', '.join(self.options.paths)}: no document could be read from it. Name files that hold text."
+            )
         write_record(files_json, FilesRead(n_shards=n_shards, files=self.files))
         return n_shards
 

@@ -103,7 +103,7 @@ def find(path: str, text_format: str = "auto") -> list[Found]:
     walk.tell_left_out()
     if not inside:
         looked_for = SUFFIXES if text_format == "auto" else f"files whose suffix says {text_format}"
-        raise CorpusError(f"{path}: no text in this folder; looked for {looked_for}")
+        raise CorpusError(f"{path}: no text in this folder; looked for {looked_for}. Name a folder or files with text.")
     before, root, after = _links(path)
     root = root if root.endswith("/") else f"{root}/"
     first_folders = (name.partition("/")[0] if "/" in name else "" for name, _ in inside)

@@ -81,7 +81,10 @@ def _told(error: BaseException, url: str) -> VocaboptError:
         return DamagedFileError(f"{url}: the compressed file ended early or is damaged ({error}); fetch it again")
     if is_panic(error):
         return CorpusError(f"{url}: is damaged ({error}); fetch it again")
-    return CorpusError(refusal(error, url, what="cannot be read") or f"{url}: cannot be read ({error})")
+    return CorpusError(
+        refusal(error, url, what="cannot be read")
+        or f"{url}: cannot be read ({error}). Fetch it again, or name another."
+    )
 
 
 @contextmanager

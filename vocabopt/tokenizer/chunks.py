@@ -16,8 +16,10 @@ per unique chunk. Unique chunks are encoded in bulk, by gigatoken where it gives
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,10 @@ _BATCH_BYTES = 8 << 20
 N_CHECKED = 2_000
 #: Longer ones are left out of that: `tokenizers` takes gigabytes for a chunk of 100 MB.
 _MAX_CHECKED_BYTES = 4_096
+#: Blocks of symbols: whatever comes into them is no letter, mark, number or space.
+_SYMBOLS = range(0x1F000, 0x1FB00)
+#: Planes from here on hold no letters, or none yet.
+_FIRST_EMPTY = 0x40000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +178,33 @@ def refine(
 # --- Unique chunks -> ids ---------------------------------------------------------------------------------------------
 
 
+@cache
+def newer_characters() -> NDArray[np.bool_]:
+    """Which characters patterns and normal forms may treat otherwise in another version of Unicode, [0x110000].
+
+    Letters, marks, numbers and spaces that Unicode 3.2 did not have as such: gigatoken's tables are newer than those of
+    `tokenizers`.
+    """
+    chars = [*map(chr, range(_FIRST_EMPTY))]
+    now, then = (np.array([*map(database.category, chars)]) for database in (unicodedata, unicodedata.ucd_3_2_0))
+    # Punctuation, symbols and control characters are all the same to patterns and normal forms.
+    is_newer = np.ones(0x110000, np.bool_)
+    is_newer[:_FIRST_EMPTY] = (now == "Cn") | (np.isin(now.astype("U1"), ["L", "M", "N", "Z"]) & (now != then))
+    is_newer[_SYMBOLS] &= ~np.isin(now[_SYMBOLS], ["So", "Sk", "Cn"])
+    return is_newer
+
+
 @dataclass(frozen=True)
 class ChunkEncoder:
-    """An encoder of runs of chunks. fast: a gigatoken tokenizer, or None."""
+    """An encoder of runs of chunks.
+
+    fast: a gigatoken tokenizer, or None. spares_newer: chunks with `newer_characters` are left to `authority`; a sample
+    that is compared seldom holds them.
+    """
 
     authority: tokenizers.Tokenizer
     fast: Any
+    spares_newer: bool = False
 
     @classmethod
     def of(cls, authority: tokenizers.Tokenizer, fast: Any, counts: "ChunkCounts") -> "ChunkEncoder":
@@ -187,7 +214,7 @@ class ChunkEncoder:
             expected = authority.encode_batch_fast(sample, add_special_tokens=False)
             if any(a.ids != b for a, b in zip(expected, fast.encode_batch_list(sample), strict=True)):
                 fast = None
-        return cls(authority, fast)
+        return cls(authority, fast, spares_newer=True)
 
     @property
     def name(self) -> str:
@@ -200,10 +227,35 @@ class ChunkEncoder:
             encodings = self.authority.encode_batch_fast(data.decode().split("\0"), add_special_tokens=False)
             rows = [encoding.ids for encoding in encodings]
             return np.fromiter(chain.from_iterable(rows), np.int64), np.cumsum(np.fromiter(map(len, rows), np.int64))
+        if self.spares_newer and (is_newer := _hold_newer(data)).any():
+            return self._parted(data, is_newer)
         from gigatoken import BytesSource
 
         layout = self.fast.encode_batch(BytesSource([data], separator="\0")).layout
         return np.asarray(layout.content.data).astype(np.int64), np.asarray(layout.offsets.data)[1:].astype(np.int64)
+
+    def _parted(self, data: bytes, is_newer: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As `encode`: the chunks marked by the authority, the others by the fast encoder."""
+        lengths = np.zeros(len(is_newer), np.int64)
+        chunks, parts = np.array(data.split(b"\0"), object), []
+        for of, fast in ((is_newer, None), (~is_newer, self.fast)):
+            if of.any():
+                ids, ends = ChunkEncoder(self.authority, fast).encode(b"\0".join(chunks[of]))
+                lengths[of] = np.diff(ends, prepend=0)
+                parts.append((of, ids))
+        joined = np.empty(int(lengths.sum()), np.int64)
+        for of, ids in parts:
+            joined[np.repeat(of, lengths)] = ids
+        return joined, np.cumsum(lengths)
+
+
+def _hold_newer(data: bytes) -> NDArray[np.bool_]:
+    """Which of the chunks that NUL separates hold a character of `newer_characters`."""
+    view = np.frombuffer(data, np.uint8)
+    ends = np.append(np.flatnonzero(view == 0), len(data))
+    found = np.zeros(len(ends), np.bool_)
+    kernel.mark_documents(view, np.append(0, ends[:-1] + 1), ends, newer_characters(), found)
+    return found
 
 
 def batches(counts: "ChunkCounts", *, n_bytes: int = _BATCH_BYTES) -> Iterator[bytes]:

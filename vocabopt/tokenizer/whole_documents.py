@@ -9,10 +9,8 @@ documents where the two could differ:
                         version of Unicode
 """
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -24,17 +22,13 @@ from vocabopt.failures import encoded
 from vocabopt.growth.chunk_kernel import mark_documents, scan_documents
 from vocabopt.text.documents import bytes_of_texts
 from vocabopt.tokenizer.added_tokens import AddedTokens
-from vocabopt.tokenizer.chunks import ChunkEncoder
+from vocabopt.tokenizer.chunks import ChunkEncoder, newer_characters
 from vocabopt.tokenizer.tokenizer import Tokenizer
 
 Ints = NDArray[np.int64]
 
 #: gigatoken keeps what it encoded, as long as it lives: it is made anew where the process has grown by this much.
 _CACHE_BYTES = 512 << 20
-#: Blocks of symbols: whatever comes into them is no letter, mark, number or space.
-_SYMBOLS = range(0x1F000, 0x1FB00)
-#: Planes from here on hold no letters, or none yet.
-_FIRST_EMPTY = 0x40000
 
 
 class WholeEncoder:
@@ -90,7 +84,7 @@ class WholeEncoder:
         _, _, suspects = scan_documents(view, starts, ends, np.uint64(0), self._suspicious)
         is_odd: NDArray[np.bool_] = starts == ends
         if self._base.family == "byte-level-bpe":
-            mark_documents(view, starts, ends, _newer_characters(), is_odd)
+            mark_documents(view, starts, ends, newer_characters(), is_odd)
         for i in np.flatnonzero(suspects & ~is_odd).tolist():
             is_odd[i] = self._added.may_be_in(data[starts[i] : ends[i]])
         return is_odd
@@ -125,15 +119,3 @@ def _resident_bytes() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) << 12
     except OSError:
         return 0
-
-
-@cache
-def _newer_characters() -> NDArray[np.bool_]:
-    """Which characters patterns and normal forms may treat otherwise in another version of Unicode, [0x110000]."""
-    chars = [*map(chr, range(_FIRST_EMPTY))]
-    now, then = (np.array([*map(database.category, chars)]) for database in (unicodedata, unicodedata.ucd_3_2_0))
-    # Punctuation, symbols and control characters are all the same to patterns and normal forms.
-    is_newer = np.ones(0x110000, np.bool_)
-    is_newer[:_FIRST_EMPTY] = (now == "Cn") | (np.isin(now.astype("U1"), ["L", "M", "N", "Z"]) & (now != then))
-    is_newer[_SYMBOLS] &= ~np.isin(now[_SYMBOLS], ["So", "Sk", "Cn"])
-    return is_newer
