@@ -143,6 +143,8 @@ def test_the_tokens_of_ten_lines_are_counted_as_by_hand(by_hand: dict[str, Any])
         "n_unused": 252,  # 266 - 14
         "n_rare": 12,  # of the 14 all but ▁c and ▁, which come 6 times
         "tokens_per_word": 28 / 16,
+        "n_chunks": 16,
+        "chunks_per_word": 16 / 16,
         "bytes_per_token": 37 / 28,
         "chars_per_token": 31 / 28,
         "share_words_whole": 9 / 16,

@@ -23,6 +23,8 @@ def all_tables(record: AnalyzeRecord, *, width: int = 80) -> list[RenderableType
     if len(tokenizers) > 1:
         for first in range(0, len(tokenizers), _N_BESIDE):
             tables.append(_fertility_table(record, tokenizers[first : first + _N_BESIDE], width))
+    for first in range(0, len(tokenizers), _N_BESIDE):
+        tables.append(_floor_table(record, tokenizers[first : first + _N_BESIDE], width))
     tables += [_tokenizer_table(record, tokenizer, width) for tokenizer in tokenizers]
     tables.append(_vocabulary_table(record, width))
     return [*tables, _korean_table(record, width)] if record.is_korean else tables
@@ -31,7 +33,6 @@ def all_tables(record: AnalyzeRecord, *, width: int = 80) -> list[RenderableType
 def notes(record: AnalyzeRecord) -> list[str]:
     """Sentences that belong under the tables."""
     words = (
-        "chunks: parts into which the pre-tokenizer cuts text, which no token crosses: no vocabulary has fewer tokens. "
         "whole, cont.: words of one token, of several. bytes: tokens that spell what has no token. cut: tokens that "
         f"begin or end inside a character. Renyi: efficiency at alpha {record.renyi_alpha}."
     )
@@ -99,24 +100,22 @@ def _fertility_table(record: AnalyzeRecord, tokenizers: Sequence[TokenizerNumber
     return _table("Tokens per word; the fewest in bold", headers, rows, width)
 
 
+def _floor_table(record: AnalyzeRecord, tokenizers: Sequence[TokenizerNumbers], width: int) -> RenderableType:
+    rows = [[name, *(_fixed(tokenizer.sets[name].chunks_per_word) for tokenizer in tokenizers)] for name in record.sets]
+    headers = ["set", *(plain(tokenizer.name, _NAME_LIMIT) for tokenizer in tokenizers)]
+    return _table("Chunks per word, which no token crosses: no vocabulary has fewer tokens", headers, rows, width)
+
+
 def _tokenizer_table(record: AnalyzeRecord, tokenizer: TokenizerNumbers, width: int) -> RenderableType:
     has_parity = record.options["parity"] is not None
     has_unknown = any(counts.n_unknown_tokens for counts in tokenizer.sets.values())
-    headers = ["set", "tokens", "tokens\n/word", "chunks\n/word", "bytes\n/token", "chars\n/token"]
-    headers += [
-        "whole\n%",
-        "cont.\n%",
-        "bytes\n%",
-        "cut\n%",
-        *(["unkn.\n%"] if has_unknown else []),
-        "Renyi",
-        *(["parity"] if has_parity else []),
-    ]
+    headers = ["set", "tokens", "tokens\n/word", "bytes\n/token", "chars\n/token", "whole\n%", "cont.\n%", "bytes\n%"]
+    headers += ["cut\n%", *(["unkn.\n%"] if has_unknown else []), "Renyi", *(["parity"] if has_parity else [])]
     rows = []
     for name, counts in tokenizer.sets.items():
         shares = [counts.share_words_whole, counts.share_words_continued, counts.share_byte_tokens]
         shares += [counts.share_cut_tokens, *([counts.share_unknown_tokens] if has_unknown else [])]
-        ratios = (counts.tokens_per_word, counts.chunks_per_word, counts.bytes_per_token, counts.chars_per_token)
+        ratios = (counts.tokens_per_word, counts.bytes_per_token, counts.chars_per_token)
         last = [counts.renyi_efficiency, *([counts.parity] if has_parity else [])]
         rows.append([name, _count(counts.n_tokens), *map(_fixed, ratios), *map(_percent, shares), *map(_fixed, last)])
     title = f"{plain(tokenizer.name, _NAME_LIMIT)}: {tokenizer.n_tokens:,} tokens, {tokenizer.family}"
