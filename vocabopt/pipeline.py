@@ -161,8 +161,8 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     terms = None
     if wanted:
         grown = base if learned.widening is None else learned.widening.base
-        shown = [point.n_added for point in sweep.points_shown]
-        terms = terms_record(wanted, base, grown, growth.merges, shown, swept.curve_sha256)
+        of_grid = [point.n_added for point in sweep.points_shown]
+        terms = terms_record(wanted, base, grown, growth.merges, of_grid, swept.curve_sha256)
         write_record(out / TERMS_JSON, terms)
     if options.method == "union":
         assert learned.counts is not None, "the union is of all text"
@@ -182,11 +182,7 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
         # The same size on the axis of the vocabulary just measured.
         sweep, union = _choose(swept, curve, out)
-    if swapping is not None:
-        swap = run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
-    else:
-        # As a union, one that was measured in this folder before is shown as well.
-        swap = read_swap(out, sweep.curve_sha256)
+    swap = None if swapping is None else run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
 
     def finished() -> RunRecord:
         """run.json with what the run cost until now."""
@@ -212,14 +208,15 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         samples, prepare = read_samples(out), _preparation_of(of_targets)
         if prepare is not None:
             write_record(out / PREPARE_JSON, prepare)
+        # As a union, a swap that was measured in this folder before is shown as well.
+        shown = swap or read_swap(out, sweep.curve_sha256)
         view = View(
-            sweep, curve.curve, finished(), union, swap=swap, samples=samples, base=base, prepare=prepare, terms=terms
+            sweep, curve.curve, finished(), union, swap=shown, samples=samples, base=base, prepare=prepare, terms=terms
         )
         write_report(out, view)
     write_record(out / RUN_JSON, finished())
     measured = union if options.method == "union" else None
-    measured, swapped = union if options.method == "union" else None, None if swapping is None else swap
-    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swapped, terms=terms)
+    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swap, terms=terms)
 
 
 def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
