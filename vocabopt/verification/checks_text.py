@@ -213,15 +213,16 @@ class LengthPass:
         counts = {name: total[name] for name in ("n_lines", "n_longer", "n_shorter", "n_tokens_more")}
         for name, tally in self.tallies.items():
             counts |= {f"{number} ({name})": tally[number] for number in ("n_longer", "n_tokens_base", "n_tokens")}
-        summary = f"{total['n_longer']:,} of {total['n_lines']:,} lines take more tokens, {total['n_shorter']:,} fewer"
+        where = ", ".join(f"{name} {n:,}" for name, tally in self.tallies.items() if (n := tally["n_longer"]))
+        summary = f"{total['n_longer']:,} of {total['n_lines']:,} lines take more tokens"
+        summary += f" ({where}), {total['n_shorter']:,} fewer" if where else f", {total['n_shorter']:,} fewer"
         extension = self.pair.extension
         is_grown = extension is not None and extension.method == "grow"
         if total["n_longer"] and not (is_grown and extension is not None and extension.widened is None):
             made = "a widened pattern" if is_grown else "tokenizers made elsewhere"
             if extension is not None and not is_grown:
                 made = f"a {extension.method}"
-            where = ", ".join(f"{name} {n:,}" for name, tally in self.tallies.items() if (n := tally["n_longer"]))
-            summary += f" ({where}); counted, not promised of {made}"
+            summary += f"; counted, not promised of {made}"
             return self.found.check(LENGTH, summary, counts, status="not_checked", last_first=True)
         return self.found.check(LENGTH, summary, counts, last_first=True)
 
