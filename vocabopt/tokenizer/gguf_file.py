@@ -186,6 +186,7 @@ def load_gguf(path: Path, *, name: str, source: str, folder: Path | None) -> Tok
     bos = read.token_of("bos_token")
     begins = read.adds_bos if read.adds_bos is not None else _begins_by_default(read)
     value["post_processor"] = bos_first(bos, read.special["bos_token"]) if begins and bos is not None else None
+    names = {name: token for name in _SPECIAL if (token := read.token_of(name)) is not None}
     refuse_added_tokens(value, path)
     family, prefix, prefix_unless_space = recognise(value, str(path))
     tokenizer = Tokenizer(
@@ -196,8 +197,8 @@ def load_gguf(path: Path, *, name: str, source: str, folder: Path | None) -> Tok
         tokenizer_json=value,
         files=(Form(kind="tokenizer.model", file_name="tokenizer.model", data=data, has_same_ids=True),) * bool(data),
         folder=folder,
-        companions=_companions(read.templates),
-        special_names={name: token for name in _SPECIAL if (token := read.token_of(name)) is not None},
+        companions=_companions(read.templates, names),
+        special_names=names,
         model_n_rows=len(read.tokens),
         family=family,
         prefix=prefix,
@@ -206,10 +207,14 @@ def load_gguf(path: Path, *, name: str, source: str, folder: Path | None) -> Tok
     return settled(tokenizer, str(path)) if data else tokenizer
 
 
-def _companions(templates: Mapping[str, str]) -> dict[str, bytes]:
-    """Chat templates as files of a Hugging Face folder."""
-    names = {name: f"additional_chat_templates/{name}.jinja" if name else "chat_template.jinja" for name in templates}
-    return {names[name]: template.encode() for name, template in templates.items()}
+def _companions(templates: Mapping[str, str], special: Mapping[str, str]) -> dict[str, bytes]:
+    """Chat templates, and the special tokens that they name, as files of a Hugging Face folder."""
+    if not templates:
+        return {}
+    files = {name: f"additional_chat_templates/{name}.jinja" if name else "chat_template.jinja" for name in templates}
+    config = {"clean_up_tokenization_spaces": False, "model_max_length": int(1e30), **special}
+    written = {files[name]: template.encode() for name, template in templates.items()}
+    return {"tokenizer_config.json": json.dumps(config).encode(), **written}
 
 
 def _begins_by_default(read: GgufVocabulary) -> bool:
