@@ -68,7 +68,7 @@ def test_every_option_that_moves_the_answer_is_stored_and_printed(run_dir: Path)
     line = next(line for line in result.output.splitlines() if line.startswith("Options: "))
     assert [name for name in asked if f"--{name} " not in line] == []
     assert "--window 100:300; --set train; --train-tokens 10,000,000; " in line
-    assert line.endswith("--resamples 50; --seed 7.")
+    assert line.endswith("--resamples 50; --seed 7; not stated: --decide-by.")
 
 
 def test_the_table_has_every_rule_and_the_recommendation_comes_last(run_dir: Path) -> None:
