@@ -57,7 +57,7 @@ def test_every_option_that_moves_the_answer_is_stored_and_printed(run_dir: Path)
     assert result.exit_code == 0, result.output
     stored = read(run_dir)["choice"]["options"]
     assert stored == {
-        "window": [100, 300], "text_set": "train", "train_tokens": 10**7, "serve_tokens": 10**9,
+        "window": [100, 300], "text_set": "train", "decide_by": None, "train_tokens": 10**7, "serve_tokens": 10**9,
         "context_tokens": 2_048,
         "min_exposure": 500, "careful_exposure": 5_000, "used_share": 0.9, "marginal_step": 512, "marginal_share": 0.02,
         "train_memory_bytes": 640 * 10**9, "serve_memory_bytes": 24 * 2**30, "batch_tokens": 4_096, "serve_batch": 8,
@@ -68,7 +68,7 @@ def test_every_option_that_moves_the_answer_is_stored_and_printed(run_dir: Path)
     line = next(line for line in result.output.splitlines() if line.startswith("Options: "))
     assert [name for name in asked if f"--{name} " not in line] == []
     assert "--window 100:300; --set train; --train-tokens 10,000,000; " in line
-    assert line.endswith("--resamples 50; --seed 7.")
+    assert line.endswith("--resamples 50; --seed 7; not stated: --decide-by.")
 
 
 def test_the_table_has_every_rule_and_the_recommendation_comes_last(run_dir: Path) -> None:
