@@ -363,7 +363,7 @@ def test_the_table_shows_each_check_and_examples_of_each_failure(folders: Path, 
     lines = failures(report)
     assert lines[0] == f"FAIL  {REACHABILITY}"
     assert [line[:10] for line in lines[2:4]] == ["    base: ", "    new:  "]
-    assert lines[-1] == "FAIL: 1 of 13 checks. Not checked: 3."
+    assert lines[-1] == "FAIL: 1 of 14 checks. Not checked: 3."
     assert failures(verified(folders / "llama-like", folders / "llama-like")) == [
         "PASS: llama-like is llama-like with no token added. Not checked: 3."
     ]
