@@ -173,7 +173,7 @@ def test_a_tokenizer_that_nothing_guards_is_no_pass(latin_run: tuple[Path, str],
     result = vocabopt("merge", run, "--size", 40, "--out", tmp_path / "new")
     assert result.exit_code == 0, result.stderr
     verdict = next(line for line in result.stdout.splitlines() if line.startswith(("PASS", "WARN:", "FAIL")))
-    assert verdict.startswith("WARN: new is mistral-7b-v1 plus 40 new tokens, but 1 of 13 checks warn. Other text")
+    assert verdict.startswith("WARN: new is mistral-7b-v1 plus 40 new tokens, but 1 of 14 checks warn. Other text")
     before, after = (load_tokenizer(value).full for value in ("mistral-7b-v1", str(tmp_path / "new")))
     assert before is not None
     assert after is not None

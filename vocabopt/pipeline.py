@@ -162,7 +162,8 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     if wanted:
         grown = base if learned.widening is None else learned.widening.base
         of_grid = [point.n_added for point in sweep.points_shown]
-        terms = terms_record(wanted, base, grown, growth.merges, of_grid, swept.curve_sha256)
+        sha256, cross_spaces = swept.curve_sha256, options.cross_spaces
+        terms = terms_record(wanted, base, grown, growth.merges, of_grid, sha256, cross_spaces=cross_spaces)
         write_record(out / TERMS_JSON, terms)
     if options.method == "union":
         assert learned.counts is not None, "the union is of all text"

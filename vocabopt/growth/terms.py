@@ -56,16 +56,26 @@ def read_terms(path: Path, base: Tokenizer) -> tuple[str, ...]:
 
 
 def terms_record(
-    terms: Sequence[str], base: Tokenizer, grown: Tokenizer, merges: Merges, sizes: Sequence[int], curve_sha256: str
+    terms: Sequence[str],
+    base: Tokenizer,
+    grown: Tokenizer,
+    merges: Merges,
+    sizes: Sequence[int],
+    curve_sha256: str,
+    *,
+    cross_spaces: bool = False,
 ) -> TermsRecord:
     """How terms are cut.
 
     Args:
         base: as it is, which size 0 is. grown: what the merges were learned with: the same, or its pattern widened.
         sizes: added tokens; those beyond the curve's end are left out. curve_sha256: of the curve.parquet that the
-            merges are of.
+            merges are of. cross_spaces: tokens may hold a space after another character.
     """
-    of_base, cutter = _Cutter(base, Merges.none(base)), _Cutter(grown, merges)
+    of_base, cutter = (
+        _Cutter(base, Merges.none(base), cross_spaces=cross_spaces),
+        _Cutter(grown, merges, cross_spaces=cross_spaces),
+    )
     shown = [size for size in sizes if size <= merges.n_rows]
 
     def cut(text: str) -> TermCut:
@@ -95,7 +105,7 @@ def terms_of(run_dir: Path, sweep: Swept) -> TermsRecord | None:
 class _Cutter:
     """Cuts short texts as the tokenizer of each size does, nothing put before them."""
 
-    def __init__(self, base: Tokenizer, merges: Merges) -> None:
+    def __init__(self, base: Tokenizer, merges: Merges, *, cross_spaces: bool) -> None:
         self._base, self._texts = base, merges.texts(base)
         self._rules: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._chars: dict[bytes, tuple[int, int]] = {}
@@ -107,7 +117,7 @@ class _Cutter:
         self._rows: dict[bytes, int] = {}
         for _, _, new, row in merges.events.tolist():
             self._rows.setdefault(self._texts[new], row)
-        self._floor = Floor.of(base, cross_spaces=False)
+        self._floor = Floor.of(base, cross_spaces=cross_spaces)
         self._pretokenizer = Pretokenizer.of(base) if base.family == "byte-level-bpe" else None
 
     def pieces(self, text: str, size: int) -> list[bytes]:
