@@ -181,8 +181,8 @@ def taken(path: Path, asked: R, not_shared: Container[str]) -> R:
         RunDirectoryError: something else was shared by the cells that are there.
     """
     inputs: dict[str, str] = asked.inputs
-    if path.is_file():
-        earlier = read_record(path, type(asked))
+    # One without options was marked, and killed before it knew its inputs.
+    if path.is_file() and (earlier := read_record(path, type(asked))).options:
         changes = [changed_option(earlier.options, asked.options, not_shared)]
         for name, value in inputs.items():
             # A plan's file that is new to the probe has no earlier content.

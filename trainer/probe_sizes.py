@@ -96,6 +96,7 @@ def probe_sizes(options: ProbeSizesOptions, console: Console | None = None) -> S
             "more text or a larger --max-added."
         )
     is_new = not check_own_folder(out, SIZES_JSON)
+    main_only(lambda: _claim(out, sweep))
     try:
         bench = _bench(options, sweep, run_dir, console)
         record = _run_all(bench, began)
@@ -105,6 +106,16 @@ def probe_sizes(options: ProbeSizesOptions, console: Console | None = None) -> S
             main_only(lambda: _leave(out))
         raise
     return record
+
+
+def _claim(out: Path, sweep: SweepRecord) -> None:
+    """Mark the folder as a probe's before anything is merged into it, so that one killed there goes on too."""
+    path = out / SIZES_JSON
+    earlier = read_record(path, SizesRecord) if path.is_file() else None
+    if earlier is None or not earlier.options:
+        if earlier is not None and earlier.inputs.get("curve") != sweep.curve_sha256:
+            shutil.rmtree(out / "tokenizers", ignore_errors=True)
+        write_record(path, SizesRecord(options={}, inputs={"curve": sweep.curve_sha256}))
 
 
 def _leave(out: Path) -> None:

@@ -15,6 +15,7 @@ from conftest import N_MERGED
 from helpers import CORPUS
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from trainer import probe_sizes
 from trainer.memory.predict import StepSettings, predict_plan
 from trainer.plan import named_plan
 from trainer.probe_sizes import Key, key_of, next_key
@@ -169,6 +170,29 @@ def test_a_stopped_probe_goes_on_to_the_same_cells(
     for path in left:
         assert without_seconds(path) == without_seconds(probed / "cells" / path.name)
     assert record_of(out).fits == record_of(probed).fits
+
+
+def test_a_probe_that_was_killed_while_it_merged_goes_on(
+    llama: Path, run_dir: Path, probed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """The first size is merged, the second one is not; then with other options, as nothing was trained yet."""
+    merge, merged = probe_sizes.merge_run, []
+
+    def merge_one(*given: Any, **options: Any) -> Any:
+        if merged:
+            raise KeyboardInterrupt
+        merged.append(options["n_added"])
+        return merge(*given, **options)
+
+    monkeypatch.setattr(probe_sizes, "merge_run", merge_one)
+    out = tmp_path / "out"
+    command = ("probe", llama, "--run", run_dir, *COMMAND, "--out", out)
+    vocabopt(*command)
+    assert [path.name for path in (out / "tokenizers").iterdir()] == [str(SIZES[0])]
+    monkeypatch.undo()
+    result = vocabopt(*replaced(command, "--steps", 2, "--seeds", 1, "--equal", "text"))
+    assert result.exit_code == 0, result.output
+    assert cells_of(out).keys() == {Key(0, None, 0), *(Key(size, "text", 0) for size in SIZES)}
 
 
 def test_a_probe_with_other_options_or_another_curve_is_refused(
