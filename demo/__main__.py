@@ -1,6 +1,7 @@
 """`python -m demo`: a base model from text, for the demo and for experiments."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -22,6 +23,8 @@ def main(values: Values, output: Output, *, out: Path) -> None:
       python -m demo --out reports/demo-base
       python -m demo --out base --text wiki.jsonl.gz --text books.jsonl.gz --vocab-size 16000 --width 768 \\
           --blocks 12 --heads 12 --context 512 --batch 64 --steps 4000 --dropout 0 --precision bf16-mixed
+      python -m demo --out bilingual --text enwiki.jsonl.gz --mix ko=kowiki.jsonl.gz:0.1 --vocab-size 8000 \\
+          --character-coverage 0.98
     """
     from demo.base import make_base, notes
     from demo.options import DemoOptions
@@ -31,11 +34,23 @@ def main(values: Values, output: Output, *, out: Path) -> None:
         options = DemoOptions(**values)
         made = make_base(read_text(options), options, out, output.console())
     except VocaboptError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise click.exceptions.Exit(error.exit_code) from error
+        _refuse(error)
     if not output.quiet:
         print_tables(lambda width: notes(made))
 
 
+def _refuse(error: VocaboptError) -> NoReturn:
+    click.echo(f"Error: {error}", err=True)
+    raise SystemExit(error.exit_code) from error
+
+
+def run() -> None:
+    """The command; an option that cannot be read is refused as what it says is."""
+    try:
+        main(prog_name="python -m demo")
+    except VocaboptError as error:
+        _refuse(error)
+
+
 if __name__ == "__main__":
-    main(prog_name="python -m demo")
+    run()

@@ -2,12 +2,14 @@
 
 DIR/demo.json                what went in, what came out; "finished" once all is there
 DIR/heldout.jsonl            the documents that were held out, for `--eval en=DIR/heldout.jsonl`
+DIR/heldout-NAME.jsonl       those of a text that was mixed in
 DIR/config.json, model.safetensors, tokenizer.json, tokenizer.model ...   as any Hugging Face folder
 """
 
 import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,18 +17,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import xxhash
 
 from demo.model import base_of_model, build_model, tokenizer_files, train_tokenizer
 from demo.options import DemoOptions
-from demo.text import DemoText, batches, encode
-from demo.train import DemoPoint, train_base
-from trainer.evaluate import continuations, pick_prompts
+from demo.text import DemoText, MixedText, batches, encode, n_bytes_of, some
+from demo.train import EVAL_BATCH, DemoPoint, train_base
+from trainer.evaluate import continuations, pick_prompts, score_text
 from trainer.init.models import save_model
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
 from vocabopt.folder import check_own_folder, digest, write_bytes_atomic
 from vocabopt.records import FileRecord, Record, read_record, write_record
+from vocabopt.text.scripts import contains_target, find_target_scripts
+from vocabopt.tokenizer import Tokenizer
 from vocabopt.versions import versions
 
 #: Raised when the same text and options give another base.
@@ -46,12 +49,27 @@ class StartedRecord(FileRecord, frozen=True, kw_only=True):
 
 
 class DemoTextRecord(Record, frozen=True, kw_only=True):
+    """n_documents, n_bytes: of --text alone. n_tokens: of all that is learned from."""
+
     sha256: str
     n_documents: int
     n_bytes: int
     n_tokens: int
     n_heldout_documents: int
     n_heldout_bytes: int
+
+
+class DemoMixRecord(Record, frozen=True, kw_only=True):
+    """A text that was mixed in. scripts: of its letters. n_pieces: tokens of the base with a character of them.
+    bits_per_byte: of its held-out text, with the finished base."""
+
+    name: str
+    n_documents: int
+    n_bytes: int
+    n_heldout_documents: int
+    scripts: tuple[str, ...]
+    n_pieces: int
+    bits_per_byte: float
 
 
 class DemoSample(Record, frozen=True, kw_only=True):
@@ -70,6 +88,7 @@ class DemoRecord(StartedRecord, frozen=True, kw_only=True):
     samples: tuple[DemoSample, ...]
     seconds: dict[str, float]
     versions: dict[str, str]
+    mixed: tuple[DemoMixRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,19 +149,22 @@ def _threads(n: int) -> Iterator[None]:
 def _make(text: DemoText, options: DemoOptions, out: Path, key: str, console: Console) -> DemoRecord:
     begin = time.perf_counter()
     with console.step("train tokenizer"):
-        base = base_of_model(train_tokenizer(text.training, options.vocab_size))
+        model_file = train_tokenizer(text.all_training, options.vocab_size, options.character_coverage)
+        base = base_of_model(model_file)
     ids = base.tokenizer_json["model"]["vocab"]
     start, end = (ids[base.special_names[name]] for name in ("bos_token", "eos_token"))
-    encoded = encode(base, text.training, start=start, end=end)
+    encoded = encode(base, text.all_training, start=start, end=end)
     files = tokenizer_files(base)
     tokenizer = load_tokenizer(files)
     model = build_model(options, n_tokens=base.n_tokens, special_ids={"bos_token_id": start, "eos_token_id": end})
     source = batches(encoded, n_blocks=options.batch, context_tokens=options.context_tokens, seed=options.seed)
-    points = train_base(model, tokenizer, source, _some(text.held_out, options.eval_bytes), options, console)
+    points = train_base(model, tokenizer, source, some(text.held_out, options.eval_bytes), options, console)
     prompts = pick_prompts(text.held_out, n=3)
     written = continuations(model, tokenizer, prompts, n_tokens=_SAMPLE_TOKENS)
-    lines = (json.dumps({"text": document}, ensure_ascii=False) + "\n" for document in text.held_out)
-    write_bytes_atomic(out / HELD_OUT, "".join(lines).encode())
+    _write_held_out(out / HELD_OUT, text.held_out)
+    mixed = tuple(_mixed(part, base, model, tokenizer, options) for part in text.mixed)
+    for part in text.mixed:
+        _write_held_out(out / f"heldout-{part.name}.jsonl", part.held_out)
     save_model(model, out, files=files)
     return DemoRecord(
         status="finished",
@@ -151,10 +173,10 @@ def _make(text: DemoText, options: DemoOptions, out: Path, key: str, console: Co
         text=DemoTextRecord(
             sha256=text.sha256,
             n_documents=len(text.training),
-            n_bytes=sum(len(document.encode()) for document in text.training),
+            n_bytes=n_bytes_of(text.training),
             n_tokens=encoded.n_tokens,
             n_heldout_documents=len(text.held_out),
-            n_heldout_bytes=sum(len(document.encode()) for document in text.held_out),
+            n_heldout_bytes=n_bytes_of(text.held_out),
         ),
         n_params=sum(parameter.numel() for parameter in model.parameters()),
         n_tokens=base.n_tokens,
@@ -163,6 +185,29 @@ def _make(text: DemoText, options: DemoOptions, out: Path, key: str, console: Co
         samples=tuple(DemoSample(prompt=prompt, after=after) for prompt, after in zip(prompts, written, strict=True)),
         seconds={**console.seconds, "all": round(time.perf_counter() - begin, 3)},
         versions=versions("torch", "transformers"),
+        mixed=mixed,
+    )
+
+
+def _write_held_out(path: Path, documents: Sequence[str]) -> None:
+    lines = (json.dumps({"text": document}, ensure_ascii=False) + "\n" for document in documents)
+    write_bytes_atomic(path, "".join(lines).encode())
+
+
+def _mixed(part: MixedText, base: Tokenizer, model: Any, tokenizer: Any, options: DemoOptions) -> DemoMixRecord:
+    """What the finished base knows of a text that was mixed in."""
+    scripts = find_target_scripts(Counter("".join(part.training)))
+    measured = some(part.held_out, options.eval_bytes)
+    context = options.context_tokens
+    score = score_text(model, tokenizer, measured, context_tokens=context, batch_size=EVAL_BATCH)
+    return DemoMixRecord(
+        name=part.name,
+        n_documents=len(part.training),
+        n_bytes=n_bytes_of(part.training),
+        n_heldout_documents=len(part.held_out),
+        scripts=scripts,
+        n_pieces=sum(contains_target(text.decode(errors="ignore"), scripts) for text in base.texts.values()),
+        bits_per_byte=score.bits_per_byte,
     )
 
 
@@ -176,17 +221,6 @@ def load_tokenizer(files: Mapping[str, bytes]) -> Any:
         return AutoTokenizer.from_pretrained(folder)
 
 
-def _some(documents: Sequence[str], n_bytes: int) -> list[str]:
-    """Documents, by a hash of their content so that no file comes first, until they make as many bytes."""
-    taken: list[str] = []
-    for document in sorted(documents, key=lambda document: xxhash.xxh3_64_intdigest(document.encode())):
-        if n_bytes <= 0:
-            break
-        taken.append(document)
-        n_bytes -= len(document.encode())
-    return taken
-
-
 def notes(base: DemoBase) -> list[str]:
     """Lines for the terminal: what it is, what it knows, what it writes."""
     record, text = base.record, base.record.text
@@ -194,9 +228,15 @@ def notes(base: DemoBase) -> list[str]:
     made = "there already" if base.was_there else f"made in {record.seconds['all']:.0f} s"
     family, n_documents, n_bytes = record.options["family"], text.n_heldout_documents, text.n_heldout_bytes
     measured = f"Bits per byte on {n_documents:,} held-out documents ({n_bytes:,} bytes)"
+    n_mixed = sum(mixed.n_bytes for mixed in record.mixed)
     return [
         f"{base.folder}: {family}, {record.n_params:,} parameters, {record.n_tokens:,} tokens, {made}.",
-        f"Learned {text.n_bytes:,} bytes ({text.n_tokens:,} tokens) {record.passes:.1f} times.",
+        f"Learned {text.n_bytes + n_mixed:,} bytes ({text.n_tokens:,} tokens) {record.passes:.1f} times.",
         f"{measured}: {base.bits_per_byte:.3f}; best on the way {best:.3f}.",
+        *(
+            f"Mixed in: {mixed.name}, {mixed.n_bytes:,} bytes; {mixed.n_pieces:,} tokens hold its characters; "
+            f"{mixed.bits_per_byte:.3f} bits per byte on its {mixed.n_heldout_documents:,} held-out documents."
+            for mixed in record.mixed
+        ),
         *(f"  {sample.prompt} | {sample.after.strip()}" for sample in record.samples),
     ]

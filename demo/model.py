@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sentencepiece
 import torch
 
-from demo.options import DemoOptions
+from demo.options import CHARACTER_COVERAGE, DemoOptions
 from vocabopt.errors import OptionError
 from vocabopt.merging.export import merged_files
 from vocabopt.merging.extension import Addition
@@ -29,8 +29,6 @@ SETTINGS: Mapping[str, Any] = {
     "normalization_rule_name": "identity",
     "remove_extra_whitespaces": False,
     "allow_whitespace_only_pieces": True,
-    # Characters rarer than that are spelled in bytes.
-    "character_coverage": 0.9995,
     # Longer documents are left out silently otherwise.
     "max_sentence_length": 1 << 30,
     "minloglevel": 2,
@@ -38,8 +36,11 @@ SETTINGS: Mapping[str, Any] = {
 _NOTHING = Addition(method="grow", pieces=(), texts=(), merges=())
 
 
-def train_tokenizer(documents: Iterable[str], vocab_size: int) -> bytes:
+def train_tokenizer(documents: Iterable[str], vocab_size: int, character_coverage: float = CHARACTER_COVERAGE) -> bytes:
     """A SentencePiece model file of `vocab_size` tokens; the same text in the same order gives the same bytes.
+
+    Args:
+        character_coverage: rarer characters are spelled in bytes.
 
     Raises:
         OptionError: the text does not give so many, or its characters need more.
@@ -47,12 +48,16 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(documents), model_writer=model, vocab_size=vocab_size, **SETTINGS
+            sentence_iterator=iter(documents),
+            model_writer=model,
+            vocab_size=vocab_size,
+            character_coverage=character_coverage,
+            **SETTINGS,
         )
     except RuntimeError as error:
         raise OptionError(
-            f"--vocab-size {vocab_size}: sentencepiece cannot train it on this text ({error}). Name another size, or "
-            "give more text."
+            f"--vocab-size {vocab_size}: sentencepiece cannot train it on this text ({error}). Name another size, "
+            "a lower --character-coverage, or give more text."
         ) from error
     return model.getvalue()
 

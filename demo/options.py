@@ -1,18 +1,23 @@
 """The options of a demo base, stored with the base."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from trainer.options import parse_replays
 from vocabopt.errors import OptionError
-from vocabopt.option_fields import Check, above_0, at_least, one_of, option, share_from_0
+from vocabopt.option_fields import Check, above_0, at_least, from_to, one_of, option, share_from_0
 from vocabopt.options import TextOptions
 
 Family: TypeAlias = Literal["llama", "gpt2", "qwen2", "gpt-neox"]
 Precision: TypeAlias = Literal["fp32", "bf16-mixed"]
+#: As SentencePiece advises for large alphabets.
+CHARACTER_COVERAGE = 0.9995
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
-#: Options that say where and how it is computed, not what: the same base, but for the rounding of sums.
-IDLE_OPTIONS = frozenset(("device", "paths", "eval_bytes"))
+#: Options that say where and how it is computed, not what: the same base, but for the rounding of sums. What was mixed
+#: in, and how much, is in the hash of the text.
+IDLE_OPTIONS = frozenset(("device", "paths", "mixes", "eval_bytes"))
 
 
 # fmt: off
@@ -30,6 +35,10 @@ class DemoOptions(TextOptions):
         ("corpus/en",), "--text", metavar="PATH", daily=True,
         help="Text to learn from: files or folders; may be repeated."
     )
+    mixes: Mapping[str, tuple[str, float]] = option(
+        dict, "--mix", metavar="NAME=PATH:SHARE", parse=parse_replays, daily=True,
+        help="Text of another language beside it, and its share of all bytes, as ko=korean.txt:0.1; may be repeated."
+    )
     heldout: float = option(
         0.05, daily=True, help="Share of documents held out.",
         check=Check(lambda value: 0 < value < 1, "must lie between 0 and 1 (0.05 holds out 5 %)")
@@ -37,6 +46,11 @@ class DemoOptions(TextOptions):
     seed: int = option(0, daily=True, check=at_least(0), help="Seed of weights, order and held-out documents.")
     vocab_size: int = option(
         2_000, daily=True, check=at_least(300, ": 259 are special and byte tokens"), help="Tokens of the tokenizer."
+    )
+    character_coverage: float = option(
+        CHARACTER_COVERAGE, check=from_to(0.98, 1.0, "0.98 and 1, as SentencePiece takes it"),
+        help="Share of the characters that the tokenizer has pieces for; rarer ones are spelled in bytes. A text that "
+        "is mixed in has few pieces where it is lower."
     )
     family: Family = option("llama", daily=True, check=one_of(FAMILIES, "choose"), help="Architecture of the model.")
     width: int = option(192, daily=True, help="Width of the model's residual stream.")
@@ -63,6 +77,11 @@ class DemoOptions(TextOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, (path, part) in self.mixes.items():
+            if not 0 < part < 1:
+                raise OptionError(f"--mix {name}={path}:{part:g}: the share must lie between 0 and 1, as 0.1 does.")
+        if sum(part for _, part in self.mixes.values()) >= 1 - 1e-9:
+            raise OptionError("--mix: the shares leave nothing for --text. Let them add up to less than 1.")
         if self.n_heads < 1 or self.width % (2 * self.n_heads):
             raise OptionError(
                 f"--heads {self.n_heads}: must divide --width {self.width} into parts of an even length, for rotary "
@@ -71,5 +90,7 @@ class DemoOptions(TextOptions):
 
     def identity(self) -> dict[str, Any]:
         """What the base depends on, its text apart."""
-        return {name: value for name, value in self.as_record().items() if name not in IDLE_OPTIONS}
+        # Bases made before there was this option had its default.
+        idle = IDLE_OPTIONS | ({"character_coverage"} if self.character_coverage == CHARACTER_COVERAGE else set())
+        return {name: value for name, value in self.as_record().items() if name not in idle}
 # fmt: on

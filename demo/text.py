@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from demo.options import DemoOptions
@@ -19,23 +20,56 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixedText:
+    """Text of another language: what of it is learned from, and what was held out."""
+
+    name: str
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoText:
-    """Documents in the order of their files. sha256: of all of them, held out or not."""
+    """Documents in the order of their files. sha256: of all of them, held out or not, and of what is mixed in."""
 
     training: tuple[str, ...]
     held_out: tuple[str, ...]
     sha256: str
+    mixed: tuple[MixedText, ...] = ()
+
+    @property
+    def all_training(self) -> tuple[str, ...]:
+        return self.training + tuple(document for mixed in self.mixed for document in mixed.training)
 
 
 def read_text(options: DemoOptions) -> DemoText:
     """Read the text and hold out of it what a sweep with this share and seed would, by content.
 
     Raises:
-        CorpusError: it cannot be read, or nothing is left to learn from or to measure on.
+        CorpusError: it cannot be read, nothing is left to learn from or to measure on, or a text that is mixed in is
+            too short for its share.
     """
-    parts: tuple[list[str], list[str]] = ([], [])
     digest = hashlib.sha256()
-    text_set = named_set("text", options.paths, "eval", options.read_options())
+    training, held_out = _split(options.paths, options, digest)
+    n_bytes = n_bytes_of(training) / (1 - sum(share for _, share in options.mixes.values()))
+    mixed = []
+    for name, (path, share) in options.mixes.items():
+        learned, measured = _split((path,), options, hashlib.sha256())
+        if (there := n_bytes_of(learned)) < (wanted := round(n_bytes * share)):
+            raise CorpusError(
+                f"--mix {name}={path}:{share:g}: its {there:,} bytes are less than {share:.1%} of all text, which are "
+                f"{wanted:,} bytes. Give more of it, a smaller share, or less of --text."
+            )
+        part = MixedText(name=name, training=tuple(some(learned, wanted)), held_out=tuple(measured))
+        digest.update("\0".join((name, *part.training, *part.held_out)).encode())
+        mixed.append(part)
+    return DemoText(training=tuple(training), held_out=tuple(held_out), sha256=digest.hexdigest(), mixed=tuple(mixed))
+
+
+def _split(paths: Sequence[str], options: DemoOptions, digest: "hashlib._Hash") -> tuple[list[str], list[str]]:
+    """What is learned from, and what is held out."""
+    parts: tuple[list[str], list[str]] = ([], [])
+    text_set = named_set("text", tuple(paths), "eval", options.read_options())
     for block in documents_of_sets((text_set,), options.read_options()):
         digest.update(block.data)
         picks = is_held_out(content_hashes(block.data, block.starts, block.ends, options.seed), options.heldout)
@@ -44,10 +78,25 @@ def read_text(options: DemoOptions) -> DemoText:
     training, held_out = parts
     if not training or not held_out:
         raise CorpusError(
-            f"{', '.join(options.paths)}: of its documents {len(training):,} are left to learn from and "
+            f"{', '.join(paths)}: of its documents {len(training):,} are left to learn from and "
             f"{len(held_out):,} held out; a base needs both. Give more text, or another --heldout."
         )
-    return DemoText(training=tuple(training), held_out=tuple(held_out), sha256=digest.hexdigest())
+    return parts
+
+
+def n_bytes_of(documents: Sequence[str]) -> int:
+    return sum(len(document.encode()) for document in documents)
+
+
+def some(documents: Sequence[str], n_bytes: int) -> list[str]:
+    """Documents, by a hash of their content so that no file comes first, until they make as many bytes."""
+    taken: list[str] = []
+    for document in sorted(documents, key=lambda document: xxhash.xxh3_64_intdigest(document.encode())):
+        if n_bytes <= 0:
+            break
+        taken.append(document)
+        n_bytes -= len(document.encode())
+    return taken
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ _FINAL_FACTOR = 0.1
 _BETAS = (0.9, 0.95)
 _MAX_GRAD_NORM = 1.0
 #: Windows of held-out text computed at once.
-_EVAL_BATCH = 16
+EVAL_BATCH = 16
 
 
 class DemoPoint(Record, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ def train_base(
                         f"{options.learning_rate}."
                     )
                 score = score_text(
-                    model, tokenizer, held_out, context_tokens=options.context_tokens, batch_size=_EVAL_BATCH
+                    model, tokenizer, held_out, context_tokens=options.context_tokens, batch_size=EVAL_BATCH
                 )
                 points.append(
                     DemoPoint(step=step, tokens=step * step_tokens, loss=loss, bits_per_byte=score.bits_per_byte)

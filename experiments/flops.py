@@ -8,9 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from trainer.memory.build import outline_of
-from trainer.memory.predict import StepSettings, predict_stage
-from trainer.memory.target import with_rows
+from trainer.memory.predict import StepSettings, predict_plan
 from trainer.plan import Lora, named_plan
 from vocabopt.errors import RunDirectoryError
 
@@ -26,11 +24,10 @@ def arm_flops(
     Args:
         stages: as adapt.json holds them. n_rows, n_new: of the arm's tables; n_new is 0 for the original tokenizer.
     """
-    outline = outline_of(with_rows(AutoConfig.from_pretrained(model), n_rows))
     told = named_plan(plan, Lora(rank=lora_rank, alpha=2 * lora_rank))
     told = told if n_new else told.with_own_tokenizer()
     settings = StepSettings(context_tokens=context, micro_batch=1, accumulates=False, precision="fp32", device="cpu")
-    costs = [predict_stage(outline, stage, settings, n_new=n_new) for stage in told.stages]
+    costs = predict_plan(AutoConfig.from_pretrained(model), told, settings, n_rows=n_rows, n_new=n_new)
     return sum(cost.training_flops(int(stage["tokens"])) for cost, stage in zip(costs, stages, strict=True))
 
 

@@ -28,7 +28,22 @@ from vocabopt.preparation.options import PrepareOptions
 
 NEWS = CORPUS / "ko" / "news.txt"
 #: Options of a terminal, and arguments that a function has by itself.
-OF_A_TERMINAL = {"json", "quiet", "help", "out", "base", "model", "size", "method", "pad-to", "steps", "config", "text"}
+OF_A_TERMINAL = {
+    "json",
+    "quiet",
+    "help",
+    "out",
+    "base",
+    "model",
+    "size",
+    "method",
+    "pad-to",
+    "steps",
+    "config",
+    "text",
+    "rule",
+    "probe",
+}
 KINDS: dict[str, type[Any]] = {
     "sweep": SweepOptions,
     "choose": ChoiceOptions,

@@ -1,14 +1,17 @@
-"""The options of the commands that measure models: `eval`, and `prepare --compare`. Importing this needs no torch."""
+"""The options of the commands that measure models: `eval`, `probe --sizes` and `prepare --compare`.
 
-from collections.abc import Mapping
+Importing this needs no torch.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainer.options import AUTO, AnyPrecision, InitMethod
+from trainer.options import AUTO, INIT_METHODS, AnyPrecision, InitMethod, ProbeRunOptions
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
-from vocabopt.option_fields import argument, at_least, option
+from vocabopt.option_fields import above_0, argument, at_least, option
 from vocabopt.options import ReadingOptions
 from vocabopt.preparation.options import CleaningOptions, step_records
 
@@ -87,6 +90,71 @@ class EvalOptions(ReadingOptions):
             )
         if self.tasks_data and not self.tasks:
             raise OptionError(f"--tasks-data {self.tasks_data[0]}: names data of no task. Name the task with --tasks.")
+
+
+_SIZES = "With --sizes: "
+
+
+def _sizes(value: str, flag: str) -> tuple[int, ...]:
+    """0, the original tokenizer, is always among them."""
+    from vocabopt.choice.complexity import parse_sizes
+
+    return tuple(sorted({0, *(parse_sizes(value) or ())}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSizesOptions(ProbeRunOptions):
+    """Which sizes of a run's curve are tried: sizes x seeds, each with equal text or equal FLOPs.
+
+    The text of size 0 is that of n_steps steps, counted with the original tokenizer; a step reads as many bytes at
+    every size.
+    """
+
+    sizes: tuple[int, ...] = option(
+        (), metavar="SIZES", daily=True, parse=_sizes, default_text="rank init methods and plans instead",
+        help="Added tokens to try with one method and plan, as 1000,4000,16000 or 8000:40000:4000; 0, the original "
+        "tokenizer, is tried too."
+    )
+    equal: Literal["flops", "text", "both"] = option(
+        "flops", daily=True, help=_SIZES + "what all sizes get as much of as size 0: training FLOPs, text, or each "
+        "in runs of its own."
+    )
+    budget_seconds: float | None = option(
+        None, metavar="N", daily=True, check=above_0(), default_text="all runs",
+        help=_SIZES + "seconds to spend, first on every size once, then on those that the best is not told apart from."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adapt.run is None:
+            raise OptionError("--sizes: are those of a sweep's curve. Name its folder with --run DIR.")
+        if not any(self.sizes):
+            raise OptionError("--sizes 0: is the original tokenizer alone. Name a size to compare with it.")
+
+    @property
+    def equals(self) -> tuple[Literal["flops", "text"], ...]:
+        return ("flops", "text") if self.equal == "both" else (self.equal,)
+
+    def as_record(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("equal", "budget_seconds", "n_steps", "n_seeds")}
+        return {**self.adapt.as_record(), **own, "sizes": list(self.sizes)}
+
+
+def one_method_and_plan(inits: Sequence[InitMethod], plans: Sequence[str]) -> dict[str, Any]:
+    """The init method and the plan that sizes are compared with, as `ProbeOptions` has them; its default of all
+    methods is that of `adapt`.
+
+    Raises:
+        OptionError: several were named.
+    """
+    named: dict[str, Sequence[str]] = {"init": () if list(inits) == list(INIT_METHODS) else inits, "plan": plans}
+    for name, values in named.items():
+        if len(values) > 1:
+            raise OptionError(
+                f"--{name} {', '.join(values)}: --sizes compares sizes by one of them. Find the best by a probe "
+                f"without --sizes, and name it with --{name}."
+            )
+    return {name: values[0] for name, values in named.items() if values}
 
 
 _COMPARE = "With --compare: "

@@ -313,24 +313,27 @@ class ProbeTrainingOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeOptions(Options):
-    """Which short runs are made.
-
-    adapt: what they share; its init, plan, seed and budget are replaced. inits x plans x seeds are run, each for
-    n_steps steps in all, divided over the plan's stages by their shares. Seeds move the order of the text and random
-    rows; held-out documents stay the same.
-    """
+class ProbeRunOptions(Options):
+    """How long and how often every kind of short run is made. adapt: what the runs share, but for what a probe varies
+    and for the budget. Seeds move the order of the text and random rows; held-out documents stay the same."""
 
     adapt: AdaptOptions
+    n_steps: int = option(50, "--steps", daily=True, check=at_least(1), help="Optimizer steps of each run.")
+    n_seeds: int = option(
+        3, "--seeds", daily=True, check=at_least(1), help="Runs of each, with other orders of the text."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions(ProbeRunOptions):
+    """Which short runs are made: inits x plans x seeds, each for n_steps steps in all, divided over the plan's stages
+    by their shares."""
+
     inits: Sequence[InitMethod] = option(
         INIT_METHODS, "--init", metavar="METHOD", daily=True, default_text="all", help=f"May be repeated: {_METHODS}",
         parse=lambda given, flag: given or INIT_METHODS
     )
     plans: tuple[str, ...] = option(("redwhale",), "--plan", metavar="PLAN", daily=True, help=f"Or: {_PLANS}.")
-    n_steps: int = option(50, "--steps", daily=True, check=at_least(1), help="Optimizer steps of each run.")
-    n_seeds: int = option(
-        3, "--seeds", daily=True, check=at_least(1), help="Runs of each, with other orders of the text."
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,14 +4,15 @@ Every cell is an adaptation of its own, kept as one JSON file, so a stopped prob
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
+import msgspec
 from rich.table import Table
 
 from trainer.adaptation import adapt
@@ -19,6 +20,7 @@ from trainer.adaptation.checks import check_early, plan_of
 from trainer.data import parse_budget
 from trainer.options import AdaptOptions, ProbeOptions, changed_option
 from trainer.processes import main_only
+from vocabopt.choice.measured import SizesRecord
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 from vocabopt.folder import check_own_folder
@@ -30,6 +32,9 @@ PROBE_JSON = "probe.json"
 MEASURED = "measured"
 #: Options that say which cells there are, or where.
 _NOT_SHARED = frozenset(("inits", "plans", "n_seeds", "out"))
+
+
+R = TypeVar("R", "ProbeRecord", SizesRecord)
 
 
 class ProbeCell(FileRecord, frozen=True, kw_only=True):
@@ -95,11 +100,11 @@ def probe(options: ProbeOptions, console: Console | None = None, *, measured: Pa
     Raises:
         VocaboptError: as `adapt`. RunDirectoryError: the folder holds a probe with other options.
     """
-    console = _SaysOnce(quiet=console is None or console.quiet)
+    console = SaysOnce(quiet=console is None or console.quiet)
     options, inputs = _check_early(options, console)
     out = options.adapt.out
     is_new = not check_own_folder(out, PROBE_JSON)
-    record = _taken(out, ProbeRecord(options=options.as_record(), inputs=inputs))
+    record = taken(out / PROBE_JSON, ProbeRecord(options=options.as_record(), inputs=inputs), _NOT_SHARED)
     try:
         first = options.adapt.seed
         for seed, init, plan in product(range(first, first + options.n_seeds), options.inits, options.plans):
@@ -117,7 +122,7 @@ def probe(options: ProbeOptions, console: Console | None = None, *, measured: Pa
     return record
 
 
-class _SaysOnce(Console):
+class SaysOnce(Console):
     """Every cell has the same to say of the text and the tokenizers."""
 
     def __init__(self, *, quiet: bool) -> None:
@@ -138,18 +143,25 @@ def _check_early(options: ProbeOptions, console: Console) -> tuple[ProbeOptions,
     """
     of_plans = [replace(options.adapt, plan=plan) for plan in options.plans]
     for of_plan in of_plans:
-        # Every stage needs text for a step, and the cut between stages is at whole documents.
-        n_stages = len(plan_of(of_plan).stages)
-        if n_stages > 1 and options.n_steps < 2 * n_stages:
-            raise OptionError(
-                f"--steps {options.n_steps}: plan {of_plan.plan} has {n_stages} stages, which share them. Give at "
-                f"least {2 * n_stages}, or a plan of one stage (--plan full)."
-            )
+        check_steps(of_plan, options.n_steps)
     for of_plan in of_plans:
         checked = check_early(of_plan, console)
     plans = {plan: sha256(Path(plan).read_bytes()).hexdigest() for plan in options.plans if Path(plan).is_file()}
     adapt_options = replace(options.adapt, context_tokens=checked.options.context)
     return replace(options, adapt=adapt_options), {**plans, **checked.files}
+
+
+def check_steps(options: AdaptOptions, n_steps: int) -> None:
+    """Raises OptionError: they are too few for the plan's stages.
+
+    Every stage needs text for a step, and the cut between stages is at whole documents.
+    """
+    n_stages = len(plan_of(options).stages)
+    if n_stages > 1 and n_steps < 2 * n_stages:
+        raise OptionError(
+            f"--steps {n_steps}: plan {options.plan} has {n_stages} stages, which share them. Give at least "
+            f"{2 * n_stages}, or a plan of one stage (--plan full)."
+        )
 
 
 def _leave(out: Path) -> None:
@@ -158,24 +170,32 @@ def _leave(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _taken(out: Path, asked: ProbeRecord) -> ProbeRecord:
-    """Take the folder. Cells may be added to a probe (other methods, plans, seeds); what they share must stay."""
-    inputs = asked.inputs
-    if (out / PROBE_JSON).is_file():
-        earlier = read_record(out / PROBE_JSON, ProbeRecord)
-        changes = [changed_option(earlier.options, asked.options, _NOT_SHARED)]
+def taken(path: Path, asked: R, not_shared: Container[str]) -> R:
+    """Take the folder of a probe's file. Cells may be added to a probe (other methods, plans, sizes, seeds); what they
+    share must stay.
+
+    Args:
+        not_shared: options that say which cells there are, or where.
+
+    Raises:
+        RunDirectoryError: something else was shared by the cells that are there.
+    """
+    inputs: dict[str, str] = asked.inputs
+    # One without options was marked, and killed before it knew its inputs.
+    if path.is_file() and (earlier := read_record(path, type(asked))).options:
+        changes = [changed_option(earlier.options, asked.options, not_shared)]
         for name, value in inputs.items():
             # A plan's file that is new to the probe has no earlier content.
             if (before := earlier.inputs.get(name, value)) != value:
                 changes.append(f"another {name}: its content changed (hash {before[:12]} then, {value[:12]} now)")
         if change := next(filter(None, changes), None):
             raise RunDirectoryError(
-                f"{out}: holds a probe with {change}. Give what it was started with, or choose another folder with "
-                "--out."
+                f"{path.parent}: holds a probe with {change}. Give what it was started with, or choose another folder "
+                "with --out."
             )
         inputs = {**earlier.inputs, **inputs}
-    record = ProbeRecord(options=asked.options, inputs=inputs)
-    main_only(lambda: write_record(out / PROBE_JSON, record))
+    record = msgspec.structs.replace(asked, inputs=inputs)
+    main_only(lambda: write_record(path, record))
     return record
 
 

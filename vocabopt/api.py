@@ -13,7 +13,7 @@ from html import escape
 from io import StringIO
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vocabopt.console import Advance, Console, Unit
 from vocabopt.errors import OptionError
@@ -385,23 +385,33 @@ def open(run: PathArgument) -> Sweep:  # the name in the namespace vocabopt; not
     return Sweep(run)
 
 
-def choose(run: Sweep | PathArgument, *, model: str | None = None, **options: Any) -> Choice:
+def choose(
+    run: Sweep | PathArgument,
+    *,
+    model: str | None = None,
+    rule: Literal["knee", "measured"] | None = None,
+    probe: PathArgument | None = None,
+    **options: Any,
+) -> Choice:
     """Decide again on a finished sweep, without its text: `vocabopt choose`. The run keeps the new choice.
 
     Args:
         run: a sweep, or its run directory.
         model: the model to count from now on; None for that of the run.
+        rule: which decides; None for "measured" where a probe of sizes was taken, else "knee".
+        probe: the folder of `vocabopt probe --sizes`, whose sizes.json is copied into the run.
         options: those of `vocabopt choose`: window=(4_000, 24_000), train_tokens=10e9, serve_memory="24GB" ...
 
     Raises:
         RunDirectoryError, OptionError, ModelSpecError: no finished sweep; an option or a model that it cannot take.
     """
     from vocabopt.choice.choose import rechoose
-    from vocabopt.choice.options import ChoiceOptions
+    from vocabopt.choice.options import ChoiceOptions, RuleOptions
 
     sweep, made = _sweep_of(run), options_of(ChoiceOptions, options)
+    by = RuleOptions(rule=rule, probe=None if probe is None else Path(probe))
     with folder_lock(sweep.out, "vocabopt.choose"):
-        rechoose(sweep.out, made, model)
+        rechoose(sweep.out, made, model, by=by)
     sweep.record = Sweep(sweep.out).record
     return sweep.choice
 

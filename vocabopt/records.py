@@ -36,7 +36,9 @@ R = TypeVar("R", bound="FileRecord")
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Bound = Literal["at", "at_least", "none"]
-RuleKind = Literal["knee", "flops", "exposure", "used", "marginal", "memory", "law"]
+RuleKind = Literal["knee", "flops", "exposure", "used", "marginal", "memory", "law", "measured"]
+#: What runs at several sizes have in common: the training text, or the FLOPs.
+Equal = Literal["text", "flops"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,6 +259,36 @@ class DocumentProof(Record, frozen=True, kw_only=True, omit_defaults=True):
 # --- The choice -------------------------------------------------------------------------------------------------------
 
 
+class SizeFit(Record, frozen=True, kw_only=True):
+    """What short runs at several sizes say of the size: choice/measured.py makes it. Bits are bits per byte of target
+    text, means over seeds."""
+
+    equal: Equal
+    #: Sizes above 0, and the fewest seeds of one of them.
+    n_sizes: Count
+    n_seeds: Count
+    #: Bits over log2 of the size as a polynomial, the constant first; empty for fewer than three sizes above 0.
+    coefficients: tuple[float, ...]
+    #: The smallest and the largest size above 0.
+    measured: tuple[Count, Count]
+    #: The size of fewest bits, 0 where that is the original tokenizer; and those bits.
+    best: Count
+    best_bits: float
+    #: Bits of the original tokenizer.
+    control_bits: float | None
+    #: What 95 % of the differences of two means over seeds stay below by chance; null for one seed.
+    noise: float | None
+    #: Sizes above 0 whose bits, by the curve, are within noise of the best; null where none is, or noise is not known.
+    within: tuple[Count, Count] | None
+    #: Where the curve's minimum lies in 90 % of resamples; null where the errors are not known.
+    interval: tuple[Count, Count] | None
+
+    @property
+    def bound(self) -> Bound:
+        """Runs that end at their best size say only that it is not smaller."""
+        return "at_least" if self.best == self.measured[1] else "at"
+
+
 class Answer(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What one rule says of the size. Fields of one kind of rule alone are left out of the others."""
 
@@ -275,6 +307,8 @@ class Answer(Record, frozen=True, kw_only=True, omit_defaults=True):
     n_bytes_base: Count | None = None
     #: law: rows of the whole vocabulary that the law gives.
     n_rows: Count | None = None
+    #: measured: what the runs of a probe say.
+    fit: SizeFit | None = None
 
     @property
     def second_opinion(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vocabopt.amounts import counted, shown_bytes
 from vocabopt.choice.knee import MIN_INTERVAL_FOLDS
+from vocabopt.choice.measured_table import best_words, measured_sentence
 from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions
 from vocabopt.choice.rules import MUV_STEP, kneedle_sizes
 from vocabopt.option_fields import flag_of
@@ -17,6 +18,7 @@ from vocabopt.records import (
     DocumentProof,
     Guard,
     Learned,
+    SizeFit,
     SweepRecord,
     Targets,
     TermCut,
@@ -46,6 +48,7 @@ _RULES = {
         "knee",
         "RedWhale (2408.11294) names the two ratios; the chord is Kneedle's distance (Satopaa et al. 2011)",
     ),
+    "measured": ("measured", "short runs at several sizes: docs/explanation/choice.md, What was measured"),
     "kneedle": ("knee (Kneedle)", "Satopaa et al. 2011, Finding a Kneedle in a Haystack"),
     "flops-train": ("compute, training", _COST),
     "flops-serve": ("compute, serving", _COST),
@@ -357,7 +360,9 @@ def choice_notes(sweep: SweepRecord) -> list[str]:
 def reason(sweep: SweepRecord) -> str:
     """The recommendation in one sentence: what to add, why that many, and what it does."""
     choice, text = sweep.choice, text_of(sweep.choice.set, sweep.targets)
-    if choice.rule == "padding":
+    if (fit := _deciding_fit(choice)) is not None:
+        why = best_words(fit)
+    elif choice.rule == "padding":
         why = f"all of {choice.named:,} fit into padding rows that the table has already"
     elif choice.knee is not None:
         knee = f"{choice.knee:,}"
@@ -404,6 +409,11 @@ def _for_targets(sweep: SweepRecord) -> str:
     else:
         decided = f"decided on their {'weighted ' if choice.set == WEIGHTED else ''}sum"
     return f" for {', '.join(targets.names)}, {decided}"
+
+
+def _deciding_fit(choice: Choice) -> SizeFit | None:
+    """What was measured, where that decides."""
+    return next((answer.fit for answer in choice.rules if answer.name == choice.rule == "measured"), None)
 
 
 def _text_set(sweep: SweepRecord) -> TextSet:
@@ -487,7 +497,8 @@ def _union_windows(choice: Choice) -> str:
 
 def agreement_sentence(choice: Choice) -> str:
     """What the rules without a window say of the recommendation; those that this curve does not bound are left out."""
-    without_window = [answer for answer in choice.rules if answer.kind != "knee" and not answer.second_opinion]
+    others = ("knee", "measured")
+    without_window = [answer for answer in choice.rules if answer.kind not in others and not answer.second_opinion]
     named = sorted((a.n_added, a.name) for a in without_window if a.n_added is not None and a.bound == "at")
     unbounded = [answer.name for answer in without_window if answer.bound == "at_least"]
     parts = [
@@ -575,7 +586,7 @@ def rule_sentence(sweep: SweepRecord, answer: Answer) -> str:
         return _muv(sweep, answer)
     return {
         "knee": _knee, "flops": _flops, "exposure": _exposure, "used": _used, "marginal": _marginal, "memory": _memory,
-        "law": _law,
+        "law": _law, "measured": _measured,
     }[answer.kind](sweep, answer)  # fmt: skip
 
 
@@ -641,6 +652,11 @@ def _exposure(sweep: SweepRecord, answer: Answer) -> str:
         f"In {planned:,} training tokens of the base the last added token is seen {n_times:,} times or more up to "
         f"{_shown(answer.n_added, answer.bound)}."
     )
+
+
+def _measured(sweep: SweepRecord, answer: Answer) -> str:
+    assert answer.fit is not None, "the rule has no answer without"
+    return measured_sentence(answer.fit)
 
 
 def _used(sweep: SweepRecord, answer: Answer) -> str:

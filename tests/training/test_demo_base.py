@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,13 +22,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demo import story
 from demo.__main__ import main as demo_command
+from demo.__main__ import run as run_demo
 from demo.base import DemoBase, identity, make_base, notes
 from demo.model import build_model, drop_in_training, train_tokenizer
 from demo.options import FAMILIES, DemoOptions
 from demo.text import IGNORED, Encoded, batches, read_text
 from demo.train import rate_factor
+from trainer.evaluate.run import evaluate
 from trainer.layout import layout_of
+from trainer.measuring_options import EvalOptions
 from trainer.processes import pick_device
+from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError, RunDirectoryError, TrainingError
 from vocabopt.tokenizer import load_base
 
@@ -113,6 +118,72 @@ def test_it_learns(base: DemoBase) -> None:
     assert [point.step for point in base.record.curve] == [30, 60]
     assert curve[1] < curve[0] < np.log2(500) * tokens_per_byte
     assert any("held-out documents" in note for note in notes(base))
+
+
+# --- Two languages ---------------------------------------------------------------------------------------------------
+
+KOREAN = ROOT / "corpus" / "ko"
+#: A tenth of the bytes is Korean, whose rarer syllables are spelled in bytes.
+BILINGUAL: dict[str, Any] = {**SMALL, "mixes": {"ko": (str(KOREAN), 0.1)}, "character_coverage": 0.98}
+
+
+@pytest.fixture(scope="module")
+def bilingual(tmp_path_factory: pytest.TempPathFactory) -> DemoBase:
+    options = DemoOptions(**BILINGUAL)
+    return make_base(read_text(options), options, tmp_path_factory.mktemp("demo") / "bilingual")
+
+
+def test_a_text_that_is_mixed_in_has_its_share_of_the_bytes(bilingual: DemoBase) -> None:
+    (mixed,), text = bilingual.record.mixed, bilingual.record.text
+    longest = max(len(line.encode()) for line in lines_of("ko"))
+    assert 0 <= mixed.n_bytes - 0.1 * (text.n_bytes / 0.9) <= longest
+    assert (mixed.name, mixed.scripts) == ("ko", ("Hangul",))
+    assert any("Mixed in: ko" in note for note in notes(bilingual))
+
+
+def test_few_tokens_hold_the_characters_of_a_tenth_of_the_text(bilingual: DemoBase) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(bilingual.folder / "tokenizer.model"))
+    pieces = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
+    n_hangul = sum(any("\uac00" <= char <= "\ud7a3" for char in piece) for piece in pieces)
+    assert 0 < bilingual.record.mixed[0].n_pieces == n_hangul < len(pieces) / 2
+
+
+def test_what_is_held_out_of_a_mixed_text_is_known_better_than_without_and_never_learned(
+    base: DemoBase, bilingual: DemoBase
+) -> None:
+    options = DemoOptions(**BILINGUAL)
+    (part,) = read_text(options).mixed
+    assert not {*part.training} & {*part.held_out}
+    written = (bilingual.folder / "heldout-ko.jsonl").read_text("utf-8").splitlines()
+    assert tuple(json.loads(line)["text"] for line in written) == part.held_out
+    (without,) = evaluate(EvalOptions(model=str(base.folder), texts={"ko": str(bilingual.folder / "heldout-ko.jsonl")},
+                                      context_tokens=64), Console(quiet=True)).texts.values()  # fmt: skip
+    assert bilingual.record.mixed[0].bits_per_byte < 0.8 * without.bits_per_byte
+
+
+def test_a_mix_makes_another_base_by_its_share_and_text_alone(base: DemoBase, tmp_path: Path) -> None:
+    options = DemoOptions(**SMALL, mixes={"ko": (str(KOREAN), 0.1)})
+    copied = shutil.copytree(KOREAN, tmp_path / "elsewhere")
+    moved = DemoOptions(**SMALL, mixes={"ko": (str(copied), 0.1)})
+    less = DemoOptions(**SMALL, mixes={"ko": (str(KOREAN), 0.05)})
+    assert identity(read_text(options), options) == identity(read_text(moved), moved)
+    assert identity(read_text(options), options) != identity(read_text(less), less)
+    assert base.record.identity == identity(read_text(DemoOptions(**SMALL)), DemoOptions(**SMALL))
+
+
+def test_a_mix_that_cannot_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CorpusError, match=r"--mix ko=.*:0.6: its [\d,]+ bytes are less than 60.0% of all text, which"):
+        read_text(DemoOptions(**SMALL, mixes={"ko": (str(KOREAN), 0.6)}))
+    with pytest.raises(OptionError, match=r"--mix ko=k.txt:2: the share must lie between 0 and 1"):
+        DemoOptions(**SMALL, mixes={"ko": ("k.txt", 2.0)})
+    with pytest.raises(OptionError, match=r"--mix: the shares leave nothing for --text"):
+        DemoOptions(**SMALL, mixes={"ko": ("k.txt", 0.5), "ja": ("j.txt", 0.5)})
+    monkeypatch.setattr(sys, "argv", ["demo", "--out", str(tmp_path / "o"), "--mix", "ko"])
+    with pytest.raises(SystemExit, match="2"):
+        run_demo()
+    assert "Error: --mix ko: write NAME=PATH:SHARE" in capsys.readouterr().err
 
 
 # --- The same again --------------------------------------------------------------------------------------------------
@@ -308,6 +379,7 @@ def test_learning_rates_by_hand() -> None:
         ({"steps": 0}, "--steps 0: must be at least 1"),
         ({"dropout": 1.0}, "--dropout 1.0: must be at least 0 and below 1"),
         ({"family": "bert"}, "--family bert: choose llama, gpt2, qwen2, gpt-neox"),
+        ({"character_coverage": 0.9}, "--character-coverage 0.9: must be between 0.98 and 1"),
         ({"learning_rate": 0.0}, "--learning-rate 0.0: must be above 0"),
     ],
 )

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -144,15 +145,19 @@ class Inputs(Checked):
         }
 
 
-def read_inputs(checked: Checked, console: Console) -> Inputs:
+def read_inputs(checked: Checked, console: Console, *, run: Path | None = None) -> Inputs:
     """Read the text, and check everything that is said of it.
+
+    Args:
+        run: of the sweep whose held-out documents are held out, where --tokenizer names the tokenizer; None for --run.
 
     Raises:
         OptionError, CorpusError, RunDirectoryError: what cannot be used.
     """
     options, read_options = checked.options, checked.options.read_options()
+    run = run or options.run
     # As the sweep held them out, so that what the sizes were measured on is never trained on.
-    swept = None if options.run is None else HeldOut.of_sweep(read_sweep(options.run))
+    swept = None if run is None else HeldOut.of_sweep(read_sweep(run))
     share = options.heldout if options.heldout is not None else (DEFAULT_HELDOUT if swept is None else swept.share)
     heldout = HeldOut(share=share, seed=0 if swept is None else swept.seed)
     (target,) = options.texts.items()

@@ -80,39 +80,14 @@ def adapt(
         return finished
     inputs = read_inputs(checked, console)
     take_folder(options, inputs.identity())
-    run = Run(
-        inputs=inputs,
-        scores=Measurements(
-            folder=measured or options.out / "stages" / "measured",
-            texts=inputs.evals,
-            context_tokens=options.context,
-            batch_size=min(_EVAL_BATCH, options.micro_batch),
-            ends=inputs.ends,
-            console=console,
-        ),
-        resume=resume,
-        console=console,
-    )
-    arm = Arm(
-        folder=options.out,
-        start=_initialised_model(options),
-        tokenizer=options.tokenizer_dir,
-        plan=inputs.plan,
-        new_ids=inputs.extension.new_ids,
-    )
-    control = Arm(
-        folder=options.out / "control",
-        start=inputs.model,
-        tokenizer=inputs.model,
-        plan=inputs.plan.with_own_tokenizer(),
-        new_ids=(),
-    )
+    run = run_of(inputs, console, resume=resume, measured=measured or options.out / "stages" / "measured")
+    arm, control = adapted_arm(inputs), control_arm(inputs)
     packed = pack_arm(arm, run)
     warnings = [*inputs.warnings, *_notes(options, packed)]
     for warning in warnings:
         console.note(warning)
     _check_room(inputs, [arm, control] if options.control else [arm])
-    start = _initialise(run)
+    start = initialise(run)
     gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
     record = _first_record(run, start, arm, packed, gate, warnings)
 
@@ -150,12 +125,48 @@ def adapt(
 # --- Where it starts --------------------------------------------------------------------------------------------------
 
 
+def run_of(inputs: Inputs, console: Console, *, measured: Path, resume: bool = False) -> Run:
+    """What all arms on these inputs share. measured: the folder of measurements."""
+    options = inputs.options
+    scores = Measurements(
+        folder=measured,
+        texts=inputs.evals,
+        context_tokens=options.context,
+        batch_size=min(_EVAL_BATCH, options.micro_batch),
+        ends=inputs.ends,
+        console=console,
+    )
+    return Run(inputs=inputs, scores=scores, resume=resume, console=console)
+
+
+def adapted_arm(inputs: Inputs) -> Arm:
+    """The model with new rows, made by `initialise`."""
+    return Arm(
+        folder=inputs.options.out,
+        start=_initialised_model(inputs.options),
+        tokenizer=inputs.options.tokenizer_dir,
+        plan=inputs.plan,
+        new_ids=inputs.extension.new_ids,
+    )
+
+
+def control_arm(inputs: Inputs) -> Arm:
+    """The original tokenizer and model."""
+    return Arm(
+        folder=inputs.options.out / "control",
+        start=inputs.model,
+        tokenizer=inputs.model,
+        plan=inputs.plan.with_own_tokenizer(),
+        new_ids=(),
+    )
+
+
 def _initialised_model(options: AdaptOptions) -> Path:
-    """Where `_initialise` writes the model with its new rows."""
+    """Where `initialise` writes the model with its new rows."""
     return options.out / "stages" / "0-init" / "model"
 
 
-def _initialise(run: Run) -> StartRecord:
+def initialise(run: Run) -> StartRecord:
     """Measure the base, make the new rows, measure again, and write the model; or take what an earlier run left."""
     path = _initialised_model(run.inputs.options).with_name("start.json")
     if not from_main(path.is_file):
@@ -183,7 +194,7 @@ def _make_start(run: Run, path: Path) -> None:
         before=bits_per_byte(before),
         initialised=bits_per_byte(run.scores("after initialisation", model, tokenizer)) if measures else {},
         n_tokens_before={name: score.n_tokens for name, score in before.items()},
-        n_tokens_after={text.name: _n_tokens(tokenizer, text) for text in inputs.evals},
+        n_tokens_after={text.name: n_tokens_of(tokenizer, text) for text in inputs.evals},
         continued=dict(zip(prompts, continued, strict=True)),
         init_log=log,
         n_params=sum(parameter.numel() for parameter in model.parameters()),
@@ -208,7 +219,7 @@ def _tokenizer(folder: Path, console: Console) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _n_tokens(tokenizer: PreTrainedTokenizerBase, text: EvalText) -> int:
+def n_tokens_of(tokenizer: PreTrainedTokenizerBase, text: EvalText) -> int:
     encoded = tokenizer(list(text.documents), add_special_tokens=False, return_attention_mask=False, verbose=False)
     return sum(map(len, encoded["input_ids"]))
 

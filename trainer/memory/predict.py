@@ -20,13 +20,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainer.layout import layout_of
-from trainer.memory.build import Outline, build, sample_of, to_cpu
+from trainer.memory.build import Outline, build, outline_of, sample_of, to_cpu
 from trainer.memory.kernels import CudaSemantics, fused_loss
+from trainer.memory.target import with_rows
 from trainer.memory.trace import Segment, record, replay
-from trainer.plan import Stage
+from trainer.plan import Plan, Stage
 from trainer.stages.checkpoints import state_bytes
 from trainer.stages.freeze import frozen_matrices, narrows_frozen, prepare_stage
 from trainer.stages.settings import OPTIMIZERS, Optimizer, Precision
@@ -155,6 +156,14 @@ def predict_stage(outline: Outline, stage: Stage, settings: StepSettings, *, n_n
         flops=flops,
         tokens_per_pass=settings.micro_batch * settings.context_tokens,
     )
+
+
+def predict_plan(
+    config: PreTrainedConfig, plan: Plan, settings: StepSettings, *, n_rows: int, n_new: int
+) -> tuple[StageCost, ...]:
+    """The cost of every stage of a plan on a model with tables of `n_rows` rows. Raises as `predict_stage`."""
+    outline = outline_of(with_rows(config, n_rows))
+    return tuple(predict_stage(outline, stage, settings, n_new=n_new) for stage in plan.stages)
 
 
 def _run(model: PreTrainedModel, blocks: list[nn.Module], settings: StepSettings) -> list[Segment]:

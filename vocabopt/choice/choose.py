@@ -27,7 +27,8 @@ from vocabopt.choice.knee import (
     knee_interval,
     window_grid,
 )
-from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions
+from vocabopt.choice.measured import SizesRecord, measured_answer, read_sizes, take_sizes
+from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions, DecidingRule, RuleOptions
 from vocabopt.choice.rules import MUV_STEP, RISE, Question, answers, exposure_need
 from vocabopt.errors import OptionError
 from vocabopt.model.spec import load_model_spec
@@ -71,12 +72,17 @@ def choose(
     options: ChoiceOptions,
     union: UnionRecord | None = None,
     targets: Targets | None = None,
+    *,
+    measured: SizesRecord | None = None,
+    rule: DecidingRule | None = None,
 ) -> Choice:
     """The recommended size of a curve.
 
     Args:
         folds: folds.parquet, for the interval. union: union.json where that method was measured, for the paper's axis.
         targets: where there are several.
+        measured: what a probe of sizes on this curve measured. rule: which decides; None for "measured" where there is
+            a probe, else "knee".
 
     Raises:
         OptionError: the set or window of the options is not one of this curve.
@@ -101,9 +107,9 @@ def choose(
         if n_tokens[0]
     }
     knee = knees.get(text_set)
-    rules = answers(question, knee)
+    rules = [*measured_answer(measured), *answers(question, knee)]
     # Step 2: which of them decides, and what holds it back.
-    rule, named = _named(question, knee, rules)
+    decides, named = _named(question, knee, rules, rule)
     clips = ("memory-train", "memory-serve", f"exposure-{options.min_exposure}")
     limits: list[tuple[int, RuleKind | None]] = [
         (a.n_added, a.kind) for a in rules if a.name in clips and a.n_added is not None
@@ -121,7 +127,7 @@ def choose(
         ]
     (point,) = points((n_added,), curve.n_tokens, table)
     return Choice(
-        rule=rule,
+        rule=decides,
         n_added=n_added,
         knee=knee,
         window=window,
@@ -153,12 +159,19 @@ def choose(
 
 
 def decided(
-    sweep: Swept, curve: pl.DataFrame, folds: pl.DataFrame, options: ChoiceOptions, union: UnionRecord | None
+    sweep: Swept,
+    curve: pl.DataFrame,
+    folds: pl.DataFrame,
+    options: ChoiceOptions,
+    union: UnionRecord | None,
+    *,
+    measured: SizesRecord | None = None,
+    rule: DecidingRule | None = None,
 ) -> SweepRecord:
-    """sweep.json with its choice, and the scaffold rows that are counted at its size too."""
+    """sweep.json with its choice (as `choose`), and the scaffold rows that are counted at its size too."""
     sizes = size_curve(curve, sweep.sets, sweep.exhausted_at)
     table = EmbeddingTable(base_n_tokens=sweep.base.n_tokens, base_n_rows=sweep.base.n_rows, model=sweep.model)
-    choice = choose(sizes, folds, table, options, union, sweep.targets)
+    choice = choose(sizes, folds, table, options, union, sweep.targets, measured=measured, rule=rule)
     shown = (*(point.n_added for point in sweep.points), choice.n_added)
     n_used = sizes.n_used[TRAIN]
     n_scaffold = {str(size): size - int(n_used[size]) for size in shown if 0 < size <= sizes.end}
@@ -166,15 +179,18 @@ def decided(
     return SweepRecord(**fields, n_scaffold=n_scaffold, choice=choice)
 
 
-def rechoose(run_dir: Path, options: ChoiceOptions, model: str | None = None) -> SweepRecord:
+def rechoose(
+    run_dir: Path, options: ChoiceOptions, model: str | None = None, *, by: RuleOptions | None = None
+) -> SweepRecord:
     """Decide again on a finished sweep and write its sweep.json anew; text and counts are not touched.
 
     Args:
         model: another model whose embedding, compute and memory are counted from now on; None for that of the run.
+        by: which rule decides, and where the probe of sizes is; None for the rule's default and the run's own.
 
     Raises:
         RunDirectoryError: no finished sweep, or a file of it is missing, broken or of another run.
-        OptionError, ModelSpecError: the window, set or model is not one for this curve.
+        OptionError, ModelSpecError: the window, set, model or probe is not one for this curve.
     """
     sweep = read_swept(run_dir)
     curve = read_curve(run_dir, sweep)
@@ -189,7 +205,15 @@ def rechoose(run_dir: Path, options: ChoiceOptions, model: str | None = None) ->
             points=points([point.n_added for point in sweep.points], n_tokens, table),
             options=replace(sweep.options, model=model),
         )
-    record = decided(sweep, curve, folds, options, read_union(run_dir, sweep.scripts, sweep.base.n_rows))
+    by = by or RuleOptions()
+    measured = read_sizes(run_dir, sweep) if by.probe is None else take_sizes(run_dir, by.probe, sweep)
+    if by.rule == "measured" and (measured is None or measured.fit is None):
+        raise OptionError(
+            f"--rule measured: nothing was measured at sizes of {run_dir}. Run `vocabopt probe MODEL --run {run_dir} "
+            "--sizes ... --out DIR` and name its folder with --probe DIR."
+        )
+    union = read_union(run_dir, sweep.scripts, sweep.base.n_rows)
+    record = decided(sweep, curve, folds, options, union, measured=measured, rule=by.rule)
     write_record(run_dir / "sweep.json", record)
     return record
 
@@ -245,8 +269,11 @@ def _window(curve: SizeCurve, options: ChoiceOptions) -> tuple[int, int]:
     return options.window
 
 
-def _named(question: Question, knee: int | None, rules: list[Answer]) -> tuple[str, int]:
-    """The knee; else padding rows that are free; else the smallest of the rules without a window that has an answer."""
+def _named(question: Question, knee: int | None, rules: list[Answer], rule: DecidingRule | None) -> tuple[str, int]:
+    """What was measured, where it was and no other rule is asked for; the knee; else padding rows that are free; else
+    the smallest of the rules without a window that has an answer."""
+    if rule != "knee" and (found := [a.n_added for a in rules if a.kind == "measured" and a.n_added is not None]):
+        return "measured", found[0]
     window, table, ratio = question.window, question.table, question.ratio_input
     if knee is not None:
         return "knee", knee
@@ -256,8 +283,8 @@ def _named(question: Question, knee: int | None, rules: list[Answer]) -> tuple[s
     # A rule that the curve does not bound names its end, so it decides only where no other does.
     able = [a for a in rules if a.kind in ("flops", "used", "marginal") and a.n_added is not None]
     sizes = [(a.n_added or 0, a.name, a.bound == "at") for a in able]
-    named, rule, is_bounded = min(sizes, default=(0, "none", True))
-    return (rule if is_bounded else "end"), named
+    named, smallest, is_bounded = min(sizes, default=(0, "none", True))
+    return (smallest if is_bounded else "end"), named
 
 
 def _rounded(size: int, limit: int, table: EmbeddingTable, multiple: int) -> int:

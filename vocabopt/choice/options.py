@@ -1,13 +1,16 @@
 """What moves a recommendation: the options of `vocabopt choose`, stored in sweep.json."""
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeAlias
 
 from vocabopt.amounts import parse_bytes as parse_bytes
 from vocabopt.amounts import parse_tokens as parse_tokens
 from vocabopt.amounts import parse_window as parse_window
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import Options, at_least, from_to, option, share
+
+DecidingRule: TypeAlias = Literal["knee", "measured"]
 
 #: The paper's window, in added tokens.
 DEFAULT_WINDOW = (8_000, 40_000)
@@ -104,3 +107,19 @@ class ChoiceOptions(Options):
                 "least 3 points, and a finite sensitivity of 0 or more."
             )
         super().__post_init__()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleOptions(Options):
+    """Which rule decides; the choice says which did, so sweep.json does not keep these."""
+
+    # fmt: off
+    rule: DecidingRule | None = option(
+        None, daily=True, default_text="measured where a probe of sizes was taken, else knee",
+        help="Rule that decides; what holds it back stays the same."
+    )
+    probe: Path | None = option(
+        None, metavar="DIR", daily=True, default_text="the one taken before",
+        help="Folder of `vocabopt probe --sizes`, whose sizes.json is copied into the run."
+    )
+    # fmt: on

@@ -160,7 +160,9 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
     output.show(shown, tables)
 
 
-@command("vocabopt.choice.options:ChoiceOptions", prints="the choice of sweep.json")
+@command(
+    "vocabopt.choice.options:ChoiceOptions", "vocabopt.choice.options:RuleOptions", prints="the choice of sweep.json"
+)
 @_RUN_DIR
 @click.option(
     "--model",
@@ -171,23 +173,26 @@ def choose(values: Values, output: Output, *, run_dir: Path, model: str | None) 
     """Decide again which size to take, on a finished sweep, without its text.
 
     DIR is the run directory of a sweep. The choice in its sweep.json is written anew, with every option that moved it;
-    `vocabopt report DIR` shows it. The recommendation is the knee over the window, held back to what the stated
-    training text and memory allow, and rounded; the other rules stand beside it.
+    `vocabopt report DIR` shows it. The recommendation is the best size of `vocabopt probe --sizes` where its folder was
+    named with --probe, else the knee over the window; held back to what the stated training text and memory allow, and
+    rounded; the other rules stand beside it.
 
     \b
     Examples:
       vocabopt choose reports/corpus-mistral-7b-v1
       vocabopt choose reports/news --window 4000:24000 --train-tokens 10B --serve-tokens 1T
       vocabopt choose reports/news --model ./my-model --train-memory 640GB --serve-memory 24GB
+      vocabopt choose reports/news --rule measured --probe sizes
     """
     from vocabopt.choice.choose import rechoose
-    from vocabopt.choice.options import ChoiceOptions
+    from vocabopt.choice.options import ChoiceOptions, RuleOptions
     from vocabopt.records import json_of
 
-    options = ChoiceOptions(**values)
+    options = ChoiceOptions(**of_record(ChoiceOptions, values))
+    by = RuleOptions(**of_record(RuleOptions, values))
     if run_dir.is_dir():
         hold(run_dir)
-    record = rechoose(run_dir, options, model)
+    record = rechoose(run_dir, options, model, by=by)
 
     def tables(width: int) -> Iterator[Any]:
         from vocabopt.tables import rules_table

@@ -69,18 +69,25 @@ def plan(values: Values, output: Output) -> None:
     output.show(json_of(record), lambda width: (plan_table(record, width=width), *plan_notes(record)))
 
 
-@command("trainer.options:ProbeOptions", "trainer.options:ProbeTrainingOptions", prints="probe.json")
+@command(
+    "trainer.options:ProbeOptions",
+    "trainer.measuring_options:ProbeSizesOptions",
+    "trainer.options:ProbeTrainingOptions",
+    prints="probe.json or sizes.json",
+)
 def probe(values: Values, output: Output) -> None:
-    """Rank init methods and plans by short runs on the same text.
+    """Rank init methods and plans, or vocabulary sizes, by short runs on the same text.
 
     The loss before training does not tell which init method wins; fifty steps do (arXiv 2608.03494). Every run starts
-    from the base model; what is ranked is bits per byte on held-out target text, with the spread over seeds. A probe
-    that was stopped goes on with the same command.
+    from the base model; what is ranked is bits per byte on held-out target text, with the spread over seeds. With
+    --sizes one method and plan run at several sizes of the curve and with the original tokenizer, at equal training
+    FLOPs or equal text; `vocabopt choose` takes the best size. A probe that was stopped goes on with the same command.
 
     \b
     Examples:
       vocabopt probe ./base --run reports/news --text ko=news.txt --out probe
       vocabopt probe ./base --run reports/news --text ko=news.txt --init decompose --plan redwhale --plan full --out p
+      vocabopt probe ./base --run reports/news --text ko=news.txt --sizes 1000,4000,16000 --plan full --out sizes
     """
     require_trainer("vocabopt probe")
     going_on_by()
@@ -89,11 +96,41 @@ def probe(values: Values, output: Output) -> None:
     from trainer.probe import probe as run_probe
     from vocabopt.records import json_of
 
+    if values["sizes"]:
+        _probe_sizes(values, output)
+        return
+    if values["budget_seconds"] is not None:
+        raise OptionError(f"--budget-seconds {values['budget_seconds']:g}: is for a probe of sizes. Name --sizes.")
     adapt_options = AdaptOptions(report_to=(), **of_record(ProbeTrainingOptions, values))
     options = ProbeOptions(adapt=adapt_options, **of_record(ProbeOptions, values))
     hold(adapt_options.out)
     record = run_probe(options, output.console())
     output.show(json_of(record), lambda width: (probe_table(record, width=width), conclusion(record)))
+
+
+def _probe_sizes(values: Values, output: Output) -> None:
+    """`vocabopt probe --sizes`."""
+    from trainer.measuring_options import ProbeSizesOptions, one_method_and_plan
+    from trainer.options import AdaptOptions, ProbeTrainingOptions
+    from trainer.probe_sizes import probe_sizes
+    from vocabopt.choice.measured_table import size_tables
+    from vocabopt.records import json_of
+    from vocabopt.run_directory import read_sweep
+
+    of_each = one_method_and_plan(values["inits"], values["plans"])
+    adapt_options = AdaptOptions(report_to=(), **of_each, **of_record(ProbeTrainingOptions, values))
+    options = ProbeSizesOptions(adapt=adapt_options, **of_record(ProbeSizesOptions, values))
+    hold(adapt_options.out)
+    record, run = probe_sizes(options, output.console()), options.adapt.run
+    assert run is not None, "checked with the options"
+    sweep = read_sweep(run)
+
+    def tables(width: int) -> Iterator[Any]:
+        yield from size_tables(record, sweep.choice, width)
+        if record.fit is not None:
+            yield f"To choose by it: vocabopt choose {run} --probe {adapt_options.out}"
+
+    output.show(json_of(record), tables)
 
 
 @command("trainer.options:AdaptOptions", prints="adapt.json")

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from vocabopt.choice.complexity import Floats
 from vocabopt.preparation.record import PrepareRecord, StepRecord
 from vocabopt.records import RunRecord, SweepRecord
+from vocabopt.report.charts_measured import draw_measured
 from vocabopt.report.charts_training import draw_training_bits, draw_training_loss, draw_training_memory
 from vocabopt.report.draw import (
     BAND,
@@ -53,6 +54,7 @@ def draw_all(view: View) -> list[Picture]:
     drawings: dict[str, Callable[[View], Drawing | None]] = {
         "complexity": draw_complexity,
         "rules": draw_rules,
+        "measured": draw_measured,
         "windows": draw_windows,
         "sets": draw_sets,
         "targets": draw_targets,

@@ -18,6 +18,8 @@ from markupsafe import Markup
 
 from vocabopt import __version__, wording
 from vocabopt.analysis.record import AnalyzeRecord
+from vocabopt.choice import measured_table
+from vocabopt.choice.measured import read_sizes
 from vocabopt.errors import PlaygroundError, RunDirectoryError, VocaboptError
 from vocabopt.folder import write_bytes_atomic
 from vocabopt.growth.terms import terms_of
@@ -95,6 +97,7 @@ def rebuild_report(run_dir: Path) -> Path:
         analysis=_left_by("Run `vocabopt analyze`", run_dir / "analysis" / "analyze.json", AnalyzeRecord),
         adapt=_left_by("Run `vocabopt adapt`", run_dir / ADAPT_JSON, AdaptRecord),
         terms=terms_of(run_dir, sweep),
+        measured=read_sizes(run_dir, sweep),
         prepare=_left_by("Sweep the prepared text", run_dir / "prepare.json", PrepareRecord),
     )
     return write_report(run_dir, view)
@@ -172,6 +175,7 @@ def render(view: View, pictures: Sequence[Picture], packs: Mapping[str, str], le
         options=asdict(view.sweep.options),
         choice_options=asdict(view.choice.options),
         wording=wording,
+        measured_words=measured_table,
         figures={picture.name: Markup(picture.inline) for picture in pictures},
         packs=packs,
         left_out=left_out,

@@ -14,6 +14,7 @@ import polars as pl
 
 from vocabopt.analysis.record import AnalyzeRecord
 from vocabopt.choice.complexity import Floats, SizeCurve, size_curve
+from vocabopt.choice.measured import SizesRecord
 from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import Answer, Choice, RunRecord, SweepRecord, TermsRecord, TextSet, UnionPoint, UnionRecord
 from vocabopt.report.text import DASH
@@ -69,7 +70,8 @@ class View:
     curve: one row per added token, as curve.parquet. union, swap: where these were measured. samples: per text set a
     few short documents, which the page cuts into tokens at the slider's size. base: the base tokenizer; without it
     the page has no playground and no sample sentences, and base_problem tells the reader why. verify, adapt, analysis,
-    prepare, terms: what these commands left of the run, where they were run.
+    prepare, terms: what these commands left of the run, where they were run. measured: the probe of sizes that `choose`
+    took.
     """
 
     sweep: SweepRecord
@@ -86,6 +88,7 @@ class View:
     analysis: AnalyzeRecord | None = None
     prepare: PrepareRecord | None = None
     terms: TermsRecord | None = None
+    measured: SizesRecord | None = None
 
     train = TRAIN
 
