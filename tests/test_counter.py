@@ -33,7 +33,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_growth import VARIANTS, document, documents, extra_pieces, variant
 
-from vocabopt import pipeline
+from vocabopt import learning
 from vocabopt.growth.counter import Counter, Counting
 from vocabopt.growth.curve import Curve, Merges, Uses
 from vocabopt.growth.whole_text import USES_NPZ
@@ -318,14 +318,14 @@ def test_text_that_changes_between_learning_and_counting_is_refused(
     text = tmp_path / "text.txt"
     lines = lines_of("ko")
     text.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    grow = pipeline.grow
+    grow = learning.grow
 
     def grow_while_someone_writes(*arguments: Any) -> Any:
         with text.open("a", encoding="utf-8") as file:
             file.write("그 사이에 덧붙인 줄\n")
         return grow(*arguments)
 
-    monkeypatch.setattr(pipeline, "grow", grow_while_someone_writes)
+    monkeypatch.setattr(learning, "grow", grow_while_someone_writes)
     done = vocabopt("sweep", text, "--out", tmp_path / "run", *LEARN)
     assert done.exit_code == 2
     assert "changed since the run began" in done.output
