@@ -287,6 +287,10 @@ def test_merge_of_the_command_line_checks_the_kept_text_by_itself(
 def test_protected_folders_are_kept_text_too(bases: dict[str, dict[str, str]], tmp_path: Path) -> None:
     sweep = api.sweep(CORPUS, out=tmp_path / "run", method="swap", sizes="50", **bases["llama-like"])
     assert read_swap_record(tmp_path / "run", sweep.record.curve_sha256).kept_sets == ("en",)
+    # Rows added in the same folder afterwards: the swap stays on the page, and merge adds rows.
+    again = api.sweep(CORPUS, out=tmp_path / "run", sizes="50", **bases["llama-like"])
+    assert again.record.method == "grow"
+    assert 'id="swap"' in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
 # --- What is refused --------------------------------------------------------------------------------------------------

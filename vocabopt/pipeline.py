@@ -161,11 +161,11 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
         # The same size on the axis of the vocabulary just measured.
         sweep, union = _choose(swept, curve, out)
-    if swapping is not None:
-        swap = run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
-    else:
+    if swapping is None:
         # As a union, one that was measured in this folder before is shown as well.
         swap = read_swap(out, sweep.curve_sha256)
+    else:
+        swap = run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
 
     def finished() -> RunRecord:
         """run.json with what the run cost until now."""
