@@ -129,7 +129,7 @@ def above_0(more: str = "") -> Check:
     return Check(lambda value: bool(value > 0), f"must be above 0{more}")
 
 
-def from_to(least: int, most: int, words: str = "") -> Check:
+def from_to(least: float, most: float, words: str = "") -> Check:
     """least <= value <= most."""
     return Check(lambda value: bool(least <= value <= most), f"must be between {words or f'{least:,} and {most:,}'}")
 
