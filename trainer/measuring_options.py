@@ -116,8 +116,8 @@ class ProbeSizesOptions(ProbeRunOptions):
         "tokenizer, is tried too."
     )
     equal: Literal["flops", "text", "both"] = option(
-        "flops", daily=True, help=_SIZES + "what all sizes get as much of as size 0: training FLOPs, text, or each "
-        "in runs of its own."
+        "flops", section="sizes", help=_SIZES + "what all sizes get as much of as size 0: training FLOPs, text, or "
+        "each in runs of its own."
     )
     budget_seconds: float | None = option(
         None, metavar="N", daily=True, check=above_0(), default_text="all runs",
