@@ -180,6 +180,9 @@ def as_loaded(pair: Pair, documents: Sequence[str]) -> Check:
     for side in (pair.base, pair.new):
         if side.folder is None:
             return not_checked(LOADED, f"{side.source}: no folder for transformers to load")
+    if base.written in ("tiktoken", "tekken.json") and not base.config("tokenizer_config.json"):
+        # transformers then knows no special token; NEW has those of the publisher's program.
+        return not_checked(LOADED, f"{base.source}: holds ranks alone, and no tokenizer_config.json for transformers")
     with _transformers() as load:
         if load is None:
             return not_checked(LOADED, "transformers is not installed")
