@@ -55,8 +55,8 @@ def counted(
     """The curve of documents by set, each set counted in so many parts and added up."""
     roles = {"train": "train", "heldout": "heldout", **dict.fromkeys(texts.keys() - {"train"}, "eval")}
     counting = Counting(
-        base="", pattern=None, specials=None, base_sha256=base.sha256, merges=merges, encoder="tokenizers", sets=roles,
-        heldout_of={"train": "heldout"}, heldout=0.0, seed=0,
+        base="", pattern=None, specials=None, widened=None, base_sha256=base.sha256, merges=merges,
+        encoder="tokenizers", sets=roles, heldout_of={"train": "heldout"}, heldout=0.0, seed=0,
         cross_spaces=False, read=ReadOptions(), memory_bytes=memory_bytes, inputs_sha256="",
     )  # fmt: skip
     counter, total = Counter(base, counting), Uses.none(merges, len(roles))

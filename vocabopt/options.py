@@ -234,7 +234,7 @@ class SweepOptions(LearningOptions, EngineOptions):
         help="Text set to learn from, where folders are named by language; several with commas: ko,ja,th."
     )
     texts: Mapping[str, str] = option(
-        dict, "--text", metavar="NAME=PATH", daily=True,
+        dict, "--text", metavar="NAME=PATH", section=_TARGETS,
         help="Text of a target of this name, from anywhere; may be repeated for several targets."
     )
     balance: str | None = option(
@@ -274,7 +274,7 @@ class SweepOptions(LearningOptions, EngineOptions):
         help="With --method swap: text whose tokens should stay few (English, code). May be repeated."
     )
     terms: str | None = option(
-        None, metavar="FILE", daily=True,
+        None, metavar="FILE", section=_LEARNING,
         help="Terms of your field, one a line: how each is cut at every size, and at which it becomes one token."
     )
     min_script_share: float = option(
