@@ -112,9 +112,12 @@ def _claim(out: Path, sweep: SweepRecord) -> None:
     """Mark the folder as a probe's before anything is merged into it, so that one killed there goes on too."""
     path = out / SIZES_JSON
     earlier = read_record(path, SizesRecord) if path.is_file() else None
+    is_of_another = earlier is not None and earlier.inputs.get("curve") != sweep.curve_sha256
+    if is_of_another and earlier is not None and earlier.options:
+        raise RunDirectoryError(f"{out}: holds a probe of another curve. Choose another folder with --out.")
     if earlier is None or not earlier.options:
-        if earlier is not None and earlier.inputs.get("curve") != sweep.curve_sha256:
-            shutil.rmtree(out / "tokenizers", ignore_errors=True)
+        if is_of_another and (out / "tokenizers").exists():
+            shutil.rmtree(out / "tokenizers")
         write_record(path, SizesRecord(options={}, inputs={"curve": sweep.curve_sha256}))
 
 

@@ -158,7 +158,8 @@ def _widen(
     places = [list(counts.sets).index(name) for name in protected]
     chosen = np.flatnonzero(protected_chunks(counts, weights, places, guard.scripts))
     texts = counts.texts().gather(chosen).to_list()
-    return widening_of(base, options.widen_pattern, guard, counts, texts, console.note)
+    n_targets = sum(stats.role == "train" for stats in counts.sets.values())
+    return widening_of(base, options.widen_pattern, guard, counts, texts, n_targets, console.note)
 
 
 def _prepare_growth(base: Tokenizer) -> None:

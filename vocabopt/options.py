@@ -339,6 +339,16 @@ class SweepOptions(LearningOptions, EngineOptions):
             raise OptionError(
                 f"--aligned {', '.join(self.aligned)}: say with --parity which of these the others are compared with."
             )
+        if self.balance == "parity" and self.parity is not None and self.learn_from not in (None, 1.0):
+            raise OptionError(
+                f"--learn-from {self.learn_from:g}: --balance parity with --parity goes by aligned text, which is not "
+                "counted where tokens are learned from a share of the text. Leave one of them out."
+            )
+        if self.method != "grow" and self.terms is not None:
+            raise OptionError(
+                f"--terms {self.terms}: shows how grown tokens cut terms, and a {self.method} cuts them otherwise. "
+                f"Leave it out, or leave --method {self.method} out."
+            )
         if self.widen_pattern not in (None, "auto"):
             parse_scripts(self.widen_pattern, flag="--widen-pattern")
         if self.method != "grow" and self.widen_pattern is not None:

@@ -258,7 +258,8 @@ def _count_the_rest(
     if widening is None:
         return curve, sets, None
     as_it_is = replace(counting, widened=None, merges=Merges.none(base))
-    uses, _ = count_whole_text(as_it_is, shards, options, options.out, console, name=BASE_USES_NPZ)
+    uses, counted_again = count_whole_text(as_it_is, shards, options, options.out, console, name=BASE_USES_NPZ)
+    check_same_text(counted, counted_again)
     start = Curve.of(base, as_it_is.merges, balance.uses_with_sums(uses, counted), sets)
     return beginning_at(curve, start), sets, widening.record(curve, start)
 

@@ -116,9 +116,18 @@ def guard_of_targets(
 
     Args:
         weights: int64 [n_chunks, n_sets], the targets first.
+
+    Raises:
+        CorpusError: a target has no text among what is learned from.
     """
     if targets is None:
         return guard_of(scripts, char_counts(counts, weights[:, 0]), protected, min_script_share), None
+    for column, name in enumerate(targets.names):
+        if not weights[:, column].any():
+            raise CorpusError(
+                f"target {name}: the documents that tokens are learned from hold no text of it. Name a larger share "
+                "(--learn-from), raise --memory, or leave the target out."
+            )
     chars = [char_counts(counts, weights[:, column]) for column in range(len(targets.names))]
     found = {
         name: find_target_scripts(of_target, min_script_share)

@@ -239,12 +239,11 @@ def _of_targets(curve: SizeCurve, options: ChoiceOptions, targets: Targets, end:
     part = curve.decisive_set
     if by == "sum":
         return WEIGHTED if targets.is_weighted and part == HELDOUT else part
-    ratios = {
-        name: float(ratio[end])
-        for name in (set_of(part, target) for target in targets.names)
-        if len(ratio := curve.ratio_input(name))
-    }
-    return max(ratios, key=lambda name: ratios[name])
+    # As `Targets.measured_sets`: text of one kind for all targets.
+    of_part = {kind: [set_of(kind, target) for target in targets.names] for kind in (HELDOUT, TRAIN)}
+    has_all = {kind: all(curve.n_tokens[name][0] for name in names) for kind, names in of_part.items()}
+    names = of_part[HELDOUT if has_all[HELDOUT] else TRAIN]
+    return max(names, key=lambda name: float(curve.ratio_input(name)[end]))
 
 
 def _named_set(curve: SizeCurve, options: ChoiceOptions) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
 import polars as pl
 
 from vocabopt.errors import OptionError, quoted
@@ -58,13 +59,14 @@ def widening_of(
     guard: Guard,
     counts: ChunkCounts,
     protected: Sequence[str],
+    n_targets: int,
     tell: Callable[[str], None],
 ) -> Widening | None:
     """Whether and for which scripts the base's pattern is widened.
 
     Args:
         wanted: --widen-pattern. counts: chunks of the text, not yet cut into pre-tokens.
-        protected: texts that must be cut as before.
+        protected: texts that must be cut as before. n_targets: the first text sets, which are learned from.
         tell: given a sentence on what was decided.
 
     Raises:
@@ -94,11 +96,13 @@ def widening_of(
             f"{', '.join(left)} at marks before the pattern does. Leave it out."
         )
     if wanted == "auto":
-        before, after = (int(refine(one, counts).weights()[:, 0].sum()) for one in (base, widening.base))
-        if before - after < MIN_JOINED * before:
+        # Of the target that gains most.
+        before, after = (refine(one, counts).weights()[:, :n_targets].sum(axis=0) for one in (base, widening.base))
+        joined = float(((before - after) / np.maximum(before, 1)).max())
+        if joined < MIN_JOINED:
             tell(
                 f"--widen-pattern auto: the pattern stays: widened for {', '.join(scripts)} it would join "
-                f"{(before - after) / max(before, 1):.2%} of the chunks of the training text."
+                f"{joined:.2%} of the chunks of the training text."
             )
             return None
     concerned = [text for text in protected if contains_target(text, scripts)]

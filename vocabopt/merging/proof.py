@@ -69,6 +69,8 @@ def prove(
     counts: ChunkCounts,
     sample: Sample,
     promised: Mapping[str, int] | None,
+    *,
+    as_it_is: Tokenizer,
 ) -> tuple[Proof, dict[str, list[int]]]:
     """Encode the text of a run with the merged tokenizer: its counts must be those promised (P1), and protected chunks
     must not change (P3) where tokens were grown behind the base's.
@@ -79,6 +81,7 @@ def prove(
     Args:
         tokenizer_json: the file as it will be written.
         promised: tokens per text set; None where the sweep promised none.
+        as_it_is: the base before its split pattern was widened, or `base`: protected chunks must not change from it.
 
     Returns:
         What was proved; and per text set how often each new token occurs in it.
@@ -102,7 +105,7 @@ def prove(
         raise PromiseError(f"{base.name}: the sweep counted {promised}, the merged tokenizer gives {found}. {_REPORT}")
     protected_sets = [i for i, stats in enumerate(counts.sets.values()) if stats.role == "protected"]
     protected = np.flatnonzero(protected_chunks(counts, weights, protected_sets, sweep.scripts))
-    changed = changed_chunks(base, merged, counts, protected)
+    changed = changed_chunks(as_it_is, merged, counts, protected)
     if addition.method == "grow" and changed:
         raise PromiseError(f"{base.name}: {len(changed):,} protected chunks changed, {changed[:3]}. {_REPORT}")
     new = counted.token_counts[:, list(addition.ids(base))]

@@ -75,7 +75,7 @@ def merge_run(
         )
     sweep = read_sweep(run_dir)
     with console.step("load"):
-        base = _base_of(sweep, run_dir, expected_base)
+        base = as_it_is = _base_of(sweep, run_dir, expected_base)
         addition: Addition
         promised: dict[str, int] | None
         method = method or sweep.method
@@ -96,7 +96,10 @@ def merge_run(
     with console.step("prove"):
         files = merged_files(base, addition, merged)
         counts, sample = counted_text(run_dir)
-        proof, token_counts = prove(sweep, base, merged, addition, files["tokenizer.json"], counts, sample, promised)
+        json_file = files["tokenizer.json"]
+        proof, token_counts = prove(
+            sweep, base, merged, addition, json_file, counts, sample, promised, as_it_is=as_it_is
+        )
         if promised is not None and not sweep.learned.is_all:
             token_counts = read_token_counts(run_dir, sweep, addition.n_added)
     protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
@@ -114,7 +117,7 @@ def merge_run(
             for name, text_set in sweep.sets.items()
             if method == "swap" and text_set.role in KEPT_ROLES
         },
-        widened=sweep.widened if addition.n_added else None,
+        widened=sweep.widened if addition.n_added and addition.method == "grow" else None,
     )
     return _write(merged, Merged(base, addition, record, files), sample.texts, out, console)
 

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.amounts import counted
+from vocabopt.choice.complexity import parse_sizes
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
 from vocabopt.growth.counts import ChunkCounts, SetStats
@@ -72,11 +73,12 @@ class Counts:
         only the part counts that has a say.
         """
         weights, names = self.units.weights(), list(self.units.sets)
-        cost = weights[:, names.index(TRAIN)] * int(COST_SCALE / self.n_tokens_base[TRAIN])
+        cost = weights[:, names.index(TRAIN)] * max(1, int(COST_SCALE / self.n_tokens_base[TRAIN]))
         for i, name in enumerate(self.kept):
             if n_tokens := self.n_tokens_base[name] - self.n_unseen_base[name]:
                 seen = weights[:, names.index(name)] - unseen_weights(self.units, self.kept)[:, i]
-                cost += seen * int(COST_SCALE * keep_weight / n_tokens)
+                # A small weight is still one.
+                cost += seen * (max(1, int(COST_SCALE * keep_weight / n_tokens)) if keep_weight else 0)
         return cost
 
 
@@ -97,6 +99,12 @@ def check_swap(base: Tokenizer, options: SweepOptions, text_sets: Iterable[TextS
         raise OptionError(
             "--method swap: no text says which rows of the base are needed. Name some with --keep, for example --keep "
             "en=english.txt --keep code=code/"
+        )
+    largest = max(parse_sizes(options.sizes) or (), default=0)
+    if options.max_swap is not None and largest > options.max_swap:
+        raise OptionError(
+            f"--sizes {options.sizes}: {largest:,} rows are more than --max-swap {options.max_swap}. Raise it, "
+            "leave it out, or name smaller sizes."
         )
     n_most = int(may_be_freed(base).sum())
     if options.max_swap is not None and options.max_swap > n_most:
@@ -168,7 +176,9 @@ def run_swap(
         sizes: rows to swap; None for even steps.
     """
     n_most = len(freed.ids)
-    shown = [size for size in sizes or _even(n_most) if size <= n_most]
+    if sizes and max(sizes) > n_most:
+        console.note(f"The text has pieces for {counted(n_most, 'row')}: larger --sizes are measured there.")
+    shown = sorted({min(size, n_most) for size in sizes}) if sizes else _even(n_most)
     points = []
     with console.step("swap", len(shown), "sizes") as advance:
         for done, size in enumerate(shown, 1):

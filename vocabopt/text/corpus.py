@@ -105,6 +105,12 @@ def find_text_sets(
     for name, path in texts.items():
         _check_name(name, f"--text {name}={path}", sets)
         sets[name] = named_set(name, path, "train", options)
+    if texts and target is None and ONLY_SET in found:
+        raise OptionError(
+            f"{found[ONLY_SET][0].url}: is in no folder that is named by a language, and --text {min(texts)} names the "
+            f"target. Name this text too (--text NAME=PATH to learn from it, --protect or --eval), or add --target "
+            f"{ONLY_SET}."
+        )
     targets = _choose_targets(sets, target, texts, options)
     for name in targets:
         sets[name] = replace(sets[name], role="train", is_one_of_several=len(targets) > 1)

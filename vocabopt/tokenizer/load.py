@@ -159,7 +159,13 @@ def files_with_tokenizer(folder: Path) -> list[Path]:
 
 def _main_file(folder: Path) -> Path:
     """The file that a folder's tokenizer is read from; a GGUF file where there is no other."""
-    if found := [*files_with_tokenizer(folder), *sorted(folder.glob("*.gguf"))]:
+    if found := files_with_tokenizer(folder):
+        return found[0]
+    # Of a model in several files the first has the tokenizer.
+    found = [path for path in sorted(folder.glob("*.gguf")) if not _LATER_PART.search(path.name)]
+    if len(found) > 1:
+        raise BaseTokenizerError(f"{folder}: holds {first_of([path.name for path in found])}. Name one of these files.")
+    if found:
         return found[0]
     raise BaseTokenizerError(
         f"{folder}: no tokenizer.json or tokenizer.model in this folder (nor tekken.json, *.tiktoken). Pass the "

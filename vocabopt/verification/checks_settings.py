@@ -39,8 +39,7 @@ def settings(pair: Pair) -> Check:
     """Normaliser, pre-tokenizer, decoder, post-processor, truncation, the model's flags; the base's merges in order."""
     found = Findings()
     forms: list[Kind] = []
-    is_widened = pair.extension is not None and pair.base.family == "byte-level-bpe"
-    widened = pair.extension.widened if pair.extension is not None and is_widened else None
+    widened = pair.widened
     # What was widened on purpose is said, and has a check of its own.
     of_base = pair.base if widened is None else with_pattern(pair.base, widened.pattern)
     if pair.base.encodes_as_json and pair.new.encodes_as_json:

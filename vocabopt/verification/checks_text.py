@@ -218,10 +218,9 @@ class LengthPass:
         summary += f" ({where}), {total['n_shorter']:,} fewer" if where else f", {total['n_shorter']:,} fewer"
         extension = self.pair.extension
         is_grown = extension is not None and extension.method == "grow"
-        if total["n_longer"] and not (is_grown and extension is not None and extension.widened is None):
-            made = "a widened pattern" if is_grown else "tokenizers made elsewhere"
-            if extension is not None and not is_grown:
-                made = f"a {extension.method}"
+        if total["n_longer"] and (not is_grown or self.pair.widened is not None):
+            made = "tokenizers made elsewhere" if extension is None else f"a {extension.method}"
+            made = "a widened pattern" if is_grown else made
             summary += f"; counted, not promised of {made}"
             return self.found.check(LENGTH, summary, counts, status="not_checked", last_first=True)
         return self.found.check(LENGTH, summary, counts, last_first=True)

@@ -135,8 +135,7 @@ def llama_cpp(pair: Pair) -> Check:
             if has_target
             else "the converter would not know it, or take it for another"
         )
-    widened = None if pair.extension is None else pair.extension.widened
-    if widened is not None:
+    if (widened := pair.widened) is not None:
         # It is known by this name, and cuts otherwise.
         scripts = ", ".join(widened.scripts)
         found.add("pattern", [("split pattern", "known by name", widened.pattern)], certain=False)

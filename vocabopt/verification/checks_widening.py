@@ -11,7 +11,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vocabopt.merging.extension import WidenedPattern
 from vocabopt.text.scripts import contains_target, target_mask
 from vocabopt.tokenizer.split_patterns import matched_by, points
 from vocabopt.tokenizer.tokenizer_json import without_model
@@ -30,11 +29,6 @@ _BATCH = 20_000
 _ASCII = "".join(map(chr, range(0x20, 0x7F))) + "\t\n\r'sS'tT'llve  \u00a0\u2019\u200b\u200c\u200d\u3000"
 
 
-def widened_of(pair: Pair) -> WidenedPattern | None:
-    """How NEW's split pattern was widened, as extension.json has it."""
-    return None if pair.extension is None else pair.extension.widened
-
-
 @dataclass
 class WideningPass:
     """Compares the cuts in all text; does nothing where no pattern was widened."""
@@ -51,19 +45,19 @@ class WideningPass:
 
     @cached_property
     def _word_and_mark(self) -> tuple[frozenset[str], frozenset[str]]:
-        widened = widened_of(self.pair)
+        widened = self.pair.widened
         assert widened is not None
         word, mark = letters_and_marks(widened.scripts)
         return frozenset(word), frozenset(mark)
 
     def see(self, batch: Batch) -> None:
-        if widened_of(self.pair) is not None:
+        if self.pair.widened is not None:
             for text in batch.documents:
                 self._compare(text, batch.name)
 
     def check(self) -> Check | None:
         """What was found in the text, and in random strings; None where no pattern was widened."""
-        if (widened := widened_of(self.pair)) is None:
+        if (widened := self.pair.widened) is None:
             return None
         n_lines = self.n_other + self.n_target
         for text in random_texts(widened.scripts, N_OTHER, has_target=False):
@@ -79,7 +73,7 @@ class WideningPass:
         return self.found.check(WIDENING, summary, counts)
 
     def _compare(self, text: str, name: str) -> None:
-        widened = widened_of(self.pair)
+        widened = self.pair.widened
         assert widened is not None
         base, new = self._splitters
         before, after = base.pre_tokenize_str(text), new.pre_tokenize_str(text)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vocabopt.errors import quoted
-from vocabopt.merging.extension import EXTENSION_JSON, ExtensionRecord, ReusedId, read_extension
+from vocabopt.merging.extension import EXTENSION_JSON, ExtensionRecord, ReusedId, WidenedPattern, read_extension
 from vocabopt.text.scripts import find_target_scripts, parse_scripts
 from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Encoder, Kind
@@ -45,6 +45,12 @@ class Pair:
         if extension is None or extension.base.sha256 != self.base.sha256:
             return {}
         return {reused.id: reused for reused in extension.reused}
+
+    @functools.cached_property
+    def widened(self) -> WidenedPattern | None:
+        """How the split pattern of BASE was widened in NEW, as its extension.json says; None where it was not."""
+        extension = self.extension
+        return None if extension is None or extension.base.sha256 != self.base.sha256 else extension.widened
 
     @functools.cached_property
     def new_ids(self) -> list[int]:
