@@ -43,7 +43,7 @@ from vocabopt.choice.measured import (
     tokens_per_byte,
 )
 from vocabopt.console import Console
-from vocabopt.errors import ModelError, OptionError, VocaboptError
+from vocabopt.errors import ModelError, OptionError, RunDirectoryError, VocaboptError
 from vocabopt.folder import check_own_folder
 from vocabopt.merging.run import merge_run
 from vocabopt.model.spec import spec_of_folder

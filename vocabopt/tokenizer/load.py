@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vocabopt.errors import BASES, BaseTokenizerError, OptionError
+from vocabopt.errors import BASES, BaseTokenizerError, OptionError, first_of
 from vocabopt.failures import hub_reason, refusal
 from vocabopt.options import DEFAULT_BASE
 from vocabopt.text.utf8 import json_value, read_utf8, without_mark
@@ -46,6 +46,8 @@ from vocabopt.tokenizer.tokenizer_json import (
     refuse_shared_ids,
 )
 
+#: A GGUF file that is not the first of a model in several.
+_LATER_PART = re.compile(r"-(?!00001-)\d{5}-of-\d{5}\.gguf$")
 #: What a folder's tokenizer is read from, the first that is there; then any rank file named *.tiktoken.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json")
 #: Files of a Hugging Face folder that belong to the tokenizer and travel with a merged one.
