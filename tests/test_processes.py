@@ -226,7 +226,7 @@ def test_a_command_without_workers_ends_as_fast(tmp_path: Path) -> None:
 def test_a_fault_of_ours_is_one_sentence_and_its_traceback_is_kept(tmp_path: Path) -> None:
     code = """
 import vocabopt.choice.choose
-def broken(*arguments): raise KeyError("no such thing")
+def broken(*arguments, **options): raise KeyError("no such thing")
 vocabopt.choice.choose.rechoose = broken
 from vocabopt.__main__ import run
 run()

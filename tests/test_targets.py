@@ -301,7 +301,7 @@ def test_an_estimate_takes_several_targets(corpus: Path) -> None:
         (["--target", "ko,korean"], "names ko twice"),
         (["--target", "ko,fi"], "--target fi: no such text set"),
         (["--target", "ko", "--balance", "parity"], r"--balance parity: is about several .*there is one \(ko"),
-        (["--target", "ko,th", "--method", "union"], "--method union: is of one target, and there are 2"),
+        (["--target", "ko,th", "--method", "union"], "--method union: is for one target, and there are 2"),
         (["--target", "ko,th", "--parity", "de"], r"--parity de: is not among the aligned text \(none\)"),
         (["--target", "ko,th", "--aligned", "th={aligned}"], "say with --parity which of these"),
         (["--target", "ko,th", "--aligned", "de={aligned}", "--parity", "de"], "no aligned text of ko, th"),

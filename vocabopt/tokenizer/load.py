@@ -163,12 +163,12 @@ def _main_file(folder: Path) -> Path:
     """The file that a folder's tokenizer is read from; a GGUF file where there is no other."""
     if found := files_with_tokenizer(folder):
         return found[0]
+    files = sorted(folder.glob("*.gguf"))
     # Of a model in several files the first has the tokenizer.
-    found = [path for path in sorted(folder.glob("*.gguf")) if not _LATER_PART.search(path.name)]
-    if len(found) > 1:
-        raise BaseTokenizerError(f"{folder}: holds {first_of([path.name for path in found])}. Name one of these files.")
-    if found:
-        return found[0]
+    if len(first := [path for path in files if not _LATER_PART.search(path.name)]) > 1:
+        raise BaseTokenizerError(f"{folder}: holds {first_of([path.name for path in first])}. Name one of these files.")
+    if files:
+        return (first or files)[0]
     raise BaseTokenizerError(
         f"{folder}: no tokenizer.json or tokenizer.model in this folder (nor tekken.json, *.tiktoken). Pass the "
         "folder of a Hugging Face tokenizer; one of vocab.json and merges.txt becomes one with "
