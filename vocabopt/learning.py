@@ -96,12 +96,12 @@ def learn(
         balance = balance_of(targets, list(counts.sets))
         check_targets(targets, counts.sets, balance, is_all=counted.share.is_all)
         widening = _widen(base, guard, counts, weights, protected, options, console)
-        grown = base if widening is None else widening.base
+        widened_base = base if widening is None else widening.base
         start = None if widening is None else curve_as_it_is(base, counts, balance)
         if widening is not None:
-            prove_base(grown, counted.sample, cross_spaces=options.cross_spaces, tell=console.note)
+            prove_base(widened_base, counted.sample, cross_spaces=options.cross_spaces, tell=console.note)
         warming.result()
-        growing = _encode(grown, counts, weights, protected, guard.scripts, options, console)
+        growing = _encode(widened_base, counts, weights, protected, guard.scripts, options, console)
         growth_options = GrowthOptions(
             scripts=guard.scripts,
             max_added=options.max_added,
@@ -113,14 +113,13 @@ def learn(
             # Growing takes one core; another has time for what is needed later.
             later: list[Future[Any]] = []
             if not counted.is_reused:
-                n_tokens_base = with_sums(growing[1].base_tokens(counts.sets), targets)
-                if start is not None:
-                    n_tokens_base = start.n_tokens_base
+                of_pass = with_sums(growing[1].base_tokens(counts.sets), targets)
+                n_tokens_base = of_pass if start is None else start.n_tokens_base
                 learned = counted.share.record(n_tokens_base)
                 inputs = run.inputs_sha256
                 later.append(background.submit(save_counts, options.out, counts, weights, learned, inputs))
             later.append(background.submit(import_module, "vocabopt.report.page"))
-            growth = grow(grown, *growing, growth_options, advance)
+            growth = grow(widened_base, *growing, growth_options, advance)
             for job in later:
                 job.result()
     widened = None

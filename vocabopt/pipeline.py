@@ -142,10 +142,10 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     sweep, union = _choose(swept, curve, out)
     terms = None
     if wanted:
-        grown = base if learned.widening is None else learned.widening.base
+        widened_base = base if learned.widening is None else learned.widening.base
         of_grid = [point.n_added for point in sweep.points_shown]
         sha256, cross_spaces = swept.curve_sha256, options.cross_spaces
-        terms = terms_record(wanted, base, grown, growth.merges, of_grid, sha256, cross_spaces=cross_spaces)
+        terms = terms_record(wanted, base, widened_base, growth.merges, of_grid, sha256, cross_spaces=cross_spaces)
         write_record(out / TERMS_JSON, terms)
     if options.method == "union":
         assert learned.counts is not None, "the union is of all text"
@@ -253,8 +253,8 @@ def _count_the_rest(
     uses, counted = count_whole_text(counting, shards, options, options.out, console)
     check_same_text(stats, counted)
     sets = balance.with_sums(counted)
-    grown = base if widening is None else widening.base
-    curve = Curve.of(grown, growth.merges, balance.uses_with_sums(uses, counted), sets)
+    widened_base = base if widening is None else widening.base
+    curve = Curve.of(widened_base, growth.merges, balance.uses_with_sums(uses, counted), sets)
     if widening is None:
         return curve, sets, None
     as_it_is = replace(counting, widened=None, merges=Merges.none(base))
