@@ -194,3 +194,20 @@ def test_protected_english_that_changed_fails(latin_run: tuple[Path, str], tmp_p
     options = VerifyOptions(protects={"en": str(tmp_path / "en.txt")})
     report = verify("mistral-7b-v1", str(tmp_path / "new"), options, Console(quiet=True))
     assert (report.verdict, report.check(OTHER_TEXT).status) == ("fail", "fail")
+
+
+def test_a_script_whose_first_bytes_the_guard_forbids_is_named(folders: Path, tmp_path: Path) -> None:
+    """E0 B8 begins the letters of Thai and the sign of the baht, which is of no script: without it no letter is met."""
+    (tmp_path / "th.txt").write_text("".join(f"ภาษาไทย{i}\n" for i in range(40)), encoding="utf-8")
+    (tmp_path / "ko.txt").write_text("".join(f"한국어 {i}\n" for i in range(40)), encoding="utf-8")
+    base = ("--base", folders / "gpt2-like", "--heldout", "0")
+    alone = vocabopt("sweep", tmp_path / "th.txt", *base, "--out", tmp_path / "alone")
+    assert "No token was found for the text. Where there is text enough, the guard is why" in alone.output
+    assert "ran dry at 0" not in alone.output.split("Add no tokens")[0]
+    texts = ("--text", f"ko={tmp_path / 'ko.txt'}", "--text", f"th={tmp_path / 'th.txt'}")
+    both = vocabopt("sweep", *texts, *base, "--balance", "parity", "--out", tmp_path / "both")
+    assert "No token was found for th. Where" in both.output
+    assert both.exit_code == 0
+    free = vocabopt("sweep", tmp_path / "th.txt", *base, "--script", "none", "--out", tmp_path / "free")
+    assert "No token was found" not in free.output
+    assert json.loads((tmp_path / "free" / "sweep.json").read_text("utf-8"))["points"][-1]["n_added"] > 0

@@ -256,6 +256,10 @@ def _count(
         if not counts.sets[target].n_documents:
             (files,) = (one for one in text_sets if one.counted_as == target)
             raise CorpusError(_no_text(counts.sets[target], counts.sets[heldout], files))
+    # Before anything is kept in the folder, so that the mended command may take it.
+    for name, path in options.keeps.items():
+        if not counts.sets[name].n_documents:
+            raise CorpusError(f"--keep {name}={path}: only blank lines, which need no row. Name files that hold text.")
     if not counts.n_chunks:
         n_documents = sum(counts.sets[target].n_documents for target in heldout_of)
         raise CorpusError(

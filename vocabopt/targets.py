@@ -53,7 +53,7 @@ def targets_of(options: SweepOptions, text_sets: Sequence[TextSet]) -> Targets |
     if options.method != "grow":
         raise OptionError(
             f"--method {options.method}: is for one target, and there are {len(names)} ({', '.join(names)}). Leave it "
-            "out, or name one with --target."
+            "out, or give text of one target."
         )
     return Targets(
         names=names,

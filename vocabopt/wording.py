@@ -186,7 +186,10 @@ def sweep_notes(sweep: SweepRecord) -> list[str]:
     notes = targets_sentences(sweep)
     if not sweep.learned.is_all:
         notes.append(share_sentence(sweep.learned, sweep.sets[TRAIN].n_documents))
-    if sweep.exhausted_at is not None:
+    unserved = unserved_sentence(sweep)
+    if unserved is not None:
+        notes.append(unserved)
+    if sweep.exhausted_at is not None and not (sweep.exhausted_at == 0 and unserved is not None):
         text = "The text" if sweep.learned.share == 1 else "The part of the text that tokens are learned from"
         note = f"{text} ran dry at {counted(sweep.exhausted_at, 'added token')}"
         is_marked = any(point.dry for point in sweep.points_shown)
@@ -208,6 +211,28 @@ def sweep_notes(sweep: SweepRecord) -> list[str]:
     if (few := small_heldout_sentence(sweep)) is not None:
         notes.append(few)
     return [*notes, proof_note(sweep.proof)]
+
+
+def unserved_sentence(sweep: SweepRecord) -> str | None:
+    """Where the guard leaves no token to a target of a byte-level base, at no size; None where it does not."""
+    if not sweep.scripts or sweep.base.family != "byte-level-bpe":
+        return None
+    of_targets = {TRAIN: "the text"} if sweep.targets is None else {set_of(TRAIN, n): n for n in sweep.targets.names}
+    last = sweep.points_shown[-1]
+    unserved = [
+        words
+        for name, words in of_targets.items()
+        if sweep.exhausted_at == 0 or (last.n_added and last.sets[name].n_tokens == sweep.sets[name].n_tokens_base)
+    ]
+    if not unserved:
+        return None
+    scripts = ", ".join(sweep.scripts)
+    return (
+        f"No token was found for {', '.join(unserved)}. Where there is text enough, the guard is why: the base spells "
+        f"its characters in bytes, and their first bytes also begin characters that are not of {scripts} "
+        "alone, or none yet, which must stay as they are. --script none learns them too; name text that must stay with "
+        "--protect."
+    )
 
 
 def floor_sentence(sweep: SweepRecord) -> str | None:

@@ -77,8 +77,9 @@ def widening_of(
     if wanted == "auto":
         scripts = scripts_cut_at_marks(base, guard.scripts) if base.family == "byte-level-bpe" else ()
         if not scripts:
-            shown = ", ".join(guard.scripts) or "any target script, as there is none"
-            tell(f"--widen-pattern auto: {base.name} does not cut words of {shown} at marks; its pattern stays.")
+            shown = ", ".join(guard.scripts)
+            why = f"{base.name} does not cut words of {shown} at marks" if shown else "there is no target script"
+            tell(f"--widen-pattern auto: {why}; its pattern stays.")
             return None
     else:
         scripts = _asked_for(wanted, guard)

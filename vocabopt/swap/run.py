@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vocabopt.amounts import counted
 from vocabopt.choice.complexity import parse_sizes
 from vocabopt.console import Console
-from vocabopt.errors import CorpusError, OptionError
+from vocabopt.errors import OptionError
 from vocabopt.growth.counts import ChunkCounts, SetStats
 from vocabopt.growth.curve import Curve
 from vocabopt.growth.proof import recount
@@ -140,12 +140,8 @@ def freed_rows(
 
     Raises:
         OptionError: more rows are asked for than can be freed.
-        CorpusError: a text to keep rows for has no tokens.
     """
     n_most = min(n_asked(options, sizes), len(curve.curve))
-    if empty := [name for name in counts.kept if not curve.n_tokens_base[name]]:
-        path = options.keeps.get(empty[0], "PATH")
-        raise CorpusError(f"--keep {empty[0]}={path}: only blank lines, which need no row. Name files that hold text.")
     with console.step("free", n_most, "rows") as advance:
         may_go = may_be_freed(base, used_by(curve.curve, n_most) | used_by_prompts(base))
         freed = free(base, counts.units, counts.cost_of_units(options.keep_weight), may_go, n_most, advance)

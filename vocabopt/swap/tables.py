@@ -81,7 +81,10 @@ def swap_notes(sweep: SweepRecord, swap: SwapRecord) -> list[str]:
     """What belongs under the table."""
     few = [name for name in swap.kept_sets if sweep.sets[name].n_tokens_base < MIN_KEPT_TOKENS]
     n_free = sum(cost <= 0 for cost in swap.costs)
-    order = f"Of the {counted(swap.max_swap, 'row')} that are freed first, {n_free:,} cost no text a token as they go."
+    order = (
+        f"Of the {counted(swap.max_swap, 'row')} that are freed first, {n_free:,} cost no text that had a say a token "
+        "as they go."
+    )
     unseen = "Unseen is the eighth of each kept text that had no say: other text of its kind loses about as much."
     notes = [f"{order} {unseen} Every size is counted with the tokenizer that would be written."]
     if few:

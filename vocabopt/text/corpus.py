@@ -195,6 +195,8 @@ def _choose_targets(
     sets: Mapping[str, TextSet], target: str | None, texts: Collection[str], options: ReadOptions
 ) -> list[str]:
     """The names of the targets, sorted, so that the order in which they were given moves nothing."""
+    if target is not None and not all(name.strip() for name in target.split(",")):
+        raise OptionError(f"--target {target}: a name is missing. Write names with a comma between them: ko,ja")
     named = [_target_of(sets, name.strip()) for name in (target or "").split(",")] if target is not None else []
     if twice := [name for name in {*named} if named.count(name) > 1]:
         raise OptionError(f"--target {target}: names {min(twice)} twice. Name each target once.")
