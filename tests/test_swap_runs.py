@@ -40,7 +40,7 @@ from vocabopt.verification.checks_swap import KEPT_TEXT
 from vocabopt.verification.checks_templates import prompts
 from vocabopt.verification.checks_text import ROUND_TRIP
 from vocabopt.verification.checks_vocabulary import KEPT_IDS
-from vocabopt.verification.random_text import random_strings
+from vocabopt.verification.text import random_strings
 
 SIZES = (60, 200, 300)
 BASES = ("llama-like", "sentencepiece", "gpt2-like", "ranks", "tekken")
