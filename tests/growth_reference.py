@@ -112,7 +112,7 @@ class ReferenceGrowth:
         self.opened: list[list[bytes]] = []
         self.grown: set[Symbol] = set()
         self.blocked: set[bytes] = set()
-        self.first_set = next(iter(documents))
+        self.first_set = TRAIN if TRAIN in documents else next(iter(documents))
         divided_by = {name: reference or self.measured[name] for name in targets}
         self.divided_by = {name: max(1, self.uses(other).total()) for name, other in divided_by.items()}
 

@@ -49,7 +49,8 @@ def test_pieces_appended_with_score_zero_fail_as_measured_by_others(data: Path, 
     assert failing == {SETTINGS, BASE_PIECES, OTHER_TEXT, REACHABILITY, FORMS}
     reachable, pieces, settings = (report.check(name).counts for name in (REACHABILITY, BASE_PIECES, SETTINGS))
     assert (reachable["n_unreachable_model"], reachable["n_judged_model"]) == (345, 17_953)
-    assert reachable["n_unreachable_json"] == 365  # tokenizer.json breaks ties by rank, sentencepiece by place
+    # tokenizer.json breaks ties by length, then rank, as transformers writes it; sentencepiece by place.
+    assert reachable["n_unreachable_json"] == 342
     assert (pieces["n_broken_model"], pieces["n_broken_json"]) == (194, 194)
     assert settings["n_new_merges_ahead"] > 1_000
     assert settings["n_model_pieces_not_below_without_target"] == 721
