@@ -206,7 +206,7 @@ def test_a_probe_with_other_options_or_another_curve_is_refused(
     value["inputs"]["curve"] = "0" * 64
     (out / "sizes.json").write_text(json.dumps(value), "utf-8")
     result = vocabopt(*replaced(command, "--out", out))
-    assert_refused(result, "another curve: its content changed", tmp_path / "nothing")
+    assert_refused(result, "holds a probe of another curve", tmp_path / "nothing")
 
 
 # --- Seconds ----------------------------------------------------------------------------------------------------------
