@@ -20,17 +20,8 @@ from vocabopt.growth.share import LearnedShare, TooMuchTextError, too_little_mem
 from vocabopt.growth.symbols import Segmentation, segment
 from vocabopt.growth.widened import Widening, beginning_at, curve_as_it_is, widening_of
 from vocabopt.options import SweepOptions
-from vocabopt.records import (
-    DocumentProof,
-    Guard,
-    RunRecord,
-    Targets,
-    Widened,
-)
-from vocabopt.run_directory import (
-    read_counts,
-    save_counts,
-)
+from vocabopt.records import DocumentProof, Guard, RunRecord, Targets, Widened
+from vocabopt.run_directory import read_counts, save_counts
 from vocabopt.targets import balance_of, check_targets, guard_of_targets, with_sums
 from vocabopt.text.corpus import TextSet as Files
 from vocabopt.text.corpus import counted_sets, n_stored_bytes
