@@ -167,6 +167,15 @@ def test_a_gguf_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
         load_base(str(tmp_path))
 
 
+def test_of_several_gguf_files_in_a_folder_none_is_guessed(tmp_path: Path) -> None:
+    path = gguf_of_model(tmp_path / "b.gguf", train_sentencepiece(LINES, 700))
+    (tmp_path / "a.gguf").write_bytes(b"GGUF of pictures")
+    with pytest.raises(BaseTokenizerError, match=r"holds a\.gguf, b\.gguf\. Name one of these files"):
+        load_base(str(tmp_path))
+    (tmp_path / "a.gguf").rename(tmp_path / "b-00002-of-00002.gguf")
+    assert load_base(str(tmp_path)).pieces == load_base(str(path)).pieces
+
+
 def test_without_the_package_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = gguf_of_model(tmp_path / "a.gguf", train_sentencepiece(LINES, 700))
     monkeypatch.setitem(sys.modules, "gguf", None)

@@ -402,3 +402,33 @@ def test_an_extension_json_at_odds_with_itself_is_refused(swap_of: Callable[[str
         (folder / "extension.json").write_text(json.dumps({**whole, field: value}), encoding="utf-8")
         with pytest.raises(RunDirectoryError, match=match):
             read_extension(folder)
+
+
+def test_sizes_beyond_the_rows_are_refused_or_measured_at_the_last(tmp_path: Path) -> None:
+    text = CORPUS / "ko" / "chat.txt"
+    swap = ("sweep", text, "--method", "swap", "--keep", f"en={CORPUS / 'en' / 'chat.txt'}", "--quiet")
+    refused = vocabopt(*swap, "--sizes", "100,60", "--max-swap", 50, "--out", tmp_path / "run")
+    assert_refused(refused, "--sizes 100,60: 100 rows are more than --max-swap 50", tmp_path / "run")
+    done = vocabopt(*swap, "--sizes", "100,39000", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    points = read_json(tmp_path / "run" / "swap.json", next_step="")["points"]
+    end = len(pl.read_parquet(tmp_path / "run" / "curve.parquet"))
+    assert [point["n_swapped"] for point in points] == [100, end]
+    assert end < 39_000
+
+
+def test_a_folder_is_free_again_where_kept_text_was_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n\n")
+    swap = (
+        "sweep",
+        CORPUS / "ko" / "chat.txt",
+        "--method",
+        "swap",
+        "--sizes",
+        "100",
+        "--out",
+        tmp_path / "run",
+        "--quiet",
+    )
+    assert "only blank lines" in vocabopt(*swap, "--keep", f"en={tmp_path / 'empty.txt'}").output
+    assert vocabopt(*swap, "--keep", f"en={CORPUS / 'en' / 'chat.txt'}").exit_code == 0

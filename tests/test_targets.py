@@ -299,6 +299,7 @@ def test_an_estimate_takes_several_targets(corpus: Path) -> None:
         (["--target", "ko,th", "--balance", "fair"], "write tokens, parity, or a weight each: ko:2,th:1"),
         (["--target", "ko,ko"], "--target ko,ko: names ko twice"),
         (["--target", "ko,korean"], "names ko twice"),
+        (["--target", "ko,"], "--target ko,: a name is missing"),
         (["--target", "ko,fi"], "--target fi: no such text set"),
         (["--target", "ko", "--balance", "parity"], r"--balance parity: is about several .*there is one \(ko"),
         (["--target", "ko,th", "--method", "union"], "--method union: is for one target, and there are 2"),
@@ -308,6 +309,11 @@ def test_an_estimate_takes_several_targets(corpus: Path) -> None:
         (["--target", "ko", "--text", "ko={aligned}"], "there is a text set ko already"),
         (["--target", "ko,th", "--eval", "train_ko={aligned}"], "the name train_ko is kept for a part of the target"),
         (["--target", "ko", "--text", "fi={empty}"], "is empty; nothing to learn from"),
+        (
+            ["--target", "ko,th", "--parity", "de", "--aligned", "de={aligned}", "--balance", "parity",
+             "--learn-from", "0.5"],
+            "--learn-from 0.5: --balance parity with --parity goes by aligned text",
+        ),
         (
             ["--target", "ko,th", "--parity", "de", "--aligned", "de={aligned}", "--aligned", "ko={aligned}",
              "--aligned", "th={short}"],
@@ -323,6 +329,24 @@ def test_bad_input_is_named(options: list[str], match: str, corpus: Path, tmp_pa
     corpora = [corpus / "corpus" / "ko", corpus / "corpus" / "th"]
     result = vocabopt("sweep", corpora[0].parent, *given, "--max-added", 20, "--out", tmp_path / "run", "--quiet")
     assert_refused(result, match, tmp_path / "run")
+
+
+def test_a_target_without_text_in_the_share_is_named(corpus: Path, tmp_path: Path) -> None:
+    """Its script is then unknown, which must not take the guard of the others away."""
+    (tmp_path / "th.txt").write_text("ภาษาไทย\n", encoding="utf-8")
+    texts = ("--text", f"ko={corpus / 'corpus' / 'ko'}", "--text", f"th={tmp_path / 'th.txt'}", "--heldout", 0)
+    result = vocabopt("sweep", *texts, "--learn-from", 0.1, "--out", tmp_path / "run", "--quiet")
+    assert_refused(result, "target th: the documents that tokens are learned from hold no text of it", tmp_path / "run")
+
+
+def test_text_without_a_name_beside_a_named_target_is_refused(corpus: Path, tmp_path: Path) -> None:
+    """It would be protected text, silently."""
+    (tmp_path / "plain.txt").write_text("text\n", encoding="utf-8")
+    target = ("--text", f"ko={corpus / 'corpus' / 'ko'}", "--out", tmp_path / "run")
+    result = vocabopt("sweep", tmp_path / "plain.txt", *target, "--quiet")
+    assert_refused(
+        result, "plain.txt: is in no folder that is named by a language, and --text ko names", tmp_path / "run"
+    )
 
 
 def test_a_sweep_of_one_target_refuses_to_decide_between_several(corpus: Path) -> None:
