@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import isclose, log2
 from pathlib import Path
 from typing import Any
@@ -23,18 +25,21 @@ from helpers import (
     base_of,
     block_of,
     grow_documents,
+    library_tokenizer,
     lines_of,
     merged,
     n_tokens,
     split_heldout,
     toy_sentencepiece,
+    train_sentencepiece,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_growth import VARIANTS, document, documents, extra_pieces, variant
 
 from vocabopt import learning
-from vocabopt.growth.counter import Counter, Counting
+from vocabopt.growth.counter import Counter as TextCounter
+from vocabopt.growth.counter import Counting
 from vocabopt.growth.curve import Curve, Merges, Uses
 from vocabopt.growth.whole_text import USES_NPZ
 from vocabopt.merging.run import merge_run
@@ -59,7 +64,7 @@ def counted(
         encoder="tokenizers", sets=roles, heldout_of={"train": "heldout"}, heldout=0.0, seed=0,
         cross_spaces=False, read=ReadOptions(), memory_bytes=memory_bytes, inputs_sha256="",
     )  # fmt: skip
-    counter, total = Counter(base, counting), Uses.none(merges, len(roles))
+    counter, total = TextCounter(base, counting), Uses.none(merges, len(roles))
     stats: dict[str, Any] = {}
     for name, all_of_set in texts.items():
         for part in range(n_parts):
@@ -262,12 +267,44 @@ def test_a_share_that_holds_no_document_is_refused(tmp_path: Path) -> None:
     assert "none of 1 documents is in this share" in done.output
 
 
-def test_the_union_is_measured_on_all_text_or_not_at_all(tmp_path: Path) -> None:
-    union = ("sweep", CORPUS, "--out", tmp_path / "run", "--method", "union", "--quiet")
-    assert "the union is measured on all text at once" in vocabopt(*union, "--learn-from", "0.5").output
-    done = vocabopt(*union, "--memory", "631.5MB")
-    assert done.exit_code == 2
-    assert "--method union: the text needs more than 631.5 MB of memory" in done.output
+@pytest.mark.slow
+def test_a_union_trained_on_a_share_is_measured_on_all_text(tmp_path: Path) -> None:
+    """Against whole documents with the merged tokenizer, at a size for each round: memory holds one tokenizer."""
+    out = tmp_path / "run"
+    options = ("--learn-from", "0.5", "--workers", 1, "--memory", "1GB", "--shard", "100kB", "--sizes", "1300,1600")
+    assert vocabopt("sweep", CORPUS, "--out", out, "--method", "union", *options, "--quiet").exit_code == 0
+    union = json.loads((out / "union.json").read_text("utf-8"))
+    documents = {**split_heldout(lines_of("ko")), "en": lines_of("en")}
+    for point in union["points"]:
+        folder = tmp_path / str(point["vocab_size"])
+        merge_run(out, folder, method="union", n_added=point["n_added"])
+        tokenizer, first = library_tokenizer(folder), 32_000
+        counts = {name: Counter(chain.from_iterable(all_ids(tokenizer, texts))) for name, texts in documents.items()}
+        assert {name: of_set["n_tokens"] for name, of_set in point["sets"].items()} == {
+            name: counts[name].total() for name in documents
+        }
+        assert point["n_unused"] == sum(first + i not in counts["heldout"] for i in range(point["n_added"]))
+        tokens = json.loads((folder / "extension.json").read_text("utf-8"))["tokens"]
+        assert [token["counts"] for token in tokens] == [
+            {name: counts[name][token["id"]] for name in documents} for token in tokens
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scores", ["unique", "zero"])
+def test_a_union_beyond_memory_has_the_bytes_of_one_in_memory(scores: str, tmp_path: Path) -> None:
+    """Of one vocabulary: counts, rows of no use, changed documents. Run again, nothing is counted a second time."""
+    model = tmp_path / "elsewhere.model"
+    model.write_bytes(train_sentencepiece(lines_of("ko"), 3_000, byte_fallback=False, character_coverage=0.9995))
+    options = ("--method", "union", "--vocab", model, "--scores", scores, "--sizes", "1600,3000")
+    whole, shards = tmp_path / "whole", tmp_path / "shards"
+    assert vocabopt("sweep", CORPUS, *options, "--out", whole, "--quiet").exit_code == 0
+    for _ in range(2):
+        done = vocabopt("sweep", CORPUS, *options, "--out", shards, "--memory", "631.5MB", "--shard", "50kB")
+        assert done.exit_code == 0, done.output
+        assert run_at(shards).sweep["learned"]["n_documents"] != len(split_heldout(lines_of("ko"))["train"])
+        assert (shards / "union.json").read_bytes() == (whole / "union.json").read_bytes()
+    assert "100% of the text was counted before" in done.output
 
 
 def test_without_a_script_guard_all_protected_text_is_learned_with(tmp_path: Path) -> None:

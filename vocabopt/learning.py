@@ -34,8 +34,8 @@ from vocabopt.wording import guard_sentences, limit_sentence, share_sentence
 @dataclass(frozen=True, kw_only=True)
 class Learned:
     """What was learned, and from what. sets: what the sets hold, all text. counts: unique chunks, where all text was
-    learned from; others are not needed any more, and would take the memory that counting needs. units: where rows are
-    swapped, what merges never leave.
+    learned from, or a union is to be trained on them; others are not needed any more, and would take the memory that
+    counting needs. units: where rows are swapped, what merges never leave.
 
     encoder: which library encoded. is_reused: the counts are those of an earlier run. widening: of the base's pattern;
     widened: what it gives, and growth then begins at the base as it is.
@@ -125,7 +125,7 @@ def learn(
         balance=balance,
         proof=proof,
         sets=counts.sets,
-        counts=counts if counted.share.is_all else None,
+        counts=counts if counted.share.is_all or options.method == "union" else None,
         units=growing[0] if options.method == "swap" else None,
         share=counted.share,
         encoder=growing[1].encoder,
@@ -203,10 +203,10 @@ def _count(
         counts, learned = reused
         of_earlier = share.of_record(learned, is_protected)
         if of_earlier.has_protected or not all_protected:
-            if options.method != "grow" and not of_earlier.is_all:
+            if options.method == "swap" and not of_earlier.is_all:
                 raise OptionError(
-                    f"--method {options.method}: an earlier run in {options.out} counted a part of the text alone, and "
-                    f"the {options.method} is measured on all of it. Sweep into another folder."
+                    f"--method swap: an earlier run in {options.out} counted a part of the text alone, and "
+                    "the swap is measured on all of it. Sweep into another folder."
                 )
             if not of_earlier.is_all:
                 console.note(
@@ -235,10 +235,10 @@ def _count(
                     share=share,
                     n_threads=options.n_workers,
                 )
-            if options.method != "grow" and not share.is_all:
+            if options.method == "swap" and not share.is_all:
                 raise OptionError(
-                    f"--method {options.method}: the text needs more than {shown_bytes(memory)} of memory, and the "
-                    f"{options.method} is measured on all of it at once. Raise --memory, or give less text."
+                    f"--method swap: the text needs more than {shown_bytes(memory)} of memory, and the swap is "
+                    "measured on all of it at once. Raise --memory, or give less text."
                 )
             break
         except TooMuchTextError:

@@ -356,10 +356,10 @@ class SweepOptions(LearningOptions, EngineOptions):
                 f"--widen-pattern {self.widen_pattern}: a {self.method} is measured with the base as it is. Leave it "
                 f"out, or leave --method {self.method} out."
             )
-        if self.method != "grow" and self.learn_from not in (None, 1.0):
+        if self.method == "swap" and self.learn_from not in (None, 1.0):
             raise OptionError(
-                f"--learn-from {self.learn_from:g}: the {self.method} is measured on all text at once. Leave it out, "
-                f"or leave --method {self.method} out."
+                f"--learn-from {self.learn_from:g}: the swap is measured on all text at once. Leave it out, or leave "
+                "--method swap out."
             )
         self._check_swap()
         if self.method != "union" and (self.vocab is not None or self.scores != "unique"):

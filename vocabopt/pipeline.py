@@ -27,6 +27,7 @@ from vocabopt.growth.terms import TERMS_JSON, read_terms, terms_record
 from vocabopt.growth.whole_text import BASE_USES_NPZ, check_same_text, count_whole_text
 from vocabopt.growth.widened import beginning_at
 from vocabopt.learning import Learned, learn
+from vocabopt.merging.recounting import Arrays, Recounting, recount_text
 from vocabopt.options import SweepOptions
 from vocabopt.preparation.record import PrepareRecord
 from vocabopt.records import (
@@ -59,7 +60,9 @@ from vocabopt.text.finding import CLEAN, PREPARE_JSON
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.text.shards import shards_of
 from vocabopt.tokenizer import Tokenizer, load_base
-from vocabopt.union.run import Measure, check_vocabulary, run_union
+from vocabopt.union import UNION_COUNTS_NPZ
+from vocabopt.union.measure import UnionSizes
+from vocabopt.union.run import UnionText, check_vocabulary, run_union, vocabulary_of
 from vocabopt.versions import versions
 
 
@@ -108,6 +111,14 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     run = take_run_directory(options, base, text_sets)
     learned = learn(run, base, text_sets, targets, scripts, options, console)
     growth, guard = learned.growth, learned.guard
+    if options.method == "union":
+        assert learned.counts is not None, "a vocabulary is trained on what tokens are learned from"
+        vocabulary, trained = vocabulary_of(
+            learned.counts, out, sizes=sizes, vocab=options.vocab, scores=options.scores, scripts=guard.scripts,
+            console=console,
+        )  # fmt: skip
+        if not learned.share.is_all:
+            learned = replace(learned, counts=None)  # the memory that counting needs
     curve, stats, widened = _count_the_rest(run, base, text_sets, learned, options, console)
     sets = {name: TextSet(**record) for name, record in curve.set_records(stats).items()}
     curve = replace(curve, curve=with_spread(curve.curve, sets, learned.targets))
@@ -148,21 +159,22 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         terms = terms_record(wanted, base, widened_base, growth.merges, of_grid, sha256, cross_spaces=cross_spaces)
         write_record(out / TERMS_JSON, terms)
     if options.method == "union":
-        assert learned.counts is not None, "the union is of all text"
-        measure = Measure(
-            base=base,
-            counts=learned.counts,
-            weights=learned.counts.weights(),
+        protected = [text_set for text_set in text_sets if text_set.role == "protected"]
+
+        def recounted(of_union: UnionSizes) -> list[Arrays]:
+            counting = replace(_counting(run, base, text_sets, learned, options), merges=Merges.none(base))
+            recounting = Recounting(counting=counting, sizes=of_union, judged=tuple(one.name for one in protected))
+            shards = shards_of(text_sets, read, shard_bytes=options.shard)
+            return recount_text(recounting, shards, stats, options, out / UNION_COUNTS_NPZ, console, step="union all")
+
+        text = UnionText(
             base_tokens=curve.n_tokens_base,
-            scripts=guard.scripts,
-            table=table,
-            protected={
-                text_set.name: partial(texts_of, text_set, read)
-                for text_set in text_sets
-                if text_set.role == "protected"
-            },
+            sets=stats,
+            protected={one.name: partial(texts_of, one, read) for one in protected},
+            counts=learned.counts,
+            recount=recounted,
         )
-        run_union(measure, out, sizes=sizes, vocab=options.vocab, scores=options.scores, console=console)
+        run_union(base, vocabulary, text, table, out, vocab=options.vocab, trained=trained, console=console)
         # The same size on the axis of the vocabulary just measured.
         sweep, union = _choose(swept, curve, out)
     swap = None if swapping is None else run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
@@ -231,25 +243,8 @@ def _count_the_rest(
     if learned.share.is_all:
         return growth, balance.with_sums(stats), learned.widened
     write_parquet_atomic(options.out / LEARNED_PARQUET, growth.curve)
-    read = options.read_options()
-    counting = Counting(
-        base=options.base,
-        pattern=options.pattern,
-        specials=options.specials,
-        widened=None if widening is None else widening.pattern,
-        base_sha256=base.sha256,
-        merges=growth.merges,
-        encoder=learned.encoder,
-        sets={name: one.role for name, one in stats.items()},
-        heldout_of=counted_sets(text_sets)[1],
-        heldout=options.heldout,
-        seed=options.seed,
-        cross_spaces=options.cross_spaces,
-        read=read,
-        memory_bytes=counter_bytes(learned.share.memory_bytes, options.n_workers),
-        inputs_sha256=run.inputs_sha256,
-    )
-    shards = shards_of(text_sets, read, shard_bytes=options.shard)
+    counting = _counting(run, base, text_sets, learned, options)
+    shards = shards_of(text_sets, options.read_options(), shard_bytes=options.shard)
     uses, counted = count_whole_text(counting, shards, options, options.out, console)
     check_same_text(stats, counted)
     sets = balance.with_sums(counted)
@@ -262,6 +257,30 @@ def _count_the_rest(
     check_same_text(counted, counted_again)
     start = Curve.of(base, as_it_is.merges, balance.uses_with_sums(uses, counted), sets)
     return beginning_at(curve, start), sets, widening.record(curve, start)
+
+
+def _counting(
+    run: RunRecord, base: Tokenizer, text_sets: tuple[Files, ...], learned: Learned, options: SweepOptions
+) -> Counting:
+    """What a worker needs to count all text with what was learned."""
+    widening = learned.widening
+    return Counting(
+        base=options.base,
+        pattern=options.pattern,
+        specials=options.specials,
+        widened=None if widening is None else widening.pattern,
+        base_sha256=base.sha256,
+        merges=learned.growth.merges,
+        encoder=learned.encoder,
+        sets={name: one.role for name, one in learned.sets.items()},
+        heldout_of=counted_sets(text_sets)[1],
+        heldout=options.heldout,
+        seed=options.seed,
+        cross_spaces=options.cross_spaces,
+        read=options.read_options(),
+        memory_bytes=counter_bytes(learned.share.memory_bytes, options.n_workers),
+        inputs_sha256=run.inputs_sha256,
+    )
 
 
 def _choose(swept: Swept, curve: Curve, out: Path) -> tuple[SweepRecord, UnionRecord | None]:

@@ -90,13 +90,19 @@ def start_counter(counting: Counting) -> "Counter":
     Raises:
         BaseTokenizerError: it is another base than that of the run, or cannot be loaded.
     """
+    base = base_of(counting)
+    return Counter(base if counting.widened is None else with_pattern(base, counting.widened), counting)
+
+
+def base_of(counting: Counting) -> Tokenizer:
+    """The base tokenizer of a run, as it is on this machine. Raises BaseTokenizerError: it is another one."""
     base = load_base(counting.base, pattern=counting.pattern, specials=counting.specials)
     if base.sha256 != counting.base_sha256:
         raise BaseTokenizerError(
             f"{counting.base}: is another tokenizer on this machine or now than when the run began. Make it the same "
             "everywhere, and run the same command again."
         )
-    return Counter(base if counting.widened is None else with_pattern(base, counting.widened), counting)
+    return base
 
 
 class Counter:

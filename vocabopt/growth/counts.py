@@ -174,6 +174,10 @@ class ChunkStore:
             self.table = np.zeros(4 * self.table.size, np.int64)
             kernel.fill_table(self.table, self.chunks, n_chunks)
 
+    def chunk_counts(self, sets: dict[str, SetStats]) -> ChunkCounts:
+        """What it holds, of text in these sets. Then it is used up."""
+        return _join([self.finish()], sets)
+
     def finish(self) -> tuple[NDArray[Any], ...]:
         """Text, ends, offsets, groups and counts of this part, as ChunkCounts holds them."""
         n_chunks, n_arena, n_entries = self.used
@@ -271,7 +275,7 @@ def count_opened(opened: Opened, cuts: Cuts, *, n_groups: int) -> ChunkCounts:
     """Count the chunks of a few documents, by their groups; what `sets` are is not known."""
     store = ChunkStore(n_groups)
     store.count(opened.for_kernel(), cuts, 0, n_parts=1)
-    return _join([store.finish()], {})
+    return store.chunk_counts({})
 
 
 def _ahead(blocks: Iterable[T]) -> Iterator[T]:

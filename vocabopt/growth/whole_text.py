@@ -5,50 +5,73 @@ with the others.
 """
 
 import io
-import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vocabopt.console import Console
-from vocabopt.engine import engine
 from vocabopt.errors import CorpusError, RunDirectoryError
 from vocabopt.folder import digest
 from vocabopt.growth.counter import Counted, Counting, start_counter
 from vocabopt.growth.counts import SetStats
 from vocabopt.growth.curve import Merges, Uses
+from vocabopt.growth.shard_sums import add_up
 from vocabopt.options import EngineOptions
-from vocabopt.processes import signals_blocked
 from vocabopt.records import Swept
 from vocabopt.text.shards import Shard
 
 USES_NPZ = "uses.npz"
 #: The same of the base as it is, where its pattern was widened for the merges.
 BASE_USES_NPZ = "uses_base.npz"
-#: Sums are written at most this often.
-_SAVE_EVERY_SECONDS = 1.0
 _MERGES = ("closed", "events", "dormant", "fold_sizes")
-_TOTALS = [field.name for field in fields(SetStats) if field.name != "role"]
+#: What of a text set adds up; the sum of hashes wraps around, as it is to.
+TOTALS = [field.name for field in fields(SetStats) if field.name != "role"]
 
 
 @dataclass
 class _Sums:
-    """What the shards that are done add up to. done: bool [n_shards]. totals: uint64 [n_sets, len(_TOTALS)]."""
+    """What the shards that are done add up to, and the file that keeps it.
+
+    done: bool [n_shards]. totals: uint64 [n_sets, len(TOTALS)]. what: digest of all that the sums depend on.
+    """
 
     uses: Uses
     done: NDArray[np.bool_]
     totals: NDArray[np.uint64]
+    path: Path
+    what: str
+    merges: Merges
+    shards: Sequence[Shard]
 
-    def add(self, counted: Counted) -> None:
+    def add(self, counted: Counted) -> int:
         self.uses.add(counted.uses)
-        totals = [[getattr(stats, name) for name in _TOTALS] for stats in counted.sets.values()]
-        self.totals += np.array(totals, np.uint64)  # which wraps around, as the sum of hashes is to
+        self.totals += totals_of(counted.sets)
         self.done[counted.number] = True
+        return self.shards[counted.number].n_stored_bytes
+
+    def save(self) -> None:
+        more = {f"merges_{name}": getattr(self.merges, name) for name in _MERGES}
+        what = np.frombuffer(self.what.encode(), np.uint8)
+        self.uses.save(self.path, done=self.done, totals=self.totals, what=what, **more)
+
+
+def totals_of(sets: Mapping[str, SetStats]) -> NDArray[np.uint64]:
+    """What text sets hold, uint64 [n_sets, len(TOTALS)]."""
+    return np.array([[getattr(stats, name) for name in TOTALS] for stats in sets.values()], np.uint64)
+
+
+def stats_of(sets: Mapping[str, str], totals: NDArray[np.uint64]) -> dict[str, SetStats]:
+    """The text sets that hold so much. sets: names and roles."""
+    return {
+        name: SetStats(role, **dict(zip(TOTALS, of_set, strict=True)))
+        for (name, role), of_set in zip(sets.items(), totals.tolist(), strict=True)
+    }
 
 
 def count_whole_text(
@@ -70,34 +93,20 @@ def count_whole_text(
         VocaboptError: text cannot be read, or a worker was lost.
     """
     what = digest([counting.identity, [repr(shard) for shard in shards]])
-    sums = _read(out / name, what, len(shards)) or _Sums(
-        Uses.none(counting.merges, len(counting.sets)),
-        np.zeros(len(shards), bool),
-        np.zeros((len(counting.sets), len(_TOTALS)), np.uint64),
+    sums = _Sums(
+        *(_read(out / name, what, len(shards)) or _nothing(counting, len(shards))),
+        path=out / name,
+        what=what,
+        merges=counting.merges,
+        shards=shards,
     )
     left = [shard for shard in shards if not sums.done[shard.number]]
     total = sum(shard.n_stored_bytes for shard in shards)
     n_done = total - sum(shard.n_stored_bytes for shard in left)
     if n_done:
         console.note(f"Going on: {len(shards) - len(left):,} of {len(shards):,} shards were counted before.")
-    saved_at = time.monotonic()
-    with console.step("count all", total or None, "bytes", n_done) as advance:
-        try:
-            with engine(options, partial(start_counter, counting)) as workers:
-                for counted in workers.run(left, step="count all"):
-                    with signals_blocked():  # a shard is in the sums as a whole, or not at all
-                        sums.add(counted)
-                    advance(n_done := n_done + shards[counted.number].n_stored_bytes)
-                    if time.monotonic() - saved_at > _SAVE_EVERY_SECONDS:
-                        _save(out / name, what, counting.merges, sums)
-                        saved_at = time.monotonic()
-        finally:
-            _save(out / name, what, counting.merges, sums)
-    stats = {
-        name: SetStats(role, **dict(zip(_TOTALS, totals, strict=True)))
-        for (name, role), totals in zip(counting.sets.items(), sums.totals.tolist(), strict=True)
-    }
-    return sums.uses, stats
+    add_up(sums, left, (n_done, total), partial(start_counter, counting), options, console, step="count all")
+    return sums.uses, stats_of(counting.sets, sums.totals)
 
 
 def check_same_text(read: dict[str, SetStats], counted: dict[str, SetStats]) -> None:
@@ -140,20 +149,34 @@ def read_token_counts(run_dir: Path, sweep: Swept, n_added: int) -> dict[str, li
     return dict(zip(counted, uses.new_token_counts(merges, n_added).tolist(), strict=True))
 
 
-def _save(path: Path, what: str, merges: Merges, sums: _Sums) -> None:
-    more = {f"merges_{name}": getattr(merges, name) for name in _MERGES}
-    sums.uses.save(path, done=sums.done, totals=sums.totals, what=np.frombuffer(what.encode(), np.uint8), **more)
+def _nothing(counting: Counting, n_shards: int) -> tuple[Uses, NDArray[np.bool_], NDArray[np.uint64]]:
+    n_sets = len(counting.sets)
+    return (
+        Uses.none(counting.merges, n_sets),
+        np.zeros(n_shards, bool),
+        np.zeros((n_sets, len(TOTALS)), np.uint64),
+    )
 
 
-def _read(path: Path, what: str, n_shards: int) -> _Sums | None:
+def _read(path: Path, what: str, n_shards: int) -> tuple[Uses, NDArray[np.bool_], NDArray[np.uint64]] | None:
     """The sums of an earlier run; None where there are none, of other merges or shards, or they are broken."""
+    arrays = read_sums(path, what)
+    try:
+        if arrays is None or len(arrays["done"]) != n_shards:
+            return None
+        return Uses.of_arrays(arrays), arrays["done"], arrays["totals"]
+    except (ValueError, KeyError):
+        return None
+
+
+def read_sums(path: Path, what: str | None = None) -> dict[str, NDArray[Any]] | None:
+    """The arrays of an .npz file that an earlier run wrote; None where there is none, it is of something else than
+    `what` says (None: whatever it is of), or it is broken."""
     if not path.is_file():
         return None
     try:
         with np.load(io.BytesIO(path.read_bytes())) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        if arrays["what"].tobytes().decode() != what or len(arrays["done"]) != n_shards:
-            return None
-        return _Sums(Uses.of_arrays(arrays), arrays["done"], arrays["totals"])
+        return arrays if what in (None, arrays["what"].tobytes().decode()) else None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None

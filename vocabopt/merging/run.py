@@ -21,6 +21,7 @@ from vocabopt.merging.extension import (
     grown,
 )
 from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
+from vocabopt.merging.recounting import read_recounted
 from vocabopt.merging.swapped import check_reused, swapped
 from vocabopt.options import ReadingOptions, VerifyOptions
 from vocabopt.records import SweepRecord
@@ -29,7 +30,7 @@ from vocabopt.swap.record import KEPT_ROLES, read_swap_record
 from vocabopt.targets import with_sums
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.widening import with_pattern
-from vocabopt.union import UNION_MODEL
+from vocabopt.union import UNION_COUNTS_NPZ, UNION_MODEL
 from vocabopt.union.vocabulary import read_vocabulary, union_addition
 from vocabopt.wording import union_reason
 
@@ -100,8 +101,10 @@ def merge_run(
         proof, token_counts = prove(
             sweep, base, merged, addition, json_file, counts, sample, promised, as_it_is=as_it_is
         )
-        if promised is not None and not sweep.learned.is_all:
-            token_counts = read_token_counts(run_dir, sweep, addition.n_added)
+        if not sweep.learned.is_all:
+            # What was proved on is a part of the text.
+            is_union = addition.method == "union"
+            token_counts = (_union_counts if is_union else read_token_counts)(run_dir, sweep, addition.n_added)
     protected = sorted(name for name, text_set in sweep.sets.items() if text_set.role == "protected")
     record = extension_record(
         base,
@@ -229,6 +232,17 @@ def _union_of(sweep: SweepRecord, run_dir: Path, base: Tokenizer, n_added: int |
         )
     pieces = vocabulary.with_rows(base, n_added, place=str(run_dir)) if vocabulary.is_bpe else vocabulary.pieces
     return union_addition(base, pieces, scores=union.scores, place=str(run_dir / UNION_MODEL))
+
+
+def _union_counts(run_dir: Path, sweep: SweepRecord, n_added: int) -> dict[str, list[int]]:
+    """How often each new token of a union occurs in all text; of a size that was not measured nothing is known."""
+    union = read_union_record(run_dir)
+    for number, point in enumerate(union.points):
+        found = read_recounted(run_dir / UNION_COUNTS_NPZ, number) if point.n_added == n_added else {}
+        expected = [point.sets[name].n_tokens - of_set.n_special_tokens for name, of_set in sweep.sets.items()]
+        if found and found["n_tokens"].tolist() == expected:
+            return dict(zip(sweep.sets, found["n_new"].tolist(), strict=True))
+    return {}
 
 
 def _write(merged: Tokenizer, made: Merged, texts: Iterable[str], out: Path, console: Console) -> Merged:

@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from vocabopt.errors import CorpusError
 from vocabopt.text.corpus import TextFile, TextSet
 from vocabopt.text.documents import Documents, joined
+from vocabopt.text.lines import Block
 from vocabopt.text.readers import ReadOptions, can_be_cut, read_blocks
 from vocabopt.text.storage import STDIN, Span, spooled_stdin
 
@@ -74,7 +77,18 @@ def _parts(file: TextFile, options: ReadOptions, shard_bytes: int) -> Iterator[P
 
 
 def documents_of_shard(shard: Shard, options: ReadOptions) -> Iterator[Documents]:
-    """The documents of a shard, in blocks. Raises CorpusError as `readers.read_blocks`."""
+    """The documents of a shard, in blocks. Raises CorpusError as `readers.read_blocks`, or for a file that changed."""
+    for block in _blocks(shard, options):
+        yield joined(shard.text_set, [block])
+
+
+def texts_of_shard(shard: Shard, options: ReadOptions) -> Iterator[pl.Series]:
+    """The same as columns of text."""
+    for block in _blocks(shard, options):
+        yield block.documents
+
+
+def _blocks(shard: Shard, options: ReadOptions) -> Iterator[Block]:
     for part in shard.parts:
         url, n_bytes = part.file.url, part.file.n_bytes
         if "://" not in url and n_bytes is not None and (now := os.path.getsize(url)) != n_bytes:
@@ -82,5 +96,4 @@ def documents_of_shard(shard: Shard, options: ReadOptions) -> Iterator[Documents
                 f"{url}: changed since the run began: it had {n_bytes:,} bytes, and has {now:,}. Begin again in "
                 "another folder, and leave the text alone meanwhile."
             )
-        for block in read_blocks(part.file, options, block_bytes=_BLOCK_BYTES, span=part.span):
-            yield joined(shard.text_set, [block])
+        yield from read_blocks(part.file, options, block_bytes=_BLOCK_BYTES, span=part.span)

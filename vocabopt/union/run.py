@@ -4,55 +4,65 @@ Measured at each size: what it saves, what of it is of no use, what it does to o
 """
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from vocabopt.choice.complexity import N_EVEN_STEPS, PAPER_SIZES, EmbeddingTable
 from vocabopt.choice.knee import chord_knee
 from vocabopt.console import Console
 from vocabopt.errors import OptionError
 from vocabopt.folder import write_bytes_atomic
-from vocabopt.growth.counts import ChunkCounts
-from vocabopt.growth.grow import protected_chunks
-from vocabopt.growth.proof import recount
-from vocabopt.merging.export import extended_original, merged_base
-from vocabopt.merging.extension import Addition, Scores
+from vocabopt.growth.counts import ChunkCounts, SetStats
+from vocabopt.merging.extension import Scores
+from vocabopt.merging.recounting import Arrays
 from vocabopt.records import Changed, SetTokens, UnionChoice, UnionPoint, UnionRecord, write_record
-from vocabopt.text.scripts import contains_target
 from vocabopt.text.sets import HELDOUT, TRAIN
 from vocabopt.text.utf8 import read_whole
 from vocabopt.tokenizer import Tokenizer
-from vocabopt.tokenizer.encoders import Encoder, JsonEncoder, ModelEncoder
-from vocabopt.tokenizer.families import decoded
 from vocabopt.union import UNION_JSON, UNION_MODEL
+from vocabopt.union.measure import NO_DOCUMENTS, DocumentsOf, Joined, UnionSizes, encoder_of
 from vocabopt.union.train import SETTINGS, train, unsupported_piece
 from vocabopt.union.vocabulary import Vocabulary, read_vocabulary, union_addition
 
-#: Text set -> its documents, read again, in blocks.
-DocumentsOf = Mapping[str, Callable[[], Iterable[pl.Series]]]
+
+@dataclass(frozen=True, kw_only=True)
+class UnionText:
+    """The text that vocabularies are measured on.
+
+    base_tokens: tokens per text set with the base; special tokens in the text are among them, and so are those of
+    `sets`. counts: its unique chunks, None where not all of it fits into memory: then `recount` counts each size.
+    protected: the documents of the text sets that must not change, read again.
+    """
+
+    base_tokens: Mapping[str, int]
+    sets: Mapping[str, SetStats]
+    protected: DocumentsOf
+    counts: ChunkCounts | None
+    recount: Callable[[UnionSizes], list[Arrays]]
 
 
-def run_union(
-    measure: "Measure",
+def vocabulary_of(
+    counts: ChunkCounts,
     out: Path,
     *,
     sizes: tuple[int, ...] | None,
     vocab: str | None,
     scores: Scores,
+    scripts: tuple[str, ...],
     console: Console,
-) -> None:
-    """Train or read the vocabulary, measure it at each size, and write union.model and union.json.
+) -> tuple[UnionSizes, dict[str, Any] | None]:
+    """Train or read the vocabulary, and write union.model.
 
     Args:
+        counts: unique chunks of the text that tokens are learned from.
         sizes: pieces of the vocabulary, those that the base has already included (the paper's axis); None for the
             paper's, as far as the text goes.
         vocab: a SentencePiece .model trained elsewhere; None to train one on the training set.
+
+    Returns:
+        The vocabulary at the sizes to measure, and with what it was trained.
 
     Raises:
         OptionError: the vocabulary cannot be read or trained, or has none of the sizes.
@@ -60,29 +70,57 @@ def run_union(
     asked = tuple(size for size in sizes or () if size > 0)
     if vocab is None:
         with console.step("train"):
-            train_weight = measure.weights[:, list(measure.counts.sets).index(TRAIN)]
-            data = train(measure.counts, train_weight, max(asked, default=PAPER_SIZES[-1]))
+            train_weight = counts.weights()[:, list(counts.sets).index(TRAIN)]
+            data = train(counts, train_weight, max(asked, default=PAPER_SIZES[-1]))
         trained: dict[str, Any] | None = {**SETTINGS, "sentencepiece": importlib.metadata.version("sentencepiece")}
     else:
         trained, data = None, read_whole(Path(vocab))
     write_bytes_atomic(out / UNION_MODEL, data)
     vocabulary = read_vocabulary(out / UNION_MODEL)
-    chosen = _sizes(vocabulary, asked, vocab)
+    chosen = tuple(_sizes(vocabulary, asked, vocab))
+    return UnionSizes(vocabulary=vocabulary, sizes=chosen, scores=scores, scripts=scripts), trained
+
+
+def run_union(
+    base: Tokenizer,
+    sizes: UnionSizes,
+    text: UnionText,
+    table: EmbeddingTable,
+    out: Path,
+    *,
+    vocab: str | None,
+    trained: dict[str, Any] | None,
+    console: Console,
+) -> None:
+    """Measure the vocabulary at each size, and write union.json.
+
+    Args:
+        table: the embedding of the base.
+        vocab: where the vocabulary was trained elsewhere; trained: with what it was trained here.
+    """
     points = []
-    with console.step("union", len(chosen), "vocabularies") as advance:
-        for done, size in enumerate(chosen, 1):
-            points.append(measure(vocabulary, size, scores))
-            advance(done)
+    sums = None if text.counts is not None else text.recount(sizes)
+    with console.step("union", len(sizes.sizes), "vocabularies") as advance:
+        for number in sizes.numbers:
+            joined = sizes.at(base, number)
+            if text.counts is not None:
+                found = joined.count_all(text.counts, text.protected)
+            else:
+                assert sums is not None
+                found = sums[number]
+            points.append(_point(joined, sizes, number, found, text, table))
+            advance(number + 1)
+    vocabulary = sizes.vocabulary
     record = UnionRecord(
         vocab=None if vocab is None else str(Path(vocab).resolve()),
         vocab_size=vocabulary.size,
         sha256=vocabulary.sha256,
         trained=trained,
-        scores=scores,
-        scripts=measure.scripts,
-        base_n_rows=measure.table.base_n_rows,
+        scores=sizes.scores,
+        scripts=sizes.scripts,
+        base_n_rows=table.base_n_rows,
         points=tuple(points),
-        choice=_choice(points, measure),
+        choice=_choice(points, text.base_tokens, table),
     )
     write_record(out / UNION_JSON, record)
 
@@ -121,13 +159,13 @@ def _sizes(vocabulary: Vocabulary, asked: tuple[int, ...], vocab: str | None) ->
     return sorted({max(first, round(last * step / N_EVEN_STEPS)) for step in range(1, N_EVEN_STEPS + 1)})
 
 
-def _choice(points: Sequence[UnionPoint], measure: "Measure") -> UnionChoice:
+def _choice(points: Sequence[UnionPoint], base_tokens: Mapping[str, int], table: EmbeddingTable) -> UnionChoice:
     """The knee among the sizes measured, as the paper chooses; where there is one size only, that one."""
     text_set = HELDOUT if points[0].sets[HELDOUT].n_tokens else TRAIN
     knee = chord_knee(
         [point.n_added for point in points],
-        [measure.table.ratio(point.n_added) for point in points],
-        [point.sets[text_set].n_tokens / measure.base_tokens[text_set] for point in points],
+        [table.ratio(point.n_added) for point in points],
+        [point.sets[text_set].n_tokens / base_tokens[text_set] for point in points],
     )
     point = points[0] if len(points) == 1 else next((point for point in points if point.n_added == knee), None)
     return UnionChoice(
@@ -138,111 +176,30 @@ def _choice(points: Sequence[UnionPoint], measure: "Measure") -> UnionChoice:
     )
 
 
-# --- One size ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _ScoredRuns:
-    """Runs of chunks by sentencepiece, as `ChunkEncoder` encodes them."""
-
-    encoder: Encoder
-    name: str = "sentencepiece"
-
-    def encode(self, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        rows = self.encoder.encode(data.decode().split("\0"))
-        ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
-        return np.fromiter((index for row in rows for index in row), np.int64), ends
-
-
-#: The encoder of the base, and that of the base with the addition merged in.
-Encoders = tuple[Encoder, Encoder]
-
-
-def _encoders_of(base: Tokenizer, merged: Tokenizer, addition: Addition) -> tuple[Encoders, Encoders]:
-    """Encoders of chunks and single pieces, as they stand; and encoders of documents, with the dummy prefix.
-
-    With tied scores sentencepiece, which merges the leftmost pair, whichever piece it makes: no tokenizer.json does.
-    """
-    if addition.scores == "zero":
-        form = next(form for form in base.originals if form.kind == "tokenizer.model")
-        old, new = form.data, extended_original(base, form, addition)
-        chunks = ModelEncoder.of(old, prefix=False), ModelEncoder.of(new, prefix=False)
-        return chunks, (ModelEncoder.of(old), ModelEncoder.of(new))
-    whole = (JsonEncoder(one.whole_chunk_tokenizer, one.source) for one in (base, merged))
-    return (next(whole), next(whole)), (JsonEncoder(base.full, base.source), JsonEncoder(merged.full, merged.source))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What every size is measured on.
-
-    weights: int64 [n_chunks, n_sets]. base_tokens: tokens per text set with the base. protected: the text sets that
-    must not change.
-    """
-
-    base: Tokenizer
-    counts: ChunkCounts
-    weights: NDArray[np.int64]
-    base_tokens: Mapping[str, int]
-    scripts: tuple[str, ...]
-    table: EmbeddingTable
-    protected: DocumentsOf
-
-    def __call__(self, vocabulary: Vocabulary, size: int, scores: Scores) -> UnionPoint:
-        """One size, as union.json holds it."""
-        pieces = vocabulary.at(size) if vocabulary.is_bpe else list(vocabulary.pieces)
-        addition = union_addition(self.base, pieces, scores=scores, place=f"the vocabulary of {size:,} pieces")
-        merged = merged_base(self.base, addition)
-        of_chunks, of_documents = _encoders_of(self.base, merged, addition)
-        of_base, of_merged = of_chunks
-        counted = recount(merged, self.counts, self.weights, _ScoredRuns(of_merged) if scores == "zero" else None)
-        heldout, first_new_id = list(self.counts.sets).index(HELDOUT), self.base.n_tokens
-        n_tokens = counted.n_tokens(self.counts)
-        new_pieces = enumerate(of_merged.encode([text.decode() for text in addition.texts]), first_new_id)
-        texts = {index: text for index, data in enumerate(self.base.pieces) if (text := decoded(data))}
-        base_pieces = zip(texts, of_base.encode([*texts.values()]), of_merged.encode([*texts.values()]), strict=True)
-        return UnionPoint(
-            vocab_size=size,
-            n_overlap=len(pieces) - addition.n_added,
-            n_added=addition.n_added,
-            n_rows_total=self.table.n_rows(addition.n_added),
-            n_embedding_params=self.table.n_params(addition.n_added),
-            n_unreachable=sum(ids != [index] for index, ids in new_pieces),
-            n_unused=int((counted.token_counts[heldout, first_new_id:] == 0).sum()) if n_tokens[HELDOUT] else None,
-            n_base_broken=sum(old == [index] != new for index, old, new in base_pieces),
-            protected=self._protected(of_chunks, of_documents),
-            encoder=counted.encoder,
-            sets={name: SetTokens(n_tokens=n) for name, n in n_tokens.items()},
-        )
-
-    def _protected(self, of_chunks: Encoders, of_documents: Encoders) -> dict[str, Changed]:
-        """Documents of the protected sets that changed.
-
-        A document changes when a chunk of it does; so only those that hold the text of a changed chunk are encoded.
-        """
-        sets = list(self.counts.sets)
-        chosen = [sets.index(name) for name in self.protected]
-        if not chosen:
-            return {}
-        mask = protected_chunks(self.counts, self.weights, chosen, self.scripts)
-        texts = self.counts.texts().filter(mask).to_list()
-        encoded = zip(texts, *(encoder.encode(texts) for encoder in of_chunks), strict=True)
-        changed = sorted({text.strip(" ") for text, old, new in encoded if old != new})
-        return {name: self._changed_documents(name, changed, of_documents) for name in self.protected}
-
-    def _changed_documents(self, name: str, changed: list[str], of_documents: Encoders) -> Changed:
-        n_documents = n_changed = 0
-        for block in self.protected[name]():
-            judged = block
-            if self.scripts:
-                judged = pl.Series([text for text in block if not contains_target(text, self.scripts)], dtype=pl.String)
-            n_documents += len(judged)
-            # A literal ▁ is counted as the space it stands for.
-            suspects = judged.str.contains("▁", literal=True)
-            if changed:  # polars refuses an empty list
-                suspects |= judged.str.contains_any(changed)
-            texts = judged.filter(suspects).to_list() if "" not in changed else judged.to_list()
-            n_changed += sum(
-                old != new for old, new in zip(*(encoder.encode(texts) for encoder in of_documents), strict=True)
-            )
-        return Changed(n_documents=n_documents, n_changed=n_changed)
+def _point(
+    joined: Joined, sizes: UnionSizes, number: int, found: Arrays, text: UnionText, table: EmbeddingTable
+) -> UnionPoint:
+    """One size, as union.json holds it."""
+    n_added, names = joined.addition.n_added, list(text.sets)
+    n_unreachable, n_base_broken = joined.n_unreachable(), joined.n_base_broken()
+    n_tokens = {
+        name: int(n) + text.sets[name].n_special_tokens for name, n in zip(names, found["n_tokens"], strict=True)
+    }
+    n_unused = int((found["n_new"][names.index(HELDOUT)] == 0).sum())
+    return UnionPoint(
+        vocab_size=sizes.sizes[number],
+        n_overlap=len(sizes.pieces(number)) - n_added,
+        n_added=n_added,
+        n_rows_total=table.n_rows(n_added),
+        n_embedding_params=table.n_params(n_added),
+        n_unreachable=n_unreachable,
+        n_unused=n_unused if n_tokens[HELDOUT] else None,
+        n_base_broken=n_base_broken,
+        protected={
+            name: Changed(n_documents=int(changed[0]), n_changed=int(changed[1]))
+            for name in text.protected
+            for changed in [found.get(f"changed_{name}", NO_DOCUMENTS)]
+        },
+        encoder=encoder_of(found),
+        sets={name: SetTokens(n_tokens=n) for name, n in n_tokens.items()},
+    )
