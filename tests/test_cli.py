@@ -167,6 +167,15 @@ def test_bad_option_is_refused(options: list[str], match: str, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("out", ["s3://bucket/run", "memory://run"])
+def test_a_remote_output_is_refused(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a path of this machine it would be a folder "s3:"."""
+    monkeypatch.chdir(tmp_path)
+    result = vocabopt("sweep", KOREAN, "--out", out)
+    assert_refused(result, rf"--out {out}: is not on this machine, and results are written to a folder of it", tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_target_set_that_does_not_exist_lists_those_that_do(tmp_path: Path) -> None:
     result = vocabopt("sweep", CORPUS, "--target", "fi", "--out", tmp_path / "out")
     assert_refused(result, r"--target fi: no such text set; there are en, ko", tmp_path)

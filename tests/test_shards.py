@@ -1,12 +1,15 @@
 """Text in shards: every document is in exactly one, however files are cut."""
 
 import gzip
+import io
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
+import fsspec
 import polars as pl
 import pytest
 from helpers import lines_of
@@ -17,6 +20,7 @@ from vocabopt.errors import CorpusError
 from vocabopt.options import ReadOptions
 from vocabopt.text.corpus import find_text_sets
 from vocabopt.text.documents import Documents, documents_of_sets
+from vocabopt.text.parquet_parts import local_part
 from vocabopt.text.shards import documents_of_shard, shards_of
 from vocabopt.text.storage import line_chunks
 
@@ -66,7 +70,7 @@ def test_lines_of_all_parts_are_the_file(
         assert not part or part.endswith(b"\n") or data.endswith(part)
 
 
-@pytest.mark.parametrize("shard_bytes", [1, 700, 10_000, 10_000_000])
+@pytest.mark.parametrize("shard_bytes", [pytest.param(1, marks=pytest.mark.slow), 100, 10_000, 10_000_000])
 def test_every_document_is_in_one_shard(shard_bytes: int, tmp_path: Path) -> None:
     lines = lines_of("ko")[:400]
     records = [json.dumps({"text": line}, ensure_ascii=False) for line in lines]
@@ -84,6 +88,58 @@ def test_every_document_is_in_one_shard(shard_bytes: int, tmp_path: Path) -> Non
         (tmp_path / "en" / f"{i}.txt").write_text(line + "\n", encoding="utf-8")
     found = Counter(name for name, _ in in_shards(tmp_path, shard_bytes))
     assert found == {"train": 100 + 50 + 100 + 100 + 100 + 20, "en": 30}
+
+
+@pytest.fixture
+def remote_table() -> Iterator[tuple[str, list[str]]]:
+    """A parquet file of 20 row groups and three columns, elsewhere; and its texts."""
+    filesystem = fsspec.filesystem("memory")
+    lines = lines_of("ko")[:400]
+    buffer = io.BytesIO()
+    source = random.Random(0)
+    other = [source.randbytes(2_000) for _ in lines]
+    columns = {"other": other, "text": lines, "more": pl.Series([[1, 2]] * len(lines))}
+    pl.DataFrame(columns).write_parquet(buffer, row_group_size=20)
+    filesystem.pipe("/tables/table.parquet", buffer.getvalue())
+    yield "memory://tables/table.parquet", lines
+    filesystem.rm("/tables", recursive=True)
+
+
+@pytest.mark.parametrize("shard_bytes", [20_000, 300_000, 10_000_000])
+def test_remote_parquet_is_cut_at_row_groups(shard_bytes: int, remote_table: tuple[str, list[str]]) -> None:
+    url, lines = remote_table
+    text_sets = find_text_sets((url,), target=None, evals={}, protects={})
+    shards = shards_of(text_sets, READ, shard_bytes=shard_bytes)
+    found = [texts(documents_of_shard(shard, READ)) for shard in shards]
+    assert list(chain.from_iterable(found)) == [("train", line.encode()) for line in lines]
+    if shard_bytes == 20_000:  # more shards than row groups: some are empty
+        assert sorted(map(len, found))[-20:] == [20] * 20
+        assert len(shards) > 20
+
+
+def test_of_remote_parquet_only_the_column_in_its_row_groups_is_fetched(remote_table: tuple[str, list[str]]) -> None:
+    url, lines = remote_table
+    n_bytes = fsspec.filesystem("memory").size("/tables/table.parquet")
+    with local_part(url, "text", (n_bytes // 2, n_bytes // 2 + n_bytes // 20)) as (path, first, last):
+        assert Path(path).stat().st_size == n_bytes
+        assert Path(path).stat().st_blocks * 512 < n_bytes / 3
+        assert (
+            pl.scan_parquet(path).slice(first, last - first).select("text").collect()["text"].to_list()
+            == (lines[first:last])
+        )
+        assert last - first == 20
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all", b"PAR1" + b"\x19" * 40 + b"\x20\0\0\0PAR1"])
+def test_remote_parquet_that_is_damaged_is_named(content: bytes) -> None:
+    filesystem = fsspec.filesystem("memory")
+    filesystem.pipe("/damaged.parquet", content)
+    with (
+        pytest.raises(CorpusError, match=r"memory://damaged\.parquet: .*etch it again"),
+        local_part("memory://damaged.parquet", "text", (0, 10)),
+    ):
+        pass
+    filesystem.rm("/damaged.parquet")
 
 
 def test_a_file_whose_name_tells_nothing_is_cut_if_it_holds_lines(tmp_path: Path) -> None:

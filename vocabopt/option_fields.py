@@ -7,6 +7,7 @@ dataclass fields holds what an option needs, not msgspec.Meta: Meta checks a rec
 made in Python would pass unchecked, and its messages name a JSON path, where ours name the option and the next step.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
@@ -93,6 +94,10 @@ def flag_of(record: type[Any], name: str) -> str:
     return (spec.flag if spec is not None else None) or "--" + name.replace("_", "-")
 
 
+#: A remote path of fsspec, as a path of this machine spells it.
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
 class Options:
     """Base of the options records: checks every field when made, and says what is stored with a result."""
 
@@ -100,6 +105,12 @@ class Options:
         """Raises OptionError: a value does not pass the check of its field."""
         for given, spec in specs(type(self)):
             value = getattr(self, given.name)
+            if given.name == "out" and _REMOTE.match(str(value)):
+                shown = str(value).replace(":/", "://", 1)  # a path has lost one of them
+                raise OptionError(
+                    f"{flag_of(type(self), given.name)} {shown}: is not on this machine, and results are written to a "
+                    "folder of it, also where a cluster works. Name such a folder, and copy it when it is done."
+                )
             if spec.check is not None and value is not None and not spec.check.holds(value):
                 raise OptionError(f"{flag_of(type(self), given.name)} {value}: {spec.check.words}.")
 

@@ -17,6 +17,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +37,7 @@ from vocabopt.text.lines import (
     line_blocks,
     transcoded,
 )
+from vocabopt.text.parquet_parts import local_part
 from vocabopt.text.record_readers import (
     JSON_DECODER,
     json_line_blocks,
@@ -105,7 +107,8 @@ def read_blocks(
 
     Args:
         span: the part to read, of a file that `can_be_cut`: the lines that begin in these stored bytes, or as large a
-            part of the rows of parquet. Numbers of lines are then those in the part.
+            part of the rows of parquet (of remote parquet, of its row groups). Numbers of lines are then those in the
+            part.
 
     Raises:
         CorpusError: the file cannot be opened, holds no text or lacks the column; or, where on_error is "fail", it is
@@ -128,11 +131,11 @@ def read_blocks(
 
 
 def can_be_cut(url: str, options: ReadOptions) -> bool:
-    """Whether a file can be read in parts: lines of UTF-8 that no compression hides, and local parquet."""
+    """Whether a file can be read in parts: lines of UTF-8 that no compression hides, and parquet."""
     suffix, packed = file_format(url)
     kind = suffix if options.format == "auto" else options.format
     if kind == "parquet":
-        return "://" not in url
+        return True
     is_lines = kind == "jsonl" or (kind in ("text", "") and options.unit == "line")
     return is_lines and not packed and codecs.lookup(options.encoding).name == "utf-8"
 
@@ -168,7 +171,7 @@ def _unpacked_blocks(source: Source, block_bytes: int, span: Span | None) -> Ite
 
 def _parquet_blocks(source: Source, block_bytes: int, span: Span | None) -> Iterator[Block]:
     url, column = source.url, source.column
-    with local_path(url) as path, reading(url):
+    with _rows_of(source, span) as (path, rows), reading(url):
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
         if column not in schema:
@@ -179,12 +182,9 @@ def _parquet_blocks(source: Source, block_bytes: int, span: Span | None) -> Iter
             )
         n_stored, n_rows = os.path.getsize(path), table.select(pl.len()).collect().item()
         if span is not None:
-            first_row, last_row = (n_rows * at // n_stored for at in span)
-            table, n_rows, n_stored = (
-                table.slice(first_row, last_row - first_row),
-                last_row - first_row,
-                span[1] - span[0],
-            )
+            first_row, last_row = rows or (n_rows * at // n_stored for at in span)
+            n_rows, n_stored = last_row - first_row, span[1] - span[0]
+            table = table.slice(first_row, n_rows)
         if n_rows == 0:
             yield Block.of(pl.Series(dtype=pl.String), (), n_stored, 1)
         # Text of one column seldom takes more than eight times the room of the stored table.
@@ -199,6 +199,17 @@ def _parquet_blocks(source: Source, block_bytes: int, span: Span | None) -> Iter
             first, n_read = n_read + 1, n_read + len(texts)
             source.n_stored = n_stored * n_read // n_rows
             yield source.block(texts.set(broken, None), unreadable, first)
+
+
+@contextmanager
+def _rows_of(source: Source, span: Span | None) -> Iterator[tuple[str, Span | None]]:
+    """A path for polars, and the rows to read: None for those that the part of the file says."""
+    if span is None or "://" not in source.url:
+        with local_path(source.url) as path:
+            yield path, None
+        return
+    with local_part(source.url, source.column, span) as (path, first_row, last_row):
+        yield path, (first_row, last_row)
 
 
 def read_records(url: str) -> Iterator[tuple[int, Any]]:
