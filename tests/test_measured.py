@@ -263,7 +263,9 @@ def test_the_page_draws_the_measured_sizes_and_holds_their_table(run: Path, tmp_
 def test_what_no_probe_measured_is_refused(run: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "nothing"
     result = vocabopt("choose", run, "--rule", "measured")
-    assert_refused_choice(result, r"--rule measured: nothing was measured at sizes of .*run. Run `vocabopt probe")
+    assert_refused_choice(
+        result, r"--rule measured: nothing was measured at sizes of .*run on this model. Run `vocabopt probe"
+    )
     assert_refused_choice(vocabopt("choose", run, "--probe", nowhere), r"--probe .*nothing: holds no sizes.json")
     folder, record = probe_at(run, tmp_path / "probe", bowl(1_000))
     write_record(folder / "sizes.json", SizesRecord(options=record.options, inputs=record.inputs))
