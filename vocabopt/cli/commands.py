@@ -167,7 +167,7 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
 @click.option(
     "--model",
     metavar="MODEL",
-    help="Model to count from now on: config.json, folder, or preset.  [default: that of the run]",
+    help="Model to count from now on: config.json, folder, GGUF, or preset.  [default: that of the run]",
 )
 def choose(values: Values, output: Output, *, run_dir: Path, model: str | None) -> None:
     """Decide again which size to take, on a finished sweep, without its text.
