@@ -4,9 +4,11 @@ import gzip
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sentencepiece
 from conftest import Run
@@ -15,7 +17,8 @@ from helpers import all_ids, has_hangul, library_tokenizer, lines_of, train_sent
 from test_bases import model_file
 
 from vocabopt.console import Console
-from vocabopt.errors import BaseTokenizerError, OptionError, listen
+from vocabopt.errors import BaseTokenizerError, ModelSpecError, OptionError, listen
+from vocabopt.model.spec import load_model_spec
 from vocabopt.tokenizer import Tokenizer, load_base
 from vocabopt.tokenizer.hard_strings import hard_strings
 from vocabopt.verification import VerifyOptions, verify
@@ -150,7 +153,7 @@ def test_a_broken_gguf_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for data in (b"GGUF\x03\0\0\0", whole[: len(whole) // 2]):
         path.write_bytes(data)
-        with pytest.raises(BaseTokenizerError, match=r"a\.gguf: is no whole GGUF file \(.*\)\. Fetch it again\."):
+        with pytest.raises(BaseTokenizerError, match=rf"a\.gguf: is no whole GGUF file: its {len(data):,} bytes end"):
             load_base(str(path))
         with pytest.raises(BaseTokenizerError, match=r"is no whole GGUF file"):
             load_base(str(tmp_path))
@@ -208,3 +211,64 @@ def test_a_published_gguf_gives_the_ids_of_its_family(name: str, other: str, dat
         with gzip.open(data / file, "rt", encoding="utf-8") as lines:
             documents += [json.loads(line)["text"] for line, _ in zip(lines, range(300), strict=False)]
     assert all_ids(base.full, documents) == all_ids(load_base(str(data / other)).full, documents)
+
+
+# --- Sizes of the model -----------------------------------------------------------------------------------------------
+
+
+def model_gguf(path: Path, *, arch: str = "llama", head: bool = True, **fields: int) -> Path:
+    """A GGUF with a table of 300 rows of 64, as llama.cpp's converter names it."""
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(path, arch)
+    for name, value in fields.items():
+        writer.add_uint32(f"{arch}.{name.replace('__', '.')}", value)
+    table = np.zeros((300, 64), np.float16)
+    for name in ("token_embd.weight", "output.weight") if head else ("token_embd.weight",):
+        writer.add_tensor(name, table)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+WIDTHS = {
+    "embedding_length": 64,
+    "block_count": 3,
+    "feed_forward_length": 160,
+    "attention__head_count": 4,
+    "attention__head_count_kv": 2,
+}
+
+
+@pytest.mark.parametrize(("arch", "head"), [("llama", True), ("qwen3", False)])
+def test_the_sizes_of_a_model_are_those_that_its_config_json_would_say(arch: str, head: bool, tmp_path: Path) -> None:
+    config = {
+        "model_type": arch,
+        "vocab_size": 300,
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "intermediate_size": 160,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": not head,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    told = load_model_spec(str(tmp_path / "config.json"))
+    found = load_model_spec(str(model_gguf(tmp_path / "m.gguf", arch=arch, head=head, **WIDTHS)))
+    assert replace(found, name="", source="") == replace(told, name="", source="")
+    assert found.architecture is not None
+    assert found.name == "m"
+
+
+def test_a_gguf_that_tells_no_sizes_is_refused(tmp_path: Path) -> None:
+    vocabulary = write_gguf(tmp_path / "v.gguf", "gpt2", ["<s>", "a"], [CONTROL, NORMAL])
+    with pytest.raises(ModelSpecError, match=r"v\.gguf: holds no embedding table \(token_embd\.weight\)"):
+        load_model_spec(str(vocabulary))
+    without = model_gguf(tmp_path / "w.gguf", block_count=3)
+    with pytest.raises(ModelSpecError, match=r"w\.gguf: a GGUF without llama\.embedding_length"):
+        load_model_spec(str(without))
+    without.write_bytes(b"GGUF\x03\0\0\0")
+    with pytest.raises(BaseTokenizerError, match=r"w\.gguf: is no whole GGUF file: its 8 bytes"):
+        load_model_spec(str(without))

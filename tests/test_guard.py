@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from command_line import vocabopt
-from helpers import CORPUS, lines_of
+from helpers import CORPUS, all_ids, library_tokenizer, lines_of, merged
 
 from vocabopt.console import Console
 from vocabopt.growth.counts import guard_of
@@ -17,6 +17,7 @@ from vocabopt.run_directory import read_sweep
 from vocabopt.tokenizer import load_tokenizer
 from vocabopt.verification import VerifyOptions, verify
 from vocabopt.verification.checks_text import OTHER_TEXT
+from vocabopt.verification.checks_widening import random_texts
 from vocabopt.verification.text import plain_lines
 from vocabopt.wording import guard_sentences
 
@@ -197,17 +198,53 @@ def test_protected_english_that_changed_fails(latin_run: tuple[Path, str], tmp_p
 
 
 def test_a_script_whose_first_bytes_the_guard_forbids_is_named(folders: Path, tmp_path: Path) -> None:
-    """E0 B8 begins the letters of Thai and the sign of the baht, which is of no script: without it no letter is met."""
-    (tmp_path / "th.txt").write_text("".join(f"ภาษาไทย{i}\n" for i in range(40)), encoding="utf-8")
+    """E1 B1 begins the letters of Ol Chiki and those of Lepcha: a base that spells both in bytes has no way to tell."""
+    (tmp_path / "sat.txt").write_text("".join(f"ᱥᱟᱱᱛᱟᱲᱤ{i}\n" for i in range(40)), encoding="utf-8")
     (tmp_path / "ko.txt").write_text("".join(f"한국어 {i}\n" for i in range(40)), encoding="utf-8")
     base = ("--base", folders / "gpt2-like", "--heldout", "0")
-    alone = vocabopt("sweep", tmp_path / "th.txt", *base, "--out", tmp_path / "alone")
+    alone = vocabopt("sweep", tmp_path / "sat.txt", *base, "--out", tmp_path / "alone")
     assert "No token was found for the text. Where there is text enough, the guard is why" in alone.output
     assert "ran dry at 0" not in alone.output.split("Add no tokens")[0]
-    texts = ("--text", f"ko={tmp_path / 'ko.txt'}", "--text", f"th={tmp_path / 'th.txt'}")
+    texts = ("--text", f"ko={tmp_path / 'ko.txt'}", "--text", f"sat={tmp_path / 'sat.txt'}")
     both = vocabopt("sweep", *texts, *base, "--balance", "parity", "--out", tmp_path / "both")
-    assert "No token was found for th. Where" in both.output
+    assert "No token was found for sat. Where" in both.output
     assert both.exit_code == 0
-    free = vocabopt("sweep", tmp_path / "th.txt", *base, "--script", "none", "--out", tmp_path / "free")
+    free = vocabopt("sweep", tmp_path / "sat.txt", *base, "--script", "none", "--out", tmp_path / "free")
     assert "No token was found" not in free.output
     assert json.loads((tmp_path / "free" / "sweep.json").read_text("utf-8"))["points"][-1]["n_added"] > 0
+
+
+#: Article 1 of the Universal Declaration of Human Rights, in part; and a character that counts with the script.
+SPELLED_IN_BYTES = {
+    "Tamil": ("மனிதப் பிறவியினர் சகலரும் சுதந்திரமாகவே பிறக்கின்றனர்", "\u0b83"),
+    "Telugu": ("ప్రతిపత్తిస్వత్వముల విషయమున మానవులెల్లరును జన్మతః స్వతంత్రులు", ""),
+    "Malayalam": ("മനുഷ്യരെല്ലാവരും തുല്യാവകാശങ്ങളോടും അന്തസ്സോടും", ""),
+    "Lao": ("ມະນຸດທຸກຄົນເກີດມາມີກຽດສັກສີ ສິດທິ ເສລີພາບ", ""),
+    "Thai": ("มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกัน", "\u0e3f"),
+    "Bengali": ("সমস্ত মানুষ স্বাধীনভাবে সমান মর্যাদা এবং অধিকার নিয়ে", ""),
+    "Georgian": ("ყველა ადამიანი იბადება თავისუფალი და თანასწორი", "\u10fb"),
+}
+
+
+@pytest.mark.parametrize("script", SPELLED_IN_BYTES)
+def test_a_script_that_the_base_spells_in_bytes_gains_tokens_and_other_text_keeps_its_ids(
+    folders: Path, tmp_path: Path, script: str
+) -> None:
+    """Other text: 20,000 random strings without the script, most of them of characters that share its first bytes."""
+    text, borrowed = SPELLED_IN_BYTES[script]
+    words = text.split()
+    lines = (" ".join(words[i % len(words) :] + words[: i % 5]) + str(i) for i in range(40))
+    (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    out = tmp_path / "run"
+    options = ("--base", folders / "gpt2-like", "--heldout", 0, "--sizes", "0,20", "--max-added", 20, "--out", out)
+    result = vocabopt("sweep", tmp_path / "text.txt", *options)
+    assert result.exit_code == 0, result.output
+    sweep = read_sweep(out)
+    assert sweep.scripts == (script,)
+    assert sweep.points[-1].n_added == 20
+    assert sweep.points[-1].sets["train"].n_tokens < 0.8 * sweep.sets["train"].n_tokens_base
+    assert (f"Counted with it: {borrowed} (U+" in result.output) == bool(borrowed)
+    base = load_tokenizer(str(folders / "gpt2-like"))
+    new = merged(base, pl.read_parquet(out / "curve.parquet"), 20)
+    other = list(random_texts((script,), 20_000, has_target=False))
+    assert all_ids(new, other) == all_ids(library_tokenizer(folders / "gpt2-like"), other)

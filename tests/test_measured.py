@@ -3,9 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from command_line import assert_refused, vocabopt
@@ -23,6 +25,7 @@ from vocabopt.choice.measured import (
     size_rows,
 )
 from vocabopt.choice.measured_table import best_sentence, standing_sentence
+from vocabopt.model.spec import load_model_spec
 from vocabopt.records import write_record
 from vocabopt.run_directory import read_sweep
 from vocabopt.training_record import TextRecord
@@ -260,7 +263,9 @@ def test_the_page_draws_the_measured_sizes_and_holds_their_table(run: Path, tmp_
 def test_what_no_probe_measured_is_refused(run: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "nothing"
     result = vocabopt("choose", run, "--rule", "measured")
-    assert_refused_choice(result, r"--rule measured: nothing was measured at sizes of .*run. Run `vocabopt probe")
+    assert_refused_choice(
+        result, r"--rule measured: nothing was measured at sizes of .*run on this model. Run `vocabopt probe"
+    )
     assert_refused_choice(vocabopt("choose", run, "--probe", nowhere), r"--probe .*nothing: holds no sizes.json")
     folder, record = probe_at(run, tmp_path / "probe", bowl(1_000))
     write_record(folder / "sizes.json", SizesRecord(options=record.options, inputs=record.inputs))
@@ -271,6 +276,25 @@ def test_what_no_probe_measured_is_refused(run: Path, tmp_path: Path) -> None:
     # One that stayed from an earlier sweep of the folder is not taken, nor shown.
     shutil.copy(folder / "sizes.json", run / "sizes.json")
     assert choice_of(run)["rule"] == "knee"
+
+
+def test_what_was_measured_on_a_model_decides_for_that_model_alone(run: Path, tmp_path: Path) -> None:
+    folder, record = probe_at(run, tmp_path / "probe", bowl(1_000))
+    probed, other = load_model_spec("mistral-7b"), load_model_spec("llama-2-7b")
+    write_record(folder / "sizes.json", msgspec.structs.replace(record, model=replace(probed, source="elsewhere")))
+    assert choice_of(run, "--model", probed.name, "--probe", folder)["rule"] == "measured"
+    assert choice_of(run, "--model", other.name)["rule"] == "knee"
+    refused = vocabopt("choose", run, "--model", other.name, "--rule", "measured")
+    assert_refused_choice(refused, "nothing was measured at sizes of .* on this model")
+    refused = vocabopt("choose", run, "--model", other.name, "--probe", folder)
+    assert_refused_choice(refused, r"--probe .*: was measured on elsewhere, and the model counted is llama-2-7b")
+    assert choice_of(run, "--model", probed.name)["rule"] == "measured", "the folder still holds it"
+
+
+def test_a_choice_that_is_refused_leaves_the_folder_without_the_probe(run: Path, tmp_path: Path) -> None:
+    folder, _ = probe_at(run, tmp_path / "probe", bowl(1_000))
+    assert_refused_choice(vocabopt("choose", run, "--probe", folder, "--set", "fi"), "--set fi: this run has")
+    assert not (run / "sizes.json").exists()
 
 
 def assert_refused_choice(result: Any, match: str) -> None:

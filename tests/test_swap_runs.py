@@ -1,5 +1,6 @@
 """Rows swapped from text to tokenizer: counts, ids and forms are those of the written tokenizer, in every base."""
 
+import html
 import json
 import shutil
 from collections.abc import Callable
@@ -31,13 +32,13 @@ from vocabopt.merging.extension import read_extension
 from vocabopt.merging.run import merge_run
 from vocabopt.swap.record import SwapRecord, read_swap_record
 from vocabopt.tokenizer import Tokenizer, load_base
+from vocabopt.tokenizer.chat_templates import prompts
 from vocabopt.tokenizer.encoders import encoder_of
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.ranks import rank_file
 from vocabopt.verification import VerifyOptions, verify
 from vocabopt.verification.checks_settings import KEPT_SETTINGS
 from vocabopt.verification.checks_swap import KEPT_TEXT
-from vocabopt.verification.checks_templates import prompts
 from vocabopt.verification.checks_text import ROUND_TRIP
 from vocabopt.verification.checks_vocabulary import KEPT_IDS
 from vocabopt.verification.text import random_strings
@@ -105,6 +106,44 @@ def swapped(request: pytest.FixtureRequest, swap_of: Callable[[str], Swapped]) -
 
 def documents() -> dict[str, list[str]]:
     return {**split_heldout(lines_of("ko")), "en": lines_of("en")}
+
+
+# --- What is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_the_page_and_the_choice_of_a_swap_begin_with_the_rows_swapped(swap_of: Callable[[str], Swapped]) -> None:
+    swapped = swap_of("llama-like")
+    n, name = swapped.record.choice.n_swapped, swapped.sweep.record.base.name
+    page = (swapped.out / "report.html").read_text("utf-8")
+    assert f"<title>{name}: {n:,} rows to swap</title>" in page
+    assert f"<h1>Swap {n:,} rows of " in page
+    assert "With more rows instead: Add " in page
+    choice = api.open(swapped.out).choice
+    assert choice.swap_reason is not None
+    assert choice.swap_reason.startswith(f"Swap {n:,} rows: ")
+    assert choice.swap_reason in html.unescape(choice._repr_html_())
+
+
+def test_choose_names_the_rows_swapped(swap_of: Callable[[str], Swapped], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(swap_of("llama-like").out, tmp_path / "run"))
+    result = vocabopt("choose", run)
+    assert result.exit_code == 0, result.output
+    assert "Rows swapped are chosen by the sweep alone: Swap " in " ".join(result.stdout.split())
+
+
+@pytest.mark.slow
+def test_a_sweep_again_shows_what_was_measured_on_the_same_curve_before(tmp_path: Path) -> None:
+    text, terms = CORPUS / "ko" / "chat.txt", tmp_path / "terms.txt"
+    terms.write_text("한국어\n", "utf-8")
+    protect = ("--protect", f"en={CORPUS / 'en' / 'chat.txt'}")
+    sweep = ("sweep", text, *protect, "--max-added", 60, "--out", tmp_path / "run")
+    for more in (("--method", "swap", "--max-swap", 60), ("--terms", terms), ()):
+        result = vocabopt(*sweep, *more)
+        assert result.exit_code == 0, result.output
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert 'id="terms"' in page
+    assert 'id="swap"' in page
+    assert "<h1>Swap" not in page, "this run adds tokens"
 
 
 # --- What is promised holds -------------------------------------------------------------------------------------------

@@ -228,6 +228,17 @@ def test_the_guard_shows_the_scripts_of_all_targets_and_english_stays(
     assert set(curve["n_tokens_en"]) == {sweep["sets"]["en"]["n_tokens_base"]}
 
 
+def test_where_rows_went_by_aligned_text_the_worst_served_is_told_by_it(corpus: Path) -> None:
+    options = [
+        part for name in ("th", "ja", "de") for part in ("--aligned", f"{name}={corpus / f'aligned-{name}.txt'}")
+    ]
+    run = swept(corpus, "by-aligned", "--target", "th,ja", "--balance", "parity", "--parity", "de", *options)
+    sweep, curve = read(run)
+    end = sweep["choice"]["window"][1] - 1
+    worst = max(("ja", "th"), key=lambda name: curve[f"n_tokens_aligned_{name}"][end])
+    assert sweep["choice"]["set"] == f"heldout_{worst}"
+
+
 def test_a_target_in_latin_leaves_other_text_to_protection(corpus: Path) -> None:
     latin = corpus / "aligned-de.txt"
     run = swept(corpus, "latin", "--target", "th", "--text", f"de={latin}", sizes=(0, 40))

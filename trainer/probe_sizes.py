@@ -224,6 +224,7 @@ def _bench(options: ProbeSizesOptions, sweep: SweepRecord, run_dir: Path, consol
     record = SizesRecord(
         options=asked.as_record(),
         inputs={"model": inputs.files["model"], "curve": sweep.curve_sha256, "text_bytes": str(text_bytes)},
+        model=spec_of_folder(inputs.model / "config.json"),
     )
     record = taken(out / SIZES_JSON, record, _NOT_SHARED)
     return _Bench(options=asked, sweep=sweep, inputs=inputs, extensions=extensions, record=record, console=console)

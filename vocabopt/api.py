@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vocabopt.estimation import Estimate
     from vocabopt.records import Choice as ChoiceRecord
     from vocabopt.records import SetTokens, SweepRecord
+    from vocabopt.swap.record import SwapRecord
     from vocabopt.verification import Report
 
 PathArgument: TypeAlias = str | PathLike[str]
@@ -43,9 +44,11 @@ class Choice:
 
     Attributes:
         sweep: what sweep.json holds, this choice included.
+        swap: what swap.json holds; None where no rows were swapped on this curve.
     """
 
     sweep: "SweepRecord" = field(repr=False)
+    swap: "SwapRecord | None" = field(default=None, repr=False)
 
     @property
     def record(self) -> "ChoiceRecord":
@@ -65,6 +68,13 @@ class Choice:
         return reason(self.sweep)
 
     @property
+    def swap_reason(self) -> str | None:
+        """How many rows to swap, in one sentence: decided by the sweep alone; None where no rows were swapped."""
+        from vocabopt.swap.tables import swap_reason
+
+        return None if self.swap is None else swap_reason(self.sweep, self.swap)
+
+    @property
     def rules(self) -> "pl.DataFrame":
         """A row per rule: `rule`, `n_added` (null where it names no size), `bound`, `second_opinion`, `sentence`."""
         import polars as pl
@@ -82,7 +92,8 @@ class Choice:
         return f"<Choice: {self.n_added:,} added tokens>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.reason)}</p>{html_table(self.rules)}"
+        swap = "" if self.swap_reason is None else f"<p>{escape(self.swap_reason)}</p>"
+        return f"<p>{escape(self.reason)}</p>{swap}{html_table(self.rules)}"
 
 
 class Sweep:
@@ -113,7 +124,9 @@ class Sweep:
     @property
     def choice(self) -> Choice:
         """What the sweep, or the last `choose`, decided."""
-        return Choice(self.record)
+        from vocabopt.swap.record import read_swap
+
+        return Choice(self.record, read_swap(self.out, self.record.curve_sha256))
 
     @property
     def points(self) -> "pl.DataFrame":

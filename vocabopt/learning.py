@@ -1,5 +1,6 @@
 """Learning tokens: the text, or the share of it that fits into memory, counted, proved and grown on."""
 
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -197,23 +198,8 @@ def _count(
         is_always=is_protected & all_protected,
         n_targets=len(heldout_of),
     )
-    earlier = read_proof_sample(options.out, run.inputs_sha256)
-    reused = None if earlier is None else read_counts(options.out, run.inputs_sha256)
-    if reused is not None and earlier is not None:
-        counts, learned = reused
-        of_earlier = share.of_record(learned, is_protected)
-        if of_earlier.has_protected or not all_protected:
-            if options.method == "swap" and not of_earlier.is_all:
-                raise OptionError(
-                    f"--method swap: an earlier run in {options.out} counted a part of the text alone, and "
-                    "the swap is measured on all of it. Sweep into another folder."
-                )
-            if not of_earlier.is_all:
-                console.note(
-                    "Tokens are learned from the documents that an earlier run in this folder chose, whatever --memory "
-                    "says now. To choose anew sweep into another folder."
-                )
-            return _Counted(counts=counts, sample=earlier, share=of_earlier, is_reused=True)
+    if (reused := _counted_before(run, share, is_protected, options, console, all_protected=all_protected)) is not None:
+        return reused
     n_bytes = n_stored_bytes(text_sets)
     share = share.begin_with(n_bytes) if options.learn_from is None else share.fixed(options.learn_from)
     while True:
@@ -243,11 +229,57 @@ def _count(
             break
         except TooMuchTextError:
             share = _smaller(share, options)
+    # Before anything is kept in the folder, so that the mended command may take it.
+    _check_counted(counts, heldout_of, text_sets, options)
+    samples.save(options.out)
+    sample = proof_sample.sample()
+    save_proof_sample(options.out, sample, run.inputs_sha256)
+    return _Counted(counts=counts, sample=sample, share=share, is_reused=False)
+
+
+def _counted_before(
+    run: RunRecord,
+    share: LearnedShare,
+    is_protected: NDArray[np.bool_],
+    options: SweepOptions,
+    console: Console,
+    *,
+    all_protected: bool,
+) -> _Counted | None:
+    """The counts that an earlier run left in the folder; None where there are none, or too few protected documents.
+
+    Raises:
+        OptionError: they are of a part of the text, and the method is measured on all of it.
+    """
+    earlier = read_proof_sample(options.out, run.inputs_sha256)
+    reused = None if earlier is None else read_counts(options.out, run.inputs_sha256)
+    if reused is None or earlier is None:
+        return None
+    counts, learned = reused
+    of_earlier = share.of_record(learned, is_protected)
+    if all_protected and not of_earlier.has_protected:
+        return None
+    if options.method == "swap" and not of_earlier.is_all:
+        raise OptionError(
+            f"--method swap: an earlier run in {options.out} counted a part of the text alone, and the swap is "
+            "measured on all of it. Sweep into another folder."
+        )
+    if not of_earlier.is_all:
+        console.note(
+            "Tokens are learned from the documents that an earlier run in this folder chose, whatever --memory "
+            "says now. To choose anew sweep into another folder."
+        )
+    return _Counted(counts=counts, sample=earlier, share=of_earlier, is_reused=True)
+
+
+def _check_counted(
+    counts: ChunkCounts, heldout_of: Mapping[str, str], text_sets: tuple[Files, ...], options: SweepOptions
+) -> None:
+    """Raises CorpusError: a target, kept text, or the share that is learned from holds no document."""
     for target, heldout in heldout_of.items():
         if not counts.sets[target].n_documents:
             (files,) = (one for one in text_sets if one.counted_as == target)
             raise CorpusError(_no_text(counts.sets[target], counts.sets[heldout], files))
-    # Before anything is kept in the folder, so that the mended command may take it.
     for name, path in options.keeps.items():
         if not counts.sets[name].n_documents:
             raise CorpusError(f"--keep {name}={path}: only blank lines, which need no row. Name files that hold text.")
@@ -257,10 +289,6 @@ def _count(
             f"--learn-from {options.learn_from}: none of {n_documents:,} documents is in this share of the text. Name "
             "a larger one."
         )
-    samples.save(options.out)
-    sample = proof_sample.sample()
-    save_proof_sample(options.out, sample, run.inputs_sha256)
-    return _Counted(counts=counts, sample=sample, share=share, is_reused=False)
 
 
 def _smaller(share: LearnedShare, options: SweepOptions) -> LearnedShare:

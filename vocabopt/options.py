@@ -193,7 +193,7 @@ class LearningOptions(RankFileOptions, ReadingOptions):
     )
     model: str | None = option(
         None, metavar="MODEL", daily=True, default_text="the config.json in the base's folder, else its preset",
-        help="Model whose embedding is counted: config.json, folder, or preset."
+        help="Model whose embedding is counted: config.json, folder, GGUF, or preset."
     )
     min_saving: int = option(
         2, section=_LEARNING, help="Stop when the best token saves fewer tokens of the training text.",

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from vocabopt.choice.choose import decided
-from vocabopt.choice.complexity import grid, parse_sizes, points, size_curve, table_of_base
+from vocabopt.choice.complexity import EmbeddingTable, grid, parse_sizes, points, size_curve, table_of_base
+from vocabopt.choice.measured import read_sizes
 from vocabopt.choice.options import ChoiceOptions
 from vocabopt.console import Console
 from vocabopt.folder import write_parquet_atomic
@@ -23,7 +25,7 @@ from vocabopt.growth.counter import Counting
 from vocabopt.growth.counts import SetStats
 from vocabopt.growth.curve import Curve, Merges
 from vocabopt.growth.share import counter_bytes
-from vocabopt.growth.terms import TERMS_JSON, read_terms, terms_record
+from vocabopt.growth.terms import TERMS_JSON, read_terms, terms_of, terms_record
 from vocabopt.growth.whole_text import BASE_USES_NPZ, check_same_text, count_whole_text
 from vocabopt.growth.widened import beginning_at
 from vocabopt.learning import Learned, learn
@@ -35,6 +37,7 @@ from vocabopt.records import (
     RunRecord,
     SweepRecord,
     Swept,
+    Targets,
     TermsRecord,
     TextSet,
     UnionRecord,
@@ -78,6 +81,24 @@ class SweepResult:
     terms: TermsRecord | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What a sweep is asked, looked up before any text is read.
+
+    given: the options as they were given; options: with as many rows grown as a size needs. wanted: terms.
+    """
+
+    given: SweepOptions
+    options: SweepOptions
+    sizes: tuple[int, ...] | None
+    scripts: tuple[str, ...] | None
+    base: Tokenizer
+    table: EmbeddingTable
+    wanted: tuple[str, ...]
+    text_sets: tuple[Files, ...]
+    targets: Targets | None
+
+
 def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     """Run a sweep and write its run directory.
 
@@ -85,38 +106,13 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
         VocaboptError: any of its kinds; the message names the value, the place and the next step.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
-    sizes, scripts = parse_sizes(options.sizes), parse_scripts(options.scripts)
-    # A size that is asked for is grown, also beyond --max-added; with the union it is that of the other vocabulary.
-    n_rows = n_asked(options, sizes) if options.method == "swap" else 0
-    given, options = options, replace(options, max_added=max((options.max_added, n_rows, *(sizes or ()))))
-    out, read = options.out, options.read_options()
-    base = load_base(options.base, pattern=options.pattern, specials=options.specials)
-    if options.vocab is not None:
-        check_vocabulary(base, Path(options.vocab), options.scores)
-    table = table_of_base(base, options.model)
-    wanted = () if options.terms is None else read_terms(Path(options.terms), base)
-    text_sets = find_text_sets(
-        options.paths,
-        target=options.target,
-        texts=options.texts,
-        evals=options.evals,
-        protects=options.protects,
-        keeps=options.keeps,
-        aligned=options.aligned,
-        options=read,
-    )
-    targets = targets_of(options, text_sets)
-    if options.method == "swap":
-        check_swap(base, options, text_sets)
-    run = take_run_directory(options, base, text_sets)
-    learned = learn(run, base, text_sets, targets, scripts, options, console)
-    growth, guard = learned.growth, learned.guard
+    asked = _asked(options)
+    base, text_sets, sizes, options = asked.base, asked.text_sets, asked.sizes, asked.options
+    run, out = take_run_directory(options, base, text_sets), options.out
+    learned = learn(run, base, text_sets, asked.targets, asked.scripts, options, console)
+    of_union = None
     if options.method == "union":
-        assert learned.counts is not None, "a vocabulary is trained on what tokens are learned from"
-        vocabulary, trained = vocabulary_of(
-            learned.counts, out, sizes=sizes, vocab=options.vocab, scores=options.scores, scripts=guard.scripts,
-            console=console,
-        )  # fmt: skip
+        of_union = _vocabulary(asked, learned, console)
         if not learned.share.is_all:
             learned = replace(learned, counts=None)  # the memory that counting needs
     curve, stats, widened = _count_the_rest(run, base, text_sets, learned, options, console)
@@ -131,50 +127,14 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
     with console.step("write"):
         write_parquet_atomic(out / "curve.parquet", curve.curve)
         write_parquet_atomic(out / "folds.parquet", curve.folds)
-    n_tokens = size_curve(curve.curve, sets, growth.exhausted_at).n_tokens
-    swept = Swept(
-        method=options.method,
-        base=BaseRecord(**base.as_record(), n_rows=table.base_n_rows),
-        model=table.model,
-        scripts=guard.scripts,
-        guard=guard,
-        sets=sets,
-        points=points(grid(sizes, growth.exhausted_at, options.max_added), n_tokens, table),
-        max_added=options.max_added,
-        exhausted_at=growth.exhausted_at,
-        n_blocked=growth.n_blocked,
-        options=given,
-        curve_sha256=hashlib.sha256((out / "curve.parquet").read_bytes()).hexdigest(),
-        proof=learned.proof,
-        learned=learned.share.record(growth.n_tokens_base),
-        widened=widened,
-        targets=learned.targets,
-    )
+    swept = _swept(asked, learned, curve, sets, widened)
     sweep, union = _choose(swept, curve, out)
-    terms = None
-    if wanted:
-        widened_base = base if learned.widening is None else learned.widening.base
-        of_grid = [point.n_added for point in sweep.points_shown]
-        sha256, cross_spaces = swept.curve_sha256, options.cross_spaces
-        terms = terms_record(wanted, base, widened_base, growth.merges, of_grid, sha256, cross_spaces=cross_spaces)
-        write_record(out / TERMS_JSON, terms)
+    terms = _terms(asked, learned, sweep)
     if options.method == "union":
-        protected = [text_set for text_set in text_sets if text_set.role == "protected"]
-
-        def recounted(of_union: UnionSizes) -> list[Arrays]:
-            counting = replace(_counting(run, base, text_sets, learned, options), merges=Merges.none(base))
-            recounting = Recounting(counting=counting, sizes=of_union, judged=tuple(one.name for one in protected))
-            shards = shards_of(text_sets, read, shard_bytes=options.shard)
-            return recount_text(recounting, shards, stats, options, out / UNION_COUNTS_NPZ, console, step="union all")
-
-        text = UnionText(
-            base_tokens=curve.n_tokens_base,
-            sets=stats,
-            protected={one.name: partial(texts_of, one, read) for one in protected},
-            counts=learned.counts,
-            recount=recounted,
-        )
-        run_union(base, vocabulary, text, table, out, vocab=options.vocab, trained=trained, console=console)
+        assert of_union is not None
+        vocabulary, trained = of_union
+        text = _union_text(run, asked, learned, curve, stats, console)
+        run_union(base, vocabulary, text, asked.table, out, vocab=options.vocab, trained=trained, console=console)
         # The same size on the axis of the vocabulary just measured.
         sweep, union = _choose(swept, curve, out)
     swap = None if swapping is None else run_swap(base, *swapping, sweep, curve.curve, sizes, out, console)
@@ -191,27 +151,161 @@ def run_sweep(options: SweepOptions, console: Console) -> SweepResult:
             seconds={**console.seconds, "total": round(time.perf_counter() - start, 3)},
             peak_memory_bytes=peak * (1 if sys.platform == "darwin" else 1024),
             counts_reused=learned.is_reused,
-            options=given,
+            options=asked.given,
         )
 
+    with console.step("report"):
+        _write_page(asked, sweep, curve.curve, finished(), union)
+    write_record(out / RUN_JSON, finished())
+    measured = union if options.method == "union" else None
+    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swap, terms=terms)
+
+
+def _asked(given: SweepOptions) -> _Asked:
+    """Look up all that the options name. Raises VocaboptError: what is not there, or does not go together."""
+    sizes, scripts = parse_sizes(given.sizes), parse_scripts(given.scripts)
+    # A size that is asked for is grown, also beyond --max-added; with the union it is that of the other vocabulary.
+    n_rows = n_asked(given, sizes) if given.method == "swap" else 0
+    options = replace(given, max_added=max((given.max_added, n_rows, *(sizes or ()))))
+    base = load_base(options.base, pattern=options.pattern, specials=options.specials)
+    if options.vocab is not None:
+        check_vocabulary(base, Path(options.vocab), options.scores)
+    table = table_of_base(base, options.model)
+    wanted = () if options.terms is None else read_terms(Path(options.terms), base)
+    text_sets = find_text_sets(
+        options.paths,
+        target=options.target,
+        texts=options.texts,
+        evals=options.evals,
+        protects=options.protects,
+        keeps=options.keeps,
+        aligned=options.aligned,
+        options=options.read_options(),
+    )
+    targets = targets_of(options, text_sets)
+    if options.method == "swap":
+        check_swap(base, options, text_sets)
+    return _Asked(
+        given=given,
+        options=options,
+        sizes=sizes,
+        scripts=scripts,
+        base=base,
+        table=table,
+        wanted=wanted,
+        text_sets=text_sets,
+        targets=targets,
+    )
+
+
+def _swept(asked: _Asked, learned: Learned, curve: Curve, sets: dict[str, TextSet], widened: Widened | None) -> Swept:
+    """sweep.json but for its choice, of the curve just written."""
+    growth, options, table = learned.growth, asked.options, asked.table
+    n_tokens = size_curve(curve.curve, sets, growth.exhausted_at).n_tokens
+    return Swept(
+        method=options.method,
+        base=BaseRecord(**asked.base.as_record(), n_rows=table.base_n_rows),
+        model=table.model,
+        scripts=learned.guard.scripts,
+        guard=learned.guard,
+        sets=sets,
+        points=points(grid(asked.sizes, growth.exhausted_at, options.max_added), n_tokens, table),
+        max_added=options.max_added,
+        exhausted_at=growth.exhausted_at,
+        n_blocked=growth.n_blocked,
+        options=asked.given,
+        curve_sha256=hashlib.sha256((options.out / "curve.parquet").read_bytes()).hexdigest(),
+        proof=learned.proof,
+        learned=learned.share.record(growth.n_tokens_base),
+        widened=widened,
+        targets=learned.targets,
+    )
+
+
+def _terms(asked: _Asked, learned: Learned, sweep: SweepRecord) -> TermsRecord | None:
+    """Write terms.json where terms were given."""
+    if not asked.wanted:
+        return None
+    base, options = asked.base, asked.options
+    widened_base = base if learned.widening is None else learned.widening.base
+    of_grid = [point.n_added for point in sweep.points_shown]
+    terms = terms_record(
+        asked.wanted,
+        base,
+        widened_base,
+        learned.growth.merges,
+        of_grid,
+        sweep.curve_sha256,
+        cross_spaces=options.cross_spaces,
+    )
+    write_record(options.out / TERMS_JSON, terms)
+    return terms
+
+
+def _vocabulary(asked: _Asked, learned: Learned, console: Console) -> tuple[UnionSizes, dict[str, Any] | None]:
+    """The vocabulary of the union, and with what it was trained."""
+    assert learned.counts is not None, "a vocabulary is trained on what tokens are learned from"
+    return vocabulary_of(
+        learned.counts,
+        asked.options.out,
+        sizes=asked.sizes,
+        vocab=asked.options.vocab,
+        scores=asked.options.scores,
+        scripts=learned.guard.scripts,
+        console=console,
+    )
+
+
+def _union_text(
+    run: RunRecord, asked: _Asked, learned: Learned, curve: Curve, stats: dict[str, SetStats], console: Console
+) -> UnionText:
+    """The text that the union is measured on."""
+    options, base, text_sets = asked.options, asked.base, asked.text_sets
+    read = options.read_options()
+    protected = [text_set for text_set in text_sets if text_set.role == "protected"]
+
+    def recounted(of_union: UnionSizes) -> list[Arrays]:
+        counting = replace(_counting(run, base, text_sets, learned, options), merges=Merges.none(base))
+        recounting = Recounting(counting=counting, sizes=of_union, judged=tuple(one.name for one in protected))
+        shards = shards_of(text_sets, read, shard_bytes=options.shard)
+        place = options.out / UNION_COUNTS_NPZ
+        return recount_text(recounting, shards, stats, options, place, console, step="union all")
+
+    return UnionText(
+        base_tokens=curve.n_tokens_base,
+        sets=stats,
+        protected={one.name: partial(texts_of, one, read) for one in protected},
+        counts=learned.counts,
+        recount=recounted,
+    )
+
+
+def _write_page(
+    asked: _Asked, sweep: SweepRecord, curve: pl.DataFrame, run: RunRecord, union: UnionRecord | None
+) -> None:
+    """Write report.html with what this run measured, and what was measured on the same curve in this folder before."""
     # Drawing takes half a second to import; no other command should wait for it.
     from vocabopt.report.page import write_report
     from vocabopt.report.view import View
 
-    with console.step("report"):
-        of_targets = (file.url for text_set in text_sets if text_set.role == "train" for file in text_set.files)
-        samples, prepare = read_samples(out), _preparation_of(of_targets)
-        if prepare is not None:
-            write_record(out / PREPARE_JSON, prepare)
-        # As a union, a swap that was measured in this folder before is shown as well.
-        shown = swap or read_swap(out, sweep.curve_sha256)
-        view = View(
-            sweep, curve.curve, finished(), union, swap=shown, samples=samples, base=base, prepare=prepare, terms=terms
-        )
-        write_report(out, view)
-    write_record(out / RUN_JSON, finished())
-    measured = union if options.method == "union" else None
-    return SweepResult(record=sweep, curve=curve.curve, union=measured, swap=swap, terms=terms)
+    out = asked.options.out
+    of_targets = (file.url for text_set in asked.text_sets if text_set.role == "train" for file in text_set.files)
+    prepare = _preparation_of(of_targets)
+    if prepare is not None:
+        write_record(out / PREPARE_JSON, prepare)
+    view = View(
+        sweep,
+        curve,
+        run,
+        union,
+        swap=read_swap(out, sweep.curve_sha256),
+        samples=read_samples(out),
+        base=asked.base,
+        prepare=prepare,
+        terms=terms_of(out, sweep),
+        measured=read_sizes(out, sweep),
+    )
+    write_report(out, view)
 
 
 def _preparation_of(urls: Iterable[str]) -> PrepareRecord | None:
@@ -284,8 +378,10 @@ def _counting(
 
 
 def _choose(swept: Swept, curve: Curve, out: Path) -> tuple[SweepRecord, UnionRecord | None]:
-    """Write sweep.json with the choice; a union measured in this folder before gives the paper's axis."""
+    """Write sweep.json with the choice; a union measured in this folder before gives the paper's axis, and sizes that
+    a probe measured on this curve decide, as in `choose`."""
     union = read_union(out, swept.scripts, swept.base.n_rows)
-    sweep = decided(swept, curve.curve, curve.folds, ChoiceOptions(seed=swept.options.seed), union)
+    measured = read_sizes(out, swept)
+    sweep = decided(swept, curve.curve, curve.folds, ChoiceOptions(seed=swept.options.seed), union, measured=measured)
     write_record(out / SWEEP_JSON, sweep)
     return sweep, union

@@ -142,6 +142,18 @@ class Guard(Record, frozen=True, kw_only=True):
         return not self.scripts and not self.protected_sets
 
 
+class KeptText(Record, frozen=True, kw_only=True):
+    """Tokens of a text whose cost a swap weighs, counted with the base and with the merged tokenizer."""
+
+    n_tokens_base: Count
+    n_tokens: Count
+
+    @property
+    def ratio_lost(self) -> float | None:
+        """More tokens than with the base, as a share of those; None for a text without tokens."""
+        return (self.n_tokens - self.n_tokens_base) / self.n_tokens_base if self.n_tokens_base else None
+
+
 class Targets(Record, frozen=True, kw_only=True):
     """Several targets, and how rows were shared between them.
 

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vocabopt.errors import CorpusError, OptionError
-from vocabopt.growth.balance import ONE_TARGET, Balance
+from vocabopt.growth.balance import ONE_TARGET, Balance, Sums, added_up
 from vocabopt.growth.counts import ChunkCounts, SetStats, char_counts, guard_of
 from vocabopt.options import SweepOptions
 from vocabopt.records import Guard, Targets
@@ -158,7 +158,7 @@ def balance_of(targets: Targets | None, sets: Sequence[str]) -> Balance:
     )
 
 
-def sums_of(targets: Targets | None) -> dict[str, tuple[str, Mapping[str, int]]]:
+def sums_of(targets: Targets | None) -> Sums:
     """Sets that are sums: name -> (role, set -> how often it is taken).
 
     train and heldout hold the text of all targets; `weighted`, where weights differ, held-out text with that of each
@@ -176,11 +176,8 @@ def sums_of(targets: Targets | None) -> dict[str, tuple[str, Mapping[str, int]]]
 
 def with_sums(counts: Mapping[str, V], targets: Targets | None) -> dict[str, V]:
     """Whole numbers, or lists of them, of the sets of the curve, given those of the sets that are counted."""
-    sums = {
-        name: np.sum([times * np.asarray(counts[part], np.int64) for part, times in parts.items()], axis=0).tolist()
-        for name, (_, parts) in sums_of(targets).items()
-    }
-    return {**sums, **counts}
+    sums = added_up(sums_of(targets), {name: np.asarray(given, np.int64) for name, given in counts.items()})
+    return {**{name: total.tolist() for name, total in sums.items()}, **counts}
 
 
 def with_spread(curve: pl.DataFrame, sets: Mapping[str, TextSetRecord], targets: Targets | None) -> pl.DataFrame:

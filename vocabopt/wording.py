@@ -27,6 +27,7 @@ from vocabopt.records import (
     UnionRecord,
 )
 from vocabopt.tables import DASH, N_TERMS_SHOWN
+from vocabopt.text.scripts import BORROWED
 from vocabopt.text.sets import HELDOUT, TRAIN, WEIGHTED, set_of
 
 #: Held-out documents below which a choice is said to rest on few.
@@ -96,6 +97,10 @@ def guard_sentences(guard: Guard) -> list[str]:
     if left:
         others = _to_learn(guard, n_all)
         sentence += f" Not learned: {left}" + (f"; {others}." if others else ".")
+    borrowed = [BORROWED[script] for script in scripts if script in BORROWED]
+    if borrowed:
+        listed = ", ".join(f"{char} (U+{ord(char):04X})" for char in borrowed)
+        sentence += f" Counted with {'it' if len(scripts) == 1 else 'them'}: {listed}."
     missing = [script for script in scripts if not n_letters.get(script)]
     if missing:
         sentence = f"Warning: the text has no letter of {', '.join(missing)}. {sentence}"
@@ -230,7 +235,7 @@ def unserved_sentence(sweep: SweepRecord) -> str | None:
     return (
         f"No token was found for {', '.join(unserved)}. Where there is text enough, the guard is why: the base spells "
         f"its characters in bytes, and their first bytes also begin characters that are not of {scripts} "
-        "alone, or none yet, which must stay as they are. --script none learns them too; name text that must stay with "
+        "alone, which must stay as they are. --script none learns them too; name text that must stay with "
         "--protect."
     )
 

@@ -27,7 +27,7 @@ from vocabopt.choice.knee import (
     knee_interval,
     window_grid,
 )
-from vocabopt.choice.measured import SizesRecord, measured_answer, read_sizes, take_sizes
+from vocabopt.choice.measured import SizesRecord, keep_sizes, measured_answer, read_sizes, sizes_of_probe
 from vocabopt.choice.options import DEFAULT_WINDOW, ChoiceOptions, DecidingRule, RuleOptions
 from vocabopt.choice.rules import MUV_STEP, RISE, Question, answers, exposure_need
 from vocabopt.errors import OptionError
@@ -47,7 +47,7 @@ from vocabopt.records import (
     write_record,
 )
 from vocabopt.run_directory import read_curve, read_folds, read_swept, read_union
-from vocabopt.text.sets import HELDOUT, TRAIN, WEIGHTED, set_of
+from vocabopt.text.sets import ALIGNED, HELDOUT, TRAIN, WEIGHTED, set_of
 
 #: Where a curve ends before the paper's window does, the window is this share of its end, to its end.
 SHORT_WINDOW_START = 0.2
@@ -206,14 +206,17 @@ def rechoose(
             options=replace(sweep.options, model=model),
         )
     by = by or RuleOptions()
-    measured = read_sizes(run_dir, sweep) if by.probe is None else take_sizes(run_dir, by.probe, sweep)
+    measured = read_sizes(run_dir, sweep) if by.probe is None else sizes_of_probe(run_dir, by.probe, sweep)
     if by.rule == "measured" and (measured is None or measured.fit is None):
         raise OptionError(
-            f"--rule measured: nothing was measured at sizes of {run_dir}. Run `vocabopt probe MODEL --run {run_dir} "
-            "--sizes ... --out DIR` and name its folder with --probe DIR."
+            f"--rule measured: nothing was measured at sizes of {run_dir} on this model. Run `vocabopt probe MODEL "
+            f"--run {run_dir} --sizes ... --out DIR` and name its folder with --probe DIR."
         )
     union = read_union(run_dir, sweep.scripts, sweep.base.n_rows)
     record = decided(sweep, curve, folds, options, union, measured=measured, rule=by.rule)
+    # After the decision, so that a window or set that is refused leaves the folder as it was.
+    if by.probe is not None and measured is not None:
+        keep_sizes(run_dir, measured)
     write_record(run_dir / "sweep.json", record)
     return record
 
@@ -230,7 +233,8 @@ def _text_set(curve: SizeCurve, options: ChoiceOptions) -> str:
 
 
 def _of_targets(curve: SizeCurve, options: ChoiceOptions, targets: Targets, end: int) -> str:
-    """The set named; else the sum of the targets; or the target with most of its tokens left at the window's end."""
+    """The set named; else the sum of the targets; or the text of the target served worst at the window's end: with most
+    of its tokens left, or with most tokens of aligned text where rows were shared by that."""
     by = options.decide_by or ("worst" if targets.balance == "parity" else "sum")
     if options.text_set is not None and options.decide_by is not None:
         raise OptionError(f"--set {options.text_set}, --decide-by {by}: both name what to decide on. Give one of them.")
@@ -243,6 +247,10 @@ def _of_targets(curve: SizeCurve, options: ChoiceOptions, targets: Targets, end:
     of_part = {kind: [set_of(kind, target) for target in targets.names] for kind in (HELDOUT, TRAIN)}
     has_all = {kind: all(curve.n_tokens[name][0] for name in names) for kind, names in of_part.items()}
     names = of_part[HELDOUT if has_all[HELDOUT] else TRAIN]
+    if targets.balance == "parity" and targets.parity is not None:
+        # Who is served worst is told as the growth pass told it: by tokens for the same content.
+        aligned = [int(curve.n_tokens[set_of(ALIGNED, target)][end]) for target in targets.names]
+        return names[aligned.index(max(aligned))]
     return max(names, key=lambda name: float(curve.ratio_input(name)[end]))
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocabopt.errors import OptionError
+from vocabopt.model.spec import ModelSpec
 from vocabopt.records import (
     Answer,
     Count,
@@ -114,6 +115,8 @@ class SizesRecord(FileRecord, frozen=True, kw_only=True):
     options: dict[str, Any]
     #: What the cells share by content: hashes of the model and of the curve, and the bytes of the text of size 0.
     inputs: dict[str, str]
+    #: The model that was trained; null in a record made before it was kept.
+    model: ModelSpec | None = None
     cells: tuple[SizeCell, ...] = ()
     rows: tuple[SizeRow, ...] = ()
     fits: tuple[SizeFit, ...] = ()
@@ -125,6 +128,15 @@ class SizesRecord(FileRecord, frozen=True, kw_only=True):
 
     def rows_of(self, equal: Equal) -> list[SizeRow]:
         return [row for row in self.rows if row.equal == equal]
+
+    def is_of(self, model: ModelSpec | None) -> bool:
+        """Whether its bits can be those of a model: same rows and widths, wherever it lies; yes where either is not
+        known."""
+        if self.model is None or model is None:
+            return True
+        widths = [(one.n_rows, one.hidden_size, one.tied_embeddings) for one in (self.model, model)]
+        architectures = [one.architecture for one in (self.model, model)]
+        return widths[0] == widths[1] and (None in architectures or architectures[0] == architectures[1])
 
 
 # --- From cells to rows -----------------------------------------------------------------------------------------------
@@ -286,22 +298,25 @@ def measured_answer(record: SizesRecord | None) -> list[Answer]:
 
 
 def read_sizes(run_dir: Path, sweep: Swept) -> SizesRecord | None:
-    """What was measured on the curve of a run: its sizes.json; None where there is none, or of another curve.
+    """What was measured on the curve of a run, on its model: its sizes.json; None where there is none, or of another
+    curve or model.
 
     Raises:
         RunDirectoryError: it is broken, or a field is missing or no value of its kind.
     """
     step = f"Run `vocabopt choose {run_dir} --probe DIR` again. Or remove the file."
     record = read_optional(run_dir / SIZES_JSON, SizesRecord, next_step=step)
-    return record if record is not None and record.inputs.get("curve") == sweep.curve_sha256 else None
+    if record is None or record.inputs.get("curve") != sweep.curve_sha256 or not record.is_of(sweep.model):
+        return None
+    return record
 
 
-def take_sizes(run_dir: Path, probe: Path, sweep: Swept) -> SizesRecord:
-    """Copy what a probe measured into the folder of its run, for choices and reports from now on.
+def sizes_of_probe(run_dir: Path, probe: Path, sweep: Swept) -> SizesRecord:
+    """What a probe measured on the curve and the model of a run.
 
     Raises:
         OptionError: the folder holds no probe of sizes, none that has measured a size above 0 yet, or one of another
-            curve.
+            curve or model.
         RunDirectoryError: its sizes.json is broken.
     """
     path = probe / SIZES_JSON
@@ -315,5 +330,16 @@ def take_sizes(run_dir: Path, probe: Path, sweep: Swept) -> SizesRecord:
         raise OptionError(f"--probe {probe}: was measured on another curve than that of {run_dir}. Probe again.")
     if record.fit is None:
         raise OptionError(f"--probe {probe}: has measured no size above 0 yet. Go on with the same `vocabopt probe`.")
-    write_record(run_dir / SIZES_JSON, record)
+    if not record.is_of(sweep.model):
+        assert record.model is not None, "else it is of any"
+        assert sweep.model is not None, "the same"
+        raise OptionError(
+            f"--probe {probe}: was measured on {record.model.source}, and the model counted is {sweep.model.name} "
+            f"({sweep.model.source}), of other rows or widths. Name the probed one with --model, or probe this one."
+        )
     return record
+
+
+def keep_sizes(run_dir: Path, record: SizesRecord) -> None:
+    """Copy it into the folder of its run, for choices and reports from now on."""
+    write_record(run_dir / SIZES_JSON, record)

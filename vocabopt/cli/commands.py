@@ -167,7 +167,7 @@ def sweep(values: Values, output: Output, *, estimate: bool) -> None:
 @click.option(
     "--model",
     metavar="MODEL",
-    help="Model to count from now on: config.json, folder, or preset.  [default: that of the run]",
+    help="Model to count from now on: config.json, folder, GGUF, or preset.  [default: that of the run]",
 )
 def choose(values: Values, output: Output, *, run_dir: Path, model: str | None) -> None:
     """Decide again which size to take, on a finished sweep, without its text.
@@ -195,6 +195,8 @@ def choose(values: Values, output: Output, *, run_dir: Path, model: str | None) 
     record = rechoose(run_dir, options, model, by=by)
 
     def tables(width: int) -> Iterator[Any]:
+        from vocabopt.swap.record import read_swap
+        from vocabopt.swap.tables import swap_reason
         from vocabopt.tables import rules_table
         from vocabopt.wording import choice_notes, small_heldout_sentence
 
@@ -207,6 +209,8 @@ def choose(values: Values, output: Output, *, run_dir: Path, model: str | None) 
         yield f"Model: {name}; {counted(base.n_rows, 'row')} for the {counted(base.n_tokens, 'token')} of {base.name}."
         if (run_dir / "report.html").is_file():
             yield f"The page still shows the choice before: `vocabopt report {run_dir}` makes it anew."
+        if (swap := read_swap(run_dir, record.curve_sha256)) is not None:
+            yield f"Rows swapped are chosen by the sweep alone: {swap_reason(record, swap)}"
         yield reason
 
     output.show(json_of(record.choice), tables)

@@ -101,6 +101,8 @@ def probe(values: Values, output: Output) -> None:
         return
     if values["budget_seconds"] is not None:
         raise OptionError(f"--budget-seconds {values['budget_seconds']:g}: is for a probe of sizes. Name --sizes.")
+    if click.get_current_context().get_parameter_source("equal") is click.core.ParameterSource.COMMANDLINE:
+        raise OptionError(f"--equal {values['equal']}: is for a probe of sizes. Name --sizes.")
     adapt_options = AdaptOptions(report_to=(), **of_record(ProbeTrainingOptions, values))
     options = ProbeOptions(adapt=adapt_options, **of_record(ProbeOptions, values))
     hold(adapt_options.out)

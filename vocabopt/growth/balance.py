@@ -6,6 +6,7 @@ that moment, to the token that saves most there. Targets are the first of the te
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from vocabopt.growth.counts import SetStats
 from vocabopt.growth.curve import Uses
 from vocabopt.text.sets import N_FOLDS
+
+#: Set of the curve that is a sum of others -> its role, and counted set -> how often it is taken.
+Sums: TypeAlias = Mapping[str, tuple[str, Mapping[str, int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +26,14 @@ class Balance:
     weights: of each target, whole numbers without a common factor; () for parity, and for one target. measured: with
     parity, per target the index of the set whose tokens tell how it is served; () its own training text. reference: the
     index of the set whose tokens with the base these are divided by; None for their own with the base. sums: sets of
-    the curve that are not counted, since they are sums of others: name -> (role, counted set -> how often it is taken).
+    the curve that are not counted.
     """
 
     n_targets: int = 1
     weights: tuple[int, ...] = ()
     measured: tuple[int, ...] = ()
     reference: int | None = None
-    sums: Mapping[str, tuple[str, Mapping[str, int]]] = field(default_factory=dict)
+    sums: Sums = field(default_factory=dict)
 
     def least_saving(self, min_saving: int) -> int:
         """What a token must save at least, in weighted tokens: weights count as if they were 1 on average."""
@@ -60,23 +64,23 @@ class Balance:
     def with_sums(self, sets: Mapping[str, SetStats]) -> dict[str, SetStats]:
         """What the sets of the curve hold: the sums, then those that are counted."""
         counted = [given.name for given in fields(SetStats) if given.name != "role"]
-        made = {}
-        for name, (role, parts) in self.sums.items():
-            totals = {
-                field: sum(times * getattr(sets[part], field) for part, times in parts.items()) for field in counted
-            }
-            made[name] = SetStats(role, **{**totals, "hash_sum": totals["hash_sum"] % 2**64})
+        totals = {
+            field: added_up(self.sums, {name: getattr(given, field) for name, given in sets.items()})
+            for field in counted
+        }
+        totals["hash_sum"] = {name: total % 2**64 for name, total in totals["hash_sum"].items()}
+        made = {
+            name: SetStats(role, **{field: totals[field][name] for field in counted})
+            for name, (role, _) in self.sums.items()
+        }
         return {**made, **sets}
 
     def uses_with_sums(self, uses: Uses, sets: Mapping[str, SetStats]) -> Uses:
         """What all these sets add to the curve, given what those do that are counted."""
         if not self.sums:
             return uses
-        times = np.zeros((len(self.sums), len(sets)), np.int64)
-        for row, (_, parts) in enumerate(self.sums.values()):
-            for part, n in parts.items():
-                times[row, list(sets).index(part)] = n
-        times = np.concatenate([times, np.eye(len(sets), dtype=np.int64)])
+        own = np.eye(len(sets), dtype=np.int64)
+        times = np.stack([*added_up(self.sums, dict(zip(sets, own, strict=True))).values(), *own])
         folds = np.kron(times, np.eye(N_FOLDS, dtype=np.int64))
         return replace(
             uses,
@@ -88,6 +92,11 @@ class Balance:
             n_lost_chars=times @ uses.n_lost_chars,
             n_parts=times @ uses.n_parts,
         )
+
+
+def added_up(sums: Sums, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """The sums of what the counted sets have, numbers or arrays: of each set of `sums` its own."""
+    return {name: sum(times * counts[part] for part, times in parts.items()) for name, (_, parts) in sums.items()}
 
 
 ONE_TARGET = Balance()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from vocabopt.errors import OptionError, RunDirectoryError
-from vocabopt.records import Count, DocumentProof, FileRecord, Record, Widened, json_of, read_record
+from vocabopt.records import Count, DocumentProof, FileRecord, KeptText, Record, Widened, json_of, read_record
 from vocabopt.text.scripts import parse_scripts
 from vocabopt.tokenizer import Tokenizer
 
@@ -143,18 +143,6 @@ class ReusedId(Record, frozen=True, kw_only=True):
     id: Count
     old_piece: str
     new_piece: str
-
-
-class KeptText(Record, frozen=True, kw_only=True):
-    """Tokens of a text whose cost a swap weighs, counted with the base and with the merged tokenizer."""
-
-    n_tokens_base: Count
-    n_tokens: Count
-
-    @property
-    def ratio_lost(self) -> float | None:
-        """More tokens than with the base, as a share of those; None for a text without tokens."""
-        return (self.n_tokens - self.n_tokens_base) / self.n_tokens_base if self.n_tokens_base else None
 
 
 class ExtensionRecord(FileRecord, frozen=True, kw_only=True):

@@ -13,7 +13,6 @@ from vocabopt.merging.extension import (
     EXTENSION_JSON,
     Addition,
     ExtensionRecord,
-    KeptText,
     Method,
     Scores,
     extension_bytes,
@@ -24,7 +23,7 @@ from vocabopt.merging.proof import check_ids, counted_text, prove, prove_model
 from vocabopt.merging.recounting import read_recounted
 from vocabopt.merging.swapped import check_reused, swapped
 from vocabopt.options import ReadingOptions, VerifyOptions
-from vocabopt.records import SweepRecord
+from vocabopt.records import KeptText, SweepRecord
 from vocabopt.run_directory import paths_of_sets, read_curve, read_learned, read_run, read_sweep, read_union_record
 from vocabopt.swap.record import KEPT_ROLES, read_swap_record
 from vocabopt.targets import with_sums

@@ -101,7 +101,11 @@ def preset_for_base(base_name: str) -> str | None:
 
 
 def load_model_spec(value: str) -> ModelSpec:
-    """`--model`: a preset, a config.json, or a folder that holds one. A preset wins over a folder of its name."""
+    """`--model`: a preset, a config.json, a folder that holds one, or a GGUF. A preset wins over a folder of its name.
+
+    Raises:
+        ModelSpecError, BaseTokenizerError: there is no such model, or its file cannot be used.
+    """
     if value.lower() in PRESETS:
         return PRESETS[value.lower()]
     path = Path(value)
@@ -112,6 +116,11 @@ def load_model_spec(value: str) -> ModelSpec:
         meant = preset_for_base(value)
         hint = f"Did you mean {meant}? " if meant else did_you_mean(value.lower(), PRESETS)
         raise ModelSpecError(f"--model {value}: no such preset and no such file. {hint}{_what_works()}")
+    if path.suffix.lower() == ".gguf":
+        # Loads what reads tokenizers; no other model needs that.
+        from vocabopt.model.gguf_config import config_of_gguf
+
+        return _spec_of_config(config_of_gguf(path), path)
     return _spec_of_config(_read_config(path), path)
 
 
@@ -144,7 +153,9 @@ def tell_unused(spec: ModelSpec, reason: str) -> None:
 
 
 def _what_works() -> str:
-    return f"Give a path to a config.json, a folder that holds one, or a preset: {', '.join(PRESETS)}."
+    return (
+        f"Give a path to a config.json or a GGUF, a folder that holds a config.json, or a preset: {', '.join(PRESETS)}."
+    )
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -182,6 +182,11 @@ class View:
     def swap_table(self) -> PlainTable | None:
         return None if self.swap is None else swap_table(self.sweep, self.swap, self.curve)
 
+    @property
+    def is_swap(self) -> bool:
+        """Whether the run's own method swaps rows: the page then begins with that choice."""
+        return self.sweep.method == "swap" and self.swap is not None
+
     @cached_property
     def swap_reason(self) -> str:
         return "" if self.swap is None else swap_reason(self.sweep, self.swap)

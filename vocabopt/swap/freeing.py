@@ -15,10 +15,10 @@ from vocabopt.growth.counts import ChunkCounts
 from vocabopt.growth.grow import run_watched
 from vocabopt.swap import kernel
 from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.chat_templates import prompts
 from vocabopt.tokenizer.chunks import ChunkEncoder, batches
 from vocabopt.tokenizer.families import spelled
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, SPACE_SYMBOL, read_model
-from vocabopt.verification.checks_templates import prompts
 
 #: What a token of a text with weight 1 costs, times the tokens of that text: shares are counted in these parts.
 COST_SCALE = 10**12

@@ -7,8 +7,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from vocabopt.errors import RunDirectoryError
-from vocabopt.merging.extension import KeptText
-from vocabopt.records import Count, FileRecord, Record, SetTokens, read_record
+from vocabopt.records import Count, FileRecord, KeptText, Record, SetTokens, read_record
 from vocabopt.swap import SWAP_JSON
 
 #: Roles of text sets whose cost is weighed. Protected text stays as it is where rows are added; here it can only count.

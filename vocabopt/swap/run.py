@@ -17,10 +17,9 @@ from vocabopt.growth.counts import ChunkCounts, SetStats
 from vocabopt.growth.curve import Curve
 from vocabopt.growth.proof import recount
 from vocabopt.merging.export import merged_base
-from vocabopt.merging.extension import KeptText
 from vocabopt.merging.swapped import swapped
 from vocabopt.options import SweepOptions
-from vocabopt.records import SetTokens, SweepRecord, write_record
+from vocabopt.records import KeptText, SetTokens, SweepRecord, write_record
 from vocabopt.swap import DEFAULT_MAX_SWAP, SWAP_JSON
 from vocabopt.swap.freeing import COST_SCALE, Freed, free, may_be_freed, used_by, used_by_prompts
 from vocabopt.swap.record import KEPT_ROLES, SwapChoice, SwapPoint, SwapRecord

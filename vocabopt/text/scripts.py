@@ -1,12 +1,18 @@
 """Unicode scripts: which one a text is written in, which characters belong to a target, and the guard on bytes; and
 the languages that folders are named by.
 
-The target of a set of scripts is made of the assigned characters whose EVERY script (Script_Extensions, else Script)
-is chosen: "、" (U+3001) serves Hangul and a dozen more, so for Hangul alone it is other text, which must not change.
+The target of a set of scripts is made of the characters whose EVERY script (Script_Extensions, else Script) is chosen:
+"、" (U+3001) serves Hangul and a dozen more, so for Hangul alone it is other text, which must not change.
 
 A byte-level base has pieces that end inside a character, so "holds a target character" is asked of bytes there: some
-lead byte, with the bytes after it, must be a prefix that begins target characters and nothing else. Code points
-without a character count as something else: a later Unicode may give them to another script.
+lead byte, with the bytes after it, must be a prefix that begins target characters and nothing else. A base without a
+piece for E0 AE spells all of Tamil as E0, AE and a byte, so its first merge joins E0 and AE, or there is none: a single
+other character of these first two bytes would leave Tamil without a token. Hence two rules that widen the target.
+
+  Rows: 64 code points that share all bytes but the last. An unassigned code point counts as the target's where every
+  assigned character of its row does. No text has it today; a later Unicode may give it to another script.
+  Borrowed: a character that stands alone among letters of one script, is named after that script, and that
+  Script_Extensions gives to others too (`BORROWED`), counts as that script's.
 """
 
 import re
@@ -28,6 +34,11 @@ MIN_KANA_SHARE = 0.10
 # From this share of the letters on a writing system is a language of the text, not quotations in it.
 MIN_SCRIPT_SHARE = 0.10
 
+#: The sign of the baht and the Georgian paragraph separator are Common, the Tamil aytham is borrowed by neighbours.
+#: Each is the one such character in its row; without them the guard could let no piece begin there.
+BORROWED = {"Georgian": "\u10fb", "Tamil": "\u0b83", "Thai": "\u0e3f"}
+
+_ROW = 64
 _NOT_A_WRITING_SYSTEM = {"Common", "Inherited", "Unknown", "Katakana_Or_Hiragana"}
 
 
@@ -132,7 +143,13 @@ def target_mask(scripts: tuple[str, ...]) -> npt.NDArray[np.bool_]:
     all_chosen = _spread(
         ScriptExtensions.RANGES, [value is not None and value <= codes for value in ScriptExtensions.VALUES]
     )
-    mask = np.where(has_extensions, all_chosen, by_script)
+    mask: npt.NDArray[np.bool_] = np.where(has_extensions, all_chosen, by_script)
+    mask[[ord(BORROWED[name]) for name in scripts if name in BORROWED]] = True
+    # Unassigned code points follow their row.
+    is_unassigned = _spread(Scripts.RANGES, [value == "Zzzz" for value in Scripts.VALUES])
+    rows = mask.reshape(-1, _ROW)
+    is_targets = rows.any(axis=1) & (rows | is_unassigned.reshape(-1, _ROW)).all(axis=1)
+    mask |= np.repeat(is_targets, _ROW)
     mask.flags.writeable = False  # one array serves every caller
     return mask
 

@@ -107,7 +107,18 @@ def read_gguf(path: Path) -> GgufVocabulary:
     Raises:
         BaseTokenizerError: the package is missing, or the file is broken, or holds no tokenizer of a kind known here.
     """
-    fields = _fields(path)
+    fields = opened(path).fields
+    try:
+        return _vocabulary_of(fields, path)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise BaseTokenizerError(
+            f"{path}: a field of its tokenizer holds another kind of value than it should ({_KEY}*). Fetch the file "
+            "again, or convert the model again."
+        ) from error
+
+
+def _vocabulary_of(fields: Mapping[str, Any], path: Path) -> GgufVocabulary:
+    """`read_gguf` of fields; what a value of another kind raises is left to the caller."""
 
     def said(key: str, default: Any = None) -> Any:
         return fields[_KEY + key].contents() if _KEY + key in fields else default
@@ -152,17 +163,26 @@ def read_gguf(path: Path) -> GgufVocabulary:
     )
 
 
-def _fields(path: Path) -> Mapping[str, Any]:
+def opened(path: Path) -> Any:
+    """A GGUF file as gguf.GGUFReader has it: fields by name, tensors with name and shape.
+
+    Raises:
+        BaseTokenizerError: the package is missing, or the file is broken.
+    """
     try:
         from gguf import GGUFReader
     except ImportError as error:
         raise BaseTokenizerError(f"{path}: is a GGUF, and needs gguf to be read. {how_to_install('gguf')}") from error
     try:
-        return GGUFReader(path).fields
+        return GGUFReader(path)
     except OSError as error:
         raise BaseTokenizerError(refusal(error, path, what="cannot be read")) from error
     except Exception as error:  # of a broken file: ValueError, KeyError, IndexError and what numpy raises
-        raise BaseTokenizerError(f"{path}: is no whole GGUF file ({error}). Fetch it again.") from error
+        # What they say is of places in the reader, not in the file.
+        n_bytes = path.stat().st_size
+        raise BaseTokenizerError(
+            f"{path}: is no whole GGUF file: its {n_bytes:,} bytes end early, or are damaged. Fetch it again."
+        ) from error
 
 
 def load_gguf(path: Path, *, name: str, source: str, folder: Path | None) -> Tokenizer:

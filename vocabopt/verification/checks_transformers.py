@@ -22,9 +22,9 @@ from vocabopt.failures import encoded
 from vocabopt.merging.export import class_defaults, class_of_model
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.chat_templates import NAMES, cases, in_words
 from vocabopt.verification.checks import Findings, not_checked
-from vocabopt.verification.checks_templates import cases, in_words
-from vocabopt.verification.pair import NAMES, Pair, difference, shown
+from vocabopt.verification.pair import Pair, difference, shown
 from vocabopt.verification.record import Check
 from vocabopt.verification.text import Batch
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer import Tokenizer
+from vocabopt.tokenizer.chat_templates import NAMES, names_of
 from vocabopt.tokenizer.encoders import Kind
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
 from vocabopt.verification.checks import Findings, not_checked
-from vocabopt.verification.pair import NAMES, Pair, names_of
+from vocabopt.verification.pair import Pair
 from vocabopt.verification.record import Check, Status
 
 BASE_IDS = "Base ids spell the same pieces, and new ids follow them"

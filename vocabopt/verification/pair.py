@@ -13,7 +13,6 @@ from vocabopt.tokenizer.encoders import Encoder, Kind
 
 _MAX_SHOWN = 120
 #: Roles of special tokens in tokenizer_config.json.
-NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +129,6 @@ def extension_of(tokenizer: Tokenizer) -> ExtensionRecord | None:
     if tokenizer.folder is None or not (tokenizer.folder / EXTENSION_JSON).is_file():
         return None
     return read_extension(tokenizer.folder, next_step="Merge again, or remove it: verify does without.")
-
-
-def names_of(tokenizer: Tokenizer) -> dict[str, str | None]:
-    """bos_token and its like, as tokenizer_config.json or special_tokens_map.json name them; {} without these files."""
-    names: dict[str, str | None] = {}
-    for file in ("special_tokens_map.json", "tokenizer_config.json"):
-        config = tokenizer.config(file)
-        for name in (name for name in NAMES if config.get(name) is not None):
-            value = config[name]
-            names[name] = value.get("content") if isinstance(value, dict) else value
-    return names
 
 
 def shown(text: str) -> str:
