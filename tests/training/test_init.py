@@ -122,6 +122,8 @@ HAND: dict[InitMethod, tuple[Any, Any]] = {
     "weighted": ([[0.0, 5.0], [30 / math.sqrt(136), 50 / math.sqrt(136)]], BYTES_OUT),
     "random": ("normal", "normal"),
 }
+#: What it begins with, before rows are learned.
+HAND["distill"] = HAND["weighted"]
 
 
 def eight_rows() -> PreTrainedModel:
@@ -168,6 +170,7 @@ MATCHED: dict[InitMethod, tuple[list[float], list[float]]] = {
     "decompose": ([5, 4], [2, 7 / 3]),
     "eeve": ([5, 4], [2, 5]),
     "weighted": ([5, 5], [2, 3]),
+    "distill": ([5, 5], [2, 3]),
 }
 
 

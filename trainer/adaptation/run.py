@@ -84,6 +84,7 @@ def adapt(
         return finished
     measured = measured or options.out / "stages" / "measured"
     inputs = read_inputs(checked, console, own_texts=measured.with_name(SELF_REPLAY))
+    gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
     take_folder(options, inputs.identity())
     run = run_of(inputs, console, resume=resume, measured=measured)
     arm, control = adapted_arm(inputs), control_arm(inputs)
@@ -93,7 +94,6 @@ def adapt(
         console.note(warning)
     _check_room(inputs, [arm, control] if options.control else [arm])
     start = initialise(run)
-    gate = Gate(max_forgetting=options.max_forgetting, texts=inputs.base_texts)
     record = _first_record(run, start, arm, packed, gate, warnings)
 
     def write(**changes: Any) -> None:

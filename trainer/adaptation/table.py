@@ -217,6 +217,11 @@ def _limits(record: AdaptRecord) -> str:
             "quality is not known; what they save in tokens is above."
         )
     start, end = ("nothing" if token is None else f"`{token}`" for token in (ends.start, ends.end))
+    if (own := record.self_replay) is not None:
+        told.append(
+            f"{100 * own.share:g} % of the training text was written by the base model itself, sampled at the "
+            f"temperature {own.temperature:g}."
+        )
     told += record.warnings
     told.append(
         f"Documents of the training text were opened by {start} and closed by {end}; the figures use "
