@@ -399,7 +399,7 @@ def test_a_tied_model_takes_the_input_rule_of_every_method_and_stays_tied(method
     assert torch.equal(tables(tied)[0], tables(untied)[0])
     assert [table.name for table in log.tables] == ["both"]
     is_told = any(f"input rule of {method}" in note for note in log.notes)
-    assert is_told == (method in ("decompose-embedding", "decompose-head", "eeve", "weighted"))
+    assert is_told == (method in ("decompose-embedding", "decompose-head", "eeve", "weighted", "distill"))
 
 
 def test_new_ids_fall_into_padding_rows_where_they_are_and_nothing_else_moves() -> None:
