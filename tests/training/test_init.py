@@ -122,6 +122,8 @@ HAND: dict[InitMethod, tuple[Any, Any]] = {
     "weighted": ([[0.0, 5.0], [30 / math.sqrt(136), 50 / math.sqrt(136)]], BYTES_OUT),
     "random": ("normal", "normal"),
 }
+#: What it begins with, before rows are learned.
+HAND["distill"] = HAND["weighted"]
 
 
 def eight_rows() -> PreTrainedModel:
@@ -168,6 +170,7 @@ MATCHED: dict[InitMethod, tuple[list[float], list[float]]] = {
     "decompose": ([5, 4], [2, 7 / 3]),
     "eeve": ([5, 4], [2, 5]),
     "weighted": ([5, 5], [2, 3]),
+    "distill": ([5, 5], [2, 3]),
 }
 
 
@@ -396,7 +399,7 @@ def test_a_tied_model_takes_the_input_rule_of_every_method_and_stays_tied(method
     assert torch.equal(tables(tied)[0], tables(untied)[0])
     assert [table.name for table in log.tables] == ["both"]
     is_told = any(f"input rule of {method}" in note for note in log.notes)
-    assert is_told == (method in ("decompose-embedding", "decompose-head", "eeve", "weighted"))
+    assert is_told == (method in ("decompose-embedding", "decompose-head", "eeve", "weighted", "distill"))
 
 
 def test_new_ids_fall_into_padding_rows_where_they_are_and_nothing_else_moves() -> None:

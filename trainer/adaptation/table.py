@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from trainer.init.record import rows_told
 from vocabopt.amounts import shown_bytes
 from vocabopt.tables import DASH, PlainTable, shown, shown_change
 from vocabopt.training_record import AdaptRecord, StageRecord
@@ -55,7 +56,7 @@ def gained(record: AdaptRecord, name: str) -> str:
 
 def notes(record: AdaptRecord) -> list[str]:
     """What the numbers say, in sentences."""
-    told = []
+    told = [*rows_told(record.init_log)]
     for name, text in record.texts.items():
         n_before, n_after = text.n_tokens_before, text.n_tokens_after
         told.append(
@@ -216,6 +217,11 @@ def _limits(record: AdaptRecord) -> str:
             "quality is not known; what they save in tokens is above."
         )
     start, end = ("nothing" if token is None else f"`{token}`" for token in (ends.start, ends.end))
+    if (own := record.self_replay) is not None:
+        told.append(
+            f"{100 * own.share:g} % of the training text was written by the base model itself, sampled at the "
+            f"temperature {own.temperature:g}."
+        )
     told += record.warnings
     told.append(
         f"Documents of the training text were opened by {start} and closed by {end}; the figures use "
