@@ -11,9 +11,9 @@ that imports torch (the extra ``train``).
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainer.api import Adapted, adapt
+    from trainer.api import Adapted, ChatModel, adapt, chat_vector
 
-__all__ = ["Adapted", "adapt"]
+__all__ = ["Adapted", "ChatModel", "adapt", "chat_vector"]
 
 
 def __getattr__(name: str) -> Any:

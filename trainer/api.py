@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from trainer.chat.record import ChatVectorRecord
     from vocabopt.training_record import AdaptRecord
 
 
@@ -94,3 +95,50 @@ def adapt(
     made = options_of(AdaptOptions, options, **fixed, texts=named)
     with folder_lock(made.out, "trainer.adapt"):
         return Adapted(made.out, run_adaptation(made, console_of(progress), resume=resume))
+
+
+@dataclass(frozen=True)
+class ChatModel:
+    """An adapted base with a chat vector.
+
+    Attributes:
+        out: the model's folder, with its tokenizer.
+        record: what chat_vector.json holds: bits per byte and chat prompts before and after.
+    """
+
+    out: Path
+    record: "ChatVectorRecord" = field(repr=False)
+
+
+def chat_vector(
+    adapted: Adapted | PathArgument,
+    *,
+    base: PathArgument,
+    instruct: PathArgument,
+    out: PathArgument,
+    text: Texts | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> ChatModel:
+    """Add what an instruct model learned beyond its base to that base's adaptation: `vocabopt chat-vector`.
+
+    Args:
+        adapted: what `adapt` returned, or its folder.
+        base: the folder of the base model; instruct: that of the instruct model trained from it.
+        out: folder of the result.
+        text: name -> path of text to measure on before and after.
+        options: those of `vocabopt chat-vector`: rows="all", scale=1.0 ...
+
+    Raises:
+        VocaboptError: an input cannot be used, or the models do not go together.
+    """
+    from trainer.chat.options import ChatVectorOptions
+    from trainer.chat.run import run_chat_vector
+    from vocabopt.folder import folder_lock
+
+    folder = adapted.out if isinstance(adapted, Adapted) else Path(adapted)
+    named = {name: str(path) for name, path in (text or {}).items()}
+    fixed = {"adapted": folder, "base": str(base), "instruct": str(instruct), "out": Path(out)}
+    made = options_of(ChatVectorOptions, options, **fixed, texts=named)
+    with folder_lock(made.out, "trainer.chat_vector"):
+        return ChatModel(made.out, run_chat_vector(made, console_of(progress)))

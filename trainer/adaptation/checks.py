@@ -92,7 +92,7 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
         precision=_precision(options, device),
         device=device,
         files={
-            "model": _weights_identity(model),
+            "model": weights_identity(model),
             "tokenizer": hashlib.sha256((options.tokenizer_dir / "tokenizer.json").read_bytes()).hexdigest(),
         },
     )
@@ -176,7 +176,7 @@ def _precision(options: AdaptOptions, device: torch.device) -> Precision:
     return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
 
 
-def _weights_identity(folder: Path) -> str:
+def weights_identity(folder: Path) -> str:
     """Of the model's folder: its config, and of its weights names, sizes and beginnings; whole they are too large."""
     parts: list[Any] = [hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()]
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):

@@ -320,7 +320,7 @@ def save_model(
         with no_progress():
             model.save_pretrained(partial, max_shard_size=max_shard_size)
 
-    _write(folder, write, files or {}, sum(parameter.nbytes for parameter in model.parameters()))
+    write_whole(folder, write, files or {}, sum(parameter.nbytes for parameter in model.parameters()))
 
 
 def link_model(source: Path, folder: Path, *, files: Mapping[str, bytes] | None = None) -> None:
@@ -340,11 +340,18 @@ def link_model(source: Path, folder: Path, *, files: Mapping[str, bytes] | None 
             if not target.exists():
                 shutil.copyfile(path, target)
 
-    _write(folder, write, files or {}, 0)
+    write_whole(folder, write, files or {}, 0)
 
 
-def _write(folder: Path, write: Callable[[Path], None], files: Mapping[str, bytes], n_bytes: int) -> None:
-    """Let `write` fill a folder, add files that it has not written itself, and move it all into place."""
+def write_whole(folder: Path, write: Callable[[Path], None], files: Mapping[str, bytes], n_bytes: int) -> None:
+    """Let `write` fill a folder, add files that it has not written itself, and move it all into place.
+
+    Args:
+        n_bytes: that the disk must have room for.
+
+    Raises:
+        RunDirectoryError: as `save_model`.
+    """
     partial = folder / _PARTIAL
     try:
         partial.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from vocabopt.caches import use_caches
 from vocabopt.cli.commands import analyze, choose, merge, prepare, report, sensitivity, sweep, verify
 from vocabopt.cli.output import flush, open_streams
 from vocabopt.cli.running import ARGUMENTS, GOES_ON_BY, refuse_repeated
-from vocabopt.cli.training import adapt, eval_command, init, plan, probe
+from vocabopt.cli.training import adapt, chat_vector, eval_command, init, plan, probe
 from vocabopt.errors import VocaboptError
 from vocabopt.failures import end_if_stopped, hear_signals, heard, is_failure, refusal, unexpected, waiting_hears
 
@@ -75,7 +75,7 @@ def main() -> None:
 
 for command in (
     *(prepare, sweep, choose, report, merge, verify, sensitivity, analyze),
-    *(init, plan, probe, adapt, eval_command),
+    *(init, plan, probe, adapt, chat_vector, eval_command),
 ):
     assert command.callback is not None
     command.callback = waiting_hears(command.callback)

@@ -183,6 +183,37 @@ def adapt(values: Values, output: Output, *, resume: bool) -> None:
     shown.show(json_of(record) if shown.as_json else None, tables)
 
 
+@command("trainer.chat.options:ChatVectorOptions", name="chat-vector", prints="chat_vector.json")
+def chat_vector(values: Values, output: Output) -> None:
+    """Make a chat model of an adapted base: add what an instruct model learned beyond that base.
+
+    ADAPTED: the folder that `vocabopt adapt` wrote. Every weight of it gets the difference of the instruct model and
+    the base (Chat Vector, arXiv 2310.04799); chat templates, special tokens and generation settings are the instruct
+    model's. Writes the model in safetensors with its tokenizer, and chat_vector.json: which rows changed, bits per byte
+    on --text before and after, and whether chat prompts give the instruct model's ids. Nothing is trained.
+
+    \b
+    Examples:
+      vocabopt chat-vector ./adapted --base ./SOLAR-10.7B --instruct ./SOLAR-10.7B-Instruct --out chat
+      vocabopt chat-vector ./adapted --base ./base --instruct ./it --text ko=ko.txt --text en=en.txt --out chat
+    """
+    require_trainer("vocabopt chat-vector")
+    from trainer.chat.options import ChatVectorOptions
+    from trainer.chat.record import chat_tables
+    from trainer.chat.run import run_chat_vector
+    from vocabopt.records import json_of
+
+    options = ChatVectorOptions(**values)
+    hold(options.out)
+    record = run_chat_vector(options, output.console())
+
+    def tables(width: int) -> Iterator[Any]:
+        yield from chat_tables(record, width)
+        yield how_to_load(options.out, "AutoModelForCausalLM")
+
+    output.show(json_of(record), tables)
+
+
 @command("trainer.measuring_options:EvalOptions", name="eval", prints="the result as JSON")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON to a file.")
 def eval_command(values: Values, output: Output, *, out: Path | None) -> None:

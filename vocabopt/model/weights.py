@@ -95,7 +95,7 @@ def stored_tables(folder: Path) -> StoredTables | None:
     Raises:
         ModelError: a file is cut short, or no safetensors file.
     """
-    tensors = {tensor.name: tensor for file in _files(folder) for tensor in _read_head(file)}
+    tensors = {tensor.name: tensor for file in weight_files(folder) for tensor in _read_head(file)}
     if not tensors:
         return None
     n_values: dict[str, int] = {}
@@ -115,8 +115,14 @@ def stored_tables(folder: Path) -> StoredTables | None:
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    """A folder may hold others beside them: adapters, or Mistral's own consolidated.safetensors."""
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model's weights, those that transformers reads; [] where they are not all there.
+
+    A folder may hold others beside them: adapters, or Mistral's own consolidated.safetensors.
+
+    Raises:
+        ModelError: their index cannot be read.
+    """
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.is_file():
         return [whole]
