@@ -22,6 +22,7 @@ from helpers import (
     all_ids,
     base_of,
     block_of,
+    examples,
     grow_documents,
     lines_of,
     merged,
@@ -77,7 +78,7 @@ def counted(
 # --- Against the pass, and against what is written --------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     name=st.sampled_from(sorted(VARIANTS)),
     extra=extra_pieces,
