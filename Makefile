@@ -19,13 +19,15 @@ INSTALLED_TRAIN := $(VENV)/.installed-train
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
-# Files in alphabetical order: the longest ones (bad_inputs, docs) then do not come last, to one process alone.
+# A file to a process, in alphabetical order: what its tests share is made once, and the longest files do not come last.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-# Three calls, the last with torch: processes that end give their memory back. With ARGS, what they ask for, in one call.
+SLOW := $(PYTEST) -m 'slow and not browser'
+# Four calls, the last with torch: processes that end give their memory back. With ARGS, what they ask for, in one call.
 define RUN_TESTS
-$(strip $(PYTEST) $(1) $(or $(ARGS),tests/test_[a-o]*.py))
-$(if $(ARGS),,$(strip $(PYTEST) $(1) tests/test_[!a-o]*.py))
-$(if $(ARGS),,$(strip $(PYTEST) $(1) tests/training))
+$(strip $(PYTEST) $(or $(ARGS),tests/test_[a-f]*.py))
+$(if $(ARGS),,$(strip $(PYTEST) tests/test_[g-r]*.py))
+$(if $(ARGS),,$(strip $(PYTEST) tests/test_[s-z]*.py))
+$(if $(ARGS),,$(strip $(PYTEST) tests/training))
 endef
 
 .DEFAULT_GOAL := help
@@ -43,11 +45,13 @@ sweep: $(COMPILED) ## Sweep CORPUS: every vocabulary size from one pass, a choic
 	$(strip $(BIN)/vocabopt sweep $(CORPUS) $(if $(BASE),--base $(BASE)) $(if $(OUT),--out $(OUT)) $(ARGS))
 
 test: $(INSTALLED_DEV) ## Run the tests that take seconds: for every save
-	$(call RUN_TESTS)
+	$(RUN_TESTS)
 
+test-all: export VOCABOPT_TEST_ALL = 1
 test-all: $(INSTALLED_DEV) ## Run these and the slow ones: killed runs, several processes, every command on real bases
-	$(call RUN_TESTS)
-	$(call RUN_TESTS,-m 'slow and not browser')
+	$(RUN_TESTS)
+	$(strip $(SLOW) $(or $(ARGS),tests/training))
+	$(if $(ARGS),,$(strip $(SLOW) tests/test_*.py))
 
 test-browser: $(INSTALLED_BROWSER) ## Run the tests that need Chromium: VOCABOPT_CHROMIUM, or chromium on PATH
 	$(strip $(BIN)/python -m pytest -m browser tests/browser $(ARGS))

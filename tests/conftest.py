@@ -21,6 +21,7 @@ from helpers import (
     CORPUS,
     all_ids,
     base_of,
+    examples,
     library_tokenizer,
     lines_of,
     merged,
@@ -56,7 +57,7 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 # The same examples in every run, and nothing left behind; HYPOTHESIS_PROFILE=random looks for new ones.
-settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=examples(100))
 settings.register_profile("random", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 

@@ -26,6 +26,20 @@ class Squares:
         return job * job, os.getpid()
 
 
+@dataclass
+class Leaves:
+    """Leaves a file in `folder` when a job begins, and one when it ends."""
+
+    folder: Path
+    seconds: float
+
+    def __call__(self, job: int) -> int:
+        (self.folder / f"begun-{job}").touch()
+        time.sleep(self.seconds)
+        (self.folder / f"ended-{job}").touch()
+        return job
+
+
 class Fails:
     """Raises at job 7: an error with an attribute, or (local) one of a class that no other process can import."""
 

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,6 +123,11 @@ def base_of(value: dict[str, Any] | bytes, name: str = "small") -> Tokenizer:
         path.parent.mkdir()
         path.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
         return load_base(str(path))
+
+
+def examples(n: int) -> int:
+    """How many examples of hypothesis a test takes: n in `make test-all`, a fourth of them for every save."""
+    return n if os.environ.get("VOCABOPT_TEST_ALL") else max(n // 4, 10)
 
 
 # --- The engine and the authorities on documents in memory ------------------------------------------------------------

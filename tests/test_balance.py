@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from helpers import HANGUL, base_of, grow_documents, toy_sentencepiece
+from helpers import HANGUL, base_of, examples, grow_documents, toy_sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_growth import VARIANTS, assert_same_growth, document, extra_pieces, variant
@@ -111,7 +111,7 @@ BALANCES: list[tuple[Balance, dict[str, Any]]] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     name=st.sampled_from(sorted(VARIANTS)),
     extra=extra_pieces,
@@ -138,7 +138,7 @@ def test_growth_for_several_targets_is_that_of_the_reference(
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(name=st.sampled_from(["llama", "gpt2"]), texts=several, scripts=st.sampled_from([HANGUL, ()]))
 def test_how_candidates_are_looked_up_moves_nothing_for_several_targets(
     name: str, texts: Mapping[str, list[str]], scripts: tuple[str, ...]

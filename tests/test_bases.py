@@ -14,6 +14,7 @@ from conftest import N_PADDING_ROWS, Run
 from helpers import (
     all_ids,
     base_of,
+    examples,
     grow_documents,
     library_tokenizer,
     lines_of,
@@ -109,7 +110,7 @@ def test_a_base_from_a_model_file_encodes_code_as_sentencepiece_does(original: t
     assert differing(*original, lines + ["\n".join(lines[i : i + 40]) for i in range(0, len(lines), 40)]) == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(texts=st.lists(any_text, min_size=20, max_size=40))
 @pytest.mark.slow
 def test_a_base_from_a_model_file_encodes_any_text_as_sentencepiece_does(

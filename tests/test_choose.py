@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from curves import GREEK_SIZES, GREEK_TOKENS_PER_WORD
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_data import fake_run, fake_sets, records_of
@@ -212,7 +213,7 @@ def test_the_choice_is_the_size_nearest_to_the_knee_whose_total_rows_are_a_multi
     assert abs(choice.n_added - choice.knee) <= 64
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(end=st.integers(3, 700), n_base=st.integers(1, 2_000), power=st.floats(0.1, 0.9))
 def test_rounding_stays_within_the_curve(end: int, n_base: int, power: float) -> None:
     choice = chosen(falling(end, power=power), n_base=n_base, exhausted=True)

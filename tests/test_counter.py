@@ -24,6 +24,7 @@ from helpers import (
     all_ids,
     base_of,
     block_of,
+    examples,
     grow_documents,
     library_tokenizer,
     lines_of,
@@ -82,7 +83,7 @@ def counted(
 # --- Against the pass, and against what is written --------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     name=st.sampled_from(sorted(VARIANTS)),
     extra=extra_pieces,

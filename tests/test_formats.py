@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from command_line import assert_refused, vocabopt, written
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,7 +96,7 @@ def test_tables_are_read_as_polars_reads_them(tmp_path: Path, suffix: str, separ
 _CELLS = st.text(alphabet='a ",\t\n\r;가\ufeff\u2028', max_size=6)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(rows=st.lists(st.tuples(_CELLS, _CELLS), max_size=6), block_bytes=st.integers(1, 20))
 def test_any_table_that_python_writes_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], block_bytes: int
@@ -362,7 +363,7 @@ _VALUES = st.recursive(st.none() | st.integers() | st.text(max_size=4), lambda v
 _RECORDS = st.lists(st.dictionaries(st.text(max_size=3), _VALUES, min_size=1, max_size=3), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(records=_RECORDS, indent=st.sampled_from([None, 1]))
 def test_what_json_writes_is_known(records: list[dict[str, Any]], indent: int | None) -> None:
     assert json_kind(json.dumps(records, indent=indent), is_all=True) == "array"

@@ -17,6 +17,7 @@ from helpers import (
     HANGUL,
     all_ids,
     base_of,
+    examples,
     grow_documents,
     lines_of,
     merged,
@@ -267,7 +268,7 @@ def assert_same_growth(
     return grown
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     name=st.sampled_from(sorted(VARIANTS)),
     extra=extra_pieces,
@@ -293,7 +294,7 @@ def test_growth_is_that_of_the_reference_and_its_tokenizers_give_the_counts(
             assert n_tokens(tokenizer, texts[text_set]) == grown.curve[f"n_tokens_{text_set}"][size - 1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     name=st.sampled_from(["llama", "gpt2", "llama3", "llama3-whole"]),
     extra=extra_pieces.filter(len),
@@ -310,7 +311,7 @@ def test_a_base_extended_by_union_spells_no_piece_twice(name: str, extra: list[s
 # --- How the engine looks candidates up changes nothing ---------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     name=st.sampled_from(["llama", "gpt2"]),
     extra=extra_pieces,

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from curves import GREEK_SIZES, GREEK_TOKENS_PER_WORD
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kneed import DataGenerator, KneeLocator
@@ -52,7 +53,7 @@ def test_knee_of_a_power_law_is_where_calculus_puts_it(power: float, first: int,
     assert knee == pytest.approx(expected, abs=1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.floats(1e-6, 1e6), st.floats(-1e3, 1e3), st.floats(1e-6, 1e6), st.floats(-1e3, 1e3))
 def test_knee_does_not_depend_on_units(x_scale: float, x_shift: float, y_scale: float, y_shift: float) -> None:
     cost = [x_scale * size + x_shift * x_scale for size in GREEK_SIZES]
@@ -99,7 +100,7 @@ def test_kneedle_is_kneed_s_on_every_window_of_the_greek_curve(sensitivity: floa
             assert kneedle(x, x, y, sensitivity=sensitivity) == kneed_knee(x, y, sensitivity), (first, last)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(3, 60), sensitivity=st.sampled_from([0.0, 0.5, 1.0, 5.0]))
 def test_kneedle_is_kneed_s_on_noisy_curves(seed: int, n: int, sensitivity: float) -> None:
     rng = np.random.default_rng(seed)

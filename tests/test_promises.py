@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 import regex
 from conftest import CONFIGS, TEMPLATE, Run, sweep
-from helpers import CORPUS, all_ids, has_hangul, library_tokenizer, lines_of, split_heldout
+from helpers import CORPUS, all_ids, examples, has_hangul, library_tokenizer, lines_of, split_heldout
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers
@@ -192,7 +192,7 @@ def test_p2_special_tokens_outside_the_vocabulary_keep_their_ids(folders: Path) 
 # --- P3: other text stays ---------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(text=st.one_of(any_text, edge_text).map(without_hangul))
 def test_p3_text_without_target_characters_gives_identical_ids(run: Run, text: str) -> None:
     assert all_ids(merged_at_end(run), [text]) == all_ids(run.base.full, [text])
@@ -273,7 +273,7 @@ def test_p4_scaffold_is_the_rows_that_the_training_text_never_uses(run: Run) -> 
 # --- P5: text comes back as from the base ----------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(text=st.one_of(any_text, edge_text))
 @example(text="".join(ODD_PARTS))
 @example(text=" ".join(ODD_PARTS))
@@ -384,7 +384,7 @@ hangul_text = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(text=st.one_of(any_text, edge_text, hangul_text))
 @example(text="".join(ODD_PARTS))
 @example(text=" ".join(ODD_PARTS))

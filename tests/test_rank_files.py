@@ -15,6 +15,7 @@ from command_line import assert_refused, vocabopt
 from conftest import Run
 from helpers import (
     all_ids,
+    examples,
     grow_documents,
     lines_of,
     merged,
@@ -90,7 +91,7 @@ def test_every_split_of_a_token_into_two_is_a_merge() -> None:
     assert merges_of_ranks(ranks) == [(b"a", b"b"), (b"b", b"c"), (b"a", b"bc"), (b"ab", b"c")]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     text=st.text("abc", max_size=30), tokens=st.lists(st.text("abc", min_size=2, max_size=5), unique=True, max_size=12)
 )
@@ -397,7 +398,7 @@ def test_real_rank_files_encode_as_tiktoken_does(real: tuple[Tokenizer, tiktoken
 
 
 @pytest.mark.data
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(text=any_text)
 def test_real_rank_files_encode_any_text_as_tiktoken_does(real: tuple[Tokenizer, tiktoken.Encoding], text: str) -> None:
     base, encoding = real

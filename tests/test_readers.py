@@ -17,6 +17,7 @@ import fsspec
 import polars as pl
 import pytest
 import zstandard
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import without_root
@@ -63,7 +64,7 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
 # --- Lines -----------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(
     text=st.text(alphabet=TRICKY, max_size=60),
     block_bytes=st.integers(1, 20),
@@ -82,7 +83,7 @@ def test_lines_are_those_of_plain_python_whatever_the_block_size(
     assert sum(block.n_stored_bytes for block in blocks) == path.stat().st_size
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     text=st.text(alphabet=TRICKY, max_size=40),
     block_bytes=st.integers(1, 9),
@@ -100,7 +101,7 @@ def test_other_encodings_give_the_same_documents(
     assert documents_of(path, ReadOptions(encoding=encoding), block_bytes) == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(lines=st.lists(st.binary(max_size=6), max_size=8), block_bytes=st.integers(1, 20))
 def test_skipping_leaves_out_exactly_the_lines_python_cannot_decode(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], block_bytes: int

@@ -23,6 +23,7 @@ from helpers import (
     HANGUL,
     Counted,
     base_of,
+    examples,
     library_tokenizer,
     lines_of,
     merged,
@@ -131,7 +132,7 @@ tokens = st.lists(st.tuples(st.sampled_from(CONTENTS), flags), max_size=3, uniqu
 texts = st.lists(st.one_of(st.sampled_from([*CONTENTS, "한국", " ", "\n"]), st.text(max_size=4)), max_size=12)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     added=tokens,
     normalizer=st.sampled_from(UNICODE_NORMALIZERS),
@@ -334,7 +335,7 @@ def test_with_cross_spaces_added_tokens_cross_and_counts_are_exact() -> None:
         assert growth.curve["n_tokens_train"][size - 1] == n_tokens(merged(base, growth.curve, size), documents)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(text=st.text(st.sampled_from([*"> </\nab수에", "있"]), min_size=1, max_size=40).filter(str.strip))
 def test_p1_holds_around_a_crossing_piece_for_any_text(text: str) -> None:
     base, documents = gemma_like(), [text, text + "수에 수에> </ 수에\n수에"]

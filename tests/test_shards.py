@@ -12,7 +12,7 @@ from pathlib import Path
 import fsspec
 import polars as pl
 import pytest
-from helpers import lines_of
+from helpers import examples, lines_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +47,7 @@ def in_shards(folder: Path, shard_bytes: int, options: ReadOptions = READ) -> li
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     data=st.lists(st.sampled_from([b"a", b"\n", b"\r\n", "가".encode(), b"abcdefgh"]), max_size=40).map(b"".join),
     cuts=st.lists(st.integers(1, 120), max_size=6),

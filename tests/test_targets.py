@@ -16,6 +16,7 @@ from command_line import assert_refused, vocabopt
 from helpers import has_hangul, library_tokenizer, lines_of
 
 import vocabopt as api
+from vocabopt.merging.run import merge_run
 from vocabopt.text.documents import bytes_of_texts, content_hashes, is_held_out
 
 THAI = "ภาษาไทย ประเทศ รัฐบาล นักเรียน โรงเรียน อาหาร น้ำ เมือง วันนี้ เมื่อวาน ไป มา กิน ดื่ม อ่าน เขียน ใหญ่ เล็ก ดี และ ของ"
@@ -88,7 +89,7 @@ def held_out(lines: list[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 def assert_exact(run: Path, texts: Mapping[str, list[str]], size: int) -> None:
     """Every set's count is that of its whole documents with the merged tokenizer; train and heldout are sums."""
-    assert vocabopt("merge", run, "--size", size, "--out", run / f"merged-{size}", "--quiet").exit_code == 0
+    merge_run(run, run / f"merged-{size}", n_added=size)
     tokenizer = library_tokenizer(run / f"merged-{size}")
     row = read(run)[1].row(size - 1, named=True)
     sums = {"train": 0, "heldout": 0}
@@ -104,17 +105,19 @@ def assert_exact(run: Path, texts: Mapping[str, list[str]], size: int) -> None:
     assert {part: row[f"n_tokens_{part}"] for part in sums} == sums
 
 
-@pytest.mark.parametrize("size", [1, 200, 600])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 200, 600])
 def test_counts_of_every_target_are_those_of_the_merged_tokenizer(
     size: int, parity: Path, texts: dict[str, list[str]]
 ) -> None:
     assert_exact(parity, texts, size)
 
 
+@pytest.mark.parametrize("n_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_counts_are_exact_where_a_share_is_learned_from_and_shards_are_counted(
-    corpus: Path, texts: dict[str, list[str]]
+    n_workers: int, corpus: Path, texts: dict[str, list[str]]
 ) -> None:
-    run = swept(corpus, "share", "--balance", "parity", "--learn-from", 0.5, "--shard", "20kB", "--workers", 2)
+    options = ("--balance", "parity", "--learn-from", 0.5, "--shard", "20kB", "--workers", n_workers)
+    run = swept(corpus, f"share-{n_workers}", *options)
     assert read(run)[0]["learned"]["train_alone"]
     assert_exact(run, texts, 150)
 
@@ -165,15 +168,17 @@ def test_each_row_of_parity_saves_in_the_target_that_has_most_left(parity: Path)
         assert left[worst][row + 1] < left[worst][row]
 
 
-def test_neither_the_order_of_targets_nor_a_common_factor_of_weights_moves_anything(corpus: Path, tokens: Path) -> None:
-    for name, options in {
-        "turned": ("--target", "th,ko,ja"),
-        "equal": ("--balance", "th:3,ko:3,ja:3"),
-        "named": ("--target", "thai,korean,japanese"),
-    }.items():
-        run = swept(corpus, name, *options)
-        assert (run / "curve.parquet").read_bytes() == (tokens / "curve.parquet").read_bytes()
-        assert (run / "folds.parquet").read_bytes() == (tokens / "folds.parquet").read_bytes()
+ORDERS = (("--target", "th,ko,ja"), ("--balance", "th:3,ko:3,ja:3"), ("--target", "thai,korean,japanese"))
+BOTH = (*ORDERS[0], *ORDERS[1])
+
+
+@pytest.mark.parametrize("options", [BOTH, *(pytest.param(each, marks=pytest.mark.slow) for each in ORDERS)])
+def test_neither_the_order_of_targets_nor_a_common_factor_of_weights_moves_anything(
+    options: tuple[str, ...], corpus: Path, tokens: Path
+) -> None:
+    run = swept(corpus, "-".join(options).replace(":", ""), *options)
+    assert (run / "curve.parquet").read_bytes() == (tokens / "curve.parquet").read_bytes()
+    assert (run / "folds.parquet").read_bytes() == (tokens / "folds.parquet").read_bytes()
 
 
 def test_text_named_from_anywhere_is_that_of_folders(corpus: Path, tokens: Path) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import tokenizers
 from conftest import Run
-from helpers import all_ids, base_of, library_tokenizer, lines_of, without_bytes
+from helpers import all_ids, base_of, examples, library_tokenizer, lines_of, without_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,7 +69,7 @@ def any_encoder(any_base: Tokenizer) -> WholeEncoder:
     return encoder
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(texts=st.lists(_TEXTS, min_size=1, max_size=6))
 def test_any_documents_have_the_ids_of_tokenizers(
     any_base: Tokenizer, any_encoder: WholeEncoder, texts: list[str]

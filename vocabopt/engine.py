@@ -14,7 +14,7 @@ import pickle
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -32,6 +32,8 @@ Worker: TypeAlias = Callable[[Job], Result]
 
 #: What a user can change where a worker was lost; the end of a message.
 FEWER = "What is done is kept: run the same command again, with fewer --workers or more memory."
+#: How soon a signal is heard that another thread has taken, while a worker was started: it wakes no wait of this one.
+_HEAR_EVERY_SECONDS = 0.2
 
 
 class Engine(ABC, Generic[Job, Result]):
@@ -106,10 +108,12 @@ class _Local(Engine[Job, Result]):
         try:
             for job in jobs:
                 waiting.add(executor.submit(_work, job))
-                if len(waiting) > self.n_workers:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                while len(waiting) > self.n_workers:
+                    done, waiting = wait(waiting, _HEAR_EVERY_SECONDS, FIRST_COMPLETED)
                     yield from (future.result() for future in done)
-            yield from (future.result() for future in as_completed(waiting))
+            while waiting:
+                done, waiting = wait(waiting, _HEAR_EVERY_SECONDS, FIRST_COMPLETED)
+                yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             raise EngineError(f"{step}: {self._lost(executor)}. {FEWER}") from error
         finally:

@@ -52,7 +52,11 @@ class Swap:
         return value
 
 
-@pytest.fixture(scope="module", params=KINDS)
+#: All kinds in the slow tests; without them the one whose table is its head, and the one with two.
+EACH_KIND = [pytest.param(kind, marks=[pytest.mark.slow] if kind == "tied" else []) for kind in KINDS]
+
+
+@pytest.fixture(scope="module", params=EACH_KIND)
 def swap(request: pytest.FixtureRequest, folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Swap:
     base_name, config = KINDS[request.param]
     folder = tmp_path_factory.mktemp("swap")

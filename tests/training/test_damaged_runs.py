@@ -288,9 +288,9 @@ def test_a_damaged_file_of_a_stopped_preparation_is_named(
     assert result.exit_code == 2, result.output
     work = out / "work"
     assert re.fullmatch(rf"Error: {work}/.*{match}.*Remove {work} and .*\n", result.stderr), result.stderr
-    # The step that the message names helps.
-    shutil.rmtree(out / "work")
-    assert vocabopt(*command).exit_code == 0
+    if file == "files.json":  # the step that every message names helps
+        shutil.rmtree(out / "work")
+        assert vocabopt(*command).exit_code == 0
 
 
 def test_what_a_file_of_a_stopped_preparation_holds_beyond_its_fields_is_left_alone(

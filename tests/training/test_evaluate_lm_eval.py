@@ -25,7 +25,7 @@ from vocabopt.tokenizer import Tokenizer
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: the extra eval")
 pytestmark = [pytest.mark.data, pytest.mark.usefixtures("one_thread", "no_network")]
 
-N_ITEMS = 50
+N_ITEMS = 20
 
 
 @pytest.fixture

@@ -246,7 +246,9 @@ def test_init_holds_no_second_copy_of_the_model(llama_merged: Path, folders: Pat
 # --- A tokenizer with as many rows -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "qwen2-like" else []) for name in CONFIGS]
+)
 def test_init_of_a_swap_writes_the_reused_rows_in_place(name: str, folders: Path, tmp_path: Path) -> None:
     """For a base of each kind: config.json and every other row as they were, and the base's rows make the new ones."""
     model = with_tokenizer(write_model(tmp_path / "model", config_for(name)), folders / name)

@@ -159,27 +159,32 @@ def test_ids_take_two_bytes_where_they_fit(packed: PackedText, korean: Path, tmp
     assert wide.block(0)["input_ids"].tolist() == [0, 70_000, vocab["y"], vocab["z"], 0]
 
 
+@pytest.mark.parametrize(
+    ("name", "n_workers"),
+    [
+        ("llama-like", 1),
+        *(pytest.param(name, 2, marks=pytest.mark.slow) for name in ("gpt2-like", "llama-like", "qwen2-like")),
+    ],
+)
 def test_the_files_are_the_same_whoever_encodes(
-    gpt2_tokenizer: PreTrainedTokenizerBase, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, n_workers: int, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process and several; text in one part and in many; gigatoken, and `tokenizers` in its place."""
     text = "\n".join(
         [*lines_of("ko")[:1500], "a </s> b", "<|endoftext|>", "▁ 가", "\U00010949's", *lines_of("en")[:300]]
     )
     path = written(tmp_path / "a.txt", text)
-    for name in ("gpt2-like", "llama-like", "qwen2-like"):
-        tokenizer = AutoTokenizer.from_pretrained(folders / name)
-        found = set()
-        for number, (shard_bytes, workers) in enumerate([(1 << 30, 1), (20_000, 1), (20_000, 2), (1 << 30, 1)]):
-            monkeypatch.setattr("trainer.data.documents.SHARD_BYTES", shard_bytes)
-            monkeypatch.setattr("trainer.data.shards.SHARD_BYTES", shard_bytes)
-            if number == 3:
-                monkeypatch.setattr("trainer.data.encoder.WholeEncoder.of", lambda *given: None)
-            folder, engine_options = tmp_path / name / str(number), EngineOptions(workers=workers)
-            pack_stage(plan_of(path), 0, tokenizer, context_tokens=64, folder=folder, engine_options=engine_options)
-            found.add(tuple((file.name, file.read_bytes()) for file in sorted(folder.iterdir())))
-        monkeypatch.undo()
-        assert len(found) == 1
+    tokenizer = AutoTokenizer.from_pretrained(folders / name)
+    found = set()
+    for number, (shard_bytes, workers) in enumerate([(1 << 30, 1), (20_000, n_workers), (1 << 30, 1)]):
+        monkeypatch.setattr("trainer.data.documents.SHARD_BYTES", shard_bytes)
+        monkeypatch.setattr("trainer.data.shards.SHARD_BYTES", shard_bytes)
+        if number == 2:
+            monkeypatch.setattr("trainer.data.encoder.WholeEncoder.of", lambda *given: None)
+        folder, engine_options = tmp_path / str(number), EngineOptions(workers=workers)
+        pack_stage(plan_of(path), 0, tokenizer, context_tokens=64, folder=folder, engine_options=engine_options)
+        found.add(tuple((file.name, file.read_bytes()) for file in sorted(folder.iterdir())))
+    assert len(found) == 1
 
 
 # --- The dataset -----------------------------------------------------------------------------------------------------

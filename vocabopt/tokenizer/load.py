@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def load_tokenizer(value: str, *, pattern: str | None = None, specials: str | No
     path = Path(value)
     load = functools.partial(_load_file, pattern=pattern, specials=specials)
     if value == DEFAULT_BASE:
-        return load(_builtin_mistral(), name=DEFAULT_BASE, source=DEFAULT_BASE)
+        return replace(_builtin(), pattern=pattern, specials=specials)
     if path.is_file():
         name = path.resolve().parent.name if path.name.startswith("tokenizer.") else path.stem
         return load(path, name=name, source=str(path.resolve()))
@@ -125,6 +126,16 @@ def tokenizer_of_json(text: str, source: str) -> Tokenizer:
 
 
 # --- Where it is -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _builtin() -> Tokenizer:
+    """The built-in base, read once: a merge and a notebook load it several times.
+
+    Whoever asks gets a copy (`replace`): what a Tokenizer works out when it encodes it keeps, and that grows with text.
+    """
+    path = _builtin_mistral()
+    return _load_file(path, name=DEFAULT_BASE, source=DEFAULT_BASE, pattern=None, specials=None)
 
 
 def _builtin_mistral() -> Path:
