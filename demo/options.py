@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from trainer.options import parse_replays
+from trainer.replay_options import parse_shares
 from vocabopt.errors import OptionError
 from vocabopt.option_fields import Check, above_0, at_least, from_to, one_of, option, share_from_0
 from vocabopt.options import TextOptions
@@ -36,7 +36,7 @@ class DemoOptions(TextOptions):
         help="Text to learn from: files or folders; may be repeated."
     )
     mixes: Mapping[str, tuple[str, float]] = option(
-        dict, "--mix", metavar="NAME=PATH:SHARE", parse=parse_replays, daily=True,
+        dict, "--mix", metavar="NAME=PATH:SHARE", parse=parse_shares, daily=True,
         help="Text of another language beside it, and its share of all bytes, as ko=korean.txt:0.1; may be repeated."
     )
     heldout: float = option(

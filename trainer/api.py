@@ -59,7 +59,7 @@ def adapt(
     *,
     text: Texts,
     out: PathArgument,
-    replay: Mapping[str, tuple[PathArgument, float]] | None = None,
+    replay: Mapping[str, tuple[PathArgument, float] | float] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     **options: Any,
@@ -71,7 +71,8 @@ def adapt(
         tokenizer: the merged tokenizer: what `vocabopt.merge` returned, or its folder.
         text: name -> path of the target text; one.
         out: folder of the result.
-        replay: name -> (path, share of all training bytes) of base-language text.
+        replay: name -> (path, share of all training bytes) of base-language text; "self" -> the share alone, of text
+            that the model writes itself.
         resume: go on with a run that was stopped.
         options: those of `vocabopt adapt`: budget="10MB", plan="redwhale", init="decompose" ...
 
@@ -80,10 +81,14 @@ def adapt(
     """
     from trainer.adaptation.run import adapt as run_adaptation
     from trainer.options import AdaptOptions
+    from trainer.replay_options import NO_PATH
     from vocabopt.folder import folder_lock
 
     merged = tokenizer.out if isinstance(tokenizer, Merged) else Path(tokenizer)
-    replays = {name: (str(path), share) for name, (path, share) in (replay or {}).items()}
+    replays = {
+        name: (str(given[0]), given[1]) if isinstance(given, tuple) else (NO_PATH, given)
+        for name, given in (replay or {}).items()
+    }
     fixed = {"model": str(model), "tokenizer": merged, "out": Path(out), "replays": replays}
     named = {name: str(path) for name, path in text.items()}
     made = options_of(AdaptOptions, options, **fixed, texts=named)

@@ -10,13 +10,27 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from trainer.plan import NO_PLAN, PLAN_NAMES
+from trainer.replay_options import NO_PATH, SELF, SelfReplayOptions, parse_replays, replay_place
+from trainer.row_options import RowOptions
 from vocabopt.amounts import parse_bytes
 from vocabopt.errors import OptionError
-from vocabopt.option_fields import Check, Options, above_0, argument, at_least, flag_of, from_to, one_of, option
+from vocabopt.option_fields import (
+    Check,
+    Options,
+    above_0,
+    argument,
+    at_least,
+    flag_of,
+    from_to,
+    one_of,
+    option,
+    share_from_0,
+    specs,
+)
 from vocabopt.options import EngineOptions, ReadingOptions
 
 InitMethod: TypeAlias = Literal[
-    "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted"
+    "random", "mean", "decompose-embedding", "decompose-head", "decompose", "eeve", "weighted", "distill"
 ]
 INIT_METHODS: Sequence[InitMethod] = get_args(InitMethod)
 Precision: TypeAlias = Literal["fp32", "bf16-mixed", "bf16"]
@@ -40,6 +54,8 @@ IDLE_OPTIONS = frozenset((
     "compile", "control", "max_forgetting", "eval_every", "keep_stages",
 ))  # fmt: skip
 
+#: Options of rows that every method reads.
+_NORMS = {"match_norm", "calibrate_norms"}
 _STEP, _MEMORY, _TEXT, _MEASURING = "training step", "memory and devices", "text and rows", "measuring"
 _PLANS = f"{', '.join(PLAN_NAMES)}, or a .toml file"
 _METHODS = f"{', '.join(INIT_METHODS)}. On a tied model decompose-head is random."
@@ -47,29 +63,6 @@ _SEED = from_to(0, 2**31 - 1)
 #: What is said of another init method.
 NO_INIT = f"no such method. Choose {', '.join(INIT_METHODS)}"
 _EVERY_INIT = Check(lambda value: value in INIT_METHODS, NO_INIT)
-
-
-def parse_replays(given: Sequence[str], flag: str) -> dict[str, tuple[str, float]]:
-    """NAME=PATH:SHARE each; name -> path and share.
-
-    Raises:
-        OptionError: one is not written so, or a name stands twice.
-    """
-    example = f"write NAME=PATH:SHARE, for example {flag} en=english.txt:0.2"
-    replays: dict[str, tuple[str, float]] = {}
-    for value in given:
-        name, _, rest = value.partition("=")
-        path, _, written = rest.rpartition(":")
-        if not name or not path:
-            raise OptionError(f"{flag} {value}: {example}.")
-        try:
-            part = float(written)
-        except ValueError as error:
-            raise OptionError(f"{flag} {value}: {written!r} is no share; {example}.") from error
-        if name in replays:
-            raise OptionError(f"{flag} {value}: the name {name!r} is given twice. Names must differ.")
-        replays[name] = path, part
-    return replays
 
 
 # fmt: off
@@ -135,11 +128,11 @@ class StageOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(StepOptions, ReadingOptions):
+class TrainingOptions(StepOptions, RowOptions, SelfReplayOptions, ReadingOptions):
     """What every training run needs: shared by `adapt` and `probe`.
 
-    texts: one target text. replays: NAME -> path and share of all training bytes. heldout: None takes the share of the
-    run's sweep.
+    texts: one target text. replays: NAME -> path and share of all training bytes; no path for text of the model's own.
+    heldout: None takes the share of the run's sweep.
     """
 
     model: str = argument(metavar="MODEL")
@@ -151,7 +144,8 @@ class TrainingOptions(StepOptions, ReadingOptions):
     )
     replays: Mapping[str, tuple[str, float]] = option(
         dict, "--replay", metavar="NAME=PATH:SHARE", parse=parse_replays, daily=True,
-        help="Base-language text against forgetting, and its share of all training bytes; may be repeated."
+        help="Base-language text against forgetting, and its share of all training bytes; may be repeated. self:SHARE: "
+        "text that the base model writes itself."
     )
     evals: Mapping[str, str] = option(
         dict, "--eval", metavar="NAME=PATH", daily=True,
@@ -170,10 +164,6 @@ class TrainingOptions(StepOptions, ReadingOptions):
     document_end: str = option(
         AUTO, metavar="TOKEN|none", section=_TEXT,
         help="Token that closes a document. auto: the tokenizer's own, but never one that marks turns of a chat."
-    )
-    match_norm: bool = option(
-        False, section=_TEXT,
-        help="Rescale new rows to the norm of the rows they are made of; on a tied model compare first, by probe."
     )
     learning_rate_factor: float = option(
         1.0, metavar="X", section=_STEP, check=above_0(), help="Factor on every stage's learning rate."
@@ -259,8 +249,13 @@ class AdaptOptions(StageOptions, TrainingOptions, EngineOptions):
         for name, (path, part) in self.replays.items():
             if not 0 < part < 1:
                 raise OptionError(
-                    f"--replay {name}={path}:{part:g}: the share {part:g} must lie between 0 and 1. For a fifth of "
-                    f"the training text write --replay {name}={path}:0.2."
+                    f"{replay_place(name, path, part)}: the share {part:g} must lie between 0 and 1. For a fifth of "
+                    f"the training text write {replay_place(name, path, 0.2)}."
+                )
+            if path == NO_PATH and name != SELF:
+                raise OptionError(
+                    f"--replay {name}: names no text. Write {name}=PATH:{part:g}, or {SELF}:{part:g} for text that the "
+                    "model writes itself."
                 )
         if sum(part for _, part in self.replays.values()) >= 1 - 1e-9:
             raise OptionError(
@@ -292,8 +287,15 @@ class AdaptOptions(StageOptions, TrainingOptions, EngineOptions):
 
     @property
     def eval_names(self) -> tuple[str, ...]:
-        """Evaluation texts: the held-out documents of every training text, and the named ones."""
-        return (*self.texts, *self.replays, *self.evals)
+        """Evaluation texts: the held-out documents of every training text that is given, and the named ones."""
+        given = [name for name, (path, _) in self.replays.items() if path != NO_PATH]
+        return (*self.texts, *given, *self.evals)
+
+    @property
+    def self_share(self) -> float:
+        """Share of the training bytes that the base model writes itself; 0 for none."""
+        path, part = self.replays.get(SELF, ("", 0.0))
+        return part if path == NO_PATH else 0.0
 
     @property
     def tokenizer_dir(self) -> Path:
@@ -439,8 +441,8 @@ def _tokens(value: str, flag: str, examples: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InitOptions(Options):
-    """What `vocabopt init` does. model: a folder or hub id."""
+class InitOptions(RowOptions, ReadingOptions):
+    """What `vocabopt init` does. model: a folder or hub id. texts: one, for the method distill; none for the others."""
 
     model: str = argument(metavar="MODEL")
     tokenizer: Path = option(
@@ -452,9 +454,13 @@ class InitOptions(Options):
         "decompose", daily=True, check=_EVERY_INIT,
         help="What makes the new rows. On a tied model decompose-head is random."
     )
-    match_norm: bool = option(
-        False, daily=True,
-        help="Rescale new rows to the norm of the rows they are made of; on a tied model compare first, by probe."
+    texts: Mapping[str, str] = option(
+        dict, "--text", metavar="NAME=PATH", daily=True,
+        help="With --method distill: text of the target language to learn the rows from."
+    )
+    heldout: float = option(
+        0.05, metavar="SHARE", section=_TEXT, check=share_from_0(),
+        help="Share of the documents that is not read: those that `sweep` and `adapt` hold out."
     )
     seed: int = option(
         0, metavar="N", help="Seed of rows drawn at random.",
@@ -470,9 +476,25 @@ class InitOptions(Options):
         help="Bytes of a file of weights at most."
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method == "distill" and len(self.texts) != 1:
+            raise OptionError(
+                f"--method distill: learns rows from one text, and {len(self.texts)} are given. Name it: --text "
+                "ko=PATH, where PATH may be a folder or a pattern."
+            )
+        if self.method != "distill" and self.texts:
+            raise OptionError(
+                f"--text {min(self.texts)}: is read by --method distill alone, and the method is {self.method}. Leave "
+                "one out."
+            )
+
     def as_command(self, folder: Path) -> dict[str, Any]:
         """What must be the same for a run to write into a folder that is finished."""
-        record = {name: value for name, value in self.as_record().items() if name != "out"}
+        named = self.as_record()
+        reads = {given.name for record in (RowOptions, ReadingOptions) for given, _ in specs(record)}
+        unread = {"out"} if self.method == "distill" else {"out", "texts", "heldout", *reads} - _NORMS
+        record = {name: value for name, value in named.items() if name not in unread}
         return {**record, "model": str(folder.resolve()), "tokenizer": str(self.tokenizer.resolve())}
 # fmt: on
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from trainer.adaptation import adapt
 from trainer.adaptation.checks import check_early, plan_of
+from trainer.adaptation.self_replay import SELF_REPLAY
 from trainer.data import parse_budget
 from trainer.options import AdaptOptions, ProbeOptions, changed_option
 from trainer.processes import main_only
@@ -51,7 +52,9 @@ class ProbeCell(FileRecord, frozen=True, kw_only=True):
     n_steps: Count
     tokens: Count
     bytes: Count
+    #: Of training, and of learning the rows that it began with.
     seconds: float
+    init_seconds: float = 0.0
     peak_bytes: Count
 
     def target_score(self, when: Literal["initialised", "after"]) -> float:
@@ -73,6 +76,7 @@ class ProbeRow(Record, frozen=True, kw_only=True):
     spread: float | None
     after: dict[str, float]
     seconds: float
+    init_seconds: float = 0.0
     peak_bytes: Count
 
 
@@ -166,7 +170,7 @@ def check_steps(options: AdaptOptions, n_steps: int) -> None:
 
 def _leave(out: Path) -> None:
     (out / PROBE_JSON).unlink(missing_ok=True)
-    for name in ("cells", MEASURED):
+    for name in ("cells", MEASURED, SELF_REPLAY):
         shutil.rmtree(out / name, ignore_errors=True)
 
 
@@ -223,6 +227,7 @@ def _run(options: AdaptOptions, n_steps: int, folder: Path, console: Console, me
         tokens=sum(stage.tokens for stage in done.stages),
         bytes=sum(stage.bytes for stage in done.stages),
         seconds=round(sum(stage.seconds for stage in done.stages), 3),
+        init_seconds=0.0 if done.init_log.distill is None else done.init_log.distill.seconds,
         peak_bytes=max((stage.peak_bytes or 0 for stage in done.stages), default=0),
     )
     main_only(lambda: write_record(path, record))
@@ -246,6 +251,7 @@ def ranked(cells: Sequence[ProbeCell]) -> tuple[ProbeRow, ...]:
             spread=round(stdev(reached), 6) if len(reached) > 1 else None,
             after={name: round(mean(cell.after[name] for cell in of_group), 6) for name in of_group[0].after},
             seconds=round(mean(cell.seconds for cell in of_group), 2),
+            init_seconds=round(mean(cell.init_seconds for cell in of_group), 2),
             peak_bytes=max(cell.peak_bytes for cell in of_group),
         )
         rows.append(row)
@@ -255,6 +261,7 @@ def ranked(cells: Sequence[ProbeCell]) -> tuple[ProbeRow, ...]:
 def probe_table(record: ProbeRecord, width: int) -> Table:
     """Init methods and plans, the best first, with the start that does not tell the order."""
     names = list(record.rows[0].after) if record.rows else []
+    learns = any(row.init_seconds for row in record.rows)
     rows = [
         [
             f"{rank}. {row.init}, {row.plan}",
@@ -263,13 +270,22 @@ def probe_table(record: ProbeRecord, width: int) -> Table:
             shown(row.spread, ".4f"),
             *(f"{row.after[name]:.4f}" for name in names),
             f"{row.seconds:.1f}",
+            *([f"{row.init_seconds:.1f}"] if learns else []),
         ]
         for rank, row in enumerate(record.rows, start=1)
     ]
     options = record.options
     return PlainTable(
         caption=f"{options['n_steps']} steps each, {options['n_seeds']} seeds; bits per byte on target text",
-        headers=["init, plan", "at step 0", "reached", "spread\nover seeds", *names, "seconds"],
+        headers=[
+            "init, plan",
+            "at step 0",
+            "reached",
+            "spread\nover seeds",
+            *names,
+            "seconds",
+            *(["learning\nrows, s"] if learns else []),
+        ],
         rows=rows,
         bold=frozenset((0,)),
     ).for_terminal(width)

@@ -23,6 +23,7 @@ from trainer.adaptation.arm import Arm, Run, pack_arm, run_arm
 from trainer.adaptation.checks import check_early
 from trainer.adaptation.inputs import Inputs, read_inputs
 from trainer.adaptation.run import adapted_arm, control_arm, initialise, n_tokens_of, run_of
+from trainer.adaptation.self_replay import SELF_REPLAY
 from trainer.data import PackedText, budget_in_bytes, cut_text, parse_budget
 from trainer.evaluate.run import load_tokenizer
 from trainer.init import Extension, read_extension
@@ -212,7 +213,7 @@ def _bench(options: ProbeSizesOptions, sweep: SweepRecord, run_dir: Path, consol
         extensions[size] = read_extension(folder, options.adapt.model)
     shared = replace(options.adapt, run=None, tokenizer=_tokenizer(out, sizes[0]), n_samples=0, control=False)
     checked = check_early(shared, console)
-    inputs = read_inputs(checked, console, run=run_dir)
+    inputs = read_inputs(checked, console, run=run_dir, own_texts=out / SELF_REPLAY)
     # Tokens are those of the original tokenizer: its text is what the others are equal to.
     batch, tokenizer = parse_budget(options.adapt.batch, "--batch"), load_tokenizer(str(inputs.model))
     amount = replace(batch, amount=batch.amount * options.n_steps)

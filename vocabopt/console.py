@@ -27,7 +27,9 @@ from vocabopt.amounts import shown_bytes
 from vocabopt.errors import listen
 from vocabopt.failures import end_if_stopped
 
-Unit = Literal["bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards", "rows", "sizes"]
+Unit = Literal[
+    "bytes", "tokens", "chunks", "lines", "vocabularies", "text sets", "choices", "shards", "rows", "sizes", "steps"
+]
 _PLAIN_EVERY_SECONDS = 5.0
 
 

@@ -52,6 +52,34 @@ class TrainingText(Record, frozen=True, kw_only=True):
     sources: dict[str, SourceText]
 
 
+class OwnText(FileRecord, frozen=True, kw_only=True):
+    """own-text.json beside text that a base model wrote itself. seconds: of all processes that wrote some of it."""
+
+    NEXT_STEP: ClassVar[str] = "Remove its folder: the text is written again."
+
+    bytes_wanted: Count
+    n_bytes: Count
+    n_documents: Count
+    #: Sampled tokens, those of documents that were left out included.
+    n_tokens: Count
+    temperature: float
+    #: Random tokens that each document was begun with.
+    prompt_tokens: Count
+    #: Tokens of a document at most.
+    length: Count
+    seed: int
+    seconds: float
+
+
+class SelfReplay(OwnText, frozen=True, kw_only=True, omit_defaults=True):
+    """Replay that the base model wrote itself before training. share: of all training bytes.
+
+    Of its fields only format_version has a default, so only that is omitted: adapt.json has its own.
+    """
+
+    share: float
+
+
 class Exposure(Record, frozen=True, kw_only=True):
     """How often new tokens occur in the training text; a tenth of them occurs at most `p10` times."""
 
@@ -112,6 +140,51 @@ class NormLog(Record, frozen=True, kw_only=True):
     norm: float
 
 
+class CalibrationLog(Record, frozen=True, kw_only=True):
+    """Norms that new rows got: the median of base rows whose text has about as many bytes."""
+
+    #: The base rows that were looked at: of the target script, or of every token with text.
+    rows: Literal["target script", "all"]
+    n_rows: Count
+    #: Bytes of a new token's text -> norm.
+    norms: dict[int, float]
+
+
+class DistillLog(Record, frozen=True, kw_only=True):
+    """What learning the new input rows from text read, cost and reached."""
+
+    #: Of the text that was looked through, with its name.
+    text: str
+    text_bytes: Count
+    #: Snippets of so many tokens, and how many were wanted of each new token.
+    n_snippets: Count
+    length: Count
+    snippets_wanted: Count
+    #: New tokens with as many snippets as were wanted, with fewer, and with none: these keep the row they began with.
+    n_full: Count
+    n_fewer: Count
+    n_without_text: Count
+    #: The method that made the rows to begin with.
+    start: str
+    #: Block whose output is matched, from 1; the last one's behind the last norm.
+    layer: Count
+    n_steps: Count
+    batch: Count
+    #: The highest of a row's numbers, and as a share of the standard deviation of the base's rows.
+    learning_rate: float
+    rate: float
+    seed: int
+    #: Tokens read with the new spelling and with the old one.
+    tokens_new: Count
+    tokens_old: Count
+    #: Mean squared distance of hidden states over the first tenth of the steps and over the last.
+    loss_first: float
+    loss_last: float
+    seconds: float
+    #: Of products with the blocks' weights.
+    flops: Count
+
+
 class TableLog(Record, frozen=True, kw_only=True):
     #: both: a tied model's one table; bias: the output's.
     name: Literal["input", "output", "both", "bias"]
@@ -124,6 +197,8 @@ class TableLog(Record, frozen=True, kw_only=True):
     standard_deviation: float
     #: None where the rule sets none.
     norm: NormLog | None
+    #: None where norms were not calibrated.
+    calibration: CalibrationLog | None = None
     groups: tuple[RowGroup, ...]
 
 
@@ -136,6 +211,8 @@ class InitLog(Record, frozen=True, kw_only=True):
     #: How many of the new rows were those of base tokens that a swap took out.
     n_reused: Count = 0
     tables: tuple[TableLog, ...]
+    #: None where rows were not learned.
+    distill: DistillLog | None = None
     #: Sentences on what the method did otherwise than its name says.
     notes: tuple[str, ...]
 
@@ -318,6 +395,8 @@ class AdaptRecord(FileRecord, frozen=True, kw_only=True):
     texts: dict[str, TextRecord]
     document_ends: DocumentEnds
     training_text: TrainingText
+    #: None where the model wrote none of it.
+    self_replay: SelfReplay | None = None
     exposure: Exposure
     init_log: InitLog
     #: Text -> bits per byte of the base, after initialisation, and after the last stage.

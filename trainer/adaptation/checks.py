@@ -72,6 +72,7 @@ def check_early(options: AdaptOptions, console: Console) -> Checked:
     if options.context_tokens is None and context < DEFAULT_CONTEXT:
         console.note(f"--context: {context} tokens, which are all positions of {options.model}.")
     options = replace(options, context_tokens=context)
+    options.check_layer(int(config.get_text_config().num_hidden_layers), options.model)
     plan = plan_of(options)
     _check_plan(plan, options, config)
     extension = _extension(options, model)

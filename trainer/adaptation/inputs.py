@@ -2,18 +2,20 @@
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import xxhash
 
 from trainer.adaptation.checks import Checked
+from trainer.adaptation.self_replay import SELF_REPLAY, own_source
 from trainer.data import (
     HeldOut,
     PackedText,
+    ScannedSource,
     TextPlan,
     budget_in_bytes,
     cut_text,
@@ -28,6 +30,7 @@ from trainer.evaluate import role_of_text
 from trainer.evaluate.run import load_tokenizer
 from trainer.options import NONE, AdaptOptions
 from trainer.processes import n_processes
+from trainer.replay_options import SELF
 from trainer.stages import Precision, StageSettings
 from trainer.stages.settings import StepBatch
 from vocabopt.console import Console
@@ -36,7 +39,10 @@ from vocabopt.folder import digest
 from vocabopt.run_directory import read_sweep
 from vocabopt.text.corpus import named_set, tell_shared
 from vocabopt.text.documents import texts_of
-from vocabopt.training_record import DocumentEnds, Role
+from vocabopt.training_record import DocumentEnds, Role, SelfReplay
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DEFAULT_HELDOUT = 0.05
 #: Up to here repeated text is nearly as good as new text (Muennighoff et al., arXiv 2305.16264).
@@ -91,12 +97,14 @@ class Inputs(Checked):
     """All inputs: what `check_early` found, every stage's text, the texts to measure on.
 
     ends: what opens and closes documents, for every arm: the ids of base and merged tokenizer are the same.
+    self_replay: what the model wrote of the text; None for nothing.
     """
 
     text: TextPlan
     evals: tuple[EvalText, ...]
     heldout: HeldOut
     ends: DocumentEnds
+    self_replay: SelfReplay | None
 
     @property
     def base_texts(self) -> tuple[str, ...]:
@@ -145,14 +153,19 @@ class Inputs(Checked):
         }
 
 
-def read_inputs(checked: Checked, console: Console, *, run: Path | None = None) -> Inputs:
+def read_inputs(
+    checked: Checked, console: Console, *, run: Path | None = None, own_texts: Path | None = None
+) -> Inputs:
     """Read the text, and check everything that is said of it.
 
     Args:
         run: of the sweep whose held-out documents are held out, where --tokenizer names the tokenizer; None for --run.
+        own_texts: folder of the text that the model writes itself, for runs that share some; None takes one of this
+            run's own.
 
     Raises:
         OptionError, CorpusError, RunDirectoryError: what cannot be used.
+        ModelError, TrainingError: the model cannot write its own replay.
     """
     options, read_options = checked.options, checked.options.read_options()
     run = run or options.run
@@ -169,6 +182,12 @@ def read_inputs(checked: Checked, console: Console, *, run: Path | None = None) 
     tokenizer = load_tokenizer(str(options.tokenizer_dir))
     ends = document_ends(tokenizer, options.document_start, options.document_end)
     console.note(" ".join([ends.in_words(), *ends.notes]))
+    self_replay = None
+    if options.self_share:
+        folder = own_texts or options.out / "stages" / SELF_REPLAY
+        n_bytes = _own_bytes(options, scanned, tokenizer, ends)
+        own, self_replay = own_source(checked, folder, ends, n_bytes, console)
+        scanned = (*scanned, *scan_text([own], exclude=exclude, console=console))
     budget = None
     if options.budget is not None:
         budget = budget_in_bytes(parse_budget(options.budget), scanned, tokenizer, ends)
@@ -197,7 +216,31 @@ def read_inputs(checked: Checked, console: Console, *, run: Path | None = None) 
         ),
         heldout=heldout,
         ends=ends,
+        self_replay=self_replay,
     )
+
+
+def _own_bytes(
+    options: AdaptOptions, scanned: Sequence[ScannedSource], tokenizer: "PreTrainedTokenizerBase", ends: DocumentEnds
+) -> int:
+    """Bytes that the share of the model's own text takes. A budget in tokens becomes bytes by the other texts: this one
+    is not written yet.
+
+    Raises:
+        OptionError: it is not a byte.
+    """
+    if options.budget is None:
+        total = scanned[0].n_usable_bytes / scanned[0].share
+    else:
+        given = sum(source.share for source in scanned)
+        alone = [replace(source, share=source.share / given) for source in scanned]
+        total = budget_in_bytes(parse_budget(options.budget), alone, tokenizer, ends)
+    if round(total * options.self_share) < 1:
+        raise OptionError(
+            f"--replay {SELF}:{options.self_share:g}: is less than a byte of {total:,.0f} bytes of training text. "
+            "Raise the share, or --budget."
+        )
+    return round(total * options.self_share)
 
 
 def step_batch(options: AdaptOptions, packed: PackedText) -> StepBatch:

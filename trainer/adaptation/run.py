@@ -13,12 +13,15 @@ from trainer.adaptation.arm import Arm, Measurements, Run, bits_per_byte, pack_a
 from trainer.adaptation.checks import check_early, check_folder, take_folder
 from trainer.adaptation.inputs import EvalText, Inputs, read_inputs, step_batch
 from trainer.adaptation.record import StartRecord, bits_after
+from trainer.adaptation.self_replay import SELF_REPLAY
 from trainer.adaptation.table import model_card
 from trainer.data import PackedText, exposure
 from trainer.evaluate import continuations, pick_prompts
 from trainer.evaluate.run import load_tokenizer, n_reloaded_otherwise
-from trainer.init import dtype_of, init_model, link_model, load_model, save_model
+from trainer.init import dtype_of, link_model, load_model, save_model
 from trainer.init.models import dtype_name
+from trainer.init.rows import make_rows
+from trainer.init.snippets import find_snippets
 from trainer.memory import predict_stage
 from trainer.memory.build import outline_of
 from trainer.memory.machine import Written, highest_bytes, of_arm
@@ -61,7 +64,8 @@ def adapt(
 
     Args:
         resume: go on with the run in the folder; the result is that of a run never stopped.
-        measured: the folder of measurements, for runs that share some; None takes one of this run's own.
+        measured: the folder of measurements, for runs that share some, beside which they share text that the model
+            writes itself; None takes one of this run's own.
 
     Returns:
         What adapt.json holds.
@@ -78,9 +82,10 @@ def adapt(
     if finished is not None:
         console.note(f"{options.out}: is finished, with these options. Nothing was done.")
         return finished
-    inputs = read_inputs(checked, console)
+    measured = measured or options.out / "stages" / "measured"
+    inputs = read_inputs(checked, console, own_texts=measured.with_name(SELF_REPLAY))
     take_folder(options, inputs.identity())
-    run = run_of(inputs, console, resume=resume, measured=measured or options.out / "stages" / "measured")
+    run = run_of(inputs, console, resume=resume, measured=measured)
     arm, control = adapted_arm(inputs), control_arm(inputs)
     packed = pack_arm(arm, run)
     warnings = [*inputs.warnings, *_notes(options, packed)]
@@ -187,8 +192,23 @@ def _make_start(run: Run, path: Path) -> None:
     if prompts:
         with console.step("sample"):
             continued = continuations(model, base_tokenizer, prompts, n_tokens=options.sample_tokens, ends=inputs.ends)
-    with console.step(f"initialise {len(inputs.extension.new_ids):,} rows"):
-        log = init_model(model, inputs.extension, method=options.init, match_norm=options.match_norm, seed=options.seed)
+    log = make_rows(
+        model,
+        inputs.extension,
+        options,
+        method=options.init,
+        seed=options.seed,
+        find_snippets=lambda: find_snippets(
+            inputs.text.sources[0],
+            inputs.extension,
+            tokenizer,
+            options,
+            seed=options.seed,
+            n_documents=int(inputs.text.bounds[0, -1]),
+            ends=inputs.ends,
+        ),
+        console=console,
+    )
     measures = options.eval_every == "stage"
     start = StartRecord(
         before=bits_per_byte(before),
@@ -343,6 +363,7 @@ def _first_record(
         },
         document_ends=inputs.ends,
         training_text=inputs.text.in_numbers(),
+        self_replay=inputs.self_replay,
         exposure=exposure(packed, arm.new_ids),
         init_log=start.init_log,
         before=start.before,

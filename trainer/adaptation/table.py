@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from trainer.init.record import rows_told
 from vocabopt.amounts import shown_bytes
 from vocabopt.tables import DASH, PlainTable, shown, shown_change
 from vocabopt.training_record import AdaptRecord, StageRecord
@@ -55,7 +56,7 @@ def gained(record: AdaptRecord, name: str) -> str:
 
 def notes(record: AdaptRecord) -> list[str]:
     """What the numbers say, in sentences."""
-    told = []
+    told = [*rows_told(record.init_log)]
     for name, text in record.texts.items():
         n_before, n_after = text.n_tokens_before, text.n_tokens_after
         told.append(

@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from trainer.replay_options import NO_PATH, replay_place
 from vocabopt.choice.options import parse_bytes, parse_tokens
 from vocabopt.console import Console
 from vocabopt.errors import CorpusError, OptionError
@@ -93,7 +94,8 @@ def target_and_replays(
     """The text to adapt to, as (name, path), and the base-language text mixed into it; the target comes first.
 
     Args:
-        replays: name -> path and share of all training bytes, between 0 and 1, which leave the target something.
+        replays: name -> path and share of all training bytes, between 0 and 1, which leave the target something; what
+            has no path is text that the model writes itself, and is left out here.
         options: how all of it is read.
 
     Raises:
@@ -104,7 +106,11 @@ def target_and_replays(
     name, path = target
     assert name not in replays, "checked with the options"
     wanted = [(name, path, left, f"--text {name}={path}")]
-    wanted += [(name, path, share, f"--replay {name}={path}:{share:g}") for name, (path, share) in replays.items()]
+    wanted += [
+        (name, path, share, replay_place(name, path, share))
+        for name, (path, share) in replays.items()
+        if path != NO_PATH
+    ]
     found = []
     for name, path, share, place in wanted:
         if path == STDIN:

@@ -27,8 +27,8 @@ class Extension:
     dummy prefix. base_n_bytes: bytes of text of each of those. texts: the tokens' bytes. n_tokens: one more than the
     merged tokenizer's largest id. n_rows: rows wanted, padding included (merge's --pad-to); None for no wish.
     base_tokens: ids that are tokens of the base, those that a swap took out among them; rows of other ids below them
-    are padding. scripts: the target's, () where there is none. script_ids: base tokens whose text holds a whole
-    character of them.
+    are padding. base_text_bytes: bytes of text of each of them, 0 for special and byte tokens; () where unknown.
+    scripts: the target's, () where there is none. script_ids: base tokens whose text holds a whole character of them.
     place: the tokenizer's folder, for messages. source: "extension.json", or "bytes" where it was worked out.
     """
 
@@ -39,6 +39,7 @@ class Extension:
     n_tokens: int
     n_rows: int | None = None
     base_tokens: Sequence[int] = field(repr=False)
+    base_text_bytes: Sequence[int] = field(default=(), repr=False)
     scripts: tuple[str, ...] = ()
     script_ids: tuple[int, ...] = field(default=(), repr=False)
     place: str
@@ -160,6 +161,7 @@ def read_extension(tokenizer: Path, model: str | Path) -> Extension:
         n_tokens=merged.n_tokens,
         n_rows=n_rows,
         base_tokens=base_tokens,
+        base_text_bytes=[0 if index in merged.added else len(texts_of.get(index, b"")) for index in base_tokens],
         scripts=scripts,
         script_ids=tuple(index for index, text in base_texts if scripts and contains_target(text, scripts)),
         place=str(tokenizer),

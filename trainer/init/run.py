@@ -2,11 +2,22 @@
 
 from pathlib import Path
 
-from trainer.init.extension import read_extension
-from trainer.init.models import checked_config, load_model, model_folder, refuse_quantized, save_model, tokenizer_files
+from trainer.evaluate.run import load_tokenizer
+from trainer.init.extension import Extension, read_extension
+from trainer.init.models import (
+    checked_config,
+    load_model,
+    model_folder,
+    place_model,
+    refuse_quantized,
+    save_model,
+    tokenizer_files,
+)
 from trainer.init.record import INIT_JSON, InitRecord
-from trainer.init.tables import init_model
+from trainer.init.rows import make_rows
+from trainer.init.snippets import Snippets, find_snippets, source_of_path
 from trainer.options import InitOptions
+from trainer.processes import pick_device
 from vocabopt.console import Console
 from vocabopt.errors import OptionError, RunDirectoryError
 from vocabopt.folder import check_own_folder
@@ -23,6 +34,7 @@ def run_init(options: InitOptions, console: Console | None = None) -> InitRecord
 
     Raises:
         ModelError: the model cannot be loaded, or the tokenizer does not extend its own.
+        CorpusError: the text of the method distill cannot be read, or holds no new token.
         BaseTokenizerError: a tokenizer cannot be loaded.
         RunDirectoryError: `out` cannot be written, or holds anything but this very command's result.
     """
@@ -32,6 +44,7 @@ def run_init(options: InitOptions, console: Console | None = None) -> InitRecord
     _check_out(options, folder)
     checked = checked_config(folder)
     refuse_quantized(checked.config, folder)
+    options.check_layer(int(checked.config.get_text_config().num_hidden_layers), options.model)
     with console.step("read the tokenizers"):
         extension = read_extension(options.tokenizer, folder)
         if not extension.new_ids:
@@ -41,8 +54,18 @@ def run_init(options: InitOptions, console: Console | None = None) -> InitRecord
             )
     with console.step("load the model"):
         model = load_model(folder, dtype=options.dtype)
-    with console.step(f"make {len(extension.new_ids):,} rows"):
-        log = init_model(model, extension, method=options.method, match_norm=options.match_norm, seed=options.seed)
+        if options.method == "distill":
+            # Rows that follow a rule are the same wherever they are made; these take the work of a training.
+            model = place_model(model, pick_device("auto"))
+    log = make_rows(
+        model,
+        extension,
+        options,
+        method=options.method,
+        seed=options.seed,
+        find_snippets=lambda: _snippets(options, extension, console),
+        console=console,
+    )
     record = InitRecord(
         command=command,
         n_added=len(extension.new_ids),
@@ -59,6 +82,13 @@ def run_init(options: InitOptions, console: Console | None = None) -> InitRecord
     with console.step("write"):
         save_model(model, options.out, max_shard_size=options.max_shard_bytes, files=files)
     return record
+
+
+def _snippets(options: InitOptions, extension: Extension, console: Console) -> Snippets:
+    """Of the text that the command names."""
+    ((name, path),) = options.texts.items()
+    source = source_of_path(name, path, options.read_options(), heldout=options.heldout, console=console)
+    return find_snippets(source, extension, load_tokenizer(str(options.tokenizer)), options, seed=options.seed)
 
 
 def _check_out(options: InitOptions, folder: Path) -> None:

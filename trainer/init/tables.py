@@ -5,6 +5,7 @@ The methods are pairs of rules, one for the input table and one for the output t
 random, mean, decompose-embedding, decompose-head, decompose   RedWhale (arXiv 2408.11294); the last is its best
 eeve                                                           EEVE (arXiv 2402.14714)
 weighted                                                       Beyond Initialization Loss (arXiv 2608.03494)
+distill                                                        begins with these rows; distill.py learns the input rows
 
 Models that scale their embeddings (Gemma multiplies them with the square root of the width) need nothing special: the
 factor is the same for every row and comes after the lookup, so the mean of stored rows is the mean of scaled ones.
@@ -24,9 +25,11 @@ import torch
 from torch import Tensor
 
 from trainer.init.extension import MIN_NORM_ROWS, Extension
+from trainer.init.norms import calibrated, calibration_of, rescaled
 from trainer.layout import ModelLayout, layout_of
 from trainer.options import InitMethod
 from trainer.out_of_memory import memory_guard
+from trainer.row_options import CalibratedTables
 from vocabopt.errors import ModelError
 from vocabopt.training_record import InitLog, NormLog, RowGroup, TableLog
 
@@ -57,6 +60,7 @@ _RULES: Mapping[InitMethod, tuple[Rule, Rule]] = {
     "decompose": ("base-ids", "base-ids"),
     "eeve": ("base-ids", "first-base-id"),
     "weighted": ("base-ids-at-norm", "base-ids-by-bytes"),
+    "distill": ("base-ids-at-norm", "base-ids-by-bytes"),
 }
 #: Rows made at a time. It is part of the result: random rows are drawn chunk by chunk.
 _CHUNK_ROWS = 1024
@@ -73,20 +77,22 @@ _TIED_NORM_NOTE = (
 
 
 class _NewToken(NamedTuple):
-    """id: the row to make. base_ids: the base's encoding of the token's bytes. n_bytes: text of each base id."""
+    """id: the row to make. base_ids: the base's encoding of its text. n_bytes: text of each base id."""
 
     id: int
     base_ids: Sequence[int]
     n_bytes: Sequence[int]
+    text: bytes
 
 
 class _Target(NamedTuple):
-    """A table to fill. norm: what the rule base-ids-at-norm gives a row."""
+    """A table to fill. match_norm, calibrates: what sets the norm of its new rows, behind the rule."""
 
     name: Literal["input", "output", "both", "bias"]
     parameter: str | None
     rule: Rule
     match_norm: bool
+    calibrates: bool
 
 
 @torch.no_grad()
@@ -97,7 +103,13 @@ class _Target(NamedTuple):
     ),
 )
 def init_model(
-    model: "PreTrainedModel", extension: Extension, *, method: InitMethod, match_norm: bool, seed: int
+    model: "PreTrainedModel",
+    extension: Extension,
+    *,
+    method: InitMethod,
+    match_norm: bool,
+    calibrate_norms: CalibratedTables = "none",
+    seed: int,
 ) -> InitLog:
     """Give the new tokens of `extension` their rows, in place.
 
@@ -108,7 +120,10 @@ def init_model(
     the model keeps its size, and its config stays as it is.
 
     Args:
+        method: distill gives the rows that `learn_rows` begins with.
         match_norm: rescale each new row (not its bias) to the average norm of its base ids' rows in the same table.
+        calibrate_norms: tables whose new rows get the norm of base rows with as long a text; any is the one table of a
+            tied model.
         seed: of the rule "normal"; input and output rows are drawn apart.
 
     Raises:
@@ -133,14 +148,16 @@ def init_model(
     input_rule, output_rule = _RULES[method]
     if layout.is_tied:
         output_rule = input_rule
+    of_input = calibrates_input(calibrate_norms, layout)
+    bias_rule = "base-ids" if output_rule == "base-ids-at-norm" else output_rule
     targets = (
-        _Target("both" if layout.is_tied else "input", layout.embeddings, input_rule, match_norm),
-        _Target("output", layout.head, output_rule, match_norm),
+        _Target("both" if layout.is_tied else "input", layout.embeddings, input_rule, match_norm, of_input),
+        _Target("output", layout.head, output_rule, match_norm, calibrate_norms in ("output", "both")),
         # A bias has no norm to keep.
-        _Target("bias", layout.head_bias, "base-ids" if output_rule == "base-ids-at-norm" else output_rule, False),
+        _Target("bias", layout.head_bias, bias_rule, False, False),
     )
     # Ordered by id, so that the order in which they were found moves nothing.
-    in_order = sorted(zip(extension.new_ids, extension.base_ids, extension.base_n_bytes, strict=True))
+    in_order = sorted(zip(extension.new_ids, extension.base_ids, extension.base_n_bytes, extension.texts, strict=True))
     tokens = [_NewToken(*token) for token in in_order]
     logs = []
     for number, target in enumerate(targets):
@@ -158,9 +175,20 @@ def init_model(
         n_reused=len(extension.base_tokens) - len(extension.kept_tokens),
         tables=tuple(logs),
         notes=tuple(
-            _notes(extension, method, match_norm, {target.rule for target in targets if target.parameter}, layout)
+            _notes(
+                extension,
+                method,
+                match_norm or of_input,
+                {target.rule for target in targets if target.parameter and not target.calibrates},
+                layout,
+            )
         ),
     )
+
+
+def calibrates_input(tables: CalibratedTables, layout: ModelLayout) -> bool:
+    """Whether the input table's new rows are calibrated; it is the output table too where the model is tied."""
+    return tables in ("input", "both") or (layout.is_tied and tables == "output")
 
 
 def _check_named_ids(model: "PreTrainedModel", extension: Extension) -> None:
@@ -213,6 +241,7 @@ def _fill(
     standard_deviation = max(0.0, sum_of_squares / n_entries - (float(sum_D.sum()) / n_entries) ** 2) ** 0.5
     norm_ids, of_script = extension.norm_rows()
     norm = _median(_norms_of(table_VD, norm_ids))
+    calibration = calibration_of(table_VD, extension) if target.calibrates else None
     # Step 2: the new rows, all of them made of the table as it was.
     made: list[Tensor] = []
     for start in range(0, len(tokens), _CHUNK_ROWS):
@@ -225,11 +254,13 @@ def _fill(
             rows_ND = mean_D.repeat(len(chunk), 1)
         else:
             rows_ND = _average(table_VD, ids_NK, weights_NK)
-        if target.rule == "base-ids-at-norm":
-            rows_ND = _rescaled(rows_ND, torch.full((len(chunk), 1), norm, device=device))
+        if calibration is not None:
+            rows_ND = calibrated(rows_ND, (len(token.text) for token in chunk), calibration)
+        elif target.rule == "base-ids-at-norm":
+            rows_ND = rescaled(rows_ND, torch.full((len(chunk), 1), norm, device=device))
         elif target.match_norm:
             # Averaged as the row itself is: by bytes, or the first alone.
-            rows_ND = _rescaled(rows_ND, _average(table_VD, ids_NK, weights_NK, of_norms=True))
+            rows_ND = rescaled(rows_ND, _average(table_VD, ids_NK, weights_NK, of_norms=True))
         made.append(rows_ND.to(table_VD.dtype))
     # Step 3: they are written by id, never as "the tail of the table".
     new = [token.id for token in tokens]
@@ -241,8 +272,12 @@ def _fill(
     padding = [index for index in range(n_rows_before, len(table_VD)) if index not in taken]
     if padding:
         table_VD[torch.tensor(padding, device=device)] = mean_D.to(table_VD.dtype)
-    at_norm = target.rule == "base-ids-at-norm"
-    words = _RULE_WORDS[target.rule] + (", norm matched" if target.match_norm and not at_norm else "")
+    at_norm = target.rule == "base-ids-at-norm" and calibration is None
+    words = _RULE_WORDS["base-ids" if target.rule == "base-ids-at-norm" and calibration else target.rule]
+    if calibration is not None:
+        words += ", norm calibrated"
+    elif target.match_norm and not at_norm:
+        words += ", norm matched"
     rows_from: Literal["target script", "base ids"] = "target script" if of_script else "base ids"
     assert target.parameter is not None
     return TableLog(
@@ -253,11 +288,12 @@ def _fill(
         n_rows=len(table_VD),
         standard_deviation=standard_deviation,
         norm=NormLog(rows=rows_from, n_rows=len(norm_ids), norm=norm) if at_norm else None,
+        calibration=calibration,
         groups=(
-            _row_group(table_VD, extension.kept_tokens, "base", "kept"),
-            _row_group(table_VD, new, "new", words),
-            _row_group(table_VD, kept, "padding", "kept"),
-            _row_group(table_VD, padding, "padding", _PADDING_WORDS),
+            row_group(table_VD, extension.kept_tokens, "base", "kept"),
+            row_group(table_VD, new, "new", words),
+            row_group(table_VD, kept, "padding", "kept"),
+            row_group(table_VD, padding, "padding", _PADDING_WORDS),
         ),
     )
 
@@ -295,12 +331,6 @@ def _average(table_VD: Tensor, ids_NK: Tensor, weights_NK: Tensor, *, of_norms: 
     return sums_ND / weights_NK.sum(1, keepdim=True)
 
 
-def _rescaled(rows_ND: Tensor, norms_N1: Tensor) -> Tensor:
-    """Rows with these norms; a row of zeros has no direction and stays."""
-    found_N1 = rows_ND.norm(dim=1, keepdim=True)
-    return rows_ND * torch.where(found_N1 > 0, norms_N1 / found_N1, 1.0)
-
-
 def _rows_in_chunks(table_VD: Tensor, ids: Sequence[int]) -> Iterator[Tensor]:
     for start in range(0, len(ids), _CHUNK_ROWS):
         chunk = torch.tensor(list(ids[start : start + _CHUNK_ROWS]), device=table_VD.device)
@@ -320,7 +350,8 @@ def _median(values: Tensor) -> float:
     return float((ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
 
 
-def _row_group(table_VD: Tensor, ids: Sequence[int], kind: Literal["base", "new", "padding"], made_by: str) -> RowGroup:
+def row_group(table_VD: Tensor, ids: Sequence[int], kind: Literal["base", "new", "padding"], made_by: str) -> RowGroup:
+    """The rows with these ids as they are now."""
     norms = _norms_of(table_VD, ids)
     return RowGroup(
         kind=kind,
@@ -332,9 +363,12 @@ def _row_group(table_VD: Tensor, ids: Sequence[int], kind: Literal["base", "new"
 
 
 def _notes(
-    extension: Extension, method: InitMethod, match_norm: bool, rules: Set[Rule], layout: ModelLayout
+    extension: Extension, method: InitMethod, sets_norm: bool, rules: Set[Rule], layout: ModelLayout
 ) -> Iterator[str]:
-    """Args: rules: of the tables that the model has."""
+    """Args:
+    sets_norm: an option does, of the input table.
+    rules: of the tables that the model has, where nothing else sets the norm.
+    """
     at_norm = "base-ids-at-norm" in rules
     if layout.is_tied:
         input_rule, output_rule = _RULES[method]
@@ -344,7 +378,7 @@ def _notes(
             )
         if method == "decompose-head":
             yield "So all new rows are drawn at random; decompose makes them of their base ids' rows."
-        if at_norm or match_norm:
+        if at_norm or sets_norm:
             yield _TIED_NORM_NOTE
     if not at_norm:
         return

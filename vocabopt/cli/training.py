@@ -21,15 +21,16 @@ def init(values: Values, output: Output) -> None:
 
     MODEL: a Hugging Face folder or hub id. Writes the model in safetensors, config.json with the new number of rows,
     the tokenizer's files, and init.json: which rule made each row of each table, and the norms of all rows. Rows of the
-    base's tokens stay bit for bit. Nothing is trained: `vocabopt adapt` does this and trains.
+    base's tokens stay bit for bit. Only --method distill reads text: it learns the input rows of the new tokens, and
+    nothing else. `vocabopt adapt` does this and trains.
 
     \b
     Examples:
       vocabopt init ./SOLAR-10.7B --tokenizer reports/news/tokenizer --out initialised
-      vocabopt init ./gpt2 --tokenizer my-tokenizer --method weighted --match-norm --out initialised
+      vocabopt init ./SOLAR-10.7B --tokenizer TOK --method distill --text ko=news.jsonl.gz --out initialised
     """
     require_trainer("vocabopt init")
-    from trainer.init.record import log_table
+    from trainer.init.record import log_table, rows_told
     from trainer.init.run import run_init
     from trainer.options import InitOptions
     from vocabopt.records import json_of
@@ -40,7 +41,7 @@ def init(values: Values, output: Output) -> None:
 
     def tables(width: int) -> Iterator[Any]:
         yield log_table(done.log).for_terminal(width)
-        yield from (*done.model_notes, *done.log.notes)
+        yield from (*done.model_notes, *done.log.notes, *rows_told(done.log))
         yield f"{options.out}: {done.n_params:,} parameters, {done.n_rows:,} rows."
         yield how_to_load(options.out, "AutoModelForCausalLM")
 
