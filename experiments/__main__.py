@@ -102,10 +102,10 @@ def compare(
 @main.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--text", "texts", multiple=True, callback=_named, help="CODE=PATH: en, and ko, fi or ar.")
-@click.option("--scale", type=click.Choice(["small", "large"]), default="small", show_default=True, help="Two cores; a GPU.")
 @click.option(
-    "--precision", type=click.Choice(["fp32", "bf16-mixed", "bf16"]), default="bf16-mixed", show_default=True
+    "--scale", type=click.Choice(["small", "large"]), default="small", show_default=True, help="Two cores; a GPU."
 )
+@click.option("--precision", type=click.Choice(["fp32", "bf16-mixed", "bf16"]), default="bf16-mixed", show_default=True)
 @click.option("--minutes", default=9.0, show_default=True, help="What runs then is stopped; it goes on next time.")
 @click.option("--page", type=click.Path(exists=True, path_type=Path), help="Put the tables into this page.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
@@ -131,9 +131,7 @@ def evidence(
 
     if unknown := [name for name in names if name not in grid.EXPERIMENTS]:
         raise OptionError(f"{unknown[0]}: no such experiment. Choose {', '.join(grid.EXPERIMENTS)}.")
-    given = grid.Grid(
-        texts=texts, out=out, scale=grid.SMALL if scale == "small" else grid.LARGE, precision=precision
-    )
+    given = grid.Grid(texts=texts, out=out, scale=grid.SMALL if scale == "small" else grid.LARGE, precision=precision)
     grid.run(given, names or tuple(grid.EXPERIMENTS), minutes=minutes, page=page)
 
 

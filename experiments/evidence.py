@@ -148,9 +148,7 @@ class Grid:
         yield from self.base(code)
         sizes = ",".join(map(str, self.sizes(code)))
         seeds = self.languages[code].n_seeds
-        yield self.probe(
-            code, f"--sizes {sizes} --equal both --steps {self.scale.n_steps} --seeds {seeds}", "sizes"
-        )
+        yield self.probe(code, f"--sizes {sizes} --equal both --steps {self.scale.n_steps} --seeds {seeds}", "sizes")
 
     def inits(self) -> Iterator[list[str]]:
         yield from self.base("ko")
@@ -188,8 +186,8 @@ class Grid:
             _write(noisy, web_noise(clean, texts_of(self.english, self.scale.noisy_documents // 10), seed=0))
         yield _words(
             f"vocabopt prepare {noisy} --compare --model {folder}/base --base {folder}/base --budget 5MB "
-            f"--steps repair,nfc,script,repetition,exact,near --eval clean={folder}/seen.jsonl --learning-rate-factor 10 "
-            f"--probe-text {self.scale.budget} --batch 8kB --out {folder}/filters"
+            f"--steps repair,nfc,script,repetition,exact,near --eval clean={folder}/seen.jsonl "
+            f"--learning-rate-factor 10 --probe-text {self.scale.budget} --batch 8kB --out {folder}/filters"
         )
 
 

@@ -74,7 +74,13 @@ def inits(folders: Mapping[int, Path]) -> str:
                 f"{row.seconds:.0f}",
             ]
         )
-    head = ["init", "seeds", "before training", *(f"after {n} steps" for n in folders), f"seconds, {min(folders)} steps"]
+    head = [
+        "init",
+        "seeds",
+        "before training",
+        *(f"after {n} steps" for n in folders),
+        f"seconds, {min(folders)} steps",
+    ]
     return markdown(head, rows)
 
 
@@ -97,12 +103,12 @@ def arms(folders: Mapping[str, Path]) -> str:
             n_bytes.setdefault(plan, []).append(sum(stage["bytes"] for stage in arm["stages"]))
             before = cell["before"]
         for plan, after in by_plan.items():
-            own, english = ([scores[name] for scores in after] for name in ("ko", "en"))
+            target, english = ([scores[name] for scores in after] for name in ("ko", "en"))
             rows.append(
                 [
                     ", ".join(filter(None, (label, plan))),
                     str(len(after)),
-                    mean_and_spread(own),
+                    mean_and_spread(target),
                     mean_and_spread(english),
                     f"{mean(english) - before['en']:+.4f}",
                     f"{mean(n_bytes[plan]) / 1e6:.2f}",
@@ -117,7 +123,12 @@ def filters(folder: Path) -> str:
     """A row for each part of the noisy text: bits per byte of the clean text."""
     record = read_record(folder / COMPARE_JSON, CompareRecord)
     rows = [
-        [arm.name, str(len(arm.after)), f"{arm.n_bytes / 1e6:.1f}", mean_and_spread([run["clean"] for run in arm.after])]
+        [
+            arm.name,
+            str(len(arm.after)),
+            f"{arm.n_bytes / 1e6:.1f}",
+            mean_and_spread([run["clean"] for run in arm.after]),
+        ]
         for arm in record.arms
     ]
     return f"{markdown(['part', 'seeds', 'MB', 'clean text'], rows)}\n\n{sentence(record)}"

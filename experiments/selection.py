@@ -115,4 +115,3 @@ def character_models(path: str, n_train: int, n_held_out: int, min_counts: Seque
             bits = float(np.log2(load_perplexities("perplexity", str(file))(held_out)[0]))
         rows.append([str(min_count), f"{model.n_ngrams:,}", f"{bits:.3f}"])
     return markdown(["min_count", "n-grams", "bits per character"], rows)
-

@@ -25,7 +25,9 @@ def comparison_table(cells: Cells) -> str:
         "peak MB",
     ]
     adapted = [cell for cell in cells if cell["cell"]["kind"] != "scratch"] or cells
-    rows = [["base model", "", *(mean_and_spread([cell["before"][name] for cell in adapted]) for name in names), *[""] * 6]]
+    rows = [
+        ["base model", "", *(mean_and_spread([cell["before"][name] for cell in adapted]) for name in names), *[""] * 6]
+    ]
     for init in dict.fromkeys(cell["cell"]["init"] for cell in cells):
         of_init = [
             cell["initialised"] for cell in cells if cell["cell"]["init"] == init and cell["cell"]["kind"] != "scratch"
