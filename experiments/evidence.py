@@ -38,7 +38,8 @@ TARGET_SHARE = 0.1
 PARTS = (0.25, 0.5, 1, 2, 4)
 PLANS = ("redwhale", "full", "lora", "sequential", "eeve", "inplace")
 INITS = ("weighted", "decompose", "distill")
-_REPLAYS = {"none": (), "self": ("self:0.2",), "real": ("en={english}:0.2",)}
+REPLAY_SHARE = 0.2
+_REPLAYS = {"none": (), "self": (f"self:{REPLAY_SHARE}",), "real": (f"replay={{english}}:{REPLAY_SHARE}",)}
 _STOP_SECONDS = 120
 
 
@@ -50,7 +51,8 @@ class Scale:
     step: str
     n_steps: int
     n_steps_long: int
-    budget: str
+    #: Kilobytes of target text that a whole adaptation reads.
+    target_kb: int
     noisy_documents: int
 
 
@@ -59,7 +61,7 @@ SMALL = Scale(
     step="--batch 8kB --context 256 --micro-batch 8 --learning-rate-factor 10 --eval-bytes 200kB --threads 1",
     n_steps=150,
     n_steps_long=200,
-    budget="1200kB",
+    target_kb=1_200,
     noisy_documents=40_000,
 )
 #: 110 million parameters, two thirds of them in the blocks.
@@ -69,7 +71,7 @@ LARGE = Scale(
     step="--batch 64kB --context 512 --micro-batch 16 --learning-rate-factor 3 --eval-bytes 500kB",
     n_steps=60,
     n_steps_long=200,
-    budget="4MB",
+    target_kb=4_000,
     noisy_documents=40_000,
 )
 
@@ -156,12 +158,14 @@ class Grid:
         for n_steps in (50, 200):
             yield self.probe("ko", f"{methods} --steps {n_steps}", f"inits-{n_steps}")
 
-    def _compare(self, out: str, options: str) -> list[str]:
+    def _compare(self, out: str, options: str, *, share: float = 1.0) -> list[str]:
+        """share: of the training text that is target text."""
         folder = self.folder("ko")
         step = self.scale.step.replace("--context ", "--context-tokens ")
+        budget = f"{self.scale.target_kb / share:.0f}kB"
         return _words(
             f"python -m experiments compare {folder}/base --run {folder}/run --text ko={folder}/rest.jsonl "
-            f"--eval en={folder}/base/heldout.jsonl --budget {self.scale.budget} --precision {self.precision} {step} "
+            f"--eval en={folder}/base/heldout.jsonl --budget {budget} --precision {self.precision} {step} "
             f"{options} --minutes 10000 --out {folder}/{out}"
         )
 
@@ -175,7 +179,8 @@ class Grid:
         yield from self.base("ko")
         for name, replays in _REPLAYS.items():
             options = " ".join(f"--replay {replay.format(english=self.english)}" for replay in replays)
-            yield self._compare(f"replay-{name}", f"--plan full --no-control {options}")
+            share = 1 - REPLAY_SHARE * len(replays)
+            yield self._compare(f"replay-{name}", f"--plan full --no-control {options}", share=share)
 
     def filters(self) -> Iterator[list[str]]:
         yield from self.base("ko")
@@ -187,7 +192,7 @@ class Grid:
         yield _words(
             f"vocabopt prepare {noisy} --compare --model {folder}/base --base {folder}/base --budget 5MB "
             f"--steps repair,nfc,script,repetition,exact,near --eval clean={folder}/seen.jsonl "
-            f"--learning-rate-factor 10 --probe-text {self.scale.budget} --batch 8kB --out {folder}/filters"
+            f"--learning-rate-factor 10 --probe-text {self.scale.target_kb}kB --batch 8kB --out {folder}/filters"
         )
 
 
