@@ -15,7 +15,7 @@ from experiments.flops import factors, read_cells
 from experiments.tables import comparison_table
 from vocabopt.cli.fields import named_paths
 from vocabopt.console import Console
-from vocabopt.errors import RunDirectoryError, VocaboptError
+from vocabopt.errors import OptionError, RunDirectoryError, VocaboptError
 
 
 def _named(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -32,6 +32,7 @@ def main() -> None:
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="A sweep's folder, after merge.")
 @click.option("--text", "texts", multiple=True, callback=_named, help="Target text, NAME=PATH.")
 @click.option("--eval", "evals", multiple=True, callback=_named, help="Texts to measure on, NAME=PATH.")
+@click.option("--replay", "replays", multiple=True, help="As adapt takes it: NAME=PATH:SHARE, or self:SHARE.")
 @click.option("--plan", "plans", multiple=True, default=("redwhale", "full", "lora"), show_default=True)
 @click.option("--init", "inits", multiple=True, default=("decompose",), show_default=True)
 @click.option(
@@ -96,6 +97,42 @@ def compare(
         click.echo(f"{cell.name} ({number} of {len(waiting)})")
         run_cell(cell, setting, out, Console(quiet=True))
     _print(out)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--text", "texts", multiple=True, callback=_named, help="CODE=PATH: en, and ko, fi or ar.")
+@click.option(
+    "--scale", type=click.Choice(["small", "large"]), default="small", show_default=True, help="Two cores; a GPU."
+)
+@click.option("--precision", type=click.Choice(["fp32", "bf16-mixed", "bf16"]), default="bf16-mixed", show_default=True)
+@click.option("--minutes", default=9.0, show_default=True, help="What runs then is stopped; it goes on next time.")
+@click.option("--page", type=click.Path(exists=True, path_type=Path), help="Put the tables into this page.")
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def evidence(
+    names: tuple[str, ...],
+    texts: dict[str, str],
+    scale: str,
+    precision: str,
+    minutes: float,
+    page: Path | None,
+    out: Path,
+) -> None:
+    """Run the experiments of docs/explanation/evidence.md: all of them, or those named.
+
+    \b
+    sizes-ko sizes-fi sizes-ar  which size is best, at equal FLOPs and at equal text
+    inits                       what init methods give before training, after 50 and after 200 steps
+    plans                       plans at equal FLOPs, and what they forget
+    replay                      replay that the model writes itself, real replay, none
+    filters                     parts of a text with web noise planted in it
+    """
+    from experiments import evidence as grid
+
+    if unknown := [name for name in names if name not in grid.EXPERIMENTS]:
+        raise OptionError(f"{unknown[0]}: no such experiment. Choose {', '.join(grid.EXPERIMENTS)}.")
+    given = grid.Grid(texts=texts, out=out, scale=grid.SMALL if scale == "small" else grid.LARGE, precision=precision)
+    grid.run(given, names or tuple(grid.EXPERIMENTS), minutes=minutes, page=page)
 
 
 @main.command()

@@ -15,6 +15,7 @@ from trainer.adaptation import AdaptOptions, adapt
 from trainer.data import parse_budget
 from trainer.init import InitMethod
 from trainer.init.models import tokenizer_files
+from trainer.replay_options import parse_replays
 from vocabopt.console import Console
 from vocabopt.errors import RunDirectoryError
 from vocabopt.folder import FORMAT_VERSION, read_json, write_json_atomic
@@ -34,6 +35,8 @@ class Setting:
     run: Path
     texts: Mapping[str, str]
     evals: Mapping[str, str]
+    #: As `adapt --replay` takes them.
+    replays: tuple[str, ...] = ()
     budget: str
     batch: str
     context_tokens: int
@@ -95,6 +98,7 @@ def run_cell(cell: Cell, setting: Setting, out: Path, console: Console) -> None:
             out=work / "run",
             texts=setting.texts,
             evals=setting.evals,
+            replays=parse_replays(setting.replays, "--replay"),
             plan=cell.plan,
             init=cell.init,
             seed=cell.seed,

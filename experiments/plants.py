@@ -102,6 +102,32 @@ def plant(clean: Sequence[str], english: Sequence[str], items: Sequence[str], se
     return [*plants, *copies]
 
 
+def web_noise(clean: Sequence[str], english: Sequence[str], seed: int) -> list[str]:
+    """The clean documents among as many that a crawl of the web would hold: menus and notices that repeat, lists of
+    words for search engines, English, text read as Latin-1, and copies. Shuffled."""
+    rng = random.Random(seed)
+    words = [word for text in clean for word in text.split()]
+
+    def menu() -> str:
+        return " | ".join(rng.sample(_MENU, rng.randrange(6, len(_MENU)))) + f" {rng.randrange(1, 500)}"
+
+    def keywords() -> str:
+        few = rng.sample(words, 12)
+        return " ".join(rng.choice(few) for _ in range(rng.randrange(40, 160)))
+
+    noise: list[Callable[[], str]] = [
+        menu,
+        keywords,
+        lambda: rng.choice(english),
+        lambda: rng.choice(clean).encode().decode("latin-1"),
+        lambda: rng.choice(clean),
+        lambda: edited(rng.choice(clean), rng.uniform(0.02, 0.10), words, rng),
+    ]
+    texts = [*clean, *(noise[index % len(noise)]() for index in range(len(clean)))]
+    rng.shuffle(texts)
+    return texts
+
+
 def _encodable(text: str, codec: str) -> bool:
     try:
         text.encode(codec)
@@ -131,6 +157,12 @@ _PERSONAL: Mapping[str, Callable[[random.Random], str]] = {
     ),
     "card": _card,
 }
+#: What stands around the text of a Korean page.
+_MENU = (
+    "로그인", "회원가입", "장바구니", "고객센터", "이용약관", "개인정보처리방침", "공지사항", "사이트맵", "검색",
+    "이전 글", "다음 글", "목록", "댓글 0", "공유하기", "좋아요", "신고", "맨 위로", "무료 배송", "오늘의 특가",
+    "지금 구매하기",
+)  # fmt: skip
 _MASKS = {"phone": "[PHONE]", "e-mail": "[EMAIL]", "resident number": "[RRN]", "card": "[CARD]"}
 
 

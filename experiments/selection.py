@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from experiments.plants import texts_of
+from experiments.tables import markdown
 from vocabopt.preparation import coverage_kernel
 from vocabopt.preparation.character_lm import estimate
 from vocabopt.preparation.step import Sketch
@@ -76,7 +77,7 @@ def decontamination(
             found, shares = index.find(own, min(OVERLAPS))
             cells.append(" ".join(str(int(((found >= 0) & (shares >= least)).sum())) for least in OVERLAPS))
         rows.append([str(n_chars), str(min_item_chars), f"{len(index.labels):,}", *cells])
-    return _table(["n_chars", "min_item_chars", "items", *columns], rows)
+    return markdown(["n_chars", "min_item_chars", "items", *columns], rows)
 
 
 # --- Selection and perplexity ----------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ def coverage(path: str, n_documents: int, share: float, feature_shares: Sequence
         )
         seen = decision.facts["coverage"] / decision.facts["coverage_random"]
         rows.append([str(feature_share), f"{seen:.2f}", f"{reached / random_:.2f}"])
-    return _table(["feature_share", "coverage of those, in random's", "of all, in random's"], rows)
+    return markdown(["feature_share", "coverage of those, in random's", "of all, in random's"], rows)
 
 
 def character_models(path: str, n_train: int, n_held_out: int, min_counts: Sequence[int]) -> str:
@@ -113,9 +114,4 @@ def character_models(path: str, n_train: int, n_held_out: int, min_counts: Seque
             held_out = pl.Series(["\n".join(texts[n_train:])])
             bits = float(np.log2(load_perplexities("perplexity", str(file))(held_out)[0]))
         rows.append([str(min_count), f"{model.n_ngrams:,}", f"{bits:.3f}"])
-    return _table(["min_count", "n-grams", "bits per character"], rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(["min_count", "n-grams", "bits per character"], rows)

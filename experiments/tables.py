@@ -25,19 +25,21 @@ def comparison_table(cells: Cells) -> str:
         "peak MB",
     ]
     adapted = [cell for cell in cells if cell["cell"]["kind"] != "scratch"] or cells
-    rows = [["base model", "", *(_told([cell["before"][name] for cell in adapted]) for name in names), *[""] * 6]]
+    rows = [
+        ["base model", "", *(mean_and_spread([cell["before"][name] for cell in adapted]) for name in names), *[""] * 6]
+    ]
     for init in dict.fromkeys(cell["cell"]["init"] for cell in cells):
         of_init = [
             cell["initialised"] for cell in cells if cell["cell"]["init"] == init and cell["cell"]["kind"] != "scratch"
         ]
         if of_init:
-            scores = [_told([given[name] for given in of_init]) for name in names]
+            scores = [mean_and_spread([given[name] for given in of_init]) for name in names]
             rows.append([f"rows by {init}, untrained", "", *scores, *[""] * 6])
     for label, arms in groups.items():
         rows.append(_arm_row(label, arms, names))
     stage_rows = [row for label, arms in groups.items() for row in _stage_rows(label, arms, names)]
     stage_head = ["arm", "stage", "trainable", *(f"{name}, after" for name in names), "peak MB"]
-    return f"{_markdown(head, rows)}\n\n{_markdown(stage_head, stage_rows)}"
+    return f"{markdown(head, rows)}\n\n{markdown(stage_head, stage_rows)}"
 
 
 def _groups(cells: Cells) -> dict[str, list[Mapping[str, Any]]]:
@@ -62,7 +64,7 @@ def _arm_row(label: str, arms: list[Mapping[str, Any]], names: list[str]) -> lis
     return [
         label,
         str(len(arms)),
-        *(_told([arm["after"][name] for arm in arms]) for name in names),
+        *(mean_and_spread([arm["after"][name] for arm in arms]) for name in names),
         f"{mean(total('bytes')) / 1e6:.2f}",
         f"{mean(total('tokens')):,.0f}",
         f"{mean(total('n_steps')):,.0f}",
@@ -76,16 +78,18 @@ def _stage_rows(label: str, arms: list[Mapping[str, Any]], names: list[str]) -> 
     rows = []
     for number, stage in enumerate(arms[0]["stages"]):
         of_stage = [arm["stages"][number] for arm in arms]
-        scores = [_told([given["bits_per_byte"][name] for given in of_stage]) for name in names]
+        scores = [mean_and_spread([given["bits_per_byte"][name] for given in of_stage]) for name in names]
         peak = max(given["peak_bytes"] or 0 for given in of_stage) / 1e6
         rows.append([label, stage["name"], f"{stage['n_trainable']:,}", *scores, f"{peak:.0f}"])
     return rows
 
 
-def _told(values: list[float]) -> str:
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Of a number, over seeds."""
     return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 and stdev(values) else "")
 
 
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table: its first column is words, the others are numbers."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
