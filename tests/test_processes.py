@@ -32,7 +32,7 @@ def members(group: int) -> dict[int, str]:
 
 
 def has_workers(group: int) -> bool:
-    return sum("spawn_main" in command for command in members(group).values()) >= 2
+    return sum("forkserver" in command for command in members(group).values()) >= 3  # and what forks them
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float = 60) -> None:

@@ -18,7 +18,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
-from multiprocessing import connection
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from vocabopt.errors import EngineError
@@ -122,11 +121,11 @@ class _Local(Engine[Job, Result]):
 
     def _lost(self, executor: ProcessPoolExecutor) -> str:
         """End the workers; says which one had ended by itself, and how."""
-        ended = connection.wait([worker.sentinel for worker in self._context.started], timeout=0)
+        ended = self._context.ended()
         self._context.kill()
         executor.shutdown()  # it waits for them, so that their exit codes are known
         for worker in self._context.started:
-            if worker.sentinel in ended and (code := worker.exitcode):
+            if worker in ended and (code := worker.exitcode):
                 how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
                 why = ", probably for lack of memory" if code == -signal.SIGKILL else ""
                 return f"worker process {worker.pid} {how}{why}"

@@ -1,13 +1,19 @@
-"""Worker processes that never outlive the process that started them, and whose end is told by that process alone."""
+"""Worker processes that never outlive the process that started them, and whose end is told by that process alone.
+
+A worker takes 1.7 s of processor time to import and to load the kernels (reports/LOG.md). So on Linux one process does
+that once (`preloaded`), starts no thread of its own, and is forked for each worker: multiprocessing's fork server.
+"""
 
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing import connection, parent_process
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -45,27 +51,43 @@ def signals_blocked() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-class WorkerContext(SpawnContext):
+#: Whether one process is forked for each worker. macOS ends processes that are forked and call its libraries.
+_FORKS = sys.platform == "linux"
+_Context: Any = ForkServerContext if _FORKS else SpawnContext
+_Process: Any = ForkServerProcess if _FORKS else SpawnProcess
+
+
+class WorkerContext(_Context):  # type: ignore[misc]
     """How an executor is to start its workers.
 
-    Not forked, since threads of polars and of the encoders would be left behind holding their locks. They end with
-    their parent, and by `kill`; by no signal that is meant for the parent, which would make each of them say something.
-    Libraries start one thread in each. started: all of them, also those that have ended.
+    This process itself is not forked, since threads of polars and of the encoders would be left behind holding their
+    locks. Workers end with their parent, and by `kill`; by no signal that is meant for the parent, which would make
+    each of them say something. Libraries start one thread in each. started: all of them, also those that have ended.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.started: list[SpawnProcess] = []
+        self.started: list[Any] = []
+        if _FORKS:
+            self.set_forkserver_preload(["vocabopt.preloaded"])
 
-    def Process(self, *args: Any, **options: Any) -> "_Worker":  # type: ignore[override]  # noqa: N802
+    def Process(self, *args: Any, **options: Any) -> "_Worker":  # noqa: N802
         self.started.append(worker := _Worker(*args, **options))
         return worker
 
     def kill(self) -> None:
         """End all workers now, whatever they are at."""
         for worker in self.started:
-            if worker.is_alive():
+            # It is not asked whether it is alive, which an executor does in a thread of its own at the same time.
+            if worker.pid is not None:
                 worker.kill()
+
+    def ended(self) -> list[Any]:
+        """Workers that are over by now."""
+        begun = [worker for worker in self.started if worker.pid is not None]
+        told = connection.wait([worker.sentinel for worker in begun], timeout=0)
+        # Of a forked one that is told once, to whoever asks first; but its process is gone.
+        return [worker for worker in begun if worker.sentinel in told or not _is_there(worker.pid)]
 
 
 @contextmanager
@@ -83,28 +105,45 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-class _Worker(SpawnProcess):
+class _Worker(_Process):  # type: ignore[misc]
     def start(self) -> None:
         with signals_blocked(), _environment(ONE_THREAD):
             super().start()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Two pickles: the inner one, with what the worker is to do, imports for seconds, and the parent may end.
-        return _unpickled, (os.getpid(), bytes(ForkingPickler.dumps(self.__dict__)))
+        return _unpickled, (os.getpid(), dict(os.environ), bytes(ForkingPickler.dumps(self.__dict__)))
 
 
-def _unpickled(parent: int, state: bytes) -> _Worker:
-    end_with_parent(parent)
+def _unpickled(parent: int, environment: dict[str, str], state: bytes) -> _Worker:
+    # Where processes are forked `parent` did not start it itself; multiprocessing knows whose it is a moment later.
+    _end_without(lambda: _is_there(parent) if (known := parent_process()) is None else known.is_alive())
+    # A process that was forked has that of the first worker's time.
+    os.environ.clear()
+    os.environ.update(environment)
     worker = _Worker.__new__(_Worker)
     worker.__dict__.update(pickle.loads(state))
     return worker
 
 
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def end_with_parent(parent: int) -> None:
     """End this process soon after the process `parent`, which started it: that one may be killed and say nothing."""
+    _end_without(lambda: os.getppid() == parent)
+
+
+def _end_without(is_there: Callable[[], bool]) -> None:
+    """End this process soon after something is gone."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while is_there():
             time.sleep(_LOOK_EVERY_SECONDS)
         os._exit(1)
 
