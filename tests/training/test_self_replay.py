@@ -276,3 +276,43 @@ def test_the_api_takes_the_share_alone(llama: Path, run_dir: Path, tmp_path: Pat
         trainer.adapt(
             llama, run_dir / "tokenizer", text={"ko": "x"}, out=tmp_path / "no", replay={"en": 0.2}, budget="6kB"
         )
+
+
+@pytest.mark.slow
+def test_staged_plans_and_their_control_read_it_too(llama: Path, run_dir: Path, tmp_path: Path) -> None:
+    """Rows learned from text, four stages with adapters in the last, and the original tokenizer on the same text."""
+    out = tmp_path / "out"
+    plan = replaced(OPTIONS, "--lora-rank", 2, "--init", "distill", "--distill-steps", 5, "--control", "--out", out)
+    plan[plan.index("full")] = "redwhale"
+    result = vocabopt("adapt", llama, "--run", run_dir, *plan)
+    assert result.exit_code == 0, result.output
+    record = record_of(out)
+    assert len(record["stages"]) == 4
+    assert record["training_text"]["sources"]["self"]["n_bytes"] > 0
+    assert [stage["bytes"] for stage in record["stages"]] == [stage["bytes"] for stage in record["control"]["stages"]]
+    of_stages = [PackedText.read(out / "text" / str(number + 1)).sources["self"].n_bytes for number in range(4)]
+    assert min(of_stages) > 0
+
+
+PROBE = (
+    "--text", f"ko={CORPUS / 'ko' / 'news.txt'}", "--replay", "self:0.25", "--plan", "full", "--steps", 2, "--seeds", 1,
+    "--context", 32, "--batch", "512tok", "--micro-batch", 8, "--precision", "fp32", "--eval-bytes", "2kB",
+    "--distill-steps", 5,
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_runs_of_a_probe_share_what_was_written_and_show_what_learning_rows_took(
+    llama: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = vocabopt("probe", llama, "--run", run_dir, *PROBE, "--init", "distill", "--init", "mean", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert len(list((out / "self-replay").iterdir())) == 1
+    rows = {row["init"]: row for row in json.loads((out / "probe.json").read_text("utf-8"))["rows"]}
+    assert rows["distill"]["init_seconds"] > 0 == rows["mean"]["init_seconds"]
+    assert "learning" in result.stdout
+    sizes = ("--init", "distill", "--sizes", "60,300", "--out", tmp_path / "sizes")
+    result = vocabopt("probe", llama, "--run", run_dir, *PROBE, *sizes)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "sizes" / "self-replay").iterdir())) == 1
