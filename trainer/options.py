@@ -175,6 +175,10 @@ class TrainingOptions(StepOptions, ReadingOptions):
         False, section=_TEXT,
         help="Rescale new rows to the norm of the rows they are made of; on a tied model compare first, by probe."
     )
+    special_rows: Literal["keep", "train"] = option(
+        "keep", section=_TEXT,
+        help="Rows of tokens that mark chat turns, which plain text lacks: kept bit for bit, or trained."
+    )
     learning_rate_factor: float = option(
         1.0, metavar="X", section=_STEP, check=above_0(), help="Factor on every stage's learning rate."
     )

@@ -23,7 +23,7 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
-from trainer.document_ends import document_ends
+from trainer.document_ends import document_ends, turn_ids
 from trainer.evaluate import role_of_text
 from trainer.evaluate.run import load_tokenizer
 from trainer.options import NONE, AdaptOptions
@@ -90,13 +90,15 @@ def _eval_text(
 class Inputs(Checked):
     """All inputs: what `check_early` found, every stage's text, the texts to measure on.
 
-    ends: what opens and closes documents, for every arm: the ids of base and merged tokenizer are the same.
+    ends: what opens and closes documents, for every arm: the ids of base and merged tokenizer are the same. held_ids:
+    rows that no stage changes.
     """
 
     text: TextPlan
     evals: tuple[EvalText, ...]
     heldout: HeldOut
     ends: DocumentEnds
+    held_ids: tuple[int, ...]
 
     @property
     def base_texts(self) -> tuple[str, ...]:
@@ -197,6 +199,7 @@ def read_inputs(checked: Checked, console: Console, *, run: Path | None = None) 
         ),
         heldout=heldout,
         ends=ends,
+        held_ids=turn_ids(tokenizer, ends) if options.special_rows == "keep" else (),
     )
 
 
