@@ -215,6 +215,30 @@ def character_models(path: str, n_train: int, n_held_out: int) -> None:
     click.echo(selection.character_models(path, n_train, n_held_out, (1, 2, 3)))
 
 
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="A sweep's folder, after merge.")
+@click.option("--text", "texts", multiple=True, required=True, callback=_named, help="Target text, NAME=PATH.")
+@click.option("--english", "evals", multiple=True, required=True, callback=_named, help="The base's language.")
+@click.option("--budget", default="150kB", show_default=True, help="Text of each adaptation.")
+@click.option("--batch", default="4kB", show_default=True, help="Text of a step.")
+@click.option("--context-tokens", default=256, show_default=True)
+@click.option("--learning-rate-factor", default=10.0, show_default=True, help="Small models take higher rates.")
+@click.option("--steps", default=150, show_default=True, help="Of the instruct model's training, eight answers each.")
+@click.option("--questions", default=50, show_default=True, help="Asked in each language.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def chat(steps: int, questions: int, seed: int, out: Path, **values: Any) -> None:
+    """Answers that keep an instruct model's format after adaptation, with and without a chat vector, as Markdown."""
+    from experiments.chat import ChatSetting, chat_table, run_chat
+
+    fixed: Any = {"micro_batch": 8, "lora_rank": 16, "eval_bytes": "10kB", "precision": "fp32", "threads": 1}
+    setting = Setting(**values, **fixed)
+    setting.take(out)
+    found = run_chat(ChatSetting(setting=setting, steps=steps, questions=questions, seed=seed), out, Console())
+    click.echo(chat_table(found))
+
+
 def _print(out: Path) -> None:
     click.echo(comparison_table(read_cells(out)))
 

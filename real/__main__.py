@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from real.path import TOLERANCE, Setting, Walked, walk
+from real.steps import Steps
 from real.weights import SOURCES
 from vocabopt.amounts import shown_bytes
 from vocabopt.cli.fields import named_paths
@@ -35,7 +36,8 @@ def main(text: str, english: str, models: tuple[str, ...], wheels: Path | None, 
         wheels = wheels or out / "wheels"
         wheels.mkdir(parents=True, exist_ok=True)
         setting = Setting(texts=texts, wheels=wheels, out=out, eval_bytes=eval_bytes)
-        walked = [walk(SOURCES[name], setting, Console()) for name in models or SOURCES]
+        console = Console()
+        walked = [walk(SOURCES[name], setting, Steps(out / name, console)) for name in models or SOURCES]
     except VocaboptError as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(error.exit_code) from error

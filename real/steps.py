@@ -29,9 +29,9 @@ class StepRecord(FileRecord, frozen=True, kw_only=True):
     printed: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Steps:
-    """The steps of one model, in folder/steps."""
+    """The steps of one model; their records are in folder/steps."""
 
     folder: Path
     console: Console
@@ -54,14 +54,8 @@ class Steps:
         path.parent.mkdir(parents=True, exist_ok=True)
         output, log = path.with_suffix(".out"), path.with_suffix(".log")
         begin = time.perf_counter()
-        with self.console.step(f"{self.folder.name}: {name}"), output.open("wb") as out, log.open("wb") as err:
-            process = subprocess.Popen([*command, *resume], stdout=out, stderr=err)
-            try:
-                _, status, usage = os.wait4(process.pid, 0)
-            except BaseException:
-                process.kill()
-                raise
-            process.returncode = code = os.waitstatus_to_exitcode(status)
+        with self.console.step(f"{self.folder.name}: {name}"):
+            code, peak_bytes = self.launch([*command, *resume], output, log)
         if code and code not in fails:
             said = (log.read_text(errors="replace").strip().splitlines() or ["nothing was said"])[-1]
             raise RunDirectoryError(
@@ -71,9 +65,21 @@ class Steps:
         record = StepRecord(
             command=tuple(command),
             seconds=time.perf_counter() - begin,
-            peak_bytes=usage.ru_maxrss * 1024,
+            peak_bytes=peak_bytes,
             printed=json.loads(text) if text.startswith("{") else None,
         )
         write_record(path, record)
         output.unlink()
         return record
+
+    def launch(self, command: Sequence[str], output: Path, log: Path) -> tuple[int, int]:
+        """Run a command, what it prints into the two files. Returns its exit code and the most memory it took."""
+        with output.open("wb") as out, log.open("wb") as err:
+            process = subprocess.Popen(command, stdout=out, stderr=err)
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.kill()
+                raise
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode, usage.ru_maxrss * 1024

@@ -89,6 +89,13 @@ def turn_marks(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
     return frozenset(found)
 
 
+def turn_ids(tokenizer: "PreTrainedTokenizerBase", ends: DocumentEnds) -> tuple[int, ...]:
+    """Ids of tokens that mark chat turns and neither open nor close documents, ascending: plain text has none."""
+    vocabulary = tokenizer.get_vocab()
+    marks = {vocabulary[mark] for mark in turn_marks(tokenizer) if mark in vocabulary}
+    return tuple(sorted(marks - {ends.start_id, ends.end_id}))
+
+
 def _between_turns(tokenizer: "PreTrainedTokenizerBase", template: str) -> Iterable[str]:
     """The text between a question and its answer, and between a system message and the question."""
     for chat in _CHATS:

@@ -165,6 +165,10 @@ class TrainingOptions(StepOptions, RowOptions, SelfReplayOptions, ReadingOptions
         AUTO, metavar="TOKEN|none", section=_TEXT,
         help="Token that closes a document. auto: the tokenizer's own, but never one that marks turns of a chat."
     )
+    special_rows: Literal["keep", "train"] = option(
+        "keep", section=_TEXT,
+        help="Rows of tokens that mark chat turns, which plain text lacks: kept bit for bit, or trained."
+    )
     learning_rate_factor: float = option(
         1.0, metavar="X", section=_STEP, check=above_0(), help="Factor on every stage's learning rate."
     )

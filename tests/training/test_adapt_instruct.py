@@ -162,3 +162,24 @@ def test_init_says_what_methods_mean_for_one_table(tied: Path, merged: Path, tmp
     assert (table["norm"]["rows"], table["name"]) == ("target script", "both")
     assert table["norm"]["n_rows"] >= 64
     assert "output rows too" in " ".join(record["log"]["notes"])
+
+
+def test_rows_of_turn_marks_and_the_template_are_the_instruct_model_s_bit_for_bit(
+    with_head: Path, merged: Path, adapted: tuple[Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    out, record, _ = adapted
+    before, after = (load_file(at / "model.safetensors") for at in (with_head, out / "model"))
+    marks = AutoTokenizer.from_pretrained(with_head).convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    for table in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert torch.equal(after[table][marks], before[table][marks])
+    # The output rows of all other tokens learned, those that the text lacks too.
+    others = [index for index in range(1_990) if index not in marks]
+    assert not (after["lm_head.weight"][others] == before["lm_head.weight"][others]).all(dim=1).any()
+    mine, its = (AutoTokenizer.from_pretrained(at) for at in (out / "model", with_head))
+    assert mine.chat_template == its.chat_template
+    assert record["options"]["special_rows"] == "keep"
+    trained = tmp_path / "trained"
+    done = vocabopt("adapt", with_head, "--tokenizer", merged, *OPTIONS, "--special-rows", "train", "--out", trained)
+    assert done.exit_code == 0, done.output
+    head = load_file(trained / "model" / "model.safetensors")["lm_head.weight"]
+    assert not torch.equal(head[marks], before["lm_head.weight"][marks])

@@ -223,7 +223,17 @@ def run_arm(
             if model is None:
                 # What is split goes to the devices block by block.
                 model = load_model(before, dtype=run.inputs.dtype) if settings.shard else run.load(before)
-            run_stage(model, stage, text, settings, folder, new_ids=arm.new_ids, resume=run.resume, console=run.console)
+            run_stage(
+                model,
+                stage,
+                text,
+                settings,
+                folder,
+                new_ids=arm.new_ids,
+                held_ids=run.inputs.held_ids,
+                resume=run.resume,
+                console=run.console,
+            )
             if settings.shard:
                 model = None  # used up: the next stage reads the file
         else:

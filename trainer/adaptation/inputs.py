@@ -25,7 +25,7 @@ from trainer.data import (
     scan_text,
     target_and_replays,
 )
-from trainer.document_ends import document_ends
+from trainer.document_ends import document_ends, turn_ids
 from trainer.evaluate import role_of_text
 from trainer.evaluate.run import load_tokenizer
 from trainer.options import NONE, AdaptOptions
@@ -97,7 +97,7 @@ class Inputs(Checked):
     """All inputs: what `check_early` found, every stage's text, the texts to measure on.
 
     ends: what opens and closes documents, for every arm: the ids of base and merged tokenizer are the same.
-    self_replay: what the model wrote of the text; None for nothing.
+    self_replay: what the model wrote of the text; None for nothing. held_ids: rows that no stage changes.
     """
 
     text: TextPlan
@@ -105,6 +105,7 @@ class Inputs(Checked):
     heldout: HeldOut
     ends: DocumentEnds
     self_replay: SelfReplay | None
+    held_ids: tuple[int, ...]
 
     @property
     def base_texts(self) -> tuple[str, ...]:
@@ -217,6 +218,7 @@ def read_inputs(
         heldout=heldout,
         ends=ends,
         self_replay=self_replay,
+        held_ids=turn_ids(tokenizer, ends) if options.special_rows == "keep" else (),
     )
 
 

@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tokenizers
-
 from trainer.chat.record import TemplateCheck
 from trainer.init.models import CONFIG, tokenizer_files
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
 from vocabopt.tokenizer.load import TEMPLATE_FOLDER
-from vocabopt.verification.checks_templates import prompts
+from vocabopt.tokenizer.chat_templates import prompts
 
 #: What tokenizer_config.json says of chats.
 _CHAT_KEYS = (
@@ -43,12 +41,11 @@ def chat_files(adapted: Path, instruct: Path) -> dict[str, bytes]:
     kept = {name: value for name, value in settings.items() if name not in _CHAT_KEYS}
     kept |= {name: of_chat[name] for name in _CHAT_KEYS if name in of_chat}
     files["tokenizer_config.json"] = _written(kept)
-    whole, of_chat = _parsed(own, "tokenizer.json"), _parsed(chat, "tokenizer.json")
-    if whole and of_chat:
-        added = {token["id"]: token for token in (*whole["added_tokens"], *of_chat["added_tokens"])}
-        whole["added_tokens"] = [added[index] for index in sorted(added)]
-        whole["post_processor"] = of_chat["post_processor"]
-        files["tokenizer.json"] = _written(whole)
+    whole, of_chat = _parsed(own, "tokenizer.json"), load_tokenizer(str(instruct)).tokenizer_json
+    added = {token["id"]: token for token in (*whole["added_tokens"], *of_chat["added_tokens"])}
+    whole["added_tokens"] = [added[index] for index in sorted(added)]
+    whole["post_processor"] = of_chat["post_processor"]
+    files["tokenizer.json"] = _written(whole)
     return files
 
 
@@ -76,9 +73,9 @@ def write_settings(adapted: Path, instruct: Path, folder: Path) -> tuple[str, ..
     return (f"config.json keeps what the adapted model has and the instruct model has otherwise: {shown}.",)
 
 
-def special_ids(instruct: Tokenizer, folder: Path) -> tuple[int, ...]:
+def special_ids(instruct: Tokenizer) -> tuple[int, ...]:
     """Ids of special tokens in the prompts of the chat templates, and of those that begin, end and pad text."""
-    encoder = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    encoder = instruct.full
     special = {index for index, token in instruct.added.items() if token["special"]}
     used = {index for prompt in prompts(instruct) for index in encoder.encode(prompt, add_special_tokens=False).ids}
     named = {instruct.vocab.get(str(name)) for name in instruct.special_names.values()}
@@ -93,9 +90,8 @@ def check_template(folder: Path, instruct: Path, scripts: Sequence[str]) -> Temp
     """
     mine, its = (load_tokenizer(str(each)) for each in (folder, instruct))
     expected, found = prompts(its), prompts(mine)
-    own, chat = (tokenizers.Tokenizer.from_file(str(each / "tokenizer.json")) for each in (folder, instruct))
     others = [prompt for prompt in expected if not (scripts and contains_target(prompt, tuple(scripts)))]
-    encoded = zip(own.encode_batch(others), chat.encode_batch(others), strict=True)
+    encoded = zip(mine.full.encode_batch(others), its.full.encode_batch(others), strict=True)
     return TemplateCheck(
         n_prompts=len(expected),
         n_same_text=sum(before == after for before, after in zip(expected, found, strict=False)),

@@ -142,7 +142,7 @@ def _vector(options: ChatVectorOptions, adapted: Path, base: Path, instruct: Pat
         base=base,
         instruct=instruct,
         extension=read_extension(adapted, base),
-        special_ids=special_ids(chat, instruct),
+        special_ids=special_ids(chat),
         rows=options.rows,
         scale=options.scale,
     )

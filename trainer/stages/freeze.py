@@ -1,5 +1,6 @@
 """A model before and after a stage: exactly the stage's parameters train, and afterwards it is a plain model again.
 
+hold_rows       rows that are to be afterwards what they were, bit for bit
 prepare_stage   requires_grad as the stage says; new rows of a table as a parameter of their own; LoRA adapters
 finish_stage    rows and adapters merged into the weights
 narrow_frozen   on a GPU in bf16-mixed, frozen matrices in 16 bits while the stage trains
@@ -28,6 +29,35 @@ from vocabopt.errors import PlanError
 if TYPE_CHECKING:
     from peft import LoraModel
     from transformers import PreTrainedModel
+
+
+# --- Rows that stay ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldRows:
+    """Rows of the tables by the names of these, on the CPU.
+
+    While the stage trains they are rows as any other: in plain text they only ever are wrong answers, and what this and
+    weight decay do to them is undone here.
+    """
+
+    ids: torch.Tensor
+    rows: dict[str, torch.Tensor]
+
+    def restore(self, model: "PreTrainedModel") -> None:
+        """Write them into a model that is whole again."""
+        for name, rows in self.rows.items():
+            table = model.get_parameter(name).data
+            table[self.ids.to(table.device)] = rows.to(table.device)
+
+
+def hold_rows(model: "PreTrainedModel", layout: ModelLayout, ids: Sequence[int]) -> HeldRows:
+    """The rows with these ids of the input table, the output table and the head's bias, as they are now."""
+    held = torch.tensor(list(ids), dtype=torch.int64)
+    names = [name for name in (layout.embeddings, layout.head, layout.head_bias) if name is not None and ids]
+    tables = {name: model.get_parameter(name).detach() for name in names}
+    return HeldRows(ids=held, rows={name: table[held.to(table.device)].cpu() for name, table in tables.items()})
 
 
 # --- The stage --------------------------------------------------------------------------------------------------------

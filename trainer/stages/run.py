@@ -19,7 +19,7 @@ from trainer.out_of_memory import memory_guard
 from trainer.plan import Stage
 from trainer.processes import from_main, highest, is_main, join_processes, n_processes, rank, wait_for_all
 from trainer.stages import checkpoints
-from trainer.stages.freeze import finish_stage, narrow_frozen, narrows_frozen, prepare_stage
+from trainer.stages.freeze import finish_stage, hold_rows, narrow_frozen, narrows_frozen, prepare_stage
 from trainer.stages.integrations import deterministic_on_cpu, fuse_loss, quiet_transformers, why_not_fused
 from trainer.stages.loop import StageLoop
 from trainer.stages.record import MODEL, STAGE_FILE, PackedText, is_finished, read_run
@@ -44,6 +44,7 @@ def run_stage(
     folder: Path,
     *,
     new_ids: Sequence[int] = (),
+    held_ids: Sequence[int] = (),
     resume: bool = False,
     console: Console,
     on_log: Callable[[CurvePoint], None] = lambda point: None,
@@ -58,6 +59,7 @@ def run_stage(
         model: as the stage begins, in `settings.weights_dtype`. Afterwards it is as saved; one that is split
             (`settings.shard`) is used up, and what it became is in `folder`/model.
         new_ids: rows that the merged tokenizer added.
+        held_ids: rows of the tables that are afterwards what they were before, bit for bit.
         resume: go on from the newest complete checkpoint of `folder`; from the start where there is none.
 
     Raises:
@@ -95,6 +97,7 @@ def run_stage(
         with memory("it is prepared"):
             layout = layout_of(model)
             collate = collator_of(model)  # looks at the model before anything is split from it
+            held = hold_rows(model, layout, held_ids)
             prepared = prepare_stage(model, stage, layout, new_ids)
             n_trainable = prepared.n_trainable
             checkpoints.check_stage_room(model, prepared.trained.values(), stage.name, settings, n_steps, folder)
@@ -151,7 +154,7 @@ def run_stage(
                 narrowed.restore()
             whole = prepared if sharded is None else sharded.gather(keep=is_main())
             if whole is not None:
-                finish_stage(whole)
+                held.restore(finish_stage(whole))
         with memory("its model is written"):
             if is_main() and whole is not None:
                 _write(whole.model, run, folder)
