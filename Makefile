@@ -21,7 +21,6 @@ INSTALLED_BROWSER := $(VENV)/.installed-browser
 COMPILED := $(VENV)/.compiled
 # A file to a process, in alphabetical order: what its tests share is made once, and the longest files do not come last.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-SLOW := $(PYTEST) -m 'slow and not browser'
 # Four calls, the last with torch: processes that end give their memory back. With ARGS, what they ask for, in one call.
 define RUN_TESTS
 $(strip $(PYTEST) $(or $(ARGS),tests/test_[a-f]*.py))
@@ -50,8 +49,7 @@ test: $(INSTALLED_DEV) ## Run the tests that take seconds: for every save
 test-all: export VOCABOPT_TEST_ALL = 1
 test-all: $(INSTALLED_DEV) ## Run these and the slow ones: killed runs, several processes, every command on real bases
 	$(RUN_TESTS)
-	$(strip $(SLOW) $(or $(ARGS),tests/training))
-	$(if $(ARGS),,$(strip $(SLOW) tests/test_*.py))
+	$(strip $(PYTEST) -m 'slow and not browser' $(or $(ARGS),tests/training tests/test_*.py))
 
 test-browser: $(INSTALLED_BROWSER) ## Run the tests that need Chromium: VOCABOPT_CHROMIUM, or chromium on PATH
 	$(strip $(BIN)/python -m pytest -m browser tests/browser $(ARGS))

@@ -385,12 +385,24 @@ def grown(run_of: Callable[[str], Run], tmp_path_factory: pytest.TempPathFactory
     (root / "small.tiktoken").write_bytes(rank_file(small_ranks(lines_of("en"))))
     told = {"pattern": GPT2_PATTERN, "specials": "none"}
     runs = {
-        "llama-like": run_of("llama-like"),
-        "qwen2-like": run_of("qwen2-like"),
-        "model-like": sweep(root / "model", str(root / "tokenizer.model"), CORPUS),
-        "ranks-like": sweep(root / "ranks", str(root / "small.tiktoken"), CORPUS, **told),
+        "llama-like": lambda: run_of("llama-like"),
+        "qwen2-like": lambda: run_of("qwen2-like"),
+        "model-like": lambda: sweep(root / "model", str(root / "tokenizer.model"), CORPUS),
+        "ranks-like": lambda: sweep(root / "ranks", str(root / "small.tiktoken"), CORPUS, **told),
     }
-    return {name: run.exported(N_ADDED) for name, run in runs.items()}
+    return _Asked(lambda name: runs[name]().exported(N_ADDED))
+
+
+class _Asked(dict[str, Path]):
+    """Folders by name, each made when a test first asks for it."""
+
+    def __init__(self, make: Callable[[str], Path]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = folder = self._make(name)
+        return folder
 
 
 @pytest.fixture

@@ -207,7 +207,8 @@ def test_verification_holds_the_checks(merged: vocabopt.Merged) -> None:
 
 
 def test_an_analysis_has_a_row_for_each_tokenizer_and_text(merged: vocabopt.Merged, tmp_path: Path) -> None:
-    found = vocabopt.analyze(["mistral-7b-v1", merged.out], {"ko": NEWS, "en": CORPUS / "en"}, out=tmp_path / "a")
+    texts = {"ko": NEWS, "en": CORPUS / "en"}
+    found = vocabopt.analyze(["mistral-7b-v1", merged.out], texts, out=tmp_path / "a", morpheme_documents=0)
     table = found.table
     assert table.select("tokenizer", "set").n_unique() == table.height == 4
     (base, new) = table.filter(pl.col("set") == "ko")["n_tokens"].to_list()

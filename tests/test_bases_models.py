@@ -213,7 +213,7 @@ def test_every_command_says_which_of_the_two_is_counted(tmp_path: Path) -> None:
         ["sweep", text, "--base", path, "--max-added", 20, "--out", tmp_path / "run"],
         ["merge", tmp_path / "run", "--size", 10, "--out", tmp_path / "merged"],
         ["verify", path, tmp_path / "merged"],
-        ["analyze", path, "--text", f"ko={text}"],
+        ["analyze", path, "--text", f"ko={text}", "--morpheme-documents", 0],
     ):
         result = vocabopt(*command)
         assert result.exit_code == 0, result.output
@@ -301,7 +301,7 @@ def test_two_files_that_differ_are_told_wherever_text_is_counted(tmp_path: Path)
     for command in (
         ["sweep", *halves, "--base", folder, "--out", tmp_path / "sweep"],
         ["sensitivity", *halves, "--base", folder, "--heldout", 0.3, "--out", tmp_path / "sensitivity"],
-        ["analyze", folder, *(f"--text={half.stem}={half}" for half in halves)],
+        ["analyze", folder, *(f"--text={half.stem}={half}" for half in halves), "--morpheme-documents", 0],
     ):
         result = vocabopt(*command, *(["--max-added", 50] if command[0] != "analyze" else []))
         assert result.exit_code == 0, result.output

@@ -47,7 +47,7 @@ from vocabopt.merging.run import merge_run
 from vocabopt.options import ReadOptions
 from vocabopt.tokenizer import Tokenizer, load_base
 
-LEARN = ("--learn-from", "0.4", "--shard", "100kB")
+LEARN = ("--learn-from", "0.4", "--shard", "100kB", "--workers", 1)
 
 
 def counted(
@@ -226,7 +226,10 @@ def test_what_does_not_fit_is_left_out_of_learning_and_counted(half_fits: tuple[
     record.assert_exact(documents, (0, 1, len(record.curve)))
 
 
-def test_the_share_that_fits_is_the_same_in_any_order_of_the_text(half_fits: tuple[int, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_share_that_fits_is_the_same_in_any_order_of_the_text(
+    n_workers: int, half_fits: tuple[int, Path], tmp_path: Path
+) -> None:
     memory, out = half_fits
     for language in ("ko", "en"):
         lines = lines_of(language)
@@ -234,9 +237,8 @@ def test_the_share_that_fits_is_the_same_in_any_order_of_the_text(half_fits: tup
         (tmp_path / "corpus" / language).mkdir(parents=True)
         for i in range(3):
             (tmp_path / "corpus" / language / f"{i}.txt").write_text("\n".join(lines[i::3]) + "\n", encoding="utf-8")
-    done = vocabopt(
-        "sweep", tmp_path / "corpus", "--out", tmp_path / "run", "--memory", memory, "--quiet", "--workers", 2
-    )
+    options = ("--memory", memory, "--workers", n_workers, "--quiet")
+    done = vocabopt("sweep", tmp_path / "corpus", "--out", tmp_path / "run", *options)
     assert done.exit_code == 0, done.output
     assert documents_in(tmp_path / "run").equals(documents_in(out))
     assert (tmp_path / "run" / "curve.parquet").read_bytes() == (out / "curve.parquet").read_bytes()
@@ -311,7 +313,7 @@ def test_a_union_beyond_memory_has_the_bytes_of_one_in_memory(scores: str, tmp_p
 def test_without_a_script_guard_all_protected_text_is_learned_with(tmp_path: Path) -> None:
     """Only the protected text itself keeps merges away from it."""
     out = tmp_path / "run"
-    options = ("--script", "none", "--protect", f"en={CORPUS / 'en'}", "--learn-from", "0.3", "--quiet")
+    options = ("--script", "none", "--protect", f"en={CORPUS / 'en'}", "--learn-from", "0.3", "--workers", 1, "--quiet")
     assert vocabopt("sweep", CORPUS / "ko", "--out", out, *options).exit_code == 0
     run = run_at(out)
     assert run.sweep["learned"]["all_protected"]

@@ -177,10 +177,11 @@ def test_a_format_chooses_the_files_of_a_folder(tmp_path: Path) -> None:
 def test_the_results_of_a_run_are_no_text(tmp_path: Path, told: list[str]) -> None:
     written(tmp_path / "in/a.txt", KOREAN * 40)
     run = tmp_path / "in/out"
-    first = vocabopt("sweep", tmp_path / "in", "--out", run, "--heldout", "0", "--quiet")
+    few = ("--out", run, "--heldout", "0", "--max-added", 20)
+    first = vocabopt("sweep", tmp_path / "in", *few, "--quiet")
     assert first.exit_code == 0, first.output
     assert list(run.glob("*.parquet"))
-    again = vocabopt("sweep", tmp_path / "in", "--out", run, "--heldout", "0")
+    again = vocabopt("sweep", tmp_path / "in", *few)
     assert again.exit_code == 0, again.output
     assert "out: holds the results of a run (run.json), no text; left out." in again.stderr
     inputs = json.loads((run / "run.json").read_text("utf-8"))["inputs"]
@@ -249,7 +250,8 @@ def test_text_is_read_under_such_names(odd: Path, urls_of: Callable[[Path | str]
 
 def test_such_names_go_through_sweep_and_prepare(odd: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    swept = vocabopt("sweep", odd.parent, "--eval", f"x={odd}/{os.fsdecode(NAME)}.txt", "--out", out, "--quiet")
+    given = ("--eval", f"x={odd}/{os.fsdecode(NAME)}.txt", "--max-added", 20)
+    swept = vocabopt("sweep", odd.parent, *given, "--out", out, "--quiet")
     assert swept.exit_code == 0, swept.output
     urls = [entry["url"] for entry in json.loads((out / "run.json").read_bytes().decode("utf-8"))["inputs"]]
     assert len(urls) == 3

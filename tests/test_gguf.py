@@ -104,6 +104,7 @@ def test_from_sweep_to_verify_a_gguf_is_a_base_as_its_model_is(tmp_path: Path, r
 # --- Byte-level -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_gguf_of_a_byte_level_tokenizer_is_that_tokenizer(tekken: tuple[Tokenizer, Tokenizer]) -> None:
     """Its split pattern is proved by the hash that llama.cpp's converter has of Mistral NeMo's ids."""
     base, read = tekken

@@ -12,7 +12,7 @@ from vocabopt.text.documents import Samples
 
 
 def samples_of(path: Path, out: Path) -> dict[str, list[str]]:
-    assert vocabopt("sweep", path, "--out", out, "--quiet").exit_code == 0
+    assert vocabopt("sweep", path, "--out", out, "--max-added", 20, "--quiet").exit_code == 0
     samples: dict[str, list[str]] = json.loads((out / "samples.json").read_text("utf-8"))["samples"]
     return samples
 

@@ -209,7 +209,7 @@ def test_parity_of_aligned_text_is_exact_and_steers(corpus: Path) -> None:
     aligned = [f"{name}={corpus / f'aligned-{name}.txt'}" for name in ("th", "ja", "de")]
     options = [part for value in aligned for part in ("--aligned", value)]
     run = swept(corpus, "aligned", "--target", "th,ja", "--balance", "parity", "--parity", "de", *options)
-    assert vocabopt("merge", run, "--size", 60, "--quiet").exit_code == 0
+    merge_run(run, run / "tokenizer", n_added=60)
     tokenizer, row = library_tokenizer(run / "tokenizer"), read(run)[1].row(59, named=True)
     found = {}
     for value in aligned:
@@ -284,8 +284,9 @@ def test_parity_decides_on_the_target_served_worst_and_tables_hold_each(parity: 
 
 
 def test_a_merged_tokenizer_of_several_targets_verifies_with_the_text_of_each(parity: Path, corpus: Path) -> None:
-    assert vocabopt("merge", parity, "--size", 200, "--quiet", "--out", parity / "merged-200").exit_code == 0
-    folder, texts = parity / "merged-200", [f"{name}={corpus / 'corpus' / name}" for name in ("ko", "ja", "th", "en")]
+    folder = parity / "verified"
+    merge_run(parity, folder, n_added=200)
+    texts = [f"{name}={corpus / 'corpus' / name}" for name in ("ko", "ja", "th", "en")]
     result = vocabopt("verify", "mistral-7b-v1", folder, *(part for text in texts for part in ("--text", text)))
     assert result.exit_code == 0, result.output
     first = json.loads((folder / "extension.json").read_text())["tokens"][0]["counts"]

@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -321,8 +321,8 @@ def test_a_union_size_without_a_vocabulary_is_refused(out: Path, tmp_path: Path)
     assert_refused(result, r"--size 3: the union of .* has [\d,]+ to [\d,]+ new rows", tmp_path)
 
 
-def test_the_union_of_a_sweep_names_its_run(run: Run, tmp_path: Path) -> None:
-    result = vocabopt("merge", run.out, "--method", "union", "--out", tmp_path / "t")
+def test_the_union_of_a_sweep_names_its_run(run_of: Callable[[str], Run], tmp_path: Path) -> None:
+    result = vocabopt("merge", run_of("llama-like").out, "--method", "union", "--out", tmp_path / "t")
     assert_refused(result, r"union\.json: not found\. Sweep into this folder with --method union", tmp_path)
 
 
