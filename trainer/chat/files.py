@@ -9,8 +9,8 @@ from trainer.chat.record import TemplateCheck
 from trainer.init.models import CONFIG, tokenizer_files
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
-from vocabopt.tokenizer.load import TEMPLATE_FOLDER
 from vocabopt.tokenizer.chat_templates import prompts
+from vocabopt.tokenizer.load import TEMPLATE_FOLDER
 
 #: What tokenizer_config.json says of chats.
 _CHAT_KEYS = (
