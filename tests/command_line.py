@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,19 @@ def started(command: Sequence[str], **options: Any) -> "Iterator[subprocess.Pope
             yield running
         finally:
             running.kill()
+
+
+def workers_of(parent: int) -> list[int]:
+    """Living processes that work for `parent`, forked by the one that it started for that (`vocabopt.processes`)."""
+    parents, forked = {}, set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, of = path.read_text().rpartition(")")[2].split()[:2]
+            number = int(path.parent.name)
+            parents[number] = int(of)
+            if state not in "ZX" and b"forkserver" in (path.parent / "cmdline").read_bytes():
+                forked.add(number)
+    return [number for number in forked if parents[number] in forked and parents.get(parents[number]) == parent]
 
 
 def read_terminal(descriptor: int) -> bytes:

@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
+from command_line import workers_of
 from engine_workers import Ends, Fails, Leaves, Squares, options
 
 from vocabopt.engine import Engine, engine
@@ -22,17 +22,6 @@ from vocabopt.errors import CorpusError, EngineError, OptionError
 from vocabopt.options import EngineOptions
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-
-
-def children(parent: int) -> list[int]:
-    """Living processes that `parent` has started to work for it."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, of = path.read_text().rpartition(")")[2].split()[:2]
-            if int(of) == parent and state not in "ZX" and b"spawn_main" in (path.parent / "cmdline").read_bytes():
-                found.append(int(path.parent.name))
-    return found
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
@@ -44,9 +33,20 @@ def test_every_job_gives_one_result_and_a_worker_is_made_once_per_process(n_work
             assert sorted(square for square, _ in found) == [i * i for i in range(last)]
             # One job needs no process, as long as there is none.
             assert n_workers == 2 or {process for _, process in found} <= {os.getpid()}
+        assert bool(workers_of(os.getpid())) == (n_workers == 2)
     n_made = len(list(tmp_path.iterdir()))
     assert n_made == 1 if n_workers == 1 else 2 <= n_made <= 3
-    assert children(os.getpid()) == []
+    assert workers_of(os.getpid()) == []
+
+
+def test_workers_have_the_environment_of_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are forked by a process that was started with the first of them."""
+    for value in ("one", "two"):
+        monkeypatch.setenv("VOCABOPT_TEST_VALUE", value)
+        workers: Engine[str, str]
+        with engine(options(2), partial(partial, os.getenv)) as workers:
+            found = list(workers.run(["VOCABOPT_TEST_VALUE", "OMP_NUM_THREADS"], step="ask"))
+        assert sorted(found) == ["1", value]
 
 
 def test_jobs_are_taken_as_workers_need_them(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_killed_worker_is_one_error_that_names_it_and_what_to_change(tmp_path:
         f"count shards: worker process {killed} was killed (SIGKILL), probably for lack of memory. What is done is "
         "kept: run the same command again, with fewer --workers or more memory."
     )
-    assert children(os.getpid()) == []
+    assert workers_of(os.getpid()) == []
 
 
 def test_a_caller_that_leaves_a_run_can_begin_another(tmp_path: Path) -> None:

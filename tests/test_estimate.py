@@ -43,8 +43,23 @@ def test_the_share_that_fits_is_about_that_of_the_sweep(tmp_path: Path) -> None:
 def test_a_table_says_each_step() -> None:
     done = vocabopt("sweep", CORPUS, "--estimate")
     assert done.exit_code == 0
-    for words in ("Expected from", "load the base", "count all text with them", "memory to learn from all text"):
+    for words in (
+        "Expected from",
+        "load the base",
+        "count all text with them",
+        "memory to learn from all text",
+        "not included",
+    ):
         assert words in done.stdout
+
+
+def test_what_is_left_out_is_said() -> None:
+    """The table has one place for it, the record the same words."""
+    options = ("--method", "union", "--protect", f"more={CORPUS / 'en'}")
+    left_out = estimated(*options)["left_out"]
+    assert isinstance(left_out, list)
+    assert left_out[0] == "a first reading of all files, for their fingerprints"
+    assert left_out[1:] == ["what --protect keeps from being learned", "--method union"]
 
 
 def test_a_text_of_unknown_size_is_refused() -> None:

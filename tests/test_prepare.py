@@ -8,14 +8,13 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 import zstandard
-from command_line import assert_refused, command_of, started, vocabopt, written
+from command_line import assert_refused, command_of, started, vocabopt, workers_of, written
 from helpers import lines_of
 
 from vocabopt.errors import RunDirectoryError
@@ -61,14 +60,11 @@ def long_documents(n: int) -> list[str]:
 
 
 def first_worker_of(pid: int) -> int:
-    """A process that runs shards for another, once there is one. They are told by how Python starts them."""
+    """A process that runs shards for another, once there is one."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                parent = int(path.read_text().rpartition(")")[2].split()[1])
-                if parent == pid and b"spawn_main" in (path.parent / "cmdline").read_bytes():
-                    return int(path.parent.name)
+        if found := workers_of(pid):
+            return found[0]
         time.sleep(0.01)
     raise AssertionError("no worker started")
 

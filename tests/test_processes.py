@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command_line import command_of, half_written, process, started, written
+from command_line import command_of, half_written, process, started, workers_of, written
 from helpers import CORPUS, lines_of
 
 from vocabopt.processes import signals_blocked
@@ -32,7 +32,7 @@ def members(group: int) -> dict[int, str]:
 
 
 def has_workers(group: int) -> bool:
-    return sum("forkserver" in command for command in members(group).values()) >= 3  # and what forks them
+    return len(workers_of(group)) >= 2
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float = 60) -> None:

@@ -20,7 +20,7 @@ from vocabopt.errors import CorpusError, OptionError
 from vocabopt.growth.counter import Counter, Counting
 from vocabopt.growth.counts import ChunkCounts, SetStats, count_chunks
 from vocabopt.growth.grow import GrowthOptions, grow, protected_chunks, warm_up
-from vocabopt.growth.share import counter_bytes, learning_bytes, too_little_memory
+from vocabopt.growth.share import MOST_TEXT, counter_bytes, learning_bytes, too_little_memory
 from vocabopt.growth.symbols import segment
 from vocabopt.options import ReadOptions, SweepOptions
 from vocabopt.records import Count, Record
@@ -60,6 +60,8 @@ class Estimate(Record, frozen=True, kw_only=True):
     seconds: dict[str, Seconds]
     #: Counting, per core.
     bytes_per_second: float
+    #: What takes time as well and is not in these figures.
+    left_out: tuple[str, ...]
 
     @property
     def total_seconds(self) -> float:
@@ -137,13 +139,17 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
         rate = blocks.n_stored_bytes / (time.perf_counter() - start) if len(sample) > 1 else of_sample / learning
     exponent = min(1.0, max(0.0, log2(n_chunks / n_half))) if n_half and len(sample) > 1 else 1.0
 
-    def needed(share: float) -> int:
+    def sizes(share: float) -> tuple[int, int, int]:
         # A part of the text is one of the training set alone.
         more = (share * total / of_sample) ** exponent
-        sizes = (round(n * more) for n in (whole if share == 1 else of_train))
-        return learning_bytes(base.family, len(roles), len(heldout_of), *sizes)
+        n_chunks, n_text, n_entries = (round(n * more) for n in (whole if share == 1 else of_train))
+        return n_chunks, n_text, n_entries
 
-    fits = [part / _N_SHARES for part in range(1, _N_SHARES + 1) if needed(part / _N_SHARES) <= memory]
+    def needed(share: float) -> int:
+        return learning_bytes(base.family, len(roles), len(heldout_of), *sizes(share))
+
+    shares = [part / _N_SHARES for part in range(1, _N_SHARES + 1)]
+    fits = [share for share in shares if needed(share) <= memory and sizes(share)[1] < MOST_TEXT]
     if not fits:
         raise OptionError(too_little_memory(memory))
     share = options.learn_from or fits[-1]
@@ -159,7 +165,19 @@ def estimated(options: SweepOptions, console: Console) -> Estimate:
         share_learned=share,
         seconds=seconds,
         bytes_per_second=rate,
+        left_out=_left_out(options),
     )
+
+
+def _left_out(options: SweepOptions) -> tuple[str, ...]:
+    """What the sweep would do and the sample does not."""
+    given = {
+        "a first reading of all files, for their fingerprints": True,
+        "what --protect keeps from being learned": bool(options.protects),
+        "--widen-pattern, whose text is counted twice": options.widen_pattern is not None,
+        f"--method {options.method}": options.method != "grow",
+    }
+    return tuple(what for what, is_so in given.items() if is_so)
 
 
 def _sizes(counts: ChunkCounts, n_groups: int | None = None) -> tuple[int, int, int]:

@@ -191,6 +191,7 @@ def estimate_table(found: "Estimate", width: int) -> "Table":
         ("memory to use", shown_bytes(found.memory_bytes)),
         ("text that tokens are learned from", f"{found.share_learned:.1%}"),
         ("counting, per process", f"{shown_bytes(found.bytes_per_second)}/s"),
+        *(("not included", what) for what in found.left_out),
     ]
     return PlainTable(caption=caption, headers=("", "expected"), rows=rows).for_terminal(width)
 
