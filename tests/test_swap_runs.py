@@ -117,7 +117,7 @@ def test_the_page_and_the_choice_of_a_swap_begin_with_the_rows_swapped(swap_of: 
     page = (swapped.out / "report.html").read_text("utf-8")
     assert f"<title>{name}: {n:,} rows to swap</title>" in page
     assert f"<h1>Swap {n:,} rows of " in page
-    assert "With more rows instead: Add " in page
+    assert "With more rows instead: <bdi>Add " in page
     choice = api.open(swapped.out).choice
     assert choice.swap_reason is not None
     assert choice.swap_reason.startswith(f"Swap {n:,} rows: ")
