@@ -54,11 +54,12 @@ class Case:
             texts={"ko": str(TEXT)}, distill_length=16, distill_batch=8, distill_steps=60, distill_snippets=4,
         )  # fmt: skip
 
-    def snippets(self, path: Path = TEXT, options: InitOptions | None = None) -> Snippets:
+    def snippets(
+        self, path: Path = TEXT, options: InitOptions | None = None, n_positions: int | None = None
+    ) -> Snippets:
         source = source_of_path("ko", str(path), ReadOptions(), heldout=0.05, console=QUIET)
-        return find_snippets(
-            source, self.extension, load_tokenizer(str(self.tokenizer)), options or self.options, seed=0
-        )
+        tokenizer, given = load_tokenizer(str(self.tokenizer)), options or self.options
+        return find_snippets(source, self.extension, tokenizer, given, seed=0, n_positions=n_positions)
 
     def made(self, method: Any = "distill", dtype: Any = "auto", **options: Any) -> tuple[PreTrainedModel, InitLog]:
         model, given = load_model(self.model, dtype=dtype), replace(self.options, **options)
@@ -292,7 +293,9 @@ def test_held_out_documents_and_documents_behind_the_budget_are_not_read(untied:
     (source,) = scan_text(target_and_replays(("ko", str(TEXT)), {}, ReadOptions()), held_out=held_out)
     lines = [line for line in TEXT.read_text("utf-8").splitlines() if line.strip()]
     tokenizer = load_tokenizer(str(untied.tokenizer))
-    snippets = find_snippets(source, untied.extension, tokenizer, untied.options, seed=3, n_documents=5)
+    snippets = find_snippets(
+        source, untied.extension, tokenizer, untied.options, seed=3, n_positions=None, n_documents=5
+    )
     read = [lines[place] for place in source.order(3, 0)[:5]]
     of_read = list(all_ids(library_tokenizer(untied.tokenizer), read))
     assert snippets.text_bytes == sum(len(line.encode()) for line in read)
@@ -314,6 +317,16 @@ def test_snippets_are_taken_for_tokens_that_lack_them(untied: Case) -> None:
         here = slots[ids]
         found[np.unique(here[here >= 0])] += 1
     assert np.array_equal(found, snippets.counts)
+
+
+def test_snippets_end_where_the_model_has_no_more_positions_for_the_old_spelling(untied: Case) -> None:
+    spelling = Spelling(extension=untied.extension)
+    free, bounded = untied.snippets(), untied.snippets(n_positions=20)
+    assert max(len(spelling.before(ids)[0]) for ids in free.ids) > 20
+    assert {len(spelling.before(ids)[0]) <= 20 for ids in bounded.ids} == {True}
+    # Those that had room are there as they were.
+    whole = {ids.tobytes() for ids in free.ids if len(spelling.before(ids)[0]) <= 20}
+    assert len(whole & {ids.tobytes() for ids in bounded.ids}) > len(whole) // 2
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from trainer.adaptation.table import model_card
 from trainer.data import PackedText, exposure
 from trainer.evaluate import continuations, pick_prompts
 from trainer.evaluate.run import load_tokenizer, n_reloaded_otherwise
+from trainer.evaluate.score import positions_of
 from trainer.init import dtype_of, link_model, load_model, save_model
 from trainer.init.models import dtype_name
 from trainer.init.rows import make_rows
@@ -204,6 +205,7 @@ def _make_start(run: Run, path: Path) -> None:
             tokenizer,
             options,
             seed=options.seed,
+            n_positions=positions_of(model),
             n_documents=int(inputs.text.bounds[0, -1]),
             ends=inputs.ends,
         ),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from trainer.evaluate.run import load_tokenizer
+from trainer.evaluate.score import positions_of
 from trainer.init.extension import Extension, read_extension
 from trainer.init.models import (
     checked_config,
@@ -63,7 +64,7 @@ def run_init(options: InitOptions, console: Console | None = None) -> InitRecord
         options,
         method=options.method,
         seed=options.seed,
-        find_snippets=lambda: _snippets(options, extension, console),
+        find_snippets=lambda: _snippets(options, extension, positions_of(model), console),
         console=console,
     )
     record = InitRecord(
@@ -84,11 +85,12 @@ def run_init(options: InitOptions, console: Console | None = None) -> InitRecord
     return record
 
 
-def _snippets(options: InitOptions, extension: Extension, console: Console) -> Snippets:
+def _snippets(options: InitOptions, extension: Extension, n_positions: int | None, console: Console) -> Snippets:
     """Of the text that the command names."""
     ((name, path),) = options.texts.items()
     source = source_of_path(name, path, options.read_options(), heldout=options.heldout, console=console)
-    return find_snippets(source, extension, load_tokenizer(str(options.tokenizer)), options, seed=options.seed)
+    tokenizer = load_tokenizer(str(options.tokenizer))
+    return find_snippets(source, extension, tokenizer, options, seed=options.seed, n_positions=n_positions)
 
 
 def _check_out(options: InitOptions, folder: Path) -> None:

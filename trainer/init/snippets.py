@@ -92,6 +92,7 @@ def find_snippets(
     options: RowOptions,
     *,
     seed: int,
+    n_positions: int | None,
     n_documents: int | None = None,
     ends: DocumentEnds | None = None,
 ) -> Snippets:
@@ -100,6 +101,7 @@ def find_snippets(
     Args:
         source: usable documents are read in the order in which a training with this seed reads them.
         tokenizer: the merged one.
+        n_positions: of the model, None for no bound; snippets end where the old spelling would have more.
         n_documents: of them at most; None for all.
         ends: None takes the tokenizer's own.
 
@@ -115,12 +117,17 @@ def find_snippets(
     encoder.use_fast(texts_to_agree_on([source]))
     encode = ShardEncoder(encoder)
     opening = [] if ends.start_id is None else [ends.start_id]
+    lengths = np.ones(extension.n_tokens, np.int64)
+    lengths[np.asarray(extension.new_ids)] = list(map(len, extension.base_ids))
     windows: list[NDArray[np.int64]] = []
     for job in jobs_of([source], [np.sort(places)]):
         part = encode(job)
         for stop, length in zip(np.cumsum(part.lengths).tolist(), part.lengths.tolist(), strict=True):
             text = part.ids[stop - length + len(opening) : stop - (ends.end_id is not None)].astype(np.int64)
             windows += [text[at : at + options.distill_length] for at in range(0, len(text), options.distill_length)]
+    if n_positions is not None:
+        most = n_positions - len(opening)
+        windows = [window[: np.searchsorted(np.cumsum(lengths[window]), most, side="right")] for window in windows]
     text_bytes = int(source.sizes[places].sum(dtype=np.int64))
     chosen, counts = _chosen(windows, extension, options.distill_snippets, seed)
     if not chosen:
