@@ -38,7 +38,7 @@ class Weights:
         self.folder = folder
         self._places: dict[str, Any] = {}
         for path in weight_files(folder):
-            opened: Any = stack.enter_context(safe_open(path, framework="pt"))  # type: ignore[no-untyped-call]
+            opened: Any = stack.enter_context(safe_open(path, framework="pt"))
             self._places |= dict.fromkeys(opened.keys(), opened)
         if not self._places:
             raise ModelError(f"{folder}: holds no whole weights in safetensors. Write it anew with save_pretrained.")
@@ -118,7 +118,7 @@ class ChatVector:
             base, instruct = Weights(self.base, stack), Weights(self.instruct, stack)
             for path in weight_files(self.adapted):
                 made: dict[str, Tensor] = {}
-                with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+                with safe_open(path, framework="pt") as file:
                     for name in file.keys():  # noqa: SIM118 - no mapping
                         old, of_base, of_instruct = file.get_tensor(name), base.get(name), instruct.get(name)
                         if name in tables:
@@ -167,5 +167,5 @@ def _tables(folder: Path) -> frozenset[str]:
 
 
 def _names(path: Path) -> Iterator[str]:
-    with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, framework="pt") as file:
         yield from file.keys()
