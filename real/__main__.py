@@ -42,11 +42,12 @@ def main(text: str, english: str, models: tuple[str, ...], wheels: Path | None, 
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(error.exit_code) from error
     for one in walked:
-        print_tables(lambda width, one=one: _tables(one, width))  # type: ignore[misc]
+        print_tables(lambda width, one=one: tables(one, width))  # type: ignore[misc]
     raise SystemExit(not all(number.agrees for one in walked for number in one.numbers))
 
 
-def _tables(walked: Walked, width: int) -> Iterator[Any]:
+def tables(walked: Walked, width: int) -> Iterator[Any]:
+    """Tables of rich and sentences: steps, verify, every number, what the model writes, what a full run takes."""
     title, steps = walked.source.title, walked.steps
     yield PlainTable(
         caption=f"{title}: steps",

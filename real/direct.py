@@ -20,8 +20,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     found: dict[str, Any] = {"bits_per_byte": {}, "written": {}, "chat": None}
     for folder in request["models"]:
-        tokenizer = AutoTokenizer.from_pretrained(request["tokenizer"] or folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        tokenizer: Any = AutoTokenizer.from_pretrained(request["tokenizer"] or folder)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model.eval()
         start = tokenizer.convert_tokens_to_ids(request["start"])
         scores = {}
         for name, path in request["texts"].items():

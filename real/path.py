@@ -93,9 +93,15 @@ def measured_texts(setting: Setting) -> dict[str, Path]:
                 f"{name}={path}: has no document under {CONTEXT - 8} bytes to measure on. Name text with lines of a "
                 "sentence or two."
             )
-        found[name] = setting.out / "text" / f"{name}.txt"
-        write_bytes_atomic(found[name], "".join(f"{text}\n" for text in taken).encode())
+        found[name] = _kept(setting.out / "text", name, ".txt", "".join(f"{text}\n" for text in taken).encode())
     return found
+
+
+def _kept(folder: Path, name: str, suffix: str, data: bytes) -> Path:
+    """A file that is named after its content: a step that read another one is another step."""
+    path = folder / f"{name}-{xxhash.xxh3_64_hexdigest(data)[:8]}{suffix}"
+    write_bytes_atomic(path, data)
+    return path
 
 
 def walk(source: Source, setting: Setting, steps: Steps) -> Walked:
@@ -185,9 +191,8 @@ class _Path:
 
     def _asked(self, name: str, module: str, **request: Any) -> Any:
         """A step of a module here, which reads what is asked of it from a file."""
-        path = self.folder / "steps" / f"{name}.request"
-        write_bytes_atomic(path, json.dumps({"texts": self.texts, **request}).encode())
-        return self._step(name, module, path)
+        data = json.dumps({"texts": self.texts, **request}).encode()
+        return self._step(name, module, _kept(self.folder / "steps", name, ".request", data))
 
     def _eval(self, name: str, folder: str) -> dict[str, float]:
         texts = _named("--text", self.texts)

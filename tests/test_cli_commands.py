@@ -170,6 +170,7 @@ RECORDS = {
     "plan": ("trainer.options:PlanOptions", "model --budget 1Mtok"),
     "probe": ("trainer.options:ProbeTrainingOptions", "model --out out"),
     "adapt": ("trainer.options:AdaptOptions", "model"),
+    "chat-vector": ("trainer.chat.options:ChatVectorOptions", "adapted --base base --instruct instruct --out out"),
     "eval": ("trainer.measuring_options:EvalOptions", "model"),
 }
 

@@ -4,13 +4,15 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import vocabopt
 from helpers import CORPUS
 from model_folders import WIDTHS, with_tokenizer, write_model
-from transformers import LlamaConfig
+from transformers import Gemma3TextConfig, LlamaConfig
 
+from real.__main__ import tables
 from real.direct import answer
 from real.methods import measured
 from real.path import Setting, walk
@@ -42,9 +44,14 @@ class Called(Steps):
         return 0, 0
 
 
-def test_the_path_ends_with_numbers_that_are_those_of_transformers_alone(folders: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["llama", "gemma3"])
+def test_the_path_ends_with_numbers_that_are_those_of_transformers_alone(
+    kind: str, folders: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "smollm2"
-    config = LlamaConfig(vocab_size=2_048, tie_word_embeddings=True, max_position_embeddings=256, **WIDTHS)
+    shape: dict[str, Any] = {"vocab_size": 2_048, "tie_word_embeddings": True, "max_position_embeddings": 256, **WIDTHS}
+    # Gemma multiplies embeddings with the root of the width, and most blocks see a window only.
+    config = LlamaConfig(**shape) if kind == "llama" else Gemma3TextConfig(**shape, head_dim=8, sliding_window=32)
     with_tokenizer(write_model(folder / "model", config), folders / "qwen2-like")
     (folder / "model.gguf").touch()  # as if it had been fetched
     setting = Setting(
@@ -62,6 +69,8 @@ def test_the_path_ends_with_numbers_that_are_those_of_transformers_alone(folders
     assert len(walked.written) == 2
     assert all(own == alone for own, alone in walked.written.values())
     assert walked.steps["verify"].printed["passed"]
+    said = [part for part in tables(walked, 120) if isinstance(part, str)]
+    assert any(f"All {len(walked.numbers)} numbers are those of transformers alone" in part for part in said)
 
     # Again: everything is there, and nothing is run.
     class Refusing(Steps):

@@ -41,10 +41,10 @@ def chat_files(adapted: Path, instruct: Path) -> dict[str, bytes]:
     kept = {name: value for name, value in settings.items() if name not in _CHAT_KEYS}
     kept |= {name: of_chat[name] for name in _CHAT_KEYS if name in of_chat}
     files["tokenizer_config.json"] = _written(kept)
-    whole, of_chat = _parsed(own, "tokenizer.json"), load_tokenizer(str(instruct)).tokenizer_json
-    added = {token["id"]: token for token in (*whole["added_tokens"], *of_chat["added_tokens"])}
+    whole, its = _parsed(own, "tokenizer.json"), load_tokenizer(str(instruct)).tokenizer_json
+    added = {token["id"]: token for token in (*whole["added_tokens"], *its["added_tokens"])}
     whole["added_tokens"] = [added[index] for index in sorted(added)]
-    whole["post_processor"] = of_chat["post_processor"]
+    whole["post_processor"] = its["post_processor"]
     files["tokenizer.json"] = _written(whole)
     return files
 
