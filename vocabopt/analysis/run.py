@@ -24,6 +24,8 @@ from vocabopt.versions import versions
 
 #: Text that a worker encodes at a time.
 _SHARD_BYTES = 32 << 20
+#: Up to here text is encoded in this process, unless --workers says otherwise: processes take longer to start.
+_FEW_BYTES = 8 << 20
 
 
 def analyze(options: AnalyzeOptions, console: Console) -> AnalyzeRecord:
@@ -64,7 +66,9 @@ def analyze(options: AnalyzeOptions, console: Console) -> AnalyzeRecord:
     shards = shards_of(text_sets, read_options, shard_bytes=_SHARD_BYTES)
     names = [text_set.name for text_set in text_sets]
     tokenizers = []
-    with engine(options, partial(Measurer, subjects, read_options)) as workers:
+    is_small = options.workers is None and options.engine == "local" and n_bytes is not None and n_bytes <= _FEW_BYTES
+    how = replace(options, workers=1) if is_small else options
+    with engine(how, partial(Measurer, subjects, read_options)) as workers:
         for number, subject in enumerate(subjects.loaded):
             with console.step(f"encode {escape(plain(subject.name, 60))}", n_bytes, "bytes") as advance:
                 tally = measure(number, subject, shards, names, workers, _adding_up(advance), console.note)
