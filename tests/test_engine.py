@@ -176,7 +176,7 @@ def test_a_signal_that_another_thread_takes_stops_workers_too(tmp_path: Path) ->
         list(workers.run(range(8), step="count"))
     taking.join()
     assert not list(tmp_path.glob("ended-*")), "heard behind the first job"
-    assert children(os.getpid()) == []
+    assert workers_of(os.getpid()) == []
 
 
 @pytest.mark.parametrize(
