@@ -127,7 +127,7 @@ def chat_vector(
         base: the folder of the base model; instruct: that of the instruct model trained from it.
         out: folder of the result.
         text: name -> path of text to measure on before and after.
-        options: those of `vocabopt chat-vector`: rows="all", scale=1.0 ...
+        options: those of `vocabopt chat-vector`: rows="old", scale=1.0 ...
 
     Raises:
         VocaboptError: an input cannot be used, or the models do not go together.

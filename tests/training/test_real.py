@@ -51,7 +51,9 @@ def test_the_path_ends_with_numbers_that_are_those_of_transformers_alone(
     folder = tmp_path / "smollm2"
     shape: dict[str, Any] = {"vocab_size": 2_048, "tie_word_embeddings": True, "max_position_embeddings": 256, **WIDTHS}
     # Gemma multiplies embeddings with the root of the width, and most blocks see a window only.
-    config = LlamaConfig(**shape) if kind == "llama" else Gemma3TextConfig(**shape, head_dim=8, sliding_window=32)
+    # Its default special ids are those of its own tokenizer.
+    other = {"head_dim": 8, "sliding_window": 32, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    config = LlamaConfig(**shape) if kind == "llama" else Gemma3TextConfig(**shape, **other)
     with_tokenizer(write_model(folder / "model", config), folders / "qwen2-like")
     (folder / "model.gguf").touch()  # as if it had been fetched
     setting = Setting(

@@ -28,10 +28,10 @@ class ChatVectorOptions(ReadingOptions):
         help="Text to measure bits per byte on, before and after; may be repeated."
     )
     rows: Rows = option(
-        "all", daily=True, check=one_of(get_args(Rows), "choose"),
-        help="Rows of the tables that the difference is added to. all: those of the base's tokens, and to a new "
-        "token's the mean of its base tokens' differences. old: those of the base's tokens. special: none; the rows of "
-        "special tokens alone are the instruct model's, which they are in all three."
+        "old", daily=True, check=one_of(get_args(Rows), "choose"),
+        help="Rows of the tables that the difference is added to. old: those of the base's tokens. all: to a new "
+        "token's too the mean of its base tokens' differences. special: none; the rows of special tokens alone are the "
+        "instruct model's, which they are in all three."
     )
     scale: float = option(
         1.0, metavar="X", daily=True, check=above_0(), help="Factor on the difference; 1 adds all of it."

@@ -1,7 +1,7 @@
 """adapted + scale x (instruct - base), tensor by tensor: no more than a file of the adapted weights is held.
 
     body        every tensor outside of the tables gets the difference
-    old rows    of the base's tokens: the difference of their own rows (--rows all, old)
+    old rows    of the base's tokens: the difference of their own rows (--rows old, all)
     new rows    the mean of the differences of the token's base ids (--rows all): what `decompose` would have made of
                 the instruct model's table less what it made of the base's
     special     rows of special tokens of chat prompts are the instruct model's, bit for bit: a base has never trained
