@@ -34,8 +34,9 @@ from vocabopt.text.readers import ReadOptions
 SEEN_SHARE = 0.2
 #: Of the training text of the base.
 TARGET_SHARE = 0.1
-#: Sizes that are compared, as parts of the recommended one.
-PARTS = (0.25, 0.5, 1, 2, 4)
+#: Sizes that are compared, as parts of the recommended one. Where the curve ends before a part, its end is compared, if
+#: that is half as much again as the part before.
+PARTS = (1 / 16, 0.25, 0.5, 1, 2, 4)
 PLANS = ("redwhale", "full", "lora", "sequential", "eeve", "inplace")
 INITS = ("weighted", "decompose", "distill")
 REPLAY_SHARE = 0.2
@@ -121,8 +122,10 @@ class Grid:
         return read_sweep(self.folder(code) / "run").choice.n_added
 
     def sizes(self, code: str) -> list[int]:
-        curve_end = read_sweep(self.folder(code) / "run").max_added
-        return sorted({min(curve_end, max(1, round(part * self.recommended(code)))) for part in PARTS})
+        end, recommended = read_sweep(self.folder(code) / "run").end, self.recommended(code)
+        sizes = [round(part * recommended) for part in PARTS]
+        within = [size for size in sizes if 0 < size <= end]
+        return [*within, end] if len(within) < len(sizes) and end >= 1.5 * max(within, default=1) else within
 
     # --- Commands ---------------------------------------------------------------------------------------------------
 
