@@ -29,6 +29,9 @@ $(if $(ARGS),,$(strip $(PYTEST) tests/test_[s-z]*.py))
 $(if $(ARGS),,$(strip $(PYTEST) tests/training))
 endef
 
+# Where it is set, every process of the tests compiles all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-train sweep test test-all test-browser check check-lint check-format check-types check-docs docs sample bench clients adapt real
 
