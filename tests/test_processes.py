@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -54,8 +55,7 @@ def preparing(tmp_path: Path) -> list[str]:
 def test_a_signal_to_all_processes_ends_them_with_one_sentence(
     number: signal.Signals, code: int, preparing: list[str], tmp_path: Path
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+    temporary = Path(tempfile.mkdtemp())
     environment = {**os.environ, "TMPDIR": str(temporary)}
     with started(preparing, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment) as running:
         wait_for(lambda: has_workers(running.pid))
@@ -67,6 +67,19 @@ def test_a_signal_to_all_processes_ends_them_with_one_sentence(
         wait_for(lambda: not members(running.pid))
     assert half_written(tmp_path) == []
     assert not list((tmp_path / "out").glob(".*"))
+    assert list(temporary.iterdir()) == []
+    temporary.rmdir()
+
+
+def test_a_long_temporary_folder_is_no_hindrance(tmp_path: Path) -> None:
+    # A socket's path has 107 bytes at most, and the process that workers are forked from listens on one.
+    temporary = tmp_path / ("long" * 25)
+    temporary.mkdir()
+    source = written(tmp_path / "in.txt", "\n".join(lines_of("ko")))
+    command = command_of("prepare", source, "--out", tmp_path / "out", "--shard", "64kB", "--workers", 2, "--quiet")
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
     assert list(temporary.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -51,8 +52,22 @@ def signals_blocked() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-#: Whether one process is forked for each worker. macOS ends processes that are forked and call its libraries.
-_FORKS = sys.platform == "linux"
+#: Bytes of a socket's path at most, and of what the fork server adds to that of the temporary folder.
+_SOCKET_PATH_BYTES = 107
+_SOCKET_NAME_BYTES = len("/pymp-12345678/listener-12345678")
+
+
+def _can_fork() -> bool:
+    """Whether one process is forked for each worker. macOS ends processes that are forked and call its libraries; a
+    long TMPDIR leaves no room for the name of the fork server's socket."""
+    try:
+        n_bytes = len(os.fsencode(tempfile.gettempdir())) + _SOCKET_NAME_BYTES
+    except FileNotFoundError:  # said where such a folder is needed
+        return False
+    return sys.platform == "linux" and n_bytes <= _SOCKET_PATH_BYTES
+
+
+_FORKS = _can_fork()
 _Context: Any = ForkServerContext if _FORKS else SpawnContext
 _Process: Any = ForkServerProcess if _FORKS else SpawnProcess
 
