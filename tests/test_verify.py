@@ -21,8 +21,7 @@ from vocabopt.records import read_record, write_record
 from vocabopt.text.scripts import contains_target
 from vocabopt.tokenizer.hard_strings import LLAMA_CPP_TEXT, hard_strings
 from vocabopt.verification import Report
-from vocabopt.verification.checks_settings import SETTINGS
-from vocabopt.verification.checks_templates import TEMPLATES
+from vocabopt.verification.checks_settings import SETTINGS, TEMPLATES
 from vocabopt.verification.checks_text import FORMS, LENGTH, OTHER_TEXT, ROUND_TRIP
 from vocabopt.verification.checks_transformers import LOADED
 from vocabopt.verification.checks_vocabulary import (

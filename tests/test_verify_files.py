@@ -15,8 +15,7 @@ from verification import BUILT_IN, Json, add_merge, add_token, failed, found, pa
 
 from vocabopt.tokenizer.patterns import GPT2_PATTERN
 from vocabopt.tokenizer.sentencepiece_model import extended_model, read_model
-from vocabopt.verification.checks_settings import SETTINGS
-from vocabopt.verification.checks_templates import TEMPLATES, chat_templates
+from vocabopt.verification.checks_settings import SETTINGS, TEMPLATES, chat_templates
 from vocabopt.verification.checks_text import FORMS, OTHER_TEXT
 from vocabopt.verification.checks_transformers import RELOAD
 from vocabopt.verification.checks_vocabulary import (

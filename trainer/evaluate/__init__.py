@@ -1,7 +1,6 @@
 """What a model knows: bits per byte of text, sample continuations, the forgetting gate, benchmarks through lm-eval."""
 
-from trainer.evaluate.gate import role_of_text
-from trainer.evaluate.samples import continuations, pick_prompts
+from trainer.evaluate.samples import continuations, pick_prompts, role_of_text
 from trainer.evaluate.score import TextScore, loss_note, positions_of, score_text
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What a model writes: the same few beginnings continued, before adaptation and after."""
+"""Text to measure on: beginnings that a model continues before adaptation and after, and whose language a text is in."""
 
 import heapq
 from collections.abc import Iterable, Sequence
@@ -11,13 +11,16 @@ from trainer.document_ends import document_ends
 from trainer.evaluate.score import positions_of
 from trainer.init.models import eval_mode
 from trainer.out_of_memory import memory_guard
-from vocabopt.training_record import DocumentEnds
+from vocabopt.text.scripts import dominant_script
+from vocabopt.training_record import DocumentEnds, Role
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: A few words: enough to set the subject.
 PROMPT_CHARS = 40
+#: Characters that a text's script is judged by.
+_JUDGED_CHARS = 1 << 16
 #: Has a token of its own, no bytes, in every tokenizer.
 _ANCHOR = "a"
 
@@ -95,3 +98,24 @@ def _continued(
         for part in (anchor, anchor + written)
     )
     return whole.removeprefix(head)
+
+
+def role_of_text(documents: Iterable[str], target_scripts: Sequence[str] | None) -> Role:
+    """Whether an evaluation text is of the target language, by its dominant script.
+
+    A text in a script of the target is "target"; any other is "base", also code, other languages and text without
+    letters: they are what adaptation should leave as it was. Where the target has no script of its own (Latin targets:
+    None or empty), no script tells Finnish from English: every text is "target" but those that the user names as base.
+
+    Args:
+        documents: the first 65,536 characters are looked at.
+        target_scripts: names as `parse_scripts` gives them.
+    """
+    if not target_scripts:
+        return "target"
+    text = ""
+    for document in documents:
+        text += document[: _JUDGED_CHARS - len(text)]
+        if len(text) >= _JUDGED_CHARS:
+            break
+    return "target" if dominant_script(text) in target_scripts else "base"

@@ -1,4 +1,4 @@
-"""The check that a tokenizer's settings and merges are the base's: in tokenizer.json, and in the publisher's form."""
+"""The checks that settings, merges and chat templates are those of the base, in each form of the tokenizer."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from vocabopt.text.scripts import byte_guard, contains_target, piece_is_guarded
+from vocabopt.tokenizer.chat_templates import cases, in_words, names_of, render, templates
 from vocabopt.tokenizer.encoders import Kind, canonical_parts
 from vocabopt.tokenizer.ranks import parse_ranks
 from vocabopt.tokenizer.sentencepiece_model import NORMAL, read_model
@@ -17,6 +18,7 @@ from vocabopt.verification.record import Check
 
 SETTINGS = "Model settings and base merges are unchanged"
 KEPT_SETTINGS = "Model settings are unchanged, kept merges are in their order"
+TEMPLATES = "Chat templates render the same"
 
 #: Settings of the model that change ids however the rest is written.
 _ALWAYS = ("byte_fallback", "fuse_unk", "ignore_merges")
@@ -209,3 +211,33 @@ def _compare_tekken(pair: Pair, before: Mapping[str, Any], after: Mapping[str, A
     changed = [(i, a, b) for i, (a, b) in pairs if a != b and first_id + i not in pair.reused]
     found.add("ranks changed", [(f"tekken.json: rank {i} (base64)", a, b) for i, a, b in changed])
     found.counts["n_ranks_changed"] = len(changed)
+
+
+def chat_templates(pair: Pair) -> Check:
+    """Every chat template of either, by name, rendered for a few conversations."""
+    before, after = templates(pair.base), templates(pair.new)
+    names, new_names = names_of(pair.base), names_of(pair.new)
+    if not before and not after:
+        return not_checked(TEMPLATES, "neither has a chat template")
+    found, n_rendered = Findings(), 0
+    for name in sorted(before.keys() | after.keys()):
+        if name not in before or name not in after:
+            lacks = pair.new if name in before else pair.base
+            has, lacking = "has this template", "has no such template"
+            row = (name, has, lacking) if name in before else (name, lacking, has)
+            # A lone file cannot say what template belongs to it.
+            found.add("missing", [row], certain=lacks.folder is not None)
+            continue
+        for case in cases():
+            n_rendered += 1
+            old = render(before[name], names, case)
+            new = render(after[name], new_names, case)
+            if old != new:
+                found.add("differ", [(f"{name}: {in_words(case)}", repr(old), repr(new))])
+    summary = f"{len(before.keys() | after.keys()):,} templates, {n_rendered:,} renderings"
+    summary += f": {found.n_wrong:,} differ" if found.wrong else ""
+    if found.doubtful:
+        lone = "BASE" if pair.base.folder is None else "NEW"
+        summary += f"; {lone} is a lone file, which has none to compare with"
+    counts = {"n_base": len(before), "n_new": len(after), "n_rendered": n_rendered, "n_different": found.n_wrong}
+    return found.check(TEMPLATES, summary, counts)

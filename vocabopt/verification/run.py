@@ -9,9 +9,8 @@ from vocabopt.errors import OptionError
 from vocabopt.merging.extension import Proof
 from vocabopt.options import VerifyOptions
 from vocabopt.tokenizer import Tokenizer, load_tokenizer
-from vocabopt.verification.checks_settings import settings
+from vocabopt.verification.checks_settings import chat_templates, settings
 from vocabopt.verification.checks_swap import KeptTextPass
-from vocabopt.verification.checks_templates import chat_templates
 from vocabopt.verification.checks_text import FormsPass, LengthPass, OtherTextPass, RoundTripPass, UsagePass
 from vocabopt.verification.checks_transformers import ReloadPass, as_loaded
 from vocabopt.verification.checks_vocabulary import (
