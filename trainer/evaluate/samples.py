@@ -1,4 +1,4 @@
-"""Text to measure on: beginnings that a model continues before adaptation and after, and whose language a text is in."""
+"""Text to measure on: beginnings that a model continues before and after adaptation; whose language a text is in."""
 
 import heapq
 from collections.abc import Iterable, Sequence
