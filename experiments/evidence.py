@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -257,7 +258,8 @@ def _called(command: list[str], end: float) -> bool:
             process.wait()
         return False
     except KeyboardInterrupt:
-        process.wait(_STOP_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
         raise
     if status:
         raise VocaboptError(f"{shlex.join(command[:4])} ... ended with status {status}. Its message stands above.")

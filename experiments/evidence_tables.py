@@ -12,6 +12,7 @@ from trainer.selection.table import COMPARE_JSON, CompareRecord, sentence
 from vocabopt.choice.measured import SIZES_JSON, SizesRecord, bits_at
 from vocabopt.choice.measured_table import EQUAL, best_sentence
 from vocabopt.errors import RunDirectoryError
+from vocabopt.folder import write_bytes_atomic
 from vocabopt.records import read_record
 from vocabopt.tables import shown
 
@@ -147,4 +148,4 @@ def write(page: Path, name: str, table: str) -> None:
     )
     if not n_found:
         raise RunDirectoryError(f"{page}: holds no line {begin.strip()} with {end} behind it. Name the project's page.")
-    page.write_text(new, encoding="utf-8")
+    write_bytes_atomic(page, new.encode())

@@ -17,12 +17,16 @@ from vocabopt.console import Console
 
 
 def measured(request: dict[str, Any]) -> dict[str, Any]:
-    """Keys of the request: model, tokenizer, out (a folder for each method), methods, texts, context."""
+    """Keys of the request: model, tokenizer, out (a folder for each method), methods, texts, context, and train: what
+    distill learns from."""
     found = {}
     console = Console(quiet=True)
     for method in request["methods"]:
         out, begin = Path(request["out"]) / method, time.perf_counter()
-        options = InitOptions(model=request["model"], tokenizer=Path(request["tokenizer"]), out=out, method=method)
+        texts = request["train"] if method == "distill" else {}
+        options = InitOptions(
+            model=request["model"], tokenizer=Path(request["tokenizer"]), out=out, method=method, texts=texts
+        )
         run_init(options, console)
         seconds = time.perf_counter() - begin
         record = evaluate(

@@ -148,7 +148,9 @@ class _Path:
         out = self.folder / "init"
         scores = {self.model: self._eval("base", self.model)}
         methods = {"methods": list(self.setting.methods), "tokenizer": self.tokenizer, "out": str(out)}
-        for method, found in self._asked("init", "real.methods", model=self.model, context=CONTEXT, **methods).items():
+        train = dict([self.setting.target])
+        made = self._asked("init", "real.methods", model=self.model, context=CONTEXT, train=train, **methods)
+        for method, found in made.items():
             scores[str(out / method)] = found["bits_per_byte"]
         self._compute("direct-init", list(scores))
         for at, bits in scores.items():

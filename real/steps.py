@@ -21,7 +21,7 @@ from vocabopt.records import FileRecord, read_record, write_record
 class StepRecord(FileRecord, frozen=True, kw_only=True):
     """seconds: by the wall clock. peak_bytes: of the process. printed: the JSON on its standard output, or null."""
 
-    NEXT_STEP: ClassVar[str] = "Remove it: the step is run again."
+    NEXT_STEP: ClassVar[str] = "Remove the folder that it lies in: its steps are run again."
 
     command: tuple[str, ...]
     seconds: float

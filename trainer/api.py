@@ -87,7 +87,7 @@ def adapt(
 
     merged = tokenizer.out if isinstance(tokenizer, Merged) else Path(tokenizer)
     replays = {
-        name: (str(given[0]), given[1]) if isinstance(given, tuple) else (NO_PATH, given)
+        name: (NO_PATH, given) if isinstance(given, int | float) else (str(given[0]), given[1])
         for name, given in (replay or {}).items()
     }
     fixed = {"model": str(model), "tokenizer": merged, "out": Path(out), "replays": replays}

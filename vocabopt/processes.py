@@ -144,7 +144,7 @@ def _unpickled(parent: int, environment: dict[str, str], state: bytes) -> _Worke
 def _is_there(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # gone, or its number is another user's process by now
         return False
     return True
 

@@ -214,3 +214,16 @@ def test_an_instruct_model_with_further_tokens_is_refused_by_name(models: Models
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
     tokenizer.save_pretrained(longer)
     refused(models._replace(instruct=longer), tmp_path / "out", "has 1 tokens that --base")
+
+
+def test_an_instruct_model_that_renames_a_token_is_refused_by_name(models: Models, tmp_path: Path) -> None:
+    # As models do that give a reserved token a role of its own.
+    renamed = instruct_of(models.base, tmp_path / "renamed", moved)
+    file = renamed / "tokenizer.json"
+    tokenizer = json.loads(file.read_text("utf-8"))
+    (first, *_) = (token for token in tokenizer["added_tokens"] if token["special"])
+    index, old = first["id"], first["content"]
+    file.write_text(file.read_text("utf-8").replace(json.dumps(old), '"<|turn|>"'), "utf-8")
+    refused(
+        models._replace(instruct=renamed), tmp_path / "out", f"have another name there, first '<|turn|>' (id {index}"
+    )

@@ -1,6 +1,7 @@
 """Replay that the base model writes itself, as one more source of training text (--replay self:SHARE)."""
 
 import gc
+import glob
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,8 @@ def own_source(
         seed=options.seed,
     )
     dtype: DtypeName = "bfloat16" if checked.precision == "bf16" else "float32"
-    computed = [dtype, checked.device.type, torch.__version__, ends.start_id, ends.end_id]
+    # Not torch's version: a run that goes on with another one takes the text that is there.
+    computed = [dtype, checked.device.type, ends.start_id, ends.end_id]
     own = {name: hashlib.sha256(data).hexdigest() for name, data in tokenizer_files(checked.model).items()}
     place = folder / digest([checked.files["model"], own, vars(writing), computed])[:32]
 
@@ -69,6 +71,6 @@ def own_source(
     if checked.device.type == "cuda":
         torch.cuda.empty_cache()
     read = ReadOptions(format="jsonl")
-    text_set = corpus_set(SELF, str(place / "*.jsonl"), read)
+    text_set = corpus_set(SELF, f"{glob.escape(str(place))}/*.jsonl", read)
     source = TextSource(name=SELF, text_set=text_set, share=options.self_share, options=read)
     return source, SelfReplay(**{**msgspec.structs.asdict(written), "share": options.self_share})

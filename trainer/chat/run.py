@@ -131,6 +131,15 @@ def _vector(options: ChatVectorOptions, adapted: Path, base: Path, instruct: Pat
             f"--instruct {options.instruct}: {len(changed):,} tokens of its tokenizer have another id than in --base "
             f"{options.base}, first {changed[0]!r}. Name an instruct model with the tokenizer of that base."
         )
+    taken = {*own.vocab.values()}
+    renamed = {index: piece for piece, index in chat.vocab.items() if piece not in own.vocab and index in taken}
+    if renamed:
+        index, piece = next(iter(renamed.items()))
+        raise ModelError(
+            f"--instruct {options.instruct}: {len(renamed):,} tokens of --base {options.base} have another name there, "
+            f"first {piece!r} (id {index:,}). Sweep and adapt with the instruct model's tokenizer beside the base's "
+            "weights, then add the chat vector."
+        )
     if beyond := [piece for piece, index in chat.vocab.items() if piece not in own.vocab and index >= own.n_tokens]:
         raise ModelError(
             f"--instruct {options.instruct}: has {len(beyond):,} tokens that --base {options.base} lacks, first "

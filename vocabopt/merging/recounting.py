@@ -1,7 +1,7 @@
-"""All text counted again with tokenizers of several sizes, shard by shard, in bounded memory: unions and swaps.
+"""All text counted again with tokenizers of several sizes, shard by shard, in bounded memory.
 
-Unlike the curve's, their counts do not follow from each other, so text is encoded with each. A worker holds as many
-tokenizers as its memory has room for; where not all sizes fit at once, the text is read again for the others.
+The counts of unions do not follow from each other as the curve's do, so text is encoded with each. A worker holds as
+many tokenizers as its memory has room for; where not all sizes fit at once, the text is read again for the others.
 """
 
 import io

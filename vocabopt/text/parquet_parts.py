@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from vocabopt.errors import DamagedFileError
+from vocabopt.errors import CorpusError, DamagedFileError
 from vocabopt.text.storage import Span, reading, remote
 
 _MAGIC = b"PAR1"
@@ -42,14 +42,17 @@ def local_part(url: str, column: str, span: Span) -> Iterator[tuple[str, int, in
             filesystem, path = remote(url)
             n_bytes = int(filesystem.size(path))
             footer_start, footer = _footer(filesystem, path, n_bytes, url)
-            groups = row_groups(footer)
+            try:
+                groups = row_groups(footer)
+            except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+                raise _damaged(url) from error
             first_row, last_row, chosen = _chosen(groups, n_bytes, span)
             copy.truncate(n_bytes)
             _write(copy, 0, _MAGIC)
             _write(copy, footer_start, footer + len(footer).to_bytes(4, "little") + _MAGIC)
             for group in chosen:
                 if (place := group.columns.get(column)) is not None:
-                    _write(copy, place[0], filesystem.cat_file(path, start=place[0], end=place[1]))
+                    _write(copy, place[0], _fetched(filesystem, path, place, url))
             copy.flush()
         yield copy.name, first_row, last_row
 
@@ -71,14 +74,29 @@ def _chosen(groups: list[RowGroup], n_bytes: int, span: Span) -> tuple[int, int,
 
 def _footer(filesystem: Any, path: str, n_bytes: int, url: str) -> tuple[int, bytes]:
     """Where the description of the file starts, and it."""
-    end = filesystem.cat_file(path, start=max(0, n_bytes - _FOOTER_GUESS_BYTES), end=n_bytes)
+    end = _fetched(filesystem, path, (max(0, n_bytes - _FOOTER_GUESS_BYTES), n_bytes), url)
     n_footer = int.from_bytes(end[-_END_BYTES:-4], "little")
     start = n_bytes - _END_BYTES - n_footer
     if end[-4:] != _MAGIC or start < len(_MAGIC):
-        raise DamagedFileError(f"{url}: is no parquet file, or damaged; fetch it again")
+        raise _damaged(url)
     if n_footer + _END_BYTES > len(end):
-        end = filesystem.cat_file(path, start=start, end=n_bytes)
+        end = _fetched(filesystem, path, (start, n_bytes), url)
     return start, end[-_END_BYTES - n_footer : -_END_BYTES]
+
+
+def _fetched(filesystem: Any, path: str, span: Span, url: str) -> bytes:
+    """Some bytes of the file. Raises CorpusError: more or fewer came; some servers send a whole file for a part."""
+    data: bytes = filesystem.cat_file(path, start=span[0], end=span[1])
+    if len(data) != span[1] - span[0]:
+        raise CorpusError(
+            f"{url}: {span[1] - span[0]:,} bytes were asked for and {len(data):,} came, so parts of it cannot be read. "
+            "Copy the file to a local disk and name the copy."
+        )
+    return data
+
+
+def _damaged(url: str) -> DamagedFileError:
+    return DamagedFileError(f"{url}: is no parquet file, or damaged; fetch it again")
 
 
 def _write(copy: IO[bytes], at: int, data: bytes) -> None:

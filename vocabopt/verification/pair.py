@@ -12,7 +12,6 @@ from vocabopt.tokenizer import Tokenizer
 from vocabopt.tokenizer.encoders import Encoder, Kind
 
 _MAX_SHOWN = 120
-#: Roles of special tokens in tokenizer_config.json.
 
 
 @dataclass(frozen=True, kw_only=True)
