@@ -281,7 +281,7 @@ def test_what_cannot_be_probed_is_refused_and_leaves_nothing(llama: Path, run_di
     assert_refused(result, r"--sizes: are those of a sweep's curve. Name its folder with --run DIR", out)
     result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", out, "--budget-seconds", 5)
     assert_refused(result, r"--budget-seconds 5: is for a probe of sizes. Name --sizes", out)
-    result = vocabopt("probe", llama, "--run", run_dir, *OPTIONS, "--out", out, "--equal", "flops")
+    result = vocabopt("probe", llama, "--run", run_dir, *replaced(OPTIONS, "--equal", "flops"), "--out", out)
     assert_refused(result, r"--equal flops: is for a probe of sizes. Name --sizes", out)
 
 
