@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import command_of, half_written, process, started, workers_of, written
@@ -57,7 +59,10 @@ def test_a_signal_to_all_processes_ends_them_with_one_sentence(
 ) -> None:
     temporary = Path(tempfile.mkdtemp())
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    with started(preparing, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment) as running:
+    options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True, "env": environment}
+    # Under nohup SIGHUP is ignored, and a signal that the caller ignores stays ignored.
+    heard = partial(signal.signal, number, signal.SIG_DFL)
+    with started(preparing, preexec_fn=heard, **options) as running:
         wait_for(lambda: has_workers(running.pid))
         time.sleep(0.3)
         os.killpg(running.pid, number)
@@ -198,6 +203,7 @@ def test_a_signal_that_a_library_swallows_ends_the_command(command: list[str]) -
 READS = """
 import signal, sys
 from pathlib import Path
+from typing import Any
 from vocabopt.folder import read_parquet
 from vocabopt.errors import VocaboptError
 from vocabopt.failures import Stopped, hear_signals, is_failure
