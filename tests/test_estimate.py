@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from command_line import vocabopt
 from helpers import CORPUS
 
@@ -28,6 +29,7 @@ def test_a_text_that_fits_is_learned_from_whole_and_not_counted_again(tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_share_that_fits_is_about_that_of_the_sweep(tmp_path: Path) -> None:
     memory = ("--memory", "631.5MB", "--workers", "1")
     record = estimated(*memory)

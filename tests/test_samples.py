@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 from command_line import vocabopt
 from helpers import CORPUS, split_heldout
 
@@ -17,6 +18,7 @@ def samples_of(path: Path, out: Path) -> dict[str, list[str]]:
     return samples
 
 
+@pytest.mark.slow
 def test_samples_are_documents_of_their_set_and_do_not_depend_on_their_order(tmp_path: Path) -> None:
     texts = [path.read_text("utf-8") for path in sorted((CORPUS / "ko").glob("*.txt"))]
     lines = [line for text in texts for line in text.split("\n") if line.strip()]

@@ -272,6 +272,7 @@ def test_text_on_which_the_library_panics_is_refused_with_the_text(capfd: pytest
     assert "panicked" in capfd.readouterr().err  # the library's own words
 
 
+@pytest.mark.slow
 def test_padding_and_truncation_take_part_in_no_count(tmp_path: Path) -> None:
     """A folder saved with both: reachable, counted and verified as the same without them."""
     pad = {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0}

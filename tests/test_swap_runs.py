@@ -303,6 +303,7 @@ def test_the_terminal_and_the_page_show_both_sides_and_growth_beside_it(
     assert 'id="swap"' in (out / "report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_merge_of_the_command_line_checks_the_kept_text_by_itself(
     swap_of: Callable[[str], Swapped], tmp_path: Path
 ) -> None:

@@ -283,6 +283,7 @@ def test_parity_decides_on_the_target_served_worst_and_tables_hold_each(parity: 
     assert (parity / "figures" / "targets.svg").is_file()
 
 
+@pytest.mark.slow
 def test_a_merged_tokenizer_of_several_targets_verifies_with_the_text_of_each(parity: Path, corpus: Path) -> None:
     folder = parity / "verified"
     merge_run(parity, folder, n_added=200)
