@@ -6,7 +6,7 @@ several rows is shorter than each of them, so a new row of that length is an out
 norm of base rows like it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ def rescaled(rows_ND: Tensor, norms_N1: Tensor) -> Tensor:
     return rows_ND * torch.where(found_N1 > 0, norms_N1 / found_N1, 1.0)
 
 
-def row_norms(table_VD: Tensor, ids: list[int]) -> Tensor:
+def row_norms(table_VD: Tensor, ids: Sequence[int]) -> Tensor:
     """Euclidean norms of the rows with these ids, in float64, on the CPU."""
     chunks = [ids[start : start + _CHUNK_ROWS] for start in range(0, len(ids), _CHUNK_ROWS)]
     norms = [table_VD.detach()[torch.tensor(chunk, device=table_VD.device)].float().norm(dim=1) for chunk in chunks]

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from trainer.init.extension import MIN_NORM_ROWS, Extension
-from trainer.init.norms import calibrated, calibration_of, rescaled
+from trainer.init.norms import calibrated, calibration_of, rescaled, row_norms
 from trainer.layout import ModelLayout, layout_of
 from trainer.options import InitMethod
 from trainer.out_of_memory import memory_guard
@@ -240,7 +240,7 @@ def _fill(
     # Of all entries about their mean.
     standard_deviation = max(0.0, sum_of_squares / n_entries - (float(sum_D.sum()) / n_entries) ** 2) ** 0.5
     norm_ids, of_script = extension.norm_rows()
-    norm = _median(_norms_of(table_VD, norm_ids))
+    norm = _median(row_norms(table_VD, norm_ids))
     calibration = calibration_of(table_VD, extension) if target.calibrates else None
     # Step 2: the new rows, all of them made of the table as it was.
     made: list[Tensor] = []
@@ -337,12 +337,6 @@ def _rows_in_chunks(table_VD: Tensor, ids: Sequence[int]) -> Iterator[Tensor]:
         yield table_VD.detach()[chunk].float()
 
 
-def _norms_of(table_VD: Tensor, ids: Sequence[int]) -> Tensor:
-    """Euclidean norms of the rows with these ids, in float32, on the CPU."""
-    norms = [rows_ND.norm(dim=1).cpu() for rows_ND in _rows_in_chunks(table_VD, ids)]
-    return torch.cat(norms) if norms else torch.empty(0)
-
-
 def _median(values: Tensor) -> float:
     """The middle value, or the mean of the two middle ones (torch's own median takes the lower of them)."""
     ordered = values.double().sort().values
@@ -352,7 +346,7 @@ def _median(values: Tensor) -> float:
 
 def row_group(table_VD: Tensor, ids: Sequence[int], kind: Literal["base", "new", "padding"], made_by: str) -> RowGroup:
     """The rows with these ids as they are now."""
-    norms = _norms_of(table_VD, ids)
+    norms = row_norms(table_VD, ids)
     return RowGroup(
         kind=kind,
         made_by=made_by,
